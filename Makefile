@@ -1,0 +1,38 @@
+# Everything runs in a virtual environment of its own, made on first use.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin
+
+.PHONY: demo test check bench faults clean
+
+demo: $(VENV)/evalkit.stamp ## create studies, record sample checkpoints, show the frames
+	$(RUN)/evalkit demo
+
+test: $(VENV)/tests.stamp ## run every test
+	$(RUN)/pytest
+
+check: $(VENV)/tests.stamp ## lint, types, then every test
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/pytest
+
+bench: $(VENV)/tests.stamp ## measure, print ratios, write bench-results.json
+	$(RUN)/python -m tests.bench
+
+faults: $(VENV)/tests.stamp ## the long fault trials: many more kills than `make test`
+	EVALKIT_FAULTS=long $(RUN)/pytest tests/test_faults.py -s
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/evalkit.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(RUN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/tests.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(RUN)/pip install -q -c constraints.txt -e '.[test]'
+	touch $@ $(VENV)/evalkit.stamp
+
+clean:
+	rm -rf $(VENV) dist build evalkit-demo bench-results.json

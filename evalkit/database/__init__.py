@@ -1,0 +1,1 @@
+"""The database that holds the read model."""

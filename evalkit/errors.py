@@ -1,0 +1,200 @@
+"""Every error that evalkit raises, under one base.
+
+::
+
+    EvalkitError
+    ├── InvalidInputError (ValueError)      a value that a command or query refuses
+    ├── StudyNotFoundError (LookupError)    no study answers to this reference
+    ├── AmbiguousStudyError (LookupError)   more than one study does
+    ├── StudyExistsError (ValueError)       create_study with a name that is taken
+    ├── TransitionError (ValueError)        not legal in the study's present status
+    ├── ConflictError                       another event won; this one changed nothing
+    ├── OutcomeUnknownError (TimeoutError)  appended, but not yet decided: do not repeat
+    ├── ReadOnlyError (PermissionError)     this kit may read, but not append
+    ├── LogError
+    │   ├── LogUnavailableError (OSError)   out of reach, full, not writable
+    │   ├── LogDamagedError                 the file is no evalkit log, or broken
+    │   └── LogMismatchError                another log, or one that lost its end
+    │       └── LogIncompleteError          its beginning is gone
+    └── DatabaseError
+        ├── DatabaseUnavailableError (OSError)
+        ├── DatabaseBusyError (TimeoutError)
+        ├── DatabaseDamagedError
+        └── SchemaError                     made by another version of evalkit
+
+The message says what was wrong, the value, the valid options and what to do next. The offending values are attributes.
+Where a driver failed, `driver_message` holds its words, with secrets removed.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evalkit.log.port import LogPosition
+
+__all__ = [
+    "AmbiguousStudyError",
+    "ConflictError",
+    "DatabaseBusyError",
+    "DatabaseDamagedError",
+    "DatabaseError",
+    "DatabaseUnavailableError",
+    "EvalkitError",
+    "EvalkitWarning",
+    "InvalidInputError",
+    "LogDamagedError",
+    "LogError",
+    "LogIncompleteError",
+    "LogMismatchError",
+    "LogUnavailableError",
+    "OutcomeUnknownError",
+    "ReadOnlyError",
+    "SchemaError",
+    "StudyExistsError",
+    "StudyNotFoundError",
+    "TransitionError",
+    "warn",
+]
+
+
+class EvalkitError(Exception):
+    """Base of every error of evalkit.
+
+    Parameters
+    ----------
+    message
+        What was wrong, the value, the valid options and the next step.
+    values
+        The offending values; each becomes an attribute of the error.
+    """
+
+    driver_message: str | None = None
+    """What the database or log driver said, secrets removed; None when no driver was involved."""
+
+    def __init__(self, message: str, **values: object) -> None:
+        super().__init__(message)
+        vars(self).update(values)
+
+
+class InvalidInputError(EvalkitError, ValueError):
+    """A value that a command or a query refuses. Nothing was appended."""
+
+    field: str
+    """The name of the parameter, key or column."""
+    value: object
+    """The value as given."""
+    row: int | None = None
+    """The row of a frame or list, counted from 0; None for a single value."""
+
+
+class StudyNotFoundError(EvalkitError, LookupError):
+    """No study answers to a reference."""
+
+    reference: object
+
+
+class AmbiguousStudyError(EvalkitError, LookupError):
+    """More than one study answers to a reference."""
+
+    reference: object
+    candidates: list[str]
+    """The ids of the studies that do."""
+
+
+class StudyExistsError(EvalkitError, ValueError):
+    """`create_study` was given a name that a study already has."""
+
+    name: str
+    study_ids: list[str]
+
+
+class TransitionError(EvalkitError, ValueError):
+    """A command that is not legal in the study's present status. Nothing was appended."""
+
+    study_id: str
+    status: str
+    command: str
+
+
+class ConflictError(EvalkitError):
+    """The log holds another event that excludes this one, which therefore changed nothing."""
+
+    study_id: str
+    event_id: str | None = None
+    """The event of this command, or None when nothing was appended."""
+    reason: str
+
+
+class OutcomeUnknownError(EvalkitError, TimeoutError):
+    """The events are durable in the log, but it could not be learnt what they did. Do not repeat the command.
+
+    ``kit.outcome(error)`` asks again.
+    """
+
+    study_id: str
+    event_ids: list[str]
+    positions: list[LogPosition]
+
+
+class ReadOnlyError(EvalkitError, PermissionError):
+    """The kit can read but not append. Nothing was appended."""
+
+
+class LogError(EvalkitError):
+    """The event log cannot serve."""
+
+
+class LogUnavailableError(LogError, OSError):
+    """The event log is out of reach, full or not writable."""
+
+
+class LogDamagedError(LogError):
+    """The file is not an evalkit event log, or it is broken. It was left as it is."""
+
+
+class LogMismatchError(LogError):
+    """The log is not the one that the read model was made from, or it lost events that the read model holds."""
+
+    partition: int
+
+
+class LogIncompleteError(LogMismatchError):
+    """The log no longer holds its first events, so nothing that holds everything can be made from it."""
+
+
+class DatabaseError(EvalkitError):
+    """The read model cannot serve."""
+
+
+class DatabaseUnavailableError(DatabaseError, OSError):
+    """The read model's database is out of reach, full or not writable."""
+
+
+class DatabaseBusyError(DatabaseError, TimeoutError):
+    """The database stayed locked by other processes for longer than evalkit waits."""
+
+
+class DatabaseDamagedError(DatabaseError):
+    """The file is not a database, or it is broken. It was left as it is; it can be rebuilt from the log."""
+
+
+class SchemaError(DatabaseError):
+    """The database was made by another version of evalkit, or by another program."""
+
+    found: object
+    supported: object
+
+
+class EvalkitWarning(UserWarning):
+    """Something a researcher should know, that stops nothing."""
+
+
+def warn(message: str) -> None:
+    """Warn with an `EvalkitWarning` that points to the line outside evalkit which led here."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "evalkit":
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, EvalkitWarning, stacklevel=depth + 1)

@@ -1,0 +1,293 @@
+"""The read model as frames: the whole history of every study, in Polars or Pandas.
+
+Columns are data: `STUDIES`, `CHECKPOINTS`, `LIFECYCLE` and `REJECTED` say what each frame has, and in which types.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from evalkit.database.port import Database, Row, Statement
+from evalkit.errors import EvalkitError
+from evalkit.events import KINDS
+from evalkit.metrics import METRICS, LongitudinalMetrics
+from evalkit.projection.fold import Outcome
+from evalkit.projection.schema import HEAD_STATEMENTS, head_of
+from evalkit.sqlite_files import reset_in_child
+from evalkit.study import TRANSITIONS, PeriodType, StudyStatus
+from evalkit.times import MAX_COUNT, duration_pair
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["CHECKPOINTS", "LIFECYCLE", "REJECTED", "STUDIES", "FrameReader", "empty_frame", "frame_schema"]
+
+_PAGE = 5000
+_SEPARATOR = "\x1e"  # cannot stand in JSON, where a line break may
+
+STUDIES = {
+    "study_id": "text", "name": "text", "status": "status", "period_type": "period_type", "period_value": "count", "description": "text",
+    "tags": "texts", "metadata": "pairs", "created_at": "time", "started_at": "time", "stopped_at": "time", "checkpoints": "count",
+    "last_period_end": "time",
+}  # fmt: skip
+"""The columns of ``kit.studies()``."""
+CHECKPOINTS = {
+    "study_id": "text", "study": "text", "period_type": "period_type", "checkpoint_id": "text", "timestamp": "time", "recorded_at": "time",
+    "period_start": "time", "period_end": "time", **{name: metric.kind for name, metric in METRICS.items()}, "events_analyzed": "count",
+    "sessions_included": "texts",
+}  # fmt: skip
+"""The columns of ``kit.checkpoints()``."""
+LIFECYCLE = {"study_id": "text", "study": "text", "seq": "count", "kind": "lifecycle_kind", "status": "status", "at": "time"}
+"""The columns of ``kit.lifecycle()``."""
+REJECTED = {
+    "study_id": "text", "event_id": "text", "kind": "kind", "outcome": "outcome", "reason": "text", "message": "text", "at": "time",
+}  # fmt: skip
+"""The columns of ``kit.rejected()``."""
+
+
+def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:
+    """Give the Polars dtypes of a frame's columns.
+
+    Counts are Int64; rates, numbers and money Float64; durations Duration(us); times Datetime(us, UTC).
+    """
+    import polars as pl
+
+    types: dict[str, pl.DataType] = {
+        "text": pl.String(),
+        "texts": pl.List(pl.String()),
+        "pairs": pl.List(pl.Struct({"key": pl.String(), "value": pl.String()})),
+        "count": pl.Int64(),
+        "rate": pl.Float64(),
+        "number": pl.Float64(),
+        "money": pl.Float64(),
+        "duration": pl.Duration("us"),
+        "time": pl.Datetime("us", "UTC"),
+        "status": pl.Enum([status.value for status in StudyStatus]),
+        "period_type": pl.Enum([period.value for period in PeriodType]),
+        "kind": pl.Enum(KINDS),
+        "lifecycle_kind": pl.Enum(KINDS[:-1]),
+        "outcome": pl.Enum([Outcome.REJECTED.value, Outcome.QUARANTINED.value]),
+    }
+    return {name: types[kind] for name, kind in columns.items()}
+
+
+def empty_frame(columns: dict[str, str]) -> pl.DataFrame:
+    """Give a frame without rows."""
+    import polars as pl
+
+    return pl.DataFrame(schema=frame_schema(columns))
+
+
+@dataclass
+class _Known:
+    """The checkpoints read so far. They never change: what is new comes after `last`, until a rebuild makes a new generation."""
+
+    generation: int
+    last: int
+    frame: pl.DataFrame
+
+
+class FrameReader:
+    """Reads frames from a read model. A frame is one state of it, however many pages it took.
+
+    Parameters
+    ----------
+    database
+        Where the read model is.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._known: _Known | None = None
+        self._stranded = False
+        reset_in_child(self)
+
+    def reset_in_child(self) -> None:
+        """Go on in a forked process, where Polars no longer works once it was at work before: its threads are not there."""
+        self._lock = threading.Lock()
+        self._stranded = "polars" in sys.modules
+
+    def check_process(self) -> None:
+        """Refuse in a forked process what would wait for ever there.
+
+        Raises
+        ------
+        EvalkitError
+            When Polars was imported before this process was forked.
+        """
+        if self._stranded:
+            raise EvalkitError(
+                "Frames cannot be read in a forked process once Polars was imported before the fork: its threads are not there, and it "
+                'would wait for them for ever. Start processes with multiprocessing.get_context("spawn"), or use kit.storage, which works.'
+            )
+
+    def studies(self) -> pl.DataFrame:
+        """Give every study, newest first: by creation time, then id."""
+        sql = (
+            "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at, "
+            "(SELECT count(*) FROM checkpoints WHERE study_id = studies.id), "
+            "(SELECT max(period_end) FROM checkpoints WHERE study_id = studies.id) FROM studies ORDER BY created_at DESC, id DESC"
+        )
+        rows = []
+        for *head, config, created, started, stopped, count, last_end in self._database.execute(sql):
+            parts = from_json(str(config))
+            metadata = [{"key": key, "value": value} for key, value in parts.get("metadata", {}).items()]
+            rows.append([*head, parts.get("description"), parts.get("tags", []), metadata, created, started, stopped, count, last_end])
+        return _from_rows(rows, STUDIES)
+
+    def lifecycle(self) -> pl.DataFrame:
+        """Give what happened to each study: studies oldest first, each in the order of its log."""
+        sql = (
+            "SELECT l.study_id, s.name, l.seq, l.kind, l.event_id FROM lifecycle l JOIN studies s ON s.id = l.study_id "
+            "ORDER BY s.created_at, s.id, l.seq"
+        )
+        status = {kind: leads_to.value for kind, (_, leads_to) in TRANSITIONS.items()} | {"study_created": StudyStatus.PENDING.value}
+        rows = [[*head, kind, status[str(kind)], event_id] for *head, kind, event_id in self._database.execute(sql)]
+        return _from_rows(rows, LIFECYCLE, event_times=("at",))
+
+    def rejected(self) -> pl.DataFrame:
+        """Give the events that changed nothing, rejected and quarantined, in the order of their times."""
+        sql = (
+            "SELECT study_id, event_id, kind, 'rejected', reason, message, event_id AS at FROM rejected UNION ALL "
+            "SELECT nullif(study_id, ''), nullif(event_id, ''), NULL, 'quarantined', 'not a valid event', error, nullif(event_id, '') "
+            "FROM quarantined ORDER BY at, study_id, reason"
+        )
+        return _from_rows([list(row) for row in self._database.execute(sql)], REJECTED, event_times=("at",))
+
+    def checkpoints(self, study_ids: Sequence[str] | None = None) -> pl.DataFrame:
+        """Give the checkpoints of some studies, or of all: by study (oldest first), timestamp, id.
+
+        All of them are kept, so that the next call reads only what is new.
+        """
+        import polars as pl
+
+        with self._lock:
+            if study_ids is not None and self._known is None:
+                frame, _, studies = self._read(study_ids, _Known(-1, 0, empty_frame(CHECKPOINTS)))
+                return _ordered(frame, studies)
+            known = self._known or _Known(-1, 0, empty_frame(CHECKPOINTS))
+            frame, newest, studies = self._read(None, known)
+            if newest != (known.generation, known.last) or known is not self._known:
+                known = self._known = _Known(*newest, _ordered(frame, studies))
+        # A clone, because a frame can be changed in place, and this one is given out again.
+        return known.frame.clone() if study_ids is None else known.frame.filter(pl.col("study_id").is_in(list(study_ids)))
+
+    def _read(self, study_ids: Sequence[str] | None, known: _Known) -> tuple[pl.DataFrame, tuple[int, int], list[Row]]:
+        """Read what `known` lacks. Gives all rows, (generation, last row), and the studies in their order."""
+        import polars as pl
+
+        chosen, args = "", []
+        if study_ids is not None:
+            chosen, args = f"study_id IN ({', '.join('?' * len(study_ids))}) AND", list(study_ids)
+        page_sql = _PAGE_SQL.replace(":chosen", chosen)
+        head: list[Statement] = [*HEAD_STATEMENTS, ("SELECT coalesce(max(rowid), 0) FROM checkpoints", ())]
+        named: Statement = ("SELECT id, name, period_type FROM studies ORDER BY created_at, id", ())
+        with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
+            while True:
+                after = known.last if known.generation >= 0 else 0
+                results = self._database.batch([*head, named, (page_sql, [*args, after, MAX_COUNT])])
+                bound, studies = int(str(results[2][0][0])), results[3]
+                now = head_of(results[0], results[1]).generation
+                generation, frames = now if known.generation == -1 else known.generation, [known.frame]
+                while now == generation:
+                    last, page, irregular = results[-1][0]
+                    if last is None:
+                        return pl.concat(frames, rechunk=False), (generation, max(bound, known.last)), studies
+                    # SQLite works on the next page while Polars decodes this one.
+                    following = reader.submit(self._database.batch, [*head, (page_sql, [*args, int(str(last)), bound])])
+                    frames.append(_decode_page(str(page or ""), from_json(str(irregular or "[]")), studies))
+                    results = following.result()
+                    now = head_of(results[0], results[1]).generation
+                known = _Known(-1, 0, empty_frame(CHECKPOINTS))  # a rebuild came in between: from the beginning
+
+
+# One text cell a page: it travels faster than rows, and Polars decodes it faster. Rows whose metrics are written in an unusual way
+# (a key twice, keys besides) go apart as JSON texts, and are read by the model that says what they mean.
+_PAGE_SQL = f"""
+SELECT max(row), group_concat(CASE WHEN regular THEN '{{"checkpoint_id":"' || id || '","study_id":"' || study_id || '","timestamp":"'
+    || timestamp || '","event_id":"' || event_id || '","period_start":"' || period_start || '","period_end":"' || period_end
+    || '","events_analyzed":' || events_analyzed || ',"sessions_included":' || sessions_included || ',' || substr(metrics, 2) END,
+    char({ord(_SEPARATOR)})),
+  json_group_array(CASE WHEN NOT regular THEN json_array(id, study_id, timestamp, event_id, period_start, period_end, events_analyzed,
+    sessions_included, metrics) END) FILTER (WHERE NOT regular)
+FROM (SELECT rowid AS row, * FROM checkpoints WHERE :chosen rowid > ? AND rowid <= ? ORDER BY rowid LIMIT {_PAGE})"""
+
+
+def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> pl.DataFrame:
+    import polars as pl
+
+    schema = frame_schema(CHECKPOINTS)
+    raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in CHECKPOINTS.items()}
+    raw = {**raw, "event_id": pl.String(), "avg_session_duration": pl.List(pl.Int64())}
+    for name in ("study", "period_type", "recorded_at"):
+        del raw[name]
+    lines = page.encode().replace(b"\n", b" ").replace(_SEPARATOR.encode(), b"\n")
+    regular = pl.read_ndjson(lines, schema=raw) if lines else pl.DataFrame(schema=raw)
+    if irregular:
+        regular = pl.concat([regular, pl.DataFrame([_irregular(row) for row in irregular], schema=raw, orient="row")])
+    named = pl.DataFrame(
+        studies, schema={"study_id": pl.String(), "study": pl.String(), "period_type": schema["period_type"]}, orient="row"
+    )
+    seconds, nanoseconds = (pl.col("avg_session_duration").list.get(index) for index in (0, 1))
+    whole = pl.min_horizontal(seconds, pl.lit(MAX_COUNT // 1_000_000 - 1))
+    return (
+        regular.with_columns(
+            *(_parsed_time(name) for name in ("timestamp", "period_start", "period_end")),
+            _event_time("event_id").alias("recorded_at"),
+            pl.when(seconds.is_not_null())
+            .then(whole * 1_000_000 + nanoseconds // 1000)
+            .cast(pl.Duration("us"))
+            .alias("avg_session_duration"),
+        )
+        .join(named, on="study_id", how="left", maintain_order="left")
+        .select(list(CHECKPOINTS))
+    )
+
+
+def _irregular(row: list[Any]) -> list[Any]:
+    """Give the values of a checkpoint whose metrics are written in an unusual way, in the order of `_decode_page`'s raw columns."""
+    checkpoint_id, study_id, timestamp, event_id, start, end, analyzed, sessions, text = row
+    metrics = LongitudinalMetrics.model_validate_json(text, extra="ignore")
+    values = [getattr(metrics, name) for name in METRICS]
+    duration = metrics.avg_session_duration
+    values[list(METRICS).index("avg_session_duration")] = None if duration is None else list(duration_pair(duration))
+    return [study_id, checkpoint_id, timestamp, start, end, *values, analyzed, from_json(sessions), event_id]
+
+
+def _ordered(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:
+    import polars as pl
+
+    rank = {row[0]: index for index, row in enumerate(studies)}
+    order = pl.col("study_id").replace_strict(rank, return_dtype=pl.UInt32())
+    return frame.sort(order, "timestamp", "checkpoint_id")
+
+
+def _parsed_time(name: str) -> pl.Expr:
+    import polars as pl
+
+    return pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.6fZ", time_unit="us", time_zone="UTC")
+
+
+def _event_time(name: str) -> pl.Expr:
+    import polars as pl
+
+    digits = pl.col(name).str.slice(0, 8) + pl.col(name).str.slice(9, 4)
+    return (digits.str.to_integer(base=16, dtype=pl.Int64()) * 1000).cast(pl.Datetime("us", "UTC"))
+
+
+def _from_rows(rows: list[list[Any]], columns: dict[str, str], event_times: Sequence[str] = ()) -> pl.DataFrame:
+    import polars as pl
+
+    schema = frame_schema(columns)
+    raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in columns.items()}
+    frame = pl.DataFrame(rows, schema=raw, orient="row")
+    times = [name for name, kind in columns.items() if kind == "time"]
+    return frame.with_columns(*((_event_time if name in event_times else _parsed_time)(name).alias(name) for name in times))

@@ -1,0 +1,98 @@
+"""Identifiers and the times inside them.
+
+Ids are UUIDs in their 36 lower-case characters. An event id is a UUIDv7 (RFC 9562, section 5.7): its first 48 bits are the
+milliseconds since 1970 at which the event happened, the only time that a lifecycle event has.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import NewType
+
+import uuid_utils
+
+__all__ = [
+    "CheckpointId",
+    "StudyId",
+    "event_id_at",
+    "event_milliseconds",
+    "keyed_checkpoint_id",
+    "milliseconds",
+    "new_id",
+    "normalize_event_id",
+    "normalize_id",
+    "time_of_event",
+]
+
+StudyId = NewType("StudyId", str)
+CheckpointId = NewType("CheckpointId", str)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
+_SPELLINGS = re.compile(
+    r"(?:urn:uuid:)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})", re.IGNORECASE | re.ASCII
+)
+
+
+def normalize_id(text: str) -> str:
+    """Give a UUID in any spelling (hyphens or none, braces, ``urn:uuid:``, any case) as 36 lower-case characters.
+
+    Raises
+    ------
+    ValueError
+        When `text` is no UUID.
+    """
+    bare = text[1:-1] if text[:1] == "{" and text[-1:] == "}" else text
+    match = _SPELLINGS.fullmatch(bare)
+    if match is None:
+        raise ValueError(f"{text[:80]!r} is not a UUID")
+    digits = match[1].replace("-", "").lower()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def normalize_event_id(text: str) -> str:
+    """Give a version 7 UUID as 36 lower-case characters.
+
+    Raises
+    ------
+    ValueError
+        When `text` is no UUID, is of another version or variant, or its time lies after the year 9999.
+    """
+    normal = normalize_id(text)
+    if normal[14] != "7" or normal[19] not in "89ab":
+        raise ValueError(f"{normal} is not a version 7 UUID")
+    if event_milliseconds(normal) > _MAX_MILLISECONDS:
+        raise ValueError(f"the time inside {normal} is after the year 9999")
+    return normal
+
+
+def event_milliseconds(event_id: str) -> int:
+    """Give the milliseconds since 1970 (UTC) inside an event id of 36 characters."""
+    return int(event_id[:8] + event_id[9:13], 16)
+
+
+def time_of_event(event_id: str) -> datetime:
+    """Give the time inside an event id: UTC, to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=event_milliseconds(event_id))
+
+
+def milliseconds(moment: datetime) -> int:
+    """Give a time-zone-aware time as whole milliseconds since 1970, finer digits cut."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def new_id() -> str:
+    """Mint a UUIDv7 of now, greater than every one that this process minted before."""
+    return str(uuid_utils.uuid7())
+
+
+def event_id_at(moment_ms: int) -> str:
+    """Mint an event id with the given milliseconds since 1970 and random bits after them."""
+    return str(uuid_utils.uuid7(nanoseconds=moment_ms * 1_000_000))
+
+
+def keyed_checkpoint_id(study_id: str, key: str) -> CheckpointId:
+    """Give the checkpoint id that a `key` stands for: the UUIDv5 (RFC 9562, section 5.5) of the study id and the key."""
+    return CheckpointId(str(uuid.uuid5(uuid.UUID(study_id), key)))

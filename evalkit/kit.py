@@ -1,0 +1,284 @@
+"""The facade: one object that takes commands and answers queries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from evalkit import checks
+from evalkit.commands import CreateStudy, RecordCheckpoint
+from evalkit.engine import Engine
+from evalkit.errors import OutcomeUnknownError, ReadOnlyError
+from evalkit.garbage import collector_paused
+from evalkit.handlers import Handlers, RecordedCheckpoints
+from evalkit.metrics import LongitudinalMetrics
+from evalkit.progress import progress_bar
+from evalkit.projection.rebuild import RebuildResult, rebuild
+from evalkit.projection.verify import VerifyResult, verify
+from evalkit.queries import Queries
+from evalkit.settings import Settings
+from evalkit.status import Status, read_status
+from evalkit.study import Checkpoint, PeriodType, Study
+
+__all__ = ["EvalKit", "connect"]
+
+StudyRef = Study | str
+Period = str | PeriodType | tuple[str | PeriodType, int]
+
+
+def connect(home: str | os.PathLike[str] | None = None, *, log_url: str | None = None, database_url: str | None = None) -> EvalKit:
+    """Open a kit. Nothing is created before the first command.
+
+    Parameters
+    ----------
+    home
+        The folder of the log and the read model. Without it: ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory or a
+        parent, else ``.evalkit`` in the working directory.
+    log_url
+        Where the log is: ``sqlite:PATH``. Without it: ``EVALKIT_LOG_URL``, else a file in the home.
+    database_url
+        Where the read model is: ``file:PATH``. Without it: ``EVALKIT_DATABASE_URL``, else a file in the home.
+
+    Returns
+    -------
+    EvalKit
+        A context manager that need not be used as one.
+
+    Raises
+    ------
+    InvalidInputError
+        When a URL has no known scheme, or the home is a file.
+    """
+    return EvalKit(Settings.resolve(home, log_url, database_url))
+
+
+class EvalKit(Queries):
+    """Studies and checkpoints: commands append to the log, queries answer from the read model, and see what commands did.
+
+    Made by `connect`. Serves several threads, and goes on working in a forked process.
+
+    Every command raises `InvalidInputError` for a value that it refuses, `ReadOnlyError` where nothing can be appended, and
+    `LogUnavailableError` when the log is out of reach: nothing was appended then. `OutcomeUnknownError` says that something was.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(Engine(settings))
+        self._handlers = Handlers(self._engine)
+
+    def __enter__(self) -> EvalKit:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        home = self._engine.settings.home
+        return f"EvalKit({str(home.relative_to(os.getcwd()) if home.is_relative_to(os.getcwd()) else home)!r})"  # noqa: PTH109
+
+    def close(self) -> None:
+        """Let go of the files. The kit opens them again when it is used again."""
+        self._engine.close()
+
+    # --- commands -----------------------------------------------------------------------------------------------------------------
+
+    def create_study(
+        self,
+        name: str,
+        *,
+        period: Period = "daily",
+        description: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, str] | None = None,
+        at: datetime | str | None = None,
+        if_exists: Literal["error", "open"] = "error",
+    ) -> Study:
+        """Create a study, pending.
+
+        Parameters
+        ----------
+        name
+            1 to 200 characters, no control characters.
+        period
+            The length of a checkpoint's period, and how many are planned: ``"daily"``, ``"weekly:2"``, ``(PeriodType.WEEKLY, 2)``.
+        description, tags, metadata
+            What the study is about; metadata is text by name.
+        at
+            When it was created, with a time zone; by default now. At most 5 minutes ahead.
+        if_exists
+            What to do when a study has this name: ``"error"``, or ``"open"`` it, so that a cell can be run again.
+
+        Raises
+        ------
+        StudyExistsError
+            When a study has this name, and `if_exists` is ``"error"``.
+        """
+        command = CreateStudy.of(name, period, description, tags, metadata)
+        return self._handlers.create_study(command, at, if_exists)
+
+    def start_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
+        """Let a pending study run. See `stop_study`."""
+        return self._handlers.change_study("start", study, at)
+
+    def pause_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
+        """Pause a running study. See `stop_study`."""
+        return self._handlers.change_study("pause", study, at)
+
+    def resume_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
+        """Let a paused study run on. See `stop_study`."""
+        return self._handlers.change_study("resume", study, at)
+
+    def stop_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
+        """Stop a study for good.
+
+        Parameters
+        ----------
+        study
+            A `Study`, an exact id, a name that only one study has, or the last four or more characters of an id.
+        at
+            When, with a time zone; by default now. Not before the study's last lifecycle event, at most 5 minutes ahead.
+
+        Raises
+        ------
+        TransitionError
+            When the study's status does not allow it.
+        ConflictError
+            When another process was quicker.
+        StudyNotFoundError, AmbiguousStudyError
+            When no study, or more than one, answers to `study`.
+        """
+        return self._handlers.change_study("stop", study, at)
+
+    def record_checkpoint(
+        self,
+        study: StudyRef,
+        metrics: LongitudinalMetrics | Mapping[str, Any],
+        *,
+        timestamp: datetime | str | None = None,
+        events_analyzed: int = 0,
+        sessions_included: Iterable[str] = (),
+        key: str | None = None,
+        at: datetime | str | None = None,
+    ) -> Checkpoint:
+        """Record one period's measurements.
+
+        Parameters
+        ----------
+        study
+            See `stop_study`.
+        metrics
+            A `LongitudinalMetrics`, or a mapping of metric names with ``"period": (start, end)``. What is left out or None is missing.
+            `avg_session_duration` is a duration or seconds; rates are 0 to 1.
+        timestamp
+            When it was taken, with a time zone; by default the period's end.
+        events_analyzed
+            The number of session events that the metrics come from.
+        sessions_included
+            The names of the sessions that were counted.
+        key
+            What makes this checkpoint the same when a cell runs again, for example ``"2026-W05"``.
+        at
+            When it was recorded; by default now.
+
+        Returns
+        -------
+        Checkpoint
+            Its `already_recorded` is True when the same content was there under the same key; nothing was appended then.
+
+        Raises
+        ------
+        TransitionError
+            When the study was never started.
+        ConflictError
+            When the key stands for other content.
+        """
+        given = dict(checks.metrics_as_mapping(metrics))
+        now = datetime.now(UTC)
+        sessions = checks.check_texts("sessions_included", sessions_included)
+        extras = {
+            "timestamp": timestamp, "events_analyzed": events_analyzed or None, "sessions_included": sessions or None, "key": key,
+            "recorded_at": None if at is None else checks.check_at("at", at, now),
+        }  # fmt: skip
+        given.update({name: value for name, value in extras.items() if value is not None})
+        return self._handlers.record_checkpoint(study, RecordCheckpoint.of(given, now=now))
+
+    def record_checkpoints(self, study: StudyRef, rows: Any) -> RecordedCheckpoints:
+        """Record many checkpoints at once: all, or none when anything is wrong with any.
+
+        Parameters
+        ----------
+        study
+            See `stop_study`.
+        rows
+            A Polars or Pandas frame, or a list of mappings. Columns: the metric names, ``period_start``, ``period_end``, and optionally
+            ``timestamp``, ``events_analyzed``, ``sessions_included``, ``recorded_at``, ``key``. A frame that ``kit.checkpoints()`` gave
+            can be recorded as it is.
+
+        Raises
+        ------
+        InvalidInputError
+            Naming the row (from 0) and the column.
+        ConflictError
+            When a key stands for other content.
+        """
+        with collector_paused():
+            return self._handlers.record_checkpoints(study, RecordCheckpoint.of_rows(rows, now=datetime.now(UTC)))
+
+    def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints:
+        """Ask again what became of events whose outcome was unknown.
+
+        Raises
+        ------
+        OutcomeUnknownError
+            When it is still unknown.
+        ConflictError
+            When another event won, and these changed nothing.
+        """
+        return self._handlers.outcome(error)
+
+    # --- the read model -----------------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Say where the kit keeps its things, how far the read model is, and what is wrong, if anything is."""
+        return read_status(self._engine)
+
+    def rebuild(self, *, adopt_log: bool = False, on_progress: Callable[[int, int], None] | None = None) -> RebuildResult:
+        """Make the read model anew from the log, while readers go on with the old one.
+
+        Parameters
+        ----------
+        adopt_log
+            Accept a log that is not the one the read model was made from.
+        on_progress
+            Called with the number of events replayed, and in the log; by default a progress bar is shown.
+
+        Raises
+        ------
+        LogMismatchError
+            When the log is another one, or lost events.
+        """
+        if self._engine.not_writable is not None:
+            raise ReadOnlyError(f"{self._engine.not_writable}, so the read model cannot be rebuilt. Ask for write access.")
+        if not self._engine.exists:
+            self._engine.ready_to_read()
+            return RebuildResult(0, 0)
+        try:
+            if on_progress is not None:
+                return rebuild(self._engine.database, self._engine.log, adopt_log=adopt_log, on_progress=on_progress)
+            with progress_bar("Rebuilding") as show:
+                return rebuild(self._engine.database, self._engine.log, adopt_log=adopt_log, on_progress=show)
+        finally:
+            self._engine.consumer.restart()
+
+    def verify(self, *, expect: str | None = None) -> VerifyResult:
+        """Fold the log afresh and compare every row of the read model with it.
+
+        Parameters
+        ----------
+        expect
+            A digest noted earlier, to compare with as well.
+        """
+        if self._engine.ready_to_read():
+            return verify(self._engine.database, self._engine.log, expect=expect)
+        return VerifyResult("", None, expect)

@@ -1,0 +1,206 @@
+"""The embedded event log: one SQLite file, one partition, no server.
+
+Safe for several processes at once on a local disk: writers take turns, readers never block them. An append is a transaction with
+``synchronous=FULL`` in WAL mode, so it is on the disk when it returns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
+from evalkit.log.port import LogMessage, LogPosition, LogRecord, PartitionRange
+from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, says
+
+__all__ = ["SqliteEventLog"]
+
+_APPLICATION_ID = 0x45564C47  # "EVLG": tells this file from every other SQLite file
+_VERSION = 1
+_BUSY_SECONDS = 30.0
+_TABLES = """
+CREATE TABLE events ("offset" INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE commits (consumer_group TEXT PRIMARY KEY, "offset" INTEGER NOT NULL);
+"""
+
+
+class SqliteEventLog:
+    """An `EventLog` in one SQLite file. The file comes into being with the first append; until then the log is empty.
+
+    Parameters
+    ----------
+    path
+        The file. Its folder must exist when something is appended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        close_for_fork(self)
+
+    def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
+        """See `EventLog.append`. All or nothing."""
+        with self._use(create=True) as connection:
+            assert connection is not None
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                (start,) = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
+                connection.executemany(
+                    "INSERT INTO events VALUES (?, ?)",
+                    ((start + index, message.data) for index, message in enumerate(messages)),
+                )
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        return [LogPosition(0, start + index) for index in range(len(messages))]
+
+    def ranges(self) -> list[PartitionRange]:
+        """See `EventLog.ranges`."""
+        with self._use() as connection:
+            if connection is None:
+                return [PartitionRange(0, 0)]
+            first, end = connection.execute(
+                'SELECT coalesce((SELECT min("offset") FROM events), 0), coalesce((SELECT max("offset") + 1 FROM events), 0)'
+            ).fetchone()
+            return [PartitionRange(first, end)]
+
+    def consumer(self, group: str) -> _SqliteConsumer:
+        """See `EventLog.consumer`."""
+        return _SqliteConsumer(self, group)
+
+    def close(self) -> None:
+        """See `EventLog.close`."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # a kit need not be closed, and an interpreter that ends has taken things away already
+            self.close()
+
+    def _read(self, offset: int, count: int) -> list[LogRecord]:
+        with self._use() as connection:
+            if connection is None:
+                return []
+            rows = connection.execute('SELECT 0, "offset", data FROM events WHERE "offset" >= ? ORDER BY "offset" LIMIT ?', (offset, count))
+            return list(map(LogRecord._make, rows))
+
+    def _commit(self, group: str, offset: int) -> None:
+        with self._use() as connection:
+            if connection is not None:
+                # Never read back, so it need not be on the disk; the next append is, and takes it along.
+                connection.execute("PRAGMA synchronous=OFF")
+                try:
+                    connection.execute("INSERT OR REPLACE INTO commits VALUES (?, ?)", (group, offset))
+                finally:
+                    connection.execute("PRAGMA synchronous=FULL")
+
+    @contextmanager
+    def _use(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
+        with self._lock:
+            try:
+                yield self._opened(create)
+            except sqlite3.Error as error:
+                raise self._in_words(error) from None
+
+    def _opened(self, create: bool) -> sqlite3.Connection | None:
+        if self._connection is not None and self._file != file_identity(self.path):
+            self.close()  # the file was moved away or replaced: nobody would find what is appended to it
+        if self._connection is None:
+            if not self.path.exists():
+                if not create:
+                    return None
+                try:
+                    create_whole(self.path, _fill)
+                except OSError as error:
+                    raise self._unavailable("it cannot be created", str(error)) from None
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False, cached_statements=32
+            )
+            try:
+                self._check(connection)
+                connection.execute("PRAGMA synchronous=FULL")
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+            self._file = file_identity(self.path)
+        return self._connection
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if application != _APPLICATION_ID:
+            raise LogDamagedError(
+                f"{self.path} is not an evalkit event log (or it was emptied). It was left as it is: "
+                "restore it from a backup, or move it away and give another home."
+            )
+        if version > _VERSION:
+            raise LogError(
+                f"{self.path} is an event log of version {version}; this evalkit reads version {_VERSION}. "
+                "Upgrade: pip install --upgrade evalkit"
+            )
+        if mode != "wal":
+            raise LogDamagedError(
+                f"{self.path} is in journal mode {mode!r}, not 'wal': another program changed it. Restore it from a backup."
+            )
+
+    def _in_words(self, error: sqlite3.Error) -> LogError:
+        name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+        code = primary_code(name)
+        if code in DAMAGED:
+            wrong = LogDamagedError(
+                f"The event log {self.path} cannot be read: {says(name, str(error))}. It was left as it is: restore it from a backup "
+                "(`evalkit log export` makes one)."
+            )
+            wrong.driver_message = str(error)
+            return wrong
+        if code in BUSY:
+            return self._unavailable(f"other processes kept it locked for {_BUSY_SECONDS:.0f} s; try again", str(error))
+        return self._unavailable(says(name, str(error)), str(error))
+
+    def _unavailable(self, why: str, driver_message: str) -> LogUnavailableError:
+        wrong = LogUnavailableError(f"The event log {self.path} cannot be used: {why}. Nothing was appended.")
+        wrong.driver_message = driver_message
+        return wrong
+
+
+def _fill(connection: sqlite3.Connection) -> None:
+    connection.executescript(f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; {_TABLES}")
+
+
+class _SqliteConsumer:
+    def __init__(self, log: SqliteEventLog, group: str) -> None:
+        self._log = log
+        self._group = group
+        self._next = 0
+
+    def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
+        deadline = time.monotonic() + timeout
+        pause = 0.005
+        while not (records := self._log._read(self._next, max_count)):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            time.sleep(min(pause, remaining))
+            pause = min(pause * 2, 0.05)
+        if records:
+            self._next = records[-1].offset + 1
+        return records
+
+    def seek(self, partition: int, offset: int) -> None:
+        assert partition == 0
+        self._next = offset
+
+    def commit(self, position: LogPosition) -> None:
+        self._log._commit(self._group, position.offset)

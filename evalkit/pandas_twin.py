@@ -1,0 +1,41 @@
+"""The Pandas twin of a frame: for who works in Pandas, the same columns and values in documented dtypes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+__all__ = ["to_pandas"]
+
+
+def to_pandas(frame: pl.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """Give the Pandas twin of a frame: the same columns, rows and values, in a copy of its own.
+
+    Counts are Int64, rates, numbers and money Float64 (both nullable), durations timedelta64[us], times datetime64[us, UTC], texts
+    `string`, statuses, period types and kinds categories in their order, lists Python lists,
+    metadata a list of dicts. Missing stays missing.
+    """
+    import pandas as pd
+    import polars as pl
+
+    twin = {}
+    for name, kind in columns.items():
+        series = frame[name]
+        missing = series.is_null().to_numpy()
+        if kind == "count":
+            twin[name] = pd.Series(pd.arrays.IntegerArray(series.fill_null(0).to_numpy().copy(), missing.copy()))
+        elif kind in ("rate", "number", "money"):
+            twin[name] = pd.Series(pd.arrays.FloatingArray(series.fill_null(0).to_numpy().copy(), missing.copy()))
+        elif kind == "duration":
+            twin[name] = pd.Series(series.to_numpy().astype("timedelta64[us]"))
+        elif kind == "time":
+            twin[name] = pd.Series(series.dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")).dt.tz_localize("UTC")
+        elif kind in ("text", "texts", "pairs"):
+            twin[name] = pd.Series(series.to_list(), dtype="string" if kind == "text" else "object")
+        else:
+            assert isinstance(series.dtype, pl.Enum)
+            twin[name] = pd.Series(pd.Categorical(series.to_list(), categories=series.dtype.categories.to_list(), ordered=True))
+    return pd.DataFrame(twin, columns=list(columns))

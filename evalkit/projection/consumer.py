@@ -1,0 +1,175 @@
+"""The consumer: reads the log from where the read model stands, proves that it is the same log, and applies what is new."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Container, Sequence
+from hashlib import sha256
+
+from evalkit.database.port import ConditionFailed, Database
+from evalkit.errors import LogMismatchError, SchemaError
+from evalkit.log.port import EventLog, LogPosition, LogRecord
+from evalkit.projection.fold import FOLD_VERSION, Decision
+from evalkit.projection.identity import HOW_TO_ADOPT, check_ends, check_identity, other_event
+from evalkit.projection.projection import EvalProjection
+from evalkit.projection.schema import SCHEMA_VERSION, Head, Position, initialize, read_head
+
+__all__ = ["EvalProjectionConsumer"]
+
+_logger = logging.getLogger("evalkit.projection")
+
+
+class EvalProjectionConsumer:
+    """Brings a read model up to date with a log, once (`catch_up`) or for as long as it is let (`run`).
+
+    Any number may work on one database at once: of two that apply the same events one wins, and the other reads anew and goes on.
+
+    Parameters
+    ----------
+    log, database
+        From where, and to where. A database without tables gets them.
+    batch_size
+        How many events one atomic batch takes.
+    group
+        The name under which the log's own tools see this reader.
+    projection
+        A projection into tables that nobody else writes; by default the one into the tables that serve.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        database: Database,
+        *,
+        batch_size: int = 1000,
+        group: str = "eval-projection",
+        projection: EvalProjection | None = None,
+    ) -> None:
+        self.conflicts = 0
+        """How often another projector was quicker."""
+        self._log = log
+        self._database = database
+        self._batch_size = batch_size
+        self._consumer = log.consumer(group)
+        self._projection = projection
+        self._exclusive = projection is not None
+
+    def catch_up(
+        self,
+        wanted: Container[str] = (),
+        *,
+        until: Sequence[int] | None = None,
+        on_batch: Callable[[int], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> dict[str, Decision]:
+        """Apply everything that the log holds, and return.
+
+        Parameters
+        ----------
+        wanted
+            Ids of the events whose decisions to give, where this call took them.
+        until
+            For each partition the offset to stop before; by default the log's end.
+        on_batch
+            Called after each batch with the number of events in it.
+        stop
+            When set, return after the batch at hand.
+
+        Raises
+        ------
+        LogMismatchError
+            When the log is another one, or lost events.
+        SchemaError
+            When the tables were made by another version.
+        """
+        decided: dict[str, Decision] = {}
+        while not (stop is not None and stop.is_set()):
+            projection = self._opened()
+            try:
+                records, more = self._read(projection.positions, until)
+                if records:
+                    decisions = projection.apply(records)
+                    decided.update(pair for pair in decisions if pair[0] in wanted)
+                    self._consumer.commit(LogPosition(records[-1].partition, records[-1].offset))
+                    if on_batch is not None:
+                        on_batch(len(records))
+            except ConditionFailed:
+                if self._exclusive:
+                    raise
+                self.conflicts += 1
+                _logger.debug("another projector was quicker; reading anew")
+                self.restart()
+                continue
+            if not more:
+                break
+        return decided
+
+    def run(self, stop: threading.Event, *, on_batch: Callable[[int], None] | None = None) -> None:
+        """Catch up, then wait for more, until `stop` is set; a batch begun is finished first."""
+        while not stop.is_set():
+            self.catch_up(on_batch=on_batch, stop=stop)
+            # Only a signal that something is there: what counts is read from the last applied event on, to be compared with it.
+            self._consumer.poll(100, 1.0)
+
+    def restart(self) -> None:
+        """Forget what is known of the database and the log."""
+        self._projection = None
+
+    def _opened(self) -> EvalProjection:
+        if self._projection is None:
+            head = self._head()
+            check_identity(self._log, head.positions)
+            self._projection = EvalProjection(self._database, head)
+        return self._projection
+
+    def _head(self) -> Head:
+        head = read_head(self._database)
+        if head is None:
+            initialize(self._database, len(self._log.ranges()))
+            head = read_head(self._database)
+            assert head is not None
+        if (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
+            raise SchemaError(
+                f"The read model was made by an older evalkit (schema {head.schema_version}, fold {head.fold_version}; now "
+                f"{SCHEMA_VERSION}, {FOLD_VERSION}). Make it anew from the log: evalkit projection rebuild",
+                found=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION),
+            )  # fmt: skip
+        return head
+
+    def _read(self, positions: Sequence[Position], until: Sequence[int] | None) -> tuple[list[LogRecord], bool]:
+        """Give the records that follow on the positions, and whether there may be more.
+
+        Every poll starts at the last applied event, which must come first and be the same: a log that lost its tail, or grew past it
+        again with other events, cannot look like one with nothing new.
+        """
+        for partition, position in enumerate(positions):
+            done = until is not None and position.next >= until[partition]
+            self._consumer.seek(partition, self._log.ranges()[partition].end if done else max(position.next - 1, 0))
+        asked = self._batch_size + len(positions)
+        polled = self._consumer.poll(asked, 0)
+        fresh: list[LogRecord] = []
+        expected = [max(position.next - 1, 0) for position in positions]
+        for record in polled:
+            partition, offset, data = record
+            if until is not None and offset >= until[partition]:
+                continue
+            position = positions[partition]
+            if offset != expected[partition]:
+                raise self._gap(partition, expected[partition], offset)
+            expected[partition] += 1
+            if offset >= position.next:
+                fresh.append(record)
+            elif sha256(data).hexdigest() != position.last_sha256:
+                raise other_event(partition, offset)
+        if not fresh:
+            check_ends(positions, self._log.ranges())
+        more = until is not None or len(fresh) > self._batch_size or len(polled) >= asked
+        return fresh[: self._batch_size], bool(fresh) and more
+
+    def _gap(self, partition: int, expected: int, found: int) -> LogMismatchError:
+        return LogMismatchError(
+            f"The log's partition {partition} was asked for event {expected} and gave {found}: events are missing in between. "
+            f"Nothing was changed. {HOW_TO_ADOPT}",
+            partition=partition,
+        )

@@ -1,0 +1,183 @@
+"""Digest and verify: proves that the read model holds exactly what the log says.
+
+The digest is a SHA-256 over the rows that the events decide, in the order of their keys. It leaves out whatever depends on how they got
+there: partitions, offsets, generations, message texts, quarantined bytes. The same events give the same digest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import zip_longest
+from pathlib import Path
+
+from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.port import Database, Row, Value
+from evalkit.errors import DatabaseError
+from evalkit.log.port import EventLog
+from evalkit.projection.consumer import EvalProjectionConsumer
+from evalkit.projection.identity import check_identity
+from evalkit.projection.schema import HEAD_STATEMENTS, Head, head_of
+
+__all__ = ["Difference", "Snapshot", "VerifyResult", "digest", "verify"]
+
+_PAGE = 2000
+_KEYS = {
+    "studies": ("id",),
+    "checkpoints": ("study_id", "id"),
+    "lifecycle": ("study_id", "seq"),
+    "rejected": ("study_id", "event_id", "reason"),
+}
+_COLUMNS = {
+    "studies": "id, name, status, period_type, period_value, config, created_at, started_at, stopped_at",
+    "checkpoints": "study_id, id, timestamp, metrics, events_analyzed, sessions_included",
+    "lifecycle": "study_id, seq, event_id, kind",
+    "rejected": "study_id, event_id, reason",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first row in which a read model and its log differ."""
+
+    table: str
+    key: tuple[Value, ...]
+    stored: Row | None
+    """The row in the read model; None when it is missing there."""
+    expected: Row | None
+    """The row that the log gives; None when there should be none."""
+
+    def __str__(self) -> str:
+        where = f"{self.table} {', '.join(str(part) for part in self.key)}"
+        if self.stored is None or self.expected is None:
+            return f"{where}: {'missing in the read model' if self.stored is None else 'not in the log'}"
+        names = _COLUMNS[self.table].split(", ")
+        columns = [name for name, one, other in zip(names, self.stored, self.expected, strict=True) if one != other]
+        return f"{where}: other values in {', '.join(columns)}"
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What `verify` found."""
+
+    digest: str
+    """SHA-256 of the read model's rows, 64 hexadecimal digits."""
+    difference: Difference | None
+    """The first row that differs from the log's; None when there is none."""
+    expected: str | None = None
+    """The digest that was asked for, if any."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return self.difference is None and self.expected in (None, self.digest)
+
+    def __str__(self) -> str:
+        if self.difference is not None:
+            return f"The read model differs from the log. First row that does: {self.difference}"
+        if not self.ok:
+            return f"The read model is what the log says, but its digest is {self.digest}, not {self.expected}"
+        return f"The read model is what the log says. Digest {self.digest}"
+
+
+class Snapshot:
+    """The rows of a read model at one moment, read in pages while others go on writing.
+
+    Rows of studies change, and are read at once; all others are only added, and are bounded by the last one there was.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        bounds = ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in list(_KEYS)[1:])
+        studies = f"SELECT {_COLUMNS['studies']} FROM studies ORDER BY id"
+        meta, positions, found, self._studies = database.batch([*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), (studies, ())])
+        self.head: Head = head_of(meta, positions)
+        self._bounds = dict(zip(list(_KEYS)[1:], found[0], strict=True))
+
+    def rows(self, table: str) -> Iterator[Row]:
+        """Give the rows of a table in the order of its key.
+
+        Raises
+        ------
+        DatabaseError
+            When a rebuild took the tables away.
+        """
+        if table == "studies":
+            yield from self._studies
+            return
+        key = ", ".join(_KEYS[table])
+        width = len(_KEYS[table])
+        after: tuple[Value, ...] = ("",) * width
+        sql = (
+            f"SELECT {_COLUMNS[table]} FROM {table} WHERE rowid <= ? AND ({key}) > ({', '.join('?' * width)}) ORDER BY {key} LIMIT {_PAGE}"
+        )
+        while True:
+            meta, positions, page = self._database.batch([*HEAD_STATEMENTS, (sql, (self._bounds[table], *after))])
+            if head_of(meta, positions).generation != self.head.generation:
+                raise DatabaseError("The read model was rebuilt while it was being read. Try again.")
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1][:width]
+
+
+def digest(snapshot: Snapshot) -> str:
+    """Give the SHA-256 of a snapshot, 64 hexadecimal digits.
+
+    For each of studies, checkpoints, lifecycle and rejected: the table's name, then each row's values (9, 6, 4 and 3) in the order of the
+    key. Every value is preceded by its type (``n``, ``i`` or ``t``) and its length in bytes (8, big-endian); integers are decimal text.
+    """
+    total = sha256()
+    for table in _KEYS:
+        total.update(_prefixed(table))
+        for row in snapshot.rows(table):
+            total.update(b"".join(map(_prefixed, row)))
+    return total.hexdigest()
+
+
+def _prefixed(value: Value) -> bytes:
+    if value is None:
+        return b"n"
+    data = str(value).encode()
+    return (b"i" if isinstance(value, int) else b"t") + len(data).to_bytes(8, "big") + data
+
+
+def verify(database: Database, log: EventLog, *, expect: str | None = None) -> VerifyResult:
+    """Fold the log afresh up to where the read model stands, and compare every row.
+
+    Parameters
+    ----------
+    database, log
+        The read model, and the log that it was made from.
+    expect
+        A digest noted earlier, to compare with.
+
+    Raises
+    ------
+    LogMismatchError
+        When the log is another one, or lost events.
+    """
+    with tempfile.TemporaryDirectory(prefix="evalkit-verify-") as folder:
+        fresh = LibsqlFileDatabase(Path(folder) / "fresh.db")
+        try:
+            stored = Snapshot(database)
+            check_identity(log, stored.head.positions)
+            consumer = EvalProjectionConsumer(log, fresh, batch_size=5000, group="eval-rebuild")
+            consumer.catch_up(until=[position.next for position in stored.head.positions])
+            made = Snapshot(fresh)
+            return VerifyResult(digest(stored), _first_difference(stored, made), expect)
+        finally:
+            fresh.close()
+
+
+def _first_difference(stored: Snapshot, made: Snapshot) -> Difference | None:
+    for table, key in _KEYS.items():
+        for one, other in zip_longest(stored.rows(table), made.rows(table)):
+            if one != other:
+                width = len(key)
+                if one is None or (other is not None and other[:width] < one[:width]):
+                    return Difference(table, other[:width], None, other)
+                return Difference(table, one[:width], one, None if other is None or one[:width] < other[:width] else other)
+    return None

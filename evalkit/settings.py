@@ -1,0 +1,92 @@
+"""Where a kit keeps its things: the home folder and two URLs, from arguments, the environment or defaults."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from evalkit.errors import InvalidInputError
+
+__all__ = ["Settings", "network_file_system", "redacted"]
+
+_NETWORK_FILE_SYSTEMS = re.compile(
+    r"nfs\d?|cifs|smb\w*|afpfs|webdav|davfs|ceph|fuse\.ceph.*|fuse\.sshfs|sshfs|fuse\.s3fs|fuse\.gcsfuse|lustre|gpfs|beegfs\w*|"
+    r"glusterfs|fuse\.glusterfs|afs|ncpfs|9p|pvfs2|orangefs|moosefs|fuse\.mfs",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `connect` was told, with everything filled in."""
+
+    home: Path
+    """The home folder; it need not exist yet."""
+    looked_in: tuple[Path, ...]
+    """Where a home was looked for."""
+    log_url: str = field(repr=False)
+    database_url: str = field(repr=False)
+    auth_token: SecretStr | None
+    """For a shared database. Never shown."""
+
+    @classmethod
+    def resolve(cls, home: str | os.PathLike[str] | None = None, log_url: str | None = None, database_url: str | None = None) -> Settings:
+        """Fill in what was not given.
+
+        The home is the argument, else ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory or a parent, else
+        ``.evalkit`` in the working directory. The URLs are the arguments, else ``EVALKIT_LOG_URL`` and ``EVALKIT_DATABASE_URL``, else files
+        in the home.
+
+        Raises
+        ------
+        InvalidInputError
+            When the home is an empty text or a file.
+        """
+        environment = os.environ
+        given = home if home is not None else environment.get("EVALKIT_HOME") or None
+        if given is not None:
+            if not os.fspath(given):
+                raise InvalidInputError("home: '' is no folder. Leave it out, or give a folder.", field="home", value=given)
+            looked_in: tuple[Path, ...] = (Path(given).expanduser().absolute(),)
+            found = looked_in[0]
+        else:
+            here = Path.cwd()
+            looked_in = tuple(folder / ".evalkit" for folder in (here, *here.parents))
+            found = next((folder for folder in looked_in if folder.is_dir()), looked_in[0])
+        if found.exists() and not found.is_dir():
+            raise InvalidInputError(f"home: {str(found)!r} is a file; give a folder.", field="home", value=str(found))
+        token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN")
+        return cls(
+            home=found,
+            looked_in=looked_in,
+            log_url=log_url or environment.get("EVALKIT_LOG_URL") or f"sqlite:{found / 'events.db'}",
+            database_url=database_url or environment.get("EVALKIT_DATABASE_URL") or f"file:{found / 'evalkit.db'}",
+            auth_token=SecretStr(token) if token else None,
+        )
+
+
+def redacted(url: str) -> str:
+    """Give a URL for messages: of a local one the path, of any other no more than scheme and host."""
+    scheme, _, rest = url.partition(":")
+    if scheme in ("sqlite", "file"):
+        return url
+    secret, at, place = rest.lstrip("/").rpartition("@")
+    host = re.split(r"[/?#]", place)[0]
+    return f"{scheme}://{'***@' if at or secret else ''}{host}"
+
+
+def network_file_system(folder: Path) -> str | None:
+    """Give the type of the file system that holds a folder when it is a network one, where SQLite's WAL mode is not safe; else None."""
+    import psutil
+
+    where = folder.absolute()
+    while not where.exists():
+        where = where.parent
+    where = where.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if where == Path(part.mountpoint) or Path(part.mountpoint) in where.parents]
+    nearest = max(mounts, key=lambda part: len(part.mountpoint), default=None)
+    return nearest.fstype if nearest is not None and _NETWORK_FILE_SYSTEMS.fullmatch(nearest.fstype) else None

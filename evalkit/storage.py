@@ -1,0 +1,176 @@
+"""The read model as models: studies and checkpoints, one by one and in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pydantic_core import from_json
+
+from evalkit.database.port import Args, Database, Row
+from evalkit.errors import InvalidInputError
+from evalkit.ids import CheckpointId, StudyId, time_of_event
+from evalkit.metrics import LongitudinalMetrics
+from evalkit.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
+
+__all__ = ["EvalStorage"]
+
+_STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies"
+_CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id FROM checkpoints"
+_PAGE = 1000
+
+
+class EvalStorage:
+    """Answers queries from the read model. It never writes.
+
+    Parameters
+    ----------
+    database
+        Where the read model is.
+    before_read
+        Called before each query: brings the read model up to date. It answers False when there is no read model to ask.
+    """
+
+    def __init__(self, database: Database, before_read: Callable[[], bool] = lambda: True) -> None:
+        self._database = database
+        self._before_read = before_read
+
+    def get_study(self, study_id: str) -> Study | None:
+        """Give the study with this exact id, or None."""
+        found = self._studies("WHERE id = ?", (study_id,))
+        return found[0] if found else None
+
+    def list_studies(self) -> list[Study]:
+        """Give every study, newest first: by creation time, then id, both falling."""
+        return self._studies("ORDER BY created_at DESC, id DESC", ())
+
+    def list_studies_by_status(self, status: StudyStatus | str) -> list[Study]:
+        """Give the studies in a status, newest first.
+
+        Raises
+        ------
+        InvalidInputError
+            When `status` is none.
+        """
+        return self._studies("WHERE status = ? ORDER BY created_at DESC, id DESC", (checked_status(status),))
+
+    def find_studies(self, reference: str) -> list[Study]:
+        """Give the studies whose id or name is `reference`, or whose id ends with it, newest first."""
+        where = "WHERE id = ? OR name = ? OR substr(id, -length(?)) = ? ORDER BY created_at DESC, id DESC"
+        return self._studies(where, (reference, reference, reference.lower(), reference.lower()))
+
+    def get_checkpoint(self, study_id: str, checkpoint_id: str) -> Checkpoint | None:
+        """Give the checkpoint of a study with this exact id, or None."""
+        found = self._checkpoints("WHERE study_id = ? AND id = ?", (study_id, checkpoint_id))
+        return found[0] if found else None
+
+    def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
+        """Give every checkpoint of a study, oldest first: by timestamp, then id."""
+        return self._in_order(study_id, "", "9")
+
+    def get_latest_checkpoint(self, study_id: str) -> Checkpoint | None:
+        """Give the checkpoint of a study with the latest timestamp (of equal ones that with the greatest id), or None."""
+        found = self._checkpoints("WHERE study_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1", (study_id,))
+        return found[0] if found else None
+
+    def get_checkpoints_in_range(self, study_id: str, start: datetime, end: datetime) -> list[Checkpoint]:
+        """Give the checkpoints of a study with a timestamp in ``[start, end)``, oldest first. Times need a time zone.
+
+        Raises
+        ------
+        InvalidInputError
+            When a time has no time zone.
+        """
+        return self._in_order(study_id, stored_moment(start, "start"), stored_moment(end, "end"))
+
+    def _studies(self, where: str, args: Args) -> list[Study]:
+        if not self._before_read():
+            return []
+        return [_study(row) for row in self._database.execute(f"{_STUDY} {where}", args)]
+
+    def _checkpoints(self, where: str, args: Args) -> list[Checkpoint]:
+        if not self._before_read():
+            return []
+        return [_checkpoint(row) for row in self._database.execute(f"{_CHECKPOINT} {where}", args)]
+
+    def _in_order(self, study_id: str, start: str, end: str) -> list[Checkpoint]:
+        found: list[Checkpoint] = []
+        where = f"WHERE study_id = ? AND timestamp < ? AND (timestamp, id) > (?, ?) ORDER BY timestamp, id LIMIT {_PAGE}"
+        after = (start, "")
+        if not self._before_read():
+            return found
+        while True:
+            page = self._database.execute(f"{_CHECKPOINT} {where}", (study_id, end, *after))
+            found += [_checkpoint(row) for row in page]
+            if len(page) < _PAGE:
+                return found
+            after = (str(page[-1][2]), str(page[-1][0]))
+
+
+def checked_status(status: StudyStatus | str) -> StudyStatus:
+    """Give a status by its name.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no such status.
+    """
+    try:
+        return StudyStatus(status)
+    except ValueError:
+        valid = ", ".join(StudyStatus)
+        raise InvalidInputError(f"status: {status!r} is none. Give one of {valid}.", field="status", value=status) from None
+
+
+def stored_moment(moment: datetime, field: str) -> str:
+    """Give a time in the read model's width.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is no time with a time zone.
+    """
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidInputError(
+            f"{field}: {moment!r} is no time with a time zone. Give, for example, datetime(2026, 1, 31, tzinfo=timezone.utc).",
+            field=field, value=moment,
+        )  # fmt: skip
+    try:
+        # Not strftime: that writes the year 33 as "33".
+        return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    except OverflowError:
+        raise InvalidInputError(f"{field}: {moment} lies outside the years 1 to 9999 in UTC.", field=field, value=moment) from None
+
+
+def _time(text: object) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(str(text))
+
+
+def _study(row: Row) -> Study:
+    study_id, name, status, period_type, period_value, config, created, started, stopped = row
+    created_at = _time(created)
+    assert created_at is not None
+    return Study(
+        id=StudyId(str(study_id)),
+        name=str(name),
+        status=StudyStatus(str(status)),
+        period_type=PeriodType(str(period_type)),
+        period_value=None if period_value is None else int(str(period_value)),
+        config=StudyConfig.model_validate_json(str(config), extra="ignore"),
+        created_at=created_at,
+        started_at=_time(started),
+        stopped_at=_time(stopped),
+    )
+
+
+def _checkpoint(row: Row) -> Checkpoint:
+    checkpoint_id, study_id, timestamp, metrics, analyzed, sessions, event_id = row
+    return Checkpoint(
+        id=CheckpointId(str(checkpoint_id)),
+        study_id=StudyId(str(study_id)),
+        timestamp=datetime.fromisoformat(str(timestamp)),
+        metrics=LongitudinalMetrics.model_validate_json(str(metrics), extra="ignore"),
+        events_analyzed=int(str(analyzed)),
+        sessions_included=from_json(str(sessions)),
+        recorded_at=time_of_event(str(event_id)),
+    )

@@ -1,0 +1,114 @@
+"""Times and durations as they travel on the wire, are stored, and are shown.
+
+On the wire: RFC 3339 text in UTC with 0 to 9 fractional digits, and ``[seconds, nanoseconds]``. In the read model: text of one
+fixed width, ``2026-01-31T08:00:00.000000Z``. In models: `datetime` (UTC) and `timedelta`. Python's types end at
+microseconds, so the subclasses here remember the finer digits they came with: reading and writing an event loses nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator
+
+__all__ = ["MAX_COUNT", "Duration", "UtcTime", "WireDuration", "WireTime", "duration_pair", "stored_time", "wire_time"]
+
+MAX_COUNT = 2**63 - 1
+
+_WIRE_TIME = re.compile(r"(\d{4})-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.(\d{1,9}))?(?:[Zz]|[+-]00:00)", re.ASCII)
+
+
+class WireTime(datetime):
+    """A UTC time that remembers its text on the wire, which may be finer than a microsecond."""
+
+    wire: str | None = None  # None after arithmetic: the result came from no wire
+
+
+class WireDuration(timedelta):
+    """A duration that remembers its ``[seconds, nanoseconds]``; one over 999,999,999 days is held as that many."""
+
+    pair: tuple[int, int]
+
+
+@lru_cache(maxsize=8192)
+def stored_time(text: str) -> str:
+    """Give a wire time in the read model's width: ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, finer digits cut.
+
+    Raises
+    ------
+    ValueError
+        When `text` is not RFC 3339 in UTC with at most 9 fractional digits, or no date of the years 1 to 9999.
+    """
+    match = _WIRE_TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text[:80]!r} is not an RFC 3339 time in UTC with at most 9 fractional digits")
+    seconds = f"{text[:10]}T{text[11:19]}"
+    datetime.fromisoformat(seconds)  # no 30 February, no hour 25, no year 0
+    if text[11:13] == "24":
+        raise ValueError(f"{text!r}: the hour must be in 00..23")
+    return f"{seconds}.{(match[2] or '')[:6]:0<6}Z"
+
+
+def wire_time(moment: datetime) -> str:
+    """Give a UTC time as RFC 3339 text with 0, 3, 6 or (when it came so) other fractional digits."""
+    if isinstance(moment, WireTime) and moment.wire is not None:
+        return moment.wire
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text = moment.isoformat()
+    return text[:26].removesuffix("000") + "Z" if moment.microsecond else text[:19] + "Z"
+
+
+def duration_pair(duration: timedelta) -> tuple[int, int]:
+    """Give a duration as whole seconds and nanoseconds."""
+    if isinstance(duration, WireDuration):
+        return duration.pair
+    return duration.days * 86_400 + duration.seconds, duration.microseconds * 1000
+
+
+def _read_time(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise ValueError("a time zone is required, for example datetime(2026, 1, 31, tzinfo=timezone.utc)")
+        if isinstance(value, WireTime):
+            return value
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"{value} lies outside the years 1 to 9999 in UTC") from None
+    if not isinstance(value, str):
+        raise ValueError(f"a time must be a datetime or RFC 3339 text, not {type(value).__name__}")
+    moment = WireTime.fromisoformat(stored_time(value))
+    moment.wire = value
+    return moment
+
+
+def _read_duration(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        if value < timedelta(0):
+            raise ValueError("a duration must not be negative")
+        return value
+    if (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(type(part) is int for part in value)
+        and 0 <= value[0] <= MAX_COUNT
+        and 0 <= value[1] <= 999_999_999
+    ):
+        seconds = min(value[0], timedelta.max.days * 86_400)
+        duration = WireDuration(seconds=seconds, microseconds=value[1] // 1000)
+        duration.pair = (value[0], value[1])
+        return duration
+    raise ValueError("a duration must be a timedelta, or [seconds, nanoseconds] with nanoseconds below 1,000,000,000")
+
+
+UtcTime = Annotated[datetime, PlainValidator(_read_time), PlainSerializer(wire_time, return_type=str, when_used="json")]
+"""A time-zone-aware time, held in UTC."""
+
+Duration = Annotated[
+    timedelta, PlainValidator(_read_duration), PlainSerializer(duration_pair, return_type=tuple[int, int], when_used="json")
+]
+"""A duration of zero or more."""

@@ -1,0 +1,88 @@
+"""Turn the public Aider leaderboard into studies, one for each model family, and print their success rates over time.
+
+    python examples/aider_leaderboard.py polyglot_leaderboard.yml [HOME]
+
+The file is Aider's ``polyglot_leaderboard.yml``: a list of benchmark runs with their dates. Each run becomes a checkpoint of one day,
+under a key made of its folder's name, so that running this twice records nothing twice. Needs PyYAML.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import defaultdict
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+import evalkit
+
+FAMILIES = {
+    "claude": ("claude",), "gpt": ("gpt",), "o-series": ("o1", "o3", "o4"), "gemini": ("gemini",), "deepseek": ("deepseek",),
+    "qwen": ("qwen", "qwq"), "grok": ("grok",), "llama": ("llama",),
+}  # fmt: skip
+"""The studies, and the words in a model's name that tell them, in the order in which they are looked for."""
+
+
+def family(model: str) -> str:
+    """Give the family of a model: the first whose word stands in its name; of several models, the first counts."""
+    name = model.partition(" + ")[0].lower()
+    return next((one for one, words in FAMILIES.items() if any(word in name for word in words)), "other")
+
+
+def day_of(run: dict[str, Any]) -> datetime:
+    """Give the start of a run's day, in UTC."""
+    return datetime.combine(run["date"], time(), UTC)
+
+
+def checkpoint(run: dict[str, Any]) -> dict[str, Any]:
+    """Map a run to a checkpoint. What the benchmark does not measure is left out: missing is not zero."""
+    cases, first, second = run["test_cases"], run["pass_num_1"], run["pass_num_2"]
+    cost = run.get("total_cost") or None  # 0 means that it was not recorded
+    tokens = [run.get("prompt_tokens"), run.get("completion_tokens")]
+    start = day_of(run)
+    return {
+        "period_start": start,
+        "period_end": start + timedelta(days=1),
+        "recorded_at": start + timedelta(days=1),
+        "key": run["dirname"],
+        "sessions_completed": cases,
+        "tasks_completed": cases,
+        "session_success_rate": second / cases,
+        "first_attempt_success_rate": first / cases,
+        "avg_iterations_to_success": (first + 2 * (second - first)) / second if second else None,
+        "self_correction_rate": (second - first) / (cases - first) if cases > first else None,
+        "tool_success_rate": run["percent_cases_well_formed"] / 100,
+        "avg_session_duration": run["seconds_per_case"],
+        "total_tokens": None if None in tokens else sum(tokens),
+        "total_cost": cost,
+        "cost_per_successful_task": cost / second if cost and second else None,
+    }
+
+
+def main(path: str, home: str) -> None:
+    """Record the runs of a leaderboard file in a home, and print what came of it."""
+    runs = defaultdict(list)
+    for run in sorted(yaml.safe_load(Path(path).read_text()), key=lambda run: (run["date"], run["dirname"])):
+        runs[family(run["model"])].append(run)
+    with evalkit.connect(home) as kit:
+        for name, of_family in runs.items():
+            began = day_of(of_family[0])
+            study = kit.create_study(f"aider {name}", description="Aider polyglot benchmark", tags=["aider"], at=began, if_exists="open")
+            if study.status is evalkit.StudyStatus.PENDING:
+                study = kit.start_study(study, at=began)
+            print(f"{study.name}: {kit.record_checkpoints(study, [checkpoint(run) for run in of_family])}")
+        over_time = kit.checkpoints().select(
+            "study", pl.col("period_start").dt.date().alias("day"), "session_success_rate", "total_cost", "sessions_completed"
+        )
+        with pl.Config(tbl_rows=-1, tbl_hide_dataframe_shape=True, float_precision=3):
+            print(over_time)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else tempfile.mkdtemp(prefix="aider-"))

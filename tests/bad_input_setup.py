@@ -1,0 +1,53 @@
+"""The home in which the bad input of `test_bad_input.py` is tried."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+
+import evalkit
+from evalkit import PeriodType
+
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+NEXT = DAY + timedelta(days=1)
+
+
+def namespace(home: str | Path) -> dict[str, Any]:
+    """Make a home with a study in each status, and give the names that the cases use."""
+    kit = evalkit.connect(home)
+    at = datetime(2025, 6, 1, tzinfo=UTC)
+    for name in ("pending", "running", "stopped", "stopped before it started", "twin"):
+        kit.create_study(name, at=at)
+    kit.stop_study("stopped before it started", at=at)
+    for name in ("running", "stopped"):
+        kit.start_study(name, at=at)
+    kit.stop_study("stopped", at=at)
+    # Two studies of one name come from two processes that created them at once; here, from the events of another home.
+    other = evalkit.connect(Path(home) / "other")
+    other.create_study("twin", at=at)
+    consumer = other._engine.log.consumer("test")
+    for record in consumer.poll(10, 0):
+        stored = evalkit.events.StoredEvalEvent.from_wire(record.data)
+        kit._engine.log.append([evalkit.log.port.LogMessage(stored.study_id, stored.event_id, record.data)])
+    other.close()
+    kit.record_checkpoint("running", {"period": (DAY, NEXT), "total_tokens": 5}, key="taken", at=at)
+
+    def record(study: str, metrics: dict[Any, Any], **extras: Any) -> evalkit.Checkpoint:
+        return kit.record_checkpoint(study, {"period": (DAY + timedelta(days=9), NEXT + timedelta(days=9)), **metrics}, **extras)
+
+    row = {"period_start": DAY + timedelta(days=20), "period_end": NEXT + timedelta(days=20)}
+    names = {"DAY": DAY, "NEXT": NEXT, "ROW": row, "PeriodType": PeriodType, "datetime": datetime, "timedelta": timedelta}
+    return {"kit": kit, "record": record, "evalkit": evalkit, "pl": pl, "pd": pd, "math": math, "__file__": __file__, **names}
+
+
+def stable(message: str) -> str:
+    """Give a message with what differs from run to run replaced: ids, the present time, folders."""
+    message = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>", message)
+    message = re.sub(r"now is \S+Z", "now is <now>", message)
+    return re.sub(r"(?<![\w:/*])/[^\s';]+", "<path>", message)

@@ -1,0 +1,250 @@
+"""Measure evalkit beside plain SQLite and Polars, print the ratios, and write them as JSON.
+
+``python -m tests.bench [--only NAME] [--scale 0.1] [--rounds 5] [--json FILE]``. Ratios, not times: ours and theirs take turns, with
+fresh files for all that writes, and the median of five rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import baselines, workload
+
+_ROOT = Path(__file__).parents[2]
+_console = Console(width=150)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One figure: what is compared, and what is required of it."""
+
+    name: str
+    ours: str
+    theirs: str
+    required: float
+    at_least: bool = False
+    """Whether the ratio is theirs / ours, and the required one a minimum; else it is ours / theirs, and a maximum."""
+
+
+KINDS = [
+    Kind("rebuild", "rebuild of {events:,} checkpoint events", "executemany of the finished rows", 0.5, at_least=True),
+    Kind("frame", "record_checkpoints of a frame of {frame:,}", "executemany of (id, JSON)", 0.1, at_least=True),
+    Kind("single", "{single:,} record_checkpoint, one by one", "sqlite3 transaction + libsql-client batch each", 0.5, at_least=True),
+    Kind("read", "kit.checkpoints() of {read:,}", "fetchall + read_ndjson", 0.7, at_least=True),
+    Kind("memory", "peak memory of that read (KB a checkpoint)", "", 1.5),
+    Kind("again", "kit.checkpoints() after 100 more", "the first one", 0.1),
+    Kind("import", "import evalkit", baselines.IMPORTS, 1.3),
+]
+Round = tuple[float, float | None]
+"""Ours and theirs: seconds, or for the memory KB a checkpoint, and nothing."""
+
+
+def sizes(scale: float) -> dict[str, int]:
+    full = {"events": 100_000, "frame": 10_000, "single": 300, "read": 300_000}
+    return {name: max(int(size * scale), 20) for name, size in full.items()}
+
+
+def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -> dict[str, list[Round]]:
+    """Run every benchmark that a wanted figure needs; the three figures of reading come from the same reads."""
+    found: dict[str, list[Round]] = {name: [] for name in wanted}
+    for needed_by, benchmark in (
+        ({"rebuild"}, rebuilding),
+        ({"frame"}, recording_a_frame),
+        ({"single"}, recording_one_by_one),
+        ({"read", "memory", "again"}, reading),
+        ({"import"}, importing),
+    ):
+        if wanted.isdisjoint(needed_by):
+            continue
+        _console.print(f"[dim]{benchmark.__name__.replace('_', ' ')} ...")
+        here = folder / benchmark.__name__
+        here.mkdir()
+        for figures in benchmark(here, size, rounds):
+            for name in wanted.intersection(figures):
+                found[name].append(figures[name])
+        shutil.rmtree(here)
+    return found
+
+
+Benchmark = Callable[[Path, dict[str, int], int], Iterator[dict[str, Round]]]
+
+
+def rebuilding(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
+    """Ours takes the place of a read model that holds the same events, which costs the dropping of that."""
+    workload.make_home(folder / "full", size["events"])
+    ddl, rows = workload.finished_rows(folder / "full")
+    for _ in range(rounds):
+        home = Path(shutil.copytree(folder / "full", folder / "home"))
+        ours = _calmly(lambda home=home: workload.rebuild(home))
+        theirs = _calmly(lambda: baselines.insert_rows(folder / "plain.db", ddl, "checkpoints", rows))
+        yield {"rebuild": (ours, theirs)}
+        _remove(home, *folder.glob("plain.db*"))
+
+
+def recording_a_frame(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
+    frame = workload.frame_to_record(size["frame"])
+    for _ in range(rounds):
+        home = folder / "home"
+        study = workload.make_study_home(home)
+        ours = _calmly(lambda home=home, study=study: workload.record_frame(home, study, frame))
+        rows = workload.wire_rows(home, len(frame))
+        theirs = _calmly(lambda rows=rows: baselines.insert_json(folder / "plain.db", rows))
+        yield {"frame": (ours, theirs)}
+        _remove(home, *folder.glob("plain.db*"))
+
+
+def recording_one_by_one(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
+    mappings = workload.mappings_to_record(size["single"])
+    for _ in range(rounds):
+        home, plain = folder / "home", folder / "plain"
+        plain.mkdir()
+        study = workload.make_study_home(home)
+        ours = _calmly(lambda home=home, study=study: workload.record_one_by_one(home, study, mappings))
+        rows = workload.wire_rows(home, len(mappings))
+        theirs = _calmly(lambda plain=plain, rows=rows: baselines.insert_one_by_one(plain, rows))
+        yield {"single": (ours, theirs)}
+        _remove(home, plain)
+
+
+def reading(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
+    """Both read the same files, each in a fresh process; the checkpoints that a round adds are there for both in the next."""
+    home = folder / "home"
+    workload.make_home(home, size["read"])
+    theirs_code = f"from tests.bench import baselines; result = baselines.read(Path({str(home / workload.database_file)!r}))"
+    ours_code = f"from tests.bench import workload; result = workload.read_twice(Path({str(home)!r}))"
+    for _ in range(rounds):
+        theirs, ours = (_calmly(lambda code=code: _in_child(code, memory=4096 * size["read"])) for code in (theirs_code, ours_code))
+        yield {
+            "read": (ours["first"], theirs),
+            "memory": (ours["peak"] / ours["rows"] / 1000, None),
+            "again": (ours["second"], ours["first"]),
+        }
+
+
+def importing(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
+    def wall(code: str) -> float:
+        start = perf_counter()
+        subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True)
+        return perf_counter() - start
+
+    for code in ("import evalkit", baselines.IMPORTS):
+        wall(code)  # the byte code is compiled, the files are in memory
+    for _ in range(rounds):
+        yield {"import": (wall("import evalkit"), wall(baselines.IMPORTS))}
+
+
+def _calmly(work: Callable[[], Any]) -> Any:
+    """Do a piece of work with nothing of the last one left: no garbage, no file that waits to be written."""
+    gc.collect()
+    os.sync()
+    return work()
+
+
+def _in_child(code: str, memory: int) -> Any:
+    # A virtual machine gets memory from its host when it is first touched, which takes longer than the reading. So that neither pays for
+    # it, as much as the hungrier one needs is touched before.
+    bytearray(memory)[::4096] = bytes(len(range(0, memory, 4096)))
+    code = f"import json; from pathlib import Path; {code}; print(json.dumps(result))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def summary(kind: Kind, rounds: list[Round], size: dict[str, int]) -> dict[str, Any]:
+    """Give a figure as it is written to JSON. The median of the rounds' own ratios counts."""
+    if kind.name == "memory":
+        ratios = [ours for ours, _ in rounds]
+    else:
+        ratios = [theirs / ours if kind.at_least else ours / theirs for ours, theirs in rounds if theirs is not None]
+    ratio = median(ratios)
+    ours = median(ours for ours, _ in rounds)
+    theirs = None if kind.name == "memory" else median(theirs for _, theirs in rounds if theirs is not None)
+    return {
+        "name": kind.name,
+        "ours": kind.ours.format(**size),
+        "theirs": kind.theirs,
+        "ours_median": ours,
+        "theirs_median": theirs,
+        "unit": "KB a checkpoint" if kind.name == "memory" else "s",
+        "ratio": ratio,
+        "ratio_lowest": min(ratios),
+        "ratio_highest": max(ratios),
+        "ratio_of_medians": ratio if theirs is None else theirs / ours if kind.at_least else ours / theirs,
+        "required": kind.required,
+        "required_is": "at least" if kind.at_least else "at most",
+        "met": ratio >= kind.required if kind.at_least else ratio <= kind.required,
+        "rounds": [list(one) for one in rounds],
+    }
+
+
+def table(figures: list[dict[str, Any]], rounds: int) -> Table:
+    shown = Table(title=f"evalkit beside the plain way: medians of {rounds} rounds", title_justify="left")
+    for heading in ("", "ours", "beside", "ours", "theirs", "ratio", "of medians", "lowest to highest", "required", "met"):
+        shown.add_column(heading, justify="right" if heading in ("ratio", "of medians") else "left")
+    for figure in figures:
+        theirs = figure["theirs_median"]
+        shown.add_row(
+            figure["name"], figure["ours"], figure["theirs"],
+            f"{figure['ours_median']:.3f} {figure['unit'][:2]}", "" if theirs is None else f"{theirs:.3f} s",
+            f"{figure['ratio']:.3f}", f"{figure['ratio_of_medians']:.3f}", f"{figure['ratio_lowest']:.3f} to {figure['ratio_highest']:.3f}",
+            f"{figure['required_is']} {figure['required']:g}", "[green]yes" if figure["met"] else "[red]no",
+        )  # fmt: skip
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--json", type=Path, default=Path("bench-results.json"), metavar="FILE", help="where to write the figures")
+    parser.add_argument("--only", action="append", choices=[kind.name for kind in KINDS], help="one figure; may be repeated")
+    parser.add_argument("--scale", type=float, default=1.0, help="a part of the full size, for a quick try")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)
+    wanted = set(given.only or [kind.name for kind in KINDS])
+    size = sizes(given.scale)
+    with tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder:
+        found = measure(size, given.rounds, wanted, Path(folder))
+    figures = [summary(kind, found[kind.name], size) for kind in KINDS if kind.name in wanted]
+    _console.print(table(figures, given.rounds))
+    _console.print(f"The machine's load was {load} before, on {os.cpu_count()} processors: other work makes the ratios uneven.")
+    if given.scale != 1:
+        _console.print("[yellow]Not the full size: the required ratios are meant for --scale 1.")
+    about = {
+        "scale": given.scale,
+        "rounds": given.rounds,
+        "cpus": os.cpu_count(),
+        "load_before": load,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+    }
+    given.json.write_text(json.dumps({**about, "figures": figures}, indent=2) + "\n")
+    _console.print(f"Written to {given.json}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""What evalkit is given to do: homes full of checkpoints, frames to record, and the calls that are timed."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import polars as pl
+
+import evalkit
+from evalkit.commands import CreateStudy, lifecycle_message
+from evalkit.events import encode_checkpoint
+from evalkit.ids import new_id
+from evalkit.log.port import LogMessage
+from evalkit.log.sqlite import SqliteEventLog
+from evalkit.metrics import METRICS
+from evalkit.times import wire_time
+
+STUDIES = 20
+_START = datetime(2024, 1, 1, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
+_STUDIES_BEGAN = 1_704_067_200_000  # milliseconds: 2024-01-01
+_CHUNK = 5000
+
+log_file = "events.db"
+database_file = "evalkit.db"
+
+
+def measured(rng: random.Random) -> dict[str, Any]:
+    """Give all 16 metrics, in the form of the wire."""
+    values: dict[str, Any] = {}
+    for name, metric in METRICS.items():
+        if metric.kind == "count":
+            values[name] = rng.randrange(2_000_000 if name == "total_tokens" else 500)
+        elif metric.kind == "duration":
+            values[name] = [rng.randrange(3600), rng.randrange(1000) * 1_000_000]
+        elif metric.kind == "rate":
+            values[name] = rng.random()
+        else:
+            values[name] = 1 + 50 * rng.random()
+    return values
+
+
+def period(index: int) -> tuple[datetime, datetime]:
+    start = _START + index * _HOUR
+    return start, start + _HOUR
+
+
+def sessions(index: int) -> list[str]:
+    return [f"session-{2 * index}", f"session-{2 * index + 1}"]
+
+
+def study_messages(count: int) -> list[LogMessage]:
+    """Give the events that create and start studies."""
+    messages = []
+    for index in range(count):
+        created = CreateStudy.of(f"agent {index}", "hourly", f"benchmark study {index}", ["bench"]).message(_STUDIES_BEGAN)
+        messages += [created, lifecycle_message("study_started", created.study_id, _STUDIES_BEGAN + 1)]
+    return messages
+
+
+def checkpoint_messages(study_ids: list[str], count: int) -> Iterator[LogMessage]:
+    """Give checkpoint events as hourly evaluations of all studies append them: the studies take turns."""
+    rng = random.Random(1)
+    for index in range(count):
+        study_id = study_ids[index % len(study_ids)]
+        start, end = (wire_time(moment) for moment in period(index // len(study_ids)))
+        event_id, checkpoint_id = new_id(), new_id()
+        metrics = {**measured(rng), "period": {"start": start, "end": end}}
+        yield LogMessage(study_id, event_id, encode_checkpoint(event_id, checkpoint_id, study_id, end, metrics, 40, sessions(index)))
+
+
+def make_home(home: Path, checkpoints: int) -> None:
+    """Make an embedded home with a full log and its read model."""
+    home.mkdir()
+    log = SqliteEventLog(home / log_file)
+    studies = study_messages(STUDIES)
+    log.append(studies)
+    messages = checkpoint_messages(sorted({message.study_id for message in studies}), checkpoints)
+    while chunk := list(islice(messages, _CHUNK)):
+        log.append(chunk)
+    log.close()
+    rebuild(home)
+
+
+def make_study_home(home: Path) -> str:
+    """Make a home with one running study and give its id."""
+    with evalkit.connect(home) as kit:
+        study = kit.create_study("agent", period="hourly")
+        return kit.start_study(study).id
+
+
+def finished_rows(home: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Give the statements that make the read model's `checkpoints` with its indexes, and all its rows."""
+    connection = sqlite3.connect(home / database_file)
+    ddl = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE tbl_name = 'checkpoints' AND sql IS NOT NULL ORDER BY type DESC"
+    ).fetchall()
+    rows = connection.execute("SELECT * FROM checkpoints ORDER BY rowid").fetchall()
+    connection.close()
+    return [sql for (sql,) in ddl], rows
+
+
+def wire_rows(home: Path, count: int) -> list[tuple[str, str]]:
+    """Give (checkpoint id, JSON) of the last events in a log."""
+    connection = sqlite3.connect(home / log_file)
+    found = connection.execute('SELECT data FROM events ORDER BY "offset" DESC LIMIT ?', (count,)).fetchall()
+    connection.close()
+    return [(json.loads(data)["event"]["id"], data.decode()) for (data,) in reversed(found)]
+
+
+def frame_to_record(count: int) -> pl.DataFrame:
+    """Give a frame as a user has it: the 16 metrics, the duration in seconds, the period's bounds."""
+    rng = random.Random(2)
+    rows = []
+    for index in range(count):
+        values = measured(rng)
+        seconds, nanoseconds = values["avg_session_duration"]
+        start, end = period(index)
+        rows.append({**values, "avg_session_duration": seconds + nanoseconds / 1e9, "period_start": start, "period_end": end})
+    return pl.DataFrame(rows)
+
+
+def mappings_to_record(count: int) -> list[dict[str, Any]]:
+    """Give checkpoints as `record_checkpoint` takes them one by one."""
+    rows = frame_to_record(count).to_dicts()
+    return [{**row, "period": (row.pop("period_start"), row.pop("period_end"))} for row in rows]
+
+
+def rebuild(home: Path) -> float:
+    with evalkit.connect(home) as kit:
+        start = perf_counter()
+        kit.rebuild(on_progress=lambda done, total: None)
+        return perf_counter() - start
+
+
+def record_frame(home: Path, study_id: str, frame: pl.DataFrame) -> float:
+    """Record a frame, until the read model gives its last checkpoint."""
+    with evalkit.connect(home) as kit:
+        start = perf_counter()
+        kit.record_checkpoints(study_id, frame)
+        latest = kit.storage.get_latest_checkpoint(study_id)
+        seconds = perf_counter() - start
+        assert latest is not None
+        assert latest.metrics.period.end == frame["period_end"].max()
+        return seconds
+
+
+def record_one_by_one(home: Path, study_id: str, mappings: list[dict[str, Any]]) -> float:
+    with evalkit.connect(home) as kit:
+        kit.studies()
+        start = perf_counter()
+        for mapping in mappings:
+            kit.record_checkpoint(study_id, mapping)
+        seconds = perf_counter() - start
+        assert len(kit.checkpoints()) == len(mappings)
+        return seconds
+
+
+def read_twice(home: Path) -> dict[str, float]:
+    """Read all checkpoints with a fresh kit, record 100 more, read again. Give the seconds, and the first read's peak memory.
+
+    To be called in a fresh process. The peak is the kernel's own, ``VmHWM``, set back before the read: this needs Linux. Nothing that
+    the kit does on its first call was done before, so what it imports then counts as well.
+    """
+    pl.read_ndjson(b'{"a": 1}')
+    with evalkit.connect(home) as kit:
+        before = _memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to VmRSS
+        start = perf_counter()
+        frame = kit.checkpoints()
+        first = perf_counter() - start
+        peak = _memory("VmHWM") - before
+        rows = len(frame)
+        newest = kit.studies()["study_id"][0]
+        unused = rows * _HOUR  # later than every period there is
+        more = frame_to_record(100).with_columns(pl.col("period_start", "period_end") + unused)
+        kit.record_checkpoints(newest, more)
+        start = perf_counter()
+        again = kit.checkpoints()
+        second = perf_counter() - start
+        assert len(again) == rows + 100
+        return {"first": first, "second": second, "rows": rows, "peak": peak}
+
+
+def _memory(field: str) -> int:
+    """Give a line of this process's memory, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))

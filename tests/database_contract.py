@@ -1,0 +1,175 @@
+"""What every database must do. An adapter's test file subclasses this and says only how to open one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from evalkit.database.port import ConditionFailed, Database
+from evalkit.errors import DatabaseError
+
+
+class DatabaseContract:
+    """The contract: `database` is a fixture that gives a database with an empty table ``t (k INTEGER PRIMARY KEY, v)``."""
+
+    def another(self, database: Any) -> Database:
+        """Open the same database as another process would."""
+        raise AssertionError("an adapter's test says how")
+
+    @pytest.mark.parametrize(
+        "value", [None, "", "a\x00b", "é😀 'q' \"d\"", 0, -1, 2**63 - 1, -(2**63), 0.1 + 0.2, 1e308, b"", bytes(range(256))]
+    )
+    def test_a_value_comes_back_as_it_was(self, database: Database, value: object) -> None:
+        """Text with any character, integers of 64 bits, floats to the last digit, bytes and NULL."""
+        database.batch([("INSERT INTO t VALUES (1, ?)", (value,))])  # type: ignore[list-item]
+        (row,) = database.execute("SELECT v FROM t WHERE k = ?", (1,))
+        assert row == (value,)
+        assert type(row[0]) is type(value)
+
+    def test_a_batch_gives_the_rows_of_each_statement(self, database: Database) -> None:
+        """In order, each seeing what the ones before it did."""
+        answers = database.batch([("INSERT INTO t VALUES (1, 'a'), (2, 'b')", ()), ("SELECT k, v FROM t ORDER BY k", ()), ("SELECT 5", ())])
+        assert answers == [[], [(1, "a"), (2, "b")], [(5,)]]
+
+    def test_what_was_written_is_there_for_everybody(self, database: Database) -> None:
+        """When a batch returns, whoever opens the database reads it."""
+        other = self.another(database)
+        for key in range(5):
+            database.batch([("INSERT INTO t VALUES (?, 'one')", (2 * key,))])
+            other.batch([("INSERT INTO t VALUES (?, 'other')", (2 * key + 1,))])
+            assert database.execute("SELECT count(*) FROM t") == other.execute("SELECT count(*) FROM t") == [(2 * key + 2,)]
+        database.close()
+        assert database.execute("SELECT count(*) FROM t") == [(10,)]
+        other.close()
+
+    @pytest.mark.parametrize(
+        "wrong",
+        ["INSERT INTO t VALUES (1, 'again')", "INSERT INTO missing VALUES (1)", "SELEKT 1", "DROP TABLE missing", "SELECT nothing FROM t"],
+    )
+    def test_a_statement_that_fails_undoes_the_whole_batch(self, database: Database, wrong: str) -> None:
+        """An error of evalkit with the driver's words as an attribute; what came before it in the batch is undone, tables too."""
+        batch = [("INSERT INTO t VALUES (1, 'a')", ()), ("CREATE TABLE made (n)", ()), (wrong, ()), ("INSERT INTO t VALUES (2, 'b')", ())]
+        with pytest.raises(DatabaseError) as raised:
+            database.batch(batch)
+        assert raised.value.driver_message
+        assert raised.value.__cause__ is None
+        assert raised.value.__context__ is None or raised.value.__suppress_context__
+        assert database.execute("SELECT count(*) FROM t") == [(0,)]
+        assert database.execute("SELECT name FROM sqlite_master WHERE name = 'made'") == []
+        database.batch([("INSERT INTO t VALUES (1, 'a')", ())])
+
+    def test_a_single_statement_that_fails_is_told(self, database: Database) -> None:
+        """As an error of evalkit, and the database goes on."""
+        with pytest.raises(DatabaseError) as raised:
+            database.execute("SELECT * FROM missing")
+        assert raised.value.driver_message
+        assert database.execute("SELECT 1") == [(1,)]
+
+    def test_a_list_goes_in_as_one_value(self, database: Database) -> None:
+        """As the projection asks about thousands of ids: JSON text in, one row for each."""
+        ids = [f"id {number} é" for number in range(20_000)]
+        found = database.execute("SELECT value FROM json_each(?)", (json.dumps(ids),))
+        assert [value for (value,) in found] == ids
+
+    def test_a_long_text_and_a_long_blob_come_back_whole(self, database: Database) -> None:
+        """A mebibyte and more in a cell, as a page of a frame has."""
+        text, blob = "é\n" * 1_000_000, bytes(range(256)) * 8192
+        database.batch([("INSERT INTO t VALUES (1, ?), (2, ?)", (text, blob))])
+        assert database.execute("SELECT v FROM t ORDER BY k") == [(text,), (blob,)]
+
+    def test_a_batch_reads_one_moment(self, database: Database) -> None:
+        """While others write, all the statements of a batch see the same state."""
+        database.batch([("CREATE TABLE u (n INTEGER NOT NULL)", ()), ("INSERT INTO u VALUES (0)", ())])
+        other, done = self.another(database), threading.Event()
+
+        def write() -> None:
+            for number in range(1, 60):
+                other.batch([("INSERT INTO t VALUES (?, '')", (number,)), ("UPDATE u SET n = ?", (number,))])
+            done.set()
+
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write)
+            seen = set()
+            while not done.is_set() and not writing.done():
+                rows, _, counter = database.batch([("SELECT count(*) FROM t", ()), ("SELECT k FROM t", ()), ("SELECT n FROM u", ())])
+                assert rows == counter
+                seen.add(rows[0][0])
+            writing.result()
+        assert len(seen) > 2
+        other.close()
+
+    def test_openings_that_know_nothing_of_each_other_wait_for_each_other(self, database: Database) -> None:
+        """Four of them, each writing its own rows at once with the others: nobody is refused, nothing is lost."""
+        databases = [database, *(self.another(database) for _ in range(3))]
+        start = threading.Barrier(4)
+
+        def work(number: int) -> None:
+            start.wait(30)
+            for step in range(25):
+                databases[number].batch([("INSERT INTO t VALUES (?, ?)", (number * 100 + step, number)), ("SELECT count(*) FROM t", ())])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+        assert database.execute("SELECT v, count(*) FROM t GROUP BY v") == [(number, 25) for number in range(4)]
+        for other in databases[1:]:
+            other.close()
+
+    def test_thousands_of_values_go_in_one_statement(self, database: Database) -> None:
+        """As the projection inserts checkpoints."""
+        values = [part for key in range(3000) for part in (key, f"v{key}")]
+        database.batch([("INSERT INTO t VALUES " + ",".join(["(?,?)"] * 3000), values)])
+        assert database.execute("SELECT count(*), max(v) FROM t") == [(3000, "v999")]
+
+    def test_a_failed_comparison_writes_nothing(self, database: Database) -> None:
+        """Setting a NOT NULL column to NULL fails the whole batch, before and after it."""
+        database.batch([("CREATE TABLE p (next INTEGER NOT NULL)", ()), ("INSERT INTO p VALUES (5)", ())])
+        move = "UPDATE p SET next = CASE WHEN next = ? THEN ? ELSE NULL END"
+        with pytest.raises(ConditionFailed):
+            database.batch([("INSERT INTO t VALUES (1, 'a')", ()), (move, (4, 6)), ("INSERT INTO t VALUES (2, 'b')", ())])
+        assert database.execute("SELECT count(*) FROM t") == [(0,)]
+        assert database.execute("SELECT next FROM p") == [(5,)]
+        database.batch([(move, (5, 6)), ("INSERT INTO t VALUES (1, 'a')", ())])
+        assert database.execute("SELECT next FROM p") == [(6,)]
+
+    def test_tables_are_swapped_in_one_batch(self, database: Database) -> None:
+        """DROP, RENAME and CREATE INDEX take part in the transaction, and are undone with it."""
+        database.batch([("CREATE TABLE t_new (k INTEGER PRIMARY KEY, v)", ()), ("INSERT INTO t_new VALUES (7, 'new')", ())])
+        swap = [("DROP TABLE t", ()), ("ALTER TABLE t_new RENAME TO t", ()), ("CREATE INDEX i ON t (v)", ())]
+        fails = ("INSERT INTO must VALUES (NULL)", ())
+        database.batch([("CREATE TABLE must (n INTEGER NOT NULL)", ())])
+        with pytest.raises(ConditionFailed):
+            database.batch([*swap, fails])  # type: ignore[list-item]
+        assert database.execute("SELECT count(*) FROM t") == [(0,)]
+        database.batch(swap)  # type: ignore[arg-type]
+        assert database.execute("SELECT * FROM t") == [(7, "new")]
+
+    def test_of_many_that_compare_and_set_each_step_is_taken_once(self, database: Database) -> None:
+        """Eight threads move a counter; every success moved it by one, and nobody is told of a busy database."""
+        database.batch([("CREATE TABLE p (next INTEGER NOT NULL)", ()), ("INSERT INTO p VALUES (0)", ())])
+        start = threading.Barrier(8)
+
+        def work(_: int) -> int:
+            start.wait(30)
+            moved = 0
+            for _attempt in range(25):
+                ((now,),) = database.execute("SELECT next FROM p")
+                try:
+                    database.batch([("UPDATE p SET next = CASE WHEN next = ? THEN next + 1 ELSE NULL END", (now,))])
+                    moved += 1
+                except ConditionFailed:
+                    continue
+            return moved
+
+        with ThreadPoolExecutor(8) as pool:
+            moved = sum(pool.map(work, range(8)))
+        assert database.execute("SELECT next FROM p") == [(moved,)]
+        assert moved >= 25
+
+    def test_a_closed_database_can_be_closed_again(self, database: Database) -> None:
+        """Closing twice is harmless."""
+        database.close()
+        database.close()

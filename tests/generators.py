@@ -1,0 +1,292 @@
+"""Hypothesis strategies for what may stand in a log: valid events and invalid bytes, with ids shared within and across studies.
+
+The generator knows what it made, so the reference fold needs no parser: an `Entry` carries the bytes and what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from hypothesis import strategies as st
+
+__all__ = [
+    "CHECKPOINTS",
+    "EVENT_IDS",
+    "METRIC_NAMES",
+    "STUDIES",
+    "Entry",
+    "checkpoint",
+    "created",
+    "entries",
+    "event_ids",
+    "histories",
+    "invalid",
+    "lifecycle",
+    "metric_texts",
+    "parsed",
+]
+
+STUDIES = (
+    "01a20992-afa3-7e32-bf5c-c2ca000c5fce",
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-4fff-bfff-ffffffffffff",
+    "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d",
+)
+"""Each belongs to another one of 4 partitions."""
+CHECKPOINTS = (
+    "018f4e2c-0000-7000-8000-000000000001",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "00000000-0000-0000-0000-000000000000",
+    "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+)
+LIFECYCLE = ("study_started", "study_paused", "study_resumed", "study_stopped")
+EVENT_IDS = (
+    "018f4e2c-0000-7000-8000-000000000001",  # is a checkpoint's id as well
+    "018f4e2c-0000-7fff-bfff-ffffffffffff",  # the same millisecond
+    "018f4e2b-ffff-7000-8000-000000000002",
+    "00000000-0000-7000-8000-000000000000",  # 1970
+    "e677d21f-dbff-7fff-bfff-ffffffffffff",  # the last millisecond of the year 9999
+    "01a20992-afa3-7e32-bf5c-c2ca000c5fce",  # is a study's id as well
+)
+"""The ids that several events share."""
+
+NAMES = ("study", "ünï <i>&amp;</i> \u202e 👩\u200d🔬", "nul \0 inside", "", "'; DROP TABLE studies; --", "two\nlines\x1e\x7f", "%s ? :x")
+CONFIGS = (
+    "{}",
+    '{"description":"d","tags":["a","b"],"metadata":{"k":"v \\u0000 é"}}',
+    '{ "description" : null,\n "tags":[] }',
+    '{"description":"lost","description":"kept","unknown":[1.50e3,{"a":null}]}',
+)
+TIMES = (
+    ("2026-01-31T08:00:00Z", "2026-01-31T08:00:00.000000Z"),
+    ("2026-01-31T08:00:00.123456789Z", "2026-01-31T08:00:00.123456Z"),
+    ("2026-01-31t07:59:59.9z", "2026-01-31T07:59:59.900000Z"),
+    ("0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00.000000Z"),
+    ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999Z"),
+    ("2024-02-29T12:00:00.000001-00:00", "2024-02-29T12:00:00.000001Z"),
+)
+"""As they are written on the wire, and as they are stored."""
+SESSIONS = ("[]", '["s-1","s\\u0000 \\ud83d\\ude00"]', '[ "ünï", "" ]')
+METRIC_NAMES = (
+    "sessions_completed", "session_success_rate", "avg_session_duration", "tasks_completed", "first_attempt_success_rate",
+    "avg_iterations_to_success", "agent_efficiency", "tool_success_rate", "self_correction_rate", "swarm_coordination_overhead",
+    "parallelism_efficiency", "learnings_applied", "learning_effectiveness", "total_tokens", "total_cost", "cost_per_successful_task",
+)  # fmt: skip
+COUNTS = ("0", "7", "9007199254740993", "9223372036854775807", "-0")
+NUMBERS = (
+    "0", "1", "1.5", "-3", "0.30000000000000004", "9007199254740993", "5e-324", "1.7976931348623157e308", "1E2", "-0.0",
+    "100000000000000000000",
+)  # fmt: skip
+DURATIONS = ("[0,0]", "[ 3600 , 999999999 ]", "[9223372036854775807,999999999]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Bytes in a log, and what they mean."""
+
+    data: bytes
+    study_id: str
+    """Empty when no study can be read from invalid bytes."""
+    event_id: str
+    """Of invalid bytes without a readable one, their SHA-256."""
+    event: dict[str, Any] | None
+    """What the reference fold reads; None for invalid bytes."""
+
+
+def _spelled(uuid: str) -> st.SearchStrategy[str]:
+    compact = uuid.replace("-", "")
+    return st.sampled_from([uuid] * 6 + [uuid.upper(), "{" + uuid + "}", "urn:uuid:" + uuid, compact, "{" + compact.upper() + "}"])
+
+
+def _envelope(draw: st.DrawFn, event_id: str, event: str) -> bytes:
+    text = f'{{"event_id":"{draw(_spelled(event_id))}","event":{event}}}'
+    return draw(st.sampled_from([text] * 4 + [f" {text}\n", text[:-1] + ',"extra":{"event":[]}}'])).encode()
+
+
+@st.composite
+def event_ids(draw: st.DrawFn) -> str:
+    """An event id: sometimes one of the shared, else one of its own, whose time follows on nothing."""
+    if draw(st.sampled_from([True, False, False])):
+        return draw(st.sampled_from(EVENT_IDS))
+    moment = draw(st.one_of(st.integers(0x018F4E2BFFF0, 0x018F4E2C0010), st.integers(0, 253_402_300_799_999)))
+    rest = f"{draw(st.integers(0, 2**74 - 1)):019x}"
+    return f"{moment:012x}"[:8] + f"-{moment & 0xFFFF:04x}-7{rest[:3]}-{draw(st.sampled_from('89ab'))}{rest[4:7]}-{rest[7:]}"
+
+
+_EVENT_IDS = event_ids()
+
+
+@st.composite
+def created(draw: st.DrawFn, study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> Entry:
+    event_id, name, config = draw(ids), draw(st.sampled_from(NAMES)), draw(st.sampled_from(CONFIGS))
+    period_type, value = draw(st.sampled_from(["hourly", "daily", "weekly", "monthly"])), draw(st.sampled_from([None, 0, 2, 2**32 - 1]))
+    text = (
+        f'{{"type":"study_created","id":"{draw(_spelled(study_id))}","name":{json.dumps(name)},"period_type":"{period_type}",'
+        f'"period_value":{json.dumps(value)},"config":{config}}}'
+    )
+    event = {"type": "study_created", "name": name, "period_type": period_type, "period_value": value, "config": config}
+    return Entry(_envelope(draw, event_id, text), study_id, event_id, event)
+
+
+@st.composite
+def lifecycle(draw: st.DrawFn, study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS, kinds: Sequence[str] = LIFECYCLE) -> Entry:
+    event_id, kind = draw(ids), draw(st.sampled_from(kinds))
+    text = f'{{"type":"{kind}","id":"{draw(_spelled(study_id))}"}}'
+    return Entry(_envelope(draw, event_id, text), study_id, event_id, {"type": kind})
+
+
+def _number(name: str) -> st.SearchStrategy[str]:
+    if name in ("sessions_completed", "tasks_completed", "learnings_applied", "total_tokens"):
+        return st.sampled_from(COUNTS)
+    return st.sampled_from(DURATIONS) if name == "avg_session_duration" else st.one_of(
+        st.sampled_from(NUMBERS), st.floats(allow_nan=False, allow_infinity=False).map(json.dumps)
+    )  # fmt: skip
+
+
+@st.composite
+def metric_texts(draw: st.DrawFn) -> str:
+    """The text of a checkpoint's metrics: as evalkit writes it, or with nulls, gaps, keys twice and keys besides."""
+    style = draw(st.sampled_from(["usual", "usual", "sparse", "absent", "twice", "besides", "spaced", "shuffled", "escaped"]))
+    members = []
+    for name in METRIC_NAMES:
+        missing = style in ("sparse", "absent") and draw(st.booleans())
+        if not (missing and style == "absent"):
+            members.append((name, "null" if missing else draw(_number(name))))
+    start, end = draw(st.sampled_from(TIMES))[0], draw(st.sampled_from(TIMES))[0]
+    members.append(("period", f'{{"start":"{start}","end":"{end}"}}'))
+    if style == "twice":
+        name = draw(st.sampled_from(METRIC_NAMES))
+        members.insert(0, (name, draw(st.one_of(_number(name), st.sampled_from(["null", '"not a number"', "[[]]"])))))
+    if style == "besides":
+        members.insert(draw(st.integers(0, len(members))), ("unknown", draw(st.sampled_from(["1e999", '{"period":[]}', "null", '"\\n"']))))
+    if style == "shuffled":
+        members = draw(st.permutations(members))
+    if style == "escaped":
+        members = [(f"\\u{ord(name[0]):04x}{name[1:]}", value) for name, value in members]
+    comma, colon = (" ,\r\n\t", " : ") if style == "spaced" else (",", ":")
+    return "{" + comma.join(f'"{name}"{colon}{value}' for name, value in members) + "}"
+
+
+_SOME_METRICS = st.sampled_from(
+    [
+        '{"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"}}',
+        '{"sessions_completed":3,"session_success_rate":0.30000000000000004,"avg_session_duration":[1,5],"tasks_completed":9007199254740993,'
+        '"first_attempt_success_rate":null,"avg_iterations_to_success":1.50,"agent_efficiency":0,"tool_success_rate":1.5,'
+        '"self_correction_rate":null,"swarm_coordination_overhead":null,"parallelism_efficiency":null,"learnings_applied":0,'
+        '"learning_effectiveness":null,"total_tokens":9223372036854775807,"total_cost":1E2,"cost_per_successful_task":0.1,'
+        '"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"}}',
+        '{ "period" : {"end":"0001-01-01T00:00:00Z","start":"9999-12-31T23:59:59.999999999Z"} , "total_cost":"lost","total_cost":-1, '
+        '"x":[] }',
+    ]
+)
+
+
+@st.composite
+def checkpoint(
+    draw: st.DrawFn,
+    study_id: str,
+    ids: st.SearchStrategy[str] = _EVENT_IDS,
+    metrics: st.SearchStrategy[str] = _SOME_METRICS,
+    checkpoint_ids: Sequence[str] = CHECKPOINTS[:3],
+) -> Entry:
+    event_id, checkpoint_id = draw(ids), draw(st.sampled_from(checkpoint_ids))
+    (wire, stored), text, sessions = draw(st.sampled_from(TIMES)), draw(metrics), draw(st.sampled_from(SESSIONS))
+    analyzed = draw(st.sampled_from([0, 12, 2**63 - 1]))
+    event = (
+        f'{{"type":"checkpoint_recorded","id":"{draw(_spelled(checkpoint_id))}","study_id":"{draw(_spelled(study_id))}","timestamp":"{wire}",'
+        f'"metrics":{text},"events_analyzed":{analyzed},"sessions_included":{sessions}}}'
+    )
+    content = {"type": "checkpoint_recorded", "id": checkpoint_id, "row": (stored, text, analyzed, sessions)}
+    return Entry(_envelope(draw, event_id, event), study_id, event_id, content)
+
+
+_UNREADABLE = (
+    b"", b"\0", b"{", b"null", b"[]", b'"text"', b"1e999", b"\xff\xfe{}", b'\xef\xbb\xbf{"event_id":1}', b'{"event_id":"\\ud800"}',
+    b'{"event_id":"018f4e2c-0000-4000-8000-000000000001","event":{"type":"study_started","id":"018f4e2c-0000-7000-8000-000000000001"}}',
+    b'{"event_id":"018f4e2c-0000-7000-8000-000000000001","event":NaN}', b"[" * 1000, b'{"event_id":7,"event":{}}', b'{"event":{}}',
+    b'{"event_id":"e677d21f-dc00-7000-8000-000000000000","event":{"type":"study_started","id":"00000000-0000-0000-0000-000000000000"}}',
+)  # fmt: skip
+"""Bytes without an event id that can be read: no JSON, no object, no version 7, a time after the year 9999."""
+_ID_ONLY = (
+    '{"type":"study_renamed","id":"STUDY"}', '{"type":"study_started","id":"no uuid"}', '{"type":"study_started"}', "null", "[]",
+    "5", '{"id":"STUDY"}', '{"type":["study_started"],"id":"STUDY"}', '{"type":"Study_Started","id":"STUDY"}',
+    '{"type":"study_started","id":[]}', '{"type":"checkpoint_recorded","id":"STUDY"}',
+)  # fmt: skip
+"""Events from which no study can be read."""
+_WITH_STUDY = (
+    '{"type":"study_created","id":"STUDY"}',
+    '{"type":"study_created","id":"STUDY","name":5,"period_type":"daily","period_value":null,"config":{}}',
+    '{"type":"study_created","id":"STUDY","name":"n","period_type":"yearly","period_value":null,"config":{}}',
+    '{"type":"study_created","id":"STUDY","name":"n","period_type":"daily","period_value":4294967296,"config":{}}',
+    '{"type":"study_created","id":"STUDY","name":"n","period_type":"daily","period_value":null,"config":{"tags":null}}',
+    '{"type":"checkpoint_recorded","study_id":"STUDY"}',
+    '{"type":"checkpoint_recorded","id":"018f4e2c-0000-7000-8000-000000000001","study_id":"STUDY","timestamp":"2026-02-30T00:00:00Z",'
+    '"metrics":{"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"}},"events_analyzed":0,"sessions_included":[]}',
+    '{"type":"checkpoint_recorded","id":"018f4e2c-0000-7000-8000-000000000001","study_id":"STUDY","timestamp":"2026-01-01T00:00:00Z",'
+    '"metrics":{"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"}},"events_analyzed":5.0,"sessions_included":[]}',
+)
+"""Invalid events of a known kind that name their study."""
+
+
+@st.composite
+def unreadable(draw: st.DrawFn, ids: st.SearchStrategy[str] = _EVENT_IDS) -> Entry:
+    """Bytes from which no study can be read."""
+    if draw(st.booleans()):
+        data = draw(st.sampled_from(_UNREADABLE))
+        return Entry(data, "", sha256(data).hexdigest(), None)
+    event_id, text = draw(ids), draw(st.sampled_from(_ID_ONLY)).replace("STUDY", draw(st.sampled_from(STUDIES)))
+    return Entry(_envelope(draw, event_id, text), "", event_id, None)
+
+
+@st.composite
+def invalid(draw: st.DrawFn, study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> Entry:
+    """Bytes that are no valid event, but name their study."""
+    event_id, text = draw(ids), draw(st.sampled_from(_WITH_STUDY))
+    return Entry(_envelope(draw, event_id, text.replace("STUDY", draw(_spelled(study_id)))), study_id, event_id, None)
+
+
+def entries(study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> st.SearchStrategy[Entry]:
+    """Anything that may stand in the log about one study."""
+    return st.one_of(
+        created(study_id, ids), created(study_id, ids), lifecycle(study_id, ids), lifecycle(study_id, ids), lifecycle(study_id, ids),
+        checkpoint(study_id, ids), checkpoint(study_id, ids), invalid(study_id, ids), unreadable(ids),
+    )  # fmt: skip
+
+
+@st.composite
+def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
+    """A log's events in their order: some are there again, some share an event id with an earlier one, some clash with one."""
+    studies = draw(st.permutations(STUDIES))[: draw(st.sampled_from([2, 2, 1]))]
+    history: list[Entry] = [draw(created(study)) for study in studies if draw(st.sampled_from([True, True, False]))]
+    for step in draw(st.lists(st.sampled_from(["new", "new", "twice", "again", "shared id", "clash"]), min_size=4, max_size=max_size)):
+        study_id = draw(st.sampled_from(studies))
+        used = [entry.event_id for entry in history if len(entry.event_id) == 36]
+        recorded = [entry.event["id"] for entry in history if entry.event and "id" in entry.event]
+        if step == "again" and history:
+            history.append(draw(st.sampled_from(history)))
+        elif step == "clash" and recorded:
+            history += [draw(checkpoint(study_id, checkpoint_ids=recorded))] * 2
+        else:
+            ids = st.sampled_from(used) if step == "shared id" and used else _EVENT_IDS
+            history += [draw(entries(study_id, ids))] * (2 if step == "twice" else 1)
+    return history
+
+
+def parsed(data: bytes) -> Entry:
+    """What an event means that evalkit wrote, compact and in the usual order."""
+    envelope = json.loads(data)
+    event, text = envelope["event"], data.decode()
+    content = {"type": event["type"]}
+    if event["type"] == "study_created":
+        content |= {name: event[name] for name in ("name", "period_type", "period_value")}
+        content["config"] = text.partition('"config":')[2][:-2]
+    elif event["type"] == "checkpoint_recorded":
+        metrics, _, rest = text.partition('"metrics":')[2].partition(',"events_analyzed":')
+        analyzed, _, sessions = rest.partition(',"sessions_included":')
+        day, _, fraction = event["timestamp"].removesuffix("Z").partition(".")
+        content |= {"id": event["id"], "row": (f"{day}.{fraction[:6]:0<6}Z", metrics, int(analyzed), sessions[:-2])}
+    return Entry(data, event["study_id" if event["type"] == "checkpoint_recorded" else "id"], envelope["event_id"], content)

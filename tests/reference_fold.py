@@ -1,0 +1,63 @@
+"""What the fold must decide, written a second time from the design alone: nothing of evalkit is imported here."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+LEGAL = {
+    "study_started": (["pending"], "running"), "study_paused": (["running"], "paused"), "study_resumed": (["paused"], "running"),
+    "study_stopped": (["pending", "running", "paused"], "stopped"),
+}  # fmt: skip
+
+
+def time_in(event_id: str) -> str:
+    milliseconds = int(event_id.replace("-", "")[:12], 16)
+    return (datetime(1970, 1, 1) + timedelta(milliseconds=milliseconds)).isoformat(timespec="microseconds") + "Z"
+
+
+def fold(events: list[tuple[bool, str, str, dict[str, Any] | None]]) -> tuple[list[str], dict[str, list[tuple[Any, ...]]]]:
+    """Give each event's outcome (or reason), and the rows. An event is (partition is right, study id, event id, content or None)."""
+    outcomes: list[str] = []
+    decided, studies, checkpoints, rejected, quarantined = set(), {}, {}, [], []
+    lifecycle: dict[str, list[tuple[str, str]]] = {}
+    for right, study_id, event_id, event in events:
+        study, outcome = studies.get(study_id), "applied"
+        if (study_id, event_id, right) in decided:
+            outcome = "duplicate"
+        elif event is None:
+            outcome = "quarantined"
+            quarantined.append((study_id, event_id))
+        elif not right:
+            outcome = "wrong partition"
+        elif event["type"] == "study_created":
+            if study is not None:
+                outcome = "study id taken"
+            else:
+                studies[study_id] = {"status": "pending", "created_at": time_in(event_id), "started_at": None, "stopped_at": None, **event}
+        elif study is None:
+            outcome = "unknown study"
+        elif event["type"] == "checkpoint_recorded":
+            if (study_id, event["id"]) in checkpoints:
+                outcome = "checkpoint id taken"
+            else:
+                checkpoints[study_id, event["id"]] = (event_id, *event["row"])
+        elif study["status"] not in LEGAL[event["type"]][0]:
+            outcome = "transition not allowed"
+        else:
+            study["status"] = LEGAL[event["type"]][1]
+            study[event["type"].removeprefix("study_") + "_at"] = time_in(event_id)
+        if outcome == "applied" and event["type"] != "checkpoint_recorded":
+            lifecycle.setdefault(study_id, []).append((event_id, event["type"]))
+        if outcome not in ("applied", "duplicate", "quarantined"):
+            rejected.append((study_id, event_id, outcome))
+        decided.add((study_id, event_id, right))
+        outcomes.append(outcome)
+    columns = ("name", "status", "period_type", "period_value", "config", "created_at", "started_at", "stopped_at")
+    return outcomes, {
+        "studies": sorted((study_id, *(study[column] for column in columns)) for study_id, study in studies.items()),
+        "checkpoints": sorted((*key, *row) for key, row in checkpoints.items()),
+        "lifecycle": sorted((study_id, seq, *entry) for study_id, all_of in lifecycle.items() for seq, entry in enumerate(all_of, 1)),
+        "rejected": sorted(rejected),
+        "quarantined": sorted(quarantined),
+    }

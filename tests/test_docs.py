@@ -1,0 +1,115 @@
+"""The README runs, its tables are those of the code, and the examples do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import evalkit
+from tests.readme_tables import README, with_tables
+
+ROOT = README.parent
+TEXT = README.read_text()
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+
+
+def _environment() -> dict[str, str]:
+    """The environment without settings of evalkit, and with the command of this virtual environment first."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EVALKIT_")}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
+
+
+def test_the_tables_are_made_from_the_code() -> None:
+    """The metric table and the lifecycle table are what `python -m tests.readme_tables` writes."""
+    assert with_tables(TEXT) == TEXT
+
+
+def test_the_python_example_runs_twice_and_records_once(tmp_path: Path) -> None:
+    """Ten lines after the import, run as they stand; running them again doubles nothing."""
+    (block,) = _blocks("python")
+    assert len([line for line in block.splitlines() if line.strip() and line != "import evalkit"]) <= 10
+    for _ in range(2):
+        subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, env=_environment(), check=True, timeout=120)
+    kit = evalkit.connect(tmp_path / ".evalkit")
+    assert kit.checkpoints("nightly agent")["session_success_rate"].to_list() == [0.85]
+    assert kit.lifecycle().height == 2
+
+
+def test_the_command_line_example_runs(tmp_path: Path) -> None:
+    """Five lines, run as they stand by a shell, and the checkpoint is there."""
+    (block,) = _blocks("sh")
+    assert len(block.splitlines()) == 5
+    done = subprocess.run(
+        ["sh", "-e", "-c", block], cwd=tmp_path, env=_environment(), check=True, capture_output=True, text=True, timeout=120
+    )
+    assert "2026-01-31" in done.stdout
+    assert evalkit.connect(tmp_path / ".evalkit").checkpoints()["session_success_rate"].to_list() == [0.85]
+
+
+def test_the_version_is_one() -> None:
+    """The changelog's newest entry is the version of the package."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1] == version  # type: ignore[index]
+
+
+INVENTED = """
+- {dirname: a, model: claude-x + gpt-y, date: 2025-01-02, test_cases: 10, pass_num_1: 2, pass_num_2: 5, percent_cases_well_formed: 90.0,
+   seconds_per_case: 34.8, total_cost: 2.5, prompt_tokens: 70, completion_tokens: 30}
+- {dirname: b, model: Claude Z, date: 2025-02-02, test_cases: 10, pass_num_1: 4, pass_num_2: 8, percent_cases_well_formed: 100.0,
+   seconds_per_case: 10, total_cost: 0.0}
+- {dirname: c, model: o3-mini, date: 2025-01-05, test_cases: 8, pass_num_1: 0, pass_num_2: 0, percent_cases_well_formed: 50.0,
+   seconds_per_case: 1.5, total_cost: 1.0, prompt_tokens: 5}
+- {dirname: d, model: QwQ-1B, date: 2025-01-06, test_cases: 4, pass_num_1: 4, pass_num_2: 4, percent_cases_well_formed: 100.0,
+   seconds_per_case: 2, total_cost: 1.0}
+- {dirname: e, model: nobody-knows, date: 2025-01-07, test_cases: 4, pass_num_1: 1, pass_num_2: 1, percent_cases_well_formed: 25.0,
+   seconds_per_case: 2, total_cost: 0.5}
+"""
+
+
+def _run_leaderboard(path: Path, home: Path) -> str:
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "aider_leaderboard.py"), str(path), str(home)]
+    return subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> None:
+    """Five invented runs: families, exact rates, what is missing, and running it twice."""
+    (tmp_path / "board.yml").write_text(INVENTED)
+    printed = _run_leaderboard(tmp_path / "board.yml", tmp_path / "home")
+    assert "5 already recorded" not in printed
+    kit = evalkit.connect(tmp_path / "home")
+    assert sorted(kit.studies()["name"]) == ["aider claude", "aider o-series", "aider other", "aider qwen"]
+    first, second = kit.checkpoints("aider claude").to_dicts()
+    assert (first["session_success_rate"], first["first_attempt_success_rate"], first["self_correction_rate"]) == (0.5, 0.2, 3 / 8)
+    assert (first["avg_iterations_to_success"], first["tool_success_rate"], first["total_tokens"]) == (8 / 5, 0.9, 100)
+    assert (first["total_cost"], first["cost_per_successful_task"], first["avg_session_duration"].total_seconds()) == (2.5, 0.5, 34.8)
+    assert (second["total_cost"], second["cost_per_successful_task"], second["total_tokens"]) == (None, None, None)
+    unsolved = kit.checkpoints("aider o-series").to_dicts()[0]
+    assert (unsolved["session_success_rate"], unsolved["avg_iterations_to_success"], unsolved["cost_per_successful_task"]) == (
+        0.0,
+        None,
+        None,
+    )
+    assert kit.checkpoints("aider qwen")["self_correction_rate"].to_list() == [None]
+    assert "0 recorded, 2 already recorded" in _run_leaderboard(tmp_path / "board.yml", tmp_path / "home")
+    assert kit.checkpoints().height == 5
+
+
+def test_the_leaderboard_example_runs_on_the_real_file(tmp_path: Path) -> None:
+    """All 69 public runs become checkpoints, with the success rate over time for each family."""
+    real = ROOT.parent / "shared" / "data" / "aider_polyglot_leaderboard.yml"
+    if not real.exists():
+        pytest.skip("the public leaderboard file is not beside this checkout")
+    printed = _run_leaderboard(real, tmp_path / "home")
+    assert "aider gemini: RecordedCheckpoints(11 recorded)" in printed
+    kit = evalkit.connect(tmp_path / "home")
+    assert kit.checkpoints().height == 69
+    assert kit.verify().ok

@@ -1,0 +1,652 @@
+"""What goes wrong with processes and files: kills, full disks, missing rights, lost and damaged files. All of it is done for real.
+
+``EVALKIT_FAULTS=long`` makes ten times as many kills.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalkit import EvalKit, EvalkitError, connect
+from evalkit.commands import RecordCheckpoint
+from evalkit.errors import DatabaseDamagedError, LogDamagedError, LogError, LogMismatchError, SchemaError
+from evalkit.events import CheckpointRecorded, StoredEvalEvent
+from evalkit.projection.schema import read_head
+from tests.worker import Child, Marker, flat_sample, sample, shown_errors, study_with_checkpoints
+
+TIMES = 10 if os.environ.get("EVALKIT_FAULTS") == "long" else 1
+RANDOM = -1
+"""Instead of a marker's value: kill at a random moment."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+# --- kill -9 -----------------------------------------------------------------------------------------------------------------------
+
+
+def kill(child: Child, marker: Marker, aim: int, chance: random.Random, at_most: float) -> tuple[list[Any], int]:
+    """Kill a child that is at work; give what it had said, and what it was doing in its last moment."""
+    time.sleep(chance.uniform(0, at_most))
+    said = child.kill() if aim == RANDOM else child.kill_while(marker, aim)
+    return said, marker.get()
+
+
+def checkpoints_in_log(kit: EvalKit) -> list[str]:
+    """Give the ids of all checkpoints in the log, and check that no event stands there twice."""
+    events = [StoredEvalEvent.from_wire(record.data) for record in kit._engine.log.consumer("test").poll(1_000_000, 0)]
+    assert len({event.event_id for event in events}) == len(events)
+    return [event.event.id for event in events if isinstance(event.event, CheckpointRecorded)]
+
+
+def assert_whole(kit: EvalKit) -> list[str]:
+    """Check that the read model holds each checkpoint of the log once, and give their ids."""
+    there = checkpoints_in_log(kit)
+    assert len(set(there)) == len(there)
+    assert sorted(kit.checkpoints()["checkpoint_id"]) == sorted(there)
+    assert kit.rejected().is_empty()
+    result = kit.verify()
+    assert result.ok, str(result)
+    return there
+
+
+def assert_mostly_inside(moments: list[int]) -> None:
+    """At least half the kills fell inside an open append, batch or swap."""
+    inside = sum(moment != Marker.OUTSIDE for moment in moments)
+    print(f"{inside} of {len(moments)} kills fell inside: {Counter(moments)}")
+    assert inside * 2 >= len(moments)
+
+
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_kill_a_writer(home: Path, tmp_path: Path, seed: int) -> None:
+    """Whatever a writer was told is recorded outlives its `kill -9`, once; of what it was not told, at most the last is there, once."""
+    chance = random.Random(seed)
+    marker, moments, acknowledged = Marker(tmp_path / "marker"), [], {}
+    for trial in range(9):
+        aim = (Marker.APPEND, Marker.BATCH, RANDOM)[trial % 3]
+        with Child("record", home, first=len(acknowledged), marker=str(marker.path)) as child:
+            assert child.hear() == "ready"
+            said, moment = kill(child, marker, aim, chance, 0.3)
+        moments.append(moment)
+        acknowledged.update(dict(said))
+        kit = connect(home)
+        if trial == 0 and not acknowledged and not kit.storage.list_studies():
+            continue
+        there = assert_whole(kit)
+        assert set(acknowledged.values()) <= set(there)
+        assert len(there) - len(acknowledged) <= 1
+        if trial % 2:
+            kit.close()  # the next writer is alone: when it dies, nobody is left who knows what it was writing
+        # The next one repeats what was not acknowledged; its key makes it the same checkpoint.
+    assert_mostly_inside(moments)
+    assert {Marker.APPEND, Marker.BATCH} <= set(moments)
+    with Child("record", home, first=len(acknowledged)) as child:
+        assert child.hear() == "ready"
+        acknowledged.update([child.hear()])
+        acknowledged.update(child.finish())
+    with connect(home) as kit:
+        assert sorted(assert_whole(kit)) == sorted(acknowledged.values())
+
+
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_kill_a_writer_of_many(home: Path, tmp_path: Path, seed: int) -> None:
+    """Checkpoints that are recorded together are all there or none, when the writer dies while it appends them."""
+    chance, rows = random.Random(seed), 200
+    marker, acknowledged = Marker(tmp_path / "marker"), set()
+    for trial in range(4):
+        with Child("record_many", home, first=1000 * trial, rows=rows, marker=str(marker.path)) as child:
+            assert child.hear() == "ready"
+            said, _ = kill(child, marker, Marker.APPEND, chance, 0.2)
+        acknowledged |= {checkpoint for ids in said for checkpoint in ids}
+        with connect(home) as kit:
+            there = assert_whole(kit)
+        assert acknowledged <= set(there)
+        assert len(there) % rows == 0
+        assert len(there) <= len(acknowledged) + rows * (trial + 1)
+
+
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_kill_the_first_writer_of_a_home(tmp_path: Path, seed: int) -> None:
+    """A process that dies while it makes a home leaves one that the next process can use, with what was acknowledged."""
+    chance = random.Random(seed)
+    for trial in range(5):
+        home = tmp_path / f"home {trial}"
+        with Child("record", home, first=0) as child:
+            assert child.hear() == "ready"
+            time.sleep(chance.uniform(0, 0.08))
+            acknowledged = dict(child.kill())
+        with connect(home) as kit:
+            study_with_checkpoints(kit, 0)
+            there = assert_whole(kit)
+            assert set(acknowledged.values()) <= set(there)
+            assert len(there) - len(acknowledged) <= 1
+
+
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_kill_a_consumer(home: Path, tmp_path: Path, seed: int) -> None:
+    """A consumer that dies in the middle of its work has applied whole batches; what it left is applied after it, nothing twice."""
+    chance = random.Random(seed)
+    marker, moments, behind, appended = Marker(tmp_path / "marker"), [], 0, 0
+    with connect(home) as kit:
+        study = study_with_checkpoints(kit, 0)
+    for trial in range(9):
+        aim = (Marker.BATCH, RANDOM)[trial % 2]
+        kit = connect(home)
+        commands = [RecordCheckpoint.of(flat_sample(appended + index), now=datetime.now(UTC)) for index in range(500)]
+        kit._engine.log.append([command.message(study.id, command.checkpoint_id(study.id)) for command in commands])
+        appended += len(commands)
+        if trial % 2:
+            kit.close()
+        with Child("project", home, batch_size=5, marker=str(marker.path)) as child:
+            assert child.hear() == "ready"
+            _, moment = kill(child, marker, aim, chance, 0.15)
+        moments.append(moment)
+        head = read_head(kit._engine.database)
+        assert head is not None
+        (applied,) = kit._engine.database.execute("SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM lifecycle)")[0]
+        assert head.positions[0].next == applied
+        behind += applied < appended + 2
+        assert len(assert_whole(kit)) == appended
+        kit.close()
+    assert_mostly_inside(moments)
+    assert behind * 2 >= len(moments), "the consumers had nothing left to do when they were killed"
+
+
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_kill_a_rebuild(home: Path, tmp_path: Path, seed: int) -> None:
+    """A rebuild that dies leaves the old tables serving, and the next one drops what it left."""
+    chance = random.Random(seed)
+    marker, moments, leftovers = Marker(tmp_path / "marker"), [], 0
+    with connect(home) as kit:
+        study = study_with_checkpoints(kit, 2000)
+        expected = kit.verify().digest
+    for trial in range(6):
+        aim = (Marker.SWAP, Marker.BATCH, RANDOM)[trial % 3]
+        with Child("rebuild", home, batch_size=100, marker=str(marker.path)) as child:
+            assert child.hear() == "ready"
+            said, moment = kill(child, marker, aim, chance, 0.4)
+        moments.append(moment)
+        with connect(home) as kit:
+            left = _shadow_tables(kit)
+            leftovers += bool(left)
+            assert kit.checkpoints().height == 2000 + trial
+            assert kit.verify(expect=expected).ok
+            before = kit.status().generation
+            assert before is not None
+            assert before in (max(said, default=before), max(said, default=before) + 1)
+            # What is recorded while a dead rebuild's tables lie about goes into those that serve.
+            kit.record_checkpoint(study, sample(100_000 + trial))
+            if trial % 2:
+                assert kit.rebuild(on_progress=lambda done, total: None).generation == before + 1
+                assert _shadow_tables(kit) == []
+            assert len(assert_whole(kit)) == 2001 + trial
+            expected = kit.verify().digest
+    assert_mostly_inside(moments)
+    assert Marker.SWAP in moments
+    assert leftovers >= 1
+    with connect(home) as kit:
+        kit.rebuild(on_progress=lambda done, total: None)
+        assert _shadow_tables(kit) == []
+        assert kit.verify(expect=expected).ok
+
+
+def _shadow_tables(kit: EvalKit) -> list[str]:
+    names = [str(name) for (name,) in kit._engine.database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return [name for name in names if re.search(r"_[0-9a-f]{8}$", name)]
+
+
+# --- full disks --------------------------------------------------------------------------------------------------------------------
+
+REMEDY = re.compile(r"backup|move|another home|evalkit projection|upgrade|again|access|full disk|space|too large", re.IGNORECASE)
+
+
+def assert_taught(answer: dict[str, Any], file: Path) -> None:
+    """Check that an error is evalkit's and alone, and names the file and a remedy."""
+    assert "EvalkitError" in answer["bases"], answer
+    assert str(file) in answer["message"]
+    assert REMEDY.search(answer["message"]), answer["message"]
+    assert answer["shown"] == [f"evalkit.errors.{answer['error']}"], "a driver's error shows in the traceback"
+
+
+def test_a_disk_that_is_full_at_any_moment(home: Path) -> None:
+    """Nothing is appended and the error says so, or it is appended and its outcome can be asked for later: whenever the disk fills up."""
+    with Child("fill_up", home) as child:
+        *answers, end = child.finish()
+
+    ends = Counter()
+    for answer in answers:
+        ends[answer.get("error", "recorded")] += 1
+        appended = answer["after"] - answer["before"]
+        if "value" in answer:
+            assert appended == 1
+            continue
+        assert_taught(answer, home)
+        if answer["error"] == "OutcomeUnknownError":
+            assert appended == 1
+            assert "Nothing was appended" not in answer["message"]
+            assert answer["outcome"]
+        else:
+            assert appended == 0, answer["message"]
+    assert end == {"verified": True, "checkpoints": sum(answer["after"] - answer["before"] for answer in answers)}
+    assert ends["LogUnavailableError"] >= 1
+    assert ends["OutcomeUnknownError"] >= 1
+    assert ends["recorded"] >= 1
+    assert ends.keys() <= {"LogUnavailableError", "DatabaseUnavailableError", "OutcomeUnknownError", "recorded"}
+
+
+def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
+    """A home that cannot be made for want of space is an error in words, and is made when there is space."""
+    with Child("fill_up_first", tmp_path) as child:
+        answers = child.finish()
+
+    for number, answer in enumerate(answers):
+        assert answer["studies"] == answer["events"] == 1
+        if "error" in answer:
+            assert_taught(answer, tmp_path / str(number))
+    assert len({answer.get("error") for answer in answers}) >= 2
+
+
+def test_a_disk_that_is_too_full_for_a_rebuild(home: Path) -> None:
+    """A rebuild that finds no space is an error in words, the old tables go on serving, and the next rebuild succeeds."""
+    with connect(home) as kit:
+        study_with_checkpoints(kit, 3000)
+    with Child("fill_up_rebuild", home) as child:
+        (answer,) = child.finish()
+
+    assert answer["error"] == "DatabaseUnavailableError"
+    assert_taught(answer, home / "evalkit.db")
+    assert answer["before"] == answer["during"] == 3000
+    assert answer["generation"] == 2
+    assert answer["verified"] is True
+
+
+# --- a home that cannot be written -------------------------------------------------------------------------------------------------
+
+WITHOUT_ROOT = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all") if os.geteuid() == 0 else ()
+
+
+def forbid_writing(home: Path, *, forbidden: bool) -> None:
+    for file in home.iterdir():
+        file.chmod(0o444 if forbidden else 0o600)
+    home.chmod(0o555 if forbidden else 0o700)
+
+
+@pytest.mark.parametrize("in_use", [False, True], ids=["closed", "in use"])
+def test_a_home_that_cannot_be_written(home: Path, in_use: bool) -> None:
+    """Queries answer and say once how old the answer is, the status says so, and every command is refused before it appends."""
+    kit = connect(home)
+    study = study_with_checkpoints(kit, 3)
+    events = kit.status().events
+    if not in_use:
+        kit.close()
+    forbid_writing(home, forbidden=True)
+    try:
+        with Child("look", home, prefix=WITHOUT_ROOT) as child:
+            child.tell()
+            first = child.hear()
+            forbid_writing(home, forbidden=False)
+            kit.record_checkpoint(study, sample(3))
+            if not in_use:
+                kit.close()
+            forbid_writing(home, forbidden=True)
+            child.tell()
+            second = child.hear()
+            assert child.finish() == []
+    finally:
+        forbid_writing(home, forbidden=False)
+
+    assert [answer["error"] for answer in first["plain"]] == ["PermissionError"] * 3
+    assert first["seen"]["studies"] == ["study"]
+    assert first["seen"]["checkpoints"] == [0, 1, 2]
+    assert (first["seen"]["lifecycle"], first["seen"]["rejected"]) == (2, 0)
+    assert first["seen"]["pandas"] == first["seen"]["models"] == 3
+    assert second["seen"]["checkpoints"] == [0, 1, 2, 3], "a reader that may not write sees what others wrote"
+    (warning,) = first["warnings"]
+    assert re.search(r"not writable.*newest event is of .* UTC.* ago", warning)
+    assert second["warnings"] == []
+    assert any("not writable" in problem and "newest event" in problem for problem in first["seen"]["problems"])
+    for answer in [*first["refused"].values(), *second["refused"].values()]:
+        assert answer["error"] == "ReadOnlyError"
+        assert "PermissionError" in answer["bases"]
+        assert_taught(answer, home)
+    assert events is not None
+    assert kit.status().events == events + 1
+    kit.close()
+
+
+# --- lost, foreign and newer files -------------------------------------------------------------------------------------------------
+
+
+class Aged:
+    """A home with a history, and a backup that was made in the middle of it. Nothing of it is open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.backup = folder / "home", folder / "backup"
+        with connect(self.home) as kit:
+            self.study = study_with_checkpoints(kit, 10)
+        shutil.copytree(self.home, self.backup)
+        with connect(self.home) as kit:
+            study_with_checkpoints(kit, 5, first=10)
+
+    def put_back(self, name: str) -> None:
+        for file in self.home.glob(f"{name}*"):
+            file.unlink()
+        shutil.copy(self.backup / name, self.home)
+
+    def lose_the_tail(self) -> None:
+        self.put_back("events.db")
+
+    def lose_the_tail_and_grow(self) -> None:
+        self.lose_the_tail()
+        with connect(self.backup, log_url=f"sqlite:{self.home / 'events.db'}") as other:
+            study_with_checkpoints(other, 50, first=1000)
+
+    def lose_the_tail_and_grow_to_the_same_length(self) -> None:
+        self.lose_the_tail()
+        with connect(self.backup, log_url=f"sqlite:{self.home / 'events.db'}") as other:
+            study_with_checkpoints(other, 5, first=1000)
+
+    def lose_the_write_ahead_file(self) -> None:
+        with Child("record", self.home, first=100) as child:
+            assert child.hear() == "ready"
+            child.hear()
+            child.kill()
+        (self.home / "events.db-wal").unlink()
+
+    def lose_the_log(self) -> None:
+        (self.home / "events.db").unlink()
+
+    def swap_the_log(self) -> None:
+        with connect(self.backup.with_name("foreign")) as foreign:
+            study_with_checkpoints(foreign, 30)
+        self.lose_the_log()
+        shutil.copy(self.backup.with_name("foreign") / "events.db", self.home)
+
+
+@pytest.fixture
+def aged(tmp_path: Path) -> Aged:
+    return Aged(tmp_path)
+
+
+def contents(home: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in home.iterdir() if not file.name.endswith(("-shm", "-wal"))}
+
+
+def uses(kit: EvalKit) -> dict[str, Callable[[], object]]:
+    """Every way to use a kit that has a study "study"."""
+    return {
+        "studies": kit.studies,
+        "checkpoints": kit.checkpoints,
+        "checkpoints of one": lambda: kit.checkpoints("study"),
+        "models": kit.storage.list_studies,
+        "create": lambda: kit.create_study("another"),
+        "open": lambda: kit.create_study("study", if_exists="open"),
+        "pause": lambda: kit.pause_study("study"),
+        "record": lambda: kit.record_checkpoint("study", sample(999_999)),
+        "verify": kit.verify,
+        "rebuild": lambda: kit.rebuild(on_progress=lambda done, total: None),
+    }
+
+
+def assert_refused(call: Callable[[], object], kind: type[EvalkitError]) -> EvalkitError:
+    """Check that a call raises an error of a kind that names a remedy, and behind which no driver's error shows."""
+    with pytest.raises(EvalkitError) as caught:
+        call()
+    assert isinstance(caught.value, kind), caught.value
+    assert REMEDY.search(str(caught.value)), caught.value
+    assert shown_errors(caught.value) == [f"evalkit.errors.{type(caught.value).__name__}"]
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (Aged.lose_the_tail, "lost its end"),
+        (Aged.lose_the_tail_and_grow, "lost its end|another log"),
+        (Aged.lose_the_tail_and_grow_to_the_same_length, "lost its end|another log"),
+        (Aged.lose_the_write_ahead_file, "lost its end"),
+        (Aged.lose_the_log, "is empty"),
+        (Aged.swap_the_log, "not the log that the read model was made from"),
+    ],
+)
+def test_a_log_that_is_not_the_one_it_was(aged: Aged, damage: Callable[[Aged], None], says: str) -> None:
+    """A log that lost its end, or grew past it again, or another one, stops everything, changes nothing, and can be adopted."""
+    damage(aged)
+    connect(aged.home).close()
+    with sqlite3.connect(aged.home / "evalkit.db") as reader:
+        held = reader.execute("SELECT count(*) FROM checkpoints").fetchone()
+        before = contents(aged.home)
+        with connect(aged.home) as kit:
+            for call in uses(kit).values():
+                assert re.search(says, str(assert_refused(call, LogMismatchError)))
+            assert any(re.search(says, problem) for problem in kit.status().problems)
+        assert reader.execute("SELECT count(*) FROM checkpoints").fetchone() == held
+        assert contents(aged.home) == before
+    reader.close()
+
+    with connect(aged.home) as kit:
+        kit.rebuild(adopt_log=True, on_progress=lambda done, total: None)
+        assert kit.verify().ok
+        kit.create_study("after all")
+        assert kit.verify().ok
+
+
+def test_a_log_that_is_replaced_under_an_open_kit(aged: Aged) -> None:
+    """An event is acknowledged only when it stands in the file that the next process finds, not in one that was moved away."""
+    with connect(aged.home) as kit:
+        kit.record_checkpoint("study", sample(20))
+        for file in aged.home.glob("events.db*"):
+            file.rename(file.with_name(f"old {file.name}"))
+        shutil.copy(aged.backup / "events.db", aged.home)
+        try:
+            acknowledged = kit.record_checkpoint("study", sample(21)).id
+        except EvalkitError:
+            acknowledged = None
+        with connect(aged.backup.with_name("look"), log_url=f"sqlite:{aged.home / 'events.db'}") as other:
+            assert acknowledged is None or acknowledged in checkpoints_in_log(other)
+
+
+@pytest.mark.parametrize("column", ["schema_version", "fold_version"])
+def test_a_read_model_of_a_newer_evalkit(aged: Aged, column: str) -> None:
+    """What a newer version made is refused with the line that upgrades, and left as it is."""
+    with sqlite3.connect(aged.home / "evalkit.db") as database:
+        database.execute(f"UPDATE meta SET {column} = {column} + 1")
+    database.close()
+    before = contents(aged.home)
+    with connect(aged.home) as kit:
+        for call in uses(kit).values():
+            assert "pip install --upgrade evalkit" in str(assert_refused(call, SchemaError))
+        assert any("newer evalkit" in problem for problem in kit.status().problems)
+    assert contents(aged.home) == before
+
+
+def test_a_read_model_that_a_newer_evalkit_took_over(aged: Aged) -> None:
+    """A kit that was open when a newer version took the read model over stops with the line that upgrades, before it writes into it."""
+    with connect(aged.home) as kit:
+        kit.record_checkpoint("study", sample(20))
+        database = sqlite3.connect(aged.home / "evalkit.db", isolation_level=None)
+        database.execute("UPDATE meta SET schema_version = schema_version + 1")
+        held = database.execute("SELECT count(*) FROM checkpoints").fetchone()
+        assert "pip install --upgrade evalkit" in str(assert_refused(uses(kit)["record"], EvalkitError))
+        assert "pip install --upgrade evalkit" in str(assert_refused(uses(kit)["checkpoints"], SchemaError))
+        assert database.execute("SELECT count(*) FROM checkpoints").fetchone() == held
+        database.close()
+
+
+def test_a_read_model_of_an_older_evalkit(aged: Aged) -> None:
+    """An embedded home whose read model an older version made is brought up to date by itself."""
+    with sqlite3.connect(aged.home / "evalkit.db") as database:
+        database.execute("UPDATE meta SET fold_version = fold_version - 1")
+    database.close()
+    with connect(aged.home) as kit:
+        assert kit.checkpoints().height == 15
+        assert kit.status().generation == 2
+        assert kit.verify().ok
+
+
+def test_a_log_of_a_newer_evalkit(aged: Aged) -> None:
+    """A log that a newer version wrote is refused with the line that upgrades, and left as it is."""
+    with sqlite3.connect(aged.home / "events.db") as log:
+        log.execute("PRAGMA user_version = 2")
+    log.close()
+    before = contents(aged.home)
+    with connect(aged.home) as kit:
+        for call in uses(kit).values():
+            assert "pip install --upgrade evalkit" in str(assert_refused(call, LogError))
+    assert contents(aged.home) == before
+
+
+def test_a_database_with_tables_of_somebody_else(tmp_path: Path) -> None:
+    """A database that has a table of one of evalkit's names, but is not evalkit's, is refused and left as it is."""
+    path = tmp_path / "theirs.db"
+    with sqlite3.connect(path) as theirs:
+        theirs.execute("CREATE TABLE studies (anything)")
+        theirs.execute("INSERT INTO studies VALUES ('precious')")
+    theirs.close()
+    with connect(tmp_path / "home", database_url=f"file:{path}") as kit:
+        for name in ("create", "models", "rebuild"):
+            assert_refused(uses(kit)[name], SchemaError)
+    with sqlite3.connect(path) as theirs:
+        assert theirs.execute("SELECT * FROM studies").fetchall() == [("precious",)]
+        assert theirs.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
+    theirs.close()
+
+
+def test_a_log_that_is_a_database_of_something_else(aged: Aged) -> None:
+    """A SQLite file that is no event log is not taken for an empty one, and is left as it is."""
+    with connect(aged.home.with_name("new"), log_url=f"sqlite:{aged.home / 'evalkit.db'}") as kit:
+        for name in ("models", "create", "rebuild", "verify"):
+            assert str(aged.home / "evalkit.db") in str(assert_refused(uses(kit)[name], LogDamagedError))
+    with connect(aged.home) as kit:
+        assert kit.verify().ok
+
+
+def test_a_read_model_in_the_file_of_the_log(aged: Aged) -> None:
+    """The log's file is not taken for a database to make tables in, when somebody gives one path for both."""
+    before = contents(aged.home)
+    with pytest.raises(EvalkitError, match=r"events\.db"), connect(aged.home, database_url=f"file:{aged.home / 'events.db'}") as kit:
+        kit.create_study("another")
+    assert contents(aged.home) == before
+
+
+# --- damaged files -----------------------------------------------------------------------------------------------------------------
+
+
+def cut(share: float) -> Callable[[bytes], bytes]:
+    return lambda data: data[: int(len(data) * share)]
+
+
+def garbage(data: bytes) -> bytes:
+    return random.Random(5).randbytes(len(data))
+
+
+def garbage_after_the_header(data: bytes) -> bytes:
+    return data[:100] + garbage(data)[100:]
+
+
+def zeros(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+def other_text(data: bytes) -> bytes:
+    return b"This is a note, not a database.\n" * 400
+
+
+DAMAGES = {
+    "cut in half": cut(0.5),
+    "cut inside a page": cut(0.77),
+    "cut inside the header": lambda data: data[:57],
+    "garbage": garbage,
+    "garbage after the header": garbage_after_the_header,
+    "zeros": zeros,
+    "a text": other_text,
+}
+
+
+def damage(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_log(aged: Aged, change: Callable[[bytes], bytes]) -> None:
+    """A log file that is cut short or overwritten is an error that names it and what to do, and stays byte for byte as it was."""
+    damage(aged.home / "events.db", change)
+    before = contents(aged.home)
+    with connect(aged.home) as kit:
+        for call in uses(kit).values():
+            error = assert_refused(call, LogDamagedError)
+            assert str(aged.home / "events.db") in str(error)
+        assert any(str(aged.home / "events.db") in problem for problem in kit.status().problems)
+    assert contents(aged.home) == before
+
+
+@pytest.mark.parametrize("change", [cut(0.5), garbage, zeros, other_text], ids=["cut", "garbage", "zeros", "a text"])
+def test_a_damaged_log_without_a_read_model(aged: Aged, change: Callable[[bytes], bytes]) -> None:
+    """Nothing is made of a damaged log, and nothing is appended to it, when there is no read model that knows better."""
+    (aged.home / "evalkit.db").unlink()
+    damage(aged.home / "events.db", change)
+    before = (aged.home / "events.db").read_bytes()
+    with connect(aged.home) as kit:
+        for name in ("models", "create", "verify", "rebuild"):
+            error = assert_refused(uses(kit)[name], LogDamagedError)
+            assert str(aged.home / "events.db") in str(error)
+    assert (aged.home / "events.db").read_bytes() == before
+
+
+def test_an_emptied_log(aged: Aged) -> None:
+    """A log file of no bytes is not taken for a new log."""
+    (aged.home / "events.db").write_bytes(b"")
+    before = contents(aged.home)
+    with connect(aged.home) as kit:
+        for call in uses(kit).values():
+            assert str(aged.home / "events.db") in str(assert_refused(call, LogDamagedError))
+    assert contents(aged.home) == before
+
+
+@pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_read_model(aged: Aged, change: Callable[[bytes], bytes]) -> None:
+    """A read model that is cut short or overwritten is an error that names it and says how to make it anew; doing that loses nothing."""
+    path = aged.home / "evalkit.db"
+    damage(path, change)
+    before = contents(aged.home)
+    with connect(aged.home) as kit:
+        for call in uses(kit).values():
+            assert str(path) in str(assert_refused(call, DatabaseDamagedError))
+        assert any(str(path) in problem for problem in kit.status().problems)
+    assert contents(aged.home) == before
+
+    path.rename(path.with_name("damaged.db"))
+    with connect(aged.home) as kit:
+        assert kit.checkpoints().height == 15
+        assert kit.verify().ok
+
+
+def test_a_log_damaged_where_nobody_looks_every_time(tmp_path: Path) -> None:
+    """A page of garbage in the middle of a log's events is found by verify and rebuild, which leave everything as it is."""
+    home = tmp_path / "home"
+    with connect(home) as kit:
+        study_with_checkpoints(kit, 2000)
+    path = home / "events.db"
+    data = path.read_bytes()
+    middle = len(data) // 2 // 4096 * 4096
+    path.write_bytes(data[:middle] + garbage(data)[:4096] + data[middle + 4096 :])
+    before = contents(home)
+    with connect(home) as kit:
+        for name in ("verify", "rebuild"):
+            assert str(path) in str(assert_refused(uses(kit)[name], LogDamagedError))
+        assert kit.checkpoints().height == 2000
+    assert contents(home)["events.db"] == before["events.db"]

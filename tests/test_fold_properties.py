@@ -1,0 +1,530 @@
+"""The fold, for any history: live, caught up in any batches and rebuilt it gives the same rows, and they are the reference fold's."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import evalkit
+from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.port import Database
+from evalkit.errors import EvalkitError
+from evalkit.events import StoredEvalEvent
+from evalkit.frames import FrameReader
+from evalkit.ids import keyed_checkpoint_id, time_of_event
+from evalkit.log.memory import InMemoryEventLog
+from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
+from evalkit.log.sqlite import SqliteEventLog
+from evalkit.metrics import METRICS
+from evalkit.projection.consumer import EvalProjectionConsumer
+from evalkit.projection.fold import Decision, Outcome, Reason
+from evalkit.projection.rebuild import rebuild
+from evalkit.projection.verify import Snapshot, digest, verify
+from evalkit.storage import EvalStorage
+from evalkit.study import COMMANDS as LIFECYCLE_COMMANDS
+from evalkit.study import commands_allowed
+from tests.generators import (
+    CHECKPOINTS,
+    STUDIES,
+    Entry,
+    checkpoint,
+    created,
+    entries,
+    histories,
+    invalid,
+    lifecycle,
+    metric_texts,
+    parsed,
+)  # fmt: skip
+from tests.reference_fold import fold
+
+REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes().splitlines()
+ROWS = {
+    "studies": "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies ORDER BY id",
+    "checkpoints": "SELECT study_id, id, event_id, timestamp, metrics, events_analyzed, sessions_included FROM checkpoints "
+    "ORDER BY study_id, id",
+    "lifecycle": "SELECT study_id, seq, event_id, kind FROM lifecycle ORDER BY study_id, seq",
+    "rejected": "SELECT study_id, event_id, reason FROM rejected ORDER BY study_id, event_id, reason",
+    "quarantined": "SELECT study_id, key FROM quarantined ORDER BY study_id, key",
+}
+REASONS = {reason.value for reason in Reason}
+
+
+class Everything:
+    """Contains whatever is asked for."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+@contextmanager
+def read_models() -> Iterator[Any]:
+    """Gives a function that makes empty read models, gone afterwards."""
+    made: list[LibsqlFileDatabase] = []
+    with tempfile.TemporaryDirectory() as folder:
+
+        def make() -> LibsqlFileDatabase:
+            made.append(LibsqlFileDatabase(Path(folder) / f"{len(made)}.db"))
+            return made[-1]
+
+        try:
+            yield make
+        finally:
+            for database in made:
+                database.close()
+
+
+def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: database.execute(sql) for table, sql in ROWS.items()}
+
+
+def referred(history: Sequence[Entry], right: Sequence[bool] | None = None) -> tuple[list[str], dict[str, list[tuple[Any, ...]]]]:
+    """What the reference says of a history in which every event is in its right partition, unless told otherwise."""
+    places = right or [True] * len(history)
+    return fold([(place, entry.study_id, entry.event_id, entry.event) for place, entry in zip(places, history, strict=True)])
+
+
+def logged(history: Sequence[Entry]) -> InMemoryEventLog:
+    log = InMemoryEventLog()
+    for entry in history:
+        log.place(0, entry.data)
+    return log
+
+
+def in_words(decision: Decision) -> str:
+    return str(decision.reason or decision.outcome)
+
+
+def caught_up(database: Database, log: EventLog, batch_size: int = 1000) -> str:
+    """The digest of a read model that was brought up to date in batches."""
+    EvalProjectionConsumer(log, database, batch_size=batch_size).catch_up()
+    return digest(Snapshot(database))
+
+
+# --- live, caught up, rebuilt, referred -----------------------------------------------------------------------------------------------
+
+
+def test_live_catch_up_and_rebuild_agree_with_the_reference() -> None:
+    """Whatever stands in the log, each event is decided as the reference decides it, and every way to the read model gives its rows."""
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=80, derandomize=True, deadline=None)
+    @given(histories(), st.data())
+    def check(history: list[Entry], data: st.DataObject) -> None:
+        outcomes, expected = referred(history)
+        log = InMemoryEventLog()
+        with read_models() as make:
+            live = make()
+            consumer = EvalProjectionConsumer(log, live)
+            for entry, outcome in zip(history, outcomes, strict=True):
+                log.place(0, entry.data)
+                decided = consumer.catch_up(Everything())
+                assert {key: in_words(decision) for key, decision in decided.items()} == {entry.event_id: outcome}
+            assert rows(live) == expected
+            whole = digest(Snapshot(live))
+            at_once = make()
+            assert caught_up(at_once, log, data.draw(st.integers(1, len(history)), label="batch size")) == whole
+            assert rows(at_once) == expected
+            assert rebuild(at_once, log).generation == 2
+            assert rows(at_once) == expected
+            assert digest(Snapshot(at_once)) == whole
+            checked = verify(live, log, expect=whole)
+            assert checked.ok, checked
+        count(seen, history, outcomes)
+
+    check()
+    assert_everything_was_made(seen)
+
+
+def count(seen: Counter[str], history: Sequence[Entry], outcomes: Sequence[str]) -> None:
+    """Note what a history made: outcomes, repeats of each, and ids that are shared."""
+    first: dict[tuple[str, str], tuple[str, bytes]] = {}
+    for entry, outcome in zip(history, outcomes, strict=True):
+        seen[outcome] += 1
+        before = first.setdefault((entry.study_id, entry.event_id), (outcome, entry.data))
+        if outcome == "duplicate":
+            seen[f"{before[0]}, again"] += 1
+            seen["other content under a decided event id"] += before[1] != entry.data
+    applied = [entry for entry, outcome in zip(history, outcomes, strict=True) if outcome == "applied" and entry.event]
+    for what, key in (("event id", lambda entry: entry.event_id), ("checkpoint id", lambda entry: entry.event.get("id"))):
+        owners = {(key(entry), entry.study_id) for entry in applied if key(entry)}
+        seen[f"the same {what} applied in two studies"] += len(owners) - len({shared for shared, _ in owners})
+    seen["a time before the last one applied"] += any(one.event_id > other.event_id for one, other in pairwise(applied))
+    seen["a quarantined event with its study"] += any(entry.event is None and entry.study_id for entry in history)
+
+
+def assert_everything_was_made(seen: Counter[str]) -> None:
+    outcomes = {"applied", "quarantined", *REASONS} - {"wrong partition"}
+    expected = {
+        *outcomes, *(f"{outcome}, again" for outcome in outcomes), "duplicate", "other content under a decided event id",
+        "the same event id applied in two studies", "the same checkpoint id applied in two studies", "a time before the last one applied",
+        "a quarantined event with its study",
+    }  # fmt: skip
+    assert {what for what in expected if seen[what] == 0} == set(), seen
+
+
+def test_the_reasons_are_the_designs() -> None:
+    """There are four outcomes and five reasons, of which this file makes every one."""
+    assert [outcome.value for outcome in Outcome] == ["applied", "duplicate", "rejected", "quarantined"]
+    named = {"unknown study", "study id taken", "transition not allowed", "checkpoint id taken", "wrong partition"}
+    assert named == REASONS
+
+
+# --- what was decided stays decided ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, derandomize=True, deadline=None)
+@given(histories(max_size=12), st.data())
+def test_redelivery_changes_nothing(history: list[Entry], data: st.DataObject) -> None:
+    """Any slice of the log that stands in it once more changes no row, in the process that saw it first and in another one."""
+    log = logged(history)
+    with read_models() as make:
+        database = make()
+        consumer = EvalProjectionConsumer(log, database, batch_size=data.draw(st.integers(1, 5), label="batch size"))
+        consumer.catch_up()
+        before, whole = rows(database), digest(Snapshot(database))
+        for _ in range(2):
+            start = data.draw(st.integers(0, len(history) - 1), label="from")
+            for entry in history[start : data.draw(st.integers(start + 1, len(history)), label="to")]:
+                log.place(0, entry.data)
+            decided = consumer.catch_up(Everything())
+            assert {decision.outcome for decision in decided.values()} == {Outcome.DUPLICATE}
+            assert (rows(database), digest(Snapshot(database))) == (before, whole)
+            consumer.restart()
+        assert caught_up(make(), log) == whole
+
+
+def step(consumer: EvalProjectionConsumer) -> None:
+    """Let a consumer apply one batch, as it would when another process takes the next one."""
+    stop = threading.Event()
+    consumer.catch_up(stop=stop, on_batch=lambda _: stop.set())
+
+
+def test_two_projectors_with_stale_state_do_what_one_does() -> None:
+    """Two consumers that take turns, each believing what it last saw, end with the rows of one; and they did get in each other's way."""
+    conflicts = 0
+
+    @settings(max_examples=30, derandomize=True, deadline=None)
+    @given(histories(max_size=12), st.lists(st.integers(0, 1), min_size=1, max_size=12), st.integers(1, 3))
+    def check(history: list[Entry], turns: list[int], batch_size: int) -> None:
+        nonlocal conflicts
+        log = InMemoryEventLog()
+        with read_models() as make:
+            database = make()
+            both = [EvalProjectionConsumer(log, database, batch_size=batch_size) for _ in range(2)]
+            waiting = list(history)
+            for turn in turns:
+                for entry in waiting[:2]:
+                    log.place(0, entry.data)
+                del waiting[:2]
+                step(both[turn])
+            for entry in waiting:
+                log.place(0, entry.data)
+            for consumer in both:
+                consumer.catch_up()
+            assert rows(database) == referred(history)[1]
+            assert digest(Snapshot(database)) == caught_up(make(), log)
+            conflicts += sum(consumer.conflicts for consumer in both)
+
+    check()
+    assert conflicts > 10
+
+
+# --- partitions -----------------------------------------------------------------------------------------------------------------------
+
+
+def interleaved(data: st.DataObject, history: Sequence[Entry]) -> list[Entry]:
+    """The same events in another order that keeps each study's own."""
+    waiting: dict[str, list[Entry]] = {}
+    for entry in history:
+        waiting.setdefault(entry.study_id, []).append(entry)
+    order = data.draw(st.permutations([entry.study_id for entry in history]), label="order of studies")
+    return [waiting[study_id].pop(0) for study_id in order]
+
+
+@settings(max_examples=30, derandomize=True, deadline=None)
+@given(histories(max_size=14), st.data())
+def test_partitions_and_interleaving_change_nothing(history: list[Entry], data: st.DataObject) -> None:
+    """The same studies in one partition or spread over four, in any order between studies and in any batches, give the same rows."""
+    log, one = InMemoryEventLog(4), logged(history)
+    for entry in interleaved(data, history):
+        log.append([LogMessage(entry.study_id, entry.event_id, entry.data)])
+    with read_models() as make:
+        whole = caught_up(make(), one)
+        spread = make()
+        assert caught_up(spread, log, data.draw(st.integers(1, len(history)), label="batch size")) == whole
+        assert rows(spread) == referred(history)[1]
+        rebuild(spread, log)
+        assert digest(Snapshot(spread)) == whole
+        assert verify(spread, log, expect=whole).ok
+
+
+def misplaced(entry: Entry, shift: int) -> tuple[Entry, bool]:
+    """What an entry means some partitions further on: invalid bytes there say nothing of the study that they name."""
+    if shift and entry.event is None:
+        return Entry(entry.data, "", sha256(entry.data).hexdigest(), None), True
+    return entry, shift == 0
+
+
+def test_an_event_in_a_wrong_partition_is_rejected_and_decides_nothing() -> None:
+    """Events that a faulty writer put elsewhere are rejected as such, whatever else there is and in whatever order it is read."""
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=40, derandomize=True, deadline=None)
+    @given(histories(max_size=14), st.data())
+    def check(history: list[Entry], data: st.DataObject) -> None:
+        shifts = [data.draw(st.sampled_from([0, 0, 1, 3])) if entry.study_id else 0 for entry in history]
+        outcomes, expected = referred(*zip(*map(misplaced, history, shifts), strict=True))
+        log = InMemoryEventLog(4)
+        with read_models() as make:
+            live = make()
+            consumer = EvalProjectionConsumer(log, live, batch_size=1)
+            for entry, shift, outcome in zip(history, shifts, outcomes, strict=True):
+                log.place((partition_of(entry.study_id, 4) + shift) % 4, entry.data)
+                assert [in_words(decision) for decision in consumer.catch_up(Everything()).values()] == [outcome]
+                if data.draw(st.booleans(), label="forget"):
+                    consumer.restart()
+            assert rows(live) == expected
+            assert caught_up(make(), log, data.draw(st.integers(1, len(history)), label="batch size")) == digest(Snapshot(live))
+        count(seen, history, outcomes)
+
+    check()
+    assert seen["wrong partition"] > 0
+    assert seen["wrong partition, again"] > 0
+    assert seen["quarantined"] > 0
+
+
+@settings(max_examples=15, derandomize=True, deadline=None)
+@given(st.sampled_from(STUDIES), st.data(), st.integers(1, 3))
+def test_invalid_bytes_in_a_wrong_partition_decide_nothing_either(study_id: str, data: st.DataObject, shift: int) -> None:
+    """Invalid bytes that name a study, in another partition than its own, take no event id from it, whichever is read first."""
+    valid = data.draw(created(study_id))
+    broken = data.draw(invalid(study_id, st.just(valid.event_id)))
+    right = partition_of(study_id, 4)
+    digests = set()
+    with read_models() as make:
+        for order in ((0, 1), (1, 0)):
+            log, database = InMemoryEventLog(4), make()
+            consumer = EvalProjectionConsumer(log, database)
+            for which in order:
+                if which == 0:
+                    log.place(right, valid.data)
+                else:
+                    log.place((right + shift) % 4, broken.data)
+                consumer.catch_up()
+            digests.add(digest(Snapshot(database)))
+    assert len(digests) == 1
+
+
+# --- commands -------------------------------------------------------------------------------------------------------------------------
+
+COMMANDS = ("create", "start", "start", "pause", "resume", "stop", "record", "record", "record_many")
+WEEK = {"period": ("2026-01-05T00:00:00Z", "2026-01-12T00:00:00Z")}
+FULL = {**WEEK, "session_success_rate": 0.1 + 0.2, "total_tokens": 2**53 + 1, "avg_session_duration": 1.000000001}
+KEY = "2026-W02"
+
+
+def command(kit: evalkit.EvalKit, name: str, study: str, data: st.DataObject) -> None:
+    """Give one command, legal or not."""
+    wrong = data.draw(st.sampled_from([False] * 6 + [True]), label="wrong values")
+    past = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"]
+    moment = data.draw(st.sampled_from(["2099-01-01T00:00:00Z", "2026-01-01T00:00:00"] if wrong else [None, None, *past]), label="at")
+    contents = st.sampled_from([{**FULL, "session_success_rate": 80}, {**WEEK, "no_metric": 1}] if wrong else [WEEK, FULL])
+    keys = st.sampled_from(["nul \0"] if wrong else [KEY, KEY, None, "ünï"])
+    if name == "create":
+        kit.create_study(study, period="yearly" if wrong else "weekly:2", tags=["a"], at=moment)
+    elif name == "record":
+        kit.record_checkpoint(study, data.draw(contents, label="content"), key=data.draw(keys, label="key"), at=moment)
+    elif name == "record_many":
+        several = data.draw(st.lists(st.tuples(contents, keys), min_size=1, max_size=3), label="rows")
+        kit.record_checkpoints(study, [{**content, "key": key} for content, key in several])
+    else:
+        getattr(kit, f"{name}_study")(study, at=moment)
+
+
+def legal(kit: evalkit.EvalKit, study: str) -> list[str]:
+    """The commands that a study would take now."""
+    known = [one for one in kit.storage.list_studies() if one.name == study]
+    return [*commands_allowed(known[0].status), *(["record"] if known[0].started_at else [])] if known else ["create"]
+
+
+class Rivals:
+    """Stands before a log, and lets a rival append what it has ready between a command's checks and its append."""
+
+    def __init__(self, log: SqliteEventLog) -> None:
+        self.log, self.append_to_log = log, log.append
+        self.ready: list[Entry] = []
+        self.raw: dict[bytes, Entry] = {}
+        log.append = self.append  # type: ignore[method-assign]
+
+    def slip_in(self, entry: Entry) -> None:
+        self.raw[entry.data] = entry
+        self.append_to_log([LogMessage(entry.study_id, entry.event_id, entry.data)])
+
+    def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
+        while self.ready:
+            self.slip_in(self.ready.pop())
+        return self.append_to_log(messages)
+
+    def history(self) -> list[Entry]:
+        """What stands in the log by now, and means."""
+        return [self.raw.get(record.data) or parsed(record.data) for record in self.log.consumer("test").poll(1000, 0)]
+
+
+def rival_of(data: st.DataObject, kit: evalkit.EvalKit, study: str, name: str) -> Entry:
+    """An event that may stand in the way of a command about a study; about any study, when there is none of that name."""
+    ids = [known.id for known in kit.storage.list_studies() if known.name == study] or list(STUDIES)
+    study_id = data.draw(st.sampled_from(ids))
+    recorded = [found.id for found in kit.storage.get_checkpoints(study_id)] + [keyed_checkpoint_id(study_id, KEY)] * 3
+    alike = {command: lifecycle(study_id, kinds=[event]) for command, event in LIFECYCLE_COMMANDS.items()} | {"create": created(study_id)}
+    like_it = alike.get(name, checkpoint(study_id, checkpoint_ids=recorded))
+    return data.draw(data.draw(st.sampled_from([like_it, like_it, entries(study_id)])), label="rival")
+
+
+def test_commands_and_raw_events_agree_with_the_reference() -> None:
+    """Commands, legal and not, with raw events in between and in the middle of them, give the reference's rows; errors append nothing."""
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=60, derandomize=True, deadline=None)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        with read_models() as make, tempfile.TemporaryDirectory() as home, evalkit.connect(home) as kit, warnings.catch_warnings():
+            warnings.simplefilter("ignore", evalkit.EvalkitWarning)  # a period that the study has already is recorded with one
+            kit.create_study("one", at="2026-01-01T00:00:00Z")
+            rivals = Rivals(kit._engine.log)  # type: ignore[arg-type]
+            if data.draw(st.sampled_from([True, True, False]), label="started"):
+                kit.start_study("one")
+                kit.record_checkpoint("one", WEEK, key=KEY)
+            manners = st.sampled_from(["alone", "with a rival", "raw", "again"])
+            for manner in data.draw(st.lists(manners, min_size=3, max_size=8), label="steps"):
+                study = data.draw(st.sampled_from(["one", "one", "one", "two"]), label="study")
+                if manner == "raw":
+                    like = data.draw(st.sampled_from(["record", "record", "start", "create"]), label="like")
+                    rivals.slip_in(rival_of(data, kit, study, like))
+                    continue
+                if manner == "again":
+                    rivals.slip_in(data.draw(st.sampled_from(rivals.history()), label="event"))
+                    continue
+                name = data.draw(st.sampled_from([*legal(kit, study) * 3, *COMMANDS]), label="command")
+                if manner == "with a rival":
+                    rivals.ready.append(rival_of(data, kit, study, name))
+                before = len(rivals.history())
+                answer = "done"
+                try:
+                    command(kit, name, study, data)
+                except EvalkitError as error:
+                    answer = type(error).__name__
+                seen[answer] += 1
+                assert answer in ("done", "ConflictError") or len(rivals.history()) == before, answer
+                rivals.ready.clear()
+            kit.studies()
+            outcomes, expected = referred(rivals.history())
+            assert rows(kit._engine.database) == expected
+            whole = kit.verify().digest
+            assert kit.rebuild(on_progress=lambda done, total: None).events == len(outcomes)
+            assert kit.verify(expect=whole).ok
+            assert caught_up(make(), kit._engine.log, data.draw(st.integers(1, 5), label="batch size")) == whole
+            seen.update(outcomes)
+
+    check()
+    assert all(seen[what] for what in ("done", "ConflictError", "InvalidInputError", "TransitionError", "applied", "duplicate")), seen
+    assert sum(seen[reason] > 0 for reason in REASONS) >= 3, seen
+
+
+# --- frames ---------------------------------------------------------------------------------------------------------------------------
+
+
+def said_by_the_model(entry: Entry, recorded: dict[str, Entry]) -> dict[str, Any]:
+    """A row of the checkpoints frame, made from the event by the model that defines what it says."""
+    stored = StoredEvalEvent.from_wire(entry.data)
+    event = stored.event
+    assert event.type == "checkpoint_recorded"
+    study = recorded[entry.study_id].event or {}
+    return {
+        "study_id": stored.study_id, "study": study["name"], "period_type": study["period_type"], "checkpoint_id": event.id,
+        "timestamp": event.timestamp, "recorded_at": time_of_event(stored.event_id), "period_start": event.metrics.period.start,
+        "period_end": event.metrics.period.end, **{name: getattr(event.metrics, name) for name in METRICS},
+        "events_analyzed": event.events_analyzed, "sessions_included": event.sessions_included,
+    }  # fmt: skip
+
+
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose times and durations are counted in microseconds; a duration that no frame can hold is the longest that one can."""
+    micro = {"timestamp", "recorded_at", "period_start", "period_end", "avg_session_duration"}
+    return {name: as_microseconds(value) if name in micro and value is not None else value for name, value in row.items()}
+
+
+def as_microseconds(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    pair = getattr(value, "pair", None)
+    if pair is not None:
+        return min(pair[0], (2**63 - 1) // 1_000_000 - 1) * 1_000_000 + pair[1] // 1000
+    return int(pl.Series([value.replace(tzinfo=None)], dtype=pl.Datetime("us")).to_physical()[0])
+
+
+def frame_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    numbers = [pl.col(name).to_physical() for name, kind in frame.schema.items() if kind in (pl.Datetime, pl.Duration)]
+    return frame.with_columns(*numbers).to_dicts()
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(st.data())
+def test_frames_say_what_the_events_say(data: st.DataObject) -> None:
+    """However a checkpoint's metrics are written, the frame has the model's values, read at once, piece by piece, or after a rebuild."""
+    studies = {study: data.draw(created(study)) for study in STUDIES[:2]}
+    study_ids = st.sampled_from(list(studies))
+    history = [
+        data.draw(study_ids.flatmap(lambda study: checkpoint(study, metrics=metric_texts(), checkpoint_ids=CHECKPOINTS))) for _ in range(8)
+    ]
+    log = logged([*studies.values()])
+    with read_models() as make:
+        database = make()
+        reader, consumer = FrameReader(database), EvalProjectionConsumer(log, database)
+        for start in (0, 3, 5):
+            for entry in history[start : {0: 3, 3: 5}.get(start)]:
+                log.place(0, entry.data)
+            consumer.catch_up()
+            piece_by_piece = reader.checkpoints()
+        assert piece_by_piece.equals(FrameReader(database).checkpoints())
+        outcomes = referred([*studies.values(), *history])[0][2:]
+        expected = [said_by_the_model(entry, studies) for entry, outcome in zip(history, outcomes, strict=True) if outcome == "applied"]
+        created_at = {row[0]: row[6] for row in rows(database)["studies"]}
+        expected.sort(key=lambda row: (created_at[row["study_id"]], row["study_id"], row["timestamp"], row["checkpoint_id"]))
+        assert frame_rows(piece_by_piece) == [plain(row) for row in expected]
+        rebuild(database, log)
+        assert reader.checkpoints().equals(piece_by_piece)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0e99999999999", "0.0e-99999999999999999999", "1e-400", "-0", "1" + "0" * 300, "0." + "3" * 5000, "18446744073709551616",
+     "123456789012345678901234567890.5", "2.2250738585072011e-308", "0.1000000000000000055511151231257827021181583404541015625"],
+)  # fmt: skip
+def test_a_number_that_is_written_strangely_is_read_all_the_same(text: str) -> None:
+    """No valid event makes a frame unreadable: whatever JSON calls a number comes out as the nearest float."""
+    usual = StoredEvalEvent.from_wire(next(line for line in REAL if b"checkpoint_recorded" in line)).to_wire()
+    strange = re.sub(rb'(?<="total_cost":)[^,]+', text.encode(), usual)
+    study = next(line for line in REAL if StoredEvalEvent.from_wire(line).study_id == StoredEvalEvent.from_wire(usual).study_id)
+    log = InMemoryEventLog()
+    for line in (study, strange):
+        log.place(0, line)
+    with read_models() as make:
+        database = make()
+        EvalProjectionConsumer(log, database).catch_up()
+        assert FrameReader(database).checkpoints()["total_cost"].to_list() == [float(text)]
+        assert EvalStorage(database).get_checkpoints(StoredEvalEvent.from_wire(study).study_id)[0].metrics.total_cost == float(text)

@@ -1,0 +1,110 @@
+"""The front door, the layers behind it, and what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import evalkit
+
+PACKAGE = Path(evalkit.__file__).parent
+
+LAYERS = [
+    ["errors"],
+    ["ids", "times"],
+    ["metrics"],
+    ["study"],
+    ["events", "sqlite_files", "garbage"],
+    ["log.port", "database.port"],
+    ["log.memory", "log.sqlite", "database.libsql", "projection.fold"],
+    ["projection.schema"],
+    ["projection.projection", "projection.identity"],
+    ["projection.consumer"],
+    ["projection.rebuild", "projection.verify"],
+    ["checks", "settings", "progress"],
+    ["commands"],
+    ["content", "storage", "frames", "selection", "pandas_twin"],
+    ["engine", "references"],
+    ["handlers", "queries", "status"],
+    ["kit"],
+    [""],
+    ["samples", "transfer"],
+    ["demo"],
+    ["cli"],
+]
+"""Each module may import those of the layers above it in this list, never one of its own layer or below."""
+
+
+def test_the_front_door_is_closed_sorted_and_small() -> None:
+    """At most 25 names, sorted, each importable, and no other public name beside the submodules."""
+    names = evalkit.__all__
+    assert len(names) <= 25
+    assert names == sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
+    assert all(hasattr(evalkit, name) for name in names)
+    submodules = {path.stem for path in PACKAGE.iterdir()}
+    assert {name for name in vars(evalkit) if not name.startswith("_")} - submodules == set(names)
+
+
+def _imports(path: Path) -> set[str]:
+    """The modules of evalkit that a module imports when it runs; what is only there for the type checker does not count."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "evalkit":
+            base = node.module.removeprefix("evalkit").lstrip(".")
+            for alias in node.names:
+                submodule = f"{base}.{alias.name}".lstrip(".")
+                found.add(submodule if (PACKAGE / Path(*submodule.split("."))).with_suffix(".py").exists() else base)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("evalkit").lstrip(".") for alias in node.names if alias.name.split(".")[0] == "evalkit"}
+    return found
+
+
+def test_imports_point_one_way() -> None:
+    """Every module stands in one layer, and imports only from layers above it."""
+    level = {module: index for index, layer in enumerate(LAYERS) for module in layer}
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        if module in ("log", "database", "projection"):
+            assert not _imports(path), f"{module} only holds its docstring"
+            continue
+        assert module in level, f"{module} stands in no layer; put it in one"
+        wrong += [f"{module} imports {other}" for other in _imports(path) if level[other] >= level[module]]
+    assert wrong == []
+
+
+def test_importing_evalkit_imports_no_heavy_package() -> None:
+    """`import evalkit` stays quick: what is heavy is imported by the function that needs it."""
+    heavy = ["polars", "pandas", "altair", "ipywidgets", "apache_iggy", "libsql_client", "aiohttp", "rich", "typer", "psutil", "numpy"]
+    code = f"import evalkit, sys; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_every_public_name_is_documented() -> None:
+    """Every public module, class, function and method opens with a docstring."""
+    bare = []
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        if not ast.get_docstring(tree):
+            bare.append(path.name)
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                members = [
+                    node,
+                    *(part for part in getattr(node, "body", []) if isinstance(node, ast.ClassDef) and isinstance(part, ast.FunctionDef)),
+                ]
+                overloads = {
+                    id(part) for part in members if any(ast.unparse(mark) == "overload" for mark in getattr(part, "decorator_list", []))
+                }
+                bare += [
+                    f"{path.name}: {part.name}"
+                    for part in members
+                    if not part.name.startswith("_") and id(part) not in overloads and not ast.get_docstring(part)
+                ]
+    assert bare == []

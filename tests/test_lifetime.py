@@ -1,0 +1,496 @@
+"""How a kit lives: threads, forks, exits, pickles, secrets, homes."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import pickle
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from evalkit import EvalKit, EvalkitError, EvalkitWarning, InvalidInputError, OutcomeUnknownError, connect, errors
+from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.log.port import LogPosition
+from evalkit.settings import Settings
+from tests.worker import CREATED, Child, sample, study_with_checkpoints
+
+THREADS = 8
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EVALKIT_HOME", "EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL", "EVALKIT_DATABASE_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+# --- threads -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_one_kit_serves_eight_threads(tmp_path: Path) -> None:
+    """Eight threads that give commands and ask for frames through one kit lose nothing, do nothing twice, and see their own writes."""
+    kit = connect(tmp_path / "home")
+    shared = study_with_checkpoints(kit, 0)
+    start = threading.Barrier(THREADS)
+
+    def work(number: int) -> list[str]:
+        start.wait(30)
+        own = kit.start_study(kit.create_study(f"study {number}"))
+        recorded = []
+        for index in range(20):
+            recorded.append(kit.record_checkpoint(shared, sample(number * 1000 + index)).id)
+            assert recorded[-1] in kit.checkpoints()["checkpoint_id"].to_list()
+            kit.record_checkpoint(own, sample(index))
+            assert kit.checkpoints(own).height == index + 1
+            if number == 0 and index % 5 == 2:
+                kit.rebuild(on_progress=lambda done, total: None)
+        kit.stop_study(own)
+        return recorded
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        recorded = [one for found in pool.map(work, range(THREADS)) for one in found]
+
+    assert sorted(kit.checkpoints("study")["checkpoint_id"]) == sorted(recorded)
+    assert kit.checkpoints().height == 2 * len(recorded) == 2 * 20 * THREADS
+    assert kit.rejected().is_empty()
+    assert kit.verify().ok
+    kit.close()
+
+
+def test_a_kit_that_one_thread_closes_while_others_use_it(tmp_path: Path) -> None:
+    """Closing lets go of the files at a moment when nobody uses them, and the next use opens them again."""
+    kit = connect(tmp_path / "home")
+    study = study_with_checkpoints(kit, 0)
+    done = threading.Event()
+
+    def close() -> int:
+        times = 0
+        while not done.is_set():
+            kit.close()
+            times += 1
+        return times
+
+    def use(number: int) -> None:
+        for index in range(30):
+            kit.record_checkpoint(study, sample(number * 1000 + index))
+            kit.checkpoints()
+            kit.storage.list_studies()
+
+    with ThreadPoolExecutor(4) as pool:
+        closing = pool.submit(close)
+        try:
+            for used in [pool.submit(use, number) for number in range(3)]:
+                used.result(120)
+        finally:
+            done.set()
+        assert closing.result(30) > 10
+
+    assert kit.checkpoints().height == 90
+    assert kit.verify().ok
+    kit.close()
+
+
+# --- forks -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closes", [None, "child", "parent"])
+def test_a_kit_is_used_before_and_after_a_fork(tmp_path: Path, closes: str | None) -> None:
+    """Parent and child go on with the same kit, also when one of them closes it: what either was told is recorded is there, once."""
+    with Child("fork_and_use", tmp_path / "home", closes=closes) as child:
+        *acknowledged, end = child.finish()
+
+    assert end == {"code": 0, "verified": True}
+    with connect(tmp_path / "home") as kit:
+        there = kit.checkpoints()["checkpoint_id"].to_list()
+        assert len(there) == len(set(there)) == 3 + len(acknowledged)
+        assert set(acknowledged) < set(there)
+
+
+def test_a_fork_while_other_threads_use_the_kit(tmp_path: Path) -> None:
+    """A process that is forked while a thread is in the middle of a command does not wait for that thread, which it does not have."""
+    with Child("fork_beside_threads", tmp_path / "home") as child:
+        (end,) = child.finish(240)
+
+    assert end == {"codes": [0] * 10, "there": list(range(100_000, 100_010)), "verified": True}
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["no frame before", "frames before"])
+def test_frames_in_a_forked_process(tmp_path: Path, before: bool) -> None:
+    """A forked process gets frames, or an error that says why not; it never hangs."""
+    with Child("fork_and_read_frames", tmp_path / "home", before=before) as child:
+        *refused, end = child.finish()
+
+    assert end == {"code": 0}
+    assert all("fork" in message for message in refused)
+    assert before or not refused
+
+
+# --- exits -------------------------------------------------------------------------------------------------------------------------
+
+OPENING = """
+import sys, threading, evalkit
+kit = evalkit.connect(sys.argv[1])
+study = kit.start_study(kit.create_study("study"))
+"""
+ENDINGS = {
+    "never closed": "",
+    "after frames": "kit.checkpoints(); kit.studies(backend='pandas')",
+    "after a rebuild": "kit.rebuild()",
+    "two kits": "other = evalkit.connect(sys.argv[1]); other.studies()",
+    "in a cycle": "kit.itself = kit",
+    "used in a thread that ended": "thread = threading.Thread(target=kit.storage.list_studies); thread.start(); thread.join()",
+    "opened in a thread that waits": """
+opened = threading.Event()
+def wait():
+    mine = evalkit.connect(sys.argv[1])
+    mine.pause_study("study")
+    opened.set()
+    threading.Event().wait()
+threading.Thread(target=wait, daemon=True).start()
+opened.wait()
+""",
+    "used in a thread that goes on": """
+going = threading.Event()
+def go_on():
+    while True:
+        kit.storage.list_studies()
+        going.set()
+threading.Thread(target=go_on, daemon=True).start()
+going.wait()
+""",
+    "a live consumer in a thread": """
+from evalkit.projection.consumer import EvalProjectionConsumer
+consumer = EvalProjectionConsumer(kit._engine.log, kit._engine.database)
+threading.Thread(target=consumer.run, args=(threading.Event(),), daemon=True).start()
+kit.pause_study(study)
+""",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+def test_a_script_that_never_closes_its_kit_ends_by_itself(tmp_path: Path, ending: str) -> None:
+    """A process exits within seconds of its last line, with 0 and no word on stderr, whatever is still open."""
+    script = f"{OPENING}{ending}\nprint('last line', flush=True)"
+    command = [sys.executable, "-W", "error", "-c", script, str(tmp_path / "home")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        said = time.monotonic()
+        _, error_output = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert (line, error_output, process.returncode) == ("last line\n", "", 0)
+    assert time.monotonic() - said < 10
+
+
+# --- pickles -----------------------------------------------------------------------------------------------------------------------
+
+ERRORS = sorted((found for name in errors.__all__ if isinstance(found := getattr(errors, name), type)), key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=[kind.__name__ for kind in ERRORS])
+def test_every_error_survives_a_pickle(kind: type[Exception]) -> None:
+    """An error that crosses a process boundary keeps its class, message, attributes and the driver's words."""
+    if issubclass(kind, EvalkitError):
+        error: Any = kind("a message", study_id="some id", value=[1, 2], positions=[LogPosition(0, 7)])
+        error.driver_message = "disk I/O error"
+    else:
+        error = kind("a message")
+    for other in (*(pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)), copy.copy(error)):
+        assert type(other) is kind
+        assert (str(other), other.args, vars(other)) == (str(error), error.args, vars(error))
+
+
+def test_errors_of_a_kit_survive_a_pickle(tmp_path: Path) -> None:
+    """Errors as commands raise them, not only as tests make them, can be pickled."""
+    with connect(tmp_path / "home") as kit:
+        study = kit.create_study("study")
+        for call in (
+            lambda: kit.create_study("study"), lambda: kit.create_study(""), lambda: kit.pause_study(study),
+            lambda: kit.start_study("nobody"), lambda: kit.record_checkpoint(study, {"period": (CREATED, CREATED)}),
+        ):  # fmt: skip
+            with pytest.raises(EvalkitError) as caught:
+                call()
+            other = pickle.loads(pickle.dumps(caught.value))
+            assert (type(other), str(other), vars(other)) == (type(caught.value), str(caught.value), vars(caught.value))
+
+
+def test_an_unknown_outcome_can_be_asked_for_by_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An `OutcomeUnknownError` that was pickled is enough for another kit to learn what became of the event."""
+    kit = connect(tmp_path / "home")
+    study = study_with_checkpoints(kit, 0)
+    monkeypatch.setattr(kit._engine.database, "_busy_seconds", 0.2)
+    holder = sqlite3.connect(tmp_path / "home" / "evalkit.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OutcomeUnknownError) as caught:
+        kit.record_checkpoint(study, sample(5))
+    holder.close()
+    pickled = pickle.dumps(caught.value)
+    kit.close()
+
+    with connect(tmp_path / "home") as other:
+        checkpoint = other.outcome(pickle.loads(pickled))
+        assert other.checkpoints()["checkpoint_id"].to_list() == [checkpoint.id]  # type: ignore[union-attr]
+        assert other.checkpoints()["total_tokens"].to_list() == [5]
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------------------------
+
+SECRET = "s3cr3t"
+SECRET_URLS = [
+    f"iggy+tcp://user:{SECRET}@host:8090",
+    f"iggy+tcp://user:{SECRET}/with#odd?signs@host:8090",
+    f"iggy+tcp://:{SECRET}@host",
+    f"iggy+tcp://{SECRET}@host",
+    f"libsql://host?authToken={SECRET}",
+    f"libsql://host/?tls=1&auth_token={SECRET}&x=y",
+    f"https://user:{SECRET}@host?jwt={SECRET}",
+    f"wss://host?password={SECRET}#fragment",
+    f"iggy:user:{SECRET}@host",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+@pytest.mark.parametrize("side", ["log_url", "database_url"])
+def test_a_secret_in_a_url_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str, side: str) -> None:
+    """A URL with a password or token in it is refused without repeating it: not in the error, a traceback or a log line."""
+    caplog.set_level(logging.DEBUG)
+    given: dict[str, Any] = {side: url}
+    with pytest.raises(InvalidInputError) as caught:
+        connect(tmp_path / "home", **given)
+    error = caught.value
+    shown = [str(error), repr(error), repr(vars(error)), repr(error.args), caplog.text]
+    assert not any(SECRET in text for text in shown), shown
+    assert SECRET not in "".join(traceback.format_exception(error))
+    assert side in str(error)
+
+
+@pytest.mark.parametrize("name", ["EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL"])
+def test_a_secret_in_the_environment_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A URL that comes from the environment is refused in the same way."""
+    monkeypatch.setenv(name, SECRET_URLS[0])
+    with pytest.raises(InvalidInputError) as caught:
+        connect(tmp_path / "home")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_in_the_settings_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings that a kit is made with can be printed."""
+    monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", SECRET)
+    shown = [repr(Settings.resolve(tmp_path / "home", url, url)) for url in SECRET_URLS]
+    assert not any(SECRET in text for text in shown)
+
+
+def test_the_token_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A database token in the environment shows in no repr, status, error or log line of a kit."""
+    monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", SECRET)
+    caplog.set_level(logging.DEBUG)
+    with connect(tmp_path / "home") as kit:
+        study = study_with_checkpoints(kit, 1)
+        shown = [repr(kit), str(kit), repr(vars(kit)), repr(vars(kit._engine)), repr(kit.status()), repr(study), repr(kit.verify())]
+        kit.close()
+        (tmp_path / "home" / "evalkit.db").write_bytes(b"garbage")
+        with pytest.raises(EvalkitError) as caught:
+            kit.studies()
+        shown += ["".join(traceback.format_exception(caught.value)), repr(vars(caught.value)), repr(kit.status())]
+    assert not any(SECRET in text for text in [*shown, caplog.text])
+
+
+# --- network file systems ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    mounts = [SimpleNamespace(mountpoint="/", fstype="ext4"), SimpleNamespace(mountpoint=str(tmp_path), fstype="nfs4")]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all=False: mounts)  # noqa: A006  (psutil's own name)
+    return tmp_path
+
+
+def test_a_home_on_a_network_file_system_is_warned_of(on_nfs: Path) -> None:
+    """To connect to a home on NFS warns, naming a local folder and shared engines as the ways out; the status goes on saying so."""
+    with pytest.warns(EvalkitWarning) as caught:
+        kit = connect(on_nfs / "home")
+    (warning,) = caught
+    for named in (str(on_nfs / "home"), "nfs4", "local", "EVALKIT_HOME", "EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL"):
+        assert named in str(warning.message)
+    kit.create_study("study")  # no second warning, which would be an error here
+    assert any("network file system" in problem for problem in kit.status().problems)
+    kit.close()
+
+    with pytest.warns(EvalkitWarning, match="network file system"):
+        kit = connect(on_nfs / "home")
+    assert kit.studies().height == 1
+    kit.close()
+
+
+def test_a_local_home_beside_a_network_file_system_is_not_warned_of(on_nfs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Only the file system that holds the home counts."""
+    with connect(tmp_path_factory.mktemp("local") / "home") as kit:
+        kit.create_study("study")
+        assert kit.status().problems == ()
+
+
+# --- homes -------------------------------------------------------------------------------------------------------------------------
+
+
+def home_of(kit: EvalKit) -> Path:
+    return Path(kit.status().home)
+
+
+def test_the_home_is_the_argument_then_the_environment_then_the_nearest_then_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each place counts only when those before it say nothing; a home in a parent folder is found from below."""
+    project = tmp_path / "project"
+    below = project / "notebooks" / "deep"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert home_of(connect()) == below / ".evalkit"
+    (project / ".evalkit").mkdir()
+    assert home_of(connect()) == project / ".evalkit"
+    (project / "notebooks" / ".evalkit").write_text("a file, not a home")
+    assert home_of(connect()) == project / ".evalkit"
+    (below / ".evalkit").mkdir()
+    assert home_of(connect()) == below / ".evalkit"
+    monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "from the environment"))
+    assert home_of(connect()) == tmp_path / "from the environment"
+    assert home_of(connect(tmp_path / "argument")) == tmp_path / "argument"
+    assert home_of(connect("relative")) == below / "relative"
+    monkeypatch.setenv("EVALKIT_HOME", "")
+    assert home_of(connect()) == below / ".evalkit"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert home_of(connect("~/mine")) == tmp_path / "mine"
+
+
+def test_a_home_that_was_chosen_stays_when_the_working_directory_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative home means the working directory at the time of `connect`."""
+    monkeypatch.chdir(tmp_path)
+    kit = connect("home")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    kit.create_study("study")
+    kit.close()
+    assert (tmp_path / "home" / "events.db").exists()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """A file is no home, and is left alone."""
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(InvalidInputError, match="is a file"):
+        connect(tmp_path / "file")
+    with pytest.raises(InvalidInputError, match="no folder"):
+        connect("")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_reading_never_makes_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries on a home that is not there answer with nothing, warn once with the folders that were looked in, and make nothing."""
+    here = tmp_path / "project" / "notebooks"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    kit = connect()
+    with pytest.warns(EvalkitWarning) as caught:
+        studies = kit.studies()
+    frames = [studies, kit.checkpoints(), kit.lifecycle(), kit.rejected(), kit.studies(backend="pandas"), kit.checkpoints(backend="pandas")]
+    assert kit.storage.list_studies() == []
+    assert kit.storage.get_study("x") is None
+    assert kit.storage.get_checkpoints("x") == []
+    assert kit.verify().ok
+    assert kit.rebuild().events == 0
+    with pytest.raises(LookupError):
+        kit.checkpoints("study")
+    assert all(len(frame) == 0 for frame in frames)
+    (warning,) = caught
+    for folder in (here, here.parent, tmp_path):
+        assert str(folder / ".evalkit") in str(warning.message)
+    assert warning.filename == __file__
+    assert str(here / ".evalkit") in str(kit.status())
+    assert kit.status().events is None
+    assert list(here.iterdir()) == []
+
+    study = kit.create_study("study")  # and the first command makes it
+    assert kit.studies()["study_id"].to_list() == [study.id]
+    kit.close()
+
+
+def test_a_refused_command_makes_no_home(tmp_path: Path) -> None:
+    """A command with a value that is refused leaves no home behind."""
+    kit = connect(tmp_path / "home")
+    with pytest.raises(InvalidInputError):
+        kit.create_study("")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_new_home_is_private(tmp_path: Path, umask: int) -> None:
+    """Only the user can look into a home that a command made, whatever the umask; its files are private as well."""
+    before = os.umask(umask)
+    try:
+        with connect(tmp_path / "parent" / "home") as kit:
+            study_with_checkpoints(kit, 1)
+            files = list((tmp_path / "parent" / "home").iterdir())
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in files}
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "parent" / "home").stat().st_mode) == 0o700
+    del modes[".gitignore"]
+    assert modes == {f"{name}.db{part}": 0o600 for name in ("events", "evalkit") for part in ("", "-wal", "-shm")}
+    assert (tmp_path / "parent" / "home" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("name", ["C# home?", "100% öffentlich", "a&b=c;d", 'it\'s "quoted"', "new\nline", "?mode=memory", "file:x"])
+def test_a_home_with_an_odd_name(tmp_path: Path, name: str) -> None:
+    """A folder may be named as one likes: nothing in it is taken for a part of a URL."""
+    home = tmp_path / name
+    with connect(home) as kit:
+        study_with_checkpoints(kit, 2)
+        assert kit.rebuild(on_progress=lambda done, total: None).generation == 2
+        assert kit.verify().ok
+    with connect(home) as kit:
+        assert kit.checkpoints().height == 2
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert {"events.db", "evalkit.db"} < {path.name for path in home.iterdir()}
+
+
+def test_a_read_only_home_with_an_odd_name(tmp_path: Path) -> None:
+    """A folder whose name looks like a part of a URL can be read where it cannot be written."""
+    home = tmp_path / "C# home?mode=rw"
+    with connect(home) as kit:
+        study_with_checkpoints(kit, 2)
+    database = LibsqlFileDatabase(home / "evalkit.db", read_only=True)
+    assert database.execute("SELECT count(*) FROM checkpoints") == [(2,)]
+    with pytest.raises(errors.DatabaseUnavailableError, match="not writable"):
+        database.batch([("DELETE FROM checkpoints", ())])
+    database.close()
+
+
+def test_a_home_that_was_deleted_under_an_open_kit(tmp_path: Path) -> None:
+    """When somebody deletes the home of an open kit, no command reports success for an event that the next process cannot find."""
+    kit = connect(tmp_path / "home")
+    kit.create_study("before")
+    shutil.rmtree(tmp_path / "home")
+    created, refused = [], []
+    for name in ("first", "second"):
+        try:
+            created.append(kit.create_study(name).name)
+        except EvalkitError as error:
+            refused.append(str(error))
+    kit.close()
+    with connect(tmp_path / "home") as other:
+        other.create_study("after")
+        assert set(created) <= set(other.studies()["name"])
+    assert not any("SQLITE_" in message for message in refused), refused

@@ -1,0 +1,250 @@
+"""Several processes on one home at the same time, with real processes and files."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalkit import EvalKit, connect
+from evalkit.events import StoredEvalEvent
+from tests.worker import Child, sample, study_with_checkpoints
+
+PROCESSES = 4
+COMMANDS = 250
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Iterator[EvalKit]:
+    with connect(tmp_path / "home") as kit:
+        yield kit
+
+
+def in_step(stack: ExitStack, task: str, home: Path, options: list[dict[str, Any]]) -> list[Child]:
+    """Start children that all wait to be told, when every one is ready."""
+    children = [stack.enter_context(Child(task, home, **one)) for one in options]
+    for child in children:
+        assert child.hear() == "ready"
+    return children
+
+
+def log_events(kit: EvalKit) -> list[StoredEvalEvent]:
+    return [StoredEvalEvent.from_wire(record.data) for record in kit._engine.log.consumer("test").poll(1_000_000, 0)]
+
+
+def test_four_processes_of_250_commands_lose_nothing_and_do_nothing_twice(kit: EvalKit, tmp_path: Path) -> None:
+    """Whatever four processes were told was done is there once, though they met at the log and at the read model."""
+    shared = study_with_checkpoints(kit, 0, "shared")
+    before = len(log_events(kit))
+    options = [{"number": number, "study": shared.id, "count": COMMANDS} for number in range(PROCESSES)]
+    with ExitStack() as stack:
+        children = in_step(stack, "commands", tmp_path / "home", options)
+        for child in children:
+            child.tell()
+        reports = [child.hear() for child in children]
+        for child in children:
+            assert child.finish() == []
+
+    assert sum(report["conflicts"] for report in reports) >= 1
+    assert sum(report["busy"] for report in reports) >= 1
+    events = log_events(kit)
+    assert len(events) == before + PROCESSES * COMMANDS
+    assert len({event.event_id for event in events}) == len(events)
+    acknowledged = [checkpoint for report in reports for checkpoint in report["checkpoints"]]
+    assert sorted(kit.checkpoints()["checkpoint_id"]) == sorted(acknowledged)
+    created = [study for report in reports for study in report["studies"]]
+    studies = kit.studies()
+    assert sorted(studies["study_id"]) == sorted([shared.id, *created])
+    assert set(studies.filter(studies["study_id"] != shared.id)["status"]) == {"stopped"}
+    assert kit.lifecycle().height == 2 + 5 * len(created)
+    assert len(acknowledged) + 5 * len(created) == PROCESSES * COMMANDS
+    assert kit.rejected().is_empty()
+    assert kit.verify().ok
+
+
+def test_the_first_commands_of_four_processes_make_one_home(tmp_path: Path) -> None:
+    """Four processes that all find no home, and each make one, end up in the same one, with nothing lost."""
+    with ExitStack() as stack:
+        children = in_step(stack, "begin", tmp_path, [{"number": number} for number in range(PROCESSES)])
+        for attempt in range(10):
+            home = tmp_path / f"home {attempt}"
+            for child in children:
+                child.tell(home.name)
+            created = [child.hear() for child in children]
+            with connect(home) as kit:
+                assert sorted(kit.studies()["study_id"]) == sorted(created)
+                assert kit.verify().ok
+            assert sorted(path.name for path in home.iterdir()) == [".gitignore", "evalkit.db", "events.db"]
+        for child in children:
+            assert child.finish() == []
+
+
+def test_of_four_that_race_for_a_transition_exactly_one_wins(kit: EvalKit, tmp_path: Path) -> None:
+    """Four processes start, pause, resume and stop the same studies at once: each time one is told that it did, the others why not."""
+    ends = {"won": 0, "lost": 0, "late": 0}
+    lost_events = set()
+    with ExitStack() as stack:
+        children = in_step(stack, "race", tmp_path / "home", [{}] * PROCESSES)
+        for number in count():
+            study = kit.create_study(f"race {number}")
+            for command in ("start", "pause", "resume", "stop"):
+                for child in children:
+                    child.tell({"command": command, "study": study.id})
+                answers = [child.hear() for child in children]
+                assert [answer["ended"] for answer in answers].count("won") == 1, answers
+                for answer in answers:
+                    ends[answer["ended"]] += 1
+                lost_events |= {answer["event_id"] for answer in answers if answer["ended"] == "lost"}
+            if ends["lost"] and number >= 9:
+                break
+            assert number < 100, f"no race was lost in 400: {ends}"
+        for child in children:
+            assert child.finish() == []
+
+    races = 4 * (number + 1)
+    assert ends["won"] == races
+    assert ends["lost"] + ends["late"] == races * (PROCESSES - 1)
+    rejected = kit.rejected()
+    assert set(rejected["event_id"]) == lost_events
+    assert rejected.height == ends["lost"]
+    assert len(log_events(kit)) == number + 1 + races + ends["lost"]
+    assert set(kit.studies()["status"]) == {"stopped"}
+    assert kit.verify().ok
+
+
+def test_two_commands_that_were_both_checked_before_either_appended(kit: EvalKit, tmp_path: Path) -> None:
+    """The log decides between two commands that both looked legal: the second is told of the conflict, and nothing else changes."""
+    study = kit.create_study("contended")
+    with ExitStack() as stack:
+        children = [stack.enter_context(Child("meet", tmp_path / "home", command="stop", study=study.id)) for _ in range(2)]
+        assert [child.hear() for child in children] == ["checked", "checked"]
+        answers = []
+        for child in children:
+            child.tell()
+            answers.append(child.hear())
+            assert child.finish() == []
+
+    assert answers[0] == "won"
+    rejected = kit.rejected().row(0, named=True)
+    assert answers[1] == {"reason": rejected["reason"], "event_id": rejected["event_id"], "study_id": study.id}
+    assert kit.lifecycle()["kind"].to_list() == ["study_created", "study_stopped"]
+    assert kit.rejected().height == 1
+
+
+def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: EvalKit, tmp_path: Path) -> None:
+    """A reader that loops through rebuilds, beside a writer and a live consumer, sees rows come and none go, and no error."""
+    study_with_checkpoints(kit, 3000)
+    with ExitStack() as stack:
+        reader = stack.enter_context(Child("read", tmp_path / "home"))
+        writer = stack.enter_context(Child("record", tmp_path / "home", first=100_000))
+        consumer = stack.enter_context(Child("project", tmp_path / "home", batch_size=50))
+        assert [child.hear() for child in (reader, writer, consumer)] == ["ready"] * 3
+        writer.hear()  # it records by now
+        generations = [kit.rebuild(on_progress=lambda done, total: None).generation for _ in range(6)]
+        acknowledged = writer.finish()
+        (consumed,) = consumer.finish()
+        (seen,) = reader.finish()
+
+    assert seen["missing"] == []
+    assert seen["reads"] >= 10
+    assert len(set(seen["generations"]) & set(generations)) >= 3, "the reader hardly met a rebuild"
+    assert seen["most"]["frame"] > 3000
+    assert seen["most"]["raw"] > 3000
+    assert consumed["applied"] > 0
+    assert len(acknowledged) > 10
+    frame = kit.checkpoints()
+    assert {checkpoint for _, checkpoint in acknowledged} < set(frame["checkpoint_id"])
+    assert frame["checkpoint_id"].n_unique() == frame.height == 3000 + len(acknowledged) + 1
+    assert kit.verify().ok
+
+
+def test_a_rebuild_that_is_overtaken_just_before_its_swap(kit: EvalKit, tmp_path: Path) -> None:
+    """What others apply after the rebuild last looked is in the new tables when they begin to serve, not only after the next catch-up."""
+    study = study_with_checkpoints(kit, 10)
+    database: Any = kit._engine.database
+    batch, counts = database.batch, []
+    with connect(tmp_path / "home") as other, sqlite3.connect(tmp_path / "home" / "evalkit.db") as reader:
+
+        def overtaken(statements: Any) -> Any:
+            swapping = any("RENAME TO" in sql for sql, _ in statements)
+            if swapping and len(counts) < 3:
+                other.record_checkpoint(study, sample(100 + len(counts)))
+                counts.append(reader.execute("SELECT count(*) FROM checkpoints").fetchone()[0])
+            answer = batch(statements)
+            if swapping:
+                counts.append(reader.execute("SELECT count(*) FROM checkpoints").fetchone()[0])
+            return answer
+
+        database.batch = overtaken
+        assert kit.rebuild(on_progress=lambda done, total: None).generation == 2
+    reader.close()
+    assert counts == [11, 12, 13, 13]
+    assert kit.verify().ok
+
+
+def test_two_projectors_at_once_end_as_one(tmp_path: Path) -> None:
+    """Two processes that bring one read model up to date from the same 5,000 events meet, and give the digest that one alone gives."""
+    home, alone = tmp_path / "home", tmp_path / "alone"
+    with connect(home) as kit:
+        for number in range(5):
+            study_with_checkpoints(kit, 998, f"study {number}", first=number * 1000)
+        assert len(log_events(kit)) == 5000
+    alone.mkdir()
+    shutil.copy(home / "events.db", alone)
+    with connect(alone) as kit:
+        expected = kit.verify().digest
+
+    conflicts = 0
+    for _ in range(5):
+        for file in home.glob("evalkit.db*"):
+            file.unlink()
+        with ExitStack() as stack:
+            children = in_step(stack, "catch_up", home, [{"batch_size": 50}] * 2)
+            for child in children:
+                child.tell()
+            reports = [child.hear() for child in children]
+            for child in children:
+                assert child.finish() == []
+        assert [report["digest"] for report in reports] == [expected, expected]
+        with connect(home) as kit:
+            assert kit.checkpoints().height == 5 * 998
+            assert kit.verify(expect=expected).ok
+        conflicts += sum(report["conflicts"] for report in reports)
+        if conflicts:
+            break
+    assert conflicts >= 1, "two projectors never met"
+
+
+class _LookedAt(list[Any]):
+    """Messages that look at the connection when the transaction that appends them takes them."""
+
+    def __init__(self, messages: Any, connection: Any, seen: list[tuple[Any, ...]]) -> None:
+        super().__init__(messages)
+        self._connection, self._seen = connection, seen
+
+    def __iter__(self) -> Iterator[Any]:
+        (synchronous,) = self._connection.execute("PRAGMA synchronous").fetchone()
+        (mode,) = self._connection.execute("PRAGMA journal_mode").fetchone()
+        self._seen.append((self._connection.in_transaction, synchronous, mode))
+        return super().__iter__()
+
+
+def test_an_append_is_a_durable_transaction(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it appends, the log's connection is in a transaction with synchronous=FULL (2) and in WAL mode, also when it was reopened."""
+    study = study_with_checkpoints(kit, 0)
+    log: Any = kit._engine.log
+    append, seen = log.append, []
+    monkeypatch.setattr(log, "append", lambda messages: append(_LookedAt(messages, log._connection, seen)))
+
+    kit.record_checkpoint(study, sample(0))
+    kit.close()
+    kit.studies()  # opens it again
+    kit.record_checkpoint(study, sample(1))
+
+    assert seen == [(True, 2, "wal")] * 2

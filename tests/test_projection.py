@@ -1,0 +1,775 @@
+"""Catch-up, rebuild and verify: what happens when the log, the database or another projector is not what it was a moment ago."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalkit
+from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.port import Args, Row, Statement
+from evalkit.errors import DatabaseError, DatabaseUnavailableError, LogIncompleteError, LogMismatchError, SchemaError
+from evalkit.events import MAX_EVENT_BYTES, StoredEvalEvent
+from evalkit.log.memory import InMemoryEventLog
+from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
+from evalkit.log.sqlite import SqliteEventLog
+from evalkit.projection.consumer import EvalProjectionConsumer
+from evalkit.projection.fold import FOLD_VERSION
+from evalkit.projection.rebuild import rebuild
+from evalkit.projection.schema import SCHEMA_VERSION, TABLES
+from evalkit.projection.verify import Snapshot, digest, verify
+from tests.generators import STUDIES
+
+REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes().splitlines()
+REAL_DIGEST = "73e7b7faf585530f6f98bdcb5a265bce3429743d08a50725c5593a78510b0245"
+"""Of the 43 real events. It changes only with the fold's or the schema's version."""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[LibsqlFileDatabase]:
+    database = LibsqlFileDatabase(tmp_path / "read model.db")
+    yield database
+    database.close()
+
+
+def event(study: int = 0, kind: str = "study_created", number: int = 0) -> LogMessage:
+    """An event of one of four studies, each of which belongs to another partition of four."""
+    study_id, event_id = STUDIES[study], f"018bcfe5-{number:04x}-7000-8000-{study:012d}"
+    content: dict[str, Any] = {"type": kind, "id": study_id}
+    if kind == "study_created":
+        content |= {"name": f"study {study}", "period_type": "daily", "config": {}}
+    if kind == "checkpoint_recorded":
+        day = "2026-01-01T00:00:00Z"
+        content |= {"id": f"00000000-0000-4000-8000-{number:012d}", "study_id": study_id, "timestamp": day, "events_analyzed": number}
+        content |= {"metrics": {"total_tokens": number, "period": {"start": day, "end": day}}, "sessions_included": []}
+    stored = StoredEvalEvent.model_validate({"event_id": event_id, "event": content}, strict=False)
+    return LogMessage(study_id, event_id, stored.to_wire())
+
+
+def history(checkpoints: int = 12, studies: Sequence[int] = (0, 1, 2, 3)) -> list[LogMessage]:
+    created = [event(study, number=study) for study in studies]
+    return created + [event(studies[number % len(studies)], "checkpoint_recorded", number) for number in range(100, 100 + checkpoints)]
+
+
+def log_of(messages: Sequence[LogMessage], partitions: int = 1) -> InMemoryEventLog:
+    log = InMemoryEventLog(partitions)
+    log.append(messages)
+    return log
+
+
+def contents(database: LibsqlFileDatabase) -> dict[str, list[Row]]:
+    """Every row of every table that the projection writes."""
+    return {table: database.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in [*TABLES, "meta"]}
+
+
+def whole_digest(database: LibsqlFileDatabase) -> str:
+    return digest(Snapshot(database))
+
+
+def assert_stopped(call: Callable[[], object], database: LibsqlFileDatabase, kind: type[Exception], says: str) -> None:
+    """Check that a call stops with an error that says so, and left the tables as they were."""
+    before = contents(database)
+    with pytest.raises(kind, match=says):
+        call()
+    assert contents(database) == before
+
+
+# --- the log is not the one it was ----------------------------------------------------------------------------------------------------
+
+
+def lose_the_tail(log: InMemoryEventLog) -> None:
+    del log._partitions[-1][-2:]
+
+
+def lose_the_tail_and_grow_as_far(log: InMemoryEventLog) -> None:
+    lose_the_tail(log)
+    grow(log, 2)
+
+
+def lose_the_tail_and_grow_past_it(log: InMemoryEventLog) -> None:
+    lose_the_tail(log)
+    grow(log, 7)
+
+
+def lose_everything(log: InMemoryEventLog) -> None:
+    log._partitions[-1].clear()
+
+
+def become_another(log: InMemoryEventLog) -> None:
+    log._partitions[-1].clear()
+    grow(log, 20)
+
+
+def change_the_last_event(log: InMemoryEventLog) -> None:
+    log._partitions[-1][-1] = log._partitions[-1][-1].replace(b'"total_tokens":', b'"total_tokens":1')
+
+
+def grow(log: InMemoryEventLog, count: int) -> None:
+    study = next(index for index, study in enumerate(STUDIES) if partition_of(study, len(log._partitions)) == len(log._partitions) - 1)
+    log.append([event(study, "checkpoint_recorded", number) for number in range(500, 500 + count)])
+
+
+DAMAGES = [
+    lose_the_tail, lose_the_tail_and_grow_as_far, lose_the_tail_and_grow_past_it, lose_everything, become_another, change_the_last_event,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_log_that_is_not_the_one_it_was_stops_everything(
+    database: LibsqlFileDatabase, damage: Callable[[InMemoryEventLog], None], partitions: int
+) -> None:
+    """A running consumer, a new one, a rebuild and verify refuse it and change nothing; only `adopt_log` takes it."""
+    log = log_of(history(), partitions)
+    running = EvalProjectionConsumer(log, database)
+    running.catch_up()
+    damage(log)
+    for call in (
+        running.catch_up,
+        lambda: EvalProjectionConsumer(log, database).catch_up(),
+        lambda: rebuild(database, log),
+        lambda: verify(database, log),
+        running.catch_up,
+    ):
+        assert_stopped(call, database, LogMismatchError, "--adopt-log")
+    rebuild(database, log, adopt_log=True)
+    running.restart()
+    running.catch_up()
+    assert verify(database, log).ok
+    log.append([event(0, "study_started", 900)])
+    running.catch_up()
+    assert verify(database, log).ok
+
+
+def test_a_partition_that_lost_its_tail_stops_catch_up_though_another_one_has_news(database: LibsqlFileDatabase) -> None:
+    """New events of one partition do not hide that another one lost its end."""
+    log = log_of(history(), 4)
+    running = EvalProjectionConsumer(log, database)
+    running.catch_up()
+    lose_the_tail(log)
+    other = next(index for index, study in enumerate(STUDIES) if partition_of(study, 4) == 0)
+    log.append([event(other, "checkpoint_recorded", 700)])
+    with pytest.raises(LogMismatchError, match="lost its end"):
+        running.catch_up()
+
+
+def test_another_number_of_partitions_stops_everything(database: LibsqlFileDatabase) -> None:
+    """When a topic's partition count changed, events of one study would be in two orders: refused, until the log is adopted."""
+    EvalProjectionConsumer(log_of(history()), database).catch_up()
+    for partitions in (4, 1, 2):
+        log = log_of(history(), partitions)
+        before = whole_digest(database)
+        for call in (EvalProjectionConsumer(log, database).catch_up, partial(rebuild, database, log), partial(verify, database, log)):
+            assert_stopped(call, database, LogMismatchError, "partitions")
+        rebuild(database, log, adopt_log=True)
+        EvalProjectionConsumer(log, database).catch_up()
+        assert whole_digest(database) == before
+        assert len(database.execute("SELECT * FROM positions")) == partitions
+
+
+def test_a_projector_of_the_old_log_writes_nothing_after_another_one_was_adopted(database: LibsqlFileDatabase) -> None:
+    """Also when its partition has no position any more: every batch compares the generation before it writes."""
+    old, new = log_of(history(), 4), log_of(history(4, studies=[0]))
+    stale = EvalProjectionConsumer(old, database)
+    stale.catch_up()
+    rebuild(database, new, adopt_log=True)
+    in_the_last = next(index for index, study in enumerate(STUDIES) if partition_of(study, 4) == 3)
+    old.append([event(in_the_last, "checkpoint_recorded", 800), event(in_the_last, "study_stopped", 801)])
+    assert_stopped(stale.catch_up, database, LogMismatchError, "partitions")
+
+
+def sqlite_log(path: Path, messages: Sequence[LogMessage]) -> SqliteEventLog:
+    log = SqliteEventLog(path)
+    log.append(messages)
+    return log
+
+
+def delete_events(log: SqliteEventLog, where: str) -> None:
+    with sqlite3.connect(log.path) as connection:
+        connection.execute(f'DELETE FROM events WHERE "offset" {where}')
+    connection.close()
+
+
+def test_nothing_goes_over_a_hole_at_the_beginning(database: LibsqlFileDatabase, tmp_path: Path) -> None:
+    """A log whose first events are gone holds less than everything: no first catch-up, no resume, no rebuild; what was read can be read."""
+    log = sqlite_log(tmp_path / "events.db", history())
+    EvalProjectionConsumer(log, database, batch_size=5).catch_up(until=[5])
+    fresh = LibsqlFileDatabase(tmp_path / "fresh.db")
+    delete_events(log, "< 3")
+    assert log.ranges() == [(3, 16)]
+    for call in (
+        lambda: EvalProjectionConsumer(log, database).catch_up(),
+        lambda: rebuild(database, log),
+        lambda: rebuild(database, log, adopt_log=True),
+        lambda: verify(database, log),
+    ):
+        assert_stopped(call, database, LogIncompleteError, "begins at offset 3")
+    with pytest.raises(LogIncompleteError):
+        EvalProjectionConsumer(log, fresh).catch_up()
+    assert not fresh.path.exists() or fresh.execute("SELECT count(*) FROM studies") == [(0,)]
+    assert len(database.execute("SELECT * FROM studies")) == 4
+    fresh.close()
+    log.close()
+
+
+def test_nothing_goes_over_a_hole_in_the_middle(database: LibsqlFileDatabase, tmp_path: Path) -> None:
+    """Offsets are contiguous; where one is missing catch-up stops, and applies nothing that comes after."""
+    log = sqlite_log(tmp_path / "events.db", history())
+    delete_events(log, "= 9")
+    for _ in range(2):
+        with pytest.raises(LogMismatchError, match="asked for event 9 and gave 10"):
+            EvalProjectionConsumer(log, database, batch_size=4).catch_up()
+        ((reached,),) = database.execute("SELECT next FROM positions")
+        assert int(str(reached)) <= 9
+        assert len(database.execute("SELECT * FROM checkpoints")) == max(int(str(reached)) - 4, 0)
+    log.close()
+
+
+@pytest.mark.parametrize("group", ["eval-projection", "eval-rebuild"])
+@pytest.mark.parametrize("offset", [0, 3, 10_000])
+def test_the_committed_position_is_never_read_back(database: LibsqlFileDatabase, tmp_path: Path, group: str, offset: int) -> None:
+    """Rewound or moved ahead in the log, it changes nothing for a running consumer, a new one, a rebuild or verify."""
+    log = sqlite_log(tmp_path / "events.db", history())
+    running = EvalProjectionConsumer(log, database, batch_size=5)
+    running.catch_up()
+    log.append([event(0, "study_started", 600)])
+    log.consumer(group).commit(LogPosition(0, offset))
+    running.catch_up()
+    log.append([event(1, "study_started", 601)])
+    log.consumer(group).commit(LogPosition(0, offset))
+    EvalProjectionConsumer(log, database).catch_up()
+    assert database.execute("SELECT count(*) FROM lifecycle WHERE kind = 'study_started'") == [(2,)]
+    assert database.execute("SELECT count(*) FROM rejected") == [(0,)]
+    before = whole_digest(database)
+    log.consumer(group).commit(LogPosition(0, offset))
+    rebuild(database, log)
+    assert verify(database, log, expect=before).ok
+    log.close()
+
+
+# --- versions -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["schema_version", "fold_version"])
+def test_a_newer_read_model_is_refused(database: LibsqlFileDatabase, column: str) -> None:
+    """By a running consumer, a new one, a rebuild, adopting or not, and verify, with the line that upgrades."""
+    log = log_of(history())
+    running = EvalProjectionConsumer(log, database)
+    running.catch_up()
+    database.batch([(f"UPDATE meta SET {column} = {column} + 1", ())])
+    log.append([event(0, "study_started", 600)])
+    for call in (
+        running.catch_up,
+        lambda: EvalProjectionConsumer(log, database).catch_up(),
+        lambda: rebuild(database, log),
+        lambda: rebuild(database, log, adopt_log=True),
+        lambda: verify(database, log),
+    ):
+        assert_stopped(call, database, SchemaError, "pip install --upgrade evalkit")
+
+
+@pytest.mark.parametrize("column", ["schema_version", "fold_version"])
+def test_an_older_read_model_waits_for_a_rebuild(database: LibsqlFileDatabase, column: str) -> None:
+    """A projector does not write into it; a rebuild makes it anew, of this version."""
+    log = log_of(history())
+    running = EvalProjectionConsumer(log, database)
+    running.catch_up()
+    before = whole_digest(database)
+    database.batch([(f"UPDATE meta SET {column} = {column} - 1", ())])
+    log.append([event(0, "study_started", 600)])
+    for call in (running.catch_up, lambda: EvalProjectionConsumer(log, database).catch_up()):
+        assert_stopped(call, database, SchemaError, "evalkit projection rebuild")
+    rebuild(database, log)
+    assert database.execute("SELECT schema_version, fold_version, generation FROM meta") == [(SCHEMA_VERSION, FOLD_VERSION, 2)]
+    running.catch_up()
+    assert verify(database, log).ok
+    assert whole_digest(database) != before
+
+
+@pytest.mark.parametrize("column", ["schema_version", "fold_version"])
+def test_an_embedded_home_rebuilds_an_older_read_model_by_itself(tmp_path: Path, column: str) -> None:
+    """Whatever it is used for first; a row that the older version made otherwise is right afterwards."""
+    for use in (lambda kit: kit.studies(), lambda kit: kit.start_study("study"), lambda kit: kit.status(), lambda kit: kit.verify()):
+        home = tmp_path / f"{sha256(repr(use).encode()).hexdigest()}"
+        with evalkit.connect(home) as kit:
+            kit.create_study("study")
+        with sqlite3.connect(home / "evalkit.db") as connection:
+            connection.execute(f"UPDATE meta SET {column} = {column} - 1")
+            connection.execute("UPDATE studies SET name = 'as the older version had it'")
+        connection.close()
+        with evalkit.connect(home) as kit:
+            use(kit)
+            assert kit.studies()["name"].to_list() == ["study"]
+            assert kit.status().generation == 2
+            assert kit.verify().ok
+
+
+def test_tables_of_another_program_are_left_alone(database: LibsqlFileDatabase) -> None:
+    """A database with a table of one of evalkit's names, but not evalkit's, is refused whole."""
+    database.batch([("CREATE TABLE studies (id INTEGER)", ()), ("INSERT INTO studies VALUES (7)", ())])
+    for call in (EvalProjectionConsumer(log_of(history()), database).catch_up, lambda: rebuild(database, log_of(history()))):
+        with pytest.raises(SchemaError, match="did not make: studies"):
+            call()
+    assert database.execute("SELECT name FROM sqlite_master") == [("studies",)]
+    assert database.execute("SELECT * FROM studies") == [(7,)]
+
+
+# --- crashes --------------------------------------------------------------------------------------------------------------------------
+
+
+class Crash(Exception):
+    """Stands for a process that dies."""
+
+
+class CrashingDatabase:
+    """A database that dies at one of its batches, before it or right after it was written."""
+
+    def __init__(self, database: LibsqlFileDatabase, at: int, *, after: bool) -> None:
+        self._database, self._left, self._after = database, at, after
+
+    def execute(self, sql: str, args: Args = ()) -> list[Row]:
+        return self._database.execute(sql, args)
+
+    def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise Crash
+        answers = self._database.batch(statements)
+        if self._left == 0:
+            raise Crash
+        return answers
+
+    def close(self) -> None:
+        self._database.close()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("same", [False, True], ids=["another process", "the same process"])
+def test_a_crash_at_any_batch_leaves_nothing_half(tmp_path: Path, after: bool, same: bool) -> None:
+    """Rows, outcomes and positions go together: after a crash at any batch nothing is missing and nothing is applied twice."""
+    messages = [*history(), event(0, "study_started", 500), event(0, "study_started", 501), event(1, "study_paused", 502)]
+    log = log_of(messages, 4)
+    expected = LibsqlFileDatabase(tmp_path / "expected.db")
+    EvalProjectionConsumer(log, expected).catch_up()
+    crashes = 0
+    for at in range(1, 30):
+        database = LibsqlFileDatabase(tmp_path / f"{at}.db")
+        consumer = EvalProjectionConsumer(log, CrashingDatabase(database, at, after=after), batch_size=2)
+        try:
+            consumer.catch_up()
+        except Crash:
+            crashes += 1
+            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+                assert_consistent(database, log)
+        (consumer if same else EvalProjectionConsumer(log, database)).catch_up()
+        assert whole_digest(database) == whole_digest(expected)
+        database.close()
+    assert crashes >= 8
+    expected.close()
+
+
+def assert_consistent(database: LibsqlFileDatabase, log: InMemoryEventLog) -> None:
+    """The rows are those of the events before the positions, no more and no less."""
+    reached = [int(str(value)) for (value,) in database.execute('SELECT next FROM positions ORDER BY "partition"')]
+    decided = sum(int(str(database.execute(f"SELECT count(*) FROM {table}")[0][0])) for table in ("checkpoints", "lifecycle", "rejected"))
+    assert decided == sum(reached)
+    assert verify(database, log).ok
+
+
+def test_a_database_that_fails_for_a_moment_is_no_loss(database: LibsqlFileDatabase) -> None:
+    """The error is told; the same consumer goes on when the database is back, and forgets what it had folded in vain."""
+
+    class Failing(CrashingDatabase):
+        def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+            try:
+                return super().batch(statements)
+            except Crash:
+                raise DatabaseUnavailableError("The disk is full.") from None
+
+    log = log_of(history(4))
+    EvalProjectionConsumer(log, database).catch_up()
+    consumer = EvalProjectionConsumer(log, Failing(database, 2, after=False))
+    consumer.catch_up()
+    log.append([event(0, "study_started", 500), event(0, "study_started", 501)])
+    with pytest.raises(DatabaseUnavailableError):
+        consumer.catch_up()
+    assert database.execute("SELECT count(*) FROM rejected") == [(0,)]
+    consumer.catch_up()
+    assert database.execute("SELECT status FROM studies WHERE id = ?", (STUDIES[0],)) == [("running",)]
+    assert database.execute("SELECT event_id, reason FROM rejected") == [(event_id_of(log, -1), "transition not allowed")]
+    assert verify(database, log).ok
+
+
+def event_id_of(log: InMemoryEventLog, index: int) -> str:
+    return StoredEvalEvent.from_wire(log._partitions[0][index]).event_id
+
+
+# --- several projectors ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_projector_that_lost_the_race_reads_anew_and_goes_on(database: LibsqlFileDatabase) -> None:
+    """Of two that apply the same events one wins; the other counts a conflict, finds nothing left to do, and goes on with what follows."""
+    log = log_of(history())
+    one, other = EvalProjectionConsumer(log, database), EvalProjectionConsumer(log, database)
+    one.catch_up()
+    other.catch_up()
+    assert (one.conflicts, other.conflicts) == (0, 0)
+    log.append([event(0, "study_started", 500)])
+    one.catch_up()
+    other.catch_up()
+    assert (one.conflicts, other.conflicts) == (0, 1)
+    log.append([event(0, "study_paused", 501)])
+    other.catch_up()
+    one.catch_up()
+    assert (one.conflicts, other.conflicts) == (1, 1)
+    assert database.execute("SELECT status FROM studies WHERE id = ?", (STUDIES[0],)) == [("paused",)]
+    assert database.execute("SELECT count(*) FROM rejected") == [(0,)]
+    assert verify(database, log).ok
+
+
+def test_many_projectors_in_threads_end_as_one(database: LibsqlFileDatabase, tmp_path: Path) -> None:
+    """Four live loops on one database, while events come in: the rows are those of one, and the loops end when told."""
+    log, stop, start = InMemoryEventLog(4), threading.Event(), threading.Barrier(5)
+    databases = [LibsqlFileDatabase(database.path) for _ in range(4)]
+    consumers = [EvalProjectionConsumer(log, one, batch_size=3) for one in databases]
+    applied: list[int] = []
+    complete = threading.Event()
+
+    def count(events: int) -> None:
+        applied.append(events)
+        if sum(applied) >= len(messages):
+            complete.set()
+
+    def live(consumer: EvalProjectionConsumer) -> None:
+        start.wait(30)
+        consumer.run(stop, on_batch=count)
+
+    messages = history(200)
+    threads = [threading.Thread(target=live, args=(consumer,)) for consumer in consumers]
+    for thread in threads:
+        thread.start()
+    start.wait(30)
+    for number in range(0, len(messages), 10):
+        log.append(messages[number : number + 10])
+    assert complete.wait(60)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert sum(applied) == len(messages)
+    assert sum(consumer.conflicts for consumer in consumers) > 0
+    assert verify(database, log).ok
+    for one in databases:
+        one.close()
+
+
+# --- rebuild --------------------------------------------------------------------------------------------------------------------------
+
+
+def shadow_tables(database: LibsqlFileDatabase) -> list[str]:
+    known = {*TABLES, "meta"}
+    found = [str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return [name for name in found if name not in known]
+
+
+def test_of_two_rebuilds_the_later_one_goes_on(database: LibsqlFileDatabase) -> None:
+    """The first one finds its tables gone, gives way in words, and has changed nothing; the second one is whole."""
+    log = log_of(history())
+    EvalProjectionConsumer(log, database).catch_up()
+    before = whole_digest(database)
+    nested: list[int] = []
+
+    def begin_another(done: int, total: int) -> None:
+        if not nested:
+            nested.append(rebuild(database, log, on_progress=lambda done, total: None).generation)
+
+    with pytest.raises(DatabaseError, match="Another rebuild of this read model began") as raised:
+        rebuild(database, log, on_progress=begin_another)
+    assert type(raised.value) is DatabaseError
+    assert nested == [2]
+    assert shadow_tables(database) == []
+    assert database.execute("SELECT generation FROM meta") == [(2,)]
+    assert whole_digest(database) == before
+
+
+def test_a_rebuild_that_gives_way_in_its_middle_says_so(database: LibsqlFileDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when there is more to replay after the other one dropped its tables."""
+    monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 3)
+    test_of_two_rebuilds_the_later_one_goes_on(database)
+
+
+def test_a_rebuild_that_dies_leaves_the_old_tables_and_the_next_one_sweeps_up(database: LibsqlFileDatabase) -> None:
+    """What serves goes on serving and being written to; leftovers are dropped, and nothing else is."""
+    log = log_of(history())
+    consumer = EvalProjectionConsumer(log, database)
+    consumer.catch_up()
+
+    def die(done: int, total: int) -> None:
+        raise Crash
+
+    with pytest.raises(Crash):
+        rebuild(database, log, on_progress=die)
+    database.batch([("CREATE TABLE studies_notes (text TEXT)", ()), ("CREATE TABLE studies_0123456 (text TEXT)", ())])
+    left = shadow_tables(database)
+    assert len(left) == len(TABLES) + 2
+    log.append([event(0, "study_started", 500)])
+    consumer.catch_up()
+    assert verify(database, log).ok
+    before = whole_digest(database)
+    rebuild(database, log)
+    assert shadow_tables(database) == ["studies_notes", "studies_0123456"]
+    assert whole_digest(database) == before
+    assert verify(database, log).ok
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_rebuild_that_dies_at_any_batch_leaves_whole_tables(
+    database: LibsqlFileDatabase, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
+) -> None:
+    """The rows that serve are all there, the old ones or the new ones, and a consumer goes on with them."""
+    monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 5)
+    log = log_of(history())
+    consumer = EvalProjectionConsumer(log, database)
+    consumer.catch_up()
+    before = whole_digest(database)
+    crashed = False
+    try:
+        rebuild(CrashingDatabase(database, at, after=after), log)
+    except Crash:
+        crashed = True
+    assert crashed or at > 8
+    assert whole_digest(database) == before
+    log.append([event(0, "study_started", 500)])
+    consumer.catch_up()
+    assert verify(database, log).ok
+
+
+def test_a_rebuild_takes_in_what_comes_meanwhile(database: LibsqlFileDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it runs, a live consumer goes on with the old tables; the new ones are never behind them, and the consumer goes on after."""
+    monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 4)
+    log = log_of(history())
+    live = EvalProjectionConsumer(log, database)
+    live.catch_up()
+    numbers = iter(range(500, 505))
+
+    def meanwhile(done: int, total: int) -> None:
+        assert done <= total
+        for number in numbers:
+            log.append([event(0, "checkpoint_recorded", number)])
+            live.catch_up()
+            return
+
+    result = rebuild(database, log, on_progress=meanwhile)
+    assert (result.events, result.generation) == (21, 2)
+    assert database.execute("SELECT count(*) FROM checkpoints") == [(17,)]
+    live.catch_up()
+    assert live.conflicts == 0
+    log.append([event(0, "study_started", 600)])
+    live.catch_up()
+    assert live.conflicts == 1
+    assert verify(database, log).ok
+
+
+def test_a_rebuild_makes_the_tables_and_indexes_that_were_there(database: LibsqlFileDatabase) -> None:
+    """The names, types and order that other programs read, and the index of the fixed name, are the same after it."""
+    log = log_of(history())
+    EvalProjectionConsumer(log, database).catch_up()
+    columns = {table: database.execute(f"SELECT name, type, pk FROM pragma_table_info('{table}')") for table in TABLES}
+    assert [name for name, _, _ in columns["studies"]] == [
+        "id", "name", "status", "period_type", "period_value", "config", "created_at", "started_at", "stopped_at",
+    ]  # fmt: skip
+    assert [name for name, _, _ in columns["checkpoints"]][:6] == [
+        "id", "study_id", "timestamp", "metrics", "events_analyzed", "sessions_included",
+    ]  # fmt: skip
+    assert [name for name, _, key in columns["checkpoints"] if key] == ["id", "study_id"]
+    for _ in range(3):
+        rebuild(database, log)
+        assert {table: database.execute(f"SELECT name, type, pk FROM pragma_table_info('{table}')") for table in TABLES} == columns
+        assert indexed(database)["idx_checkpoints_study_time"] == ("checkpoints", ["study_id", "timestamp"])
+        assert sorted(columns for table, columns in indexed(database).values() if table == "checkpoints") == [
+            ["study_id", "event_id"], ["study_id", "id"], ["study_id", "period_end", "period_start"], ["study_id", "timestamp"],
+        ]  # fmt: skip
+
+
+def indexed(database: LibsqlFileDatabase) -> dict[str, tuple[str, list[str]]]:
+    names = database.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'")
+    columns = {name: database.execute(f"SELECT name FROM pragma_index_info('{name}')") for name, _ in names}
+    return {str(name): (str(table), [str(column) for (column,) in columns[name]]) for name, table in names}
+
+
+# --- what is decided, and what is kept ------------------------------------------------------------------------------------------------
+
+
+def test_catch_up_gives_the_decisions_that_were_asked_for(database: LibsqlFileDatabase) -> None:
+    """By event id, with outcome, reason and words; those of other events are not given."""
+    wanted = [event(0), event(0, number=1), event(0, "study_paused", 2), event(0, "study_started", 3)]
+    log = log_of([*wanted, event(1, number=4)])
+    decided = EvalProjectionConsumer(log, database, batch_size=2).catch_up({message.event_id for message in wanted})
+    assert [(decision.outcome.value, decision.reason) for decision in decided.values()] == [
+        ("applied", None), ("rejected", "study id taken"), ("rejected", "transition not allowed"), ("applied", None),
+    ]  # fmt: skip
+    assert decided[wanted[2].event_id].message == "study_paused is not allowed when the study is pending"
+    assert list(decided) == [message.event_id for message in wanted]
+
+
+def test_what_is_quarantined_is_kept(database: LibsqlFileDatabase) -> None:
+    """With the error, the size, the SHA-256 of all of it, and the first 64 KiB, whatever the bytes."""
+    too_long = event(0).data.replace(b"study 0", b"x" * MAX_EVENT_BYTES)
+    strange = [b"", b"\0\xff", "ünï".encode("utf-16"), too_long, b"x" * (64 * 1024 + 1)]
+    log = InMemoryEventLog()
+    for data in strange:
+        log.place(0, data)
+    EvalProjectionConsumer(log, database).catch_up()
+    kept = {str(row[0]): row[1:] for row in database.execute("SELECT sha256, key, bytes, data, error, study_id, event_id FROM quarantined")}
+    assert len(kept) == len(strange)
+    for data in strange:
+        key, size, beginning, error, study_id, event_id = kept[sha256(data).hexdigest()]
+        assert (key, size, beginning) == (sha256(data).hexdigest(), len(data), data[: 64 * 1024])
+        assert (study_id, event_id) == ("", "")
+        assert 0 < len(str(error)) <= 500
+
+
+def test_catch_up_stops_where_it_is_told(database: LibsqlFileDatabase) -> None:
+    """`until` is an offset for each partition; what stands behind it is applied by the next call, once."""
+    log = log_of(history(), 4)
+    ends = [part.end for part in log.ranges()]
+    for until in ([0, 0, 0, 0], [1, 0, 2, 0], [1, 3, 2, 1], [end - 1 for end in ends], ends):
+        EvalProjectionConsumer(log, database, batch_size=2).catch_up(until=until)
+        assert [row[0] for row in database.execute('SELECT next FROM positions ORDER BY "partition"')] == until
+    assert verify(database, log).ok
+
+
+# --- digest and verify ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("UPDATE studies SET name = name || ' ' WHERE id LIKE 'ffff%'", "studies ffffffff-ffff-4fff-bfff-ffffffffffff: other values in name"),
+        ("UPDATE studies SET started_at = created_at WHERE id LIKE '0000%'", "studies 00000000-.*: other values in started_at"),
+        ("DELETE FROM studies WHERE id LIKE '9b1d%'", "studies 9b1deb4d-.*: missing in the read model"),
+        ("INSERT INTO studies SELECT 'x', name, status, period_type, 1, config, '', '', '' FROM studies LIMIT 1", "studies x: not in the log"),
+        ("UPDATE checkpoints SET metrics = replace(metrics, '101', '101.0')", "checkpoints .*: other values in metrics"),
+        ("UPDATE checkpoints SET events_analyzed = events_analyzed + 1", "checkpoints .*: other values in events_analyzed"),
+        ("DELETE FROM checkpoints WHERE id LIKE '%111'", "checkpoints .*-000000000111: missing in the read model"),
+        ("DELETE FROM lifecycle WHERE study_id LIKE 'ffff%'", "lifecycle ffffffff-.*, 1: missing in the read model"),
+        ("UPDATE lifecycle SET seq = 2 WHERE study_id LIKE 'ffff%'", "lifecycle ffffffff-.*, 1: missing in the read model"),
+        ("INSERT INTO rejected VALUES ('s', 'e', 'unknown study', '', '')", "rejected s, e, unknown study: not in the log"),
+        ("DELETE FROM rejected", "rejected .*transition not allowed: missing in the read model"),
+    ],
+)  # fmt: skip
+def test_verify_names_the_first_row_that_differs(database: LibsqlFileDatabase, change: str, says: str) -> None:
+    """Whatever was changed behind the projection's back is found and named, and the digest is another one."""
+    log = log_of([*history(), event(0, "study_paused", 500)])
+    EvalProjectionConsumer(log, database).catch_up()
+    before = verify(database, log)
+    assert before.ok
+    with sqlite3.connect(database.path) as connection:
+        assert connection.execute(change).rowcount >= 1
+    connection.close()
+    found = verify(database, log)
+    assert not found.ok
+    assert found.digest != before.digest
+    with pytest.raises(AssertionError, match=says):
+        raise AssertionError(str(found))
+
+
+def test_verify_compares_with_a_digest_that_was_noted(database: LibsqlFileDatabase) -> None:
+    """A read model that is right but not the one that was noted is not ok, and the words say which of the two is the matter."""
+    log = log_of(history())
+    EvalProjectionConsumer(log, database).catch_up()
+    noted = whole_digest(database)
+    assert verify(database, log, expect=noted).ok
+    log.append([event(0, "study_started", 500)])
+    EvalProjectionConsumer(log, database).catch_up()
+    found = verify(database, log, expect=noted)
+    assert (found.ok, found.difference) == (False, None)
+    assert noted in str(found)
+    assert verify(database, log).ok
+
+
+def test_verify_looks_only_as_far_as_the_read_model_stands(database: LibsqlFileDatabase) -> None:
+    """Events that were not applied yet are no difference."""
+    log = log_of(history(), 4)
+    EvalProjectionConsumer(log, database).catch_up(until=[2, 1, 3, 0])
+    assert verify(database, log).ok
+
+
+def independent_digest(database: LibsqlFileDatabase) -> str:
+    """The digest as section 5 of the design and its docstring describe it, from the rows."""
+    tables = {
+        "studies": ("id, name, status, period_type, period_value, config, created_at, started_at, stopped_at", "id"),
+        "checkpoints": ("study_id, id, timestamp, metrics, events_analyzed, sessions_included", "study_id, id"),
+        "lifecycle": ("study_id, seq, event_id, kind", "study_id, seq"),
+        "rejected": ("study_id, event_id, reason", "study_id, event_id, reason"),
+    }
+    total = sha256()
+    for table, (columns, key) in tables.items():
+        values: list[Any] = [table]
+        for row in database.execute(f"SELECT {columns} FROM {table} ORDER BY {key}"):
+            values += row
+        for value in values:
+            data = str(value).encode()
+            letter = b"i" if isinstance(value, int) else b"t"
+            total.update(b"n" if value is None else letter + len(data).to_bytes(8, "big") + data)
+    return total.hexdigest()
+
+
+def test_the_digest_of_the_real_events_is_golden(database: LibsqlFileDatabase) -> None:
+    """It is what its description says, and does not drift."""
+    log = InMemoryEventLog()
+    for line in REAL:
+        log.place(0, line)
+    EvalProjectionConsumer(log, database, batch_size=7).catch_up()
+    assert whole_digest(database) == independent_digest(database) == REAL_DIGEST
+    assert database.execute("SELECT (SELECT count(*) FROM rejected) + (SELECT count(*) FROM quarantined)") == [(0,)]
+
+
+ELSEWHERE = """
+import sys, time
+from pathlib import Path
+from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.log.memory import InMemoryEventLog
+from evalkit.projection.consumer import EvalProjectionConsumer
+from evalkit.projection.verify import Snapshot, digest
+
+time.tzset()
+assert time.timezone != 0
+log = InMemoryEventLog()
+for line in Path(sys.argv[1]).read_bytes().splitlines():
+    log.place(0, line)
+database = LibsqlFileDatabase(Path(sys.argv[2]))
+EvalProjectionConsumer(log, database).catch_up()
+print(digest(Snapshot(database)))
+"""
+
+
+def test_the_digest_is_the_same_in_another_time_zone_and_locale(tmp_path: Path) -> None:
+    """A process on the other side of the world, with another hash seed and a small character set, makes the same rows."""
+    there = {**os.environ, "TZ": "NZST-12NZDT", "LC_ALL": "C", "PYTHONHASHSEED": "7", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    data = Path(__file__).parent / "data" / "wire_events.ndjson"
+    command = [sys.executable, "-c", ELSEWHERE, str(data), str(tmp_path / "there.db")]
+    answer = subprocess.run(command, env=there, capture_output=True, text=True, timeout=60, check=False)
+    assert (answer.stdout.strip(), answer.stderr) == (REAL_DIGEST, "")
+
+
+def test_a_log_is_any_event_log(database: LibsqlFileDatabase, tmp_path: Path) -> None:
+    """The same events in a file and in memory, in one partition or in four, give the same digest: an adopted log need not be alike."""
+    logs: list[EventLog] = [log_of(history()), log_of(history(), 4), sqlite_log(tmp_path / "events.db", history())]
+    digests = set()
+    for log in logs:
+        rebuild(database, log, adopt_log=True)
+        digests.add(verify(database, log).digest)
+        log.close()
+    assert len(digests) == 1

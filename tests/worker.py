@@ -1,0 +1,619 @@
+"""Child processes of the tests, and the handle by which a test holds one.
+
+``Child("record", home, study=...)`` runs ``python worker.py record HOME '{"study": ...}'``. A child talks in JSON lines on its standard
+output, hears lines on its standard input, and lives for a bounded time, whatever becomes of the test that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import queue
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import libsql_client  # noqa: F401  (evalkit imports it with the first call, which takes longer than what is to be interrupted)
+import psutil
+
+import evalkit
+from evalkit import EvalKit, connect
+from evalkit.projection import rebuild as rebuild_module
+from evalkit.projection.consumer import EvalProjectionConsumer
+from evalkit.projection.schema import read_head
+
+LIFETIME_SECONDS = 240
+CREATED = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def sample(index: int) -> dict[str, Any]:
+    """Give metrics whose period no other index has."""
+    start = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(hours=index)
+    return {"session_success_rate": 0.5, "total_tokens": index, "period": (start, start + timedelta(hours=1))}
+
+
+def study_with_checkpoints(kit: EvalKit, count: int, name: str = "study", first: int = 0) -> evalkit.Study:
+    """Create and start a study, if it is not there, and record checkpoints `first` up to `first + count`, in one append."""
+    study = kit.create_study(name, at=CREATED, if_exists="open")
+    if study.started_at is None:
+        study = kit.start_study(study)
+    if count:
+        kit.record_checkpoints(study, [flat_sample(index) for index in range(first, first + count)])
+    return study
+
+
+def flat_sample(index: int) -> dict[str, Any]:
+    """Give the same as `sample`, as a row."""
+    row = sample(index)
+    start, end = row.pop("period")
+    return {**row, "period_start": start, "period_end": end}
+
+
+class Marker:
+    """One byte that a process shares with the test: what it is doing at this very moment, readable after it was killed."""
+
+    OUTSIDE, APPEND, BATCH, SWAP = range(4)
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(bytes([self.OUTSIDE]))
+        self.path = path
+        with path.open("r+b") as file:
+            self._byte = mmap.mmap(file.fileno(), 1)
+
+    def get(self) -> int:
+        return self._byte[0]
+
+    def set(self, value: int) -> None:
+        self._byte[0] = value
+
+    def watch(self, kit: EvalKit) -> None:
+        """Mark every append to the log of a kit, and every batch and swap of its database."""
+        self.set(self.OUTSIDE)  # where an earlier process died is no longer of interest
+        engine: Any = kit._engine
+        engine.log.append = self._marking(engine.log.append, lambda messages: self.APPEND)
+        engine.database.batch = self._marking(
+            engine.database.batch,
+            lambda statements: self._kind([sql for sql, _ in statements]),
+        )
+
+    def _kind(self, statements: list[str]) -> int:
+        if all(sql.lstrip().startswith("SELECT") for sql in statements):
+            return self.OUTSIDE  # it only reads
+        return self.SWAP if any("RENAME TO" in sql for sql in statements) else self.BATCH
+
+    def _marking(self, call: Callable[[Any], Any], doing: Callable[[Any], int]) -> Callable[[Any], Any]:
+        def marked(argument: Any) -> Any:
+            self.set(doing(argument))
+            try:
+                return call(argument)
+            finally:
+                self.set(self.OUTSIDE)
+
+        return marked
+
+
+class Child:
+    """A process that runs one of the tasks below. Leaving the ``with`` kills it, if it still lives.
+
+    Parameters
+    ----------
+    task, home, options
+        Which task, and what it is given.
+    prefix
+        A command that runs the child, for example one that takes its rights away.
+    """
+
+    def __init__(self, task: str, home: Path, *, prefix: tuple[str, ...] = (), **options: Any) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
+        command = [*prefix, sys.executable, "-W", "error", __file__, task, str(home), json.dumps(options)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True)
+        self.pid = self._process.pid
+        self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.endswith("\n"):  # the last line of a killed process may be cut short
+                self._said.put(line)
+        self._said.put(None)
+
+    def hear(self, seconds: float = 120) -> Any:
+        """Wait for what the child says next."""
+        line = self._said.get(timeout=seconds)
+        assert line is not None, f"the child ended instead of speaking: {self.stderr()}"
+        return json.loads(line)
+
+    def tell(self, what: object = "go") -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+
+    def finish(self, seconds: float = 120) -> list[Any]:
+        """End the child's input, wait until it exits by itself, and give what it said until then.
+
+        It must exit with 0 and have written no warning and no error.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        code = self._process.wait(seconds)
+        assert code == 0, f"the child exited with {code}: {self.stderr()}"
+        assert self.stderr() == "", self.stderr()
+        return self._rest()
+
+    def kill(self) -> list[Any]:
+        """SIGKILL; give what the child had said and nobody heard."""
+        self._process.kill()
+        self._process.wait(30)
+        return self._rest()
+
+    def kill_while(self, marker: Marker, doing: int, seconds: float = 60) -> list[Any]:
+        """SIGKILL while the marker says `doing`: the child is stopped first, and goes on when it was elsewhere by then."""
+        process = psutil.Process(self.pid)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, f"the child ended by itself: {self.stderr()}"
+            if marker.get() != doing:
+                continue
+            self._process.send_signal(signal.SIGSTOP)
+            while process.status() != psutil.STATUS_STOPPED:
+                pass
+            if marker.get() == doing:
+                return self.kill()
+            self._process.send_signal(signal.SIGCONT)
+        raise AssertionError(f"the child was not seen doing {doing} within {seconds} s")
+
+    def stderr(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def _rest(self) -> list[Any]:
+        self._listener.join(30)
+        lines = [self._said.get() for _ in range(self._said.qsize())]
+        return [json.loads(line) for line in lines if line is not None]
+
+
+# --- the other side: tasks ----------------------------------------------------------------------------------------------------------
+
+
+def say(what: object) -> None:
+    os.write(1, (json.dumps(what) + "\n").encode())  # at once and whole: what was said before a kill was said
+
+
+def hear() -> Any:
+    """Give the next line; None at the end."""
+    line = sys.stdin.readline()
+    return json.loads(line) if line else None
+
+
+def until_told() -> Iterator[int]:
+    """Count up until the test ends this child's input."""
+    told = threading.Event()
+
+    def listen() -> None:
+        hear()
+        told.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    index = 0
+    while not told.is_set():
+        yield index
+        index += 1
+
+
+def commands(home: str, *, number: int, study: str, count: int) -> None:
+    """Give `count` commands of every kind, each of which must succeed, beside other processes that do the same."""
+    kit = connect(home)
+    say("ready")
+    hear()
+    studies, checkpoints, own = [], [], None
+    for index in range(count):
+        kind = index % 10
+        if kind == 0:
+            own = kit.create_study(f"study {index} of process {number}")
+            studies.append(own.id)
+        elif kind < 5:
+            assert own is not None
+            own = getattr(kit, f"{('start', 'pause', 'resume', 'stop')[kind - 1]}_study")(own)
+        else:
+            checkpoints.append(kit.record_checkpoint(study, sample(number * 100_000 + index)).id)
+    say({"studies": studies, "checkpoints": checkpoints, **contention(kit)})
+
+
+def begin(home: str, *, number: int) -> None:
+    """Give the first command of every home that is asked for."""
+    say("ready")
+    while (asked := hear()) is not None:
+        with connect(Path(home) / asked) as kit:
+            say(kit.create_study(f"study {number}").id)
+
+
+def contention(kit: EvalKit) -> dict[str, int]:
+    return {"conflicts": kit._engine.consumer.conflicts, "busy": kit._engine.database.busy_retries}  # type: ignore[attr-defined]
+
+
+def race(home: str) -> None:
+    """Give the lifecycle commands that are asked for, and say how each ended."""
+    kit = connect(home)
+    say("ready")
+    while (asked := hear()) is not None:
+        try:
+            study = getattr(kit, f"{asked['command']}_study")(asked["study"])
+            say({"ended": "won", "status": study.status})
+        except evalkit.ConflictError as error:
+            say({"ended": "lost", "event_id": error.event_id, "message": str(error)})
+        except evalkit.TransitionError as error:
+            say({"ended": "late", "message": str(error)})
+
+
+def meet(home: str, *, command: str, study: str) -> None:
+    """Give one lifecycle command that was checked before anybody appended: it waits, between its check and its append, for the test."""
+    kit = connect(home)
+    append = kit._engine.log.append
+
+    def after_the_others_checked(messages: Any) -> Any:
+        say("checked")
+        hear()
+        return append(messages)
+
+    kit._engine.log.append = after_the_others_checked  # type: ignore[method-assign]
+    try:
+        getattr(kit, f"{command}_study")(study)
+        say("won")
+    except evalkit.ConflictError as error:
+        say({"reason": error.reason, "event_id": error.event_id, "study_id": error.study_id})
+
+
+def record(home: str, *, first: int, marker: str | None = None) -> None:
+    """Record keyed checkpoints from number `first` on, and say each one's number and id once it is acknowledged."""
+    kit = connect(home)
+    if marker is not None:
+        Marker(Path(marker)).watch(kit)
+    say("ready")
+    study = study_with_checkpoints(kit, 0)
+    for index in until_told():
+        checkpoint = kit.record_checkpoint(study, sample(first + index), key=str(first + index))
+        say([first + index, checkpoint.id])
+
+
+def record_many(home: str, *, first: int, rows: int, marker: str) -> None:
+    """Record `rows` checkpoints at once, again and again, and say the ids of each lot once it is acknowledged."""
+    kit = connect(home)
+    Marker(Path(marker)).watch(kit)
+    study = study_with_checkpoints(kit, 0)
+    say("ready")
+    for lot in until_told():
+        samples = [flat_sample((first + lot) * rows + index) for index in range(rows)]
+        say(kit.record_checkpoints(study, samples).checkpoint_ids)
+
+
+def project(home: str, *, batch_size: int, marker: str | None = None) -> None:
+    """Run the consumer loop."""
+    kit = connect(home)
+    if marker is not None:
+        Marker(Path(marker)).watch(kit)
+    consumer = EvalProjectionConsumer(kit._engine.log, kit._engine.database, batch_size=batch_size)
+    stop = threading.Event()
+    applied = 0
+
+    def count(events: int) -> None:
+        nonlocal applied
+        applied += events
+
+    def listen() -> None:
+        hear()
+        stop.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    say("ready")
+    consumer.run(stop, on_batch=count)
+    say({"applied": applied, "conflicts": consumer.conflicts})
+
+
+def rebuild(home: str, *, batch_size: int, marker: str) -> None:
+    """Rebuild again and again."""
+    rebuild_module._BATCH = batch_size
+    kit = connect(home)
+    Marker(Path(marker)).watch(kit)
+    say("ready")
+    for _ in until_told():
+        say(kit.rebuild(on_progress=lambda done, total: None).generation)
+
+
+def read(home: str) -> None:
+    """Read as a user and as another program would, again and again, and say whether rows ever went missing."""
+    kit = connect(home)
+    other_program = sqlite3.connect(f"file:{kit._engine.database.path}?mode=ro", uri=True, timeout=30)  # type: ignore[attr-defined]
+    most = dict.fromkeys(("frame", "studies", "raw"), 0)
+    missing: list[Any] = []
+    generations: set[int] = set()
+    reads = 0
+    say("ready")
+    for _ in until_told():
+        seen = {
+            "frame": kit.checkpoints().height,
+            "studies": len(kit.storage.list_studies()),
+            "raw": other_program.execute("SELECT count(*) FROM checkpoints").fetchone()[0],
+        }
+        missing += [[what, most[what], rows] for what, rows in seen.items() if rows < most[what]]
+        most = {what: max(rows, most[what]) for what, rows in seen.items()}
+        head = read_head(kit._engine.database)
+        assert head is not None
+        generations.add(head.generation)
+        reads += 1
+    say({"reads": reads, "missing": missing, "generations": sorted(generations), "most": most})
+
+
+def catch_up(home: str, *, batch_size: int) -> None:
+    """Bring the read model up to date, when told, and say its digest."""
+    kit = connect(home)
+    kit._engine.consumer._batch_size = batch_size
+    say("ready")
+    hear()
+    kit._engine.catch_up()
+    found = contention(kit)
+    say({"digest": kit.verify().digest, **found})
+
+
+def described(call: Callable[[], object]) -> dict[str, Any]:
+    """Call, and say what came of it."""
+    try:
+        return {"value": str(call())}
+    except Exception as error:  # what a user would see, whatever it is
+        return described_error(error)
+
+
+def described_error(error: Exception) -> dict[str, Any]:
+    return {
+        "error": type(error).__name__,
+        "bases": [base.__name__ for base in type(error).__mro__],
+        "message": str(error),
+        "shown": shown_errors(error),
+    }
+
+
+def shown_errors(error: BaseException | None) -> list[str]:
+    """Give the classes of all errors that a traceback shows: this one, and those behind it that are not suppressed."""
+    shown = []
+    while error is not None:
+        shown.append(f"{type(error).__module__}.{type(error).__name__}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return shown
+
+
+def look(home: str) -> None:
+    """Use a home that cannot be written: say what a plain write gives, what queries and commands give, and every warning."""
+    folder = Path(home)
+    plain = [
+        described(lambda: (folder / "plain.txt").write_text("written")),
+        described(lambda: (folder / "events.db").open("r+b")),
+        described(lambda: (folder / "evalkit.db").open("r+b")),
+    ]
+    kit = connect(home)
+    while hear() is not None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            seen = {
+                "studies": kit.studies()["name"].to_list(),
+                "checkpoints": kit.checkpoints()["total_tokens"].to_list(),
+                "lifecycle": kit.lifecycle().height,
+                "rejected": kit.rejected().height,
+                "pandas": len(kit.checkpoints(backend="pandas")),
+                "models": len(kit.storage.get_checkpoints(kit.storage.list_studies()[0].id)),
+                "problems": kit.status().problems,
+            }
+        refused = {
+            "create": described(lambda: kit.create_study("another")),
+            "start": described(lambda: kit.start_study("study")),
+            "stop": described(lambda: kit.stop_study("study")),
+            "record": described(lambda: kit.record_checkpoint("study", sample(999_999))),
+            "many": described(lambda: kit.record_checkpoints("study", kit.checkpoints())),
+            "rebuild": described(kit.rebuild),
+        }
+        say({"plain": plain, "seen": seen, "refused": refused, "warnings": [str(one.message) for one in caught]})
+
+
+@contextlib.contextmanager
+def full_disk(largest_file: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, in bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def fill_up(home: str) -> None:
+    """Record on a disk that is full at every one of many moments: say what came of it, and what was in the log before and after."""
+    kit = connect(home)
+    study = study_with_checkpoints(kit, 0)
+    for index in range(40):
+        kit.close()  # a new pair of write-ahead files begins
+        before = kit._engine.log.ranges()[0].end
+        if index % 2:
+            kit.storage.list_studies()  # the files are open before the disk is full
+        else:
+            kit.close()
+        answer: dict[str, Any] = {}
+        with full_disk(index * 2060):  # half of what a page takes
+            try:
+                answer["value"] = kit.record_checkpoint(study, sample(index), key=str(index)).id
+            except evalkit.OutcomeUnknownError as error:
+                answer = described_error(error)
+                answer["again"] = described(lambda error=error: kit.outcome(error))  # type: ignore[misc]
+                unknown = error
+            except Exception as error:
+                answer = described_error(error)
+        if answer.get("error") == "OutcomeUnknownError":
+            answer["outcome"] = kit.outcome(unknown).id  # type: ignore[union-attr]
+        say({**answer, "before": before, "after": kit._engine.log.ranges()[0].end})
+    say({"verified": kit.verify().ok, "checkpoints": kit.checkpoints().height})
+
+
+def fill_up_first(home: str) -> None:
+    """Give a home's first command on a disk that is full at every one of many moments, then once more with room."""
+    for index in range(24):
+        kit = connect(Path(home) / str(index))
+        with full_disk(index * 2060):
+            answer = described(lambda kit=kit: kit.create_study("study").name)  # type: ignore[misc]
+        kit.create_study("study", if_exists="open")
+        say({**answer, "studies": kit.studies().height, "events": kit.status().events})
+        kit.close()
+
+
+def fill_up_rebuild(home: str) -> None:
+    """Rebuild on a disk that has no room for it, look, and rebuild again with room."""
+    kit = connect(home)
+    height = kit.checkpoints().height
+    with full_disk((Path(home) / "evalkit.db").stat().st_size // 2):
+        answer = described(lambda: kit.rebuild(on_progress=lambda done, total: None))
+        during = kit.checkpoints().height
+    say({**answer, "before": height, "during": during, "generation": kit.rebuild().generation, "verified": kit.verify().ok})
+
+
+def in_fork(work: Callable[[], object]) -> int:
+    """Fork; the child works for a bounded time and exits with 0 or 1. Gives its process id."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on warns of forks beside threads, which is what is tried here
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def exit_code(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def fork_and_use(home: str, *, closes: str | None = None) -> None:
+    """Use one kit before a fork, and then in both processes; one of them may close it in the middle. Say what was acknowledged."""
+    kit = connect(home)
+    study = study_with_checkpoints(kit, 3)
+    (child_done, tell_child), (wait_child, tell_parent) = os.pipe(), os.pipe()
+
+    def record_some(first: int) -> None:
+        for index in range(first, first + 5):
+            say(kit.record_checkpoint(study, sample(index)).id)
+        assert len(kit.storage.get_checkpoints(study.id)) >= 5
+
+    def work() -> None:
+        record_some(100)
+        if closes == "child":
+            kit.close()
+        os.write(tell_parent, b".")
+        os.read(child_done, 1)
+        if closes != "child":
+            record_some(200)
+
+    pid = in_fork(work)
+    os.read(wait_child, 1)
+    if closes == "parent":
+        kit.close()
+        os.write(tell_child, b".")
+    else:
+        record_some(300)
+        os.write(tell_child, b".")
+        record_some(400)
+    code = exit_code(pid)
+    record_some(500)
+    say({"code": code, "verified": kit.verify().ok})
+
+
+def fork_beside_threads(home: str) -> None:
+    """Fork again and again while other threads are in the middle of commands and queries, and use the kit in each child."""
+    kit = connect(home)
+    study = study_with_checkpoints(kit, 100)
+    stop = threading.Event()
+
+    def keep(call: Callable[[int], object]) -> threading.Thread:
+        def loop() -> None:
+            index = 0
+            while not stop.is_set():
+                call(index)
+                index += 1
+
+        return threading.Thread(target=loop)
+
+    threads = [
+        keep(lambda index: kit.record_checkpoint(study, sample(1000 + index))),
+        keep(lambda index: kit.storage.list_studies()),
+    ]
+    for thread in threads:
+        thread.start()
+    codes: list[int] = []
+    while len(codes) < 10 and not any(codes):
+        index = 100_000 + len(codes)
+        codes.append(exit_code(in_fork(lambda index=index: kit.record_checkpoint(study, sample(index)))))  # type: ignore[misc]
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    checkpoints = {checkpoint.metrics.total_tokens for checkpoint in kit.storage.get_checkpoints(study.id)}
+    say({"codes": codes, "there": sorted(checkpoints & set(range(100_000, 100_010))), "verified": kit.verify().ok})
+
+
+def fork_and_read_frames(home: str, *, before: bool) -> None:
+    """Read frames in a forked process, after frames were read `before` the fork, or not: they come, or an error says why not."""
+    kit = connect(home)
+    study_with_checkpoints(kit, 10)
+    if before:
+        assert kit.checkpoints().height == 10
+
+    def work() -> None:
+        for frame, height in ((kit.checkpoints, 10), (kit.studies, 1)):
+            try:
+                assert frame().height == height
+            except evalkit.EvalkitError as error:
+                say(str(error))
+
+    say({"code": exit_code(in_fork(work))})
+
+
+TASKS: dict[str, Callable[..., None]] = {
+    task.__name__: task
+    for task in (
+        commands, begin, race, meet, record, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
+        fork_and_use, fork_beside_threads, fork_and_read_frames,
+    )
+}  # fmt: skip
+
+
+def main() -> None:
+    signal.alarm(LIFETIME_SECONDS)
+    task, home, options = sys.argv[1:]
+    TASKS[task](home, **json.loads(options))
+
+
+if __name__ == "__main__":
+    main()
