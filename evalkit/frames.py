@@ -216,8 +216,9 @@ SELECT max(row), group_concat(CASE WHEN regular THEN '{{"checkpoint_id":"' || id
     || timestamp || '","event_id":"' || event_id || '","period_start":"' || period_start || '","period_end":"' || period_end
     || '","events_analyzed":' || events_analyzed || ',"sessions_included":' || sessions_included || ',' || substr(metrics, 2) END,
     char({ord(_SEPARATOR)})),
-  json_group_array(CASE WHEN NOT regular THEN json_array(id, study_id, timestamp, event_id, period_start, period_end, events_analyzed,
-    sessions_included, metrics) END) FILTER (WHERE NOT regular)
+  json_group_array(json_array(json_object('checkpoint_id', id, 'study_id', study_id, 'timestamp', timestamp, 'event_id', event_id,
+    'period_start', period_start, 'period_end', period_end, 'events_analyzed', events_analyzed), sessions_included, metrics))
+    FILTER (WHERE NOT regular)
 FROM (SELECT rowid AS row, * FROM checkpoints WHERE :chosen rowid > ? AND rowid <= ? ORDER BY rowid LIMIT {_PAGE})"""
 
 
@@ -230,16 +231,17 @@ def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> p
     for name in ("study", "period_type", "recorded_at"):
         del raw[name]
     lines = page.encode().replace(b"\n", b" ").replace(_SEPARATOR.encode(), b"\n")
-    regular = pl.read_ndjson(lines, schema=raw) if lines else pl.DataFrame(schema=raw)
+    read = _decode_lines(lines, raw) if lines else pl.DataFrame(schema=raw)
     if irregular:
-        regular = pl.concat([regular, pl.DataFrame([_irregular(row) for row in irregular], schema=raw, orient="row")])
+        rows = [_by_the_model(row | {"sessions_included": from_json(sessions)}, metrics) for row, sessions, metrics in irregular]
+        read = pl.concat([read, pl.DataFrame(rows, schema=raw)])
     named = pl.DataFrame(
         studies, schema={"study_id": pl.String(), "study": pl.String(), "period_type": schema["period_type"]}, orient="row"
     )
     seconds, nanoseconds = (pl.col("avg_session_duration").list.get(index) for index in (0, 1))
     whole = pl.min_horizontal(seconds, pl.lit(MAX_COUNT // 1_000_000 - 1))
     return (
-        regular.with_columns(
+        read.with_columns(
             *(_parsed_time(name) for name in ("timestamp", "period_start", "period_end")),
             _event_time("event_id").alias("recorded_at"),
             pl.when(seconds.is_not_null())
@@ -252,14 +254,24 @@ def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> p
     )
 
 
-def _irregular(row: list[Any]) -> list[Any]:
-    """Give the values of a checkpoint whose metrics are written in an unusual way, in the order of `_decode_page`'s raw columns."""
-    checkpoint_id, study_id, timestamp, event_id, start, end, analyzed, sessions, text = row
+def _decode_lines(lines: bytes, raw: dict[str, pl.DataType]) -> pl.DataFrame:
+    """Decode one JSON object a line, of the raw columns and the period."""
+    import polars as pl
+
+    try:
+        return pl.read_ndjson(lines, schema=raw)
+    except pl.exceptions.ComputeError:  # somewhere is a number that is one in JSON, but not for Polars, such as 0e99999999999
+        columns = [name for name in raw if name not in METRICS]
+        rows = [_by_the_model({name: row[name] for name in columns}, line) for line in lines.split(b"\n") for row in [from_json(line)]]
+        return pl.DataFrame(rows, schema=raw)
+
+
+def _by_the_model(row: dict[str, Any], text: str | bytes) -> dict[str, Any]:
+    """Give the raw columns of a checkpoint: those that it has already, and its metrics, read from JSON by the model."""
     metrics = LongitudinalMetrics.model_validate_json(text, extra="ignore")
-    values = [getattr(metrics, name) for name in METRICS]
     duration = metrics.avg_session_duration
-    values[list(METRICS).index("avg_session_duration")] = None if duration is None else list(duration_pair(duration))
-    return [study_id, checkpoint_id, timestamp, start, end, *values, analyzed, from_json(sessions), event_id]
+    pair = None if duration is None else list(duration_pair(duration))
+    return {**row, **{name: getattr(metrics, name) for name in METRICS}, "avg_session_duration": pair}
 
 
 def _ordered(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:

@@ -28,8 +28,9 @@ class InMemoryEventLog:
 
     def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
         """See `EventLog.append`."""
+        placed = [(partition_of(message.study_id, len(self._partitions)), message.data) for message in messages]
         with self._appended:
-            positions = [self.place(partition_of(message.study_id, len(self._partitions)), message.data) for message in messages]
+            positions = [self.place(partition, data) for partition, data in placed]
             self._appended.notify_all()
         return positions
 

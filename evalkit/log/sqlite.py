@@ -97,8 +97,9 @@ class SqliteEventLog:
     def _commit(self, group: str, offset: int) -> None:
         with self._use() as connection:
             if connection is not None:
-                # Never read back, so it need not be on the disk; the next append is, and takes it along.
-                connection.execute("PRAGMA synchronous=OFF")
+                # Never read back, so it need not be on the disk. NORMAL, not OFF: any transaction may copy the WAL back into the file, and
+                # OFF would do so without a flush, at the risk of events that were acknowledged.
+                connection.execute("PRAGMA synchronous=NORMAL")
                 try:
                     connection.execute("INSERT OR REPLACE INTO commits VALUES (?, ?)", (group, offset))
                 finally:

@@ -143,9 +143,11 @@ class EvalProjectionConsumer:
         Every poll starts at the last applied event, which must come first and be the same: a log that lost its tail, or grew past it
         again with other events, cannot look like one with nothing new.
         """
+        ranges = self._log.ranges()
+        check_ends(positions, ranges)  # each time, since news of one partition must not hide that another one lost its end
         for partition, position in enumerate(positions):
             done = until is not None and position.next >= until[partition]
-            self._consumer.seek(partition, self._log.ranges()[partition].end if done else max(position.next - 1, 0))
+            self._consumer.seek(partition, ranges[partition].end if done else max(position.next - 1, 0))
         asked = self._batch_size + len(positions)
         polled = self._consumer.poll(asked, 0)
         fresh: list[LogRecord] = []
@@ -162,8 +164,6 @@ class EvalProjectionConsumer:
                 fresh.append(record)
             elif sha256(data).hexdigest() != position.last_sha256:
                 raise other_event(partition, offset)
-        if not fresh:
-            check_ends(positions, self._log.ranges())
         more = until is not None or len(fresh) > self._batch_size or len(polled) >= asked
         return fresh[: self._batch_size], bool(fresh) and more
 

@@ -26,12 +26,7 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
         When it is another log, has another number of partitions, lost its beginning or its end.
     """
     ranges = log.ranges()
-    if len(ranges) != len(positions):
-        raise LogMismatchError(
-            f"The log has {len(ranges)} partitions, the read model was made from {len(positions)}: the topic was changed, or it is another "
-            "log. Events of one study would no longer be in one order: export the log, recreate it, import. " + HOW_TO_ADOPT,
-            partition=min(len(ranges), len(positions)),
-        )
+    _check_count(positions, ranges)
     check_whole(ranges)
     for partition, position in enumerate(positions):
         if position.first_sha256 and _sha256_at(log, partition, 0) != position.first_sha256:
@@ -45,6 +40,15 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
     for partition, position in enumerate(positions):
         if position.next > 0 and _sha256_at(log, partition, position.next - 1) != position.last_sha256:
             raise other_event(partition, position.next - 1)
+
+
+def _check_count(positions: Sequence[Position], ranges: Sequence[PartitionRange]) -> None:
+    if len(ranges) != len(positions):
+        raise LogMismatchError(
+            f"The log has {len(ranges)} partitions, the read model was made from {len(positions)}: the topic was changed, or it is another "
+            "log. Events of one study would no longer be in one order: export the log, recreate it, import. " + HOW_TO_ADOPT,
+            partition=min(len(ranges), len(positions)),
+        )
 
 
 def other_event(partition: int, offset: int) -> LogMismatchError:
@@ -86,8 +90,9 @@ def check_ends(positions: Sequence[Position], ranges: Sequence[PartitionRange]) 
     Raises
     ------
     LogMismatchError
-        When a partition ends before its position.
+        When a partition ends before its position, or there are more or fewer partitions than positions.
     """
+    _check_count(positions, ranges)
     for partition, (position, (_, end)) in enumerate(zip(positions, ranges, strict=True)):
         if end < position.next:
             raise LogMismatchError(

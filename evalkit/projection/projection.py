@@ -37,10 +37,12 @@ UNION ALL SELECT study_id, key, '' FROM asked CROSS JOIN {quarantined} ON study_
 )
 _RECORDED = _ASKED + " SELECT study_id, c.id FROM asked CROSS JOIN {checkpoints} c ON study_id = study AND c.id = asked.id"
 
-# Compare and set, in one statement a partition: NULL in a NOT NULL column fails the whole batch.
+# Compare and set: NULL in a NOT NULL column fails the whole batch. The generation is compared on its own, since a position that another
+# generation does not have would compare with nothing, and fail nothing.
+_STILL = """
+UPDATE meta SET generation = CASE WHEN generation = ? AND schema_version = ? AND fold_version = ? THEN generation ELSE NULL END"""
 _MOVE = """
-UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, next = CASE WHEN next = ? AND last_sha256 = ?
-  AND (SELECT generation = ? AND schema_version = ? AND fold_version = ? FROM meta) THEN ? ELSE NULL END
+UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, next = CASE WHEN next = ? AND last_sha256 = ? THEN ? ELSE NULL END
 WHERE "partition" = ?"""
 _TIME_COLUMN = {"study_started": "started_at", "study_stopped": "stopped_at"}
 
@@ -106,7 +108,7 @@ class EvalProjection:
                 batch.add(decision, event, state)
             decisions.append((event.event_id, decision))
         moves = self._moves(records)
-        self._database.batch([*(statement for statement, _ in moves.values()), *batch.statements()])
+        self._database.batch([(_STILL, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
         for partition, (_, position) in moves.items():
             self.positions[partition] = position
         for event in events:
@@ -165,8 +167,7 @@ class EvalProjection:
             old = self.positions[partition]
             beginning = sha256(first[partition].data).hexdigest() if partition in first else old.first_sha256
             new = Position(record.offset + 1, beginning, sha256(record.data).hexdigest())
-            compared = (old.next, old.last_sha256, *self._version)
-            args = (new.first_sha256, new.last_sha256, *compared, new.next, partition)
+            args = (new.first_sha256, new.last_sha256, old.next, old.last_sha256, new.next, partition)
             moves[partition] = ((_MOVE.format(positions=self.tables.positions), args), new)
         return moves
 

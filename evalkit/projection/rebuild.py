@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from evalkit.database.port import Args, ConditionFailed, Database, Row, Statement
-from evalkit.errors import DatabaseError
+from evalkit.errors import DatabaseError, DatabaseUnavailableError
 from evalkit.garbage import collector_paused
 from evalkit.log.port import EventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
@@ -107,6 +107,10 @@ def rebuild(
                 return RebuildResult(replayed, live.generation + 1)
         except ConditionFailed:
             raise _superseded() from None
+        except DatabaseUnavailableError:
+            if database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (f"positions{suffix}",)):
+                raise
+            raise _superseded() from None  # which dropped these tables when it began
 
 
 def _serving(database: Database, before: Head) -> Head:
