@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from evalkit import checks
+from evalkit.decoding import encode_checkpoint
 from evalkit.errors import InvalidInputError
-from evalkit.events import MAX_EVENT_BYTES, StoredEvalEvent, StudyCreated, encode_checkpoint
+from evalkit.events import MAX_EVENT_BYTES, StoredEvalEvent, StudyCreated
 from evalkit.ids import event_id_at, keyed_checkpoint_id, milliseconds, new_id
 from evalkit.log.port import LogMessage
 from evalkit.metrics import METRICS

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from evalkit import checks
+from evalkit.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame
 from evalkit.engine import Engine
-from evalkit.frames import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, FrameReader, empty_frame
+from evalkit.frames import FrameReader
 from evalkit.pandas_twin import to_pandas
 from evalkit.references import References
 from evalkit.selection import select

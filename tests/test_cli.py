@@ -23,13 +23,13 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import evalkit
-from evalkit.cli import app
+from evalkit.cli.app import app
 from evalkit.events import StoredEvalEvent, StudyCreated
 from evalkit.ids import event_id_at, new_id
 from evalkit.log.port import LogMessage
 from evalkit.projection.projection import EvalProjection
 from evalkit.study import StudyConfig
-from evalkit.transfer import import_log
+from evalkit.transfer.log import import_log
 
 EVALKIT = Path(sys.executable).parent / "evalkit"
 REAL = Path(__file__).parent / "data" / "wire_events.ndjson"
@@ -436,7 +436,7 @@ def test_an_argument_after_two_dashes_is_never_an_option() -> None:
 def test_the_command_line_imports_no_heavy_package_before_it_needs_it() -> None:
     """What prints no frame starts without Polars, Pandas and Rich."""
     code = (
-        "import sys; from evalkit.cli import app; app(['--version'], standalone_mode=False); "
+        "import sys; from evalkit.cli.app import app; app(['--version'], standalone_mode=False); "
         "print([name for name in ('polars', 'pandas', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import evalkit
-from evalkit import METRICS, EvalkitError, EvalkitWarning, InvalidInputError, transfer
+from evalkit import METRICS, EvalkitError, EvalkitWarning, InvalidInputError
 from evalkit.engine import Engine
 from evalkit.errors import LogError, LogUnavailableError
 from evalkit.ids import event_id_at
@@ -28,7 +28,9 @@ from evalkit.log.port import LogMessage, partition_of
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.verify import Snapshot, digest
 from evalkit.settings import Settings
-from evalkit.transfer import LogExport, LogImport, export_checkpoints, export_log, import_checkpoints, import_log
+from evalkit.transfer.checkpoints import export_checkpoints, import_checkpoints
+from evalkit.transfer.files import writing
+from evalkit.transfer.log import LogExport, LogImport, export_log, import_log
 
 FORMATS = ["csv", "parquet", "ndjson"]
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes()
@@ -310,7 +312,7 @@ def test_the_real_log_goes_in_and_out_byte_for_byte(tmp_path: Path) -> None:
 
 def test_importing_a_log_twice_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Applied, rejected, quarantined and unknown events are skipped the second time, and so is what a file holds twice, chunk by chunk."""
-    monkeypatch.setattr(transfer, "_CHUNK", 5)
+    monkeypatch.setattr("evalkit.transfer.log._CHUNK", 5)
     more = [
         envelope({"type": "study_started", "id": STUDY}),  # not allowed: rejected
         envelope({"type": "study_archived", "study_id": STUDY}),  # an unknown kind
@@ -423,7 +425,7 @@ def test_an_empty_file_imports_as_nothing(tmp_path: Path) -> None:
 
 def test_an_import_that_was_cut_short_is_finished_by_importing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the log goes away in the middle, the message says how far it came, and a second import appends the rest."""
-    monkeypatch.setattr(transfer, "_CHUNK", 10)
+    monkeypatch.setattr("evalkit.transfer.log._CHUNK", 10)
     engine = engine_at(tmp_path / "home")
     append_really = engine.log.append
 
@@ -463,6 +465,6 @@ def test_an_export_says_when_the_beginning_is_gone(tmp_path: Path) -> None:
 
 def test_errors_of_evalkit_pass_through_file_errors(tmp_path: Path) -> None:
     """An `EvalkitError` inside a write is told as it is, not as a file that cannot be written."""
-    with pytest.raises(EvalkitError, match=r"^as it is$"), transfer.writing(tmp_path / "file"):
+    with pytest.raises(EvalkitError, match=r"^as it is$"), writing(tmp_path / "file"):
         raise LogUnavailableError("as it is")
     assert list(tmp_path.iterdir()) == []

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.events import KINDS, MAX_EVENT_BYTES, DecodedEvent, InvalidEventError, StoredEvalEvent, decode, encode_checkpoint
-from evalkit.events import readable_ids as read_ids
+from evalkit.decoding import DecodedEvent, decode, encode_checkpoint
+from evalkit.decoding import readable_ids as read_ids
+from evalkit.events import KINDS, MAX_EVENT_BYTES, InvalidEventError, StoredEvalEvent
 from evalkit.metrics import METRICS, LongitudinalMetrics, TimePeriod
 from evalkit.study import PeriodType, StudyConfig
 from evalkit.times import stored_time, wire_time

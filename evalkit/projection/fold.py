@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from evalkit.events import DecodedEvent
+from evalkit.decoding import DecodedEvent
 from evalkit.study import TRANSITIONS, StudyStatus
 
 __all__ = ["APPLIED", "DUPLICATE", "FOLD_VERSION", "Decision", "Outcome", "Reason", "StudyState", "decide", "decide_invalid"]

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from evalkit.database.port import Database, Row, Statement, Value
-from evalkit.events import DecodedEvent, InvalidEventError, decode, event_time_text, readable_ids
+from evalkit.decoding import DecodedEvent, decode, event_time_text, readable_ids
+from evalkit.events import InvalidEventError
 from evalkit.log.port import LogRecord, partition_of
 from evalkit.projection.fold import APPLIED, Decision, Outcome, StudyState, decide, decide_invalid
 from evalkit.projection.schema import Head, Position, Tables
 from evalkit.study import StudyStatus
 
-__all__ = ["EvalProjection"]
+__all__ = ["DECIDED", "EvalProjection"]
 
 _KEPT_BYTES = 64 * 1024
 _ROWS_A_STATEMENT = 3000  # of ten values each: SQLite binds at most 32,766
@@ -27,7 +28,7 @@ SELECT j.value, (SELECT status FROM {studies} WHERE id = j.value), (SELECT max(s
   coalesce((SELECT max(id) FROM {checkpoints} WHERE study_id = j.value), '')
 FROM json_each(?) j"""
 _ASKED = "WITH asked (study, id) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
-_DECIDED = (
+DECIDED = (
     _ASKED
     + """
 SELECT study_id, event_id, '' FROM asked CROSS JOIN {checkpoints} ON study_id = study AND event_id = asked.id
@@ -143,7 +144,7 @@ class EvalProjection:
             if not right or event.event_id <= self._states[event.study_id].newest_event
         ]
         if asked:
-            for study_id, event_id, reason in self._ask(_DECIDED, asked):
+            for study_id, event_id, reason in self._ask(DECIDED, asked):
                 state = self._states[str(study_id)]
                 (state.misplaced if reason == "wrong partition" else state.decided).add(str(event_id))
         asked = [

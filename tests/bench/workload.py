@@ -16,7 +16,7 @@ import polars as pl
 
 import evalkit
 from evalkit.commands import CreateStudy, lifecycle_message
-from evalkit.events import encode_checkpoint
+from evalkit.decoding import encode_checkpoint
 from evalkit.ids import new_id
 from evalkit.log.port import LogMessage
 from evalkit.log.sqlite import SqliteEventLog
