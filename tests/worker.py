@@ -365,6 +365,7 @@ def read(home: str) -> None:
         assert head is not None
         generations.add(head.generation)
         reads += 1
+    other_program.close()
     say({"reads": reads, "missing": missing, "generations": sorted(generations), "most": most})
 
 

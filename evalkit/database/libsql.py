@@ -147,7 +147,10 @@ def _client(path: str, read_only: bool) -> Any:
 
         def _connect(self) -> _Kept:
             # One that was opened for a folder that cannot be written would not see what others write there.
-            if read_only or self.kept is None or not self.kept.stands_at(path):
+            if self.kept is not None and (read_only or not self.kept.stands_at(path)):
+                self.kept.connection.close()
+                self.kept = None
+            if self.kept is None:
                 self.kept = _Kept(_connection(path, read_only), path)
             return self.kept
 
