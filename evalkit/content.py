@@ -10,7 +10,7 @@ from evalkit.commands import RecordCheckpoint
 from evalkit.database.port import Row
 from evalkit.events import CheckpointRecorded, StoredEvalEvent
 from evalkit.metrics import LongitudinalMetrics
-from evalkit.times import stored_time, wire_time
+from evalkit.times import duration_pair, stored_time, wire_time
 
 __all__ = ["CONTENT_COLUMNS", "content_of_command", "content_of_event", "same_content"]
 
@@ -38,5 +38,7 @@ def same_content(one: Row, other: Row) -> bool:
 
 
 def _values(content: Row) -> tuple[object, ...]:
-    timestamp, metrics, analyzed, sessions = content
-    return timestamp, analyzed, from_json(str(sessions)), LongitudinalMetrics.model_validate_json(str(metrics), extra="ignore")
+    timestamp, text, analyzed, sessions = content
+    metrics = LongitudinalMetrics.model_validate_json(str(text), extra="ignore")
+    duration = metrics.avg_session_duration  # as a timedelta it compares without its nanoseconds
+    return timestamp, analyzed, from_json(str(sessions)), metrics, None if duration is None else duration_pair(duration)

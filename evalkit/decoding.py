@@ -6,7 +6,7 @@ the models, and leaves every doubt to `StoredEvalEvent.from_wire`, so both accep
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from pydantic_core import from_json
@@ -50,7 +50,8 @@ _PlainMetrics = msgspec.defstruct(
 )
 
 
-class _PlainCheckpoint(msgspec.Struct, tag_field="type", tag="checkpoint_recorded", forbid_unknown_fields=True, gc=False):
+class _PlainCheckpoint(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["checkpoint_recorded"]  # not msgspec's tag, which may be absent
     id: str
     study_id: str
     timestamp: str

@@ -16,11 +16,13 @@ from pathlib import Path
 
 from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.database.port import Database
+from evalkit.decoding import readable_ids
 from evalkit.errors import (
     DatabaseUnavailableError,
     EvalkitError,
     InvalidInputError,
     LogIncompleteError,
+    LogMismatchError,
     LogUnavailableError,
     OutcomeUnknownError,
     ReadOnlyError,
@@ -33,9 +35,10 @@ from evalkit.log.port import EventLog, LogMessage, LogPosition
 from evalkit.log.sqlite import SqliteEventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.fold import APPLIED, Decision, Outcome, Reason
+from evalkit.projection.projection import EventKey
 from evalkit.projection.rebuild import rebuild
 from evalkit.settings import Settings, network_file_system, redacted
-from evalkit.sqlite_files import reset_in_child
+from evalkit.sqlite_files import file_identity, reset_in_child
 
 __all__ = ["Engine", "open_database", "open_log"]
 
@@ -46,6 +49,7 @@ WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(?))
 SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN lifecycle ON study_id = ? AND event_id = id
 UNION ALL SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN checkpoints c ON c.study_id = ? AND c.event_id = asked.id
 UNION ALL SELECT event_id, 'rejected', reason, message FROM asked CROSS JOIN rejected ON study_id = ? AND event_id = id
+  AND reason <> 'wrong partition'
 UNION ALL SELECT event_id, 'quarantined', '', error FROM asked CROSS JOIN quarantined ON study_id = ? AND key = id"""
 
 
@@ -113,6 +117,7 @@ class Engine:
             )  # fmt: skip
         self.embedded = settings.log_url.startswith("sqlite:") and settings.database_url.startswith("file:")
         self._warned: set[str] = set()
+        self._caught_up: object = None
         self._check_file_system()
         reset_in_child(self)
 
@@ -142,9 +147,16 @@ class Engine:
             self._warn_once("stale", f"{error} Answering from the read model as it stands. {self.age()}")
         return True
 
-    def catch_up(self, wanted: Collection[str] = ()) -> dict[str, Decision]:
+    def database_identity(self) -> object:
+        """Give what tells the read model from another one under the same name; None while there is none, or where it is no file."""
+        path = getattr(self.database, "path", None)
+        return None if path is None else file_identity(path)
+
+    def catch_up(self, wanted: Collection[EventKey] = ()) -> dict[EventKey, Decision]:
         """Apply what is new in the log. An embedded read model of an older version is made anew first."""
         with self.lock:
+            if self._caught_up != self.database_identity():
+                self.consumer.restart()  # the file was moved away or replaced
             try:
                 return self.consumer.catch_up(wanted)
             except SchemaError as error:
@@ -154,6 +166,8 @@ class Engine:
                 rebuild(self.database, self.log)
                 self.consumer.restart()
                 return self.consumer.catch_up(wanted)
+            finally:
+                self._caught_up = self.database_identity()
 
     @contextmanager
     def command(self) -> Iterator[None]:
@@ -188,7 +202,8 @@ class Engine:
         """
         event_ids = [message.event_id for message in messages]
         try:
-            decided = self.catch_up(frozenset(event_ids))
+            found = self.catch_up({(study_id, event_id) for event_id in event_ids})
+            decided = {event_id: decision for (_, event_id), decision in found.items()}
             # What is a duplicate, or not among them, was decided before this call: by another process, or by an earlier one.
             missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
             if missing:
@@ -207,14 +222,26 @@ class Engine:
             raise unknown from None
         return decided
 
-    def message_at(self, position: LogPosition) -> LogMessage:
-        """Read an event of one's own back from the log."""
+    def message_at(self, position: LogPosition, event_id: str) -> LogMessage:
+        """Read an event of one's own back from the log.
+
+        Raises
+        ------
+        LogMismatchError
+            When another event stands there, or none.
+        """
         consumer = self.log.consumer("eval-projection")
         for partition, (_, end) in enumerate(self.log.ranges()):
             consumer.seek(partition, position.offset if partition == position.partition else end)
-        data = consumer.poll(1, 0)[0].data
-        stored = StoredEvalEvent.from_wire(data)
-        return LogMessage(stored.study_id, stored.event_id, data)
+        for record in consumer.poll(1, 0):
+            if (record.partition, record.offset) == position and readable_ids(record.data)[1] == event_id:
+                stored = StoredEvalEvent.from_wire(record.data)
+                return LogMessage(stored.study_id, stored.event_id, record.data)
+        raise LogMismatchError(
+            f"The log does not hold the event {event_id} at offset {position.offset} of partition {position.partition}: it is another log "
+            "than the one that the command was given to, or it lost its end. Ask a kit of that home.",
+            partition=position.partition,
+        )
 
     def age(self) -> str:
         """Say in words how old the read model's newest event is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ class _Known:
     generation: int
     last: int
     frame: pl.DataFrame
+    identity: object = None
 
 
 class FrameReader:
@@ -45,10 +46,13 @@ class FrameReader:
     ----------
     database
         Where the read model is.
+    identity
+        Gives what tells it from another one that took its place: what was read from that one is forgotten.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, identity: Callable[[], object] = lambda: None) -> None:
         self._database = database
+        self._identity = identity
         self._lock = threading.Lock()
         self._known: _Known | None = None
         self._stranded = False
@@ -114,13 +118,16 @@ class FrameReader:
         import polars as pl
 
         with self._lock:
+            identity = self._identity()
+            if self._known is not None and self._known.identity != identity:
+                self._known = None
             if study_ids is not None and self._known is None:
                 frame, _, studies = self._read(study_ids, _Known(-1, 0, empty_frame(CHECKPOINTS)))
                 return _ordered(frame, studies)
             known = self._known or _Known(-1, 0, empty_frame(CHECKPOINTS))
             frame, newest, studies = self._read(None, known)
             if newest != (known.generation, known.last) or known is not self._known:
-                known = self._known = _Known(*newest, _ordered(frame, studies))
+                known = self._known = _Known(*newest, _ordered(frame, studies), identity)
         # A clone, because a frame can be changed in place, and this one is given out again.
         return known.frame.clone() if study_ids is None else known.frame.filter(pl.col("study_id").is_in(list(study_ids)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -160,8 +161,9 @@ class Handlers:
     def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints:
         """See `EvalKit.outcome`."""
         with self._engine.lock:
-            messages = [self._engine.message_at(position) for position in error.positions]
-            decisions = self._engine.outcomes(error.study_id, messages)
+            placed = zip(error.positions, error.event_ids, strict=True)
+            messages = [self._engine.message_at(position, event_id) for position, event_id in placed]
+            decisions = self._engine.outcomes(error.study_id, messages, error.positions)
             lost = self._settle(error.study_id, [(None, message) for message in messages], decisions)
             events = [StoredEvalEvent.from_wire(message.data).event for message in messages]
             recorded = [event.id for event in events if isinstance(event, CheckpointRecorded)]
@@ -249,9 +251,10 @@ class Handlers:
             found = self._engine.database.execute("SELECT period_start, period_end FROM checkpoints WHERE study_id = ?", (study.id,))
         there = {(str(start), str(end)) for start, end in found}
         repeated = [period for period in periods if period in there]
-        twice = len(periods) - len(set(periods))
+        counted = Counter(periods)
+        twice = len(periods) - len(counted)
         if repeated or twice:
-            start, end = repeated[0] if repeated else next(period for period in periods if periods.count(period) > 1)
+            start, end = repeated[0] if repeated else next(period for period, times in counted.items() if times > 1)
             warn(
                 f"The study {study.name!r} has a checkpoint for the period [{start[:16]}, {end[:16]}) UTC already, "
                 f"and gets another one ({len(repeated) + twice} such in all). "

@@ -90,7 +90,8 @@ def new_id() -> str:
 
 def event_id_at(moment_ms: int) -> str:
     """Mint an event id with the given milliseconds since 1970 and random bits after them."""
-    return str(uuid_utils.uuid7(nanoseconds=moment_ms * 1_000_000))
+    digits = f"{moment_ms:012x}"
+    return f"{digits[:8]}-{digits[8:]}-7{str(uuid_utils.uuid4())[15:]}"
 
 
 def keyed_checkpoint_id(study_id: str, key: str) -> CheckpointId:

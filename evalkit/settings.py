@@ -74,9 +74,13 @@ def redacted(url: str) -> str:
     scheme, _, rest = url.partition(":")
     if scheme in ("sqlite", "file"):
         return url
-    secret, at, place = rest.lstrip("/").rpartition("@")
-    host = re.split(r"[/?#]", place)[0]
-    return f"{scheme}://{'***@' if at or secret else ''}{host}"
+    if not rest.startswith("//"):
+        return url if url.startswith(("/", ".", "~")) else "***"
+    # A password may hold a slash and a query an at sign: only where both ways to find the host agree is it one.
+    host = re.split(r"[/?#]", rest[2:].rpartition("@")[2])[0]
+    if host != re.split(r"[/?#]", rest[2:])[0].rpartition("@")[2]:
+        return f"{scheme}://***"
+    return f"{scheme}://{'***@' if '@' in rest else ''}{host}"
 
 
 def network_file_system(folder: Path) -> str | None:

@@ -32,6 +32,10 @@ class WireDuration(timedelta):
 
     pair: tuple[int, int]
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the pair in pickles and deep copies, which know only of days, seconds and microseconds."""
+        return _read_duration, (self.pair,)
+
 
 @lru_cache(maxsize=8192)
 def stored_time(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +16,9 @@ import pytest
 
 import evalkit
 from evalkit import ConflictError, EvalKit, EvalkitWarning, OutcomeUnknownError, PeriodType, StudyStatus, TransitionError
-from evalkit.errors import DatabaseBusyError
+from evalkit.commands import lifecycle_message
+from evalkit.errors import DatabaseBusyError, LogMismatchError
+from evalkit.ids import milliseconds
 from evalkit.log.port import LogMessage
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -267,6 +271,65 @@ def test_an_unknown_outcome_can_be_asked_for_again(kit: EvalKit, running: evalki
     assert isinstance(study, evalkit.Study)
     assert study.status == "paused"
     assert kit.lifecycle()["kind"].to_list().count("study_paused") == 1
+
+
+def test_an_outcome_that_stays_unknown_is_told_in_the_end(
+    kit: EvalKit, running: evalkit.Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However often it was asked for in vain, a lost race is never reported as success; and another log is told in words."""
+
+    def busy(*_: object) -> Any:
+        raise DatabaseBusyError("The read model stayed locked.")
+
+    with monkeypatch.context() as patched:
+        append = kit._engine.log.append
+
+        def append_behind_and_lose(messages: list[LogMessage]) -> Any:
+            append([lifecycle_message("study_stopped", running.id, milliseconds(datetime.now(UTC)))])
+            patched.setattr(kit._engine.database, "batch", busy)
+            return append(messages)
+
+        patched.setattr(kit._engine.log, "append", append_behind_and_lose)
+        with pytest.raises(OutcomeUnknownError) as raised:
+            kit.pause_study(running)
+        for _ in range(2):
+            error = raised.value
+            with pytest.raises(OutcomeUnknownError) as raised:
+                kit.outcome(error)
+    with pytest.raises(ConflictError):
+        kit.outcome(error)
+    with evalkit.connect(tmp_path / "other home") as other:
+        other.create_study("other")
+        with pytest.raises(LogMismatchError, match="does not hold the event"):
+            other.outcome(error)
+
+
+def test_an_event_id_that_another_study_has_too_decides_nothing(kit: EvalKit, running: evalkit.Study) -> None:
+    """The outcome of a command is that of its own event in its own study, whatever events of others share its id."""
+    other = kit.create_study("another study")
+    append = kit._engine.log.append
+
+    def append_between(messages: Any) -> Any:
+        append([lifecycle_message("study_stopped", running.id, milliseconds(datetime.now(UTC)))])
+        positions = append(messages)
+        twin = messages[0].data.replace(running.id.encode(), other.id.encode()).replace(b"study_paused", b"study_started")
+        append([LogMessage(other.id, messages[0].event_id, twin)])
+        return positions
+
+    kit._engine.log.append = append_between  # type: ignore[method-assign]
+    with pytest.raises(ConflictError, match="not allowed"):
+        kit.pause_study(running)
+    assert set(kit.studies()["status"]) == {"stopped", "running"}
+
+
+def test_content_that_differs_in_nanoseconds_is_other_content(kit: EvalKit, running: evalkit.Study) -> None:
+    """Durations are compared as they are on the wire; and they are whole in pickles and copies."""
+    first = kit.record_checkpoint(running, week(0, avg_session_duration=[1, 5]), key="a")
+    with pytest.raises(ConflictError, match="other content"):
+        kit.record_checkpoint(running, week(0, avg_session_duration=[1, 999]), key="a")
+    for again in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):
+        assert again.model_dump_json() == first.model_dump_json()
+        assert kit.record_checkpoint(running, again.metrics, key="a").already_recorded
 
 
 def test_reprs_hold_nothing_that_changes(kit: EvalKit, running: evalkit.Study) -> None:

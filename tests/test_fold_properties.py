@@ -133,7 +133,7 @@ def test_live_catch_up_and_rebuild_agree_with_the_reference() -> None:
             for entry, outcome in zip(history, outcomes, strict=True):
                 log.place(0, entry.data)
                 decided = consumer.catch_up(Everything())
-                assert {key: in_words(decision) for key, decision in decided.items()} == {entry.event_id: outcome}
+                assert {key: in_words(decision) for key, decision in decided.items()} == {(entry.study_id, entry.event_id): outcome}
             assert rows(live) == expected
             whole = digest(Snapshot(live))
             at_once = make()

@@ -262,6 +262,8 @@ SECRET_URLS = [
     f"https://user:{SECRET}@host?jwt={SECRET}",
     f"wss://host?password={SECRET}#fragment",
     f"iggy:user:{SECRET}@host",
+    f"https://host/?authToken=p@{SECRET}",
+    f"libsql:{SECRET}",
 ]
 
 
@@ -494,3 +496,21 @@ def test_a_home_that_was_deleted_under_an_open_kit(tmp_path: Path) -> None:
         other.create_study("after")
         assert set(created) <= set(other.studies()["name"])
     assert not any("SQLITE_" in message for message in refused), refused
+
+
+@pytest.mark.parametrize("used_between", [False, True])
+def test_a_read_model_that_is_moved_away_under_an_open_kit_is_made_anew(tmp_path: Path, used_between: bool) -> None:
+    """Its rows come back from the log, whether the kit held them in memory or not, and a name stays taken."""
+    kit = connect(tmp_path / "home")
+    study_with_checkpoints(kit, 3)
+    assert kit.checkpoints().height == 3
+    for file in (tmp_path / "home").glob("evalkit.db*"):
+        file.unlink()
+    if used_between:
+        assert kit.studies()["name"].to_list() == ["study"]
+    with pytest.raises(errors.StudyExistsError):
+        kit.create_study("study")
+    assert kit.checkpoints().height == 3
+    assert kit.verify().ok
+    assert stat.S_IMODE((tmp_path / "home" / "evalkit.db").stat().st_mode) == 0o600
+    kit.close()

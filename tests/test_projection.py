@@ -613,12 +613,12 @@ def test_catch_up_gives_the_decisions_that_were_asked_for(database: LibsqlFileDa
     """By event id, with outcome, reason and words; those of other events are not given."""
     wanted = [event(0), event(0, number=1), event(0, "study_paused", 2), event(0, "study_started", 3)]
     log = log_of([*wanted, event(1, number=4)])
-    decided = EvalProjectionConsumer(log, database, batch_size=2).catch_up({message.event_id for message in wanted})
+    decided = EvalProjectionConsumer(log, database, batch_size=2).catch_up({(message.study_id, message.event_id) for message in wanted})
     assert [(decision.outcome.value, decision.reason) for decision in decided.values()] == [
         ("applied", None), ("rejected", "study id taken"), ("rejected", "transition not allowed"), ("applied", None),
     ]  # fmt: skip
-    assert decided[wanted[2].event_id].message == "study_paused is not allowed when the study is pending"
-    assert list(decided) == [message.event_id for message in wanted]
+    assert decided[wanted[2].study_id, wanted[2].event_id].message == "study_paused is not allowed when the study is pending"
+    assert list(decided) == [(message.study_id, message.event_id) for message in wanted]
 
 
 def test_what_is_quarantined_is_kept(database: LibsqlFileDatabase) -> None:

@@ -285,6 +285,7 @@ VALID: dict[str, bytes] = {
 
 
 INVALID: dict[str, bytes] = {
+    "no type, another key twice": WHOLE.replace(b'"type":"checkpoint_recorded",', b"").replace(b'"events_analyzed":', b'"events_analyzed":1,"events_analyzed":'),
     "nothing": b"", "white space": b" \n", "a text": b'"event"', "a list": b"[" + WHOLE + b"]", "null": b"null", "a number": b"7",
     "an empty object": b"{}",
     "two events": WHOLE + WHOLE, "two lines": WHOLE + b"\n" + WHOLE, "a cut event": WHOLE[:-1], "a comma at the end": WHOLE[:-1] + b",}",

@@ -76,8 +76,9 @@ class LibsqlFileDatabase:
             self.close()
 
     def _exists(self, *, create: bool) -> bool:
-        if self._client is not None or self.path.exists():
+        if self.path.exists():
             return True
+        self.close()  # should it have been moved away or deleted
         if create:
             try:
                 create_whole(self.path, lambda _: None)

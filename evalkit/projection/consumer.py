@@ -12,7 +12,7 @@ from evalkit.errors import LogMismatchError, SchemaError
 from evalkit.log.port import EventLog, LogPosition, LogRecord
 from evalkit.projection.fold import FOLD_VERSION, Decision
 from evalkit.projection.identity import HOW_TO_ADOPT, check_ends, check_identity, other_event
-from evalkit.projection.projection import EvalProjection
+from evalkit.projection.projection import EvalProjection, EventKey
 from evalkit.projection.schema import SCHEMA_VERSION, Head, Position, initialize, read_head
 
 __all__ = ["EvalProjectionConsumer"]
@@ -57,18 +57,18 @@ class EvalProjectionConsumer:
 
     def catch_up(
         self,
-        wanted: Container[str] = (),
+        wanted: Container[EventKey] = (),
         *,
         until: Sequence[int] | None = None,
         on_batch: Callable[[int], None] | None = None,
         stop: threading.Event | None = None,
-    ) -> dict[str, Decision]:
+    ) -> dict[EventKey, Decision]:
         """Apply everything that the log holds, and return.
 
         Parameters
         ----------
         wanted
-            Ids of the events whose decisions to give, where this call took them.
+            The events whose decisions to give, where this call took them.
         until
             For each partition the offset to stop before; by default the log's end.
         on_batch
@@ -83,7 +83,7 @@ class EvalProjectionConsumer:
         SchemaError
             When the tables were made by another version.
         """
-        decided: dict[str, Decision] = {}
+        decided: dict[EventKey, Decision] = {}
         while not (stop is not None and stop.is_set()):
             projection = self._opened()
             try:

@@ -14,7 +14,10 @@ from evalkit.projection.fold import APPLIED, Decision, Outcome, StudyState, deci
 from evalkit.projection.schema import Head, Position, Tables
 from evalkit.study import StudyStatus
 
-__all__ = ["DECIDED", "EvalProjection"]
+__all__ = ["DECIDED", "EvalProjection", "EventKey"]
+
+EventKey = tuple[str, str]
+"""What an event is decided by: (study id, event id); an empty study id where it says nothing of a study."""
 
 _KEPT_BYTES = 64 * 1024
 _ROWS_A_STATEMENT = 3000  # of ten values each: SQLite binds at most 32,766
@@ -75,8 +78,8 @@ class EvalProjection:
         self.positions = list(head.positions)
         self._states: dict[str, StudyState] = {}
 
-    def apply(self, records: Sequence[LogRecord]) -> list[tuple[str, Decision]]:
-        """Fold records that follow on the positions, write what they do, and give each one's event id and decision.
+    def apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
+        """Fold records that follow on the positions, write what they do, and give the decision of each.
 
         Raises
         ------
@@ -89,7 +92,7 @@ class EvalProjection:
             self._states.clear()  # they are ahead of the tables now
             raise
 
-    def _apply(self, records: Sequence[LogRecord]) -> list[tuple[str, Decision]]:
+    def _apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
         events = [self._decode(record) for record in records]
         count = len(self.positions)
         in_place = [
@@ -107,7 +110,8 @@ class EvalProjection:
             else:
                 decision = decide(state, event, right_partition=right)
                 batch.add(decision, event, state)
-            decisions.append((event.event_id, decision))
+            # In a wrong partition it decides nothing about its study.
+            decisions.append(((event.study_id if right or event.kind == "" else "", event.event_id), decision))
         moves = self._moves(records)
         self._database.batch([(_STILL, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
         for partition, (_, position) in moves.items():
