@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from evalkit.errors import (
     LogUnavailableError,
     OutcomeUnknownError,
     ReadOnlyError,
+    RebuildSupersededError,
     SchemaError,
     warn,
 )  # fmt: skip
@@ -34,15 +36,18 @@ from evalkit.ids import time_of_event
 from evalkit.log.port import EventLog, LogMessage, LogPosition
 from evalkit.log.sqlite import SqliteEventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.fold import APPLIED, Decision, Outcome, Reason
+from evalkit.projection.fold import APPLIED, FOLD_VERSION, Decision, Outcome, Reason
 from evalkit.projection.projection import EventKey
 from evalkit.projection.rebuild import rebuild
+from evalkit.projection.schema import SCHEMA_VERSION, read_head
 from evalkit.settings import Settings, network_file_system, redacted
 from evalkit.sqlite_files import file_identity, reset_in_child
 
 __all__ = ["Engine", "open_database", "open_log"]
 
 _logger = logging.getLogger("evalkit")
+
+_RENEWAL_SECONDS = 300.0
 
 _OUTCOME = """
 WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(?))
@@ -162,12 +167,23 @@ class Engine:
             except SchemaError as error:
                 if not (self.embedded and isinstance(error.found, tuple) and error.found < error.supported):  # type: ignore[operator]
                     raise
-                _logger.info("the read model was made by an older evalkit; making it anew")
-                rebuild(self.database, self.log)
+                self._renew()
                 self.consumer.restart()
                 return self.consumer.catch_up(wanted)
             finally:
                 self._caught_up = self.database_identity()
+
+    def _renew(self) -> None:
+        """Make an embedded read model of an older version anew, or wait while another process does."""
+        _logger.info("the read model was made by an older evalkit; making it anew")
+        try:
+            rebuild(self.database, self.log)
+        except RebuildSupersededError:
+            deadline = time.monotonic() + _RENEWAL_SECONDS
+            while (head := read_head(self.database)) is None or (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     @contextmanager
     def command(self) -> Iterator[None]:

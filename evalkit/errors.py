@@ -20,6 +20,7 @@
         ├── DatabaseUnavailableError (OSError)
         ├── DatabaseBusyError (TimeoutError)
         ├── DatabaseDamagedError
+        ├── RebuildSupersededError          another rebuild began, this one gave way
         └── SchemaError                     made by another version of evalkit
 
 The message says what was wrong, the value, the valid options and what to do next. The offending values are attributes.
@@ -52,6 +53,7 @@ __all__ = [
     "LogUnavailableError",
     "OutcomeUnknownError",
     "ReadOnlyError",
+    "RebuildSupersededError",
     "SchemaError",
     "StudyExistsError",
     "StudyNotFoundError",
@@ -179,6 +181,10 @@ class DatabaseBusyError(DatabaseError, TimeoutError):
 
 class DatabaseDamagedError(DatabaseError):
     """The file is not a database, or it is broken. It was left as it is; it can be rebuilt from the log."""
+
+
+class RebuildSupersededError(DatabaseError):
+    """Another rebuild of the same read model began, and this one gave way. Nothing was changed by it."""
 
 
 class SchemaError(DatabaseError):

@@ -248,3 +248,20 @@ def test_an_append_is_a_durable_transaction(kit: EvalKit, monkeypatch: pytest.Mo
     kit.record_checkpoint(study, sample(1))
 
     assert seen == [(True, 2, "wal")] * 2
+
+
+def test_two_processes_renew_an_older_read_model_at_once(kit: EvalKit, tmp_path: Path) -> None:
+    """Both find the read model of an older version; one makes it anew, the other waits for that, and neither fails."""
+    study_with_checkpoints(kit, 5000)
+    kit.close()
+    with sqlite3.connect(tmp_path / "home" / "evalkit.db") as database:
+        database.execute("UPDATE meta SET fold_version = 0")
+    database.close()
+    with ExitStack() as stack:
+        children = in_step(stack, "catch_up", tmp_path / "home", [{"batch_size": 1000}] * 2)
+        for child in children:
+            child.tell()
+        digests = {child.hear()["digest"] for child in children}
+        for child in children:
+            assert child.finish() == []
+    assert digests == {kit.verify().digest}

@@ -19,7 +19,15 @@ import pytest
 import evalkit
 from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.database.port import Args, Row, Statement
-from evalkit.errors import DatabaseError, DatabaseUnavailableError, LogIncompleteError, LogMismatchError, SchemaError
+from evalkit.errors import (
+    DatabaseDamagedError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    LogIncompleteError,
+    LogMismatchError,
+    RebuildSupersededError,
+    SchemaError,
+)
 from evalkit.events import MAX_EVENT_BYTES, StoredEvalEvent
 from evalkit.log.memory import InMemoryEventLog
 from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
@@ -471,6 +479,28 @@ def test_many_projectors_in_threads_end_as_one(database: LibsqlFileDatabase) -> 
         one.close()
 
 
+def test_every_partition_of_a_batch_is_committed(database: LibsqlFileDatabase) -> None:
+    """The engine's own tools see no lag where there is none; and a partition that grows does not end a catch-up of the others."""
+    log = log_of(history(), 4)
+    EvalProjectionConsumer(log, database).catch_up()
+    assert log.committed["eval-projection"] == {partition: part.end - 1 for partition, part in enumerate(log.ranges())}
+    until = [part.end for part in log.ranges()]
+    log.append([event(number % 4, "checkpoint_recorded", number) for number in range(900, 960)])
+    until[0] += 9
+    EvalProjectionConsumer(log, database, batch_size=2).catch_up(until=until)
+    assert [row[1] for row in database.execute('SELECT * FROM positions ORDER BY "partition"')] == until
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM meta", "DELETE FROM positions"])
+def test_a_read_model_that_lost_its_notes_says_so(database: LibsqlFileDatabase, damage: str) -> None:
+    """What another program did to it is told in words, with what to do."""
+    log = log_of(history())
+    EvalProjectionConsumer(log, database).catch_up()
+    database.batch([(damage, ())])
+    for call in (EvalProjectionConsumer(log, database).catch_up, partial(rebuild, database, log), partial(verify, database, log)):
+        assert_stopped(call, database, DatabaseDamagedError, "move its file away")
+
+
 # --- rebuild --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -493,7 +523,7 @@ def test_of_two_rebuilds_the_later_one_goes_on(database: LibsqlFileDatabase) -> 
 
     with pytest.raises(DatabaseError, match="Another rebuild of this read model began") as raised:
         rebuild(database, log, on_progress=begin_another)
-    assert type(raised.value) is DatabaseError
+    assert type(raised.value) is RebuildSupersededError
     assert nested == [2]
     assert shadow_tables(database) == []
     assert database.execute("SELECT generation FROM meta") == [(2,)]

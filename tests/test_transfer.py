@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -468,3 +469,14 @@ def test_errors_of_evalkit_pass_through_file_errors(tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match=r"^as it is$"), writing(tmp_path / "file"):
         raise LogUnavailableError("as it is")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_says_when_events_are_missing_in_the_middle(tmp_path: Path) -> None:
+    """A backup of a log with a hole is made as far as it can be, and warned of."""
+    with running(tmp_path / "home") as kit:
+        kit.stop_study(NAME)
+        with sqlite3.connect(tmp_path / "home" / "events.db") as connection:
+            connection.execute('DELETE FROM events WHERE "offset" = 1')
+        connection.close()
+        with pytest.warns(EvalkitWarning, match="lacks 1 events"):
+            assert export_log(kit._engine, io.BytesIO()).exported == 2

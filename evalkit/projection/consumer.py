@@ -91,7 +91,8 @@ class EvalProjectionConsumer:
                 if records:
                     decisions = projection.apply(records)
                     decided.update(pair for pair in decisions if pair[0] in wanted)
-                    self._consumer.commit(LogPosition(records[-1].partition, records[-1].offset))
+                    for partition, offset in {record.partition: record.offset for record in records}.items():
+                        self._consumer.commit(LogPosition(partition, offset))
                     if on_batch is not None:
                         on_batch(len(records))
             except ConditionFailed:
@@ -164,8 +165,12 @@ class EvalProjectionConsumer:
                 fresh.append(record)
             elif sha256(data).hexdigest() != position.last_sha256:
                 raise other_event(partition, offset)
-        more = until is not None or len(fresh) > self._batch_size or len(polled) >= asked
-        return fresh[: self._batch_size], bool(fresh) and more
+        if until is not None:
+            reached = [position.next for position in positions]
+            for record in fresh[: self._batch_size]:
+                reached[record.partition] = record.offset + 1
+            return fresh[: self._batch_size], any(at < end for at, end in zip(reached, until, strict=True))
+        return fresh[: self._batch_size], bool(fresh) and (len(fresh) > self._batch_size or len(polled) >= asked)
 
     def _gap(self, partition: int, expected: int, found: int) -> LogMismatchError:
         return LogMismatchError(

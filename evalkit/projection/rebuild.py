@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from evalkit.database.port import Args, ConditionFailed, Database, Row, Statement
-from evalkit.errors import DatabaseError, DatabaseUnavailableError
+from evalkit.errors import DatabaseUnavailableError, RebuildSupersededError
 from evalkit.garbage import collector_paused
 from evalkit.log.port import EventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
@@ -65,7 +65,7 @@ def rebuild(
     ------
     LogMismatchError
         When the log is another one, or lost events, and `adopt_log` is not set.
-    DatabaseError
+    RebuildSupersededError
         When another rebuild began.
     """
     ranges = log.ranges()
@@ -120,8 +120,8 @@ def _serving(database: Database, before: Head) -> Head:
     return head
 
 
-def _superseded() -> DatabaseError:
-    return DatabaseError("Another rebuild of this read model began, and this one gave way. Nothing was changed by it.")
+def _superseded() -> RebuildSupersededError:
+    return RebuildSupersededError("Another rebuild of this read model began, and this one gave way. Nothing was changed by it.")
 
 
 def _make_shadow(database: Database, partitions: int) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evalkit.database.port import Database, Row, Statement
-from evalkit.errors import SchemaError
+from evalkit.errors import DatabaseDamagedError, SchemaError
 from evalkit.projection.fold import FOLD_VERSION
 
 __all__ = [
@@ -166,7 +166,14 @@ def head_of(meta: list[Row], rows: list[Row]) -> Head:
     ------
     SchemaError
         When a newer evalkit made the tables.
+    DatabaseDamagedError
+        When it says nothing of itself, or contradicts itself.
     """
+    if not meta or int(str(meta[0][3])) != len(rows):
+        raise DatabaseDamagedError(
+            "The read model is damaged: what it notes of itself (the tables meta and positions) was changed by another program. Nothing is "
+            "lost, it is made from the log: move its file away, and the next command makes it anew."
+        )
     generation, schema, fold, _ = (int(str(value)) for value in meta[0])
     if schema > SCHEMA_VERSION or fold > FOLD_VERSION:
         raise SchemaError(

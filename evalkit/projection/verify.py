@@ -24,6 +24,7 @@ from evalkit.projection.schema import HEAD_STATEMENTS, Head, head_of
 __all__ = ["Difference", "Snapshot", "VerifyResult", "digest", "verify"]
 
 _PAGE = 2000
+_TRIES = 5
 _KEYS = {
     "studies": ("id",),
     "checkpoints": ("study_id", "id"),
@@ -82,6 +83,10 @@ class VerifyResult:
         return f"The read model is what the log says. Digest {self.digest}"
 
 
+class _RebuiltMeanwhileError(DatabaseError):
+    """The tables of a snapshot are gone."""
+
+
 class Snapshot:
     """The rows of a read model at one moment, read in pages while others go on writing.
 
@@ -116,7 +121,7 @@ class Snapshot:
         while True:
             meta, positions, page = self._database.batch([*HEAD_STATEMENTS, (sql, (self._bounds[table], *after))])
             if head_of(meta, positions).generation != self.head.generation:
-                raise DatabaseError("The read model was rebuilt while it was being read. Try again.")
+                raise _RebuiltMeanwhileError("The read model was rebuilt while it was being read. Try again.")
             yield from page
             if len(page) < _PAGE:
                 return
@@ -158,7 +163,18 @@ def verify(database: Database, log: EventLog, *, expect: str | None = None) -> V
     ------
     LogMismatchError
         When the log is another one, or lost events.
+    DatabaseError
+        When the read model was rebuilt each time that it was being read.
     """
+    for _ in range(_TRIES - 1):
+        try:
+            return _verify(database, log, expect)
+        except _RebuiltMeanwhileError:
+            continue
+    return _verify(database, log, expect)
+
+
+def _verify(database: Database, log: EventLog, expect: str | None) -> VerifyResult:
     with tempfile.TemporaryDirectory(prefix="evalkit-verify-") as folder:
         fresh = LibsqlFileDatabase(Path(folder) / "fresh.db")
         try:

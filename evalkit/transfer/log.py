@@ -70,16 +70,21 @@ def export_log(engine: Engine, stream: BinaryIO) -> LogExport:
     for partition, (first, _) in enumerate(ranges):
         if first > 0:
             warn(f"The log's partition {partition} begins at offset {first}: its first {first} events are gone, and not in this export.")
-    left = sum(end - first for first, end in ranges)
+    expected = [first for first, _ in ranges]
     consumer = engine.log.consumer("eval-export")
     counts: Counter[str] = Counter()
-    while left > 0 and (records := consumer.poll(_CHUNK, 0)):
+    missing = 0
+    while any(at < end for at, (_, end) in zip(expected, ranges, strict=True)) and (records := consumer.poll(_CHUNK, 0)):
         lines = []
         for partition, offset, data in records:
             if offset < ranges[partition].end:  # what was appended since is left for the next export
-                left -= 1
+                missing += offset - expected[partition]
+                expected[partition] = offset + 1
                 lines.append(_line(data, counts))
         stream.write(b"".join(lines))
+    missing += sum(end - at for at, (_, end) in zip(expected, ranges, strict=True))
+    if missing:
+        warn(f"The log lacks {missing} events in its middle: they are not in this export. Restore the log from an earlier backup.")
     return LogExport(counts["exported"], counts["respaced"], counts["not_json"], counts["without_event_id"])
 
 
