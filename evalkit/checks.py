@@ -50,7 +50,7 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 
 def is_missing(value: object) -> bool:
     """Whether a value means "not measured": None, and what Pandas uses for it (NaT, NA). A NaN is checked by its metric."""
-    return value is None or type(value).__name__ in ("NaTType", "NAType")
+    return value is None or type(value).__name__ in ("NaTType", "NAType") or (type(value).__name__ == "timedelta64" and str(value) == "NaT")
 
 
 def check_text(field: str, value: object, *, low: int = 0, high: int | None = None, lines: bool = False) -> str:
@@ -65,7 +65,7 @@ def check_text(field: str, value: object, *, low: int = 0, high: int | None = No
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and not (lines and character in "\n\r\t")):
             raise invalid(field, value, f"holds the character U+{ord(character):04X}, which is not allowed; remove it.")
-    return value
+    return str(value)  # a text of NumPy is one for Python, but not for JSON
 
 
 def check_name(value: object) -> str:
@@ -143,8 +143,9 @@ def check_count(field: str, value: object) -> int:
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         value = int(value)
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise invalid(field, value, "is no whole number; give a count from 0 to 9,223,372,036,854,775,807.")
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or _is_numpy_duration(value):
+        hint = ", or None when it was not measured" if isinstance(value, float) and math.isnan(value) else ""
+        raise invalid(field, value, f"is no whole number; give a count from 0 to 9,223,372,036,854,775,807{hint}.")
     count = int(value)
     if not 0 <= count <= MAX_COUNT:
         raise invalid(field, value, "is outside the range of a count, 0 to 9,223,372,036,854,775,807.")
@@ -152,7 +153,7 @@ def check_count(field: str, value: object) -> int:
 
 
 def _check_number(field: str, value: object, low: float, high: float | None) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or _is_numpy_duration(value):
         raise invalid(field, value, f"is of type {type(value).__name__}; give a number, or None when it was not measured.")
     try:
         number = float(value)
@@ -167,7 +168,18 @@ def _check_number(field: str, value: object, low: float, high: float | None) -> 
     return number
 
 
+def _is_numpy_duration(value: object) -> bool:
+    return type(value).__name__ == "timedelta64"  # which NumPy counts among the integers
+
+
 def _check_duration(field: str, value: object) -> tuple[int, int]:
+    if _is_numpy_duration(value):
+        if str(value.dtype) in ("timedelta64", "timedelta64[M]", "timedelta64[Y]"):  # type: ignore[attr-defined]
+            raise invalid(field, value, "has a unit without a fixed length; give seconds, or a timedelta.")
+        nanoseconds = int(value.astype("timedelta64[ns]").astype("int64"))  # type: ignore[attr-defined]
+        if nanoseconds < 0:
+            raise invalid(field, value, "is negative; a duration is 0 or more.")
+        return divmod(nanoseconds, 1_000_000_000)
     if isinstance(value, timedelta):
         if value < timedelta(0):
             raise invalid(field, value, "is negative; a duration is 0 or more.")
@@ -226,4 +238,7 @@ def metrics_as_mapping(metrics: LongitudinalMetrics | Mapping[str, Any]) -> Mapp
         bounds = period
     else:
         raise invalid("period", period, "is no period; give (start, end), or {'start': start, 'end': end}.")
+    for name, bound in zip(("period_start", "period_end"), bounds, strict=True):
+        if metrics.get(name, bound) != bound:
+            raise invalid("period", period, f"contradicts {name}, which is {metrics[name]!r}; give one or the other.")
     return {**{key: value for key, value in metrics.items() if key != "period"}, "period_start": bounds[0], "period_end": bounds[1]}

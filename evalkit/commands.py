@@ -6,6 +6,7 @@ A command is made from what a user gave, and checked as a whole; nothing is appe
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -182,6 +183,14 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
     """Give the rows of a frame or list as mappings; in a Pandas frame, where NaN means missing, without those."""
     module = type(rows).__module__.partition(".")[0]
     if module in ("polars", "pandas"):
+        if not hasattr(rows, "iter_rows" if module == "polars" else "to_dict") or not hasattr(rows, "columns"):
+            collect = " Call .collect() first." if hasattr(rows, "collect") else ""
+            raise checks.invalid(
+                "rows", type(rows).__name__, f"is no frame; give a Polars or Pandas frame, or a list of mappings.{collect}"
+            )
+        twice = [column for column, times in Counter(rows.columns).items() if times > 1]
+        if twice:
+            raise checks.invalid("rows", twice[0], "is the name of two columns; keep one of them.")
         for column in rows.columns:
             if column not in CHECKPOINT_COLUMNS and column not in IGNORED_COLUMNS:
                 raise _unknown_name(column)

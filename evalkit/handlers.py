@@ -79,7 +79,7 @@ class Handlers:
     @staticmethod
     def _open(command: CreateStudy, study: Study) -> Study:
         if (study.period_type, study.period_value) != (command.period_type, command.period_value):
-            warn(f"The study {study.name!r} was created with the period {study.period!r} and keeps it.")
+            warn(f"The study {study.name!r} was created with the period {str(study.period)!r} and keeps it.")
         return study
 
     def change_study(self, command: str, reference: Study | str, at: datetime | str | None) -> Study:

@@ -196,10 +196,14 @@ class EvalKit(Queries):
         given = dict(checks.metrics_as_mapping(metrics))
         now = datetime.now(UTC)
         sessions = checks.check_texts("sessions_included", sessions_included)
+        analyzed = checks.check_count("events_analyzed", events_analyzed)
         extras = {
-            "timestamp": timestamp, "events_analyzed": events_analyzed or None, "sessions_included": sessions or None, "key": key,
+            "timestamp": timestamp, "events_analyzed": analyzed or None, "sessions_included": sessions or None, "key": key,
             "recorded_at": None if at is None else checks.check_at("at", at, now),
         }  # fmt: skip
+        for name, value in extras.items():
+            if value is not None and given.get(name) is not None:
+                raise checks.invalid(name, value, f"is given beside {given[name]!r} in the metrics; give one or the other.")
         given.update({name: value for name, value in extras.items() if value is not None})
         return self._handlers.record_checkpoint(study, RecordCheckpoint.of(given, now=now))
 

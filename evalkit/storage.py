@@ -37,7 +37,7 @@ class EvalStorage:
 
     def get_study(self, study_id: str) -> Study | None:
         """Give the study with this exact id, or None."""
-        found = self._studies("WHERE id = ?", (study_id,))
+        found = self._studies("WHERE id = ?", (_checked_id(study_id),))
         return found[0] if found else None
 
     def list_studies(self) -> list[Study]:
@@ -66,11 +66,11 @@ class EvalStorage:
 
     def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
         """Give every checkpoint of a study, oldest first: by timestamp, then id."""
-        return self._in_order(study_id, "", "9")
+        return self._in_order(_checked_id(study_id), "", "9")
 
     def get_latest_checkpoint(self, study_id: str) -> Checkpoint | None:
         """Give the checkpoint of a study with the latest timestamp (of equal ones that with the greatest id), or None."""
-        found = self._checkpoints("WHERE study_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1", (study_id,))
+        found = self._checkpoints("WHERE study_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1", (_checked_id(study_id),))
         return found[0] if found else None
 
     def get_checkpoints_in_range(self, study_id: str, start: datetime, end: datetime) -> list[Checkpoint]:
@@ -81,7 +81,7 @@ class EvalStorage:
         InvalidInputError
             When a time has no time zone.
         """
-        return self._in_order(study_id, stored_moment(start, "start"), stored_moment(end, "end"))
+        return self._in_order(_checked_id(study_id), stored_moment(start, "start"), stored_moment(end, "end"))
 
     def _studies(self, where: str, args: Args) -> list[Study]:
         if not self._before_read():
@@ -105,6 +105,16 @@ class EvalStorage:
             if len(page) < _PAGE:
                 return found
             after = (str(page[-1][2]), str(page[-1][0]))
+
+
+def _checked_id(study_id: object) -> str:
+    """Give an id as text, in lower case as ids are; a `Study` is one that has it."""
+    given = study_id.id if isinstance(study_id, Study) else study_id
+    if not isinstance(given, str):
+        raise InvalidInputError(
+            f"study_id: {study_id!r} is no id. Give the id of a study as text, for example study.id.", field="study_id", value=study_id
+        )
+    return given.lower()
 
 
 def checked_status(status: StudyStatus | str) -> StudyStatus:

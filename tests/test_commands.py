@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
 import evalkit
-from evalkit import ConflictError, EvalKit, EvalkitWarning, OutcomeUnknownError, PeriodType, StudyStatus, TransitionError
+from evalkit import ConflictError, EvalKit, EvalkitWarning, InvalidInputError, OutcomeUnknownError, PeriodType, StudyStatus, TransitionError
 from evalkit.commands import lifecycle_message
 from evalkit.errors import DatabaseBusyError, LogMismatchError
 from evalkit.ids import milliseconds
@@ -338,3 +339,51 @@ def test_reprs_hold_nothing_that_changes(kit: EvalKit, running: evalkit.Study) -
     assert repr(kit.record_checkpoint(running, week(0, total_tokens=5))) == (
         "Checkpoint([2026-01-01 00:00 .. 2026-01-08 00:00) UTC, 1 of 16 metrics)"
     )
+
+
+def test_durations_of_numpy_are_durations(kit: EvalKit, running: evalkit.Study) -> None:
+    """Whatever their unit, and never bare numbers; months have no fixed length; NaT is missing; texts of NumPy are texts."""
+    given = [np.timedelta64(10**9, "ns"), np.timedelta64(90, "s"), np.timedelta64("NaT")]
+    kit.record_checkpoints(
+        running,
+        [
+            {"period_start": DAY, "period_end": DAY + timedelta(days=1), "avg_session_duration": one, "key": str(number),
+             "sessions_included": np.array(["a", "b"])}
+            for number, one in enumerate(given)
+        ],
+    )  # fmt: skip
+    seconds = [None if one is None else one.total_seconds() for one in kit.checkpoints()["avg_session_duration"]]
+    assert sorted(seconds, key=str) == [1.0, 90.0, None]
+    assert kit.checkpoints()["sessions_included"].to_list() == [["a", "b"]] * 3
+    for name, value in (
+        ("avg_session_duration", np.timedelta64(10, "M")), ("avg_session_duration", np.timedelta64(-1, "s")),
+        ("sessions_completed", np.timedelta64(10, "ns")), ("total_cost", np.timedelta64(10, "ns")),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInputError, match=name):
+            kit.record_checkpoint(running, week(3, **{name: value}))
+
+
+def test_what_is_given_twice_is_refused(kit: EvalKit, running: evalkit.Study) -> None:
+    """Neither of two values wins in silence; and what is no frame is told so."""
+    twice = pd.DataFrame([[DAY, DAY + timedelta(days=1), 1.0, 5.0]], columns=["period_start", "period_end", "total_cost", "total_cost"])
+    for rows in (twice, pl.LazyFrame({"total_cost": [1.0]}), pl.Series([1.0]), pd.Series([1.0])):
+        with pytest.raises(InvalidInputError, match="rows"):
+            kit.record_checkpoints(running, rows)
+    for metrics, more in (
+        (week(0, period_start=DAY - timedelta(days=1)), {}),
+        (week(0, key="a"), {"key": "b"}),
+        (week(0), {"events_analyzed": False}),
+    ):
+        with pytest.raises(InvalidInputError):
+            kit.record_checkpoint(running, metrics, **more)
+    assert kit.checkpoints().height == 0
+
+
+def test_models_are_found_by_study_or_id(kit: EvalKit, running: evalkit.Study) -> None:
+    """In any case of letters; what is no id is refused in words."""
+    for given in (running, running.id, running.id.upper()):
+        assert kit.storage.get_study(given) == running  # type: ignore[arg-type]
+        assert kit.storage.get_checkpoints(given) == []  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="study_id"):
+        kit.storage.get_study(5)  # type: ignore[arg-type]
+    assert not kit.verify(expect="abc")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from typing import Any
 import pytest
 
 from evalkit import EvalKit, connect
+from evalkit.commands import RecordCheckpoint
 from evalkit.events import StoredEvalEvent
-from tests.worker import Child, sample, study_with_checkpoints
+from evalkit.projection.schema import read_head
+from tests.worker import Child, flat_sample, sample, study_with_checkpoints
 
 PROCESSES = 4
 COMMANDS = 250
@@ -139,7 +143,7 @@ def test_two_commands_that_were_both_checked_before_either_appended(kit: EvalKit
 
 def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: EvalKit, tmp_path: Path) -> None:
     """A reader that loops through rebuilds, beside a writer and a live consumer, sees rows come and none go, and no error."""
-    study_with_checkpoints(kit, 3000)
+    study = study_with_checkpoints(kit, 3000)
     with ExitStack() as stack:
         reader = stack.enter_context(Child("read", tmp_path / "home"))
         writer = stack.enter_context(Child("record", tmp_path / "home", first=100_000))
@@ -148,19 +152,27 @@ def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: Eva
         writer.hear()  # it records by now
         generations = [kit.rebuild(on_progress=lambda done, total: None).generation for _ in range(6)]
         acknowledged = writer.finish()
-        (consumed,) = consumer.finish()
         (seen,) = reader.finish()
+        # The consumer, which others may have outrun so far, outlived all of that: it alone applies what nobody else looks at.
+        numbers = range(200_000, 200_010)
+        commands = [RecordCheckpoint.of(flat_sample(number), now=datetime.now(UTC)) for number in numbers]
+        positions = kit._engine.log.append([command.message(study.id, command.checkpoint_id(study.id)) for command in commands])
+        deadline = time.monotonic() + 60
+        while (head := read_head(kit._engine.database)) is None or head.positions[0].next <= positions[-1].offset:
+            assert time.monotonic() < deadline, "the consumer does not go on"
+            time.sleep(0.05)
+        (consumed,) = consumer.finish()
 
     assert seen["missing"] == []
     assert seen["reads"] >= 10
     assert len(set(seen["generations"]) & set(generations)) >= 3, "the reader hardly met a rebuild"
     assert seen["most"]["frame"] > 3000
     assert seen["most"]["raw"] > 3000
-    assert consumed["applied"] > 0
+    assert consumed["applied"] >= len(numbers)
     assert len(acknowledged) > 10
     frame = kit.checkpoints()
     assert {checkpoint for _, checkpoint in acknowledged} < set(frame["checkpoint_id"])
-    assert frame["checkpoint_id"].n_unique() == frame.height == 3000 + len(acknowledged) + 1
+    assert frame["checkpoint_id"].n_unique() == frame.height == 3000 + len(acknowledged) + 1 + len(numbers)
     assert kit.verify().ok
 
 

@@ -75,6 +75,9 @@ class VerifyResult:
         """Whether nothing differs."""
         return self.difference is None and self.expected in (None, self.digest)
 
+    def __bool__(self) -> bool:
+        return self.ok
+
     def __str__(self) -> str:
         if self.difference is not None:
             return f"The read model differs from the log. First row that does: {self.difference}"
