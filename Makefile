@@ -7,6 +7,7 @@ RUN    := $(VENV)/bin
 
 demo: $(VENV)/evalkit.stamp ## create studies, record sample checkpoints, show the frames
 	$(RUN)/evalkit demo
+	@echo && echo "The command is $(RUN)/evalkit; to put it on the PATH: . $(RUN)/activate"
 
 test: $(VENV)/tests.stamp ## run every test
 	$(RUN)/pytest

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evalkit.database.libsql import LibsqlFileDatabase
-from evalkit.database.port import Database
 from evalkit.decoding import readable_ids
 from evalkit.errors import (
     DatabaseUnavailableError,
@@ -33,8 +31,8 @@ from evalkit.errors import (
 )  # fmt: skip
 from evalkit.events import StoredEvalEvent
 from evalkit.ids import time_of_event
-from evalkit.log.port import EventLog, LogMessage, LogPosition
-from evalkit.log.sqlite import SqliteEventLog
+from evalkit.log.port import LogMessage, LogPosition
+from evalkit.opening import local_path, open_database, open_log
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.fold import APPLIED, FOLD_VERSION, Decision, Outcome, Reason
 from evalkit.projection.projection import EventKey
@@ -43,7 +41,7 @@ from evalkit.projection.schema import SCHEMA_VERSION, read_head
 from evalkit.settings import Settings, network_file_system, redacted
 from evalkit.sqlite_files import file_identity, reset_in_child
 
-__all__ = ["Engine", "open_database", "open_log"]
+__all__ = ["Engine"]
 
 _logger = logging.getLogger("evalkit")
 
@@ -56,44 +54,6 @@ UNION ALL SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN checkpoints c
 UNION ALL SELECT event_id, 'rejected', reason, message FROM asked CROSS JOIN rejected ON study_id = ? AND event_id = id
   AND reason <> 'wrong partition'
 UNION ALL SELECT event_id, 'quarantined', '', error FROM asked CROSS JOIN quarantined ON study_id = ? AND key = id"""
-
-
-def open_log(url: str) -> EventLog:
-    """Open an event log by its URL.
-
-    Raises
-    ------
-    InvalidInputError
-        When the scheme is not ``sqlite:``.
-    """
-    scheme, _, path = url.partition(":")
-    if scheme == "sqlite" and path:
-        return SqliteEventLog(_local_path(path))
-    raise InvalidInputError(
-        f"log_url: {redacted(url)!r} is no event log. Give sqlite:PATH, or leave it out for the embedded log in the home.",
-        field="log_url", value=redacted(url),
-    )  # fmt: skip
-
-
-def open_database(url: str, *, read_only: bool = False) -> Database:
-    """Open the read model's database by its URL.
-
-    Raises
-    ------
-    InvalidInputError
-        When the scheme is not ``file:``.
-    """
-    scheme, _, path = url.partition(":")
-    if scheme == "file" and path:
-        return LibsqlFileDatabase(_local_path(path), read_only=read_only)
-    raise InvalidInputError(
-        f"database_url: {redacted(url)!r} is no database. Give file:PATH, or leave it out for the embedded one in the home.",
-        field="database_url", value=redacted(url),
-    )  # fmt: skip
-
-
-def _local_path(path: str) -> Path:
-    return Path("/" + path.lstrip("/") if path.startswith("//") else path).expanduser().absolute()
 
 
 class Engine:
@@ -285,7 +245,7 @@ class Engine:
     def _why_not_writable(self) -> str | None:
         home = self.settings.home
         for url, scheme in ((self.settings.log_url, "sqlite:"), (self.settings.database_url, "file:")):
-            path = _local_path(url.removeprefix(scheme))
+            path = local_path(url.removeprefix(scheme))
             if url.startswith(scheme) and path.exists() and not os.access(path, os.W_OK):
                 return f"{path} is not writable"
             if url.startswith(scheme) and path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):

@@ -24,7 +24,7 @@ LAYERS = [
     ["projection.consumer"],
     ["projection.rebuild", "projection.verify"],
     ["checks", "settings", "progress"],
-    ["commands"],
+    ["commands", "opening"],
     ["columns", "content", "storage", "selection", "pandas_twin"],
     ["frames"],
     ["engine", "references"],

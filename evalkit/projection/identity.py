@@ -33,7 +33,8 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
             empty = "is empty" if ranges[partition].end == 0 else "begins with another event"
             raise LogMismatchError(
                 f"This is not the log that the read model was made from: partition {partition} {empty}. "
-                f"Nothing was changed. Give the log that belongs to this read model, or another home. {HOW_TO_ADOPT}",
+                "Nothing was changed. Give the log that belongs to this read model, or another home."
+                + (f" {HOW_TO_ADOPT}" if ranges[partition].end else ""),  # to adopt an empty log would drop what only the read model holds
                 partition=partition,
             )
     check_ends(positions, ranges)
