@@ -30,11 +30,12 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
     check_whole(ranges)
     for partition, position in enumerate(positions):
         if position.first_sha256 and _sha256_at(log, partition, 0) != position.first_sha256:
-            empty = "is empty" if ranges[partition].end == 0 else "begins with another event"
+            empty = ranges[partition].end == 0
+            lost = " What this partition held, and only the read model still holds, is gone then." if empty else ""
             raise LogMismatchError(
-                f"This is not the log that the read model was made from: partition {partition} {empty}. "
-                "Nothing was changed. Give the log that belongs to this read model, or another home."
-                + (f" {HOW_TO_ADOPT}" if ranges[partition].end else ""),  # to adopt an empty log would drop what only the read model holds
+                f"This is not the log that the read model was made from: partition {partition} "
+                f"{'is empty' if empty else 'begins with another event'}. Nothing was changed. "
+                f"Give the log that belongs to this read model, or another home. {HOW_TO_ADOPT}{lost}",
                 partition=partition,
             )
     check_ends(positions, ranges)
