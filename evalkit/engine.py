@@ -1,6 +1,7 @@
 """The machine under the facade: a log, a read model, and what keeps the second up to date with the first.
 
-It decides when a home comes into being, whether it can be written, and what became of an event that was appended.
+It decides when a home comes into being, whether it can be written, and what became of an event that was appended. Either engine may be a
+file in the home, or a server that others use as well.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -15,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evalkit.database.server import token_access
 from evalkit.decoding import readable_ids
 from evalkit.errors import (
     DatabaseUnavailableError,
@@ -35,17 +38,21 @@ from evalkit.log.port import LogMessage, LogPosition
 from evalkit.opening import local_path, open_database, open_log
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.fold import APPLIED, FOLD_VERSION, Decision, Outcome, Reason
+from evalkit.projection.identity import check_count
 from evalkit.projection.projection import EventKey
 from evalkit.projection.rebuild import rebuild
-from evalkit.projection.schema import SCHEMA_VERSION, read_head
+from evalkit.projection.schema import SCHEMA_VERSION, Position, read_head
 from evalkit.settings import Settings, network_file_system, redacted
 from evalkit.sqlite_files import file_identity, reset_in_child
 
-__all__ = ["Engine"]
+__all__ = ["CONSUMER", "Engine"]
 
 _logger = logging.getLogger("evalkit")
 
 _RENEWAL_SECONDS = 300.0
+_CONSUMER_SECONDS = 0.3
+CONSUMER = "consumer"
+"""How the name of a writer begins that is a consumer process."""
 
 _OUTCOME = """
 WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(?))
@@ -63,24 +70,32 @@ class Engine:
     ----------
     settings
         Where they are.
+    role
+        What it works for, noted in the read model with what it writes.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, role: str = "kit") -> None:
         self.settings = settings
+        self.writer = f"{role} {socket.gethostname()}:{os.getpid()}"
+        """Who this is, for people."""
         self.log = open_log(settings.log_url)
         self.lock = threading.RLock()
         """Held by a command from its checks to its outcome."""
         self.not_writable = self._why_not_writable()
         """Why nothing can be appended; None when it can."""
-        self.database = open_database(settings.database_url, read_only=self.not_writable is not None)
-        self.consumer = EvalProjectionConsumer(self.log, self.database)
+        unwritable_files = self.not_writable is not None and not settings.read_only
+        self.database = open_database(settings.database_url, token=settings.auth_token, read_only=unwritable_files)
+        self.consumer = EvalProjectionConsumer(self.log, self.database, writer=self.writer)
         paths = [getattr(part, "path", None) for part in (self.log, self.database)]
         if paths[0] is not None and paths[1] is not None and paths[0].resolve() == paths[1].resolve():
             raise InvalidInputError(
                 f"database_url: {paths[1]} is the event log. Give the read model a file of its own: another home, or another file:PATH.",
                 field="database_url", value=redacted(settings.database_url),
             )  # fmt: skip
-        self.embedded = settings.log_url.startswith("sqlite:") and settings.database_url.startswith("file:")
+        self.embedded = None not in paths
+        """Whether both engines are files."""
+        self._proven = self.embedded
+        self._has_read = False
         self._warned: set[str] = set()
         self._caught_up: object = None
         self._check_file_system()
@@ -101,16 +116,32 @@ class Engine:
                 'kit.create_study("my study"), or give another folder: evalkit.connect(home=...)',
             )
             return False
-        if self.not_writable is not None:
-            self._warn_once("stale", f"{self.not_writable}; reading only. {self.age()}")
-            return self._has_tables()
         try:
-            self.catch_up()
+            if self.not_writable is None and not self._nothing_yet():
+                self.catch_up()
+                self._has_read = True
+                return True
+        except ReadOnlyError as error:
+            self.not_writable = str(error).partition(".")[0]
         except (LogUnavailableError, LogIncompleteError, DatabaseUnavailableError) as error:
             if not self._has_tables():
                 raise
             self._warn_once("stale", f"{error} Answering from the read model as it stands. {self.age()}")
+            return True
+        if not self._has_tables():
+            self._warn_once(
+                "home", "The log and the read model hold nothing yet. The first study is made with kit.create_study('my study')"
+            )
+            return False
+        if self.not_writable is not None:
+            self._warn_once("stale", f"{self.not_writable}; reading only. {self.age()}")
         return True
+
+    def _nothing_yet(self) -> bool:
+        """Whether servers hold neither events nor tables: reading makes none."""
+        if self.embedded or self._has_read or self._has_tables():
+            return False
+        return not any(part.end for part in self.log.ranges())
 
     def database_identity(self) -> object:
         """Give what tells the read model from another one under the same name; None while there is none, or where it is no file."""
@@ -137,7 +168,7 @@ class Engine:
         """Make an embedded read model of an older version anew, or wait while another process does."""
         _logger.info("the read model was made by an older evalkit; making it anew")
         try:
-            rebuild(self.database, self.log)
+            rebuild(self.database, self.log, writer=self.writer)
         except RebuildSupersededError:
             deadline = time.monotonic() + _RENEWAL_SECONDS
             while (head := read_head(self.database)) is None or (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
@@ -149,12 +180,15 @@ class Engine:
     def command(self) -> Iterator[None]:
         """Hold the lock, with a home that can be written and a read model that is up to date."""
         if self.not_writable is not None:
-            raise ReadOnlyError(
-                f"{self.not_writable}, so nothing can be appended. Nothing was. Give another home, or ask for write access."
-            )
+            way_out = "Connect without it." if self.settings.read_only else "Give another home, or ask for write access."
+            raise ReadOnlyError(f"{self.not_writable}, so nothing can be appended. Nothing was. {way_out}")
         with self.lock:
             self._make_home()
             self.catch_up()
+            if not self._proven:
+                # Nothing was new perhaps, so nothing was written, and a token that may only read would show after the event is appended.
+                self.database.batch([("UPDATE meta SET generation = generation WHERE 0", ())])
+                self._proven = True
             yield
 
     def append(self, study_id: str, messages: Sequence[LogMessage]) -> dict[str, Decision]:
@@ -178,14 +212,13 @@ class Engine:
         """
         event_ids = [message.event_id for message in messages]
         try:
-            found = self.catch_up({(study_id, event_id) for event_id in event_ids})
-            decided = {event_id: decision for (_, event_id), decision in found.items()}
+            decided = {} if self.embedded else self._decided_by_a_consumer(study_id, event_ids)
+            if len(decided) < len(event_ids):
+                found = self.catch_up({(study_id, event_id) for event_id in event_ids})
+                decided |= {event_id: decision for (_, event_id), decision in found.items()}
             # What is a duplicate, or not among them, was decided before this call: by another process, or by an earlier one.
             missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
-            if missing:
-                for event_id, outcome, reason, message in self.database.execute(_OUTCOME, (json.dumps(missing), *[study_id] * 4)):
-                    known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
-                    decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
+            decided |= self._stored_outcomes(study_id, missing)
             if len(decided) < len(event_ids):
                 raise EvalkitError("the read model does not hold them.")
         except EvalkitError as error:
@@ -197,6 +230,30 @@ class Engine:
             unknown.driver_message = error.driver_message
             raise unknown from None
         return decided
+
+    def _decided_by_a_consumer(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
+        """Wait a moment for a consumer process, where one wrote last: of two that apply the same events one works for nothing."""
+        deadline = time.monotonic() + _CONSUMER_SECONDS
+        while (last := self.last_writer()) is not None and last[0].startswith(CONSUMER):
+            if len(decided := self._stored_outcomes(study_id, event_ids)) == len(event_ids):
+                return decided
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        return {}
+
+    def _stored_outcomes(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
+        decided: dict[str, Decision] = {}
+        if event_ids:
+            for event_id, outcome, reason, message in self.database.execute(_OUTCOME, (json.dumps(event_ids), *[study_id] * 4)):
+                known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
+                decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
+        return decided
+
+    def last_writer(self) -> tuple[str, str] | None:
+        """Give who wrote the read model last, and when; None when nobody did."""
+        found = self.database.execute("SELECT writer, written_at FROM positions ORDER BY written_at DESC LIMIT 1")
+        return (str(found[0][0]), str(found[0][1])) if found and found[0][1] else None
 
     def message_at(self, position: LogPosition, event_id: str) -> LogMessage:
         """Read an event of one's own back from the log.
@@ -230,7 +287,30 @@ class Engine:
             return "It holds no events."
         moment = time_of_event(str(newest))
         hours = (datetime.now(UTC) - moment).total_seconds() / 3600
-        return f"Its newest event is of {moment:%Y-%m-%d %H:%M} UTC, {hours:,.1f} hours ago."
+        return f"Its newest event is of {moment:%Y-%m-%d %H:%M} UTC, {hours:,.1f} hours ago.{self._behind()}"
+
+    def _behind(self) -> str:
+        """Say how far the read model is behind the log; nothing when that cannot be seen."""
+        try:
+            head = read_head(self.database)
+            lag = sum(self.lag(head.positions)) if head is not None else 0
+        except EvalkitError:
+            return ""
+        return f" It is {lag:,} event{'s' if lag != 1 else ''} behind the log." if lag > 0 else " It holds all that is in the log."
+
+    def lag(self, positions: Sequence[Position]) -> tuple[int, ...]:
+        """Give how many events of each partition the read model does not hold yet.
+
+        Raises
+        ------
+        LogMismatchError
+            When the log has another number of partitions.
+        """
+        ranges = self.log.ranges()
+        if not any(position.next for position in positions):
+            return tuple(part.end for part in ranges)
+        check_count(positions, ranges)
+        return tuple(part.end - position.next for position, part in zip(positions, ranges, strict=True))
 
     def close(self) -> None:
         """Let go of the log and the database."""
@@ -242,21 +322,31 @@ class Engine:
     def _has_tables(self) -> bool:
         return bool(self.database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'"))
 
+    @property
+    def uses_files(self) -> bool:
+        """Whether either engine is a file."""
+        return self.settings.log_url.startswith("sqlite:") or self.settings.database_url.startswith("file:")
+
     def _why_not_writable(self) -> str | None:
         home = self.settings.home
+        if self.settings.read_only:
+            return "This kit was opened with read_only=True"
+        token = self.settings.auth_token
+        if token is not None and token_access(token.get_secret_value()) == "ro":
+            return "The token of EVALKIT_DATABASE_AUTH_TOKEN may only read"
         for url, scheme in ((self.settings.log_url, "sqlite:"), (self.settings.database_url, "file:")):
             path = local_path(url.removeprefix(scheme))
             if url.startswith(scheme) and path.exists() and not os.access(path, os.W_OK):
                 return f"{path} is not writable"
             if url.startswith(scheme) and path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
                 return f"The folder {path.parent} is not writable"
-        if not home.exists() and not os.access(_nearest_existing(home), os.W_OK | os.X_OK):
+        if self.uses_files and not home.exists() and not os.access(_nearest_existing(home), os.W_OK | os.X_OK):
             return f"The home {home} does not exist, and cannot be made"
         return None
 
     def _make_home(self) -> None:
         home = self.settings.home
-        if home.exists() or not self.embedded:
+        if home.exists() or not self.uses_files:
             return
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -265,7 +355,7 @@ class Engine:
             raise LogUnavailableError(f"The home {home} cannot be made: {error.strerror}. Nothing was appended.") from None
 
     def _check_file_system(self) -> None:
-        kind = network_file_system(self.settings.home) if self.embedded else None
+        kind = network_file_system(self.settings.home) if self.uses_files else None
         if kind is not None:
             self._warn_once(
                 "network",

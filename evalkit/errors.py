@@ -34,6 +34,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from evalkit.log.port import LogPosition
 
 __all__ = [
@@ -147,6 +149,9 @@ class ReadOnlyError(EvalkitError, PermissionError):
 
 class LogError(EvalkitError):
     """The event log cannot serve."""
+
+    positions: Sequence[LogPosition | None] = ()
+    """Where an append failed between two chunks: where each event stands, None for those that were not appended."""
 
 
 class LogUnavailableError(LogError, OSError):

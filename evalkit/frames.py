@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from evalkit.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame, frame_schema
-from evalkit.database.port import Database, Row, Statement
+from evalkit.database.port import Database, PageSize, Row, Statement, Value
 from evalkit.errors import EvalkitError
 from evalkit.metrics import METRICS, LongitudinalMetrics
 from evalkit.projection.schema import HEAD_STATEMENTS, head_of
+from evalkit.projection.snapshot import Snapshot, consistently
 from evalkit.sqlite_files import reset_in_child
 from evalkit.study import TRANSITIONS, StudyStatus
 from evalkit.times import MAX_COUNT, duration_pair
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FrameReader"]
 
 _PAGE = 5000
+_PAGE_BYTES = 4 << 20  # a quote takes two bytes on its way from a server, which sends 10 MB at most
 _SEPARATOR = "\x1e"  # cannot stand in JSON, where a line break may
 
 
@@ -55,6 +57,7 @@ class FrameReader:
         self._identity = identity
         self._lock = threading.Lock()
         self._known: _Known | None = None
+        self._page = PageSize(_PAGE)
         self._stranded = False
         reset_in_child(self)
 
@@ -79,36 +82,52 @@ class FrameReader:
 
     def studies(self) -> pl.DataFrame:
         """Give every study, newest first: by creation time, then id."""
-        sql = (
-            "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at, "
-            "(SELECT count(*) FROM checkpoints WHERE study_id = studies.id), "
-            "(SELECT max(period_end) FROM checkpoints WHERE study_id = studies.id) FROM studies ORDER BY created_at DESC, id DESC"
-        )
-        rows = []
-        for *head, config, created, started, stopped, count, last_end in self._database.execute(sql):
-            parts = from_json(str(config))
-            metadata = [{"key": key, "value": value} for key, value in parts.get("metadata", {}).items()]
-            rows.append([*head, parts.get("description"), parts.get("tags", []), metadata, created, started, stopped, count, last_end])
-        return _from_rows(rows, STUDIES)
+        counted: Statement = ("SELECT study_id, count(*), max(period_end) FROM checkpoints GROUP BY study_id", ())
+
+        def read() -> pl.DataFrame:
+            snapshot = Snapshot(self._database, counted)
+            counts = {study_id: tuple(rest) for study_id, *rest in snapshot.beside}
+            rows: list[list[Any]] = []
+            for study in sorted(snapshot.studies(), key=lambda one: (one.created_at, one.id), reverse=True):
+                parts = from_json(study.config)
+                metadata = [{"key": key, "value": value} for key, value in parts.get("metadata", {}).items()]
+                told = (parts.get("description"), parts.get("tags", []), metadata)
+                times = (study.created_at, study.started_at, study.stopped_at)
+                rows.append([*study[:5], *told, *times, *counts.get(study.id, (0, None))])
+            return _from_rows(rows, STUDIES)
+
+        return consistently(read)
 
     def lifecycle(self) -> pl.DataFrame:
         """Give what happened to each study: studies oldest first, each in the order of its log."""
-        sql = (
-            "SELECT l.study_id, s.name, l.seq, l.kind, l.event_id FROM lifecycle l JOIN studies s ON s.id = l.study_id "
-            "ORDER BY s.created_at, s.id, l.seq"
-        )
         status = {kind: leads_to.value for kind, (_, leads_to) in TRANSITIONS.items()} | {"study_created": StudyStatus.PENDING.value}
-        rows = [[*head, kind, status[str(kind)], event_id] for *head, kind, event_id in self._database.execute(sql)]
-        return _from_rows(rows, LIFECYCLE, event_times=("at",))
+
+        def read() -> pl.DataFrame:
+            snapshot = Snapshot(self._database)
+            studies = {study.id: study for study in snapshot.studies()}
+            entries = snapshot.rows("lifecycle", "study_id, seq, kind, event_id", ("study_id", "seq"))
+            rows: list[list[Any]] = [[one, studies[str(one)].name, seq, kind, status[str(kind)], at] for one, seq, kind, at in entries]
+            rows.sort(key=lambda row: (studies[row[0]].created_at, row[0], row[2]))
+            return _from_rows(rows, LIFECYCLE, event_times=("at",))
+
+        return consistently(read)
 
     def rejected(self) -> pl.DataFrame:
         """Give the events that changed nothing, rejected and quarantined, in the order of their times."""
-        sql = (
-            "SELECT study_id, event_id, kind, 'rejected', reason, message, event_id AS at FROM rejected UNION ALL "
-            "SELECT nullif(study_id, ''), nullif(event_id, ''), NULL, 'quarantined', 'not a valid event', error, nullif(event_id, '') "
-            "FROM quarantined ORDER BY at, study_id, reason"
-        )
-        return _from_rows([list(row) for row in self._database.execute(sql)], REJECTED, event_times=("at",))
+
+        def read() -> pl.DataFrame:
+            snapshot = Snapshot(self._database)
+            columns = "study_id, event_id, reason, kind, message"
+            rows: list[list[Any]] = [
+                [study_id, event_id, kind, "rejected", reason, message, event_id]
+                for study_id, event_id, reason, kind, message in snapshot.rows("rejected", columns, ("study_id", "event_id", "reason"))
+            ]
+            for study_id, _, event_id, error in snapshot.rows("quarantined", "study_id, key, event_id, error", ("study_id", "key")):
+                rows.append([study_id or None, event_id or None, None, "quarantined", "not a valid event", error, event_id or None])
+            rows.sort(key=lambda row: tuple(part or "" for part in (row[6], row[0], row[4])))
+            return _from_rows(rows, REJECTED, event_times=("at",))
+
+        return consistently(read)
 
     def checkpoints(self, study_ids: Sequence[str] | None = None) -> pl.DataFrame:
         """Give the checkpoints of some studies, or of all: by study (oldest first), timestamp, id.
@@ -135,25 +154,30 @@ class FrameReader:
         """Read what `known` lacks. Gives all rows, (generation, last row), and the studies in their order."""
         import polars as pl
 
-        chosen, args = "", []
+        chosen = ""
+        args: list[Value] = []
         if study_ids is not None:
             chosen, args = f"study_id IN ({', '.join('?' * len(study_ids))}) AND", list(study_ids)
         page_sql = _PAGE_SQL.replace(":chosen", chosen)
         head: list[Statement] = [*HEAD_STATEMENTS, ("SELECT coalesce(max(rowid), 0) FROM checkpoints", ())]
         named: Statement = ("SELECT id, name, period_type FROM studies ORDER BY created_at, id", ())
+
+        def page_after(last: int, bound: int, *beside: Statement) -> list[list[Row]]:
+            return self._page.read(lambda rows: self._database.batch([*head, *beside, (page_sql, [*args, last, bound, rows])]))
+
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
             while True:
-                after = known.last if known.generation >= 0 else 0
-                results = self._database.batch([*head, named, (page_sql, [*args, after, MAX_COUNT])])
+                results = page_after(known.last if known.generation >= 0 else 0, MAX_COUNT, named)
                 bound, studies = int(str(results[2][0][0])), results[3]
                 now = head_of(results[0], results[1]).generation
                 generation, frames = now if known.generation == -1 else known.generation, [known.frame]
                 while now == generation:
-                    last, page, irregular = results[-1][0]
+                    last, count, page, irregular = results[-1][0]
                     if last is None:
                         return pl.concat(frames, rechunk=False), (generation, max(bound, known.last)), studies
-                    # SQLite works on the next page while Polars decodes this one.
-                    following = reader.submit(self._database.batch, [*head, (page_sql, [*args, int(str(last)), bound])])
+                    self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)), _PAGE_BYTES)
+                    # The database works on the next page while Polars decodes this one.
+                    following = reader.submit(page_after, int(str(last)), bound)
                     frames.append(_decode_page(str(page or ""), from_json(str(irregular or "[]")), studies))
                     results = following.result()
                     now = head_of(results[0], results[1]).generation
@@ -163,14 +187,15 @@ class FrameReader:
 # One text cell a page: it travels faster than rows, and Polars decodes it faster. Rows whose metrics are written in an unusual way
 # (a key twice, keys besides) go apart as JSON texts, and are read by the model that says what they mean.
 _PAGE_SQL = f"""
-SELECT max(row), group_concat(CASE WHEN regular THEN '{{"checkpoint_id":"' || id || '","study_id":"' || study_id || '","timestamp":"'
-    || timestamp || '","event_id":"' || event_id || '","period_start":"' || period_start || '","period_end":"' || period_end
-    || '","events_analyzed":' || events_analyzed || ',"sessions_included":' || sessions_included || ',' || substr(metrics, 2) END,
+SELECT max(row), count(*), group_concat(CASE WHEN regular THEN '{{"checkpoint_id":"' || id || '","study_id":"' || study_id
+    || '","timestamp":"' || timestamp || '","event_id":"' || event_id || '","period_start":"' || period_start
+    || '","period_end":"' || period_end || '","events_analyzed":' || events_analyzed || ',"sessions_included":' || sessions_included
+    || ',' || substr(metrics, 2) END,
     char({ord(_SEPARATOR)})),
   json_group_array(json_array(json_object('checkpoint_id', id, 'study_id', study_id, 'timestamp', timestamp, 'event_id', event_id,
     'period_start', period_start, 'period_end', period_end, 'events_analyzed', events_analyzed), sessions_included, metrics))
     FILTER (WHERE NOT regular)
-FROM (SELECT rowid AS row, * FROM checkpoints WHERE :chosen rowid > ? AND rowid <= ? ORDER BY rowid LIMIT {_PAGE})"""
+FROM (SELECT rowid AS row, * FROM checkpoints WHERE :chosen rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?)"""
 
 
 def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> pl.DataFrame:

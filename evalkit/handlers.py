@@ -16,6 +16,8 @@ from evalkit.engine import Engine
 from evalkit.errors import (
     ConflictError,
     InvalidInputError,
+    LogError,
+    LogUnavailableError,
     OutcomeUnknownError,
     StudyExistsError,
     TransitionError,
@@ -154,7 +156,11 @@ class Handlers:
                         f"row {row}, {error} Nothing was recorded.", field=error.field, value=error.value, row=row
                     ) from None
             self._warn_of_repeats(study, [command for command in commands if command.key is None])
-            lost = self._append_checkpoints(study, list(new.values())) if new else 0
+            try:
+                lost = self._append_checkpoints(study, list(new.values())) if new else 0
+            except LogError as error:
+                first_rows = {checkpoint_id: row for row, checkpoint_id in reversed(list(enumerate(ids)))}
+                raise _in_rows(error, [first_rows[checkpoint_id] for checkpoint_id in new], list(new.values())) from None
             recorded = len(new) - lost
             return RecordedCheckpoints(recorded, len(commands) - recorded, tuple(ids))
 
@@ -260,6 +266,24 @@ class Handlers:
                 f"and gets another one ({len(repeated) + twice} such in all). "
                 "Give each checkpoint a key, and running a cell again records nothing twice.",
             )
+
+
+def _in_rows(error: LogError, rows: Sequence[int], new: Sequence[tuple[str | None, LogMessage]]) -> LogError:
+    """Say of an append that failed between two chunks which rows are durable."""
+    durable = [row for row, position in zip(rows, error.positions, strict=False) if position is not None]
+    if not durable:
+        return error
+    keyed = all(key is not None for key, _ in new)
+    rest = (
+        "Call again with the same rows and keys, and the rest is recorded." if keyed else f"Record only the rows from {durable[-1] + 1} on."
+    )
+    told = LogUnavailableError(
+        f"{str(error).replace(' Nothing was appended.', '')} Of the {len(new):,} new rows {len(durable):,} are durable in the log: those "
+        f"up to row {durable[-1]}, counted from 0. {rest}"
+    )
+    told.positions = error.positions
+    told.driver_message = error.driver_message
+    return told
 
 
 def _next_step(study: Study) -> str:

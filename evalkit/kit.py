@@ -28,7 +28,13 @@ StudyRef = Study | str
 Period = str | PeriodType | tuple[str | PeriodType, int]
 
 
-def connect(home: str | os.PathLike[str] | None = None, *, log_url: str | None = None, database_url: str | None = None) -> EvalKit:
+def connect(
+    home: str | os.PathLike[str] | None = None,
+    *,
+    log_url: str | None = None,
+    database_url: str | None = None,
+    read_only: bool = False,
+) -> EvalKit:
     """Open a kit. Nothing is created before the first command.
 
     Parameters
@@ -37,9 +43,15 @@ def connect(home: str | os.PathLike[str] | None = None, *, log_url: str | None =
         The folder of the log and the read model. Without it: ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory or a
         parent, else ``.evalkit`` in the working directory.
     log_url
-        Where the log is: ``sqlite:PATH``. Without it: ``EVALKIT_LOG_URL``, else a file in the home.
+        Where the log is: ``sqlite:PATH``, or ``iggy+tcp://USER:PASSWORD@HOST:PORT``, to which options may be added:
+        ``?stream=evals&topic=events&partitions=4&tls=true&tls_domain=...&tls_ca_file=...``. Without it: ``EVALKIT_LOG_URL``, else a file
+        in the home.
     database_url
-        Where the read model is: ``file:PATH``. Without it: ``EVALKIT_DATABASE_URL``, else a file in the home.
+        Where the read model is: ``file:PATH``; ``http(s)://``, ``ws(s)://`` or ``libsql://HOST`` for a libSQL server; ``turso+https://HOST``
+        or any ``*.turso.io`` for Turso Cloud. Without it: ``EVALKIT_DATABASE_URL``, else a file in the home. A server's token is in
+        ``EVALKIT_DATABASE_AUTH_TOKEN``.
+    read_only
+        Read everything, append and project nothing.
 
     Returns
     -------
@@ -51,7 +63,7 @@ def connect(home: str | os.PathLike[str] | None = None, *, log_url: str | None =
     InvalidInputError
         When a URL has no known scheme, or the home is a file.
     """
-    return EvalKit(Settings.resolve(home, log_url, database_url))
+    return EvalKit(Settings.resolve(home, log_url, database_url, read_only=read_only))
 
 
 class EvalKit(Queries):
@@ -63,8 +75,8 @@ class EvalKit(Queries):
     `LogUnavailableError` when the log is out of reach: nothing was appended then. `OutcomeUnknownError` says that something was.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(Engine(settings))
+    def __init__(self, settings: Settings, *, role: str = "kit") -> None:
+        super().__init__(Engine(settings, role))
         self._handlers = Handlers(self._engine)
 
     def __enter__(self) -> EvalKit:
@@ -269,9 +281,11 @@ class EvalKit(Queries):
             return RebuildResult(0, 0)
         try:
             if on_progress is not None:
-                return rebuild(self._engine.database, self._engine.log, adopt_log=adopt_log, on_progress=on_progress)
+                return rebuild(
+                    self._engine.database, self._engine.log, adopt_log=adopt_log, on_progress=on_progress, writer=self._engine.writer
+                )
             with progress_bar("Rebuilding") as show:
-                return rebuild(self._engine.database, self._engine.log, adopt_log=adopt_log, on_progress=show)
+                return rebuild(self._engine.database, self._engine.log, adopt_log=adopt_log, on_progress=show, writer=self._engine.writer)
         finally:
             self._engine.consumer.restart()
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.libsql_server import LibsqlTransport
 from evalkit.database.port import Database
+from evalkit.database.server import ServerDatabase
+from evalkit.database.turso import TursoTransport
 from evalkit.errors import InvalidInputError
+from evalkit.log.iggy import IggyEventLog
+from evalkit.log.iggy_client import IggyAddress
 from evalkit.log.port import EventLog
 from evalkit.log.sqlite import SqliteEventLog
 from evalkit.settings import redacted
 
 __all__ = ["local_path", "open_database", "open_log"]
+
+_LIBSQL = ("http", "https", "ws", "wss", "libsql")
+_TURSO = ("turso+https", "turso+http")
 
 
 def open_log(url: str) -> EventLog:
@@ -20,32 +31,68 @@ def open_log(url: str) -> EventLog:
     Raises
     ------
     InvalidInputError
-        When the scheme is not ``sqlite:``.
+        When the scheme is neither ``sqlite:`` nor ``iggy+tcp:``, or the URL is not of the scheme's form.
     """
     scheme, _, path = url.partition(":")
     if scheme == "sqlite" and path:
         return SqliteEventLog(local_path(path))
+    if scheme == "iggy+tcp":
+        return IggyEventLog(IggyAddress.parse(url))
     raise InvalidInputError(
-        f"log_url: {redacted(url)!r} is no event log. Give sqlite:PATH, or leave it out for the embedded log in the home.",
+        f"log_url: {redacted(url)!r} is no event log. Give sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT, or leave it out for the "
+        "embedded log in the home.",
         field="log_url", value=redacted(url),
     )  # fmt: skip
 
 
-def open_database(url: str, *, read_only: bool = False) -> Database:
+def open_database(url: str, *, token: SecretStr | None = None, read_only: bool = False) -> Database:
     """Open the read model's database by its URL.
+
+    Turso Cloud and every URL that begins with ``turso+`` is spoken to through turso-serverless, everything else through libsql-client.
+
+    Parameters
+    ----------
+    url
+        ``file:``, ``http(s):``, ``ws(s):``, ``libsql:``, ``turso+http(s):``.
+    token
+        For a server.
+    read_only
+        For a file in a folder that cannot be written.
 
     Raises
     ------
     InvalidInputError
-        When the scheme is not ``file:``.
+        When the scheme is another one, the URL names no host, or it holds a token.
     """
     scheme, _, path = url.partition(":")
     if scheme == "file" and path:
         return LibsqlFileDatabase(local_path(path), read_only=read_only)
-    raise InvalidInputError(
-        f"database_url: {redacted(url)!r} is no database. Give file:PATH, or leave it out for the embedded one in the home.",
-        field="database_url", value=redacted(url),
-    )  # fmt: skip
+    try:
+        parts = urlsplit(url)
+        known = scheme in (*_LIBSQL, *_TURSO) and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        known = False
+    if not known:
+        raise InvalidInputError(
+            f"database_url: {redacted(url)!r} is no database. Give file:PATH; http(s)://, ws(s):// or libsql://HOST for a libSQL server; "
+            "turso+https://HOST for Turso Cloud; or leave it out for the embedded one in the home.",
+            field="database_url", value=redacted(url),
+        )  # fmt: skip
+    tls = parts.query in ("tls=0", "tls=1") and scheme == "libsql"
+    if "@" in parts.netloc or parts.fragment or (parts.query and not tls):
+        raise InvalidInputError(
+            f"database_url: {redacted(url)!r} has more than a host and a path. The token belongs into EVALKIT_DATABASE_AUTH_TOKEN, "
+            "where no shell history and no notebook shows it; the one option is ?tls=0 behind libsql://HOST:PORT.",
+            field="database_url", value=redacted(url),
+        )  # fmt: skip
+    secret = token.get_secret_value() if token is not None else None
+    plain = scheme in ("http", "ws", "turso+http") or parts.query == "tls=0"
+    shown = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    address = f"{'http' if plain else 'https'}://{parts.netloc}{parts.path.rstrip('/')}"
+    if scheme in _TURSO or (parts.hostname or "").endswith(".turso.io"):
+        return ServerDatabase(TursoTransport(address, secret), shown, secret)
+    transport = LibsqlTransport(shown + (f"?{parts.query}" if tls else ""), secret)
+    return ServerDatabase(transport, shown, secret, instead=f"turso+{address}")
 
 
 def local_path(path: str) -> Path:

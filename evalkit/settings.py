@@ -32,9 +32,18 @@ class Settings:
     database_url: str = field(repr=False)
     auth_token: SecretStr | None
     """For a shared database. Never shown."""
+    read_only: bool = False
+    """Whether nothing may be appended or projected."""
 
     @classmethod
-    def resolve(cls, home: str | os.PathLike[str] | None = None, log_url: str | None = None, database_url: str | None = None) -> Settings:
+    def resolve(
+        cls,
+        home: str | os.PathLike[str] | None = None,
+        log_url: str | None = None,
+        database_url: str | None = None,
+        *,
+        read_only: bool = False,
+    ) -> Settings:
         """Fill in what was not given.
 
         The home is the argument, else ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory or a parent, else
@@ -66,6 +75,7 @@ class Settings:
             log_url=log_url or environment.get("EVALKIT_LOG_URL") or f"sqlite:{found / 'events.db'}",
             database_url=database_url or environment.get("EVALKIT_DATABASE_URL") or f"file:{found / 'evalkit.db'}",
             auth_token=SecretStr(token) if token else None,
+            read_only=read_only,
         )
 
 

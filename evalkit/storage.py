@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic_core import from_json
 
-from evalkit.database.port import Args, Database, Row
+from evalkit.database.port import Args, Database, PageSize, Row, Value
 from evalkit.errors import InvalidInputError
 from evalkit.ids import CheckpointId, StudyId, time_of_event
 from evalkit.metrics import LongitudinalMetrics
@@ -37,12 +37,12 @@ class EvalStorage:
 
     def get_study(self, study_id: str) -> Study | None:
         """Give the study with this exact id, or None."""
-        found = self._studies("WHERE id = ?", (_checked_id(study_id),))
+        found = self._studies("id = ?", (_checked_id(study_id),))
         return found[0] if found else None
 
     def list_studies(self) -> list[Study]:
         """Give every study, newest first: by creation time, then id, both falling."""
-        return self._studies("ORDER BY created_at DESC, id DESC", ())
+        return self._studies("1", ())
 
     def list_studies_by_status(self, status: StudyStatus | str) -> list[Study]:
         """Give the studies in a status, newest first.
@@ -52,12 +52,13 @@ class EvalStorage:
         InvalidInputError
             When `status` is none.
         """
-        return self._studies("WHERE status = ? ORDER BY created_at DESC, id DESC", (checked_status(status),))
+        return self._studies("status = ?", (checked_status(status),))
 
     def find_studies(self, reference: str) -> list[Study]:
         """Give the studies whose id or name is `reference`, or whose id ends with it, newest first."""
-        where = "WHERE id = ? OR name = ? OR substr(id, -length(?)) = ? ORDER BY created_at DESC, id DESC"
-        return self._studies(where, (reference, reference, reference.lower(), reference.lower()))
+        return self._studies(
+            "id = ? OR name = ? OR substr(id, -length(?)) = ?", (reference, reference, reference.lower(), reference.lower())
+        )
 
     def get_checkpoint(self, study_id: str, checkpoint_id: str) -> Checkpoint | None:
         """Give the checkpoint of a study with this exact id, or None."""
@@ -84,9 +85,20 @@ class EvalStorage:
         return self._in_order(_checked_id(study_id), stored_moment(start, "start"), stored_moment(end, "end"))
 
     def _studies(self, where: str, args: Args) -> list[Study]:
+        """Give studies, newest first."""
         if not self._before_read():
             return []
-        return [_study(row) for row in self._database.execute(f"{_STUDY} {where}", args)]
+        found: list[Study] = []
+        sql = f"{_STUDY} WHERE ({where}) AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
+        after: tuple[Value, ...] = ("9", "")
+        size = PageSize(_PAGE)
+        while True:
+            before = after
+            page = size.read(lambda rows: self._database.execute(sql, (*args, *before, rows)))  # noqa: B023  (called at once)
+            found += [_study(row) for row in page]
+            if len(page) < size.rows:
+                return found
+            after = (page[-1][6], page[-1][0])
 
     def _checkpoints(self, where: str, args: Args) -> list[Checkpoint]:
         if not self._before_read():
@@ -95,14 +107,16 @@ class EvalStorage:
 
     def _in_order(self, study_id: str, start: str, end: str) -> list[Checkpoint]:
         found: list[Checkpoint] = []
-        where = f"WHERE study_id = ? AND timestamp < ? AND (timestamp, id) > (?, ?) ORDER BY timestamp, id LIMIT {_PAGE}"
+        sql = f"{_CHECKPOINT} WHERE study_id = ? AND timestamp < ? AND (timestamp, id) > (?, ?) ORDER BY timestamp, id LIMIT ?"
+        size = PageSize(_PAGE)
         after = (start, "")
         if not self._before_read():
             return found
         while True:
-            page = self._database.execute(f"{_CHECKPOINT} {where}", (study_id, end, *after))
+            start, last = after
+            page = size.read(lambda rows: self._database.execute(sql, (study_id, end, start, last, rows)))  # noqa: B023  (called at once)
             found += [_checkpoint(row) for row in page]
-            if len(page) < _PAGE:
+            if len(page) < size.rows:
                 return found
             after = (str(page[-1][2]), str(page[-1][0]))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.database.port import ConditionFailed, Database
+from evalkit.database.port import BulkInsert, ConditionFailed, Database
 from evalkit.errors import DatabaseError
 
 
@@ -118,11 +118,19 @@ class DatabaseContract:
         for other in databases[1:]:
             other.close()
 
-    def test_thousands_of_values_go_in_one_statement(self, database: Database) -> None:
-        """As the projection inserts checkpoints."""
-        values = [part for key in range(3000) for part in (key, f"v{key}")]
-        database.batch([("INSERT INTO t VALUES " + ",".join(["(?,?)"] * 3000), values)])
-        assert database.execute("SELECT count(*), max(v) FROM t") == [(3000, "v999")]
+    def test_thousands_of_rows_go_in_at_once(self, database: Database) -> None:
+        """As the projection inserts checkpoints, in the order given, with every text and number as it is; none is nothing."""
+        database.batch([("CREATE TABLE bulk (k INTEGER, a TEXT, b INTEGER)", ())])
+        odd = ['{"x": 0.10, "y": 1e400}', "é😀 'q' \"d\" \\ \n\t\x1e", "", "null", "[1]", None]
+        rows = [(key, odd[key % len(odd)], None if key % 7 == 0 else 2**63 - 1 - key) for key in range(5000)]
+        assert database.batch([BulkInsert("bulk", 3, [part for row in rows for part in row]), BulkInsert("bulk", 3, [])]) == [[], []]
+        assert database.execute("SELECT k, a, b FROM bulk ORDER BY rowid") == rows
+
+    def test_rows_that_break_a_rule_undo_the_whole_batch(self, database: Database) -> None:
+        """As any other statement does."""
+        with pytest.raises(DatabaseError):
+            database.batch([("INSERT INTO t VALUES (9, 'a')", ()), BulkInsert("t", 2, [1, "a", 2, "b", 1, "again"])])
+        assert database.execute("SELECT count(*) FROM t") == [(0,)]
 
     def test_a_failed_comparison_writes_nothing(self, database: Database) -> None:
         """Setting a NOT NULL column to NULL fails the whole batch, before and after it."""

@@ -512,12 +512,14 @@ CASES = [
     (
         'evalkit.connect(log_url="kafka://user:secret@host/x")',
         "InvalidInputError",
-        "log_url: 'kafka://***@host' is no event log. Give sqlite:PATH, or leave it out for the embedded log in the home.",
+        "log_url: 'kafka://***@host' is no event log. Give sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT, or leave it out for "
+        "the embedded log in the home.",
     ),
     (
         'evalkit.connect(database_url="postgres://user:secret@host/x")',
         "InvalidInputError",
-        "database_url: 'postgres://***@host' is no database. Give file:PATH, or leave it out for the embedded one in the home.",
+        "database_url: 'postgres://***@host' is no database. Give file:PATH; http(s)://, ws(s):// or libsql://HOST for a libSQL "
+        "server; turso+https://HOST for Turso Cloud; or leave it out for the embedded one in the home.",
     ),
     ("evalkit.connect(__file__)", "InvalidInputError", "home: '<path>' is a file; give a folder."),
 ]

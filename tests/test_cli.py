@@ -214,7 +214,9 @@ def test_the_read_model_is_caught_up_rebuilt_and_verified() -> None:
     Path(".evalkit/evalkit.db").unlink()
     assert run("projection", "catch-up").stdout == "2 events applied; 2 in the log, 0 behind\n"
     assert read_json("projection", "catch-up") == {"applied": 0, "events": 2, "lag": 0}
-    assert "generation      1" in run("projection", "status").stdout
+    assert re.search(r"^generation +1$", run("projection", "status").stdout, re.MULTILINE)
+    assert re.search(r"^lag_by_partition +0$", run("doctor").stdout, re.MULTILINE)
+    assert run("doctor").stdout.endswith("Nothing is wrong.\n")
     assert run("projection", "rebuild").stdout == "2 events replayed; generation 2\n"
     status = read_json("projection", "status")
     assert (status["generation"], status["lag"], status["studies"], status["problems"]) == (2, 0, 1, [])
@@ -256,7 +258,7 @@ PRINTING = [
     "study create other --period weekly:2", f"study start pending --at {DAY.isoformat()}", "study pause 'nightly agent'", "study list",
     "study show 'nightly agent'", "checkpoint record 'nightly agent' --metrics one.json", "checkpoint list 'nightly agent'",
     "checkpoint export out.csv", "checkpoint import in.ndjson --study 'nightly agent'", "log export out.ndjson", f"log import {REAL}",
-    "projection status", "projection catch-up", "projection rebuild", "projection verify", "demo", "--version",
+    "projection status", "projection catch-up", "projection rebuild", "projection verify", "doctor", "demo", "--version",
 ]  # fmt: skip
 
 
@@ -483,7 +485,8 @@ def test_a_reader_that_left_ends_a_command_quietly(command: list[str]) -> None:
     started()
     with child_of(*command) as child:
         child.stdout.close()  # type: ignore[union-attr]
-        assert child.stderr.read() == ""  # type: ignore[union-attr]
+        complaints = [line for line in child.stderr if " info " not in line]  # type: ignore[union-attr]  (the log of consume)
+        assert complaints == []
         assert child.wait(60) == 141
         child.stdout = None
 
@@ -567,8 +570,10 @@ def test_consume_catches_up_applies_what_comes_and_ends_on_a_signal(number: sign
         kit._engine.log.append(messages)
         wait_until(lambda: applied() == 5)
         child.send_signal(number)
-        assert child.communicate(timeout=30) == ("", "")
-        assert child.returncode == 0
+        rest, log = child.communicate(timeout=30)
+        assert (rest, child.returncode) == ("", 0)
+    assert [line.split()[1:3] for line in log.splitlines()] == [["info", "started"], ["info", "applied"], ["info", "stopped"]]
+    assert "events=3 total=5" in log
     assert kit.verify().ok
     assert [record.data for record in kit._engine.log.consumer("test").poll(10, 0)][:2] == [first.data, second.data]
 
@@ -592,7 +597,9 @@ def test_consume_ends_after_the_batch_at_hand(monkeypatch: pytest.MonkeyPatch) -
     kit._engine.log.append([LogMessage("", "", b"%d" % index) for index in range(4000)])
     before = signal.getsignal(signal.SIGTERM)
     signal_in_the_second_batch(monkeypatch, signal.SIGTERM)
-    assert run("consume").output == ""
+    result = run("consume")
+    assert result.stdout == ""
+    assert re.search(r"info stopped applied=2000$", result.stderr)
     assert applied() == 2002
     assert signal.getsignal(signal.SIGTERM) == before
     assert kit.verify().ok
@@ -603,19 +610,20 @@ def test_a_second_signal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     kit = started()
     kit._engine.log.append([LogMessage("", "", b"%d" % index) for index in range(4000)])
     signal_in_the_second_batch(monkeypatch, signal.SIGINT, signal.SIGINT)
-    assert run("consume", code=130).output == ""
+    assert run("consume", code=130).stdout == ""
     assert applied() == 1002
     assert kit.verify().ok
 
 
 def test_consume_prints_json_when_asked() -> None:
-    """One document, when it has caught up."""
+    """One document, when it has caught up; the log has one on each line."""
     started()
     with child_of("--json", "consume") as child:
         assert json.loads(child.stdout.readline()) == {"caught_up": True, "applied": 0}  # type: ignore[union-attr]
         child.terminate()
-        assert child.communicate(timeout=30) == ("", "")
-        assert child.returncode == 0
+        rest, log = child.communicate(timeout=30)
+        assert (rest, child.returncode) == ("", 0)
+        assert [json.loads(line)["event"] for line in log.splitlines()] == ["started", "stopped"]
 
 
 def test_consume_makes_no_home(tmp_path: Path) -> None:

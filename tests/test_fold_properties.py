@@ -33,7 +33,8 @@ from evalkit.metrics import METRICS
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.fold import Decision, Outcome, Reason
 from evalkit.projection.rebuild import rebuild
-from evalkit.projection.verify import Snapshot, digest, verify
+from evalkit.projection.snapshot import Snapshot
+from evalkit.projection.verify import digest, verify
 from evalkit.storage import EvalStorage
 from evalkit.study import COMMANDS as LIFECYCLE_COMMANDS
 from evalkit.study import commands_allowed

@@ -154,7 +154,7 @@ def test_a_frame_follows_what_is_recorded_and_a_rebuild(kit: EvalKit) -> None:
 
 def test_a_rebuild_between_two_pages_restarts_the_read(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame is one state: when the tables are swapped in the middle, the rows of the new ones are given, each once."""
-    monkeypatch.setattr("evalkit.frames._PAGE_SQL", evalkit.frames._PAGE_SQL.replace("LIMIT 5000", "LIMIT 3"))
+    monkeypatch.setattr("evalkit.frames._PAGE", 3)
     expected = kit.checkpoints()
     fresh = evalkit.connect(kit._engine.settings.home)
     batch, pages = fresh._engine.database.batch, []

@@ -12,15 +12,16 @@ import evalkit
 PACKAGE = Path(evalkit.__file__).parent
 
 LAYERS = [
-    ["errors"],
+    ["errors", "reports"],
     ["ids", "times"],
     ["metrics"],
     ["study"],
     ["events", "sqlite_files", "garbage"],
-    ["decoding", "log.port", "database.port"],
-    ["log.memory", "log.sqlite", "database.libsql", "projection.fold"],
+    ["decoding", "log.port", "database.port", "background"],
+    ["log.memory", "log.sqlite", "log.iggy_client", "database.libsql", "database.server", "projection.fold"],
+    ["log.iggy", "database.libsql_server", "database.turso"],
     ["projection.schema"],
-    ["projection.projection", "projection.identity"],
+    ["projection.projection", "projection.identity", "projection.snapshot"],
     ["projection.consumer"],
     ["projection.rebuild", "projection.verify"],
     ["checks", "settings", "progress"],
@@ -35,7 +36,8 @@ LAYERS = [
     ["transfer.checkpoints", "transfer.log"],
     ["demo"],
     ["cli.printing", "cli.session"],
-    ["cli.studies", "cli.checkpoints", "cli.log", "cli.projection"],
+    ["cli.studies", "cli.checkpoints", "cli.log", "cli.consume", "cli.doctor"],
+    ["cli.projection"],
     ["cli.app"],
 ]
 """Each module may import those of the layers above it in this list, never one of its own layer or below."""

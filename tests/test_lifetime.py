@@ -265,10 +265,14 @@ SECRET_URLS = [
     f"https://host/?authToken=p@{SECRET}",
     f"libsql:{SECRET}",
 ]
+VALID = [f"iggy+tcp://user:{SECRET}@host:8090", f"iggy+tcp://{SECRET}@host"]
+"""Of those, the ones that say where a log is."""
 
 
-@pytest.mark.parametrize("url", SECRET_URLS)
-@pytest.mark.parametrize("side", ["log_url", "database_url"])
+@pytest.mark.parametrize(
+    ("side", "url"),
+    [(side, url) for side in ("log_url", "database_url") for url in SECRET_URLS if (side, url) not in [("log_url", one) for one in VALID]],
+)
 def test_a_secret_in_a_url_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str, side: str) -> None:
     """A URL with a password or token in it is refused without repeating it: not in the error, a traceback or a log line."""
     caplog.set_level(logging.DEBUG)
@@ -285,10 +289,30 @@ def test_a_secret_in_a_url_is_never_shown(tmp_path: Path, caplog: pytest.LogCapt
 @pytest.mark.parametrize("name", ["EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL"])
 def test_a_secret_in_the_environment_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A URL that comes from the environment is refused in the same way."""
-    monkeypatch.setenv(name, SECRET_URLS[0])
+    monkeypatch.setenv(name, SECRET_URLS[1])
     with pytest.raises(InvalidInputError) as caught:
         connect(tmp_path / "home")
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("url", VALID)
+def test_the_password_of_a_log_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str) -> None:
+    """A log that cannot be reached is told without it: in no error, traceback, repr, status, warning or log line."""
+    caplog.set_level(logging.DEBUG)
+    kit = connect(tmp_path / "home", log_url=url)
+    with pytest.raises(EvalkitError) as caught:
+        kit.create_study("study")
+    error = caught.value
+    shown = [
+        str(error),
+        repr(vars(error)),
+        repr(kit),
+        repr(vars(kit._engine)),
+        repr(vars(kit._engine.log)),
+        repr(kit.status()),
+        caplog.text,
+    ]
+    assert not any(SECRET in text for text in [*shown, "".join(traceback.format_exception(error))]), shown
 
 
 def test_a_secret_in_the_settings_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,7 @@ def test_a_rebuild_that_is_overtaken_just_before_its_swap(kit: EvalKit, tmp_path
     with connect(tmp_path / "home") as other, sqlite3.connect(tmp_path / "home" / "evalkit.db") as reader:
 
         def overtaken(statements: Any) -> Any:
-            swapping = any("RENAME TO" in sql for sql, _ in statements)
+            swapping = any("RENAME TO" in one[0] for one in statements)
             if swapping and len(counts) < 3:
                 other.record_checkpoint(study, sample(100 + len(counts)))
                 counts.append(reader.execute("SELECT count(*) FROM checkpoints").fetchone()[0])

@@ -36,7 +36,8 @@ from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.fold import FOLD_VERSION
 from evalkit.projection.rebuild import rebuild
 from evalkit.projection.schema import SCHEMA_VERSION, TABLES
-from evalkit.projection.verify import Snapshot, digest, verify
+from evalkit.projection.snapshot import Snapshot
+from evalkit.projection.verify import digest, verify
 from tests.generators import STUDIES
 
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes().splitlines()
@@ -770,7 +771,8 @@ from pathlib import Path
 from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.log.memory import InMemoryEventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.verify import Snapshot, digest
+from evalkit.projection.snapshot import Snapshot
+from evalkit.projection.verify import digest
 
 time.tzset()
 assert time.timezone != 0

@@ -27,7 +27,8 @@ from evalkit.ids import event_id_at
 from evalkit.log.memory import InMemoryEventLog
 from evalkit.log.port import LogMessage, partition_of
 from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.verify import Snapshot, digest
+from evalkit.projection.snapshot import Snapshot
+from evalkit.projection.verify import digest
 from evalkit.settings import Settings
 from evalkit.transfer.checkpoints import export_checkpoints, import_checkpoints
 from evalkit.transfer.files import writing

@@ -30,12 +30,14 @@ import libsql_client  # noqa: F401  (evalkit imports it with the first call, whi
 import psutil
 
 import evalkit
-from evalkit import EvalKit, connect
+from evalkit import EvalKit, OutcomeUnknownError, connect
+from evalkit.errors import DatabaseBusyError, DatabaseUnavailableError, LogUnavailableError
 from evalkit.projection import rebuild as rebuild_module
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.schema import read_head
 
 LIFETIME_SECONDS = 240
+LOST = (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError, OutcomeUnknownError)
 CREATED = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -87,7 +89,7 @@ class Marker:
         engine.log.append = self._marking(engine.log.append, lambda messages: self.APPEND)
         engine.database.batch = self._marking(
             engine.database.batch,
-            lambda statements: self._kind([sql for sql, _ in statements]),
+            lambda statements: self._kind([one[0] for one in statements]),
         )
 
     def _kind(self, statements: list[str]) -> int:
@@ -185,6 +187,25 @@ class Child:
             if marker.get() == doing:
                 return self.kill()
             self._process.send_signal(signal.SIGCONT)
+        raise AssertionError(f"the child was not seen doing {doing} within {seconds} s")
+
+    def interrupt_while(self, marker: Marker, doing: int, do: Callable[[], None], seconds: float = 60) -> None:
+        """Stop the child while the marker says `doing`, do something to the world around it, and let it go on."""
+        process = psutil.Process(self.pid)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, f"the child ended by itself: {self.stderr()}"
+            if marker.get() != doing:
+                continue
+            self._process.send_signal(signal.SIGSTOP)
+            while process.status() != psutil.STATUS_STOPPED:
+                pass
+            there = marker.get() == doing
+            if there:
+                do()
+            self._process.send_signal(signal.SIGCONT)
+            if there:
+                return
         raise AssertionError(f"the child was not seen doing {doing} within {seconds} s")
 
     def stderr(self) -> str:
@@ -298,6 +319,25 @@ def record(home: str, *, first: int, marker: str | None = None) -> None:
     for index in until_told():
         checkpoint = kit.record_checkpoint(study, sample(first + index), key=str(first + index))
         say([first + index, checkpoint.id])
+
+
+def persist(home: str, *, first: int, marker: str | None = None) -> None:
+    """Record as `record` does, and when an engine is lost, again with the same key until it is acknowledged; say how often that was."""
+    kit = connect(home)
+    if marker is not None:
+        Marker(Path(marker)).watch(kit)
+    study = study_with_checkpoints(kit, 0)
+    say("ready")
+    for index in until_told():
+        lost = 0
+        while True:
+            try:
+                checkpoint = kit.record_checkpoint(study, sample(first + index), key=str(first + index))
+                break
+            except LOST:
+                lost += 1
+                time.sleep(0.05)
+        say([first + index, checkpoint.id, lost])
 
 
 def record_many(home: str, *, first: int, rows: int, marker: str) -> None:
@@ -604,7 +644,7 @@ def fork_and_read_frames(home: str, *, before: bool) -> None:
 TASKS: dict[str, Callable[..., None]] = {
     task.__name__: task
     for task in (
-        commands, begin, race, meet, record, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
+        commands, begin, race, meet, record, persist, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
         fork_and_use, fork_beside_threads, fork_and_read_frames,
     )
 }  # fmt: skip

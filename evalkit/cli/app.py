@@ -16,9 +16,11 @@ from typing import Annotated
 import typer
 
 from evalkit.cli.checkpoints import checkpoint_app
+from evalkit.cli.consume import consume
+from evalkit.cli.doctor import doctor
 from evalkit.cli.log import log_app
 from evalkit.cli.printing import json_rows
-from evalkit.cli.projection import consume, projection_app
+from evalkit.cli.projection import projection_app
 from evalkit.cli.session import Command, Main, Session
 from evalkit.cli.studies import study_app
 
@@ -31,6 +33,7 @@ app = typer.Typer(
 for _name, _part in (("study", study_app), ("checkpoint", checkpoint_app), ("log", log_app), ("projection", projection_app)):
     app.add_typer(_part, name=_name)
 app.command("consume", cls=Command)(consume)
+app.command("doctor", cls=Command)(doctor)
 
 
 @app.callback(invoke_without_command=True)
@@ -38,9 +41,13 @@ def _options(
     ctx: typer.Context,
     *,
     home: Annotated[str | None, typer.Option(metavar="DIR", help="[default: EVALKIT_HOME, else the nearest .evalkit]")] = None,
-    log_url: Annotated[str | None, typer.Option(metavar="URL", help="sqlite:PATH [default: EVALKIT_LOG_URL, else in the home]")] = None,
+    log_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT [default: EVALKIT_LOG_URL, else in the home]"),
+    ] = None,
     database_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="file:PATH [default: EVALKIT_DATABASE_URL, else in the home]")
+        str | None,
+        typer.Option(metavar="URL", help="file:PATH, libsql://HOST, turso+https://HOST [default: EVALKIT_DATABASE_URL, else in the home]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; may stand after the command too.")] = False,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,

@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import evalkit
 from evalkit import EvalkitError, EvalkitWarning, InvalidInputError
+from evalkit.settings import Settings
 
 __all__ = ["At", "Command", "File", "LogFile", "Main", "Ref", "Session", "complain", "group", "in_shell_words"]
 
@@ -101,9 +102,9 @@ class Session:
     database_url: str | None = None
     json: bool = False
 
-    def kit(self, *, must_exist: bool = False) -> evalkit.EvalKit:
+    def kit(self, *, must_exist: bool = False, role: str = "cli") -> evalkit.EvalKit:
         """Open the kit that the options name; where there must be a home already, refuse when there is none."""
-        kit = evalkit.connect(self.home, log_url=self.log_url, database_url=self.database_url)
+        kit = evalkit.EvalKit(Settings.resolve(self.home, self.log_url, self.database_url), role=role)
         if must_exist and not kit._engine.exists:
             looked_in = ", ".join(map(str, kit._engine.settings.looked_in))
             raise InvalidInputError(

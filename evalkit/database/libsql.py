@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from evalkit.database.port import Args, ConditionFailed, Row, Statement
+from evalkit.database.port import Args, BulkInsert, ConditionFailed, Row, Statement
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseUnavailableError
+from evalkit.reports import EngineReport
 from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, says
 
 __all__ = ["LibsqlFileDatabase"]
 
 _logger = logging.getLogger("evalkit.database")
 _T = TypeVar("_T")
-_BULK = 100
+_BOUND_VALUES = 30_000  # SQLite binds at most 32,766 in one statement
 
 
 class LibsqlFileDatabase:
@@ -58,11 +59,15 @@ class LibsqlFileDatabase:
         result = self._patiently(lambda client: client.execute(sql, tuple(args)))
         return [row.astuple() for row in result.rows]
 
-    def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
         """See `Database.batch`."""
         self._exists(create=True)
-        results = self._patiently(lambda client: client.batch([(sql, tuple(args)) for sql, args in statements]))
+        results = self._patiently(lambda client: client.batch(statements))
         return [[row.astuple() for row in result.rows] for result in results]
+
+    def describe(self) -> EngineReport:
+        """See `Database.describe`."""
+        return EngineReport("SQLite", sqlite3.sqlite_version, (str(self.path),))
 
     def close(self) -> None:
         """See `Database.close`."""
@@ -155,20 +160,28 @@ def _client(path: str, read_only: bool) -> Any:
                 self.kept = _Kept(_connection(path, read_only), path)
             return self.kept
 
-        async def batch(self, statements: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+        async def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[Any]:
             connection = self._connect()
             try:
                 _execute_stmt(connection, "BEGIN")
-                results = [_bulk(connection, *one) if len(one[1]) > _BULK else _execute_stmt(connection, one) for one in statements]
+                results = [
+                    _bulk(connection, one) if isinstance(one, BulkInsert) else _execute_stmt(connection, (one[0], tuple(one[1])))
+                    for one in statements
+                ]
                 _execute_stmt(connection, "COMMIT")
                 return results
             finally:
                 connection.close()
 
-    def _bulk(connection: _Kept, sql: str, args: tuple[Any, ...]) -> Any:
-        """Run a statement with thousands of values, which libsql-client would look at one by one, and the projection has made."""
+    def _bulk(connection: _Kept, rows: BulkInsert) -> Any:
+        """Insert rows with thousands of values a statement, which libsql-client would look at one by one."""
+        one = f"({','.join('?' * rows.width)})"
+        step = _BOUND_VALUES // rows.width * rows.width
         try:
-            return _Rows(connection.execute(sql, args).fetchall())
+            for start in range(0, len(rows.values), step):
+                part = rows.values[start : start + step]
+                connection.execute(f"INSERT INTO {rows.table} VALUES {','.join([one] * (len(part) // rows.width))}", part)
+            return _NO_ROWS
         except sqlite3.Error as error:
             raise LibsqlError(str(error), getattr(error, "sqlite_errorname", "SQLITE")) from error
 
@@ -206,11 +219,13 @@ class _Kept:
             self.connection.execute("ROLLBACK")
 
 
-class _Rows:
-    """The rows of a bulk statement, which inserts and gives none."""
+class _NoRows:
+    """What inserting gives."""
 
-    def __init__(self, rows: list[Any]) -> None:
-        self.rows = rows
+    rows: tuple[Any, ...] = ()
+
+
+_NO_ROWS = _NoRows()
 
 
 def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from evalkit.log.port import LogMessage, LogPosition, LogRecord, PartitionRange, partition_of
+from evalkit.reports import EngineReport
 
 __all__ = ["InMemoryEventLog"]
 
@@ -46,6 +47,10 @@ class InMemoryEventLog:
     def consumer(self, group: str) -> _InMemoryConsumer:
         """See `EventLog.consumer`."""
         return _InMemoryConsumer(self, self.committed.setdefault(group, {}))
+
+    def describe(self) -> EngineReport:
+        """See `EventLog.describe`."""
+        return EngineReport("memory", "")
 
     def close(self) -> None:
         """See `EventLog.close`."""

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 import xxhash
 
+from evalkit.reports import EngineReport
+
 __all__ = ["EventConsumer", "EventLog", "LogMessage", "LogPosition", "LogRecord", "PartitionRange", "partition_of"]
 
 
@@ -65,6 +67,8 @@ class EventLog(Protocol):
     def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
         """Append in order, all or nothing where the engine can; return when they are durable, with where each stands.
 
+        An engine that takes many in chunks says, when it fails between two, in the error's `positions` which are durable.
+
         Raises
         ------
         LogUnavailableError
@@ -78,6 +82,15 @@ class EventLog(Protocol):
 
     def consumer(self, group: str) -> EventConsumer:
         """Open a reader that stands at the beginning of every partition."""
+
+    def describe(self) -> EngineReport:
+        """Say which engine it is, and what is wrong with it.
+
+        Raises
+        ------
+        LogUnavailableError
+            When it is out of reach.
+        """
 
     def close(self) -> None:
         """Let go of everything. Closing twice is harmless."""

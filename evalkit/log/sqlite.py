@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
 from evalkit.log.port import LogMessage, LogPosition, LogRecord, PartitionRange
+from evalkit.reports import EngineReport
 from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, says
 
 __all__ = ["SqliteEventLog"]
@@ -75,6 +76,10 @@ class SqliteEventLog:
     def consumer(self, group: str) -> _SqliteConsumer:
         """See `EventLog.consumer`."""
         return _SqliteConsumer(self, group)
+
+    def describe(self) -> EngineReport:
+        """See `EventLog.describe`."""
+        return EngineReport("SQLite", sqlite3.sqlite_version, (str(self.path),))
 
     def close(self) -> None:
         """See `EventLog.close`."""

@@ -8,16 +8,26 @@ from collections.abc import Callable, Container, Sequence
 from hashlib import sha256
 
 from evalkit.database.port import ConditionFailed, Database
-from evalkit.errors import LogMismatchError, SchemaError
+from evalkit.errors import (
+    DatabaseBusyError,
+    DatabaseUnavailableError,
+    EvalkitError,
+    LogMismatchError,
+    LogUnavailableError,
+    SchemaError,
+)  # fmt: skip
 from evalkit.log.port import EventLog, LogPosition, LogRecord
 from evalkit.projection.fold import FOLD_VERSION, Decision
 from evalkit.projection.identity import HOW_TO_ADOPT, check_ends, check_identity, other_event
 from evalkit.projection.projection import EvalProjection, EventKey
-from evalkit.projection.schema import SCHEMA_VERSION, Head, Position, initialize, read_head
+from evalkit.projection.schema import SCHEMA_VERSION, Head, Position, follow_count, initialize, read_head
 
 __all__ = ["EvalProjectionConsumer"]
 
 _logger = logging.getLogger("evalkit.projection")
+
+_BATCH_BYTES = 4 << 20
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 class EvalProjectionConsumer:
@@ -33,6 +43,8 @@ class EvalProjectionConsumer:
         How many events one atomic batch takes.
     group
         The name under which the log's own tools see this reader.
+    writer
+        Who this is, for people: noted in the read model with what it writes.
     projection
         A projection into tables that nobody else writes; by default the one into the tables that serve.
     """
@@ -45,6 +57,7 @@ class EvalProjectionConsumer:
         batch_size: int = 1000,
         group: str = "eval-projection",
         projection: EvalProjection | None = None,
+        writer: str = "",
     ) -> None:
         self.conflicts = 0
         """How often another projector was quicker."""
@@ -52,6 +65,7 @@ class EvalProjectionConsumer:
         self._database = database
         self._batch_size = batch_size
         self._consumer = log.consumer(group)
+        self._writer = writer
         self._projection = projection
         self._exclusive = projection is not None
 
@@ -85,8 +99,8 @@ class EvalProjectionConsumer:
         """
         decided: dict[EventKey, Decision] = {}
         while not (stop is not None and stop.is_set()):
-            projection = self._opened()
             try:
+                projection = self._opened()
                 records, more = self._read(projection.positions, until)
                 if records:
                     decisions = projection.apply(records)
@@ -106,12 +120,49 @@ class EvalProjectionConsumer:
                 break
         return decided
 
-    def run(self, stop: threading.Event, *, on_batch: Callable[[int], None] | None = None) -> None:
-        """Catch up, then wait for more, until `stop` is set; a batch begun is finished first."""
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        on_batch: Callable[[int], None] | None = None,
+        on_lost: Callable[[EvalkitError], None] | None = None,
+        on_back: Callable[[], None] | None = None,
+    ) -> None:
+        """Catch up, then wait for more, until `stop` is set; a batch begun is finished first.
+
+        A log or a database that is out of reach is waited for, with growing pauses.
+
+        Parameters
+        ----------
+        stop
+            When set, return.
+        on_batch
+            Called after each batch with the number of events in it.
+        on_lost, on_back
+            Called once when an engine is lost, with the error, and once when everything works again.
+
+        Raises
+        ------
+        EvalkitError
+            For everything that waiting does not mend: another log, lost events, another version, missing permissions.
+        """
+        pause = 0.0
         while not stop.is_set():
-            self.catch_up(on_batch=on_batch, stop=stop)
-            # Only a signal that something is there: what counts is read from the last applied event on, to be compared with it.
-            self._consumer.poll(100, 1.0)
+            try:
+                self.catch_up(on_batch=on_batch, stop=stop)
+                if pause:
+                    pause = 0.0
+                    if on_back is not None:
+                        on_back()
+                # Only a signal that something is there: what counts is read from the last applied event on, to be compared with it.
+                self._consumer.poll(100, 1.0)
+            except (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError) as error:
+                if not pause and on_lost is not None:
+                    on_lost(error)
+                _logger.debug("waiting for an engine: %s", error)
+                self.restart()
+                pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+                stop.wait(pause)
 
     def restart(self) -> None:
         """Forget what is known of the database and the log."""
@@ -121,13 +172,17 @@ class EvalProjectionConsumer:
         if self._projection is None:
             head = self._head()
             check_identity(self._log, head.positions)
-            self._projection = EvalProjection(self._database, head)
+            self._projection = EvalProjection(self._database, head, writer=self._writer)
         return self._projection
 
     def _head(self) -> Head:
         head = read_head(self._database)
         if head is None:
             initialize(self._database, len(self._log.ranges()))
+            head = read_head(self._database)
+            assert head is not None
+        elif not any(position.next for position in head.positions) and (count := len(self._log.ranges())) != len(head.positions):
+            follow_count(self._database, head, count)  # the log came into being after the read model
             head = read_head(self._database)
             assert head is not None
         if (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
@@ -165,12 +220,13 @@ class EvalProjectionConsumer:
                 fresh.append(record)
             elif sha256(data).hexdigest() != position.last_sha256:
                 raise other_event(partition, offset)
+        taken = fresh[: _fitting(fresh[: self._batch_size])]
         if until is not None:
             reached = [position.next for position in positions]
-            for record in fresh[: self._batch_size]:
+            for record in taken:
                 reached[record.partition] = record.offset + 1
-            return fresh[: self._batch_size], any(at < end for at, end in zip(reached, until, strict=True))
-        return fresh[: self._batch_size], bool(fresh) and (len(fresh) > self._batch_size or len(polled) >= asked)
+            return taken, any(at < end for at, end in zip(reached, until, strict=True))
+        return taken, len(taken) < len(fresh) or (bool(fresh) and len(polled) >= asked)
 
     def _gap(self, partition: int, expected: int, found: int) -> LogMismatchError:
         return LogMismatchError(
@@ -178,3 +234,13 @@ class EvalProjectionConsumer:
             f"Nothing was changed. {HOW_TO_ADOPT}",
             partition=partition,
         )
+
+
+def _fitting(records: Sequence[LogRecord]) -> int:
+    """Give how many of the records one batch takes, so that a request to a server stays small; one at least, however large."""
+    size = 0
+    for count, record in enumerate(records):
+        size += len(record.data)
+        if size > _BATCH_BYTES and count:
+            return count
+    return len(records)

@@ -12,7 +12,7 @@ from evalkit.errors import LogIncompleteError, LogMismatchError
 from evalkit.log.port import EventLog, PartitionRange
 from evalkit.projection.schema import Position
 
-__all__ = ["HOW_TO_ADOPT", "check_ends", "check_identity", "check_whole", "other_event"]
+__all__ = ["HOW_TO_ADOPT", "check_count", "check_ends", "check_identity", "check_whole", "other_event"]
 
 HOW_TO_ADOPT = "If it is the right log after all: `evalkit projection rebuild --adopt-log` makes the read model anew from it."
 
@@ -26,7 +26,7 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
         When it is another log, has another number of partitions, lost its beginning or its end.
     """
     ranges = log.ranges()
-    _check_count(positions, ranges)
+    check_count(positions, ranges)
     check_whole(ranges)
     for partition, position in enumerate(positions):
         if position.first_sha256 and _sha256_at(log, partition, 0) != position.first_sha256:
@@ -44,7 +44,14 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
             raise other_event(partition, position.next - 1)
 
 
-def _check_count(positions: Sequence[Position], ranges: Sequence[PartitionRange]) -> None:
+def check_count(positions: Sequence[Position], ranges: Sequence[PartitionRange]) -> None:
+    """Prove that a log has as many partitions as the read model was made from.
+
+    Raises
+    ------
+    LogMismatchError
+        When it has not.
+    """
     if len(ranges) != len(positions):
         raise LogMismatchError(
             f"The log has {len(ranges)} partitions, the read model was made from {len(positions)}: the topic was changed, or it is another "
@@ -94,7 +101,7 @@ def check_ends(positions: Sequence[Position], ranges: Sequence[PartitionRange]) 
     LogMismatchError
         When a partition ends before its position, or there are more or fewer partitions than positions.
     """
-    _check_count(positions, ranges)
+    check_count(positions, ranges)
     for partition, (position, (_, end)) in enumerate(zip(positions, ranges, strict=True)):
         if end < position.next:
             raise LogMismatchError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 
-from evalkit.database.port import Database, Row, Statement, Value
+from evalkit.database.port import BulkInsert, Database, Row, Statement
 from evalkit.decoding import DecodedEvent, decode, event_time_text, readable_ids
 from evalkit.events import InvalidEventError
 from evalkit.log.port import LogRecord, partition_of
@@ -20,7 +21,6 @@ EventKey = tuple[str, str]
 """What an event is decided by: (study id, event id); an empty study id where it says nothing of a study."""
 
 _KEPT_BYTES = 64 * 1024
-_ROWS_A_STATEMENT = 3000  # of ten values each: SQLite binds at most 32,766
 
 _STATES = """
 SELECT j.value, (SELECT status FROM {studies} WHERE id = j.value), (SELECT max(seq) FROM {lifecycle} WHERE study_id = j.value),
@@ -46,7 +46,8 @@ _RECORDED = _ASKED + " SELECT study_id, c.id FROM asked CROSS JOIN {checkpoints}
 _STILL = """
 UPDATE meta SET generation = CASE WHEN generation = ? AND schema_version = ? AND fold_version = ? THEN generation ELSE NULL END"""
 _MOVE = """
-UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, next = CASE WHEN next = ? AND last_sha256 = ? THEN ? ELSE NULL END
+UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, writer = ?, written_at = ?,
+  next = CASE WHEN next = ? AND last_sha256 = ? THEN ? ELSE NULL END
 WHERE "partition" = ?"""
 _TIME_COLUMN = {"study_started": "started_at", "study_stopped": "stopped_at"}
 
@@ -65,9 +66,12 @@ class EvalProjection:
         What the database says of itself; its positions are those of the set of tables.
     suffix
         Of the set of tables; without one, those that serve.
+    writer
+        Who writes: noted with the positions, for people.
     """
 
-    def __init__(self, database: Database, head: Head, suffix: str = "") -> None:
+    def __init__(self, database: Database, head: Head, suffix: str = "", *, writer: str = "") -> None:
+        self._writer = writer
         self.tables = Tables.with_suffix(suffix)
         self._database = database
         self.restart(head)
@@ -168,11 +172,12 @@ class EvalProjection:
         last = {record.partition: record for record in records}
         first = {record.partition: record for record in records if record.offset == 0}
         moves: dict[int, tuple[Statement, Position]] = {}
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"  # for people: nothing is decided by it
         for partition, record in last.items():
             old = self.positions[partition]
             beginning = sha256(first[partition].data).hexdigest() if partition in first else old.first_sha256
             new = Position(record.offset + 1, beginning, sha256(record.data).hexdigest())
-            args = (new.first_sha256, new.last_sha256, old.next, old.last_sha256, new.next, partition)
+            args = (new.first_sha256, new.last_sha256, self._writer, now, old.next, old.last_sha256, new.next, partition)
             moves[partition] = ((_MOVE.format(positions=self.tables.positions), args), new)
         return moves
 
@@ -182,7 +187,7 @@ class _Batch:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._checkpoints: list[Value] = []
+        self._checkpoints: list[str | int | None] = []
         self._others: list[Statement] = []
 
     def add(self, decision: Decision, event: DecodedEvent, state: StudyState) -> None:
@@ -220,14 +225,7 @@ class _Batch:
             args = (event.study_id, event.event_id, event.row[1], digest, decision.message, len(data), kept)
             self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?)", args))
 
-    def statements(self) -> list[Statement]:
+    def statements(self) -> list[Statement | BulkInsert]:
         """Give everything noted, as statements."""
-        values, width = self._checkpoints, 10
-        step = _ROWS_A_STATEMENT * width
-        return [
-            *self._others,
-            *(
-                (f"INSERT INTO {self._tables.checkpoints} VALUES " + ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * (len(part) // width)), part)
-                for part in (values[start : start + step] for start in range(0, len(values), step))
-            ),
-        ]
+        bulk = [BulkInsert(self._tables.checkpoints, 10, self._checkpoints)] if self._checkpoints else []
+        return [*self._others, *bulk]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from evalkit.database.port import Args, ConditionFailed, Database, Row, Statement
+from evalkit.database.port import Args, BulkInsert, ConditionFailed, Database, Row, Statement
 from evalkit.errors import DatabaseUnavailableError, RebuildSupersededError
 from evalkit.garbage import collector_paused
 from evalkit.log.port import EventLog
@@ -28,6 +28,7 @@ from evalkit.projection.schema import (
     read_head,
     reading_index,
 )  # fmt: skip
+from evalkit.reports import EngineReport
 
 __all__ = ["RebuildResult", "rebuild"]
 
@@ -46,7 +47,12 @@ class RebuildResult:
 
 
 def rebuild(
-    database: Database, log: EventLog, *, adopt_log: bool = False, on_progress: Callable[[int, int], None] | None = None
+    database: Database,
+    log: EventLog,
+    *,
+    adopt_log: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    writer: str = "",
 ) -> RebuildResult:
     """Make the read model anew from the log. Readers see the old rows until they see the new ones.
 
@@ -60,6 +66,8 @@ def rebuild(
         Accept a log that is not the one the read model was made from, or that lost events.
     on_progress
         Called after each batch with the number of events replayed so far, and in the log.
+    writer
+        Who this is, for people: noted in the read model.
 
     Raises
     ------
@@ -80,7 +88,7 @@ def rebuild(
     suffix = _make_shadow(database, len(ranges))
     start = replace(live, positions=(Position(0, "", ""),) * len(ranges))
     with collector_paused(), _WriteBehind(database) as behind:
-        projection = EvalProjection(behind, start, suffix)
+        projection = EvalProjection(behind, start, suffix, writer=writer)
         consumer = EvalProjectionConsumer(log, behind, batch_size=_BATCH, group="eval-rebuild", projection=projection)
         replayed = 0
 
@@ -173,7 +181,7 @@ class _WriteBehind:
         self.flush()
         return self._database.execute(sql, args)
 
-    def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
         self.flush()
         self._pending = self._writer.submit(self._database.batch, statements)
         return []
@@ -182,6 +190,9 @@ class _WriteBehind:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+
+    def describe(self) -> EngineReport:
+        return self._database.describe()
 
     def close(self) -> None:
         self.flush()

@@ -23,13 +23,14 @@ __all__ = [
     "Tables",
     "create_tables",
     "empty_positions",
+    "follow_count",
     "head_of",
     "initialize",
     "read_head",
     "reading_index",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _COLUMNS = {
     "studies": """id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, period_type TEXT NOT NULL, period_value INTEGER,
@@ -43,7 +44,8 @@ _COLUMNS = {
         PRIMARY KEY (study_id, event_id, reason)""",
     "quarantined": """study_id TEXT NOT NULL, key TEXT NOT NULL, event_id TEXT NOT NULL, sha256 TEXT NOT NULL, error TEXT NOT NULL,
         bytes INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (study_id, key)""",
-    "positions": """"partition" INTEGER PRIMARY KEY, next INTEGER NOT NULL, first_sha256 TEXT NOT NULL, last_sha256 TEXT NOT NULL""",
+    "positions": """"partition" INTEGER PRIMARY KEY, next INTEGER NOT NULL, first_sha256 TEXT NOT NULL, last_sha256 TEXT NOT NULL,
+        writer TEXT NOT NULL, written_at TEXT NOT NULL""",
 }
 _META = """CREATE TABLE IF NOT EXISTS meta (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), generation INTEGER NOT NULL,
     schema_version INTEGER NOT NULL, fold_version INTEGER NOT NULL, partitions INTEGER NOT NULL)"""
@@ -108,7 +110,26 @@ def reading_index(suffix: str = "") -> Statement:
 
 def empty_positions(partitions: int, suffix: str = "") -> list[Statement]:
     """Give the statements that make each partition's position: a compare-and-set needs a row to compare."""
-    return [(f"INSERT OR IGNORE INTO positions{suffix} VALUES (?, 0, '', '')", (partition,)) for partition in range(partitions)]
+    return [(f"INSERT OR IGNORE INTO positions{suffix} VALUES (?, 0, '', '', '', '')", (partition,)) for partition in range(partitions)]
+
+
+def follow_count(database: Database, head: Head, partitions: int) -> None:
+    """Give a read model that holds nothing yet the positions of a log with another number of partitions.
+
+    Raises
+    ------
+    ConditionFailed
+        When it holds something by now.
+    """
+    # Where another process was quicker this gives no row, so NULL is set, which fails the batch.
+    still = "SELECT generation FROM meta WHERE generation = ? AND partitions = ? AND (SELECT max(next) FROM positions) = 0"
+    database.batch(
+        [
+            (f"UPDATE meta SET generation = ({still}), partitions = ?", (head.generation, len(head.positions), partitions)),
+            ("DELETE FROM positions", ()),
+            *empty_positions(partitions),
+        ]
+    )
 
 
 def initialize(database: Database, partitions: int) -> None:

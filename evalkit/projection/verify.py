@@ -7,7 +7,7 @@ there: partitions, offsets, generations, message texts, quarantined bytes. The s
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import zip_longest
@@ -15,16 +15,13 @@ from pathlib import Path
 
 from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.database.port import Database, Row, Value
-from evalkit.errors import DatabaseError
 from evalkit.log.port import EventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.identity import check_identity
-from evalkit.projection.schema import HEAD_STATEMENTS, Head, head_of
+from evalkit.projection.snapshot import Snapshot, StudyRow, consistently
 
-__all__ = ["Difference", "Snapshot", "VerifyResult", "digest", "verify"]
+__all__ = ["Difference", "VerifyResult", "digest", "verify"]
 
-_PAGE = 2000
-_TRIES = 5
 _KEYS = {
     "studies": ("id",),
     "checkpoints": ("study_id", "id"),
@@ -32,7 +29,7 @@ _KEYS = {
     "rejected": ("study_id", "event_id", "reason"),
 }
 _COLUMNS = {
-    "studies": "id, name, status, period_type, period_value, config, created_at, started_at, stopped_at",
+    "studies": ", ".join(StudyRow._fields),
     "checkpoints": "study_id, id, timestamp, metrics, events_analyzed, sessions_included",
     "lifecycle": "study_id, seq, event_id, kind",
     "rejected": "study_id, event_id, reason",
@@ -86,51 +83,6 @@ class VerifyResult:
         return f"The read model is what the log says. Digest {self.digest}"
 
 
-class _RebuiltMeanwhileError(DatabaseError):
-    """The tables of a snapshot are gone."""
-
-
-class Snapshot:
-    """The rows of a read model at one moment, read in pages while others go on writing.
-
-    Rows of studies change, and are read at once; all others are only added, and are bounded by the last one there was.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        bounds = ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in list(_KEYS)[1:])
-        studies = f"SELECT {_COLUMNS['studies']} FROM studies ORDER BY id"
-        meta, positions, found, self._studies = database.batch([*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), (studies, ())])
-        self.head: Head = head_of(meta, positions)
-        self._bounds = dict(zip(list(_KEYS)[1:], found[0], strict=True))
-
-    def rows(self, table: str) -> Iterator[Row]:
-        """Give the rows of a table in the order of its key.
-
-        Raises
-        ------
-        DatabaseError
-            When a rebuild took the tables away.
-        """
-        if table == "studies":
-            yield from self._studies
-            return
-        key = ", ".join(_KEYS[table])
-        width = len(_KEYS[table])
-        after: tuple[Value, ...] = ("",) * width
-        sql = (
-            f"SELECT {_COLUMNS[table]} FROM {table} WHERE rowid <= ? AND ({key}) > ({', '.join('?' * width)}) ORDER BY {key} LIMIT {_PAGE}"
-        )
-        while True:
-            meta, positions, page = self._database.batch([*HEAD_STATEMENTS, (sql, (self._bounds[table], *after))])
-            if head_of(meta, positions).generation != self.head.generation:
-                raise _RebuiltMeanwhileError("The read model was rebuilt while it was being read. Try again.")
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = page[-1][:width]
-
-
 def digest(snapshot: Snapshot) -> str:
     """Give the SHA-256 of a snapshot, 64 hexadecimal digits.
 
@@ -140,9 +92,13 @@ def digest(snapshot: Snapshot) -> str:
     total = sha256()
     for table in _KEYS:
         total.update(_prefixed(table))
-        for row in snapshot.rows(table):
+        for row in _rows(snapshot, table):
             total.update(b"".join(map(_prefixed, row)))
     return total.hexdigest()
+
+
+def _rows(snapshot: Snapshot, table: str) -> Iterable[Row]:
+    return snapshot.studies() if table == "studies" else snapshot.rows(table, _COLUMNS[table], _KEYS[table])
 
 
 def _prefixed(value: Value) -> bytes:
@@ -169,12 +125,7 @@ def verify(database: Database, log: EventLog, *, expect: str | None = None) -> V
     DatabaseError
         When the read model was rebuilt each time that it was being read.
     """
-    for _ in range(_TRIES - 1):
-        try:
-            return _verify(database, log, expect)
-        except _RebuiltMeanwhileError:
-            continue
-    return _verify(database, log, expect)
+    return consistently(lambda: _verify(database, log, expect))
 
 
 def _verify(database: Database, log: EventLog, expect: str | None) -> VerifyResult:
@@ -193,7 +144,7 @@ def _verify(database: Database, log: EventLog, expect: str | None) -> VerifyResu
 
 def _first_difference(stored: Snapshot, made: Snapshot) -> Difference | None:
     for table, key in _KEYS.items():
-        for one, other in zip_longest(stored.rows(table), made.rows(table)):
+        for one, other in zip_longest(_rows(stored, table), _rows(made, table)):
             if one != other:
                 width = len(key)
                 if one is None or (other is not None and other[:width] < one[:width]):

@@ -1,0 +1,153 @@
+"""A real Apache Iggy server of the tests: the one of ``EVALKIT_TEST_IGGY_URL``, or the ``iggy-server`` on the PATH, started here.
+
+What only the server's HTTP API can do, or what kills the server, needs one that was started here. There is no stand-in for it: without a
+server these tests are skipped, and the last lines of the run say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from evalkit.ids import new_id
+from tests.servers import STOP_SECONDS, free_port
+
+START_SECONDS = 30
+USER, PASSWORD = "iggy", "iggy-p@ss/word#1"
+URL_PASSWORD = "iggy-p%40ss%2Fword%231"
+
+
+def iggy_binary() -> str | None:
+    return shutil.which("iggy-server")
+
+
+class Iggy:
+    """An iggy-server on loopback ports that stay the same over restarts, as its data in `folder` does."""
+
+    def __init__(self, folder: Path, *, environment: dict[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port, self.http_port = free_port(), free_port()
+        self.output = folder / "iggy.output"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._token: str | None = None
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("IGGY_")}
+        self._environment = {
+            **kept,
+            "IGGY_SYSTEM_PATH": str(folder / "data"),
+            "IGGY_TCP_ADDRESS": f"127.0.0.1:{self.port}",
+            "IGGY_HTTP_ADDRESS": f"127.0.0.1:{self.http_port}",
+            "IGGY_QUIC_ENABLED": "false",
+            "IGGY_WEBSOCKET_ENABLED": "false",
+            "IGGY_ROOT_USERNAME": USER,
+            "IGGY_ROOT_PASSWORD": PASSWORD,
+            "IGGY_SYSTEM_MEMORY_POOL_SIZE": "512 MiB",
+            **(environment or {}),
+        }
+
+    def url(self, stream: str, *, port: int | None = None, partitions: int = 4, user: str = USER, password: str = URL_PASSWORD) -> str:
+        return f"iggy+tcp://{user}:{password}@127.0.0.1:{port or self.port}?stream={stream}&partitions={partitions}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and return when it answers."""
+        assert self._process is None
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(iggy_binary())], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=self._environment,
+                cwd=self.folder, start_new_session=True,
+            )  # fmt: skip
+        self._token = None
+        deadline = time.monotonic() + START_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1), contextlib.suppress(OSError):
+                self.http("GET", "/ping")
+                return
+            time.sleep(0.02)
+        self.kill()
+        raise RuntimeError(f"iggy-server did not come up on port {self.port}. Its output was:\n{self.output.read_text()[-4000:]}")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End the server at once, as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """End the server as an operator does, and kill it when it takes too long."""
+        if self._process is not None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+            self.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def http(self, method: str, path: str, body: object = None) -> Any:
+        """Call the server's HTTP API, as root."""
+        if self._token is None and path != "/ping":
+            login = {"username": USER, "password": PASSWORD}
+            self._token = ""
+            self._token = self.http("POST", "/users/login", login)["access_token"]["token"]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"content-type": "application/json", **({"authorization": f"Bearer {self._token}"} if self._token else {})},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            text = answer.read()
+        return json.loads(text) if text[:1] in (b"{", b"[") else text
+
+    def stream(self, *, partitions: int = 4, durable: bool = True, **options: str) -> str:
+        """Make a stream of its own with a topic ``events``, and give its name.
+
+        Through the HTTP API, since a server that is a little older than 0.9.0 takes no durability from the Python client.
+        """
+        name = f"test-{new_id()}"
+        self.http("POST", "/streams", {"name": name})
+        kept = {"enforce_fsync": "true", "messages_required_to_save": "1"} if durable else {}
+        topic = {
+            "name": "events", "partitions_count": partitions, "message_expiry": 0, "compression_algorithm": "none", "max_topic_size": 0,
+            "options": {**kept, **options},
+        }  # fmt: skip
+        self.http("POST", f"/streams/{name}/topics", topic)
+        deadline = time.monotonic() + START_SECONDS
+        while len(self.http("GET", f"/streams/{name}/topics/events")["partitions"]) < partitions and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return name
+
+    def takes_durability(self) -> bool:
+        """Tell whether the server takes a topic's durability from the Python client, as 0.9.0 does."""
+        return "durability" in json.dumps(self.http("GET", "/options/topic")) if self._describes() else False
+
+    def _describes(self) -> bool:
+        with contextlib.suppress(urllib.error.HTTPError):
+            self.http("GET", "/options/topic")
+            return True
+        return False

@@ -1,0 +1,54 @@
+"""The databases on servers: a real sqld, over HTTP, a websocket, and version 3 of the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from evalkit.database.port import Database
+from evalkit.opening import open_database
+from tests.database_contract import DatabaseContract
+from tests.servers import Sqld
+
+TABLE = ("CREATE TABLE t (k INTEGER PRIMARY KEY, v)", ())
+
+
+def emptied(database: Database) -> Database:
+    """Drop every table, so that a test has a server's one database for itself."""
+    tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    if tables:
+        database.batch([(f"DROP TABLE {name}", ()) for (name,) in tables])
+    return database
+
+
+class ServerContract(DatabaseContract):
+    def url(self, server: Sqld) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def database(self, sqld: Sqld) -> Iterator[Database]:
+        self.server = sqld
+        database = emptied(open_database(self.url(sqld)))
+        database.batch([TABLE])
+        yield database
+        database.close()
+
+    def another(self, database: Any) -> Database:
+        return open_database(self.url(self.server))
+
+
+class TestHttp(ServerContract):
+    def url(self, server: Sqld) -> str:
+        return server.url
+
+
+class TestWebsocket(ServerContract):
+    def url(self, server: Sqld) -> str:
+        return server.ws_url
+
+
+class TestTurso(ServerContract):
+    def url(self, server: Sqld) -> str:
+        return server.turso_url

@@ -1,0 +1,196 @@
+"""What a user meets first when something is set up wrongly: an error in words within ten seconds, without a secret, from every way in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from evalkit import EvalkitError, connect
+from tests.iggy_server import Iggy
+from tests.servers import Garbage, JwtKey, Silent, Sqld, free_port
+
+SECONDS = 10
+SECRET = "s3cr3t-pass"
+
+
+@dataclass
+class Wrong:
+    """One way to be set up wrongly, and what the error must say of it."""
+
+    says: str
+    log_url: str | None = None
+    database_url: str | None = None
+    token: str | None = None
+    reads: bool = False
+    """Whether reading works all the same."""
+
+
+@pytest.fixture
+def world() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def database_urls(port: int) -> list[str]:
+    return [f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", f"turso+http://127.0.0.1:{port}"]
+
+
+def assert_told(wrong: Wrong, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Check a command, a query, doctor and consume: each fails in words, in time, and shows no secret."""
+    caplog.set_level(logging.DEBUG)
+    for name, value in (("LOG_URL", wrong.log_url), ("DATABASE_URL", wrong.database_url), ("DATABASE_AUTH_TOKEN", wrong.token)):
+        if value is not None:
+            monkeypatch.setenv(f"EVALKIT_{name}", value)
+    secrets = [SECRET, *([wrong.token] if wrong.token else [])]
+    shown: list[str] = []
+
+    def timed(what: str, call: Callable[[], object]) -> None:
+        began = time.monotonic()
+        call()
+        assert time.monotonic() - began < SECONDS, what
+
+    def command() -> None:
+        with pytest.raises(EvalkitError) as caught:
+            connect(home).create_study("study")
+        assert wrong.says in str(caught.value)
+        shown.extend(["".join(traceback.format_exception(caught.value)), repr(vars(caught.value))])
+        names = [type(error).__module__ for error in (caught.value, caught.value.__cause__) if error is not None]
+        assert names == ["evalkit.errors"]
+
+    def query() -> None:
+        kit = connect(home)
+        if wrong.reads:
+            assert kit.studies().height == 1
+        else:
+            with pytest.raises(EvalkitError) as caught:
+                kit.studies()
+            assert wrong.says in str(caught.value)
+            shown.append("".join(traceback.format_exception(caught.value)))
+
+    def run(*words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", "from evalkit.cli.app import main; main()", "--home", str(home), *words],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        shown.extend([done.stdout, done.stderr])
+        if words[0] == "--json":
+            assert done.returncode == 1, done
+            assert any(wrong.says in problem for problem in json.loads(done.stdout)["problems"]), done
+        else:
+            assert done.returncode == 1, done
+            assert wrong.says in done.stderr
+        assert "Traceback" not in done.stderr
+
+    with pytest.warns() if wrong.reads else ExitStack():
+        timed("a query", query)
+    timed("a command", command)
+    timed("doctor", lambda: run("--json", "doctor"))
+    timed("consume", lambda: run("consume"))
+    assert not any(secret in text for secret in secrets for text in [*shown, caplog.text])
+
+
+# --- the read model ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
+@pytest.mark.parametrize("case", ["no token", "malformed token", "expired token", "token of another key"])
+def test_a_token_that_is_refused(
+    guarded_sqld: Sqld,
+    jwt_key: JwtKey,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    case: str,
+    protocol: int,
+) -> None:
+    """The error says that it is the token, what is wrong with it, and where a valid one goes."""
+    token, says = {
+        "no token": (None, "asks for a token, and none is given"),
+        "malformed token": (SECRET, "refuses the token"),
+        "expired token": (jwt_key.token(expired=True), "it has expired"),
+        "token of another key": (JwtKey().token(), "refuses the token"),
+    }[case]
+    wrong = Wrong(says, database_url=database_urls(guarded_sqld.port)[protocol], token=token)
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+
+
+@pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
+def test_a_token_that_may_only_read(
+    guarded_sqld: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, protocol: int
+) -> None:
+    """Reading works; a command is refused before anything is appended."""
+    from pydantic import SecretStr
+
+    from evalkit.opening import open_database
+    from tests.test_database_servers import emptied
+
+    url = database_urls(guarded_sqld.port)[protocol]
+    emptied(open_database(url, token=SecretStr(jwt_key.token())))
+    monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token())
+    with connect(tmp_path / "home", database_url=url) as kit:
+        kit.create_study("study")
+        kit._engine.log.append([])
+    wrong = Wrong("may only read", database_url=url, token=jwt_key.token("ro"), reads=True)
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+
+
+@pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
+@pytest.mark.parametrize("case", ["wrong host", "wrong port", "never answers", "answers garbage"])
+def test_a_read_model_that_is_not_there(
+    world: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: str, protocol: int
+) -> None:
+    """The error names the server, and says whether it is silent or no libSQL server."""
+    if case == "never answers":
+        wrong = Wrong("did not answer within", database_url=database_urls(world.enter_context(Silent()).port)[protocol])
+    elif case == "answers garbage":
+        wrong = Wrong("does not answer as a libSQL server does", database_url=database_urls(world.enter_context(Garbage()).port)[protocol])
+    else:
+        url = database_urls(free_port())[protocol]
+        wrong = Wrong("cannot be reached", database_url=url if case == "wrong port" else url.replace("127.0.0.1", "no-such-host.invalid"))
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+
+
+# --- the log -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["wrong host", "wrong port", "never answers", "answers garbage"])
+def test_a_log_that_is_not_there(
+    world: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    """The error names the server, and says what to look at."""
+    url = f"iggy+tcp://evalkit:{SECRET}@127.0.0.1:%d"
+    if case == "never answers":
+        wrong = Wrong("did not answer within", log_url=url % world.enter_context(Silent()).port)
+    elif case == "answers garbage":
+        wrong = Wrong("does not answer as an Iggy 0.9 server does", log_url=url % world.enter_context(Garbage()).port)
+    else:
+        url %= free_port()
+        wrong = Wrong("cannot be reached", log_url=url if case == "wrong port" else url.replace("127.0.0.1", "no-such-host.invalid"))
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+
+
+def test_a_log_that_refuses_the_user(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong password is told as such."""
+    wrong = Wrong("refuses the user or the password", log_url=iggy.url("evals", password=SECRET))
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+
+
+def test_a_stream_that_the_user_may_not_use(
+    iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user without permission for the stream is told which one it needs."""
+    stream = iggy.stream()
+    name = f"nobody-{free_port()}"
+    iggy.http("POST", "/users", {"username": name, "password": SECRET, "status": "active", "permissions": None})
+    wrong = Wrong("does not permit this", log_url=iggy.url(stream, user=name, password=SECRET))
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
