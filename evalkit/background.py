@@ -24,7 +24,7 @@ class _Background:
     """The one loop of this process, started when first used, and ended with the interpreter or left behind by a fork."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may run anywhere, and with it what closes a connection on the loop
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closers: dict[int, Callable[[], Coroutine[Any, Any, object]]] = {}
@@ -49,7 +49,7 @@ class _Background:
     def reset_in_child(self) -> None:
         """Begin anew in a forked process, where the thread is not; what the parent goes on using is neither closed nor freed here."""
         self._left_behind += [self._loop, self._thread, dict(self._closers)]
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._loop = self._thread = None
         self._closers.clear()
 
@@ -70,12 +70,15 @@ class _Background:
         time.sleep(_SETTLING_SECONDS)
 
     async def _end(self) -> None:
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
         await asyncio.gather(*(closer() for closer in self._closers.values()), return_exceptions=True)
         self._closers.clear()
+        # What was closed ends by itself; what does not is told to.
+        for patience, insist in ((_LAST_SECONDS / 4, False), (_LAST_SECONDS / 4, True)):
+            others = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+            for task in others if insist else ():
+                task.cancel()
+            if others:
+                await asyncio.wait(others, timeout=patience)
 
 
 _background = _Background()

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -73,6 +74,8 @@ class LibsqlTransport:
             results = answer.result()
         except LibsqlError as error:
             lost = error.code in ("HRANA_WEBSOCKET_ERROR", "HRANA_PROTO_ERROR", "CLIENT_CLOSED", "STREAM_CLOSED")
+            if lost and self._url.startswith(("ws", "libsql")):
+                await self._ask_over_http()
             raise Refused(error.explanation, code=error.code, lost=lost) from None
         except aiohttp.WSServerHandshakeError as error:
             raise Refused(str(error), status=error.status, lost=error.status not in (401, 403, 404, 505)) from None
@@ -82,6 +85,19 @@ class LibsqlTransport:
             # The last three: an answer in another language.
             raise Refused(f"{type(error).__name__}: {error}", lost=True) from None
         return [[row.astuple() for row in result.rows] for result in results]
+
+    async def _ask_over_http(self) -> None:
+        """Raise the refusal that a server which closed a websocket without a word tells over HTTP, if it tells one."""
+        import aiohttp
+
+        scheme = "http" if self._url.startswith("ws:") or self._url.endswith("?tls=0") else "https"
+        client = _client(f"{scheme}://{urlsplit(self._url).netloc}", self._token)
+        try:
+            await asyncio.wait_for(client.execute("SELECT 1"), 2)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+            pass  # it is lost, as it seemed
+        finally:
+            await client.close()
 
 
 def _client(url: str, token: str | None) -> Any:
@@ -104,7 +120,14 @@ def _client(url: str, token: str | None) -> Any:
                 return msgspec.json.decode(data)
 
     class Connection(HranaConn):  # type: ignore[misc]
-        """The library lets no message of more than 4 MiB in; the server's own limit is enough."""
+        """The library lets no message of more than 4 MiB in, where the server's own limit is enough."""
+
+        async def _do_send(self, socket: Any) -> None:
+            try:
+                await super()._do_send(socket)
+            except OSError:
+                await asyncio.sleep(1)  # a server that closes says why: what is received counts before what could not be sent
+                raise
 
         async def _do_connect(self, session: Any, url: str) -> Any:
             return await session.ws_connect(url, protocols=["hrana2"], autoclose=False, autoping=True, max_msg_size=0)
