@@ -40,6 +40,13 @@ class _Background:
                 self._thread.start()
             return self._loop
 
+    def spawn(self, coroutine: Coroutine[Any, Any, object]) -> bool:
+        with self._lock:
+            if self._loop is None:
+                return False
+            asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            return True
+
     def at_end(self, key: int, closer: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
         if closer is None:
             self._closers.pop(key, None)
@@ -101,8 +108,9 @@ def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
 
 
 def spawn(coroutine: Coroutine[Any, Any, object]) -> None:
-    """Start a coroutine and do not wait for it; it must handle its errors itself."""
-    asyncio.run_coroutine_threadsafe(coroutine, _background.loop())
+    """Start a coroutine and do not wait for it; it must handle its errors itself. Where no loop runs (any more) nothing happens."""
+    if not _background.spawn(coroutine):
+        coroutine.close()
 
 
 def at_end(key: int, closer: Callable[[], Coroutine[Any, Any, object]] | None) -> None:

@@ -17,6 +17,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 NO_IGGY = "needs an iggy-server on the PATH, or EVALKIT_TEST_IGGY_URL"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in the last lines which Iggy server the tests met, and how many did not run for want of one."""
+    left = [one for one in terminalreporter.stats.get("skipped", []) if isinstance(one.longrepr, tuple) and NO_IGGY in one.longrepr[2]]
+    ran = [
+        one for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, []) if "iggy" in getattr(one, "keywords", {})
+    ]
+    if left:
+        terminalreporter.write_line(f"{len(left)} tests of the shared event log did not run: each {NO_IGGY}.")
+    elif ran:
+        terminalreporter.write_line(f"{len(ran)} tests ran on a real Apache Iggy server, version {iggy_version()}; none was skipped.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that needs an Iggy server, so that it can be counted and chosen: -m iggy."""
+    for item in items:
+        if {"iggy", "shared", "shared_stream"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("iggy")
+
+
 @pytest.fixture(scope="session")
 def sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
     with Sqld(tmp_path_factory.mktemp("sqld")) as server:

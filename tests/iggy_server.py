@@ -32,6 +32,15 @@ def iggy_binary() -> str | None:
     return shutil.which("iggy-server")
 
 
+def iggy_version() -> str:
+    """Give the version that the server says of itself."""
+    return VERSIONS[-1] if VERSIONS else "unknown"
+
+
+VERSIONS: list[str] = []
+"""Of the servers that were started."""
+
+
 class Iggy:
     """An iggy-server on loopback ports that stay the same over restarts, as its data in `folder` does."""
 
@@ -77,6 +86,7 @@ class Iggy:
         while self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1), contextlib.suppress(OSError):
                 self.http("GET", "/ping")
+                VERSIONS.append(self.http("GET", "/stats")["iggy_server_version"])
                 return
             time.sleep(0.02)
         self.kill()

@@ -594,13 +594,13 @@ def signal_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, *numbers: signal
 def test_consume_ends_after_the_batch_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal while it still catches up: the batch is finished, no further one begun, and nothing said of having caught up."""
     kit = started()
-    kit._engine.log.append([LogMessage("", "", b"%d" % index) for index in range(4000)])
+    kit._engine.log.append([LogMessage("", "", b"%d" % index) for index in range(9000)])
     before = signal.getsignal(signal.SIGTERM)
     signal_in_the_second_batch(monkeypatch, signal.SIGTERM)
     result = run("consume")
     assert result.stdout == ""
-    assert re.search(r"info stopped applied=2000$", result.stderr)
-    assert applied() == 2002
+    assert re.search(r"info stopped applied=6000$", result.stderr)
+    assert applied() == 6002
     assert signal.getsignal(signal.SIGTERM) == before
     assert kit.verify().ok
 

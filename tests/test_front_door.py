@@ -21,7 +21,7 @@ LAYERS = [
     ["log.memory", "log.sqlite", "log.iggy_client", "database.libsql", "database.server", "projection.fold"],
     ["log.iggy", "database.libsql_server", "database.turso"],
     ["projection.schema"],
-    ["projection.projection", "projection.identity", "projection.snapshot"],
+    ["projection.projection", "projection.identity", "projection.snapshot", "projection.write_behind"],
     ["projection.consumer"],
     ["projection.rebuild", "projection.verify"],
     ["checks", "settings", "progress"],

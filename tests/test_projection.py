@@ -367,7 +367,7 @@ class CrashingDatabase:
 @pytest.mark.parametrize("same", [False, True], ids=["another process", "the same process"])
 def test_a_crash_at_any_batch_leaves_nothing_half(tmp_path: Path, after: bool, same: bool) -> None:
     """Rows, outcomes and positions go together: after a crash at any batch nothing is missing and nothing is applied twice."""
-    messages = [*history(), event(0, "study_started", 500), event(0, "study_started", 501), event(1, "study_paused", 502)]
+    messages = [*history(100), event(0, "study_started", 500), event(0, "study_started", 501), event(1, "study_paused", 502)]
     log = log_of(messages, 4)
     expected = LibsqlFileDatabase(tmp_path / "expected.db")
     EvalProjectionConsumer(log, expected).catch_up()

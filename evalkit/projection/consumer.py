@@ -16,17 +16,20 @@ from evalkit.errors import (
     LogUnavailableError,
     SchemaError,
 )  # fmt: skip
+from evalkit.garbage import collector_paused
 from evalkit.log.port import EventLog, LogPosition, LogRecord
 from evalkit.projection.fold import FOLD_VERSION, Decision
 from evalkit.projection.identity import HOW_TO_ADOPT, check_ends, check_identity, other_event
 from evalkit.projection.projection import EvalProjection, EventKey
 from evalkit.projection.schema import SCHEMA_VERSION, Head, Position, follow_count, initialize, read_head
+from evalkit.projection.write_behind import WriteBehind
 
 __all__ = ["EvalProjectionConsumer"]
 
 _logger = logging.getLogger("evalkit.projection")
 
 _BATCH_BYTES = 4 << 20
+_FAR_TIMES = 5  # how much larger the batches of a long backlog are
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
@@ -98,27 +101,58 @@ class EvalProjectionConsumer:
             When the tables were made by another version.
         """
         decided: dict[EventKey, Decision] = {}
-        while not (stop is not None and stop.is_set()):
+        more = True
+        while more and not (stop is not None and stop.is_set()):
             try:
                 projection = self._opened()
-                records, more = self._read(projection.positions, until)
+                records, more = self._read(projection.positions, until, self._batch_size)
                 if records:
-                    decisions = projection.apply(records)
-                    decided.update(pair for pair in decisions if pair[0] in wanted)
-                    for partition, offset in {record.partition: record.offset for record in records}.items():
-                        self._consumer.commit(LogPosition(partition, offset))
-                    if on_batch is not None:
-                        on_batch(len(records))
+                    decided.update(pair for pair in projection.apply(records) if pair[0] in wanted)
+                    self._tell(records, on_batch)
+                if more and not self._exclusive and not (stop is not None and stop.is_set()):
+                    decided |= self._catch_up_from_afar(projection, wanted, until=until, on_batch=on_batch, stop=stop)
             except ConditionFailed:
                 if self._exclusive:
                     raise
                 self.conflicts += 1
                 _logger.debug("another projector was quicker; reading anew")
                 self.restart()
-                continue
-            if not more:
-                break
+                more = True
         return decided
+
+    def _catch_up_from_afar(
+        self,
+        projection: EvalProjection,
+        wanted: Container[EventKey],
+        *,
+        until: Sequence[int] | None,
+        on_batch: Callable[[int], None] | None,
+        stop: threading.Event | None,
+    ) -> dict[EventKey, Decision]:
+        """Apply a long backlog in larger batches, one being written while the next is decoded."""
+        decided: dict[EventKey, Decision] = {}
+        written: list[LogRecord] = []
+        more = True
+        try:
+            with collector_paused(), WriteBehind(self._database) as behind, projection.writing_to(behind):
+                while more and not (stop is not None and stop.is_set()):
+                    records, more = self._read(projection.positions, until, _FAR_TIMES * self._batch_size)
+                    if records:
+                        decided.update(pair for pair in projection.apply(records) if pair[0] in wanted)
+                        self._tell(written, on_batch)  # of the batch before, which has been written by now
+                        written = records
+                behind.flush()
+                self._tell(written, on_batch)
+        except BaseException:
+            self.restart()  # it is ahead of what was written
+            raise
+        return decided
+
+    def _tell(self, written: Sequence[LogRecord], on_batch: Callable[[int], None] | None) -> None:
+        for partition, offset in {record.partition: record.offset for record in written}.items():
+            self._consumer.commit(LogPosition(partition, offset))
+        if written and on_batch is not None:
+            on_batch(len(written))
 
     def run(
         self,
@@ -193,7 +227,7 @@ class EvalProjectionConsumer:
             )  # fmt: skip
         return head
 
-    def _read(self, positions: Sequence[Position], until: Sequence[int] | None) -> tuple[list[LogRecord], bool]:
+    def _read(self, positions: Sequence[Position], until: Sequence[int] | None, batch_size: int) -> tuple[list[LogRecord], bool]:
         """Give the records that follow on the positions, and whether there may be more.
 
         Every poll starts at the last applied event, which must come first and be the same: a log that lost its tail, or grew past it
@@ -204,7 +238,7 @@ class EvalProjectionConsumer:
         for partition, position in enumerate(positions):
             done = until is not None and position.next >= until[partition]
             self._consumer.seek(partition, ranges[partition].end if done else max(position.next - 1, 0))
-        asked = self._batch_size + len(positions)
+        asked = batch_size + len(positions)
         polled = self._consumer.poll(asked, 0)
         fresh: list[LogRecord] = []
         expected = [max(position.next - 1, 0) for position in positions]
@@ -220,7 +254,7 @@ class EvalProjectionConsumer:
                 fresh.append(record)
             elif sha256(data).hexdigest() != position.last_sha256:
                 raise other_event(partition, offset)
-        taken = fresh[: _fitting(fresh[: self._batch_size])]
+        taken = fresh[: _fitting(fresh[:batch_size])]
         if until is not None:
             reached = [position.next for position in positions]
             for record in taken:

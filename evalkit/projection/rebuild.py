@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from evalkit.database.port import Args, BulkInsert, ConditionFailed, Database, Row, Statement
+from evalkit.database.port import ConditionFailed, Database, Statement
 from evalkit.errors import DatabaseUnavailableError, RebuildSupersededError
 from evalkit.garbage import collector_paused
 from evalkit.log.port import EventLog
@@ -28,7 +27,7 @@ from evalkit.projection.schema import (
     read_head,
     reading_index,
 )  # fmt: skip
-from evalkit.reports import EngineReport
+from evalkit.projection.write_behind import WriteBehind
 
 __all__ = ["RebuildResult", "rebuild"]
 
@@ -87,7 +86,7 @@ def rebuild(
         check_identity(log, live.positions)
     suffix = _make_shadow(database, len(ranges))
     start = replace(live, positions=(Position(0, "", ""),) * len(ranges))
-    with collector_paused(), _WriteBehind(database) as behind:
+    with collector_paused(), WriteBehind(database) as behind:
         projection = EvalProjection(behind, start, suffix, writer=writer)
         consumer = EvalProjectionConsumer(log, behind, batch_size=_BATCH, group="eval-rebuild", projection=projection)
         replayed = 0
@@ -161,38 +160,3 @@ def _swap(live: Head, suffix: str, partitions: int) -> list[Statement]:
     for table in TABLES:
         swap += [(f"DROP TABLE IF EXISTS {table}", ()), (f"ALTER TABLE {table}{suffix} RENAME TO {table}", ())]
     return [*compare, *swap, (FIXED_INDEX, ())]
-
-
-class _WriteBehind:
-    """A `Database` whose batches run in a thread while the next events are decoded; whatever reads waits for them first."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evalkit-rebuild")
-        self._pending: Future[list[list[Row]]] | None = None
-
-    def __enter__(self) -> _WriteBehind:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._writer.shutdown()
-
-    def execute(self, sql: str, args: Args = ()) -> list[Row]:
-        self.flush()
-        return self._database.execute(sql, args)
-
-    def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
-        self.flush()
-        self._pending = self._writer.submit(self._database.batch, statements)
-        return []
-
-    def flush(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
-
-    def describe(self) -> EngineReport:
-        return self._database.describe()
-
-    def close(self) -> None:
-        self.flush()

@@ -26,7 +26,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import baselines, workload
+from tests.bench import baselines, shared, workload
+from tests.iggy_server import iggy_binary
 
 _ROOT = Path(__file__).parents[2]
 _console = Console(width=150)
@@ -52,13 +53,21 @@ KINDS = [
     Kind("memory", "peak memory of that read (KB a checkpoint)", "", 1.5),
     Kind("again", "kit.checkpoints() after 100 more", "the first one", 0.1),
     Kind("import", "import evalkit", baselines.IMPORTS, 1.3),
+    Kind("append", "append of {events:,} events to Iggy", "apache-iggy's send_messages, the same batches", 0.5, at_least=True),
+    Kind("from iggy", "catch-up of {events:,} from Iggy into a file", "embedded rebuild of the same", 0.8, at_least=True),
+    Kind("into sqld", "catch-up of {remote:,} into sqld over http", "libsql-client: INSERT FROM json_each", 0.4, at_least=True),
+    Kind("from sqld", "kit.checkpoints() of {remote:,} from sqld", "libsql-client: the rows, page by page", 1.3, at_least=True),
+    Kind("latency", "append to another's frame over Iggy and sqld (s)", "", 1.5),
 ]
+NEEDS_IGGY = {"append", "from iggy", "latency"}
+WITHOUT_ANOTHER = {"memory": "KB a checkpoint", "latency": "s"}
+"""Figures that are no ratio, and their units."""
 Round = tuple[float, float | None]
 """Ours and theirs: seconds, or for the memory KB a checkpoint, and nothing."""
 
 
 def sizes(scale: float) -> dict[str, int]:
-    full = {"events": 100_000, "frame": 10_000, "single": 300, "read": 300_000}
+    full = {"events": 100_000, "frame": 10_000, "single": 300, "read": 300_000, "remote": 50_000}
     return {name: max(int(size * scale), 20) for name, size in full.items()}
 
 
@@ -71,6 +80,10 @@ def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -
         ({"single"}, recording_one_by_one),
         ({"read", "memory", "again"}, reading),
         ({"import"}, importing),
+        ({"append"}, shared.appending),
+        ({"from iggy"}, shared.catching_up_from_iggy),
+        ({"into sqld", "from sqld"}, shared.catching_up_into_sqld),
+        ({"latency"}, shared.reaching_another),
     ):
         if wanted.isdisjoint(needed_by):
             continue
@@ -177,20 +190,20 @@ def _remove(*paths: Path) -> None:
 
 def summary(kind: Kind, rounds: list[Round], size: dict[str, int]) -> dict[str, Any]:
     """Give a figure as it is written to JSON. The median of the rounds' own ratios counts."""
-    if kind.name == "memory":
+    if kind.name in WITHOUT_ANOTHER:
         ratios = [ours for ours, _ in rounds]
     else:
         ratios = [theirs / ours if kind.at_least else ours / theirs for ours, theirs in rounds if theirs is not None]
     ratio = median(ratios)
     ours = median(ours for ours, _ in rounds)
-    theirs = None if kind.name == "memory" else median(theirs for _, theirs in rounds if theirs is not None)
+    theirs = None if kind.name in WITHOUT_ANOTHER else median(theirs for _, theirs in rounds if theirs is not None)
     return {
         "name": kind.name,
         "ours": kind.ours.format(**size),
         "theirs": kind.theirs,
         "ours_median": ours,
         "theirs_median": theirs,
-        "unit": "KB a checkpoint" if kind.name == "memory" else "s",
+        "unit": WITHOUT_ANOTHER.get(kind.name, "s"),
         "ratio": ratio,
         "ratio_lowest": min(ratios),
         "ratio_highest": max(ratios),
@@ -226,6 +239,9 @@ def main() -> None:
     given = parser.parse_args()
     load = round(os.getloadavg()[0], 2)
     wanted = set(given.only or [kind.name for kind in KINDS])
+    if iggy_binary() is None and (left := sorted(wanted & NEEDS_IGGY)):
+        _console.print(f"[yellow]Not measured, since there is no iggy-server on the PATH: {', '.join(left)}")
+        wanted -= NEEDS_IGGY
     size = sizes(given.scale)
     with tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder:
         found = measure(size, given.rounds, wanted, Path(folder))

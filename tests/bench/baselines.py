@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,3 +101,57 @@ def read(path: Path) -> float:
     assert len(frame) == len(rows) > 0
     connection.close()
     return seconds
+
+
+def send_to_iggy(address: tuple[str, str, str], stream: str, batches: Sequence[tuple[str, Sequence[tuple[int, bytes]]]]) -> float:
+    """Send batches of (message id, bytes), each with its key, to the topic `events` with apache-iggy's own `send_messages`."""
+    from apache_iggy import AutoLogin, IggyClient, Partitioning, SendMessage, TcpConfig
+
+    where, user, password = address
+
+    async def run() -> float:
+        client = IggyClient(TcpConfig(server_address=where, auto_login=AutoLogin.username_password(user, password)))
+        await client.connect()
+        start = perf_counter()
+        for key, batch in batches:
+            messages = [SendMessage(data, id=message_id) for message_id, data in batch]
+            await client.send_messages(stream, "events", Partitioning.messages_key(key), messages)
+        return perf_counter() - start
+
+    return asyncio.run(run())
+
+
+def insert_over_http(url: str, ddl: Sequence[str], rows: Sequence[tuple[Any, ...]], at_once: int) -> float:
+    """Insert finished rows with libsql-client, thousands at once: ``INSERT ... SELECT ... FROM json_each(?)``."""
+    columns = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(rows[0])))
+    statement = f"INSERT INTO checkpoints SELECT {columns} FROM json_each(?)"
+    parts = [json.dumps(rows[first : first + at_once]) for first in range(0, len(rows), at_once)]
+
+    async def run() -> float:
+        async with libsql_client.create_client(url) as client:
+            await client.batch(list(ddl))
+            start = perf_counter()
+            for part in parts:
+                await client.batch([(statement, (part,))])
+            return perf_counter() - start
+
+    return asyncio.run(run())
+
+
+def fetch_over_http(url: str, at_once: int) -> float:
+    """Fetch the rows that a frame is made of with libsql-client, page by page."""
+
+    async def run() -> float:
+        async with libsql_client.create_client(url) as client:
+            start = perf_counter()
+            last, rows = 0, []
+            while True:
+                found = await client.execute(
+                    f"{READ.replace('SELECT', 'SELECT rowid,')} WHERE rowid > ? ORDER BY rowid LIMIT {at_once}", (last,)
+                )
+                if not found.rows:
+                    return perf_counter() - start
+                rows += [row.astuple() for row in found.rows]
+                last = int(str(rows[-1][0]))
+
+    return asyncio.run(run())
