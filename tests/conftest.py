@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.iggy_server import Iggy, iggy_binary
+from tests.iggy_server import Iggy, iggy_binary, iggy_version
 from tests.servers import JwtKey, Sqld
 
 # Whoever starts the tests in the background of a shell has SIGINT ignored, and so would every process that the tests start.
