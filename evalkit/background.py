@@ -29,6 +29,7 @@ class _Background:
         self._thread: threading.Thread | None = None
         self._closers: dict[int, Callable[[], Coroutine[Any, Any, object]]] = {}
         self._left_behind: list[object] = []
+        self.ended = False
         reset_in_child(self)
         atexit.register(self.end)
 
@@ -39,6 +40,11 @@ class _Background:
                 self._thread = threading.Thread(target=self._loop.run_forever, name="evalkit-background", daemon=True)
                 self._thread.start()
             return self._loop
+
+    def stay_out(self) -> None:
+        """Hold the caller for ever when the interpreter ends: only daemon threads still run then, and would be cut off anywhere."""
+        if self.ended and threading.current_thread() is not threading.main_thread():
+            threading.Event().wait()
 
     def at_end(self, key: int, closer: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
         if closer is None:
@@ -51,11 +57,13 @@ class _Background:
         self._left_behind += [self._loop, self._thread, dict(self._closers)]
         self._lock = threading.RLock()
         self._loop = self._thread = None
+        self.ended = False
         self._closers.clear()
 
     def end(self) -> None:
         """Close what is open and end the thread, so that no driver's thread calls into an interpreter that is no longer there."""
         with self._lock:
+            self.ended = True
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
@@ -92,16 +100,26 @@ def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
     TimeoutError
         When it takes longer than `seconds`; it is cancelled then.
     """
-    future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), _background.loop())
+    future = None
     try:
+        _background.stay_out()
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), _background.loop())
         return future.result()
     except BaseException:
-        future.cancel()  # Ctrl-C
+        _background.stay_out()
+        if future is not None:
+            future.cancel()  # Ctrl-C
         raise
+    finally:
+        if _background.ended:
+            _background.end()  # what runs after the end, from another's exit handler, ends by itself
 
 
 def spawn(coroutine: Coroutine[Any, Any, object]) -> None:
-    """Start a coroutine and do not wait for it; it must handle its errors itself."""
+    """Start a coroutine and do not wait for it; it must handle its errors itself. When the interpreter ends, nothing is started."""
+    if _background.ended:
+        coroutine.close()
+        return
     asyncio.run_coroutine_threadsafe(coroutine, _background.loop())
 
 
