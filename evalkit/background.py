@@ -29,6 +29,7 @@ class _Background:
         self._thread: threading.Thread | None = None
         self._closers: dict[int, Callable[[], Coroutine[Any, Any, object]]] = {}
         self._left_behind: list[object] = []
+        self.ended = False
         reset_in_child(self)
         atexit.register(self.end)
 
@@ -47,6 +48,11 @@ class _Background:
             asyncio.run_coroutine_threadsafe(coroutine, self._loop)
             return True
 
+    def stay_out(self) -> None:
+        """Hold the caller for ever when the interpreter ends: only daemon threads still run then, and would be cut off anywhere."""
+        if self.ended and threading.current_thread() is not threading.main_thread():
+            threading.Event().wait()
+
     def at_end(self, key: int, closer: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
         if closer is None:
             self._closers.pop(key, None)
@@ -58,11 +64,13 @@ class _Background:
         self._left_behind += [self._loop, self._thread, dict(self._closers)]
         self._lock = threading.RLock()
         self._loop = self._thread = None
+        self.ended = False
         self._closers.clear()
 
     def end(self) -> None:
         """Close what is open and end the thread, so that no driver's thread calls into an interpreter that is no longer there."""
         with self._lock:
+            self.ended = True
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
@@ -99,12 +107,19 @@ def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
     TimeoutError
         When it takes longer than `seconds`; it is cancelled then.
     """
-    future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), _background.loop())
+    future = None
     try:
+        _background.stay_out()
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), _background.loop())
         return future.result()
     except BaseException:
-        future.cancel()  # Ctrl-C
+        _background.stay_out()
+        if future is not None:
+            future.cancel()  # Ctrl-C
         raise
+    finally:
+        if _background.ended:
+            _background.end()  # what runs after the end, from another's exit handler, ends by itself
 
 
 def spawn(coroutine: Coroutine[Any, Any, object]) -> None:

@@ -118,6 +118,7 @@ class Engine:
             return False
         try:
             if self.not_writable is None and not self._nothing_yet():
+                self._make_home()  # a log elsewhere may be read before anything is written here
                 self.catch_up()
                 self._has_read = True
                 return True

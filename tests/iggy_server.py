@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -151,13 +150,3 @@ class Iggy:
         while len(self.http("GET", f"/streams/{name}/topics/events")["partitions"]) < partitions and time.monotonic() < deadline:
             time.sleep(0.01)
         return name
-
-    def takes_durability(self) -> bool:
-        """Tell whether the server takes a topic's durability from the Python client, as 0.9.0 does."""
-        return "durability" in json.dumps(self.http("GET", "/options/topic")) if self._describes() else False
-
-    def _describes(self) -> bool:
-        with contextlib.suppress(urllib.error.HTTPError):
-            self.http("GET", "/options/topic")
-            return True
-        return False

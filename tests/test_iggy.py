@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import asyncio
+import datetime
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+from uuid import UUID
 
 import pytest
+from apache_iggy import AutoLogin, Consumer, IggyClient, Partitioning, PollingStrategy, SendMessage, TcpConfig
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from evalkit.log.port import EventLog
+from evalkit import EvalKit, EvalkitError, EvalkitWarning, InvalidInputError, connect
+from evalkit.commands import RecordCheckpoint
+from evalkit.errors import LogError, LogIncompleteError, LogMismatchError, LogUnavailableError
+from evalkit.events import MAX_EVENT_BYTES
+from evalkit.ids import new_id
+from evalkit.log import iggy as iggy_log
+from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
 from evalkit.opening import open_log
-from tests.iggy_server import Iggy
-from tests.log_contract import LogContract
+from tests.iggy_server import PASSWORD, URL_PASSWORD, USER, Iggy
+from tests.log_contract import LogContract, messages
+from tests.servers import Relay, Silent
+from tests.worker import flat_sample, sample, study_with_checkpoints
+
+T = TypeVar("T")
+
+SECONDS = 10
+SECRET = "s3cr3t-pass"
 
 
 class IggyContract(LogContract):
@@ -31,3 +60,698 @@ class TestOnePartition(IggyContract):
 
 class TestFourPartitions(IggyContract):
     partitions = 4
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EVALKIT_HOME", "EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL", "EVALKIT_DATABASE_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def as_another_program(iggy: Iggy, work: Callable[[IggyClient], Awaitable[T]]) -> T:
+    """Do something with Iggy's own client, as root."""
+
+    async def connected() -> T:
+        login = AutoLogin.username_password(USER, PASSWORD)
+        client = IggyClient(TcpConfig(server_address=f"127.0.0.1:{iggy.port}", auto_login=login))
+        await client.connect()
+        return await work(client)
+
+    return asyncio.run(connected())
+
+
+def send(iggy: Iggy, stream: str, partitioning: Partitioning, *data: bytes) -> None:
+    as_another_program(iggy, lambda client: client.send_messages(stream, "events", partitioning, [SendMessage(one) for one in data]))
+
+
+def heights(iggy: Iggy, stream: str) -> list[int]:
+    """Give how many messages each partition holds, as the server says."""
+    partitions = iggy.http("GET", f"/streams/{stream}/topics/events")["partitions"]
+    return [one["messages_count"] for one in sorted(partitions, key=lambda one: one["id"])]
+
+
+# --- the topic: that there is none, and how it is set up -----------------------------------------------------------------------------
+
+
+def test_a_topic_that_does_not_exist(iggy: Iggy, tmp_path: Path) -> None:
+    """Reading makes neither stream nor topic; the first append makes a safe one, or says how, where the server takes no durability."""
+    stream = f"test-{new_id()}"
+    url = iggy.url(stream, partitions=3)
+    log = open_log(url)
+    assert log.ranges() == [(0, 0)] * 3
+    assert log.consumer("test").poll(10, 0) == []
+    assert "does not exist yet" in log.describe().details[0]
+    kit = connect(tmp_path / "home", log_url=url)
+    with pytest.warns(EvalkitWarning, match="hold nothing yet"):
+        assert kit.studies().is_empty()
+    assert stream not in [one["name"] for one in iggy.http("GET", "/streams")]
+    options = {option.key for option in as_another_program(iggy, lambda client: client.describe_options("topic"))}
+    if "durability" not in options:
+        with pytest.raises(LogError, match=r"create the topic 'events' of the stream '.*' through its HTTP API") as caught:
+            kit.create_study("study")
+        for part in ("enforce_fsync=true", "messages_required_to_save=1", "Nothing was appended", f"'{stream}'"):
+            assert part in str(caught.value)
+        assert iggy.http("GET", f"/streams/{stream}/topics") == []
+        topic = {
+            "name": "events", "partitions_count": 3, "message_expiry": 0, "compression_algorithm": "none", "max_topic_size": 0,
+            "options": {"enforce_fsync": "true", "messages_required_to_save": "1"},
+        }  # fmt: skip
+        iggy.http("POST", f"/streams/{stream}/topics", topic)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kit.create_study("study")
+    assert log.describe().problems == ()
+    assert "3 partitions" in log.describe().details[0]
+    made = iggy.http("GET", f"/streams/{stream}/topics/events")["options"]
+    assert made["durability"]["value"] == "persisted" if "durability" in options else made["enforce_fsync"]["value"] == "true"
+    assert made["messages_required_to_save"]["value"] == "1"
+    assert sum(heights(iggy, stream)) == 1
+    kit.close()
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"message_expiry": "7 days"}, "lets its messages expire"),
+        ({"max_topic_size": "4 GiB"}, "has a largest size"),
+        ({"durable": False}, "loses acknowledged events"),
+        ({"durable": False, "enforce_fsync": "true"}, "loses acknowledged events"),
+        ({"durable": False, "messages_required_to_save": "1"}, "loses acknowledged events"),
+        ({}, None),
+    ],
+)
+def test_a_topic_that_can_lose_events(iggy: Iggy, options: dict[str, Any], says: str | None) -> None:
+    """Whoever opens it is warned once, in words, and its description says it too; a good topic warns of nothing."""
+    log = open_log(iggy.url(iggy.stream(**options)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        log.append(messages(2))
+        log.ranges()
+        log.append(messages(2))
+    told = [str(one.message) for one in caught]
+    assert all(one.category is EvalkitWarning for one in caught)
+    assert told == list(log.describe().problems)
+    assert len(told) == (0 if says is None else 1)
+    assert says is None or (says in told[0] and "evalkit log export" in told[0])
+    log.close()
+
+
+def test_partitions_that_are_added_under_an_open_log(iggy: Iggy, tmp_path: Path) -> None:
+    """Appending, ranges and catch-up stop, and nothing is appended; so does a new kit, and its status says how to go on."""
+    stream = iggy.stream(partitions=2)
+    home = tmp_path / "home"
+    kit = connect(home, log_url=iggy.url(stream))
+    study = study_with_checkpoints(kit, 5)
+    as_another_program(iggy, lambda client: client.create_partitions(stream, "events", 3))
+    deadline = time.monotonic() + SECONDS
+    while len(heights(iggy, stream)) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    before = heights(iggy, stream)
+    for call in (
+        lambda: kit._engine.log.append(messages(3)),
+        kit._engine.log.ranges,
+        kit._engine.catch_up,
+        lambda: kit.record_checkpoint(study, sample(100)),
+    ):
+        with pytest.raises(LogMismatchError, match=r"has 5 partitions now, it had 2.*Nothing was appended"):
+            call()
+    kit.close()
+    with connect(home, log_url=iggy.url(stream)) as again:
+        with pytest.raises(LogMismatchError, match="has 5 partitions, the read model was made from 2"):
+            again.record_checkpoint(study, sample(100))
+        assert any("export the log, recreate it, import" in problem for problem in again.status().problems)
+    assert heights(iggy, stream) == before
+    assert sum(before) == 7
+
+
+# --- other programs ------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_that_another_program_put_in_the_wrong_partition(iggy: Iggy, tmp_path: Path) -> None:
+    """It is rejected with that reason, and its study goes on as if it were not there."""
+    stream = iggy.stream()
+    kit = connect(tmp_path / "home", log_url=iggy.url(stream))
+    study = study_with_checkpoints(kit, 3)
+    command = RecordCheckpoint.of(flat_sample(50), now=datetime.datetime.now(datetime.UTC))
+    stray = command.message(study.id, command.checkpoint_id(study.id))
+    right = partition_of(study.id, 4)
+    send(iggy, stream, Partitioning.partition_id((right + 1) % 4), stray.data)
+    assert kit.checkpoints()["total_tokens"].to_list() == [0, 1, 2]
+    rejected = kit.rejected()
+    assert rejected["reason"].to_list() == ["wrong partition"]
+    assert rejected["event_id"].to_list() == [stray.event_id]
+    assert kit.stop_study(study).status == "stopped"
+    send(iggy, stream, Partitioning.partition_id(right), stray.data)
+    assert kit.checkpoints()["total_tokens"].to_list() == [0, 1, 2, 50]
+    assert kit.verify().ok
+    kit.close()
+
+
+@pytest.mark.parametrize("partitions", [4, 7])
+def test_other_programs_find_evalkits_events(iggy: Iggy, partitions: int) -> None:
+    """Iggy's own client reads them under the event's id, from the partition to which it routes the study's id as a key."""
+    stream = iggy.stream(partitions=partitions)
+    log = open_log(iggy.url(stream))
+    mine = [LogMessage(new_id(), new_id(), b"evalkit") for _ in range(30)]
+    positions = log.append(mine)
+    log.close()
+
+    async def work(client: IggyClient) -> list[Any]:
+        for message in mine:
+            key = Partitioning.messages_key(message.study_id)
+            await client.send_messages(stream, "events", key, [SendMessage(message.study_id.encode())])
+        found = []
+        for partition in range(partitions):
+            found += await client.poll_messages(
+                stream, "events", consumer=Consumer.Single("another"), polling_strategy=PollingStrategy.First(), count=100,
+                auto_commit=False, partition_id=partition,
+            )  # fmt: skip
+        return [(message.partition_id(), message.offset(), message.id(), message.payload()) for message in found]
+
+    found = as_another_program(iggy, work)
+    by_key = {payload.decode(): partition for partition, _, _, payload in found if payload != b"evalkit"}
+    assert by_key == {message.study_id: position.partition for message, position in zip(mine, positions, strict=True)}
+    ids = {(partition, offset): identity for partition, offset, identity, payload in found if payload == b"evalkit"}
+    assert ids == {tuple(position): UUID(message.event_id).int for message, position in zip(mine, positions, strict=True)}
+
+
+def test_the_position_that_iggys_tools_see(iggy: Iggy, tmp_path: Path) -> None:
+    """The group `eval-projection` stands where the read model does; moving it changes nothing for evalkit."""
+    stream = iggy.stream(partitions=2)
+    home = tmp_path / "home"
+    with connect(home, log_url=iggy.url(stream)) as kit:
+        study = study_with_checkpoints(kit, 10)
+        digest = kit.verify().digest
+    partition = partition_of(study.id, 2)
+    groups = iggy.http("GET", f"/streams/{stream}/topics/events/consumer-groups")
+    assert "eval-projection" in [group["name"] for group in groups]
+
+    # The HTTP API tells only the offsets of single consumers, so what the group would be given next tells where it stands.
+    async def next_of_group(client: IggyClient) -> int | None:
+        await client.consumer_group("eval-projection", stream, "events")
+        found = await client.poll_messages(
+            stream, "events", consumer=Consumer.Group("eval-projection"), polling_strategy=PollingStrategy.Next(), count=1,
+            auto_commit=False, partition_id=partition,
+        )  # fmt: skip
+        return found[0].offset() if found else None
+
+    async def rewind(client: IggyClient) -> int | None:
+        member = await client.consumer_group("eval-projection", stream, "events")
+        await member.store_offset(4, partition)
+        return await next_of_group(client)
+
+    assert as_another_program(iggy, next_of_group) is None
+    assert as_another_program(iggy, rewind) == 5
+    with connect(home, log_url=iggy.url(stream)) as kit:
+        assert kit.checkpoints().height == 10
+        kit.record_checkpoint(study, sample(10))
+        assert kit.checkpoints().height == 11
+        assert kit.rejected().is_empty()
+        assert kit.verify().ok
+        assert kit.verify().digest != digest
+    assert as_another_program(iggy, next_of_group) is None
+
+
+# --- what is lost --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_that_lost_its_beginning(iggy: Iggy, tmp_path: Path) -> None:
+    """Ranges say so; catching up and making anew are refused in words, and the tables that are there stay readable."""
+    stream = iggy.stream(partitions=1, segment_size="1 MiB")
+    url = iggy.url(stream)
+    kit = connect(tmp_path / "home", log_url=url)
+    study = study_with_checkpoints(kit, 0)
+    for index in range(6):
+        kit.record_checkpoint(study, {**sample(index), "sessions_included": ["x" * 1000] * 600})
+    kit.close()  # the server keeps what the group has not been said to have applied, which evalkit says twice a second and here
+    segments = iggy.http("GET", f"/streams/{stream}/topics/events")["partitions"][0]["segments_count"]
+    assert segments > 2
+    iggy.http("DELETE", f"/streams/{stream}/topics/events/partitions/0?segments_count={segments - 2}")
+    ((first, end),) = kit._engine.log.ranges()
+    assert 0 < first < end == 8
+    with pytest.warns(EvalkitWarning, match=rf"begins at offset {first}: its first {first} events are gone"):
+        assert kit.checkpoints().height == 6
+    for call in (lambda: kit.rebuild(on_progress=lambda done, total: None), lambda: kit.record_checkpoint(study, sample(100))):
+        kit._engine.consumer.restart()
+        with pytest.raises(LogIncompleteError, match="The tables stay readable"):
+            call()
+    assert any("events are gone" in problem for problem in kit.status().problems)
+    with connect(tmp_path / "new", log_url=url) as new, pytest.raises(LogIncompleteError, match="events are gone"):
+        new.checkpoints()
+    assert kit._engine.log.ranges() == [(first, end)]
+    kit.close()
+
+
+def test_a_topic_that_is_purged(iggy: Iggy, tmp_path: Path) -> None:
+    """Commands stop with words, also when the log grew again, and nothing of the read model is changed."""
+    stream = iggy.stream(partitions=1)
+    kit = connect(tmp_path / "home", log_url=iggy.url(stream))
+    study = study_with_checkpoints(kit, 5)
+    as_another_program(iggy, lambda client: client.purge_topic(stream, "events"))
+    with pytest.raises(LogMismatchError, match=r"lost its end|begins at offset"):
+        kit.record_checkpoint(study, sample(10))
+    kit._engine.log.append(messages(30))
+    with pytest.raises(LogMismatchError):
+        kit.record_checkpoint(study, sample(10))
+    assert kit.status().problems
+    assert kit._engine.database.execute("SELECT count(*) FROM checkpoints") == [(5,)]
+    kit.close()
+
+
+# --- large appends -------------------------------------------------------------------------------------------------------------------
+
+
+def cut_before_chunk(kit: EvalKit, wire: Relay, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut the wire before the n-th chunk that the kit's log sends from now on; those before it were acknowledged."""
+    log: Any = kit._engine.log
+    sent = log._send
+    count = 0
+
+    def send(*args: Any) -> int:
+        nonlocal count
+        count += 1
+        if count == chunk:
+            wire.cut()
+        found: int = sent(*args)
+        return found
+
+    monkeypatch.setattr(log, "_send", send)
+
+
+def when_back(call: Callable[[], T]) -> T:
+    """Call again while the log is out of reach."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return call()
+        except LogUnavailableError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_frame_that_breaks_off_between_two_chunks(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyed: bool) -> None:
+    """The error says which rows are durable; with keys the same call finishes the rest, without the rows from the next one on do."""
+    monkeypatch.setattr(iggy_log, "_CHUNK_MESSAGES", 500)
+    rows = [flat_sample(index) | ({"key": str(index)} if keyed else {}) for index in range(6000)]
+    with Relay("127.0.0.1", iggy.port) as wire:
+        kit = connect(tmp_path / "home", log_url=iggy.url(iggy.stream(), port=wire.port))
+        study = study_with_checkpoints(kit, 0)
+        with monkeypatch.context() as patch:
+            cut_before_chunk(kit, wire, 4, patch)
+            with pytest.raises(LogUnavailableError) as caught:
+                kit.record_checkpoints(study, rows)
+        partition = partition_of(study.id, 4)
+        assert list(caught.value.positions) == [*(LogPosition(partition, 2 + index) for index in range(1500)), *[None] * 4500]
+        message = str(caught.value)
+        assert "Of the 6,000 new rows 1,500 are durable in the log: those up to row 1499, counted from 0." in message
+        assert ("Call again with the same rows and keys" in message) is keyed
+        assert ("Record only the rows from 1500 on" in message) is not keyed
+        with pytest.raises(LogUnavailableError) as next_error:
+            kit.record_checkpoints(study, rows)
+        assert not list(next_error.value.positions)
+        assert "is not known" not in str(next_error.value)
+        wire.restore()
+        if keyed:
+            done = when_back(lambda: kit.record_checkpoints(study, rows))
+            assert (done.recorded, done.already_recorded, len(set(done.checkpoint_ids))) == (4500, 1500, 6000)
+        else:
+            done = when_back(lambda: kit.record_checkpoints(study, rows[1500:]))
+            assert (done.recorded, done.already_recorded) == (4500, 0)
+        assert kit.checkpoints()["total_tokens"].to_list() == list(range(6000))
+        assert kit.status().events == 6002
+        assert kit.rejected().is_empty()
+        kit.close()
+
+
+def test_large_events(iggy: Iggy, tmp_path: Path) -> None:
+    """Thirty events of exactly 1 MiB go in one command; what is too large for Iggy is refused in words, and nothing breaks."""
+    kit = connect(tmp_path / "home", log_url=iggy.url(iggy.stream()))
+    study = study_with_checkpoints(kit, 0)
+
+    def row(index: int, length: int) -> dict[str, Any]:
+        return {**flat_sample(index), "sessions_included": ["x" * length]}
+
+    command = RecordCheckpoint.of(row(0, 0), now=datetime.datetime.now(datetime.UTC))
+    small = len(command.message(study.id, new_id()).data)
+    rows = [row(index, MAX_EVENT_BYTES - small - len(str(index)) + 1) for index in range(30)]
+    assert kit.record_checkpoints(study, rows).recorded == 30
+    sizes = [len(record.data) for record in whole_log(kit)]
+    assert sizes.count(MAX_EVENT_BYTES) == 30
+    before = kit._engine.log.ranges()
+    with pytest.raises(LogError, match=r"Iggy takes no event of 67,108,865 bytes; it must be smaller\. It was not appended"):
+        kit._engine.log.append([LogMessage(study.id, new_id(), b"x" * ((64 << 20) + 1))])
+    assert kit._engine.log.ranges() == before
+    assert kit.checkpoints().height == 30
+    kit.close()
+
+
+def whole_log(kit: EvalKit) -> list[Any]:
+    consumer, found = kit._engine.log.consumer("test"), []
+    while records := consumer.poll(1000, 0):
+        found += records
+    return found
+
+
+# --- loops, threads, processes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_kit_inside_a_running_event_loop(iggy: Iggy, tmp_path: Path) -> None:
+    """Commands and queries work where a loop already runs, as in a notebook, in one loop after another."""
+    kit = connect(tmp_path / "home", log_url=iggy.url(iggy.stream()))
+
+    async def cell(first: int) -> int:
+        study = study_with_checkpoints(kit, 3, first=first)
+        kit.record_checkpoint(study, sample(first + 3))
+        await asyncio.sleep(0)
+        return kit.checkpoints().height
+
+    assert [asyncio.run(cell(0)), asyncio.run(cell(10))] == [4, 8]
+    kit.close()
+
+
+def test_eight_threads_use_one_kit(iggy: Iggy, tmp_path: Path) -> None:
+    """They lose nothing, do nothing twice, and each sees its own writes at once."""
+    kit = connect(tmp_path / "home", log_url=iggy.url(iggy.stream()))
+    shared = study_with_checkpoints(kit, 0)
+    start = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        start.wait(30)
+        own = kit.start_study(kit.create_study(f"study {number}"))
+        for index in range(5):
+            recorded = kit.record_checkpoint(shared, sample(number * 100 + index)).id
+            assert recorded in kit.checkpoints()["checkpoint_id"].to_list()
+            kit.record_checkpoint(own, sample(index))
+            assert kit.checkpoints(own).height == index + 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert kit.checkpoints(shared).height == 40
+    assert kit.status().events == 2 + 40 + 8 * 7
+    assert kit.verify().ok
+    kit.close()
+
+
+def test_eight_threads_wait_for_a_silent_server(tmp_path: Path) -> None:
+    """All of them are told in words, and none waits for the others' turns."""
+    with Silent() as server:
+        log = open_log(f"iggy+tcp://evalkit:{SECRET}@127.0.0.1:{server.port}")
+
+        def work(number: int) -> float:
+            began = time.monotonic()
+            with pytest.raises(LogUnavailableError, match="did not answer within"):
+                log.ranges()
+            return time.monotonic() - began
+
+        with ThreadPoolExecutor(8) as pool:
+            assert max(pool.map(work, range(8))) < SECONDS
+        log.close()
+
+
+BEGIN = """
+import os, sys, threading, time, warnings
+import evalkit
+from tests.worker import sample, study_with_checkpoints
+home, url, other = sys.argv[1:]
+kit = evalkit.connect(home, log_url=url)
+study = study_with_checkpoints(kit, 2)
+"""
+ENDS = {
+    "right after commands": "kit.record_checkpoint(study, sample(100))",
+    "right after a query": "kit.checkpoints()",
+    "closed": "kit.checkpoints(); kit.close()",
+    "while a thread connects": """
+silent = evalkit.connect(home + "-other", log_url=other)
+threading.Thread(target=silent.checkpoints, daemon=True).start()
+time.sleep(0.2)
+""",
+    "after an error": "kit.checkpoints(); raise RuntimeError('on purpose')",
+    "while a thread polls": """
+consumer = kit._engine.log.consumer("test")
+consumer.poll(1000, 0)
+threading.Thread(target=consumer.poll, args=(1000, 5), daemon=True).start()
+time.sleep(0.2)
+""",
+}
+
+
+def run_script(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_scripts_end_cleanly(iggy: Iggy, tmp_path: Path, end: str) -> None:
+    """Whatever the last line was, the exit code is the script's own, and nothing is written but its own traceback."""
+    with Silent() as silent:
+        other = f"iggy+tcp://evalkit:{SECRET}@127.0.0.1:{silent.port}"
+        for trial in range(3):
+            done = run_script(BEGIN + ENDS[end], str(tmp_path / f"home{trial}"), iggy.url(iggy.stream(partitions=1)), other)
+            if end == "after an error":
+                assert done.returncode == 1
+                assert done.stderr.startswith("Traceback")
+                assert done.stderr.strip().endswith("RuntimeError: on purpose")
+                assert done.stderr.count("Traceback") == 1
+            else:
+                assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout == ""
+
+
+FORK = """
+from tests.worker import exit_code, in_fork
+
+def refused():
+    began = time.monotonic()
+    for call in (lambda: kit.record_checkpoint(study, sample(100)), kit._engine.log.ranges, lambda: evalkit.connect(home + "-new", log_url=url).create_study("new")):
+        try:
+            call()
+        except evalkit.errors.LogUnavailableError as error:
+            assert "spawn" in str(error)
+        else:
+            raise AssertionError("not refused")
+    kit.close()
+    assert time.monotonic() - began < 5
+
+assert exit_code(in_fork(refused)) == 0
+warnings.simplefilter("ignore")
+pid = os.fork()
+if pid == 0:
+    sys.exit(3)
+assert exit_code(pid) == 3
+for index in range(10, 13):
+    kit.record_checkpoint(study, sample(index))
+print(kit.checkpoints().height)
+"""
+FIRST_IN_CHILD = """
+import os, sys, time, warnings
+import evalkit
+from tests.worker import exit_code, in_fork, sample, study_with_checkpoints
+home, url, other = sys.argv[1:]
+kit = evalkit.connect(home, log_url=url)
+
+def work(first):
+    study_with_checkpoints(kit, 2, first=first)
+    assert kit.checkpoints().height == first + 2
+
+assert exit_code(in_fork(lambda: work(0))) == 0
+warnings.simplefilter("ignore")
+pid = os.fork()
+if pid == 0:
+    work(2)
+    sys.exit(3)
+assert exit_code(pid) == 3
+print(kit.checkpoints().height)
+"""
+
+
+def test_a_fork_after_a_kit_was_used(iggy: Iggy, tmp_path: Path) -> None:
+    """In the child the log is refused in words, without waiting; the parent goes on, and both end cleanly."""
+    done = run_script(BEGIN + FORK, str(tmp_path / "home"), iggy.url(iggy.stream()), "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "5\n", "")
+
+
+def test_a_fork_before_a_kit_is_used(iggy: Iggy, tmp_path: Path) -> None:
+    """A kit that is first used in a child works there, and in the parent."""
+    done = run_script(FIRST_IN_CHILD, str(tmp_path / "home"), iggy.url(iggy.stream()), "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
+
+
+# --- who may connect, and how --------------------------------------------------------------------------------------------------------
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for localhost, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+@pytest.fixture(scope="module")
+def tls_iggy(tmp_path_factory: pytest.TempPathFactory, iggy: Iggy) -> Iterator[tuple[Iggy, Path]]:
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = make_certificate(folder)
+    environment = {
+        "IGGY_TCP_TLS_ENABLED": "true", "IGGY_TCP_TLS_SELF_SIGNED": "false", "IGGY_TCP_TLS_CERT_FILE": str(certificate),
+        "IGGY_TCP_TLS_KEY_FILE": str(key),
+    }  # fmt: skip
+    with Iggy(folder / "iggy", environment=environment) as server:
+        yield server, certificate
+
+
+def test_tls(tls_iggy: tuple[Iggy, Path], tmp_path: Path) -> None:
+    """With the certificate that the server's is to be proven by, everything works."""
+    iggy, certificate = tls_iggy
+    url = f"{iggy.url(iggy.stream())}&tls=true&tls_domain=localhost&tls_ca_file={quote(str(certificate))}"
+    with connect(tmp_path / "home", log_url=url) as kit:
+        study_with_checkpoints(kit, 3)
+        assert kit.checkpoints().height == 3
+        assert kit.status().problems == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("", "if it asks for TLS, add tls=true"),
+        ("&tls=true&tls_domain=localhost", "does its certificate fit tls_domain and tls_ca_file?"),
+        ("&tls=true&tls_domain=example.org&tls_ca_file=CERTIFICATE", "does its certificate fit tls_domain and tls_ca_file?"),
+        ("&tls=true&tls_domain=localhost&tls_ca_file=/no/such/file.pem", "Invalid TLS certificate path. Look at the options"),
+    ],
+)
+def test_tls_that_does_not_fit(tls_iggy: tuple[Iggy, Path], tmp_path: Path, options: str, says: str) -> None:
+    """A plain connection, and one that does not trust the server, are told what to look at."""
+    iggy, certificate = tls_iggy
+    began = time.monotonic()
+    with connect(tmp_path / "home", log_url=iggy.url("evals") + options.replace("CERTIFICATE", str(certificate))) as kit:
+        with pytest.raises(LogUnavailableError) as caught:
+            kit.create_study("study")
+        assert says in str(caught.value)
+    assert time.monotonic() - began < SECONDS
+
+
+def make_user(iggy: Iggy, stream: str, permissions: dict[str, Any], topic_permissions: dict[str, Any] | None = None) -> str:
+    """Make a user with permissions for one stream and its topic, which Iggy wants by their numbers, and nothing else."""
+    name = f"user-{new_id()[-12:]}"
+    found = iggy.http("GET", f"/streams/{stream}")
+    none = dict.fromkeys(("manage_stream", "read_stream", "manage_topics", "read_topics", "poll_messages", "send_messages"), False)
+    none_of_topic = dict.fromkeys(("manage_topic", "read_topic", "poll_messages", "send_messages"), False)
+    topics = None if topic_permissions is None else {str(found["topics"][0]["id"]): {**none_of_topic, **topic_permissions}}
+    everywhere = (
+        "manage_servers", "read_servers", "manage_users", "read_users", "manage_streams", "read_streams", "manage_topics", "read_topics",
+        "poll_messages", "send_messages",
+    )  # fmt: skip
+    rights = {"global": dict.fromkeys(everywhere, False), "streams": {str(found["id"]): {**none, **permissions, "topics": topics}}}
+    iggy.http("POST", "/users", {"username": name, "password": SECRET, "status": "active", "permissions": rights})
+    return name
+
+
+def test_the_least_permissions(iggy: Iggy, tmp_path: Path) -> None:
+    """Who may read the stream and send to the topic can give commands, read and consume, and is told of no problem."""
+    stream = iggy.stream(partitions=1)
+    user = make_user(iggy, stream, {"read_stream": True}, {"send_messages": True})
+    with connect(tmp_path / "home", log_url=iggy.url(stream, user=user, password=SECRET)) as kit:
+        study_with_checkpoints(kit, 5)
+        assert kit.checkpoints().height == 5
+        assert kit.verify().ok
+        assert kit.status().problems == ()
+        assert kit.checkpoints().height == 5
+    groups = [group["name"] for group in iggy.http("GET", f"/streams/{stream}/topics/events/consumer-groups")]
+    assert "eval-projection" in groups
+
+
+def test_who_may_only_read(iggy: Iggy, tmp_path: Path) -> None:
+    """Who may only read the topic can follow it; a command is refused, and nothing was appended."""
+    stream = iggy.stream(partitions=1)
+    with connect(tmp_path / "writer", log_url=iggy.url(stream)) as writer:
+        study = study_with_checkpoints(writer, 5)
+    user = make_user(iggy, stream, {}, {"read_topic": True})
+    with connect(tmp_path / "home", log_url=iggy.url(stream, user=user, password=SECRET)) as kit:
+        assert kit.checkpoints().height == 5
+        with pytest.raises(LogUnavailableError, match=r"does not permit this to the user.*Nothing was appended\.$"):
+            kit.record_checkpoint(study, sample(10))
+        assert kit.status().problems == ()
+        assert kit.checkpoints().height == 5
+    assert heights(iggy, stream) == [7]
+
+
+def test_a_personal_access_token(iggy: Iggy, tmp_path: Path) -> None:
+    """Where a user name is given without a password, it is a token."""
+    stream = iggy.stream()
+    token = iggy.http("POST", "/personal-access-tokens", {"name": new_id()[-12:], "expiry": 0})["token"]
+    with connect(tmp_path / "home", log_url=f"iggy+tcp://{quote(token, safe='')}@127.0.0.1:{iggy.port}?stream={stream}") as kit:
+        kit.create_study("study")
+        assert kit.studies().height == 1
+        assert token not in str(kit.status())
+    with connect(tmp_path / "other", log_url=f"iggy+tcp://{SECRET}@127.0.0.1:{iggy.port}?stream={stream}") as kit:
+        with pytest.raises(LogUnavailableError, match="refuses the user or the password") as caught:
+            kit.create_study("study")
+        assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (f"iggy+tcp://user:{SECRET}@", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}@:8090", "is not of the form"),
+        ("iggy+tcp://host:8090", "is not of the form"),
+        ("iggy+tcp:host", "is not of the form"),
+        (f"iggy+tcp://:{SECRET}@host:8090", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}@host:port", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}@host:99999", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}@host:8090/evals", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}@host:8090#evals", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}/word@host:8090", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}#word@host:8090", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}@[host:8090", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?stream", "is not of the form"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?streams=x", "it has the option 'streams'; valid are stream, topic"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?tls=1", "the option tls is '1'; give true or false"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?nodelay=yes", "the option nodelay is 'yes'; give true or false"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?partitions=0", "the option partitions is '0'; give a number from 1 to 1000"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?partitions=1001", "give a number from 1 to 1000"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?partitions=four", "give a number from 1 to 1000"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?stream=", "the option stream is ''; give a name"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?topic=12", "the option topic is '12'; give a name"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?topic={'x' * 256}", "1 to 255 bytes long"),
+        (f"iggy+tcp://user:{SECRET}@host:8090?stream=a&stream=b", "it has an option twice"),
+        (f"iggy://user:{SECRET}@host:8090", "is no event log"),
+        (f"iggy+quic://user:{SECRET}@host:8090", "is no event log"),
+    ],
+)
+def test_urls_that_say_nothing(tmp_path: Path, url: str, says: str) -> None:
+    """The error says what is wrong with which part, and shows no password."""
+    with pytest.raises(InvalidInputError) as caught:
+        connect(tmp_path / "home", log_url=url)
+    assert says in str(caught.value)
+    assert caught.value.field == "log_url"
+    shown: EvalkitError | BaseException | None = caught.value
+    while shown is not None:
+        assert SECRET not in f"{shown} {vars(shown)}"
+        shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
+
+
+def test_a_password_with_special_characters(iggy: Iggy, tmp_path: Path) -> None:
+    """It stands in the URL as URLs write it, and nowhere else."""
+    assert set("@/#") <= set(PASSWORD)
+    with connect(tmp_path / "home", log_url=iggy.url(iggy.stream())) as kit:
+        kit.create_study("study")
+        shown = f"{kit!r} {kit.status()} {kit._engine.settings} {kit._engine.log._address!r}"  # type: ignore[attr-defined]
+    assert PASSWORD not in shown
+    assert URL_PASSWORD not in shown

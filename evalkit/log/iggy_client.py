@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import SecretStr
 
 from evalkit import background
-from evalkit.errors import InvalidInputError, LogError, LogUnavailableError
+from evalkit.errors import InvalidInputError, LogUnavailableError
 from evalkit.sqlite_files import reset_in_child
 
 __all__ = ["IggyAddress", "IggyConnection"]
@@ -91,6 +91,8 @@ class IggyAddress:
         for name in options:
             if name not in _OPTIONS:
                 raise _wrong(f"it has the option {name!r}; valid are {', '.join(_OPTIONS)}")
+        if len(options) < len(given):
+            raise _wrong("it has an option twice; keep one of them")
         flags = {name: options.pop(name, "false") for name in ("tls", "nodelay")}
         for name, value in flags.items():
             if value not in ("true", "false"):
@@ -130,7 +132,7 @@ class IggyConnection:
     def __init__(self, address: IggyAddress) -> None:
         self.address = address
         self._was_connected = False
-        self._failure: tuple[float, LogError] | None = None
+        self._failure: tuple[float, str, str] | None = None
         self._left_behind: list[object] = []
         self._begin()
         reset_in_child(self)
@@ -162,13 +164,8 @@ class IggyConnection:
             When the server is out of reach, silent, or refuses.
         """
         self._check_process()
-        if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_STANDS_SECONDS:
-            raise self._failure[1]  # several questions in a row wait once
-        try:
-            found = background.run(self._patiently(operation, seconds, appending), seconds + _CONNECT_SECONDS + 2 * _PATIENCE_SECONDS)
-        except LogUnavailableError as error:
-            self._failure = (time.monotonic(), error)
-            raise
+        self._raise_standing("Nothing was appended." if appending else "")
+        found = background.run(self._patiently(operation, seconds, appending), seconds + _CONNECT_SECONDS + 2 * _PATIENCE_SECONDS)
         self._failure = None
         return found
 
@@ -180,15 +177,16 @@ class IggyConnection:
     async def _patiently(self, operation: Callable[[Any], Awaitable[_T]], seconds: float, appending: str) -> _T:
         patience = _PATIENCE_SECONDS if self._was_connected else 0.0
         deadline = time.monotonic() + patience
-        pause, tried = 0.05, False
+        pause, runs = 0.05, 0
         while True:
+            lost, told = True, appending if runs or not appending else "Nothing was appended."
             try:
-                client = await self._connected()
-                tried = True
+                client = await self._connected(told)
+                runs, told = runs + 1, appending
                 return await asyncio.wait_for(operation(client), seconds)
             except TimeoutError:
                 self._client = None
-                why, text = f"did not answer within {seconds if tried else _CONNECT_SECONDS:g} s", "timeout"
+                why, text = f"did not answer within {seconds if runs else _CONNECT_SECONDS:g} s", "timeout"
             except RuntimeError as error:
                 text = str(error)
                 lost = text.startswith(_LOST)
@@ -200,11 +198,23 @@ class IggyConnection:
                     pause = min(pause * 2, 0.5)
                     continue
                 why = self._why(text)
-            raise self._unavailable(why, text, "Nothing was appended." if appending and not tried else appending) from None
+                if appending and runs <= 1 and text.startswith("Unauthorized"):
+                    told = "Nothing was appended."
+            if lost:
+                self._failure = (time.monotonic(), why, text)
+            raise self._unavailable(why, text, told) from None
 
-    async def _connected(self) -> Any:
+    def _raise_standing(self, told: str) -> None:
+        """Raise the last failure again while it is fresh: several questions in a row, or at once, wait once."""
+        if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_STANDS_SECONDS:
+            raise self._unavailable(*self._failure[1:], told)
+
+    async def _connected(self, told: str) -> Any:
+        waits = self._connecting.locked()
         async with self._connecting:
             if self._client is None:
+                if waits:
+                    self._raise_standing(told)
                 client = _new_client(self.address)
                 await asyncio.wait_for(client.connect(), _CONNECT_SECONDS)
                 self._client = client
@@ -219,10 +229,14 @@ class IggyConnection:
                 f"does not permit this to the user of the log's URL: it must read, poll from and send to the topic "
                 f"{self.address.topic!r} of the stream {self.address.stream!r}, and manage the stream where the topic does not exist yet"
             )
+        if text.startswith("Invalid TLS"):
+            return f"cannot be spoken to: {text}. Look at the options tls_domain and tls_ca_file of the log's URL"
         if text.startswith("Cannot establish connection"):
-            return f"cannot be reached. Is it running, and are host and port right? ({_FORM})"
+            tls = ", does it speak TLS, and does its certificate fit tls_domain and tls_ca_file?" if self.address.tls else "?"
+            return f"cannot be reached. Is it running, and are host and port right{tls} ({_FORM})"
         if text.startswith(("Disconnected", "Empty response", "Connection closed", "TCP error", "Invalid")):
-            return "broke the connection off, or does not answer as an Iggy 0.9 server does on its TCP port (8090 by default)"
+            tls = "" if self.address.tls else "; if it asks for TLS, add tls=true to the log's URL"
+            return f"broke the connection off, or does not answer as an Iggy 0.9 server does on its TCP port (8090 by default){tls}"
         return f"answered: {text}"
 
     def _unavailable(self, why: str, text: str, appending: str) -> LogUnavailableError:

@@ -19,7 +19,7 @@ from evalkit.errors import (
 from evalkit.garbage import collector_paused
 from evalkit.log.port import EventLog, LogPosition, LogRecord
 from evalkit.projection.fold import FOLD_VERSION, Decision
-from evalkit.projection.identity import HOW_TO_ADOPT, check_ends, check_identity, other_event
+from evalkit.projection.identity import HOW_TO_ADOPT, check_ends, check_identity, check_whole, other_event
 from evalkit.projection.projection import EvalProjection, EventKey
 from evalkit.projection.schema import SCHEMA_VERSION, Head, Position, follow_count, initialize, read_head
 from evalkit.projection.write_behind import WriteBehind
@@ -212,7 +212,9 @@ class EvalProjectionConsumer:
     def _head(self) -> Head:
         head = read_head(self._database)
         if head is None:
-            initialize(self._database, len(self._log.ranges()))
+            ranges = self._log.ranges()
+            check_whole(ranges)  # before there are tables, which would answer with nothing
+            initialize(self._database, len(ranges))
             head = read_head(self._database)
             assert head is not None
         elif not any(position.next for position in head.positions) and (count := len(self._log.ranges())) != len(head.positions):
