@@ -22,7 +22,7 @@ bench: $(VENV)/tests.stamp ## measure, print ratios, write bench-results.json
 	$(RUN)/python -m tests.bench
 
 faults: $(VENV)/tests.stamp ## the long fault trials: many more kills than `make test`
-	EVALKIT_FAULTS=long $(RUN)/pytest tests/test_faults.py -s
+	EVALKIT_FAULTS=long $(RUN)/pytest tests/test_faults.py tests/test_shared_faults.py -s
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

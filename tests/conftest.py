@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.iggy_server import Iggy, iggy_binary, iggy_version
+from tests.iggy_server import NO_IGGY, GivenIggy, Iggy, iggy_binary, iggy_version
 from tests.servers import JwtKey, Sqld
 
 # Whoever starts the tests in the background of a shell has SIGINT ignored, and so would every process that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-NO_IGGY = "needs an iggy-server on the PATH, or EVALKIT_TEST_IGGY_URL"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -62,7 +61,10 @@ def guarded_sqld(tmp_path_factory: pytest.TempPathFactory, jwt_key: JwtKey) -> I
 
 
 @pytest.fixture(scope="session")
-def iggy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iggy]:
+def iggy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iggy | GivenIggy]:
+    if url := os.environ.get("EVALKIT_TEST_IGGY_URL"):
+        yield GivenIggy(url)
+        return
     if iggy_binary() is None:
         pytest.skip(NO_IGGY)
     with Iggy(tmp_path_factory.mktemp("iggy")) as server:

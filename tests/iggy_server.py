@@ -15,14 +15,21 @@ import socket
 import subprocess
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
+
+import pytest
 
 from evalkit.ids import new_id
+from evalkit.log.iggy_client import IggyAddress, IggyConnection
 from tests.servers import STOP_SECONDS, free_port
 
 START_SECONDS = 30
+NO_IGGY = "needs an iggy-server on the PATH, or EVALKIT_TEST_IGGY_URL"
+"""Why a test was skipped. With the URL alone, what starts, kills or configures a server is skipped as well."""
 USER, PASSWORD = "iggy", "iggy-p@ss/word#1"
 URL_PASSWORD = "iggy-p%40ss%2Fword%231"
 
@@ -40,10 +47,37 @@ VERSIONS: list[str] = []
 """Of the servers that were started."""
 
 
+class GivenIggy:
+    """The server of ``EVALKIT_TEST_IGGY_URL``, which may create streams and topics: nothing but its log is used."""
+
+    def __init__(self, url: str) -> None:
+        self._given = urlsplit(url)
+        with closing(IggyConnection(IggyAddress.parse(url))) as connection:
+            VERSIONS.append(str(connection.call(lambda client: client.get_stats()).iggy_server_version))
+
+    def url(self, stream: str, *, port: int | None = None, partitions: int = 4, user: str = "", password: str = "") -> str:
+        if port is not None:
+            pytest.skip(NO_IGGY)
+        where = self._given.netloc if not user else f"{user}:{password}@{self._given.netloc.rpartition('@')[2]}"
+        options = f"&{self._given.query}" if self._given.query else ""
+        return f"iggy+tcp://{where}?stream={stream}&partitions={partitions}{options}"
+
+    def stream(self, *, partitions: int = 4, durable: bool = True, **options: str) -> str:
+        """Give the name of a stream that evalkit creates with its first append."""
+        if not durable or options:
+            pytest.skip(NO_IGGY)
+        return f"test-{new_id()}"
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.skip(NO_IGGY)  # its HTTP API, its process
+
+
 class Iggy:
     """An iggy-server on loopback ports that stay the same over restarts, as its data in `folder` does."""
 
     def __init__(self, folder: Path, *, environment: dict[str, str] | None = None) -> None:
+        if iggy_binary() is None:
+            pytest.skip(NO_IGGY)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port, self.http_port = free_port(), free_port()

@@ -23,8 +23,7 @@ from evalkit.commands import CreateStudy, RecordCheckpoint
 from evalkit.errors import LogMismatchError
 from evalkit.events import CheckpointRecorded, StoredEvalEvent
 from evalkit.projection.schema import read_head
-from tests.conftest import NO_IGGY
-from tests.iggy_server import Iggy, iggy_binary
+from tests.iggy_server import NO_IGGY, Iggy, iggy_binary
 from tests.servers import Relay, Sqld
 from tests.worker import Child, Marker, flat_sample, sample, study_with_checkpoints
 
