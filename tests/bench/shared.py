@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from itertools import groupby, islice
 from pathlib import Path
@@ -121,7 +122,7 @@ def reaching_another(folder: Path, size: dict[str, int], rounds: int) -> Iterato
             assert writer.stdin is not None
             assert writer.stdout is not None
             # Read only, as somebody who looks on: what it sees, the consumer brought.
-            with evalkit.connect(folder / "home", read_only=True, **urls) as kit:
+            with warnings.catch_warnings(action="ignore"), evalkit.connect(folder / "home", read_only=True, **urls) as kit:
                 seen = 0
                 for _ in range(rounds):
                     took = []
