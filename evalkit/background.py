@@ -32,6 +32,10 @@ class _Background:
         reset_in_child(self)
         atexit.register(self.end)
 
+    @property
+    def started(self) -> bool:
+        return self._loop is not None
+
     def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
@@ -101,7 +105,10 @@ def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
 
 
 def spawn(coroutine: Coroutine[Any, Any, object]) -> None:
-    """Start a coroutine and do not wait for it; it must handle its errors itself."""
+    """Start a coroutine and do not wait for it; it must handle its errors itself. Where no loop runs there is nothing to do any more."""
+    if not _background.started:
+        coroutine.close()  # an object that is freed when the interpreter ends starts no thread: it would wait for it for ever
+        return
     asyncio.run_coroutine_threadsafe(coroutine, _background.loop())
 
 
