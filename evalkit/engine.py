@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evalkit.database.port import in_parts
 from evalkit.database.server import token_access
 from evalkit.decoding import readable_ids
 from evalkit.errors import (
@@ -123,7 +124,7 @@ class Engine:
                 self._has_read = True
                 return True
         except ReadOnlyError as error:
-            self.not_writable = str(error).partition(".")[0]
+            self.not_writable = str(error).partition(". ")[0]  # its URL has dots, too
         except (LogUnavailableError, LogIncompleteError, DatabaseUnavailableError) as error:
             if not self._has_tables():
                 raise
@@ -246,7 +247,8 @@ class Engine:
     def _stored_outcomes(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
         decided: dict[str, Decision] = {}
         if event_ids:
-            for event_id, outcome, reason, message in self.database.execute(_OUTCOME, (json.dumps(event_ids), *[study_id] * 4)):
+            found = in_parts(lambda part: self.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 4)), event_ids)
+            for event_id, outcome, reason, message in found:
                 known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
                 decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
         return decided

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from evalkit import checks
 from evalkit.commands import CreateStudy, RecordCheckpoint, lifecycle_message
 from evalkit.content import CONTENT_COLUMNS, content_of_command, content_of_event, same_content
-from evalkit.database.port import Row
+from evalkit.database.port import Row, in_parts
 from evalkit.engine import Engine
 from evalkit.errors import (
     ConflictError,
@@ -243,18 +243,19 @@ class Handlers:
         sql = (
             f"SELECT checkpoints.id, {CONTENT_COLUMNS} FROM json_each(?) CROSS JOIN checkpoints ON study_id = ? AND checkpoints.id = value"
         )
-        rows = self._engine.database.execute(sql, (json.dumps(checkpoint_ids), study_id))
+        rows = in_parts(lambda part: self._engine.database.execute(sql, (json.dumps(part), study_id)), checkpoint_ids)
         return {str(found): tuple(content) for found, *content in rows}
 
     def _warn_of_repeats(self, study: Study, commands: Sequence[RecordCheckpoint]) -> None:
         periods = [_stored_period(command) for command in commands]
         if not periods:
             return
-        if len(periods) == 1:
-            sql = "SELECT period_start, period_end FROM checkpoints WHERE study_id = ? AND period_end = ? AND period_start = ? LIMIT 1"
-            found = self._engine.database.execute(sql, (study.id, periods[0][1], periods[0][0]))
-        else:
-            found = self._engine.database.execute("SELECT period_start, period_end FROM checkpoints WHERE study_id = ?", (study.id,))
+        sql = (
+            "WITH asked (began, ended) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
+            "SELECT began, ended FROM asked WHERE EXISTS "
+            "(SELECT 1 FROM checkpoints WHERE study_id = ? AND period_end = ended AND period_start = began)"
+        )
+        found = in_parts(lambda part: self._engine.database.execute(sql, (json.dumps(part), study.id)), list(dict.fromkeys(periods)))
         there = {(str(start), str(end)) for start, end in found}
         repeated = [period for period in periods if period in there]
         counted = Counter(periods)

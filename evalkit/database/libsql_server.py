@@ -75,7 +75,8 @@ class LibsqlTransport:
         except LibsqlError as error:
             lost = error.code in ("HRANA_WEBSOCKET_ERROR", "HRANA_PROTO_ERROR", "CLIENT_CLOSED", "STREAM_CLOSED")
             if lost and self._url.startswith(("ws", "libsql")):
-                await self._ask_over_http()
+                writes = not all(sql.lstrip().startswith(("SELECT", "WITH")) for sql, _ in statements)
+                await self._ask_over_http(writes=writes)
             raise Refused(error.explanation, code=error.code, lost=lost) from None
         except aiohttp.WSServerHandshakeError as error:
             raise Refused(str(error), status=error.status, lost=error.status not in (401, 403, 404, 505)) from None
@@ -86,14 +87,24 @@ class LibsqlTransport:
             raise Refused(f"{type(error).__name__}: {error}", lost=True) from None
         return [[row.astuple() for row in result.rows] for result in results]
 
-    async def _ask_over_http(self) -> None:
-        """Raise the refusal that a server which closed a websocket without a word tells over HTTP, if it tells one."""
+    async def _ask_over_http(self, *, writes: bool) -> None:
+        """Raise the refusal that a server which closed a websocket without a word tells over HTTP, if it tells one.
+
+        Of what may only read it closes the websocket when it is to write.
+        """
         import aiohttp
+        from libsql_client import LibsqlError
 
         scheme = "http" if self._url.startswith("ws:") or self._url.endswith("?tls=0") else "https"
         client = _client(f"{scheme}://{urlsplit(self._url).netloc}", self._token)
         try:
             await asyncio.wait_for(client.execute("SELECT 1"), 2)
+            if writes:
+                with suppress(LibsqlError):
+                    await asyncio.wait_for(client.execute("DELETE FROM evalkit_no_such_table WHERE 0"), 2)
+        except Refused as refused:
+            if not writes or refused.status in (401, 403):
+                raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
             pass  # it is lost, as it seemed
         finally:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from evalkit.errors import DatabaseError
 from evalkit.reports import EngineReport
 
-__all__ = ["Args", "BulkInsert", "ConditionFailed", "Database", "PageSize", "ResponseTooLarge", "Row", "Statement", "Value"]
+__all__ = ["Args", "BulkInsert", "ConditionFailed", "Database", "PageSize", "ResponseTooLarge", "Row", "Statement", "Value", "in_parts"]
 
 _T = TypeVar("_T")
 
@@ -33,8 +33,20 @@ class ConditionFailed(Exception):  # noqa: N818  (a signal between projection an
     """A batch set a NOT NULL column to NULL: the compare-and-set in it found another value. Nothing was written."""
 
 
-class ResponseTooLarge(Exception):  # noqa: N818  (a signal between reader and adapter, no error that a user sees)
-    """The rows that were asked for are more than the engine sends at once: ask for fewer. See `PageSize`."""
+class ResponseTooLarge(DatabaseError):  # noqa: N818  (a signal between reader and adapter, that a user sees where no page is small enough)
+    """The rows that were asked for are more than the engine sends at once: ask for fewer. See `PageSize` and `in_parts`.
+
+    Parameters
+    ----------
+    said
+        The engine's own words.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(
+            f"The read model holds more, perhaps in a single row, than its server sends at once ({said}). Raise the server's limit "
+            "(sqld: --max-response-size), or use a read model in a file: file:PATH"
+        )
 
 
 class PageSize:
@@ -55,23 +67,37 @@ class PageSize:
 
         Raises
         ------
-        DatabaseError
+        ResponseTooLarge
             When a single row is more than the engine sends.
         """
         while True:
             try:
                 return page(self.rows)
-            except ResponseTooLarge as refused:
+            except ResponseTooLarge:
                 if self.rows == 1:
-                    raise DatabaseError(
-                        f"The read model holds a row that is larger than its server sends at once ({refused}). Raise the server's limit "
-                        "(sqld: --max-response-size), or use a read model in a file: file:PATH"
-                    ) from None
+                    raise
                 self.rows = max(1, self.rows // 4)
 
     def aim(self, count: int, size: int, target: int) -> None:
         """Choose the next page so that it has about `target` bytes, after one of `count` rows and `size` bytes."""
         self.rows = max(1, min(self._most, target * max(count, 1) // max(size, 1)))
+
+
+def in_parts(ask: Callable[[Sequence[_T]], list[Row]], about: Sequence[_T]) -> list[Row]:
+    """Give the rows that answer a question about each of many: asked at once, or in parts when that is more than the engine sends.
+
+    Raises
+    ------
+    ResponseTooLarge
+        When the answer about a single one is.
+    """
+    try:
+        return ask(about)
+    except ResponseTooLarge:
+        if len(about) < 2:
+            raise
+        half = len(about) // 2
+        return in_parts(ask, about[:half]) + in_parts(ask, about[half:])
 
 
 class Database(Protocol):

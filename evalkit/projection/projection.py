@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from evalkit.database.port import BulkInsert, Database, Row, Statement
+from evalkit.database.port import BulkInsert, Database, Row, Statement, in_parts
 from evalkit.decoding import DecodedEvent, decode, event_time_text, readable_ids
 from evalkit.events import InvalidEventError
 from evalkit.log.port import LogRecord, partition_of
@@ -178,7 +178,8 @@ class EvalProjection:
                 self._states[str(study_id)].checkpoints.add(str(checkpoint_id))
 
     def _ask(self, sql: str, about: Sequence[object]) -> list[Row]:
-        return self._database.execute(sql.format(**self.tables._asdict()), (json.dumps(about),))
+        named = sql.format(**self.tables._asdict())
+        return in_parts(lambda part: self._database.execute(named, (json.dumps(part),)), about)
 
     def _moves(self, records: Sequence[LogRecord]) -> dict[int, tuple[Statement, Position]]:
         """Give, for each partition touched, the statement that compares and sets its position, and the position after it."""

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic_core import from_json
 
+from evalkit.database.port import in_parts
 from evalkit.decoding import decode, readable_ids
 from evalkit.engine import Engine
 from evalkit.errors import InvalidInputError, LogError, warn
@@ -218,7 +219,8 @@ def _study_of_unknown(data: bytes) -> str:
 def _new(engine: Engine, chunk: list[_Imported], seen: set[tuple[str, str]]) -> Iterator[_Imported]:
     """Give the events that were not decided before, and were not seen, and see them."""
     sql = DECIDED.format(**Tables.with_suffix()._asdict())
-    rows = engine.database.execute(sql, (json.dumps([[one.study_id, one.key] for one in chunk]),))
+    asked = [[one.study_id, one.key] for one in chunk]
+    rows = in_parts(lambda part: engine.database.execute(sql, (json.dumps(part),)), asked)
     # What was rejected for standing in a wrong partition was not decided in the right one.
     seen |= {(str(study_id), str(key)) for study_id, key, reason in rows if reason != Reason.WRONG_PARTITION}
     for one in chunk:

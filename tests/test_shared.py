@@ -1,0 +1,790 @@
+"""Engines that a team shares: Iggy and sqld give what the embedded engines give, whoever applies the events and however much there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evalkit import ConflictError, EvalKit, EvalkitWarning, TransitionError, connect
+from evalkit.commands import lifecycle_message
+from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.port import Database
+from evalkit.errors import DatabaseError, DatabaseUnavailableError, EvalkitError, ReadOnlyError
+from evalkit.ids import new_id
+from evalkit.log.memory import InMemoryEventLog
+from evalkit.log.port import EventLog, LogMessage
+from evalkit.log.sqlite import SqliteEventLog
+from evalkit.opening import open_database, open_log
+from evalkit.projection.consumer import EvalProjectionConsumer
+from evalkit.projection.rebuild import rebuild
+from evalkit.projection.schema import read_head
+from evalkit.projection.snapshot import Snapshot
+from evalkit.projection.verify import digest, verify
+from evalkit.study import StudyStatus
+from evalkit.transfer.log import export_log, import_log
+from tests.generators import Entry, histories
+from tests.iggy_server import Iggy
+from tests.servers import JwtKey, Sqld, free_port
+from tests.test_database_servers import emptied
+from tests.test_fold_properties import REAL, Everything, in_words, referred, rows
+from tests.test_projection import REAL_DIGEST
+from tests.test_shared_faults import in_log, wait_until
+from tests.worker import flat_sample, sample, study_with_checkpoints
+
+PROTOCOLS = ("http", "ws", "turso+http")
+each_protocol = pytest.mark.parametrize("protocol", PROTOCOLS)
+
+
+def url_of(server: Sqld, protocol: str) -> str:
+    return f"{protocol}://127.0.0.1:{server.port}"
+
+
+def empty_url(server: Sqld, protocol: str = "http") -> str:
+    """The URL of a server's database, which is empty now."""
+    database = emptied(open_database(server.url))
+    database.close()
+    return url_of(server, protocol)
+
+
+def as_message(entry: Entry) -> LogMessage:
+    return LogMessage(entry.study_id, entry.event_id if len(entry.event_id) == 36 else "", entry.data)
+
+
+# --- the fold -------------------------------------------------------------------------------------------------------------------------
+
+
+def embedded_digest(messages: Sequence[LogMessage]) -> str:
+    """The digest of the embedded engines for the same events."""
+    with tempfile.TemporaryDirectory() as folder:
+        log, database = SqliteEventLog(Path(folder) / "events.db"), LibsqlFileDatabase(Path(folder) / "evalkit.db")
+        try:
+            log.append(messages)
+            EvalProjectionConsumer(log, database).catch_up()
+            return digest(Snapshot(database))
+        finally:
+            log.close()
+            database.close()
+
+
+def check_every_way(log: EventLog, open_empty: Callable[[], Database], history: Sequence[Entry], batch_size: int) -> None:
+    """Check that live, caught up and rebuilt are the reference's rows, with the embedded engines' digest."""
+    outcomes, expected = referred(history)
+    database = open_empty()
+    consumer = EvalProjectionConsumer(log, database)
+    for entry, outcome in zip(history, outcomes, strict=True):
+        log.append([as_message(entry)])
+        decided = consumer.catch_up(Everything())
+        assert {key: in_words(decision) for key, decision in decided.items()} == {(entry.study_id, entry.event_id): outcome}
+    assert rows(database) == expected
+    whole = digest(Snapshot(database))
+    assert whole == embedded_digest([as_message(entry) for entry in history])
+    database.close()
+    database = open_empty()
+    EvalProjectionConsumer(log, database, batch_size=batch_size).catch_up()
+    assert rows(database) == expected
+    assert digest(Snapshot(database)) == whole
+    assert rebuild(database, log).generation == 2
+    assert rows(database) == expected
+    checked = verify(database, log, expect=whole)
+    assert checked.ok, checked
+    database.close()
+
+
+def check_histories(make_log: Callable[[], EventLog], server: Sqld, protocol: str, examples: int) -> None:
+    @settings(max_examples=examples, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(histories(), st.data())
+    def check(history: list[Entry], data: st.DataObject) -> None:
+        log = make_log()
+        size = data.draw(st.integers(1, len(history)), label="batch size")
+        check_every_way(log, lambda: open_database(empty_url(server, protocol)), history, size)
+        log.close()
+
+    check()
+
+
+def test_every_way_to_the_read_model_agrees_over_iggy_and_sqld(iggy: Iggy, sqld: Sqld) -> None:
+    """Live, caught up in any batches and rebuilt over Iggy with four partitions and sqld are the embedded rows, which are the reference's."""
+    check_histories(lambda: open_log(iggy.url(iggy.stream(partitions=4))), sqld, "http", 15)
+
+
+@each_protocol
+def test_every_way_to_the_read_model_agrees_over_each_protocol(sqld: Sqld, protocol: str) -> None:
+    """The same with the log in memory, over each of the protocols that a read model is spoken to with."""
+    check_histories(lambda: InMemoryEventLog(4), sqld, protocol, 5)
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_the_real_events_have_their_golden_digest_on_servers(iggy: Iggy, sqld: Sqld, tmp_path: Path, partitions: int) -> None:
+    """The digest of the events of the data folder is the golden one over Iggy with one and with four partitions and sqld, and embedded."""
+    digests = []
+    shared = {"log_url": iggy.url(iggy.stream(partitions=partitions), partitions=partitions), "database_url": empty_url(sqld)}
+    for urls in ({}, shared):
+        with connect(tmp_path / "home", **urls) as kit:
+            import_log(kit._engine, BytesIO(b"\n".join(REAL)))
+            digests.append(kit.verify().digest)
+    assert digests == [REAL_DIGEST, REAL_DIGEST]
+
+
+# --- moving, and what is read ---------------------------------------------------------------------------------------------------------
+
+
+def named_sessions(size: int) -> list[str]:
+    """Names of sessions of about `size` bytes in all."""
+    length = min(size, 1000)
+    return [f"{index:0{length}d}" for index in range(size // length)]
+
+
+def eventful(kit: EvalKit, *, faulty: int = 3) -> None:
+    """Fill a kit with everything there is: studies in each status, checkpoints, rejected events and invalid bytes."""
+    for number, status in enumerate(StudyStatus):
+        study = kit.create_study(f"{status} ü", period="weekly:2", tags=["a", "b"], metadata={"k": "v"}, description="two\nlines")
+        if status is not StudyStatus.PENDING:
+            kit.start_study(study)
+            kit.record_checkpoints(study, [{**flat_sample(number * 10 + row), "sessions_included": ["s", '"q"']} for row in range(7)])
+            kit.record_checkpoint(study, {**sample(number), "avg_session_duration": 1.000000001, "total_cost": 0.1}, events_analyzed=2**53)
+        if status is StudyStatus.PAUSED:
+            kit.pause_study(study)
+        if status is StudyStatus.STOPPED:
+            kit.stop_study(study)
+    add_faulty(kit, faulty)
+
+
+def add_faulty(kit: EvalKit, count: int) -> None:
+    """Append that many events that are rejected, and as many that are none."""
+    studies = kit.storage.list_studies()
+    messages = []
+    for number in range(count):
+        study = studies[number % len(studies)].id
+        messages.append(lifecycle_message("study_resumed", study if number % 2 else new_id(), 1_700_000_000_000 + number))
+        event = (
+            {"type": "study_created", "id": study, "name": "x" * (number % 40)} if number % 2 else {"type": "study_renamed", "id": study}
+        )
+        event_id = new_id()
+        messages.append(LogMessage(study, event_id, json.dumps({"event_id": event_id, "event": event}).encode()))
+    kit._engine.log.append(messages)
+
+
+def exported(kit: EvalKit) -> bytes:
+    stream = BytesIO()
+    export_log(kit._engine, stream)
+    return stream.getvalue()
+
+
+def assert_reads_alike(one: EvalKit, other: EvalKit) -> None:
+    """Check that every frame and every query of two kits gives the same."""
+    for name in ("studies", "checkpoints", "lifecycle", "rejected"):
+        assert getattr(one, name)().equals(getattr(other, name)()), name
+        pd.testing.assert_frame_equal(getattr(one, name)(backend="pandas"), getattr(other, name)(backend="pandas"))
+    start, end = datetime(2000, 1, 1, 2, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC)
+    here, there = one.storage, other.storage
+    assert here.list_studies() == there.list_studies() != []
+    for status in StudyStatus:
+        assert here.list_studies_by_status(status) == there.list_studies_by_status(status)
+    for study in here.list_studies():
+        assert there.get_study(study.id) == study
+        assert one.checkpoints(study).equals(other.checkpoints(study))
+        checkpoints = here.get_checkpoints(study.id)
+        assert there.get_checkpoints(study.id) == checkpoints
+        assert there.get_latest_checkpoint(study.id) == here.get_latest_checkpoint(study.id) == (checkpoints[-1] if checkpoints else None)
+        assert there.get_checkpoints_in_range(study.id, start, end) == here.get_checkpoints_in_range(study.id, start, end)
+        for checkpoint in checkpoints[:3]:
+            assert there.get_checkpoint(study.id, checkpoint.id) == checkpoint
+
+
+def test_a_log_moves_to_servers_and_back(iggy: Iggy, sqld: Sqld, tmp_path: Path) -> None:
+    """An exported log gives the same digest where it is imported: from the embedded engines to Iggy and sqld, and from there back."""
+    urls = {"log_url": iggy.url(iggy.stream()), "database_url": empty_url(sqld)}
+    with connect(tmp_path / "first") as first, connect(tmp_path / "none", **urls) as shared, connect(tmp_path / "second") as second:
+        eventful(first)
+        lines = exported(first)
+        assert import_log(shared._engine, BytesIO(lines)).appended == lines.count(b"\n")
+        assert import_log(shared._engine, BytesIO(lines)).appended == 0
+        back = exported(shared)
+        assert sorted(back.splitlines()) == sorted(lines.splitlines())
+        import_log(second._engine, BytesIO(back))
+        assert first.verify().digest == shared.verify().digest == second.verify().digest
+        for kit in (first, shared, second):
+            assert kit.verify().ok
+        assert_reads_alike(first, shared)
+        assert_reads_alike(first, second)
+    assert not (tmp_path / "none").exists()
+
+
+@each_protocol
+def test_frames_and_queries_are_the_embedded_ones(sqld: Sqld, tmp_path: Path, protocol: str) -> None:
+    """Every frame, for Polars and Pandas, and every query answers over each protocol as the embedded read model does for the same log."""
+    with connect(tmp_path / "one") as embedded, connect(tmp_path / "two", database_url=empty_url(sqld, protocol)) as shared:
+        eventful(embedded)
+        import_log(shared._engine, BytesIO(exported(embedded)))
+        assert_reads_alike(embedded, shared)
+        assert set(embedded.rejected()["outcome"]) == {"rejected", "quarantined"}
+
+
+# --- much, and large ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@each_protocol
+def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
+    """Where a server sends 50 KB at once, large checkpoints and studies and many events are read, applied and compared all the same."""
+    with connect(tmp_path / "one") as embedded, connect(tmp_path / "two", database_url=empty_url(small_sqld, protocol)) as shared:
+        eventful(embedded, faulty=400)
+        for number in range(5):
+            embedded.create_study(f"described {number}", description=str(number) * 30_000)
+        study = study_with_checkpoints(embedded, 0, "large")
+        sizes = [20_000] * 60 + [45_000] * 3 + [100] * 900
+        embedded.record_checkpoints(
+            study, [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row, size in enumerate(sizes)]
+        )
+        lines = exported(embedded)
+        assert import_log(shared._engine, BytesIO(lines)).appended == lines.count(b"\n")
+        assert import_log(shared._engine, BytesIO(lines)).appended == 0
+        assert_reads_alike(embedded, shared)
+        expected = embedded.verify().digest
+        assert shared.verify(expect=expected).ok
+        shared.rebuild(on_progress=lambda done, total: None)
+        assert shared.verify(expect=expected).ok
+        again = [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row, size in enumerate(sizes)]
+        assert shared.record_checkpoints(study, again).already_recorded == len(sizes)
+        with pytest.warns(EvalkitWarning, match="already"):
+            assert shared.record_checkpoints(study, [flat_sample(row) for row in range(900)]).recorded == 900
+        assert shared.verify().ok
+
+
+@each_protocol
+def test_a_row_that_is_larger_than_an_answer_is_told_in_words(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
+    """A single checkpoint that is more than the server sends is recorded, and each query for it says which limit of the server to raise."""
+    with connect(tmp_path, database_url=empty_url(small_sqld, protocol)) as kit:
+        study = study_with_checkpoints(kit, 3)
+        recorded = kit.record_checkpoint(study, sample(9), sessions_included=named_sessions(70_000), key="large")
+        queries: list[Callable[[], object]] = [
+            kit.checkpoints,
+            kit.verify,
+            lambda: kit.storage.get_checkpoints(study.id),
+            lambda: kit.storage.get_checkpoint(study.id, recorded.id),
+            lambda: kit.storage.get_latest_checkpoint(study.id),
+            lambda: kit.record_checkpoint(study, sample(9), sessions_included=named_sessions(70_000), key="large"),
+        ]
+        for query in queries:
+            began = time.monotonic()
+            with pytest.raises(DatabaseError, match="--max-response-size"):
+                query()
+            assert time.monotonic() - began < 5
+        assert kit.studies()["checkpoints"].to_list() == [4]
+        assert kit.rebuild(on_progress=lambda done, total: None).events == 6
+        kit.pause_study(study)
+        assert kit.lifecycle().height == 3
+
+
+@pytest.mark.parametrize(("count", "size"), [(30, 1_000_000), (3000, 5000)], ids=["30 of 1 MB", "3000 of 5 KB"])
+@each_protocol
+def test_tens_of_megabytes_are_recorded_and_read(sqld: Sqld, tmp_path: Path, protocol: str, count: int, size: int) -> None:
+    """Checkpoints that are many times what a server sends or takes at once are recorded, read, verified and rebuilt."""
+    rows_ = [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row in range(count)]
+    with connect(tmp_path, database_url=empty_url(sqld, protocol)) as kit:
+        study = study_with_checkpoints(kit, 0)
+        assert kit.record_checkpoints(study, rows_).recorded == count
+        assert kit.record_checkpoints(study, rows_).already_recorded == count
+        frame = kit.checkpoints()
+        assert frame["sessions_included"].to_list() == [row["sessions_included"] for row in rows_]
+        assert [len(one.sessions_included) for one in kit.storage.get_checkpoints(study.id)] == [len(named_sessions(size))] * count
+        expected = kit.verify()
+        assert expected.ok
+        assert kit.rebuild(on_progress=lambda done, total: None).events == count + 2
+        assert kit.verify(expect=expected.digest).ok
+        assert kit.checkpoints().equals(frame)
+
+
+# --- read only ------------------------------------------------------------------------------------------------------------------------
+
+
+def ask_everything(kit: EvalKit) -> list[str]:
+    """Ask each query, and give the warnings."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        (study,) = kit.storage.list_studies()
+        assert kit.resolve("study").id == study.id
+        assert kit.studies().height == 1
+        assert kit.checkpoints().height == kit.checkpoints("study").height == 3
+        assert kit.lifecycle().height == 2
+        assert kit.rejected().height == 0
+        assert kit.storage.get_study(study.id) == study
+        assert kit.storage.list_studies_by_status("running") == [study]
+        checkpoints = kit.storage.get_checkpoints(study.id)
+        assert kit.storage.get_checkpoint(study.id, checkpoints[0].id) == checkpoints[0]
+        assert kit.storage.get_latest_checkpoint(study.id) == checkpoints[-1]
+        assert kit.storage.get_checkpoints_in_range(study.id, checkpoints[0].timestamp, checkpoints[-1].timestamp) == checkpoints[:-1]
+    return [str(one.message) for one in told]
+
+
+def assert_commands_refused(kit: EvalKit, says: str) -> None:
+    before = kit._engine.log.ranges()
+    commands: list[Callable[[], object]] = [
+        lambda: kit.create_study("other"),
+        lambda: kit.pause_study("study"),
+        lambda: kit.record_checkpoint("study", sample(5)),
+        lambda: kit.record_checkpoints("study", [flat_sample(6)]),
+        lambda: kit.rebuild(on_progress=lambda done, total: None),
+    ]
+    for command in commands:
+        with pytest.raises(ReadOnlyError, match=says):
+            command()
+    assert kit._engine.log.ranges() == before
+
+
+def positions(database: Database) -> object:
+    return database.execute('SELECT * FROM positions ORDER BY "partition"'), read_head(database)
+
+
+@pytest.fixture
+def guarded(guarded_sqld: Sqld, jwt_key: JwtKey, monkeypatch: pytest.MonkeyPatch) -> Sqld:
+    """A server that asks for a token, with an empty database; the token of the environment may write."""
+    from pydantic import SecretStr
+
+    database = emptied(open_database(guarded_sqld.url, token=SecretStr(jwt_key.token())))
+    database.close()
+    monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token())
+    return guarded_sqld
+
+
+@each_protocol
+@pytest.mark.parametrize("way", ["token", "read_only=True", "hidden claim"])
+def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, protocol: str) -> None:
+    """Every query answers, with one warning that says how far behind the read model is; nothing is appended and nothing is applied."""
+    url = url_of(guarded, protocol)
+    with connect(tmp_path, database_url=url) as writer:
+        study = study_with_checkpoints(writer, 3)
+        stood = positions(writer._engine.database)
+        writer._engine.log.append([lifecycle_message("study_paused", study.id, 1_700_000_000_000 + number) for number in range(5)])
+        if way != "read_only=True":
+            monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
+        if way == "hidden claim":
+            monkeypatch.setattr("evalkit.engine.token_access", lambda token: "")
+            monkeypatch.setattr("evalkit.database.server.token_access", lambda token: "")
+        says = "read_only=True" if way == "read_only=True" else "may only read"
+        with connect(tmp_path, database_url=url, read_only=way == "read_only=True") as kit:
+            told = ask_everything(kit)
+            assert len(told) == 1, told
+            assert says in told[0]
+            assert "5 events behind the log" in told[0]
+            if way == "hidden claim":
+                assert url in told[0]
+            assert ask_everything(kit) == []
+            assert_commands_refused(kit, says)
+            status = kit.status()
+            assert status.lag == 5
+            assert way == "read_only=True" or any("may only read" in problem for problem in status.problems)
+        assert positions(writer._engine.database) == stood
+
+
+@each_protocol
+def test_a_command_with_a_hidden_claim_appends_nothing_either(
+    guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    """Where nothing is new and only the server's refusal could tell, a first command is refused before it appends."""
+    url = url_of(guarded, protocol)
+    with connect(tmp_path, database_url=url) as writer:
+        study_with_checkpoints(writer, 3)
+    monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
+    monkeypatch.setattr("evalkit.engine.token_access", lambda token: "")
+    monkeypatch.setattr("evalkit.database.server.token_access", lambda token: "")
+    for command in ("create_study", "pause_study"):
+        with connect(tmp_path, database_url=url) as kit:
+            before = kit._engine.log.ranges()
+            with pytest.raises(ReadOnlyError, match="may only read"):
+                getattr(kit, command)("study" if command == "pause_study" else "other")
+            assert kit._engine.log.ranges() == before
+            assert ask_everything(kit) == []
+
+
+@pytest.mark.parametrize("way", ["token", "read_only=True", "writable"])
+def test_reading_while_the_log_is_out_of_reach(
+    guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Every query answers from the read model as it stands, with one warning."""
+    with connect(tmp_path, database_url=guarded.url) as writer:
+        study_with_checkpoints(writer, 3)
+    if way == "token":
+        monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
+    log_url = f"iggy+tcp://evalkit:secret@127.0.0.1:{free_port()}"
+    with connect(tmp_path, log_url=log_url, database_url=guarded.url, read_only=way == "read_only=True") as kit:
+        told = ask_everything(kit)
+        assert len(told) == 1
+        assert "newest event is of" in told[0]
+        assert "behind the log" not in told[0]
+        with pytest.raises(EvalkitError):
+            kit.create_study("other")
+
+
+UNCLOSED = """
+import sys
+from evalkit.opening import open_database
+
+database = open_database(sys.argv[1])
+database.execute("SELECT 1")
+"""
+
+
+@each_protocol
+def test_a_process_that_closes_nothing_ends(sqld: Sqld, protocol: str) -> None:
+    """What is still open when the interpreter ends keeps it from nothing."""
+    done = subprocess.run([sys.executable, "-c", UNCLOSED, url_of(sqld, protocol)], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- servers of another kind ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refusing(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of a web server that answers everything with one status."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            self.send_response(request.param)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Refuse)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("refusing", [404, 505], indirect=True)
+@each_protocol
+def test_a_server_that_speaks_another_protocol(refusing: int, tmp_path: Path, protocol: str) -> None:
+    """The error names the URL that speaks the other protocol to the same server; where that is the one given, it names none."""
+    kit = connect(tmp_path, database_url=f"{protocol}://127.0.0.1:{refusing}")
+    with pytest.raises(DatabaseUnavailableError, match="does not speak this URL's protocol") as caught:
+        kit.create_study("study")
+    assert (f"Try EVALKIT_DATABASE_URL=turso+http://127.0.0.1:{refusing}" in str(caught.value)) == (protocol != "turso+http")
+    assert ("Try" in str(caught.value)) == (protocol != "turso+http")
+
+
+# --- consumer processes ---------------------------------------------------------------------------------------------------------------
+
+MAIN = "from evalkit.cli.app import main; main()"
+
+
+class Consumer:
+    """``evalkit consume`` as a process, led by the environment."""
+
+    def __init__(self, folder: Path, *, as_json: bool = False) -> None:
+        self._output = (folder / f"consumer {new_id()}").open("w+")
+        self.json = as_json
+        words = ["--json", "consume"] if as_json else ["consume"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", MAIN, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._output
+        )
+
+    def __enter__(self) -> Consumer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._output.close()
+
+    def lines(self) -> list[str]:
+        return Path(self._output.name).read_text().splitlines()
+
+    def events(self) -> list[str]:
+        """What it logged so far, by name."""
+        return [json.loads(line)["event"] if self.json else line.split(" ")[2] for line in self.lines()]
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+
+@pytest.fixture
+def led(iggy: Iggy, sqld: Sqld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sqld:
+    """Lead kits and processes to a fresh stream and an empty read model, and to a home that is not there."""
+    monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream()))
+    monkeypatch.setenv("EVALKIT_DATABASE_URL", empty_url(sqld))
+    return sqld
+
+
+def evalkit(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", MAIN, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+def append_behind(kit: EvalKit, count: int) -> None:
+    """Append what changes nothing but counts, without applying it."""
+    kit._engine.log.append([lifecycle_message("study_started", new_id(), 1_700_000_000_000) for _ in range(count)])
+
+
+def rejected_by_others(kit: EvalKit) -> int:
+    return int(str(kit._engine.database.execute("SELECT count(*) FROM rejected")[0][0]))
+
+
+def last_writer(kit: EvalKit) -> str:
+    found = kit._engine.last_writer()
+    return found[0] if found else ""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_consumer_catches_up_applies_and_ends(led: Sqld, tmp_path: Path, as_json: bool) -> None:
+    """It applies what it finds and what comes, logs one event a line, and SIGTERM ends it with 0; the status says what it did."""
+    with connect() as kit:
+        study_with_checkpoints(kit, 5)
+        append_behind(kit, 7)
+        with Consumer(tmp_path, as_json=as_json) as consumer:
+            wait_until(lambda: rejected_by_others(kit) == 7)
+            append_behind(kit, 3)
+            wait_until(lambda: rejected_by_others(kit) == 10)
+            wait_until(lambda: "applied" in consumer.events())
+            quarantined = new_id()
+            kit._engine.log.append([LogMessage("", quarantined, b'{"event_id":"%s","event":{}}' % quarantined.encode())])
+            wait_until(lambda: kit._engine.database.execute("SELECT count(*) FROM quarantined") == [(1,)])
+            told = evalkit("projection", "status", "--json")
+            status = json.loads(told.stdout)
+            assert consumer.end() == 0
+            assert consumer.events()[0] == "started"
+            assert consumer.events()[-1] == "stopped"
+            assert "secret" not in "".join(consumer.lines())
+            assert "iggy-p" not in "".join(consumer.lines())
+        assert status["lag"] == 0
+        assert status["lag_by_partition"] == [0, 0, 0, 0]
+        assert (status["applied"], status["rejected"], status["quarantined"]) == (7, 10, 1)
+        assert abs(datetime.fromisoformat(status["last_event_at"]) - datetime.now(UTC)) < timedelta(minutes=2)
+        assert status["last_writer"].startswith("consumer")
+        assert status["problems"] == []
+        assert kit.verify().ok
+    assert not (tmp_path / "home").exists()
+
+
+def test_one_consumer_dies_and_another_goes_on(led: Sqld, tmp_path: Path) -> None:
+    """Of two at once one is killed; the other applies what comes, once."""
+    with connect() as kit, Consumer(tmp_path) as first, Consumer(tmp_path) as second:
+        study_with_checkpoints(kit, 5)
+        wait_until(lambda: "started" in first.events() and "started" in second.events())
+        append_behind(kit, 20)
+        wait_until(lambda: rejected_by_others(kit) == 20)
+        first.process.kill()
+        append_behind(kit, 20)
+        wait_until(lambda: rejected_by_others(kit) == 40)
+        assert second.end() == 0
+        assert kit.verify().ok
+
+
+@pytest.mark.slow
+def test_a_consumer_waits_for_a_read_model_that_went_away(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While sqld is gone it says once that it is lost, and once that it is back, and goes on."""
+    monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream()))
+    with Sqld(tmp_path / "sqld") as server:
+        for protocol in PROTOCOLS:
+            monkeypatch.setenv("EVALKIT_DATABASE_URL", url_of(server, protocol))
+            with connect(tmp_path / "home") as kit, Consumer(tmp_path, as_json=protocol == "ws") as consumer:
+                before = rejected_by_others(kit) if kit._engine._has_tables() else 0
+                append_behind(kit, 2)
+                wait_until(lambda: kit._engine._has_tables() and rejected_by_others(kit) == before + 2)  # noqa: B023  (called at once)
+                server.kill()
+                append_behind(kit, 2)
+                wait_until(lambda: "lost" in consumer.events())
+                time.sleep(2)
+                server.start()
+                wait_until(lambda: "back" in consumer.events())
+                append_behind(kit, 2)
+                time.sleep(1.2)  # an error stands for a second
+                wait_until(lambda: rejected_by_others(kit) == before + 6)  # noqa: B023
+                assert consumer.end() == 0
+                assert [event for event in consumer.events() if event in ("lost", "back")] == ["lost", "back"]
+                assert kit.verify().ok
+
+
+def test_a_consumer_whose_first_connect_fails_ends(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It exits with 1 within ten seconds, in words: a wrong URL is nothing to wait for."""
+    monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream()))
+    monkeypatch.setenv("EVALKIT_DATABASE_URL", f"http://127.0.0.1:{free_port()}")
+    began = time.monotonic()
+    done = evalkit("consume")
+    assert time.monotonic() - began < 10
+    assert done.returncode == 1
+    assert "cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_leaves_its_event_to_a_consumer(led: Sqld, tmp_path: Path) -> None:
+    """Where a consumer wrote last it decides what a command appends; when it stands still the command does so itself, soon."""
+    with connect() as kit, Consumer(tmp_path) as consumer:
+        append_behind(kit, 1)
+        wait_until(lambda: kit._engine._has_tables() and last_writer(kit).startswith("consumer"))
+        study = kit.create_study("study")
+        assert last_writer(kit).startswith("consumer")
+        kit.start_study(study)
+        for row in range(5):
+            kit.record_checkpoint(study, sample(row))
+            assert last_writer(kit).startswith("consumer")
+        os.kill(consumer.process.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            kit.record_checkpoint(study, sample(10))
+            assert time.monotonic() - began < 2
+            assert last_writer(kit).startswith("kit")
+            kit.pause_study(study)
+        finally:
+            os.kill(consumer.process.pid, signal.SIGCONT)
+        append_behind(kit, 1)
+        wait_until(lambda: rejected_by_others(kit) == 2)
+        assert consumer.end() == 0
+        assert kit.checkpoints().height == 6
+        assert kit.verify().ok
+
+
+# --- doctor ---------------------------------------------------------------------------------------------------------------------------
+
+
+def doctor() -> tuple[int, str]:
+    done = evalkit("doctor")
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_doctor_of_a_fine_setup(led: Sqld, tmp_path: Path) -> None:
+    """With nothing there yet, with a study, and with events that wait, nothing is wrong; how many wait is said, and nothing is applied."""
+    code, said = doctor()
+    assert (code, "Nothing is wrong." in said) == (0, True), said
+    with connect() as kit:
+        study_with_checkpoints(kit, 2)
+        code, said = doctor()
+        assert (code, "Nothing is wrong." in said) == (0, True), said
+        assert "Apache Iggy" in said
+        assert "libSQL" in said
+        assert "iggy-p" not in said
+        append_behind(kit, 3)
+        code, said = doctor()
+        assert (code, "3 events wait to be applied: evalkit projection catch-up, or evalkit consume." in said) == (0, True), said
+        assert rejected_by_others(kit) == 0
+    assert not (tmp_path / "home").exists()
+
+
+def test_doctor_of_a_read_model_of_an_older_version(led: Sqld) -> None:
+    """It says so, and that a rebuild mends it, which it does."""
+    with connect() as kit:
+        study_with_checkpoints(kit, 2)
+        kit._engine.database.batch([("UPDATE meta SET schema_version = 1", ())])
+    code, said = doctor()
+    assert code == 1
+    assert "made by an older evalkit" in said
+    assert "evalkit projection rebuild" in said
+    with connect() as kit, pytest.raises(EvalkitError, match="evalkit projection rebuild"):
+        kit.create_study("other")
+    assert evalkit("projection", "rebuild").returncode == 0
+    assert doctor()[0] == 0
+
+
+def test_doctor_of_another_log(led: Sqld, iggy: Iggy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read model whose log was taken for another one is told as such, whether the other one is empty or not."""
+    with connect() as kit:
+        study_with_checkpoints(kit, 2)
+    monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream()))
+    code, said = doctor()
+    assert code == 1
+    assert "not the log that the read model was made from" in said
+    with connect() as kit:
+        append_behind(kit, 20)
+        before = kit._engine.log.ranges()
+        with pytest.raises(EvalkitError, match="not the log"):
+            kit.create_study("other")
+        assert kit._engine.log.ranges() == before
+    code, said = doctor()
+    assert code == 1
+    assert "not the log that the read model was made from" in said
+    assert "--adopt-log" in said
+
+
+def test_doctor_of_a_topic_that_loses_events(led: Sqld, iggy: Iggy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default durability is told, with what to do."""
+    monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream(durable=False)))
+    code, said = doctor()
+    assert code == 1
+    assert "loses acknowledged events when the server is killed" in said
+
+
+def test_doctor_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where engines are files and there is no home, it says where it looked, and makes none."""
+    monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
+    code, said = doctor()
+    assert code == 1
+    assert "There is no home yet" in said
+    assert str(tmp_path / "home") in said
+    assert not (tmp_path / "home").exists()
+
+
+# --- races, and engines of both kinds -------------------------------------------------------------------------------------------------
+
+
+def test_two_kits_race_for_a_command(led: Sqld, tmp_path: Path) -> None:
+    """Of two that change the same study at once one does, and the other is told that it did not."""
+    with connect() as one, connect() as other:
+        answers: list[list[str]] = []
+        for number in range(8):
+            study = one.create_study(f"study {number}")
+            barrier, said = threading.Barrier(2), list[str]()
+
+            def start(kit: EvalKit, ready: threading.Barrier, name: str, heard: list[str]) -> None:
+                ready.wait(10)
+                try:
+                    heard.append(kit.start_study(name).status)
+                except (ConflictError, TransitionError) as error:
+                    heard.append(type(error).__name__)
+
+            threads = [threading.Thread(target=start, args=(kit, barrier, study.id, said)) for kit in (one, other)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            answers.append(sorted(said))
+        assert all(answer in (["ConflictError", "running"], ["TransitionError", "running"]) for answer in answers), answers
+        assert one.lifecycle().height == 16
+        assert one.rejected().height == sum("ConflictError" in answer for answer in answers)
+        assert one.verify().ok
+
+
+@pytest.mark.parametrize("shared", ["log", "read model"])
+def test_one_engine_is_shared_and_the_other_a_file(led: Sqld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: str) -> None:
+    """Either engine may be a file in the home, which the first command makes, while the other one is a server."""
+    monkeypatch.delenv("EVALKIT_DATABASE_URL" if shared == "log" else "EVALKIT_LOG_URL")
+    home = tmp_path / "home"
+    with connect() as kit:
+        with pytest.warns(EvalkitWarning, match="first study"):
+            assert kit.studies().is_empty()
+        study_with_checkpoints(kit, 5)
+        assert kit.checkpoints().height == 5
+        assert kit.status().problems == ()
+        assert kit.verify().ok
+        assert len(in_log(kit)) == 7
+    assert {path.name for path in home.iterdir() if path.suffix == ".db"} == {"evalkit.db" if shared == "log" else "events.db"}
+    with connect() as kit:
+        assert kit.pause_study("study").status == "paused"
+        assert kit.rebuild(on_progress=lambda done, total: None).events == 8
+        assert kit.verify().ok
