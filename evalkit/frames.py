@@ -57,7 +57,7 @@ class FrameReader:
         self._identity = identity
         self._lock = threading.Lock()
         self._known: _Known | None = None
-        self._page = PageSize(_PAGE)
+        self._page = PageSize(_PAGE, _PAGE_BYTES)
         self._stranded = False
         reset_in_child(self)
 
@@ -175,7 +175,7 @@ class FrameReader:
                     last, count, page, irregular = results[-1][0]
                     if last is None:
                         return pl.concat(frames, rechunk=False), (generation, max(bound, known.last)), studies
-                    self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)), _PAGE_BYTES)
+                    self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
                     # The database works on the next page while Polars decodes this one.
                     following = reader.submit(page_after, int(str(last)), bound)
                     frames.append(_decode_page(str(page or ""), from_json(str(irregular or "[]")), studies))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import evalkit
 from tests.readme_tables import README, with_tables
@@ -46,13 +48,30 @@ def test_the_python_example_runs_twice_and_records_once(tmp_path: Path) -> None:
 
 def test_the_command_line_example_runs(tmp_path: Path) -> None:
     """Five lines, run as they stand by a shell, and the checkpoint is there."""
-    (block,) = _blocks("sh")
+    block, _ = _blocks("sh")
     assert len(block.splitlines()) == 5
     done = subprocess.run(
         ["sh", "-e", "-c", block], cwd=tmp_path, env=_environment(), check=True, capture_output=True, text=True, timeout=120
     )
     assert "2026-01-31" in done.stdout
     assert evalkit.connect(tmp_path / ".evalkit").checkpoints()["session_success_rate"].to_list() == [0.85]
+
+
+def test_the_page_on_sharing_names_what_there_is(tmp_path: Path) -> None:
+    """Its variables are read, its commands exist, its URLs are taken as they stand, and the compose file starts the three services."""
+    _, block = _blocks("sh")
+    given = dict(line.removeprefix("export ").replace("'", "").split("=", 1) for line in block.splitlines() if line.startswith("export"))
+    assert given.keys() == {"EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL", "EVALKIT_DATABASE_AUTH_TOKEN"}
+    for line in block.splitlines():
+        if line.startswith("evalkit "):
+            command = [str(Path(sys.executable).with_name("evalkit")), line.split()[1], "--help"]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+    evalkit.connect(tmp_path, log_url=given["EVALKIT_LOG_URL"], database_url=given["EVALKIT_DATABASE_URL"])
+    (body,) = _blocks("json")
+    assert json.loads(body)["permissions"]["streams"]["0"]["read_stream"] is True
+    services = yaml.safe_load((ROOT / "examples" / "shared" / "compose.yaml").read_text())["services"]
+    assert list(services) == ["iggy", "sqld", "consumer"]
+    assert services["consumer"]["command"][-1].endswith("evalkit --json consume")
 
 
 def test_the_version_is_one() -> None:

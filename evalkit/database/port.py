@@ -55,12 +55,16 @@ class PageSize:
     Parameters
     ----------
     rows
-        To begin with.
+        To begin with, and the most.
+    size
+        How many bytes a page should have at most, as far as `aim` can foresee it.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, size: int = 0) -> None:
         self.rows = rows
         self._most = rows
+        self._size = size
+        self._refused = False
 
     def read(self, page: Callable[[int], _T]) -> _T:
         """Call `page` with the number of rows, and with fewer until the engine sends them; `rows` is the number that it sent.
@@ -77,10 +81,13 @@ class PageSize:
                 if self.rows == 1:
                     raise
                 self.rows = max(1, self.rows // 4)
+                self._refused = True
 
-    def aim(self, count: int, size: int, target: int) -> None:
-        """Choose the next page so that it has about `target` bytes, after one of `count` rows and `size` bytes."""
-        self.rows = max(1, min(self._most, target * max(count, 1) // max(size, 1)))
+    def aim(self, count: int, size: int) -> None:
+        """Choose the next page by the size of this one, of `count` rows and `size` bytes; after a refusal, what is sent is known to fit."""
+        if self._refused:
+            self._size, self._refused = size, False
+        self.rows = max(1, min(self._most, self._size * max(count, 1) // max(size, 1)))
 
 
 def in_parts(ask: Callable[[Sequence[_T]], list[Row]], about: Sequence[_T]) -> list[Row]:
