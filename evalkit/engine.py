@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
+import platform
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -77,7 +77,7 @@ class Engine:
 
     def __init__(self, settings: Settings, role: str = "kit") -> None:
         self.settings = settings
-        self.writer = f"{role} {socket.gethostname()}:{os.getpid()}"
+        self.writer = f"{role} {platform.node()}:{os.getpid()}"
         """Who this is, for people."""
         self.log = open_log(settings.log_url)
         self.lock = threading.RLock()

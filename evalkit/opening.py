@@ -8,13 +8,9 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from evalkit.database.libsql import LibsqlFileDatabase
-from evalkit.database.libsql_server import LibsqlTransport
 from evalkit.database.port import Database
 from evalkit.database.server import ServerDatabase
-from evalkit.database.turso import TursoTransport
 from evalkit.errors import InvalidInputError
-from evalkit.log.iggy import IggyEventLog
-from evalkit.log.iggy_client import IggyAddress
 from evalkit.log.port import EventLog
 from evalkit.log.sqlite import SqliteEventLog
 from evalkit.settings import redacted
@@ -37,6 +33,9 @@ def open_log(url: str) -> EventLog:
     if scheme == "sqlite" and path:
         return SqliteEventLog(local_path(path))
     if scheme == "iggy+tcp":
+        from evalkit.log.iggy import IggyEventLog
+        from evalkit.log.iggy_client import IggyAddress
+
         return IggyEventLog(IggyAddress.parse(url))
     raise InvalidInputError(
         f"log_url: {redacted(url)!r} is no event log. Give sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT, or leave it out for the "
@@ -90,7 +89,11 @@ def open_database(url: str, *, token: SecretStr | None = None, read_only: bool =
     shown = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     address = f"{'http' if plain else 'https'}://{parts.netloc}{parts.path.rstrip('/')}"
     if scheme in _TURSO or (parts.hostname or "").endswith(".turso.io"):
+        from evalkit.database.turso import TursoTransport
+
         return ServerDatabase(TursoTransport(address, secret), shown, secret)
+    from evalkit.database.libsql_server import LibsqlTransport
+
     transport = LibsqlTransport(shown + (f"?{parts.query}" if tls else ""), secret)
     return ServerDatabase(transport, shown, secret, instead=f"turso+{address}")
 
