@@ -334,7 +334,7 @@ class Engine:
         home = self.settings.home
         if self.settings.read_only:
             return "This kit was opened with read_only=True"
-        token = self.settings.auth_token
+        token = None if self.settings.database_url.startswith("file:") else self.settings.auth_token
         if token is not None and token_access(token.get_secret_value()) == "ro":
             return "The token of EVALKIT_DATABASE_AUTH_TOKEN may only read"
         for url, scheme in ((self.settings.log_url, "sqlite:"), (self.settings.database_url, "file:")):

@@ -206,6 +206,6 @@ class EvalkitWarning(UserWarning):
 def warn(message: str) -> None:
     """Warn with an `EvalkitWarning` that points to the line outside evalkit which led here."""
     depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "evalkit":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("evalkit", "contextlib"):
         depth, frame = depth + 1, frame.f_back
     warnings.warn(message, EvalkitWarning, stacklevel=depth + 1)

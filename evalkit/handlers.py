@@ -276,7 +276,9 @@ def _in_rows(error: LogError, rows: Sequence[int], new: Sequence[tuple[str | Non
         return error
     keyed = all(key is not None for key, _ in new)
     rest = (
-        "Call again with the same rows and keys, and the rest is recorded." if keyed else f"Record only the rows from {durable[-1] + 1} on."
+        "Call again with the same rows and keys, and the rest is recorded."
+        if keyed
+        else (f"They have no keys: look which from row {durable[-1] + 1} on are there (kit.checkpoints()), and record only the others.")
     )
     told = LogUnavailableError(
         f"{str(error).replace(' Nothing was appended.', '')} Of the {len(new):,} new rows {len(durable):,} are durable in the log: those "

@@ -101,7 +101,8 @@ def read_status(engine: Engine) -> Status:
     if engine.exists:
         log, database = learn(engine.log.describe), learn(engine.database.describe)
         problems += [*(log.problems if log is not None else ()), *(database.problems if database is not None else ())]
-        head = learn(lambda: read_head(engine.database))
+        asked = learn(lambda: (read_head(engine.database),))
+        head = asked[0] if asked is not None else None
         ranges = learn(engine.log.ranges)
         events = None if ranges is None else sum(part.end - part.first for part in ranges)
         if ranges is not None:
@@ -116,7 +117,7 @@ def read_status(engine: Engine) -> Status:
                     f"The read model was made by an older evalkit (schema {head.schema_version}, fold {head.fold_version}). Make it anew: "
                     "evalkit projection rebuild"
                 )
-        elif ranges is not None:
+        elif ranges is not None and asked is not None:
             lag = tuple(part.end for part in ranges)
     else:
         problems.append(f"There is no home yet; looked in {', '.join(map(str, engine.settings.looked_in))}")

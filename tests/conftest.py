@@ -24,8 +24,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if left:
         terminalreporter.write_line(f"{len(left)} tests of the shared event log did not run: each {NO_IGGY}.")
-    elif ran:
-        terminalreporter.write_line(f"{len(ran)} tests ran on a real Apache Iggy server, version {iggy_version()}; none was skipped.")
+    if ran:
+        terminalreporter.write_line(
+            f"{len(ran)} tests ran on a real Apache Iggy server, version {iggy_version()}; {len(left) or 'none'} skipped."
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

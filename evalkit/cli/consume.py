@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ import typer
 
 from evalkit.cli.session import in_shell_words
 from evalkit.engine import CONSUMER, Engine
-from evalkit.errors import ReadOnlyError, SchemaError
+from evalkit.errors import DatabaseBusyError, DatabaseUnavailableError, LogUnavailableError, ReadOnlyError, SchemaError
 from evalkit.settings import redacted
 
 __all__ = ["catch_up_now", "consume"]
@@ -30,20 +30,26 @@ def consume(ctx: typer.Context) -> None:
         engine: Engine = kit._engine
         log = _Log(as_json=ctx.obj.json)
         log.say("started", log=redacted(engine.settings.log_url), database=redacted(engine.settings.database_url), writer=engine.writer)
-        applied = catch_up_now(engine, stop)
-        log.total = applied
+        try:
+            applied = catch_up_now(engine, stop, log.count)
+        except (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError):
+            if not log.total:
+                raise  # nothing has answered yet: it is set up wrongly
+        else:
+            if not stop.is_set():
+                ctx.obj.say(f"Caught up: {applied} events applied. Waiting for more; Ctrl-C ends.", {"caught_up": True, "applied": applied})
         if not stop.is_set():
-            ctx.obj.say(f"Caught up: {applied} events applied. Waiting for more; Ctrl-C ends.", {"caught_up": True, "applied": applied})
             engine.consumer.run(
                 stop,
                 on_batch=log.count,
                 on_lost=lambda error: log.say("lost", "warning", reason=in_shell_words(str(error)), then="waiting for it"),
                 on_back=lambda: log.say("back"),
             )
+        log.flush()
         log.say("stopped", applied=log.total)
 
 
-def catch_up_now(engine: Engine, stop: threading.Event | None = None) -> int:
+def catch_up_now(engine: Engine, stop: threading.Event | None = None, on_batch: Callable[[int], None] = lambda _: None) -> int:
     """Apply what is new in the log, and give how many events that were.
 
     Raises
@@ -54,8 +60,13 @@ def catch_up_now(engine: Engine, stop: threading.Event | None = None) -> int:
     if engine.not_writable is not None:
         raise ReadOnlyError(f"{engine.not_writable}, so the read model cannot be brought up to date.")
     batches: list[int] = []
+
+    def count(events: int) -> None:
+        batches.append(events)
+        on_batch(events)
+
     try:
-        engine.consumer.catch_up(on_batch=batches.append, stop=stop)
+        engine.consumer.catch_up(on_batch=count, stop=stop)
     except SchemaError:
         engine.catch_up()  # which makes an embedded read model of an older version anew, and refuses any other
     return sum(batches)
@@ -83,6 +94,11 @@ class _Log:
         self.total += events
         self._unsaid += events
         if time.monotonic() - self._said_at > 1:
+            self.flush()
+
+    def flush(self) -> None:
+        """Say what was applied and not said yet."""
+        if self._unsaid:
             self.say("applied", events=self._unsaid, total=self.total)
             self._unsaid, self._said_at = 0, time.monotonic()
 

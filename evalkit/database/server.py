@@ -24,7 +24,8 @@ _logger = logging.getLogger("evalkit.database")
 _T = TypeVar("_T")
 
 _FIRST_SECONDS = 4.0
-_ANSWER_SECONDS = 120.0
+_ANSWER_SECONDS = 20.0
+_WORK_SECONDS = 120.0  # for what writes many rows, or makes tables and indexes
 _PROVEN_SECONDS = 5.0
 _BUSY_SECONDS = 30.0
 _FAILURE_STANDS_SECONDS = 1.0
@@ -95,7 +96,7 @@ class ServerDatabase:
         self._token = token
         self._instead = instead
         self._answered_at = float("-inf")
-        self._failure: tuple[float, DatabaseError] | None = None
+        self._failure: tuple[float, str, str] | None = None
 
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
         """See `Database.execute`."""
@@ -104,7 +105,7 @@ class ServerDatabase:
     def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
         """See `Database.batch`."""
         if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_STANDS_SECONDS:
-            raise self._failure[1]  # several questions in a row wait once
+            raise self._error(*self._failure[1:])  # several questions in a row wait once
         reads = all(one[0].lstrip().startswith(("SELECT", "WITH")) for one in statements)
         if not reads and token_access(self._token) == "ro":
             raise self._read_only("its claim says so")
@@ -114,13 +115,15 @@ class ServerDatabase:
             self._patiently(lambda: self._transport.send([("SELECT 1", ())], _FIRST_SECONDS), _FIRST_SECONDS, reads=True)
         expanded = [_expanded(one) for one in statements]
         flat = [statement for parts in expanded for statement in parts]
-        answers = iter(self._patiently(lambda: self._transport.send(flat, _ANSWER_SECONDS), _ANSWER_SECONDS, reads=reads))
+        long = any(isinstance(one, BulkInsert) or one[0].lstrip().startswith(("CREATE", "DROP", "ALTER")) for one in statements)
+        seconds = _WORK_SECONDS if long else _ANSWER_SECONDS
+        answers = iter(self._patiently(lambda: self._transport.send(flat, seconds), seconds, reads=reads))
         return [[row for _ in parts for row in next(answers)] for parts in expanded]
 
     def describe(self) -> EngineReport:
         """See `Database.describe`."""
         ((version,),) = self.execute("SELECT sqlite_version()")
-        return EngineReport("libSQL", str(version), (self.shown,))
+        return EngineReport("libSQL server, SQLite", str(version), (self.shown,))
 
     def close(self) -> None:
         """See `Database.close`."""
@@ -179,6 +182,8 @@ class ServerDatabase:
         if status in (404, 505):
             instead = f" Try EVALKIT_DATABASE_URL={self._instead}" if self._instead else ""
             return self._unavailable(f"answers with HTTP status {status}: it does not speak this URL's protocol.{instead}", message)
+        if status in (429, 502, 503, 504):
+            return self._unavailable(f"cannot be reached, or is overloaded: HTTP status {status}", message)
         if refused.lost:
             return self._unavailable("cannot be reached, broke off, or does not answer as a libSQL server does", message)
         wrong = DatabaseError(f"The read model at {self.shown} refused a statement: {message}")
@@ -189,9 +194,12 @@ class ServerDatabase:
 
     def _unavailable(self, why: str, driver_message: str) -> DatabaseUnavailableError:
         _logger.debug("read model at %s: %s", self.shown, driver_message)
+        self._failure = (time.monotonic(), why, driver_message)
+        return self._error(why, driver_message)
+
+    def _error(self, why: str, driver_message: str) -> DatabaseUnavailableError:
         wrong = DatabaseUnavailableError(f"The read model cannot be used: the server at {self.shown} {why}.")
         wrong.driver_message = driver_message
-        self._failure = (time.monotonic(), wrong)
         return wrong
 
     def _read_only(self, driver_message: str) -> ReadOnlyError:

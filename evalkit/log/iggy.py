@@ -24,6 +24,7 @@ _logger = logging.getLogger("evalkit.log")
 _CHUNK_MESSAGES = 1000
 _CHUNK_BYTES = 8 << 20  # the server takes 64 MiB at most
 _POLL_BYTES = 32 << 20
+_POLL_MESSAGES = 500
 _SEND_SECONDS = 30.0
 _COMMIT_SECONDS = 0.5
 _NEVER = 2**64 - 1
@@ -254,16 +255,21 @@ class _IggyConsumer:
             return []
         partitions = sorted(topic.partitions, key=lambda one: one.id)
         records: list[LogRecord] = []
+        size = 0
         for step in range(len(partitions)):
             partition = partitions[(self._turn + step) % len(partitions)]
             at, count = self._next.get(partition.id, 0), int(partition.messages_count)
             if not count or at > partition.current_offset:
                 continue
-            # Messages differ in size and a poll has no limit in bytes, so the average sets one.
-            wanted = min(max_count - len(records), max(1, _POLL_BYTES * count // max(int(partition.size), 1)))
-            if wanted > 0 and (found := self._log._poll(partition.id, at, wanted)):
+            # A poll has no limit in bytes, and messages differ in size: so no poll asks for many.
+            while (wanted := min(max_count - len(records), _POLL_MESSAGES)) > 0 and size < _POLL_BYTES:
+                found = self._log._poll(partition.id, at, wanted)
                 records += found
-                self._next[partition.id] = found[-1].offset + 1
+                size += sum(len(record.data) for record in found)
+                if found:
+                    self._next[partition.id] = at = found[-1].offset + 1
+                if len(found) < wanted:
+                    break
         self._turn = (self._turn + 1) % max(len(partitions), 1)
         return records
 
