@@ -17,15 +17,14 @@ import time
 import urllib.request
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from evalkit.ids import new_id
 from evalkit.log.iggy_client import IggyAddress, IggyConnection
-from tests.servers import STOP_SECONDS, free_port
+from tests.servers import ServerProcess, free_port
 
 START_SECONDS = 30
 NO_IGGY = "needs an iggy-server on the PATH, or EVALKIT_TEST_IGGY_URL"
@@ -72,7 +71,7 @@ class GivenIggy:
         pytest.skip(NO_IGGY)  # its HTTP API, its process
 
 
-class Iggy:
+class Iggy(ServerProcess):
     """An iggy-server on loopback ports that stay the same over restarts, as its data in `folder` does."""
 
     def __init__(self, folder: Path, *, environment: dict[str, str] | None = None) -> None:
@@ -128,28 +127,6 @@ class Iggy:
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """End the server at once, as a crash does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def stop(self) -> None:
-        """End the server as an operator does, and kill it when it takes too long."""
-        if self._process is not None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-            self.kill()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
 
     def http(self, method: str, path: str, body: object = None) -> Any:
         """Call the server's HTTP API, as root."""

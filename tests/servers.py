@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -164,7 +165,39 @@ def _base64url_json(value: Mapping[str, object]) -> str:
     return _base64url(json.dumps(value, separators=(",", ":")).encode())
 
 
-class Sqld:
+class ServerProcess(ABC):
+    """A server that is a process, which a ``with`` starts and stops."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the server and return when it answers."""
+
+    def kill(self) -> None:
+        """End the server at once, as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """End the server as an operator does, and kill it when it takes too long."""
+        if self._process is not None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+            self.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+class Sqld(ServerProcess):
     """A sqld on a loopback port that stays the same over restarts, as its database in `folder` does."""
 
     def __init__(self, folder: Path, *, auth_key: JwtKey | None = None, max_response_size: str | None = None) -> None:
@@ -212,30 +245,8 @@ class Sqld:
         what = f"did not answer within {START_SECONDS} seconds" if ended is None else f"ended with {ended}"
         raise RuntimeError(f"sqld {what} on port {self.port}. Its output was:\n{_tail(self.output)}")
 
-    def kill(self) -> None:
-        """End the server at once, as a crash does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
-    def stop(self) -> None:
-        """End the server as an operator does, and kill it when it takes too long."""
-        if self._process is not None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-            self.kill()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
-
-class Loopback:
+class Loopback(ABC):
     """A server on a free loopback port, whose event loop runs in a thread of its own; what it does with a connection, a subclass says."""
 
     def __init__(self) -> None:
@@ -267,8 +278,9 @@ class Loopback:
             self._tasks.discard(task)
             self._writers.discard(writer)
 
+    @abstractmethod
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raise NotImplementedError
+        """Do with a connection what this server does."""
 
     @staticmethod
     def _reset(writer: asyncio.StreamWriter) -> None:

@@ -24,8 +24,13 @@ def emptied(database: Database) -> Database:
 
 
 class ServerContract(DatabaseContract):
+    """The contract over one protocol: `protocol` names the attribute of `Sqld` that has its URL."""
+
+    protocol = ""
+
     def url(self, server: Sqld) -> str:
-        raise NotImplementedError
+        found: str = getattr(server, self.protocol)
+        return found
 
     @pytest.fixture
     def database(self, sqld: Sqld) -> Iterator[Database]:
@@ -40,15 +45,12 @@ class ServerContract(DatabaseContract):
 
 
 class TestHttp(ServerContract):
-    def url(self, server: Sqld) -> str:
-        return server.url
+    protocol = "url"
 
 
 class TestWebsocket(ServerContract):
-    def url(self, server: Sqld) -> str:
-        return server.ws_url
+    protocol = "ws_url"
 
 
 class TestTurso(ServerContract):
-    def url(self, server: Sqld) -> str:
-        return server.turso_url
+    protocol = "turso_url"
