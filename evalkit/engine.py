@@ -15,10 +15,9 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
+from evalkit.access import make_home, uses_files, why_not_writable
 from evalkit.database.port import in_parts
-from evalkit.database.server import token_access
 from evalkit.decoding import readable_ids
 from evalkit.errors import (
     DatabaseUnavailableError,
@@ -36,7 +35,7 @@ from evalkit.errors import (
 from evalkit.events import StoredEvalEvent
 from evalkit.ids import time_of_event
 from evalkit.log.port import LogMessage, LogPosition
-from evalkit.opening import local_path, open_database, open_log
+from evalkit.opening import open_database, open_log
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.fold import APPLIED, FOLD_VERSION, Decision, Outcome, Reason
 from evalkit.projection.identity import check_count
@@ -82,7 +81,7 @@ class Engine:
         self.log = open_log(settings.log_url)
         self.lock = threading.RLock()
         """Held by a command from its checks to its outcome."""
-        self.not_writable = self._why_not_writable()
+        self.not_writable = why_not_writable(settings)
         """Why nothing can be appended; None when it can."""
         unwritable_files = self.not_writable is not None and not settings.read_only
         self.database = open_database(settings.database_url, token=settings.auth_token, read_only=unwritable_files)
@@ -119,7 +118,7 @@ class Engine:
             return False
         try:
             if self.not_writable is None and not self._nothing_yet():
-                self._make_home()  # a log elsewhere may be read before anything is written here
+                make_home(self.settings)  # a log elsewhere may be read before anything is written here
                 self.catch_up()
                 self._has_read = True
                 return True
@@ -185,7 +184,7 @@ class Engine:
             way_out = "Connect without it." if self.settings.read_only else "Give another home, or ask for write access."
             raise ReadOnlyError(f"{self.not_writable}, so nothing can be appended. Nothing was. {way_out}")
         with self.lock:
-            self._make_home()
+            make_home(self.settings)
             self.catch_up()
             if not self._proven:
                 # Nothing was new perhaps, so nothing was written, and a token that may only read would show after the event is appended.
@@ -325,40 +324,8 @@ class Engine:
     def _has_tables(self) -> bool:
         return bool(self.database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'"))
 
-    @property
-    def uses_files(self) -> bool:
-        """Whether either engine is a file."""
-        return self.settings.log_url.startswith("sqlite:") or self.settings.database_url.startswith("file:")
-
-    def _why_not_writable(self) -> str | None:
-        home = self.settings.home
-        if self.settings.read_only:
-            return "This kit was opened with read_only=True"
-        token = None if self.settings.database_url.startswith("file:") else self.settings.auth_token
-        if token is not None and token_access(token.get_secret_value()) == "ro":
-            return "The token of EVALKIT_DATABASE_AUTH_TOKEN may only read"
-        for url, scheme in ((self.settings.log_url, "sqlite:"), (self.settings.database_url, "file:")):
-            path = local_path(url.removeprefix(scheme))
-            if url.startswith(scheme) and path.exists() and not os.access(path, os.W_OK):
-                return f"{path} is not writable"
-            if url.startswith(scheme) and path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
-                return f"The folder {path.parent} is not writable"
-        if self.uses_files and not home.exists() and not os.access(_nearest_existing(home), os.W_OK | os.X_OK):
-            return f"The home {home} does not exist, and cannot be made"
-        return None
-
-    def _make_home(self) -> None:
-        home = self.settings.home
-        if home.exists() or not self.uses_files:
-            return
-        try:
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (home / ".gitignore").write_text("*\n")
-        except OSError as error:
-            raise LogUnavailableError(f"The home {home} cannot be made: {error.strerror}. Nothing was appended.") from None
-
     def _check_file_system(self) -> None:
-        kind = network_file_system(self.settings.home) if self.uses_files else None
+        kind = network_file_system(self.settings.home) if uses_files(self.settings) else None
         if kind is not None:
             self._warn_once(
                 "network",
@@ -375,7 +342,3 @@ class Engine:
         """Go on in a forked process."""
         self.lock = threading.RLock()
         self.consumer.restart()
-
-
-def _nearest_existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from evalkit.access import uses_files
 from evalkit.errors import EvalkitError
 from evalkit.ids import time_of_event
 from evalkit.projection.fold import FOLD_VERSION
@@ -95,7 +96,7 @@ def read_status(engine: Engine) -> Status:
     log: EngineReport | None = None
     database: EngineReport | None = None
     events = lag = counts = head = written = None
-    kind = network_file_system(engine.settings.home) if engine.uses_files else None
+    kind = network_file_system(engine.settings.home) if uses_files(engine.settings) else None
     if kind is not None:
         problems.append(f"The home is on a network file system ({kind}), where WAL is not safe: use a local folder, or shared engines")
     if engine.exists:
@@ -124,7 +125,7 @@ def read_status(engine: Engine) -> Status:
     newest = counts["newest"] if counts else None
     return Status(
         home=str(engine.settings.home),
-        file_system=kind or ("local" if engine.uses_files else "unused"),
+        file_system=kind or ("local" if uses_files(engine.settings) else "unused"),
         log_url=redacted(engine.settings.log_url),
         log_engine=_named(log),
         log_details=log.details if log is not None else (),

@@ -26,7 +26,7 @@ LAYERS = [
     ["projection.rebuild", "projection.verify"],
     ["checks", "settings", "progress"],
     ["commands", "opening"],
-    ["columns", "content", "storage", "selection", "pandas_twin"],
+    ["columns", "content", "storage", "selection", "pandas_twin", "access"],
     ["frames"],
     ["engine", "references"],
     ["handlers", "queries", "status"],

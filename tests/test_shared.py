@@ -376,7 +376,7 @@ def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatc
         if way != "read_only=True":
             monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
         if way == "hidden claim":
-            monkeypatch.setattr("evalkit.engine.token_access", lambda token: "")
+            monkeypatch.setattr("evalkit.access.token_access", lambda token: "")
             monkeypatch.setattr("evalkit.database.server.token_access", lambda token: "")
         says = "read_only=True" if way == "read_only=True" else "may only read"
         with connect(tmp_path, database_url=url, read_only=way == "read_only=True") as kit:
@@ -403,7 +403,7 @@ def test_a_command_with_a_hidden_claim_appends_nothing_either(
     with connect(tmp_path, database_url=url) as writer:
         study_with_checkpoints(writer, 3)
     monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
-    monkeypatch.setattr("evalkit.engine.token_access", lambda token: "")
+    monkeypatch.setattr("evalkit.access.token_access", lambda token: "")
     monkeypatch.setattr("evalkit.database.server.token_access", lambda token: "")
     for command in ("create_study", "pause_study"):
         with connect(tmp_path, database_url=url) as kit:
