@@ -17,8 +17,6 @@ __all__ = ["EvalChart", "LayeredChart", "StackedChart", "table"]
 class EvalChart(alt.TopLevelMixin):
     """What an evalkit chart adds to Altair's: it displays offline by itself, and `table` gives the numbers that it shows."""
 
-    _twin: pl.DataFrame | None
-
     def with_twin(self, twin: pl.DataFrame) -> Any:
         """Give this chart its table. Not a property of the specification, so it goes past Altair's way of setting those."""
         object.__setattr__(self, "_twin", twin)
@@ -26,7 +24,7 @@ class EvalChart(alt.TopLevelMixin):
 
     def copy(self, *args: Any, **kwargs: Any) -> Any:
         """Copy, as `properties` and other methods of Altair do; the copy shows the same numbers."""
-        return super().copy(*args, **kwargs).with_twin(self._twin)  # type: ignore[misc]
+        return super().copy(*args, **kwargs).with_twin(vars(self).get("_twin"))  # type: ignore[misc]
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> Any:
         return bundle(self)
@@ -67,7 +65,7 @@ def table(chart: Any) -> pl.DataFrame:
     InvalidInputError
         For another chart: one that was composed has the tables of its parts.
     """
-    twin: pl.DataFrame | None = getattr(chart, "_twin", None) if isinstance(chart, EvalChart) else None
+    twin: pl.DataFrame | None = vars(chart).get("_twin") if isinstance(chart, EvalChart) else None
     if twin is None:
         raise InvalidInputError(
             f"chart: a {type(chart).__name__} has no table. Give what a function of evalkit.plots returned, of a composed chart each part.",

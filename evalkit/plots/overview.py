@@ -90,7 +90,7 @@ def _small(series: Series, *, legend: bool) -> tuple[Any, list[str]]:
     layers, thinned = line_layers(
         series, Plane(x=time_axis(series.points, title=False), y=axis, at=milliseconds("t"), share=_WIDTH / 640, legend=legend)
     )
-    title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or " ", fontSize=11, subtitleFontSize=10, offset=4)
+    title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
     return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT, title=title), [*notes, *thinned]
 
 

@@ -131,5 +131,5 @@ def _since_start(points: pl.DataFrame) -> tuple[alt.X, pl.Expr]:
     microseconds = pl.col("t").dt.timestamp("us")
     hours = float(points.select(microseconds.max()).item() or 0) / 3.6e9
     length, unit = next((length, unit) for most, length, unit in _UNITS if hours <= most)
-    axis = alt.X("x:Q", title=f"{unit.capitalize()} since the start of the first period", scale=alt.Scale(nice=False))
+    axis = alt.X("x:Q", title=f"{unit.capitalize()} since the start of the first period", scale=alt.Scale(zero=True, nice=False, padding=8))
     return axis, microseconds / (length * 1e6)
