@@ -76,8 +76,10 @@ def table(chart: Any) -> pl.DataFrame:
 
 def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: str, twin: pl.DataFrame, **properties: Any) -> LayeredChart:
     """Make a chart of layers, with its notes under the title."""
+    # Shared scales would be merged with those of the charts that a user puts beside this one, and the colours would change.
+    apart = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent", opacity="independent"))
     chart = LayeredChart(
-        layer=list(layers), title=titled(title, notes), description=described, width=properties.pop("width", 640),
+        layer=list(layers), resolve=apart, title=titled(title, notes), description=described, width=properties.pop("width", 640),
         height=properties.pop("height", 280), **properties,
     )  # fmt: skip
     chart.with_twin(twin)

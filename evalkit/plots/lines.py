@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import polars as pl
@@ -46,17 +46,13 @@ def values(rows: pl.DataFrame) -> alt.InlineData:
     return alt.InlineData(values=rows.to_dicts())
 
 
-def colour_of(studies: Sequence[tuple[str, str]], legend: bool | None = None) -> alt.Color:
-    """Give each study its colour; no legend for a single one."""
+def colour_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "circle"] | None = None) -> alt.Color:
+    """Give each study its colour. One layer of a chart has the legend: their scales are independent, see `layered`."""
     places = colours.places([study_id for study_id, _ in studies])
-    shown = len(studies) > 1 if legend is None else legend
-    domain, palette = [label for _, label in studies], [PALETTE[place % len(PALETTE)] for place in places]
+    scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[place % len(PALETTE)] for place in places])
     columns: dict[str, Any] = {"columns": -(-len(studies) // 16)} if len(studies) > 16 else {}
-    return alt.Color(
-        "study:N",
-        scale=alt.Scale(domain=domain, range=palette),
-        legend=alt.Legend(title=None, symbolType="circle", symbolOpacity=1, **columns) if shown else None,
-    )
+    named = alt.Legend(title=None, symbolType=legend, symbolOpacity=1, **columns) if legend else None
+    return alt.Color("study:N", scale=scale, legend=named)
 
 
 def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -77,7 +73,7 @@ def time_axis(points: pl.DataFrame, *, title: bool = True) -> alt.X:
         days = (last - first).days
         form = "%b %-d %H:%M" if days < 4 else form if days < 300 else "%b %Y" if days < 3000 else "%Y"
         years = f", {first.year}" if first.year == last.year else f", {first.year} to {last.year}"
-    axis = alt.Axis(format=form, labelOverlap=True, labelFlush=False)
+    axis = alt.Axis(format=form, labelOverlap=True, labelSeparation=6, labelFlush=False)
     return alt.X("x:T", title=f"Time (UTC{years})" if title else None, scale=alt.Scale(type="utc", padding=8), axis=axis)
 
 
@@ -117,13 +113,14 @@ class Plane:
     """The place on the x axis."""
     share: float = 1.0
     """How much of a chart's usual width there is."""
-    legend: bool | None = None
+    legend: bool = True
+    """Whether to name the colours, where there are several."""
     clip: bool = False
     """Whether to draw within the frame only."""
 
     def encoded(self, studies: Sequence[tuple[str, str]], **more: Any) -> dict[str, Any]:
         """Give the channels that all layers have."""
-        return {"x": self.x, "y": self.y, "color": colour_of(studies, self.legend), **more}
+        return {"x": self.x, "y": self.y, "color": colour_of(studies), **more}
 
 
 def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
@@ -136,7 +133,8 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
             f"Thinned: {points.height:,} of {series.points.height:,} checkpoints are drawn, the first, last, lowest and highest of each of "
             f"{buckets} stretches of time."
         ]
-    lines = plane.encoded(series.studies, **dash_of(series.studies))
+    named = colour_of(series.studies, legend="stroke" if plane.legend and len(series.studies) > 1 else None)
+    dashes = dash_of(series.studies)
     layers = _bands(series, buckets, plane) if series.banded else []
     drawn = broken(points.drop("mean", strict=False), ["v", "n", "low", "high"])
     columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "x": plane.at, "v": pl.col("v")}
@@ -145,12 +143,15 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     base = alt.Chart(values(drawn.select(pl.col("alone"), **columns)))
     rolling = "mean" in series.points.columns
     faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
-    layers += [base.mark_line(clip=plane.clip, **faint).encode(**lines), _points(base, series, drawn.height, plane)]
+    layers += [
+        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, **dashes)),
+        _points(base, series, drawn.height, plane),
+    ]
     if rolling:
         means = series.points.filter(pl.col("mean").is_not_null()).with_columns(v="mean")
         means = thin(means, ["v"], buckets) if buckets is not None else means
         data = values(broken(means, ["v"]).select(study="label", x=plane.at, v="v"))
-        layers.append(alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**lines))
+        layers.append(alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**plane.encoded(series.studies, **dashes)))
     return layers, notes
 
 

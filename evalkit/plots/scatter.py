@@ -91,6 +91,7 @@ def _layers(
     rows = broken(points.with_columns(age=age), ["h", "v"])
     data = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
     base, colour = alt.Chart(values(data)), colour_of(studies)
+    named = colour_of(studies, legend="circle" if len(studies) > 1 else None)
     told = (
         f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "
         f"format(datum.v, '{up.format}')"
@@ -106,7 +107,7 @@ def _layers(
         .transform_calculate(period=PERIOD)
         .transform_calculate(told=told)
         .mark_point(filled=True, size=46 if points.height <= 300 else 16)
-        .encode(x=x, y=y, color=colour, opacity=later, tooltip=tips, description="told:N")
+        .encode(x=x, y=y, color=named, opacity=later, tooltip=tips, description="told:N")
     )
     return [line, dots] if path else [dots]
 
