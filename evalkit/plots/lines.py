@@ -41,9 +41,16 @@ def milliseconds(name: str) -> pl.Expr:
     return pl.col(name).dt.epoch("ms")
 
 
-def values(rows: pl.DataFrame) -> alt.InlineData:
-    """Give rows as the data of a chart, in whatever number."""
-    return alt.InlineData(values=rows.to_dicts())
+class Rows(alt.InlineData):
+    """Rows as the data of a chart, in whatever number. Altair copies charts often; the rows are never changed, so they are not copied."""
+
+    def __deepcopy__(self, _: object) -> Rows:
+        return self
+
+
+def values(rows: pl.DataFrame) -> Rows:
+    """Give rows as the data of a chart."""
+    return Rows(values=rows.to_dicts())
 
 
 def colour_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "circle"] | None = None) -> alt.Color:
@@ -109,14 +116,19 @@ class Plane:
 
     x: alt.X
     y: alt.Y
-    at: pl.Expr
-    """The place on the x axis."""
+    at: pl.Expr | None = None
+    """The place on the x axis; None is the middle of the period, on an axis of time."""
     share: float = 1.0
     """How much of a chart's usual width there is."""
     legend: bool = True
     """Whether to name the colours, where there are several."""
     clip: bool = False
     """Whether to draw within the frame only."""
+
+    @property
+    def place(self) -> pl.Expr:
+        """The place on the x axis."""
+        return milliseconds("t") if self.at is None else self.at
 
     def encoded(self, studies: Sequence[tuple[str, str]], **more: Any) -> dict[str, Any]:
         """Give the channels that all layers have."""
@@ -137,10 +149,7 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     dashes = dash_of(series.studies)
     layers = _bands(series, buckets, plane) if series.banded else []
     drawn = broken(points.drop("mean", strict=False), ["v", "n", "low", "high"])
-    columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "x": plane.at, "v": pl.col("v")}
-    if series.metric.denominator is not None:
-        columns["n"] = pl.col("n")
-    base = alt.Chart(values(drawn.select(pl.col("alone"), **columns)))
+    base = _based(drawn, series.metric, plane)
     rolling = "mean" in series.points.columns
     faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
     layers += [
@@ -150,9 +159,22 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     if rolling:
         means = series.points.filter(pl.col("mean").is_not_null()).with_columns(v="mean")
         means = thin(means, ["v"], buckets) if buckets is not None else means
-        data = values(broken(means, ["v"]).select(study="label", x=plane.at, v="v"))
+        data = values(broken(means, ["v"]).select(study="label", x=plane.place, v="v"))
         layers.append(alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**plane.encoded(series.studies, **dashes)))
     return layers, notes
+
+
+def _based(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
+    """Give the chart of lines and points without their marks: study, a and b (the period), v, n where it is recorded."""
+    columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "v": pl.col("v")}
+    if metric.denominator is not None:
+        columns["n"] = pl.col("n")
+    if plane.at is not None:
+        columns["x"] = plane.at
+    if drawn["alone"].any():
+        columns["alone"] = pl.col("alone")
+    base = alt.Chart(values(drawn.select(**columns)))
+    return base if plane.at is not None else base.transform_calculate(x="(datum.a + datum.b) / 2")
 
 
 def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
@@ -193,7 +215,7 @@ def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
             .sort("study_id", "t")
         )
     drawn = broken(there, ["low", "high"])
-    base = alt.Chart(values(drawn.select(study="label", x=plane.at, low="low", high="high", alone="alone")))
+    base = alt.Chart(values(drawn.select(study="label", x=plane.place, low="low", high="high", alone="alone")))
     ends = plane.encoded(series.studies, y=_as(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
     bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False)
     return [base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends), bars.encode(**ends)]

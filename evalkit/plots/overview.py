@@ -9,8 +9,8 @@ import polars as pl
 
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS
-from evalkit.plots.chart import StackedChart, layered, titled
-from evalkit.plots.lines import Plane, colour_of, line_layers, milliseconds, nothing, time_axis, value_axis, values
+from evalkit.plots.chart import StackedChart, building, layered, titled
+from evalkit.plots.lines import Plane, colour_of, line_layers, nothing, time_axis, value_axis, values
 from evalkit.plots.series import Series, prepare
 from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span
 
@@ -22,6 +22,7 @@ _SPACING = 72  # from frame to frame: room for the axis of the one and the title
 _EXTENT = 42  # the same room for the labels of each small chart, so that they stand in columns
 
 
+@building()
 def overview(frame: Any) -> StackedChart:
     """Draw every metric that has data as a small chart, in the groups of the catalogue.
 
@@ -93,9 +94,7 @@ def _small(series: Series) -> tuple[Any, list[str]]:
     if metric.kind != "rate":
         axis["scale"]["nice"] = 4
     axis["axis"] = alt.Axis(format=axis["axis"]["format"], tickCount=4, minExtent=_EXTENT, maxExtent=_EXTENT)
-    layers, thinned = line_layers(
-        series, Plane(x=time_axis(series.points, title=False), y=axis, at=milliseconds("t"), share=_WIDTH / 640, legend=False)
-    )
+    layers, thinned = line_layers(series, Plane(x=time_axis(series.points, title=False), y=axis, share=_WIDTH / 640, legend=False))
     title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
     return alt.layer(*layers).resolve_scale(color="independent", strokeDash="independent").properties(
         width=_WIDTH, height=_HEIGHT, title=title

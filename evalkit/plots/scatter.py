@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from evalkit.metrics import Metric
-from evalkit.plots.chart import LayeredChart, layered
+from evalkit.plots.chart import LayeredChart, building, layered
 from evalkit.plots.lines import PERIOD, colour_of, milliseconds, nothing, value_axis, values
 from evalkit.plots.source import metric_named, read_checkpoints
 from evalkit.plots.thinning import broken, buckets_for, runs, thin
@@ -17,6 +17,7 @@ from evalkit.plots.words import axis_title, moment, number, plural, span
 __all__ = ["scatter"]
 
 
+@building()
 def scatter(
     frame: Any, x: str = "total_cost", y: str = "session_success_rate", *, path: bool = True, width: int = 480, height: int = 360
 ) -> LayeredChart:
