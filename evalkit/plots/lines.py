@@ -153,14 +153,18 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     rolling = "mean" in series.points.columns
     faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
     layers += [
-        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, **dashes)),
+        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, description="study:N", **dashes)),
         _points(base, series, drawn.height, plane),
     ]
     if rolling:
         means = series.points.filter(pl.col("mean").is_not_null()).with_columns(v="mean")
         means = thin(means, ["v"], buckets) if buckets is not None else means
         data = values(broken(means, ["v"]).select(study="label", x=plane.place, v="v"))
-        layers.append(alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**plane.encoded(series.studies, **dashes)))
+        layers.append(
+            alt.Chart(data)
+            .mark_line(clip=plane.clip, strokeWidth=2.6)
+            .encode(**plane.encoded(series.studies, description="study:N", **dashes))
+        )
     return layers, notes
 
 

@@ -97,7 +97,7 @@ def _layers(
         f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "
         f"format(datum.v, '{up.format}')"
     )
-    line = base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, color=colour, order=alt.Order("t:Q"))
+    line = base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, color=colour, order=alt.Order("t:Q"), description="study:N")
     tips = [
         alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="period"),
         *(alt.Tooltip(f"{name}:Q", title=one.label, format=one.format) for name, one in (("h", across), ("v", up))),

@@ -80,7 +80,7 @@ def labelled(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
     module = type(frame).__module__.partition(".")[0]
-    if module not in ("polars", "pandas") or not hasattr(frame, "columns") or not hasattr(frame, "shape") or len(frame.shape) != 2:
+    if module not in ("polars", "pandas") or hasattr(frame, "collect") or len(getattr(frame, "shape", ())) != 2:
         hint = " Call .collect() first." if hasattr(frame, "collect") else " Give kit.checkpoints() or kit.lifecycle(), or a part of it."
         raise InvalidInputError(f"frame: a {type(frame).__name__} is no Polars or Pandas frame.{hint}", field="frame", value=frame)
     names = [str(name) for name in frame.columns]
@@ -114,7 +114,7 @@ def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
     if kind == "duration" and isinstance(dtype, pl.Duration):
         return series.cast(pl.Duration("us"))
     if kind == "duration" and dtype.is_numeric():
-        return (series.cast(pl.Float64()).fill_nan(None) * 1e6).cast(pl.Int64()).cast(pl.Duration("us"))
+        return (series.cast(pl.Float64()).fill_nan(None) * 1e6).round().cast(pl.Int64()).cast(pl.Duration("us"))
     if kind not in (*_TEXTS, "time", "duration") and dtype.is_numeric():
         return series.cast(pl.Float64()) if not dtype.is_integer() else series.cast(pl.Int64(), strict=False)
     wanted = {"time": "times with a time zone", "duration": "durations"}.get(kind, "texts" if kind in _TEXTS else "numbers")
