@@ -28,7 +28,7 @@ class FormView:
     """
 
     def __init__(self, fields: Sequence[Field], says: str) -> None:
-        layout, tall = widgets.Layout(width="420px"), widgets.Layout(width="420px", height="72px")
+        layout = widgets.Layout(width="420px")
         style = TextStyle(description_width="190px")
         self.fields: dict[str, Any] = {}
         """The control of each field, by its name."""
@@ -38,7 +38,7 @@ class FormView:
         wrapped = widgets.Layout(flex_flow="row wrap")
         for group, members in groupby(fields, key=lambda field: field.group):
             for field in members:
-                self.fields[field.name] = _control(field, tall if field.several_lines else layout, style)
+                self.fields[field.name] = _control(field, layout, style)
             controls = [self.fields[field.name] for field in fields if field.group == group]
             rows += [widgets.HTML(f"<strong>{escape(group)}</strong>"), widgets.HBox(controls, layout=wrapped)]
         self.box = widgets.VBox([*rows, self._problems, self.button])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit.metrics import METRICS
 from evalkit.study import StudyStatus, commands_allowed
-from evalkit.widgets.forms import CheckpointForm, StudyForm, period_end, period_start, shown_time
+from evalkit.widgets import texts
+from evalkit.widgets.forms import CheckpointForm, StudyForm, period_end, period_start
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,8 +20,6 @@ __all__ = ["ALL", "Message", "PanelModel"]
 
 ALL = "all"
 """The status filter that hides nothing."""
-_FRESH_SECONDS = 4.0
-_LABEL_LENGTH = 48
 _FIRST_METRIC = "session_success_rate"
 
 
@@ -69,22 +68,24 @@ class PanelModel:
 
     # --- what comes from the kit ---------------------------------------------------------------------------------------------------
 
-    def take(self, reading: Reading, now: datetime) -> None:
-        """Show what was read."""
+    def take(self, reading: Reading, now: datetime) -> bool:
+        """Show what was read. Gives whether anything but its age is new."""
         first, was_gone = self.reading is None, self.lost is not None or self.waiting_seconds
         fell_behind = reading.behind is not None and (self.reading is None or self.reading.behind is None)
         caught_up = reading.behind is None and self.reading is not None and self.reading.behind is not None
-        if reading is not self.reading:
+        if self.reading is None or self.reading.studies is not reading.studies:
             self._look_at(reading)
         self.read_at, self.lost, self.waiting_seconds = now, None, 0
+        was_shown, self.reading = self.reading, reading
         if self.busy is not None:
-            return  # what became of the command is more important
+            return True  # what becomes of the command is more important than what follows
         if fell_behind:
             self.say(f"{reading.behind} Shown is the read model as it stands, which may be behind.", "problem", now)
         elif caught_up or (was_gone and not first):
             self.say("The kit answers again.", "done", now)
         elif first or was_gone:
             self.say(self._welcome(reading), "told", now)
+        return bool(reading is not was_shown or was_gone)
 
     @staticmethod
     def _welcome(reading: Reading) -> str:
@@ -95,10 +96,6 @@ class PanelModel:
     def _look_at(self, reading: Reading) -> None:
         import polars as pl
 
-        same_frames = self.reading is not None and self.reading.studies is reading.studies
-        self.reading = reading
-        if same_frames:
-            return
         self._studies = {row["study_id"]: row for row in reading.studies.to_dicts()}
         counted = reading.checkpoints.group_by("study_id").agg(pl.struct("period_start", "period_end").n_unique().alias("periods"))
         self._periods = dict(counted.iter_rows())
@@ -177,43 +174,23 @@ class PanelModel:
         """Give the studies that the filters let through, newest first: the id, and what the list says."""
         asked = self.text_filter.strip().lower()
         return [
-            (study_id, f"{_shortened(row['name'])} · {row['status']} · {self.progress(row)}")
+            (study_id, f"{texts.shortened(row['name'])} · {row['status']} · {self.progress(row)}")
             for study_id, row in self._studies.items()
-            if self.status_filter in (ALL, row["status"]) and asked in _searched(row)
+            if self.status_filter in (ALL, row["status"]) and asked in texts.searched(row)
         ]
 
     def progress(self, row: dict[str, Any]) -> str:
         """Say how many periods of a study have a checkpoint, and of how many: ``"3 of 8 periods"``."""
-        done, planned = self._periods.get(row["study_id"], 0), row["period_value"]
-        return f"{done} period{'' if done == 1 else 's'}" if planned is None else f"{done} of {planned} period{'' if planned == 1 else 's'}"
+        return texts.progress(self._periods.get(row["study_id"], 0), row["period_value"])
 
     def details(self) -> list[tuple[str, str]]:
         """Give what is known of the selected study: a name and a text each."""
-        row = self.study
-        if row is None:
+        row, found = self.study, self.checkpoints()
+        if row is None or found is None:
             return []
-        times = [(word, row[f"{word.lower()}_at"]) for word in ("Created", "Started", "Stopped")]
-        told = [
-            ("Name", row["name"]),
-            ("Status", row["status"]),
-            ("Progress", f"{self.progress(row)}, {row['period_type']}"),
-            ("Last checkpoint", self._last_checkpoint(row)),
-            *((word, f"{shown_time(moment.replace(microsecond=0))} UTC") for word, moment in times if moment is not None),
-            ("Description", row["description"] or ""),
-            ("Tags", ", ".join(row["tags"])),
-            ("Metadata", "\n".join(f"{pair['key']} = {pair['value']}" for pair in row["metadata"])),
-            ("Id", row["study_id"]),
-        ]
-        return [(name, text) for name, text in told if text]
-
-    def _last_checkpoint(self, row: dict[str, Any]) -> str:
-        found = self.checkpoints()
-        if found is None or found.is_empty():
-            return "none"
-        last = found.sort("period_end", "timestamp").row(-1, named=True)
-        again = row["checkpoints"] - self._periods.get(row["study_id"], 0)
-        repeated = f"; {again} more for a period that had one" if again else ""
-        return f"[{shown_time(last['period_start'])}, {shown_time(last['period_end'])}) UTC{repeated}"
+        last = None if found.is_empty() else found.sort("period_end", "timestamp").row(-1, named=True)
+        repeated = row["checkpoints"] - self._periods.get(row["study_id"], 0)
+        return texts.details(row, self.progress(row), texts.last_checkpoint(last, repeated))
 
     def checkpoints(self) -> pl.DataFrame | None:
         """Give the selected study's checkpoints."""
@@ -235,15 +212,8 @@ class PanelModel:
 
     def age(self, now: datetime) -> str:
         """Say how old what is shown is, and whether the kit answers. No other text changes only because time goes by."""
-        if self.read_at is None:
-            shown = "Nothing was read yet."
-        elif (seconds := (now - self.read_at).total_seconds()) <= _FRESH_SECONDS:
-            shown = "Up to date." if self.reading is None or self.reading.behind is None else "The log is out of reach."
-        else:
-            shown = f"Shown is the state of {self.read_at:%H:%M:%S} UTC, {_duration(seconds)} ago."
-        if self.waiting_seconds:
-            return f"The server has not answered for {_duration(self.waiting_seconds)}. {shown}"
-        return f"Nothing can be read now; trying again. {shown}" if self.lost is not None else shown
+        behind = self.reading is not None and self.reading.behind is not None
+        return texts.age(now, self.read_at, self.waiting_seconds, lost=self.lost is not None, behind=behind)
 
     def summary(self) -> str:
         """Say in one line what the panel shows, without ids and clocks."""
@@ -321,18 +291,3 @@ class PanelModel:
             return (None, None) if start is None else (start, period_end(row["period_type"], start))
         except (OverflowError, ValueError):
             return None, None
-
-
-def _searched(row: dict[str, Any]) -> str:
-    pairs = (f"{pair['key']}={pair['value']}" for pair in row["metadata"])
-    return "\n".join((row["name"], row["study_id"], row["description"] or "", *row["tags"], *pairs)).lower()
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LABEL_LENGTH else name[: _LABEL_LENGTH - 1] + "…"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{int(seconds)} s"
-    return f"{int(seconds // 60)} min" if seconds < 7200 else f"{int(seconds // 3600)} h"

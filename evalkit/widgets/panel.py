@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError
+from evalkit.widgets.cells import replace_in_cell
 from evalkit.widgets.controls import Controls
 from evalkit.widgets.picture import trend_svg
 from evalkit.widgets.screen import Screen, clock, in_words
@@ -27,8 +28,11 @@ _CLOSED = "This panel is closed. kit.panel() makes another one."
 class Panel:
     """Studies in a notebook: see them, drive them, record checkpoints. Made by ``kit.panel()``.
 
-    While somebody sees it, it follows the kit: what another process does appears within about a second. Where it cannot live (exported, not
-    trusted, reopened without its kernel), a table and a picture stand in its place.
+    While somebody sees it, it follows the kit: what another process does appears within about a second. A cell that is run again closes the
+    panels that it made before. A page that is closed or reloaded says nothing of it: its panel goes on following, which costs little, until
+    its cell runs again, it is closed, or the kernel ends.
+
+    Where it cannot live (exported, not trusted, reopened without its kernel), a table and a picture stand in its place.
     """
 
     def __init__(self, kit: EvalKit, selected: str | None = None) -> None:
@@ -41,6 +45,7 @@ class Panel:
         root._view_count = 0  # from now on the front end counts
         root.observe(self._on_views, "_view_count")
         self._screen.read(self._open_form)
+        replace_in_cell(self)
 
     def _open_form(self) -> None:
         if self.model.reading is not None and not self.model.studies:
@@ -111,7 +116,7 @@ class Panel:
 
     def on_reading(self, reading: Reading) -> None:
         """See `Follower.on_reading`."""
-        self._screen.change(lambda: self.model.take(reading, clock()))
+        self._screen.take(reading)
         self._controls.ask_again()
 
     def on_failure(self, error: Exception) -> None:

@@ -17,6 +17,8 @@ from evalkit.widgets.view import PanelView, close_tree
 if TYPE_CHECKING:
     import polars as pl
 
+    from evalkit.widgets.reading import Reading
+
 __all__ = ["Screen", "clock", "in_words"]
 
 _logger = logging.getLogger("evalkit.widgets")
@@ -49,6 +51,14 @@ class Screen:
     def change(self, act: Callable[[], object]) -> None:
         """Do something to the model, and show it. Nothing happens any more once the screen is closed."""
         self._locked(act, self._show_all)
+
+    def take(self, reading: Reading) -> None:
+        """Show what was read; where nothing is new, only that it was read."""
+        news = []
+        self._locked(
+            lambda: news.append(self.model.take(reading, clock())),
+            lambda: self._show_all() if any(news) else self.view.show_age(self.model, clock()),
+        )
 
     def type(self, act: Callable[[], object]) -> None:
         """Do something to what was typed into the forms, and show only them, since this happens with every key."""
