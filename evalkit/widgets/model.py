@@ -90,8 +90,11 @@ class PanelModel:
     @staticmethod
     def _welcome(reading: Reading) -> str:
         count = len(reading.studies)
-        found = f"{count} {'study' if count == 1 else 'studies'}." if count else "No studies yet: create one below."
-        return f"{found} {reading.not_writable}: this panel only shows." if reading.not_writable else found
+        if reading.not_writable is not None:
+            return f"{count} {'study' if count == 1 else 'studies'}. {reading.not_writable}: this panel only shows."
+        if count:
+            return f"{count} {'study' if count == 1 else 'studies'}."
+        return " ".join(["No studies yet: create one below.", *reading.notes])
 
     def _look_at(self, reading: Reading) -> None:
         import polars as pl

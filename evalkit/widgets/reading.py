@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from evalkit.errors import told_warnings
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -29,6 +31,8 @@ class Reading:
     """Why this may be behind the log; None when it is not."""
     not_writable: str | None = None
     """Why nothing can be appended; None when it can."""
+    notes: tuple[str, ...] = ()
+    """What the kit warned of."""
 
 
 def read(kit: EvalKit, before: Reading | None) -> Reading:
@@ -39,10 +43,13 @@ def read(kit: EvalKit, before: Reading | None) -> Reading:
     EvalkitError
         When the kit cannot answer.
     """
-    version = kit._read_version()
-    state = kit._read_state()
-    if before is not None and before.version == version:
-        same = (before.behind, before.not_writable) == state
-        return before if same else replace(before, behind=state[0], not_writable=state[1])
-    # The version comes first: what changes while the frames are read is read again the next time.
-    return Reading(version, kit.studies(), kit.checkpoints(), kit.lifecycle(), *state)
+    notes: list[str] = []
+    with told_warnings(notes.append):
+        version = kit._read_version()
+        state = kit._read_state()
+        if before is not None and before.version == version:
+            same = (before.behind, before.not_writable) == state
+            return before if same else replace(before, behind=state[0], not_writable=state[1])
+        # The version comes first: what changes while the frames are read is read again the next time.
+        frames = kit.studies(), kit.checkpoints(), kit.lifecycle()
+    return Reading(version, *frames, *state, tuple(dict.fromkeys(notes)))

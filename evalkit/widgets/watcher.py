@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evalkit.errors import told_warnings
 from evalkit.sqlite_files import reset_in_child
 from evalkit.widgets.reading import Reading, read
 from evalkit.widgets.worker import Worker
@@ -88,8 +87,7 @@ class Feed:
 
     def _read_or_raise(self) -> None:
         try:
-            with told_warnings(lambda message: _logger.debug("%s", message)):
-                self.reading = reading = read(self.kit, self.reading)
+            self.reading = reading = read(self.kit, self.reading)
         except Exception as error:
             for follower in list(self.followers):
                 follower.on_failure(error)
