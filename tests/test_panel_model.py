@@ -398,10 +398,10 @@ def test_the_static_copy_is_a_named_table_and_a_picture_with_words(kit: EvalKit)
     """It has a caption, headers with a scope and an alternative text, and nothing that changes from run to run."""
     three_studies(kit)
     model = selecting(model_of(kit), "running")
-    html = static_html(model, "<svg/>", model.chart_title())
+    html = static_html(model, "<svg/>", f"Success of {dict(model.details())['Name']}")
     assert "<caption>Studies, newest first</caption>" in html
     assert '<tr><th scope="row">running</th><td>running</td><td>daily</td><td>3 of 8 periods</td><td>2026-01-04 00:00</td></tr>' in html
-    assert '<img alt="Session success rate of running" src="data:image/svg+xml;base64,PHN2Zy8+">' in html
+    assert '<img alt="Success of running" src="data:image/svg+xml;base64,PHN2Zy8+">' in html
     assert str(model.selected) not in html
     assert static_html(model_of(kit), None, "") == table_html(model)
 
@@ -410,7 +410,7 @@ def test_markup_in_names_is_text_in_the_static_copy(kit: EvalKit) -> None:
     """A name with tags and quotes shows as it is written."""
     kit.create_study(MARKUP + '"')
     model = model_of(kit)
-    html = static_html(model, "<svg/>", model.chart_title())
+    html = static_html(model, "<svg/>", f"Success of {dict(model.details())['Name']}")
     assert "<img src=x" not in html
     assert "<script" not in html
     assert 'alert(2)&lt;/script&gt;&quot;" src=' in html

@@ -203,11 +203,6 @@ class PanelModel:
         """Give what happened to the selected study."""
         return self._of_study(None if self.reading is None else self.reading.lifecycle)
 
-    def chart_title(self) -> str:
-        """Say what the chart shows: the metric, and of which study."""
-        label = METRICS[self.metric].label
-        return label if self.study is None else f"{label} of {self.study['name']}"
-
     def _of_study(self, frame: pl.DataFrame | None) -> pl.DataFrame | None:
         import polars as pl
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import EvalkitError
 from evalkit.widgets.cells import replace_in_cell
 from evalkit.widgets.controls import Controls
-from evalkit.widgets.picture import trend_svg
 from evalkit.widgets.screen import Screen, clock, in_words
 from evalkit.widgets.static import folded_html, static_html
 from evalkit.widgets.watcher import watchers
@@ -16,11 +15,13 @@ from evalkit.widgets.watcher import watchers
 if TYPE_CHECKING:
     from evalkit.kit import EvalKit
     from evalkit.widgets.model import PanelModel
+    from evalkit.widgets.picture import Picture
     from evalkit.widgets.reading import Reading
 
 __all__ = ["Panel"]
 
 _FIRST_SECONDS = 3.0
+_PICTURE_SECONDS = 20.0
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _CLOSED = "This panel is closed. kit.panel() makes another one."
 
@@ -36,8 +37,8 @@ class Panel:
     """
 
     def __init__(self, kit: EvalKit, selected: str | None = None) -> None:
-        self._screen = Screen(selected)
         self._feed = watchers.join(kit, self)
+        self._screen = Screen(selected, self._feed.drawer)
         self._controls = Controls(kit, self._screen, self._feed)
         with suppress(Exception):  # the status line says it; and a server that does not answer is not waited for
             self._feed.refresh().result(_FIRST_SECONDS)
@@ -67,7 +68,7 @@ class Panel:
         return self._controls.last_error
 
     def refresh(self) -> None:
-        """Read the kit again now.
+        """Read the kit again now, and draw what changed.
 
         Raises
         ------
@@ -77,6 +78,7 @@ class Panel:
         if self._screen.closed:
             raise EvalkitError(_CLOSED)
         self._feed.refresh().result()
+        self._screen.picture(_PICTURE_SECONDS)
 
     def close(self) -> None:
         """Take the panel off the page and let go of its widgets, and with the last panel of its threads. Closing twice is harmless."""
@@ -89,27 +91,25 @@ class Panel:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
+        picture = None if self._screen.closed else self._screen.picture(_PICTURE_SECONDS)
         outputs: list[dict[str, Any]] = []
-        self._screen.read(lambda: outputs.extend(self._outputs()))
+        self._screen.read(lambda: outputs.extend(self._outputs(picture)))
         for output in outputs:
             display(output, raw=True)  # type: ignore[no-untyped-call]  # (IPython ships none for it)
 
-    def _outputs(self) -> list[dict[str, Any]]:
+    def _outputs(self, picture: Picture | None) -> list[dict[str, Any]]:
         if self._screen.closed:
             return [{"text/plain": _CLOSED}]
-        plain, static = self.model.summary(), self._static_html()
+        plain = self.model.summary()
+        static = static_html(self.model, None if picture is None else picture.svg("light"), "" if picture is None else picture.words)
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
         # A trusted notebook that is reopened without its kernel shows an error in place of the widget, and no fallback: hence the second.
         return [{_WIDGET: view, "text/plain": plain, "text/html": static}, {"text/plain": plain, "text/html": folded_html(static)}]
 
-    def _static_html(self) -> str:
-        checkpoints, lifecycle = self.model.checkpoints(), self.model.lifecycle()
-        if checkpoints is None or lifecycle is None:
-            return static_html(self.model, None, "")
-        return static_html(self.model, trend_svg(checkpoints, lifecycle, self.model.metric, "light"), self.model.chart_title())
-
     def _on_views(self, change: dict[str, Any]) -> None:
-        if change["new"] and not self._screen.closed:
+        seen = bool(change["new"]) and not self._screen.closed
+        self._screen.see(seen)
+        if seen:
             watchers.watch(self._feed, self)
         else:
             watchers.unwatch(self)

@@ -1,35 +1,50 @@
-"""The chart that the panel shows, as SVG."""
+"""The chart that the panel shows: a trend of `evalkit.plots`, as SVG and in words."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import TYPE_CHECKING, Literal
-
-from evalkit.metrics import METRICS
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["trend_svg"]
+    from evalkit.plots.theme import Mode
+
+__all__ = ["Picture", "draw"]
+
+_WIDTH, _HEIGHT = 560, 240
 
 
-def trend_svg(checkpoints: pl.DataFrame, lifecycle: pl.DataFrame, metric: str, mode: Literal["light", "page"] = "page") -> str:
-    """Draw one metric of one study over time, as an SVG with a name for screen readers.
+@dataclass(frozen=True)
+class Picture:
+    """One chart."""
+
+    spec: dict[str, Any]
+    """Its specification, without a theme."""
+
+    @property
+    def words(self) -> str:
+        """What it shows, in words."""
+        return str(self.spec.get("description", ""))
+
+    def svg(self, mode: Mode) -> str:
+        """Give it as an SVG that is named for screen readers: ``"light"``, or in the colours of the ``"page"`` that it stands on."""
+        from evalkit.plots.rendering import svg
+
+        return svg(self.spec, mode)
+
+
+def draw(checkpoints: pl.DataFrame, lifecycle: pl.DataFrame, metric: str) -> Picture:
+    """Draw one metric of one study over time, with its lifecycle.
 
     Parameters
     ----------
     checkpoints, lifecycle
-        As the kit's frames.
+        The study's rows of the kit's frames.
     metric
         One of `METRICS`.
-    mode
-        ``"light"``, or in the colours of the ``"page"`` that it stands on.
     """
-    label = METRICS[metric].label
-    ink = "var(--jp-content-font-color1, #222)" if mode == "page" else "#222"
-    points = checkpoints.select("period_start", metric).drop_nulls()
-    said = f"{label}: {len(points)} checkpoints, {len(lifecycle)} lifecycle events"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(said)}" width="520" height="40">'
-        f'<text x="4" y="24" fill="{ink}">{escape(said)}</text></svg>'
-    )
+    from evalkit.plots.rendering import specification
+    from evalkit.plots.trends import trend
+
+    return Picture(specification(trend(checkpoints, metric, lifecycle=lifecycle, width=_WIDTH, height=_HEIGHT)))

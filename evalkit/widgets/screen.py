@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
 from evalkit.errors import EvalkitError
 from evalkit.widgets.model import PanelModel
-from evalkit.widgets.picture import trend_svg
+from evalkit.widgets.picture import Picture, draw
 from evalkit.widgets.view import PanelView, close_tree
 
 if TYPE_CHECKING:
     import polars as pl
 
     from evalkit.widgets.reading import Reading
+    from evalkit.widgets.worker import Worker
+
+    _Wanted = tuple[str, pl.DataFrame, pl.DataFrame]
 
 __all__ = ["Screen", "clock", "in_words"]
 
@@ -37,16 +42,29 @@ def in_words(error: Exception) -> str:
 class Screen:
     """Changes the model and shows it, for one thread at a time: the kernel's, the watcher's or a worker's.
 
-    Nothing that may wait for a server happens under the lock, so that the kernel never does.
+    Nothing that may wait for a server, and nothing that takes long, happens under the lock, so that the kernel never waits for it.
+
+    Parameters
+    ----------
+    selected
+        The id of the study to show first; None for the newest.
+    drawer
+        What draws the chart.
     """
 
-    def __init__(self, selected: str | None) -> None:
+    def __init__(self, selected: str | None, drawer: Worker) -> None:
         self.model = PanelModel(clock(), selected)
         self.view = PanelView()
         self.closed = False
+        self.seen = False
         self._lock = threading.RLock()
         self._showing = False
-        self._drawn: tuple[str, pl.DataFrame, pl.DataFrame] | None = None
+        self._drawer = drawer
+        self._drawing: Future[None] = Future()
+        self._drawing.set_result(None)
+        self._wanted: _Wanted | None = None
+        self._asked: _Wanted | None = None
+        self._picture: Picture | None = None
 
     def change(self, act: Callable[[], object]) -> None:
         """Do something to the model, and show it. Nothing happens any more once the screen is closed."""
@@ -100,20 +118,55 @@ class Screen:
 
     def _show_all(self) -> None:
         self.view.show(self.model, clock())
-        self._draw()
+        self._look_at_chart()
 
-    def _draw(self) -> None:
-        """Draw the chart again if what it shows changed; it is swapped as a whole."""
+    def see(self, seen: bool) -> None:
+        """Take note whether anybody sees the screen: its chart is drawn only then, or when it is asked for."""
+        with self._lock:
+            self.seen = seen
+            if seen:
+                self._draw_later()
+
+    def picture(self, seconds: float) -> Picture | None:
+        """Give the chart, waiting for it for some seconds where it is still to be drawn; None when there is none by then."""
+        with self._lock:
+            self._draw_later()
+            drawing = self._drawing
+        with suppress(TimeoutError, CancelledError):
+            drawing.result(seconds)
+        with self._lock:
+            return self._picture
+
+    def _look_at_chart(self) -> None:
+        """Find out whether the chart would be another one."""
         checkpoints, lifecycle, metric = self.model.checkpoints(), self.model.lifecycle(), self.model.metric
         if checkpoints is None or lifecycle is None:
-            self._drawn, self.view.chart.value = None, ""
+            self._wanted, self._picture, self.view.chart.value = None, None, ""
             return
-        before = self._drawn
-        if before is not None and before[0] == metric and before[1].equals(checkpoints) and before[2].equals(lifecycle):
+        before = self._wanted
+        if before is None or before[0] != metric or not before[1].equals(checkpoints) or not before[2].equals(lifecycle):
+            self._wanted = metric, checkpoints, lifecycle
+            if self.seen:
+                self._draw_later()
+
+    def _draw_later(self) -> None:
+        """Have the chart drawn, if it is not. That takes a while, and the rest of the panel does not wait for it."""
+        wanted = self._wanted
+        if wanted is not None and wanted is not self._asked and not self.closed:
+            self._asked = wanted
+            self._drawing = self._drawer.submit(lambda: self._draw(wanted))
+
+    def _draw(self, wanted: _Wanted) -> None:
+        if self._wanted is not wanted or self.closed:
             return
-        self._drawn = metric, checkpoints, lifecycle
+        picture: Picture | None = None
         try:
-            self.view.chart.value = trend_svg(checkpoints, lifecycle, metric)
+            metric, checkpoints, lifecycle = wanted
+            picture = draw(checkpoints, lifecycle, metric)
+            html = picture.svg("page")
         except Exception as error:
             _logger.exception("the chart could not be drawn")
-            self.view.chart.value = f"<em>The chart could not be drawn: {escape(in_words(error))}</em>"
+            html = f"<em>The chart could not be drawn: {escape(in_words(error))}</em>"
+        with self._lock:
+            if self._wanted is wanted and not self.closed:
+                self._picture, self.view.chart.value = picture, html  # swapped as a whole

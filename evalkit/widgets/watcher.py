@@ -46,14 +46,15 @@ class Follower(Protocol):
 
 
 class Feed:
-    """What one kit's panels share: the worker that reads, and what it read last."""
+    """What one kit's panels share: what was read last, the worker that reads, and the one that draws, so that neither waits for the other."""
 
     def __init__(self, kit: EvalKit) -> None:
         self.kit = kit
         self.reading: Reading | None = None
         self.followers: list[Follower] = []
         """The panels that are open, seen or not."""
-        self._worker = Worker()
+        self.drawer = Worker("evalkit-drawer")
+        self._worker = Worker("evalkit-reader")
 
     def submit(self, job: Callable[[], Callable[[], None]]) -> Future[Any]:
         """Have something done by the kit's worker, then read the kit again and tell every panel, then call what the job gave."""
@@ -78,8 +79,9 @@ class Feed:
             follower.on_tick(waited if waited > _SLOW_SECONDS else 0.0)
 
     def end(self) -> None:
-        """End the worker."""
+        """End the workers."""
         self._worker.end(_LAST_SECONDS)
+        self.drawer.end(_LAST_SECONDS)
 
     def _read(self) -> None:
         with suppress(Exception):  # the panels say it

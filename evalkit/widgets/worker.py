@@ -15,9 +15,16 @@ _IDLE_SECONDS = 5.0
 
 
 class Worker:
-    """Does jobs one after the other, in a thread that is there only while there are any: it ends by itself a few seconds after the last."""
+    """Does jobs one after the other, in a thread that is there only while there are any: it ends by itself a few seconds after the last.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    name
+        Of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._condition = threading.Condition()
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._thread: threading.Thread | None = None
@@ -31,7 +38,7 @@ class Worker:
             self._jobs.append((future, job))
             self._ending = False
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="evalkit-panel", daemon=True)
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
             self._condition.notify()
         return future
