@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import altair as alt
 import polars as pl
+from altair.utils.schemapi import debug_mode
 
 from evalkit.errors import InvalidInputError
 from evalkit.plots.rendering import bundle
 
-__all__ = ["EvalChart", "LayeredChart", "StackedChart", "table"]
+__all__ = ["EvalChart", "LayeredChart", "StackedChart", "building", "layered", "table", "titled"]
 
 
 class EvalChart(alt.TopLevelMixin):
     """What an evalkit chart adds to Altair's: it displays offline by itself, and `table` gives the numbers that it shows."""
-
-    _twin: pl.DataFrame | None
 
     def with_twin(self, twin: pl.DataFrame) -> Any:
         """Give this chart its table. Not a property of the specification, so it goes past Altair's way of setting those."""
@@ -26,7 +27,7 @@ class EvalChart(alt.TopLevelMixin):
 
     def copy(self, *args: Any, **kwargs: Any) -> Any:
         """Copy, as `properties` and other methods of Altair do; the copy shows the same numbers."""
-        return super().copy(*args, **kwargs).with_twin(self._twin)  # type: ignore[misc]
+        return super().copy(*args, **kwargs).with_twin(vars(self).get("_twin"))  # type: ignore[misc]
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> Any:
         return bundle(self)
@@ -67,7 +68,7 @@ def table(chart: Any) -> pl.DataFrame:
     InvalidInputError
         For another chart: one that was composed has the tables of its parts.
     """
-    twin: pl.DataFrame | None = getattr(chart, "_twin", None) if isinstance(chart, EvalChart) else None
+    twin: pl.DataFrame | None = vars(chart).get("_twin") if isinstance(chart, EvalChart) else None
     if twin is None:
         raise InvalidInputError(
             f"chart: a {type(chart).__name__} has no table. Give what a function of evalkit.plots returned, of a composed chart each part.",
@@ -76,10 +77,25 @@ def table(chart: Any) -> pl.DataFrame:
     return twin.clone()
 
 
+_building = threading.RLock()
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Build a chart without Altair checking each of its parts, which takes most of the time: the whole is checked when it is shown.
+
+    That is a switch of the whole process, so charts are built one at a time, and it stands as before when the block ends.
+    """
+    with _building, debug_mode(False):
+        yield
+
+
 def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: str, twin: pl.DataFrame, **properties: Any) -> LayeredChart:
     """Make a chart of layers, with its notes under the title."""
+    # Shared scales would be merged with those of the charts that a user puts beside this one, and the colours would change.
+    apart = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent", opacity="independent"))
     chart = LayeredChart(
-        layer=list(layers), title=titled(title, notes), description=described, width=properties.pop("width", 640),
+        layer=list(layers), resolve=apart, title=titled(title, notes), description=described, width=properties.pop("width", 640),
         height=properties.pop("height", 280), **properties,
     )  # fmt: skip
     chart.with_twin(twin)

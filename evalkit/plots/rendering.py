@@ -22,7 +22,7 @@ from evalkit.errors import InvalidInputError
 from evalkit.plots.theme import Mode, theme
 from evalkit.transfer.files import writing
 
-__all__ = ["bundle", "enable", "page", "save", "show", "svg"]
+__all__ = ["bundle", "enable", "page", "png", "save", "show", "svg"]
 
 VEGA_LITE_5 = "application/vnd.vegalite.v5+json"
 """What JupyterLab and Notebook 7 draw by themselves, offline, also in a notebook that is not trusted."""
@@ -96,7 +96,7 @@ def save(chart: Any, path: str | os.PathLike[str], *, mode: str = "light") -> Pa
     if ending == ".svg":
         content = svg(spec, mode).encode()  # type: ignore[arg-type]
     elif ending == ".png":
-        content = _convert("vegalite_to_png", themed(spec, mode), scale=2)  # type: ignore[arg-type]
+        content = png(spec, mode)  # type: ignore[arg-type]
     elif ending == ".json":
         content = json.dumps(themed(spec, None), ensure_ascii=False, indent=1).encode()
     else:
@@ -118,6 +118,12 @@ def svg(chart: Any, mode: Mode = "light") -> str:
     """
     drawn: str = _convert("vegalite_to_svg", themed(specification(chart), mode))
     return _MARK.sub(r"<\1\2><title>\3</title></\1>", drawn)
+
+
+def png(chart: Any, mode: Mode = "light") -> bytes:
+    """Draw a chart as PNG, at twice the size that it has on a screen."""
+    drawn: bytes = _convert("vegalite_to_png", themed(specification(chart), mode), scale=2)
+    return drawn
 
 
 def page(charts: Sequence[tuple[str, Any]], *, title: str) -> str:
@@ -157,9 +163,9 @@ def bundle(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _bundle(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    told = str(spec.get("description") or "A chart.")
+    # Colours of texts and background are left to JupyterLab, which knows its theme, and makes a PNG of what it drew when it saves.
     shown = {**themed(spec, None), "$schema": _SCHEMA_5}
-    data = {VEGA_LITE_5: shown, "image/svg+xml": svg(spec), "text/plain": told}
+    data = {VEGA_LITE_5: shown, "image/svg+xml": svg(spec), "text/plain": str(spec.get("description") or "A chart.")}
     return data, {VEGA_LITE_5: {"embed_options": {"renderer": "svg", "actions": False}}}
 
 
