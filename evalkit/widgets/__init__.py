@@ -1,0 +1,1 @@
+"""What a notebook shows and drives: the panel of studies, and the recorder."""
