@@ -128,7 +128,9 @@ class _NotebookMeter:
     def close(self, outcome: str) -> None:
         self._output.update(_Text(outcome))
         for widget in (self._box, self._bar, self._line):
-            widget.close()
+            for part in (widget.layout, getattr(widget, "style", None), widget):  # closing a widget leaves its layout and style open
+                if part is not None:
+                    part.close()
 
 
 def _bar_with_fallback(children: list[Any], text: str) -> Any:

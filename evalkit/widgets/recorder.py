@@ -96,7 +96,8 @@ class Recorder:
         self._content = JournalContent("", "")
 
     def __repr__(self) -> str:
-        return f"Recorder({self.study.name!r}, {len(self._content.sessions)} sessions)"
+        count = len(self._content.sessions)
+        return f"Recorder({self.study.name!r}, {count} session{'s' if count != 1 else ''})"
 
     @property
     def sessions(self) -> tuple[SessionRecord, ...]:
