@@ -23,6 +23,7 @@ from evalkit.status import Status, read_status
 from evalkit.study import Checkpoint, PeriodType, Study
 
 if TYPE_CHECKING:
+    from evalkit.widgets.panel import Panel
     from evalkit.widgets.recorder import Recorder
 
 __all__ = ["EvalKit", "connect"]
@@ -307,6 +308,29 @@ class EvalKit(Queries):
             When another event won, and these changed nothing.
         """
         return self._handlers.outcome(error)
+
+    # --- in a notebook --------------------------------------------------------------------------------------------------------------
+
+    def panel(self, study: StudyRef | None = None) -> Panel:
+        """Give a panel for a notebook: the last expression of a cell shows it.
+
+        It lists the studies, and follows them while somebody sees it: what another process does appears by itself. It draws a metric. It
+        creates, starts, pauses, resumes and stops studies, and records checkpoints; errors stand in its status line. ``panel.close()``
+        takes it off the page. Several panels may be open.
+
+        Parameters
+        ----------
+        study
+            The study to show first, see `stop_study`; by default the newest.
+
+        Raises
+        ------
+        StudyNotFoundError, AmbiguousStudyError
+            When no study, or more than one, answers to `study`.
+        """
+        from evalkit.widgets.panel import Panel
+
+        return Panel(self, None if study is None else self.resolve(study).id)
 
     # --- the read model -----------------------------------------------------------------------------------------------------------
 
