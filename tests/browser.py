@@ -95,11 +95,20 @@ class Notebook:
     def open(self, *, kernel: bool = True) -> Notebook:
         """Open the page and wait for the notebook, and for its kernel until it can really run something."""
         self.page.goto(self.lab.address(self.path))
-        self._wait("jupyterapp?.shell?.currentWidget?.content?.widgets?.length > 0", READY_MS)
-        self._call("await app.restored; await panel.context.ready; await panel.revealed", READY_MS)
+        self._opened()
         if kernel:
             self.wait_for_kernel()
         return self
+
+    def reload(self) -> None:
+        """Load the page again; the kernel runs on, and what was not saved is gone."""
+        self.page.reload()
+        self._opened()
+        self.wait_for_kernel()
+
+    def _opened(self) -> None:
+        self._wait("jupyterapp?.shell?.currentWidget?.content?.widgets?.length > 0", READY_MS)
+        self._call("await app.restored; await panel.context.ready; await panel.revealed", READY_MS)
 
     def wait_for_kernel(self) -> None:
         """Wait until the kernel has run something: it says that it is idle before it can, and what is run then is lost."""
