@@ -1,0 +1,17 @@
+"""Charts of longitudinal metrics that tell the truth: from a frame to an Altair chart, offline, with gaps, intervals and words.
+
+>>> from evalkit import plots
+>>> plots.trend(kit.checkpoints(), "session_success_rate", lifecycle=kit.lifecycle())  # doctest: +SKIP
+
+Each function gives an Altair chart that displays by itself, without a network. It composes as any other (``a | b``, ``a & b``,
+``a + layer``); what comes out is plain Altair, displayed by `show`, or after `enable`.
+"""
+
+from evalkit.plots.chart import table
+from evalkit.plots.history import lifecycle
+from evalkit.plots.overview import overview
+from evalkit.plots.rendering import enable, save, show
+from evalkit.plots.scatter import scatter
+from evalkit.plots.trends import compare, trend
+
+__all__ = ["compare", "enable", "lifecycle", "overview", "save", "scatter", "show", "table", "trend"]

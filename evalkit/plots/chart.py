@@ -1,0 +1,92 @@
+"""The charts that evalkit gives: Altair's own, that display offline by themselves, know their table, and compose into plain Altair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from evalkit.errors import InvalidInputError
+from evalkit.plots.rendering import bundle
+
+__all__ = ["EvalChart", "LayeredChart", "StackedChart", "table"]
+
+
+class EvalChart(alt.TopLevelMixin):
+    """What an evalkit chart adds to Altair's: it displays offline by itself, and `table` gives the numbers that it shows."""
+
+    def with_twin(self, twin: pl.DataFrame) -> Any:
+        """Give this chart its table. Not a property of the specification, so it goes past Altair's way of setting those."""
+        object.__setattr__(self, "_twin", twin)
+        return self
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        """Copy, as `properties` and other methods of Altair do; the copy shows the same numbers."""
+        return super().copy(*args, **kwargs).with_twin(vars(self).get("_twin"))  # type: ignore[misc]
+
+    def _repr_mimebundle_(self, *_: Any, **__: Any) -> Any:
+        return bundle(self)
+
+    def __add__(self, other: Any) -> Any:
+        return alt.layer(self, other)  # type: ignore[arg-type]
+
+    def __or__(self, other: Any) -> Any:
+        return alt.hconcat(self, other)  # type: ignore[arg-type]
+
+    def __and__(self, other: Any) -> Any:
+        return alt.vconcat(self, other)  # type: ignore[arg-type]
+
+
+class LayeredChart(EvalChart, alt.LayerChart):
+    """One evalkit chart; for Altair a `LayerChart`."""
+
+
+class StackedChart(EvalChart, alt.VConcatChart):
+    """Several evalkit charts under each other; for Altair a `VConcatChart`."""
+
+
+def table(chart: Any) -> pl.DataFrame:
+    """Give the numbers that a chart of evalkit shows, all of them, also where the chart is thinned.
+
+    Parameters
+    ----------
+    chart
+        What a function of `evalkit.plots` gave, or what ``.properties(...)`` made of it.
+
+    Returns
+    -------
+    polars.DataFrame
+        A row for each point. Times are Datetime(us, UTC), durations seconds, rates 0 to 1.
+
+    Raises
+    ------
+    InvalidInputError
+        For another chart: one that was composed has the tables of its parts.
+    """
+    twin: pl.DataFrame | None = vars(chart).get("_twin") if isinstance(chart, EvalChart) else None
+    if twin is None:
+        raise InvalidInputError(
+            f"chart: a {type(chart).__name__} has no table. Give what a function of evalkit.plots returned, of a composed chart each part.",
+            field="chart", value=type(chart).__name__,
+        )  # fmt: skip
+    return twin.clone()
+
+
+def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: str, twin: pl.DataFrame, **properties: Any) -> LayeredChart:
+    """Make a chart of layers, with its notes under the title."""
+    chart = LayeredChart(
+        layer=list(layers), title=titled(title, notes), description=described, width=properties.pop("width", 640),
+        height=properties.pop("height", 280), **properties,
+    )  # fmt: skip
+    chart.with_twin(twin)
+    return chart
+
+
+def titled(title: str, notes: Sequence[str], width: int = 105) -> alt.TitleParams:
+    """Give a title with notes under it, as a text in lines of about `width` characters."""
+    import textwrap
+
+    lines = textwrap.wrap(" ".join(notes), width)
+    return alt.TitleParams(text=textwrap.wrap(title, 90) or [""], subtitle=lines) if lines else alt.TitleParams(text=title)

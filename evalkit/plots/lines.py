@@ -1,0 +1,226 @@
+"""Layers of a chart: lines that break at gaps, points that stand for periods, bands, and a line to compare with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from evalkit.checks import invalid
+from evalkit.metrics import METRICS, Metric
+from evalkit.plots.series import Series
+from evalkit.plots.theme import DASHES, NEUTRAL, PALETTE, colours
+from evalkit.plots.thinning import broken, bucket, buckets_for, thin
+from evalkit.plots.words import axis_title, plural
+
+__all__ = [
+    "PERIOD",
+    "Plane",
+    "colour_of",
+    "line_layers",
+    "milliseconds",
+    "nothing",
+    "reference_layers",
+    "time_axis",
+    "value_axis",
+    "values",
+]
+
+PERIOD = "utcFormat(datum.a, '%Y-%m-%d %H:%M') + ' to ' + utcFormat(datum.b, '%Y-%m-%d %H:%M') + ' UTC'"
+_SEEN_POINTS = 300
+_AXIS_FORMATS = {"rate": ".0%", "count": "~s", "number": ",.2~f", "duration": ",.1~f", "money": "$,.2~f"}
+
+
+def milliseconds(name: str) -> pl.Expr:
+    """Give a time as a browser takes it, finer digits cut."""
+    return pl.col(name).dt.epoch("ms")
+
+
+def values(rows: pl.DataFrame) -> alt.InlineData:
+    """Give rows as the data of a chart, in whatever number."""
+    return alt.InlineData(values=rows.to_dicts())
+
+
+def colour_of(studies: Sequence[tuple[str, str]], legend: bool | None = None) -> alt.Color:
+    """Give each study its colour; no legend for a single one."""
+    places = colours.places([study_id for study_id, _ in studies])
+    shown = len(studies) > 1 if legend is None else legend
+    domain, palette = [label for _, label in studies], [PALETTE[place % len(PALETTE)] for place in places]
+    columns: dict[str, Any] = {"columns": -(-len(studies) // 16)} if len(studies) > 16 else {}
+    return alt.Color(
+        "study:N",
+        scale=alt.Scale(domain=domain, range=palette),
+        legend=alt.Legend(title=None, symbolType="circle", symbolOpacity=1, **columns) if shown else None,
+    )
+
+
+def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Give studies beyond the palette a dashed line; nothing where there are none."""
+    places = colours.places([study_id for study_id, _ in studies])
+    if all(place < len(PALETTE) for place in places):
+        return {}
+    dashes = [DASHES[place // len(PALETTE) % len(DASHES)] for place in places]
+    scale = alt.Scale(domain=[label for _, label in studies], range=dashes)
+    return {"strokeDash": alt.StrokeDash("study:N", scale=scale, legend=None)}
+
+
+def time_axis(points: pl.DataFrame, *, title: bool = True) -> alt.X:
+    """Give the axis of time, in UTC, which its title says."""
+    first, last = points["start"].min(), points["end"].max()
+    form, years = "%b %-d", ""
+    if isinstance(first, datetime) and isinstance(last, datetime):
+        days = (last - first).days
+        form = "%b %-d %H:%M" if days < 4 else form if days < 300 else "%b %Y" if days < 3000 else "%Y"
+        years = f", {first.year}" if first.year == last.year else f", {first.year} to {last.year}"
+    axis = alt.Axis(format=form, labelOverlap=True, labelFlush=False)
+    return alt.X("x:T", title=f"Time (UTC{years})" if title else None, scale=alt.Scale(type="utc", padding=8), axis=axis)
+
+
+def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = True) -> tuple[alt.Y, list[str]]:
+    """Give the axis of a metric's values, and what must be said of it.
+
+    Rates stand on 0 to 100 %, everything else begins at 0, unless asked otherwise.
+    """
+    low, high = points["v"].min(), points["v"].max()
+    notes: list[str] = []
+    scale: dict[str, Any] = {"zero": True}
+    if isinstance(y, tuple | list) and len(y) == 2 and all(isinstance(end, int | float) for end in y) and y[0] < y[1]:
+        outside = points.filter((pl.col("v") < y[0]) | (pl.col("v") > y[1])).height
+        scale = {"domain": list(y), "clamp": False}
+        notes = [f"{plural(outside, 'point')} outside the range of the axis."] if outside else []
+    elif isinstance(y, str) and y == "data":
+        scale = {"zero": False}
+        notes = ["The axis does not begin at 0." if metric.kind != "rate" else "The axis does not show the whole of 0 to 100 %."]
+    elif y is not None:
+        raise invalid("y", y, "is no range of the axis; give (low, high), 'data', or None.")
+    elif metric.kind == "rate":
+        scale = {"domain": [min(0.0, low or 0.0), max(1.0, high or 1.0)], "nice": False}
+        outside = points.filter((pl.col("v") < 0) | (pl.col("v") > 1)).height
+        notes = [f"{plural(outside, 'value')} outside 0 to 100 %."] if outside else []
+    whole: dict[str, Any] = {"tickMinStep": 1} if metric.kind == "count" else {}
+    axis = alt.Axis(format=_AXIS_FORMATS[metric.kind], **whole)
+    return alt.Y("v:Q", title=axis_title(metric) if title else None, scale=alt.Scale(**scale), axis=axis), notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """Where lines are drawn."""
+
+    x: alt.X
+    y: alt.Y
+    at: pl.Expr
+    """The place on the x axis."""
+    share: float = 1.0
+    """How much of a chart's usual width there is."""
+    legend: bool | None = None
+    clip: bool = False
+    """Whether to draw within the frame only."""
+
+    def encoded(self, studies: Sequence[tuple[str, str]], **more: Any) -> dict[str, Any]:
+        """Give the channels that all layers have."""
+        return {"x": self.x, "y": self.y, "color": colour_of(studies, self.legend), **more}
+
+
+def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
+    """Give the layers that draw a series, and what must be said of them."""
+    buckets = buckets_for(series.points, plane.share)
+    points, notes = series.points, []
+    if buckets is not None:
+        points = thin(points, ["v"], buckets)
+        notes = [
+            f"Thinned: {points.height:,} of {series.points.height:,} checkpoints are drawn, the first, last, lowest and highest of each of "
+            f"{buckets} stretches of time."
+        ]
+    lines = plane.encoded(series.studies, **dash_of(series.studies))
+    layers = _bands(series, buckets, plane) if series.banded else []
+    drawn = broken(points.drop("mean", strict=False), ["v", "n", "low", "high"])
+    columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "x": plane.at, "v": pl.col("v")}
+    if series.metric.denominator is not None:
+        columns["n"] = pl.col("n")
+    base = alt.Chart(values(drawn.select(pl.col("alone"), **columns)))
+    rolling = "mean" in series.points.columns
+    faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
+    layers += [base.mark_line(clip=plane.clip, **faint).encode(**lines), _points(base, series, drawn.height, plane)]
+    if rolling:
+        means = series.points.filter(pl.col("mean").is_not_null()).with_columns(v="mean")
+        means = thin(means, ["v"], buckets) if buckets is not None else means
+        data = values(broken(means, ["v"]).select(study="label", x=plane.at, v="v"))
+        layers.append(alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**lines))
+    return layers, notes
+
+
+def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
+    """Give the points: each stands for its period.
+
+    Where there are many, only those that have no line are seen; the others can be pointed at.
+    """
+    metric, form = series.metric, series.metric.format
+    tips = [
+        alt.Tooltip("study:N", title="study"),
+        alt.Tooltip("period:N", title="period"),
+        alt.Tooltip("v:Q", title=metric.label, format=form),
+    ]
+    told = f"datum.study + ', ' + datum.period + ': ' + format(datum.v, '{form}')"
+    if metric.denominator is not None:
+        counted = METRICS[metric.denominator].label.lower()
+        tips.append(alt.Tooltip("n:Q", title=counted, format=",d"))
+        told += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {counted}' : '')"
+    seen = alt.value(1) if count <= _SEEN_POINTS else alt.condition("datum.alone", alt.value(1), alt.value(0))
+    return (
+        base.transform_filter("isValid(datum.v)")
+        .transform_calculate(period=PERIOD)
+        .transform_calculate(told=told)
+        .mark_point(filled=True, size=36 if count <= 80 else 16, clip=plane.clip)
+        .encode(**plane.encoded(series.studies, opacity=seen, tooltip=tips, description="told:N"))
+    )
+
+
+def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
+    """Give the bands of the intervals; of a thinned series the hull of those within each stretch of time."""
+    # Where an interval is missing the band breaks, though the line goes on.
+    breaks = pl.col("low").is_null().cast(pl.Int64()).cum_sum()
+    there = series.points.with_columns(run=pl.struct("run", breaks.alias("at")).rank("dense")).filter(pl.col("low").is_not_null())
+    if buckets is not None:
+        there = (
+            there.group_by("study_id", "label", "run", bucket(there, buckets).alias("bucket"))
+            .agg(pl.col("t").mean(), pl.col("low").min(), pl.col("high").max())
+            .sort("study_id", "t")
+        )
+    drawn = broken(there, ["low", "high"])
+    base = alt.Chart(values(drawn.select(study="label", x=plane.at, low="low", high="high", alone="alone")))
+    ends = plane.encoded(series.studies, y=_as(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
+    bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False)
+    return [base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends), bars.encode(**ends)]
+
+
+def _as(axis: Any, field: str) -> Any:
+    """Give the same axis for another field."""
+    copied = axis.copy(deep=False)
+    copied["shorthand"] = field
+    return copied
+
+
+def reference_layers(reference: Any, y: alt.Y) -> list[Any]:
+    """Give a horizontal line to compare with: a value, or (value, text)."""
+    value, text = reference if isinstance(reference, tuple) and len(reference) == 2 else (reference, "")
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not isinstance(text, str):
+        raise invalid("reference", reference, "is no value to draw a line at; give a number, or (number, text).")
+    base = alt.Chart(values(pl.DataFrame({"v": [float(value)], "text": [text]})))
+    rule = base.mark_rule(strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5).encode(
+        y=y, description=alt.value(f"{text or 'reference'}: {value:g}")
+    )
+    if not text:
+        return [rule]
+    label = base.mark_text(align="right", baseline="bottom", dx=-4, dy=-3, fontSize=11).encode(x=alt.value("width"), y=y, text="text:N")
+    return [rule, label]
+
+
+def nothing(text: str) -> list[Any]:
+    """Give a layer that says that there is nothing to draw."""
+    data = values(pl.DataFrame({"text": [text]}))
+    return [alt.Chart(data).mark_text(fontSize=13).encode(text="text:N")]

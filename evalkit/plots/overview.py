@@ -1,0 +1,99 @@
+"""All metrics at once, as small charts in the catalogue's groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from evalkit.errors import InvalidInputError
+from evalkit.metrics import METRICS
+from evalkit.plots.chart import StackedChart, layered, titled
+from evalkit.plots.lines import Plane, line_layers, milliseconds, nothing, time_axis, value_axis
+from evalkit.plots.series import Series, prepare
+from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span
+
+__all__ = ["overview"]
+
+_COLUMNS = 3
+_WIDTH, _HEIGHT = 240, 100
+_EXTENT = 42  # the same room for the labels of each small chart, so that they stand in columns
+
+
+def overview(frame: Any) -> StackedChart:
+    """Draw every metric that has data as a small chart, in the groups of the catalogue.
+
+    Parameters
+    ----------
+    frame
+        As ``kit.checkpoints()`` gives it, Polars or Pandas. Metrics whose column is not there are left out.
+
+    Returns
+    -------
+    altair.VConcatChart
+        It displays offline by itself. Lines break at gaps as in `trend`; there are no bands.
+
+    Raises
+    ------
+    InvalidInputError
+        When the frame is none, or lacks the periods or all metrics.
+    """
+    columns = {str(name) for name in getattr(frame, "columns", ())}
+    named = [name for name in METRICS if name in columns]
+    if not named:
+        prepare(frame, next(iter(METRICS)))  # says what is wrong with the frame
+        raise InvalidInputError("frame: it has no metric.", field="frame", value=sorted(columns))  # pragma: no cover
+    series = [one for one in (prepare(frame, name, interval=False) for name in named) if one.points.height]
+    if not series:
+        empty = layered(nothing("Nothing to draw: no checkpoint has a value."), "", [], "", pl.DataFrame(), height=_HEIGHT)
+        return _stacked([empty], [], "Overview: nothing to draw.", pl.DataFrame(schema=_TWIN))
+    groups: dict[str, list[Series]] = {}
+    for one in series:
+        groups.setdefault(one.metric.group, []).append(one)
+    many = len({study for one in series for study in one.studies}) > 1
+    parts, notes = [], []
+    for place, (group, members) in enumerate(groups.items()):
+        small = [_small(one, legend=many and place == 0 and number == 0) for number, one in enumerate(members)]
+        notes += [note for _, said in small for note in said]
+        parts.append(
+            alt.concat(*(chart for chart, _ in small), columns=_COLUMNS, spacing=24).properties(title=alt.TitleParams(group, fontSize=12))
+        )
+    first, last = min(one.points["start"].min() for one in series), max(one.points["end"].max() for one in series)  # type: ignore[type-var]
+    told = [f"Overview of {plural(len(series), 'metric')}, {span(first, last)}."]  # type: ignore[arg-type]
+    told += [described(one.metric.label, one.metric, one.points, []) for one in series] if not many else [_range(one) for one in series]
+    twin = pl.concat(
+        [one.twin.select("study", "period_start", "period_end", metric=pl.lit(one.metric.name), value=one.metric.name) for one in series]
+    )
+    return _stacked(parts, sorted(set(notes), key=notes.index)[:1], " ".join(told), twin)
+
+
+_TWIN = {
+    "study": pl.String(),
+    "period_start": pl.Datetime("us", "UTC"),
+    "period_end": pl.Datetime("us", "UTC"),
+    "metric": pl.String(),
+    "value": pl.Float64(),
+}
+
+
+def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.DataFrame) -> StackedChart:
+    chart = StackedChart(vconcat=parts, title=titled("Overview", notes), description=told, spacing=28)
+    chart.with_twin(twin)
+    return chart
+
+
+def _small(series: Series, *, legend: bool) -> tuple[Any, list[str]]:
+    metric = series.metric
+    axis, notes = value_axis(metric, None, series.points, title=False)
+    axis["axis"] = alt.Axis(format=axis["axis"]["format"], tickCount=4, minExtent=_EXTENT, maxExtent=_EXTENT)
+    layers, thinned = line_layers(
+        series, Plane(x=time_axis(series.points, title=False), y=axis, at=milliseconds("t"), share=_WIDTH / 640, legend=legend)
+    )
+    title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
+    return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT, title=title), [*notes, *thinned]
+
+
+def _range(series: Series) -> str:
+    low, high = series.points["v"].min(), series.points["v"].max()
+    return f"{series.metric.label}: {number(series.metric, low)} to {number(series.metric, high)}."  # type: ignore[arg-type]

@@ -1,0 +1,156 @@
+"""What charts read: the columns of a Polars or Pandas frame, in one form, with what is missing missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from evalkit.checks import invalid, nearest
+from evalkit.columns import CHECKPOINTS, LIFECYCLE
+from evalkit.errors import InvalidInputError
+from evalkit.metrics import METRICS, Metric
+
+__all__ = ["labelled", "lifecycle_rows", "metric_named", "read_checkpoints"]
+
+_TEXTS = ("text", "status", "period_type", "lifecycle_kind")
+_SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us")}
+
+
+def metric_named(name: object, field: str = "metric") -> Metric:
+    """Give a metric of the catalogue.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is none of this name.
+    """
+    if not isinstance(name, str) or name not in METRICS:
+        raise invalid(field, name, f"is no metric.{nearest(name, METRICS)} The metrics are {', '.join(METRICS)}.")
+    return METRICS[name]
+
+
+def read_checkpoints(frame: Any, metrics: Sequence[str]) -> pl.DataFrame:
+    """Give the checkpoints of a frame, by study and time: ``study_id``, ``label``, ``t``, ``start``, ``end``, ``length`` and the metrics.
+
+    `t` is the middle of the period, which is what a point stands for; `length` is how long a period of this study is; durations are
+    seconds. Rows without a period are left out.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is no frame, or lacks a column, or one is of a type that cannot be drawn.
+    """
+    rows = _read(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional=["study_id", "study", "period_type"])
+    rows = rows.with_columns(
+        *(pl.col(name).dt.total_microseconds() / 1e6 for name in metrics if METRICS[name].kind == "duration"),
+        *(pl.col(name).fill_nan(None) for name in metrics if rows.schema[name].is_float()),
+    )
+    days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
+    rows = rows.rename({"period_start": "start", "period_end": "end"}).filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
+    rows = rows.with_columns(
+        t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2,
+        length=pl.coalesce((days * 86_400_000_000).cast(pl.Int64).cast(pl.Duration("us")), pl.col("end") - pl.col("start")),
+    )
+    return labelled(rows).sort("study_id", "t", "start", maintain_order=True)
+
+
+def lifecycle_rows(frame: Any) -> pl.DataFrame:
+    """Give the lifecycle of a frame, by study and its order in the log: ``study_id``, ``label``, ``seq``, ``kind``, ``status``, ``at``.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is no frame, or lacks a column.
+    """
+    rows = _read(frame, LIFECYCLE, ["seq", "kind", "status", "at"], optional=["study_id", "study"])
+    return labelled(rows.filter(pl.col("at").is_not_null())).sort("study_id", "seq", maintain_order=True)
+
+
+def labelled(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give the studies a `label`: the name, and the end of the id where two have the same name."""
+    rows = rows.with_columns(pl.coalesce("study_id", "study", pl.lit("-")).alias("study_id"))
+    names = rows.select("study_id", "study").unique()
+    shared = names.group_by("study").len().filter(pl.col("len") > 1)["study"].implode()
+    tail = pl.lit(" (…") + pl.col("study_id").str.slice(-4) + pl.lit(")")
+    label = pl.coalesce("study", "study_id")
+    return rows.with_columns(pl.when(pl.col("study").is_in(shared)).then(label + tail).otherwise(label).alias("label")).drop("study")
+
+
+def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+    module = type(frame).__module__.partition(".")[0]
+    if module not in ("polars", "pandas") or not hasattr(frame, "columns") or not hasattr(frame, "shape") or len(frame.shape) != 2:
+        hint = " Call .collect() first." if hasattr(frame, "collect") else " Give kit.checkpoints() or kit.lifecycle(), or a part of it."
+        raise InvalidInputError(f"frame: a {type(frame).__name__} is no Polars or Pandas frame.{hint}", field="frame", value=frame)
+    names = [str(name) for name in frame.columns]
+    lacking = [name for name in wanted if name not in names]
+    if lacking:
+        source = "kit.lifecycle()" if columns is LIFECYCLE else "kit.checkpoints()"
+        raise InvalidInputError(
+            f"frame: it has no column {', '.join(map(repr, lacking))}. A chart needs {', '.join(map(repr, wanted))}, as {source} gives "
+            f"them; this frame has {', '.join(map(repr, names[:12])) or 'no columns'}.",
+            field="frame", value=names,
+        )  # fmt: skip
+    read = {}
+    for name in (*optional, *wanted):
+        kind = columns[name]
+        if name not in names:
+            read[name] = pl.Series(name, [None] * len(frame), dtype=pl.String())
+            continue
+        series = frame[name] if module == "polars" else _from_pandas(frame[name], name, kind)
+        read[name] = _checked(series, name, kind)
+    return pl.DataFrame(read)
+
+
+def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
+    dtype = series.dtype
+    if dtype == pl.Null():
+        return series.cast(pl.String() if kind in _TEXTS else _SCHEMA.get(kind, pl.Float64()))
+    if kind in _TEXTS and (isinstance(dtype, pl.String | pl.Enum | pl.Categorical)):
+        return series.cast(pl.String())
+    if kind == "time" and isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return series.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
+    if kind == "duration" and isinstance(dtype, pl.Duration):
+        return series.cast(pl.Duration("us"))
+    if kind == "duration" and dtype.is_numeric():
+        return (series.cast(pl.Float64()).fill_nan(None) * 1e6).cast(pl.Int64()).cast(pl.Duration("us"))
+    if kind not in (*_TEXTS, "time", "duration") and dtype.is_numeric():
+        return series.cast(pl.Float64()) if not dtype.is_integer() else series.cast(pl.Int64(), strict=False)
+    wanted = {"time": "times with a time zone", "duration": "durations"}.get(kind, "texts" if kind in _TEXTS else "numbers")
+    raise InvalidInputError(
+        f"frame: the column {name!r} holds {dtype}; {wanted} are needed, as kit.checkpoints() gives them.", field=name, value=str(dtype)
+    )
+
+
+def _from_pandas(series: Any, name: str, kind: str) -> pl.Series:
+    """Give a Pandas column as a Polars one."""
+    if getattr(series, "ndim", 1) != 1:
+        raise InvalidInputError(f"frame: {name!r} is the name of two columns; keep one of them.", field=name, value=name)
+    missing = series.isna().to_numpy()
+    letter = getattr(series.dtype, "kind", "O")
+    if str(series.dtype).startswith("datetime64"):
+        zone = getattr(series.dtype, "tz", None)
+        naive = series if zone is None else series.dt.tz_convert("UTC").dt.tz_localize(None)
+        values = pl.Series(name, naive.to_numpy().astype("datetime64[us]"))
+        return values if zone is None else values.dt.replace_time_zone("UTC")
+    if letter == "m":
+        return pl.Series(name, series.to_numpy().astype("timedelta64[us]"))
+    if letter in "iu":
+        whole = pl.Series(name, series.fillna(0).to_numpy(dtype="int64"))
+        return _with_missing(whole, missing)
+    if letter == "f":
+        return _with_missing(pl.Series(name, series.fillna(0).to_numpy(dtype="float64")), missing)
+    values_list = [None if gone else value for value, gone in zip(series.astype(object).tolist(), missing.tolist(), strict=True)]
+    if kind in _TEXTS:
+        return pl.Series(name, [None if value is None else str(value) for value in values_list], dtype=pl.String())
+    if all(value is None for value in values_list):
+        return pl.Series(name, values_list, dtype=pl.Null())
+    try:
+        return pl.Series(name, values_list)
+    except (TypeError, pl.exceptions.PolarsError):
+        raise InvalidInputError(f"frame: the column {name!r} holds a mix of types.", field=name, value=str(series.dtype)) from None
+
+
+def _with_missing(values: pl.Series, missing: Any) -> pl.Series:
+    return pl.select(pl.when(pl.Series(missing)).then(None).otherwise(values).alias(values.name)).to_series()

@@ -1,0 +1,135 @@
+"""One metric over time: each study a line, on one calendar or from each study's own beginning."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import altair as alt
+import polars as pl
+
+from evalkit.checks import invalid
+from evalkit.plots.chart import LayeredChart, layered
+from evalkit.plots.history import history_layers
+from evalkit.plots.lines import Plane, line_layers, milliseconds, nothing, reference_layers, time_axis, value_axis
+from evalkit.plots.series import Series, prepare
+from evalkit.plots.words import DIRECTIONS, described
+
+__all__ = ["compare", "trend"]
+
+_NOTHING = "Nothing to draw: no checkpoint has a value."
+_UNITS = ((72, 3_600, "hours"), (120 * 24, 86_400, "days"), (float("inf"), 604_800, "weeks"))
+"""Up to how many hours an axis counts in which unit, and how many seconds that has."""
+
+
+def trend(
+    frame: Any,
+    metric: str,
+    *,
+    lifecycle: Any = None,
+    interval: bool | None = None,
+    rolling: int | None = None,
+    reference: float | tuple[float, str] | None = None,
+    y: Literal["data"] | tuple[float, float] | None = None,
+    width: int = 640,
+    height: int = 280,
+) -> LayeredChart:
+    """Draw one metric over time, a line for each study.
+
+    A point stands for its period, and is drawn in its middle. A missing checkpoint (half a period or more without one) and a missing
+    value are gaps: the line breaks.
+
+    Parameters
+    ----------
+    frame
+        As ``kit.checkpoints()`` gives it, Polars or Pandas, any number of rows.
+    metric
+        A name of `evalkit.METRICS`.
+    lifecycle
+        What ``kit.lifecycle()`` gives: paused time is shaded, and where the studies of `frame` were started and stopped is marked.
+    interval
+        Whether a rate gets a band, its 95 % Wilson interval. None: where what it rests on is recorded, for up to 6 studies.
+    rolling
+        Over how many checkpoints to draw a mean as well, 2 or more; weighted by what the metric rests on, where that is recorded.
+    reference
+        A value to draw a line at (rates 0 to 1), or the value and a text for it.
+    y
+        The range of the axis: ``"data"`` fits it to the values, ``(low, high)`` sets it. None: rates 0 to 100 %, others from 0.
+    width, height
+        Of the frame, in pixels.
+
+    Returns
+    -------
+    altair.LayerChart
+        It displays offline by itself, and composes as any other.
+
+    Raises
+    ------
+    InvalidInputError
+        When the frame is none or lacks a column, there is no such metric, or an option is wrong.
+    """
+    series = prepare(frame, metric, interval=interval, rolling=rolling)
+    what = f"Trend of {series.metric.label.lower()} over time"
+    return _drawn(series, what, lifecycle=lifecycle, reference=reference, y=y, width=width, height=height)
+
+
+def compare(
+    frame: Any,
+    metric: str,
+    align: Literal["calendar", "start"] = "calendar",
+    *,
+    interval: bool | None = None,
+    rolling: int | None = None,
+    reference: float | tuple[float, str] | None = None,
+    y: Literal["data"] | tuple[float, float] | None = None,
+    width: int = 640,
+    height: int = 280,
+) -> LayeredChart:
+    """Draw one metric of several studies over each other.
+
+    Parameters
+    ----------
+    align
+        ``"calendar"``: by date. ``"start"``: by the time since the start of each study's first period.
+    frame, metric, interval, rolling, reference, y, width, height
+        See `trend`.
+
+    Raises
+    ------
+    InvalidInputError
+        As `trend`, or when `align` is neither.
+    """
+    if align not in ("calendar", "start"):
+        raise invalid("align", align, "is neither 'calendar' nor 'start'.")
+    series = prepare(frame, metric, interval=interval, rolling=rolling)
+    what = f"Comparison of {series.metric.label.lower()}"
+    return _drawn(series, what, align=align, reference=reference, y=y, width=width, height=height)
+
+
+def _drawn(
+    series: Series, what: str, *, align: str = "calendar", lifecycle: Any = None, reference: Any, y: Any, width: int, height: int
+) -> LayeredChart:
+    metric = series.metric
+    x, at = time_axis(series.points), milliseconds("t")
+    if align == "start":
+        series = series.from_start()
+        x, at = _since_start(series.points)
+    axis, notes = value_axis(metric, y, series.points)
+    behind, history = ([], []) if lifecycle is None else history_layers(lifecycle, series, x)
+    layers, thinned = line_layers(series, Plane(x=x, y=axis, at=at, clip=y is not None, share=width / 640))
+    if reference is not None:
+        layers += reference_layers(reference, axis)
+    if series.points.is_empty():
+        layers = nothing(_NOTHING)
+    said = [note for note in (DIRECTIONS[metric.better], *series.notes, *notes, *thinned, *history) if note]
+    title = f"{metric.label}: {series.studies[0][1]}" if len(series.studies) == 1 else metric.label
+    told = described(what, metric, series.points, said)
+    return layered([*behind, *layers], title, said, told, series.twin, width=width, height=height)
+
+
+def _since_start(points: pl.DataFrame) -> tuple[alt.X, pl.Expr]:
+    """Give the axis of the time since each study's first period, in the unit that suits its length."""
+    microseconds = pl.col("t").dt.timestamp("us")
+    hours = float(points.select(microseconds.max()).item() or 0) / 3.6e9
+    length, unit = next((length, unit) for most, length, unit in _UNITS if hours <= most)
+    axis = alt.X("x:Q", title=f"{unit.capitalize()} since the start of the first period", scale=alt.Scale(zero=True, nice=False, padding=8))
+    return axis, microseconds / (length * 1e6)

@@ -1,0 +1,75 @@
+"""Numbers, times and whole charts in words: for titles, notes, and for who cannot see the chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+
+from evalkit.metrics import Metric
+
+__all__ = ["DIRECTIONS", "axis_title", "described", "moment", "number", "plural", "span"]
+
+DIRECTIONS = {"up": "↑ Higher is better.", "down": "↓ Lower is better.", "neither": ""}
+_MOST_TOLD = 5
+
+
+def number(metric: Metric, value: float | None) -> str:
+    """Give a value as it is read: ``85.0 %``, ``$1.20``, ``12.5 s``."""
+    if value is None:
+        return "missing"
+    if metric.kind == "rate":
+        return f"{value * 100:.1f} %"
+    if metric.kind == "money":
+        return f"${value:,.2f}"
+    if metric.kind == "count":
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if metric.kind == "number" else f"{value:,.1f} s"
+
+
+def axis_title(metric: Metric) -> str:
+    """Give an axis its title: the label, and the unit where the labels do not show it."""
+    shown = metric.kind in ("rate", "money") or metric.unit in metric.label.lower()
+    unit = "" if shown and metric.kind != "duration" else metric.unit
+    return f"{metric.label} ({unit})" if unit else metric.label
+
+
+def moment(at: datetime | None) -> str:
+    """Give a time without what is nought: ``2026-01-31``, ``2026-01-31 08:30``."""
+    if at is None:
+        return "?"
+    return at.isoformat(sep=" ", timespec="minutes")[: 10 if (at.hour, at.minute) == (0, 0) else 16]
+
+
+def span(start: datetime | None, end: datetime | None) -> str:
+    """Give a stretch of time in UTC."""
+    return f"{moment(start)} to {moment(end)} UTC"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Give a count with its noun: ``1 checkpoint``, ``1,200 checkpoints``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def described(what: str, metric: Metric, points: pl.DataFrame, notes: Sequence[str]) -> str:
+    """Say what a chart of one metric over time shows: which studies, the span, first and last value, extremes, and its notes."""
+    if points.is_empty():
+        return " ".join([f"{what}: nothing to draw.", *notes])
+    studies = plural(points["study_id"].n_unique(), "study", "studies")
+    told = [f"{what}, {studies}, {span(points['start'].min(), points['end'].max())}."]  # type: ignore[arg-type]
+    by_study = points.partition_by("study_id", maintain_order=True)
+    for one in by_study[:_MOST_TOLD]:
+        values = one["v"]
+        low, high = one.row(values.arg_min(), named=True), one.row(values.arg_max(), named=True)
+        told.append(
+            f"{one['label'][0]}: {plural(one.height, 'checkpoint')}, first {number(metric, values[0])}, last {number(metric, values[-1])}, "
+            f"lowest {number(metric, low['v'])} ({moment(low['start'])}), highest {number(metric, high['v'])} ({moment(high['start'])})."
+        )
+    if len(by_study) > _MOST_TOLD:
+        low, high = points.row(points["v"].arg_min(), named=True), points.row(points["v"].arg_max(), named=True)
+        told.append(
+            f"And {len(by_study) - _MOST_TOLD} more studies; of all, lowest {number(metric, low['v'])} ({low['label']}), "
+            f"highest {number(metric, high['v'])} ({high['label']})."
+        )
+    return " ".join([*told, *notes])
