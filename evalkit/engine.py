@@ -30,6 +30,7 @@ from evalkit.errors import (
     ReadOnlyError,
     RebuildSupersededError,
     SchemaError,
+    is_told,
     warn,
 )  # fmt: skip
 from evalkit.events import StoredEvalEvent
@@ -83,6 +84,8 @@ class Engine:
         """Held by a command from its checks to its outcome."""
         self.not_writable = why_not_writable(settings)
         """Why nothing can be appended; None when it can."""
+        self.behind: str | None = None
+        """Why the last read was answered from the read model as it stood; None when that was brought up to date."""
         unwritable_files = self.not_writable is not None and not settings.read_only
         self.database = open_database(settings.database_url, token=settings.auth_token, read_only=unwritable_files)
         self.consumer = EvalProjectionConsumer(self.log, self.database, writer=self.writer)
@@ -120,13 +123,14 @@ class Engine:
             if self.not_writable is None and not self._nothing_yet():
                 make_home(self.settings)  # a log elsewhere may be read before anything is written here
                 self.catch_up()
-                self._has_read = True
+                self._has_read, self.behind = True, None
                 return True
         except ReadOnlyError as error:
             self.not_writable = str(error).partition(". ")[0]  # its URL has dots, too
         except (LogUnavailableError, LogIncompleteError, DatabaseUnavailableError) as error:
             if not self._has_tables():
                 raise
+            self.behind = str(error)
             self._warn_once("stale", f"{error} Answering from the read model as it stands. {self.age()}")
             return True
         if not self._has_tables():
@@ -334,7 +338,9 @@ class Engine:
             )
 
     def _warn_once(self, about: str, message: str) -> None:
-        if about not in self._warned:
+        if is_told():  # who watches a kit takes no warning from the cell that comes after
+            warn(message)
+        elif about not in self._warned:
             self._warned.add(about)
             warn(message)
 

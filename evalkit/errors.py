@@ -31,10 +31,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from evalkit.log.port import LogPosition
 
@@ -60,6 +62,8 @@ __all__ = [
     "StudyExistsError",
     "StudyNotFoundError",
     "TransitionError",
+    "is_told",
+    "told_warnings",
     "warn",
 ]
 
@@ -203,8 +207,30 @@ class EvalkitWarning(UserWarning):
     """Something a researcher should know, that stops nothing."""
 
 
+_listener: ContextVar[Callable[[str], None] | None] = ContextVar("evalkit_listener", default=None)
+
+
+@contextmanager
+def told_warnings(listener: Callable[[str], None]) -> Iterator[None]:
+    """Have the warnings of a block told to a function, and not shown: those of this thread alone, unlike `warnings.catch_warnings`."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def is_told() -> bool:
+    """Whether a function is told of the warnings of this thread."""
+    return _listener.get() is not None
+
+
 def warn(message: str) -> None:
     """Warn with an `EvalkitWarning` that points to the line outside evalkit which led here."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(message)
+        return
     depth, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("evalkit", "contextlib"):
         depth, frame = depth + 1, frame.f_back

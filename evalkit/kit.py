@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit import checks
 from evalkit.commands import CreateStudy, RecordCheckpoint
@@ -21,6 +21,9 @@ from evalkit.queries import Queries
 from evalkit.settings import Settings
 from evalkit.status import Status, read_status
 from evalkit.study import Checkpoint, PeriodType, Study
+
+if TYPE_CHECKING:
+    from evalkit.widgets.panel import Panel
 
 __all__ = ["EvalKit", "connect"]
 
@@ -252,6 +255,29 @@ class EvalKit(Queries):
             When another event won, and these changed nothing.
         """
         return self._handlers.outcome(error)
+
+    # --- in a notebook --------------------------------------------------------------------------------------------------------------
+
+    def panel(self, study: StudyRef | None = None) -> Panel:
+        """Give a panel for a notebook: the last expression of a cell shows it.
+
+        It lists the studies, and follows them while somebody sees it: what another process does appears by itself. It draws a metric. It
+        creates, starts, pauses, resumes and stops studies, and records checkpoints; errors stand in its status line. ``panel.close()``
+        takes it off the page. Several panels may be open.
+
+        Parameters
+        ----------
+        study
+            The study to show first, see `stop_study`; by default the newest.
+
+        Raises
+        ------
+        StudyNotFoundError, AmbiguousStudyError
+            When no study, or more than one, answers to `study`.
+        """
+        from evalkit.widgets.panel import Panel
+
+        return Panel(self, None if study is None else self.resolve(study).id)
 
     # --- the read model -----------------------------------------------------------------------------------------------------------
 

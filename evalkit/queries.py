@@ -11,6 +11,7 @@ from evalkit.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_fra
 from evalkit.engine import Engine
 from evalkit.frames import FrameReader
 from evalkit.pandas_twin import to_pandas
+from evalkit.projection.schema import read_head
 from evalkit.references import References
 from evalkit.selection import select
 from evalkit.storage import EvalStorage
@@ -126,6 +127,16 @@ class Queries:
     def rejected(self, *, backend: str = "polars") -> Any:
         """Give the events that changed nothing: study_id, event_id, kind, outcome (rejected or quarantined), reason, message, at."""
         return self._frame(REJECTED, self._frames.rejected, backend)
+
+    def _read_version(self) -> object:
+        """Give what is another one whenever a frame may be: cheap, to ask before frames are read again."""
+        if not self._engine.ready_to_read() or (head := read_head(self._engine.database)) is None:
+            return None
+        return (self._engine.database_identity(), head.generation, *(position.next for position in head.positions))
+
+    def _read_state(self) -> tuple[str | None, str | None]:
+        """Give why the last answer may be behind the log, and why nothing can be appended; None each where there is no reason."""
+        return self._engine.behind, self._engine.not_writable
 
     def _frame(self, columns: dict[str, str], read: Callable[[], pl.DataFrame], backend: str, *, always: bool = False) -> Any:
         if backend not in ("polars", "pandas"):
