@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import altair as alt
 import polars as pl
+from altair.utils.schemapi import debug_mode
 
 from evalkit.errors import InvalidInputError
 from evalkit.plots.rendering import bundle
 
-__all__ = ["EvalChart", "LayeredChart", "StackedChart", "table"]
+__all__ = ["EvalChart", "LayeredChart", "StackedChart", "building", "layered", "table", "titled"]
 
 
 class EvalChart(alt.TopLevelMixin):
@@ -74,10 +77,25 @@ def table(chart: Any) -> pl.DataFrame:
     return twin.clone()
 
 
+_building = threading.RLock()
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Build a chart without Altair checking each of its parts, which takes most of the time: the whole is checked when it is shown.
+
+    That is a switch of the whole process, so charts are built one at a time, and it stands as before when the block ends.
+    """
+    with _building, debug_mode(False):
+        yield
+
+
 def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: str, twin: pl.DataFrame, **properties: Any) -> LayeredChart:
     """Make a chart of layers, with its notes under the title."""
+    # Shared scales would be merged with those of the charts that a user puts beside this one, and the colours would change.
+    apart = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent", opacity="independent"))
     chart = LayeredChart(
-        layer=list(layers), title=titled(title, notes), description=described, width=properties.pop("width", 640),
+        layer=list(layers), resolve=apart, title=titled(title, notes), description=described, width=properties.pop("width", 640),
         height=properties.pop("height", 280), **properties,
     )  # fmt: skip
     chart.with_twin(twin)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import polars as pl
@@ -41,22 +41,25 @@ def milliseconds(name: str) -> pl.Expr:
     return pl.col(name).dt.epoch("ms")
 
 
-def values(rows: pl.DataFrame) -> alt.InlineData:
-    """Give rows as the data of a chart, in whatever number."""
-    return alt.InlineData(values=rows.to_dicts())
+class Rows(alt.InlineData):
+    """Rows as the data of a chart, in whatever number. Altair copies charts often; the rows are never changed, so they are not copied."""
+
+    def __deepcopy__(self, _: object) -> Rows:
+        return self
 
 
-def colour_of(studies: Sequence[tuple[str, str]], legend: bool | None = None) -> alt.Color:
-    """Give each study its colour; no legend for a single one."""
+def values(rows: pl.DataFrame) -> Rows:
+    """Give rows as the data of a chart."""
+    return Rows(values=rows.to_dicts())
+
+
+def colour_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "circle"] | None = None) -> alt.Color:
+    """Give each study its colour. One layer of a chart has the legend: their scales are independent, see `layered`."""
     places = colours.places([study_id for study_id, _ in studies])
-    shown = len(studies) > 1 if legend is None else legend
-    domain, palette = [label for _, label in studies], [PALETTE[place % len(PALETTE)] for place in places]
+    scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[place % len(PALETTE)] for place in places])
     columns: dict[str, Any] = {"columns": -(-len(studies) // 16)} if len(studies) > 16 else {}
-    return alt.Color(
-        "study:N",
-        scale=alt.Scale(domain=domain, range=palette),
-        legend=alt.Legend(title=None, symbolType="circle", symbolOpacity=1, **columns) if shown else None,
-    )
+    named = alt.Legend(title=None, symbolType=legend, symbolOpacity=1, **columns) if legend else None
+    return alt.Color("study:N", scale=scale, legend=named)
 
 
 def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def time_axis(points: pl.DataFrame, *, title: bool = True) -> alt.X:
         days = (last - first).days
         form = "%b %-d %H:%M" if days < 4 else form if days < 300 else "%b %Y" if days < 3000 else "%Y"
         years = f", {first.year}" if first.year == last.year else f", {first.year} to {last.year}"
-    axis = alt.Axis(format=form, labelOverlap=True, labelFlush=False)
+    axis = alt.Axis(format=form, labelOverlap=True, labelSeparation=6, labelFlush=False)
     return alt.X("x:T", title=f"Time (UTC{years})" if title else None, scale=alt.Scale(type="utc", padding=8), axis=axis)
 
 
@@ -113,17 +116,23 @@ class Plane:
 
     x: alt.X
     y: alt.Y
-    at: pl.Expr
-    """The place on the x axis."""
+    at: pl.Expr | None = None
+    """The place on the x axis; None is the middle of the period, on an axis of time."""
     share: float = 1.0
     """How much of a chart's usual width there is."""
-    legend: bool | None = None
+    legend: bool = True
+    """Whether to name the colours, where there are several."""
     clip: bool = False
     """Whether to draw within the frame only."""
 
+    @property
+    def place(self) -> pl.Expr:
+        """The place on the x axis."""
+        return milliseconds("t") if self.at is None else self.at
+
     def encoded(self, studies: Sequence[tuple[str, str]], **more: Any) -> dict[str, Any]:
         """Give the channels that all layers have."""
-        return {"x": self.x, "y": self.y, "color": colour_of(studies, self.legend), **more}
+        return {"x": self.x, "y": self.y, "color": colour_of(studies), **more}
 
 
 def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
@@ -136,22 +145,36 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
             f"Thinned: {points.height:,} of {series.points.height:,} checkpoints are drawn, the first, last, lowest and highest of each of "
             f"{buckets} stretches of time."
         ]
-    lines = plane.encoded(series.studies, **dash_of(series.studies))
+    named = colour_of(series.studies, legend="stroke" if plane.legend and len(series.studies) > 1 else None)
+    dashes = dash_of(series.studies)
     layers = _bands(series, buckets, plane) if series.banded else []
     drawn = broken(points.drop("mean", strict=False), ["v", "n", "low", "high"])
-    columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "x": plane.at, "v": pl.col("v")}
-    if series.metric.denominator is not None:
-        columns["n"] = pl.col("n")
-    base = alt.Chart(values(drawn.select(pl.col("alone"), **columns)))
+    base = _based(drawn, series.metric, plane)
     rolling = "mean" in series.points.columns
     faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
-    layers += [base.mark_line(clip=plane.clip, **faint).encode(**lines), _points(base, series, drawn.height, plane)]
+    layers += [
+        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, **dashes)),
+        _points(base, series, drawn.height, plane),
+    ]
     if rolling:
         means = series.points.filter(pl.col("mean").is_not_null()).with_columns(v="mean")
         means = thin(means, ["v"], buckets) if buckets is not None else means
-        data = values(broken(means, ["v"]).select(study="label", x=plane.at, v="v"))
-        layers.append(alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**lines))
+        data = values(broken(means, ["v"]).select(study="label", x=plane.place, v="v"))
+        layers.append(alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**plane.encoded(series.studies, **dashes)))
     return layers, notes
+
+
+def _based(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
+    """Give the chart of lines and points without their marks: study, a and b (the period), v, n where it is recorded."""
+    columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "v": pl.col("v")}
+    if metric.denominator is not None:
+        columns["n"] = pl.col("n")
+    if plane.at is not None:
+        columns["x"] = plane.at
+    if drawn["alone"].any():
+        columns["alone"] = pl.col("alone")
+    base = alt.Chart(values(drawn.select(**columns)))
+    return base if plane.at is not None else base.transform_calculate(x="(datum.a + datum.b) / 2")
 
 
 def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
@@ -192,7 +215,7 @@ def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
             .sort("study_id", "t")
         )
     drawn = broken(there, ["low", "high"])
-    base = alt.Chart(values(drawn.select(study="label", x=plane.at, low="low", high="high", alone="alone")))
+    base = alt.Chart(values(drawn.select(study="label", x=plane.place, low="low", high="high", alone="alone")))
     ends = plane.encoded(series.studies, y=_as(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
     bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False)
     return [base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends), bars.encode(**ends)]

@@ -9,8 +9,8 @@ import polars as pl
 
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS
-from evalkit.plots.chart import StackedChart, layered, titled
-from evalkit.plots.lines import Plane, line_layers, milliseconds, nothing, time_axis, value_axis
+from evalkit.plots.chart import StackedChart, building, layered, titled
+from evalkit.plots.lines import Plane, colour_of, line_layers, nothing, time_axis, value_axis, values
 from evalkit.plots.series import Series, prepare
 from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span
 
@@ -18,9 +18,11 @@ __all__ = ["overview"]
 
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 240, 100
+_SPACING = 72  # from frame to frame: room for the axis of the one and the title of the other
 _EXTENT = 42  # the same room for the labels of each small chart, so that they stand in columns
 
 
+@building()
 def overview(frame: Any) -> StackedChart:
     """Draw every metric that has data as a small chart, in the groups of the catalogue.
 
@@ -52,12 +54,15 @@ def overview(frame: Any) -> StackedChart:
     for one in series:
         groups.setdefault(one.metric.group, []).append(one)
     many = len({study for one in series for study in one.studies}) > 1
-    parts, notes = [], []
-    for place, (group, members) in enumerate(groups.items()):
-        small = [_small(one, legend=many and place == 0 and number == 0) for number, one in enumerate(members)]
+    parts: list[Any] = [_legend(sorted({study for one in series for study in one.studies}))] if many else []
+    notes: list[str] = []
+    for group, members in groups.items():
+        small = [_small(one) for one in members]
         notes += [note for _, said in small for note in said]
         parts.append(
-            alt.concat(*(chart for chart, _ in small), columns=_COLUMNS, spacing=24).properties(title=alt.TitleParams(group, fontSize=12))
+            alt.concat(*(chart for chart, _ in small), columns=_COLUMNS, spacing=_SPACING, bounds="flush").properties(
+                title=alt.TitleParams(group, fontSize=12)
+            )
         )
     first, last = min(one.points["start"].min() for one in series), max(one.points["end"].max() for one in series)  # type: ignore[type-var]
     told = [f"Overview of {plural(len(series), 'metric')}, {span(first, last)}."]  # type: ignore[arg-type]
@@ -83,15 +88,26 @@ def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.DataFrame) 
     return chart
 
 
-def _small(series: Series, *, legend: bool) -> tuple[Any, list[str]]:
+def _small(series: Series) -> tuple[Any, list[str]]:
     metric = series.metric
     axis, notes = value_axis(metric, None, series.points, title=False)
+    if metric.kind != "rate":
+        axis["scale"]["nice"] = 4
     axis["axis"] = alt.Axis(format=axis["axis"]["format"], tickCount=4, minExtent=_EXTENT, maxExtent=_EXTENT)
-    layers, thinned = line_layers(
-        series, Plane(x=time_axis(series.points, title=False), y=axis, at=milliseconds("t"), share=_WIDTH / 640, legend=legend)
-    )
+    layers, thinned = line_layers(series, Plane(x=time_axis(series.points, title=False), y=axis, share=_WIDTH / 640, legend=False))
     title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
-    return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT, title=title), [*notes, *thinned]
+    return alt.layer(*layers).resolve_scale(color="independent", strokeDash="independent").properties(
+        width=_WIDTH, height=_HEIGHT, title=title
+    ), [*notes, *thinned]
+
+
+def _legend(studies: list[tuple[str, str]]) -> Any:
+    """Give the names of the studies in a chart of their own, above the others."""
+    colour = colour_of(studies)
+    colour["legend"] = alt.Legend(title=None, orient="top", columns=4, symbolType="circle", symbolOpacity=1, offset=0)
+    named = alt.Chart(values(pl.DataFrame({"study": [label for _, label in studies]})))
+    shown = named.mark_point(opacity=0, filled=True, aria=False).encode(color=colour)
+    return shown.properties(width=3 * _WIDTH, height=1, view=alt.ViewBackground(stroke=None))
 
 
 def _range(series: Series) -> str:

@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from evalkit.metrics import Metric
-from evalkit.plots.chart import LayeredChart, layered
+from evalkit.plots.chart import LayeredChart, building, layered
 from evalkit.plots.lines import PERIOD, colour_of, milliseconds, nothing, value_axis, values
 from evalkit.plots.source import metric_named, read_checkpoints
 from evalkit.plots.thinning import broken, buckets_for, runs, thin
@@ -17,6 +17,7 @@ from evalkit.plots.words import axis_title, moment, number, plural, span
 __all__ = ["scatter"]
 
 
+@building()
 def scatter(
     frame: Any, x: str = "total_cost", y: str = "session_success_rate", *, path: bool = True, width: int = 480, height: int = 360
 ) -> LayeredChart:
@@ -91,6 +92,7 @@ def _layers(
     rows = broken(points.with_columns(age=age), ["h", "v"])
     data = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
     base, colour = alt.Chart(values(data)), colour_of(studies)
+    named = colour_of(studies, legend="circle" if len(studies) > 1 else None)
     told = (
         f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "
         f"format(datum.v, '{up.format}')"
@@ -106,7 +108,7 @@ def _layers(
         .transform_calculate(period=PERIOD)
         .transform_calculate(told=told)
         .mark_point(filled=True, size=46 if points.height <= 300 else 16)
-        .encode(x=x, y=y, color=colour, opacity=later, tooltip=tips, description="told:N")
+        .encode(x=x, y=y, color=named, opacity=later, tooltip=tips, description="told:N")
     )
     return [line, dots] if path else [dots]
 

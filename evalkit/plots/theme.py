@@ -58,9 +58,9 @@ def theme(mode: Mode | None) -> dict[str, Any]:
         whoever renders, as JupyterLab does in its dark theme.
     """
     config: dict[str, Any] = {
-        "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "gridOpacity": 0.5, "labelOverlap": True},
+        "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "gridOpacity": 0.5, "labelSeparation": 6},
         "axisX": {"grid": False},
-        "legend": {"labelFontSize": 11, "titleFontSize": 11, "labelLimit": 240, "symbolLimit": 0, "symbolOpacity": 1},
+        "legend": {"labelFontSize": 11, "titleFontSize": 11, "labelLimit": 240, "symbolLimit": 0, "symbolStrokeWidth": 2.5},
         "text": {"color": NEUTRAL},
         "line": {"strokeWidth": 1.8, "strokeJoin": "round"},
         "title": {

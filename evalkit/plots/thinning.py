@@ -13,7 +13,7 @@ __all__ = ["MOST_POINTS", "broken", "bucket", "buckets_for", "longest_line", "ru
 
 MOST_POINTS = 2000
 """Of one line; beyond it is thinned."""
-_MOST_BUCKETS = 300  # of a chart 640 pixels wide: one for each two
+_MOST_BUCKETS = 240  # of a chart 640 pixels wide
 _FEWEST_BUCKETS = 60
 
 
@@ -92,7 +92,9 @@ def broken(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
     last = (pl.col("run") != pl.col("run").shift(-1)) & (pl.col("study_id") == pl.col("study_id").shift(-1))
     ends = rows.with_columns(until=pl.col("t").shift(-1)).filter(last.fill_null(False))
     nought = [pl.lit(None).cast(rows.schema[name]).alias(name) for name in values]
-    holes = ends.with_columns(pl.col("t") + (pl.col("until") - pl.col("t")) / 2, *nought, alone=False).drop("until")
+    middle = pl.col("t") + (pl.col("until") - pl.col("t")) / 2
+    times = [middle.alias(name) for name in ("t", "start", "end") if name in rows.columns]
+    holes = ends.with_columns(*times, *nought, alone=False).drop("until")
     order = pl.Series("order", [0] * rows.height + [1] * holes.height, dtype=pl.Int8())
     both = pl.concat([rows, holes]).with_columns(order)
     return both.sort("study_id", "run", "order", "t", maintain_order=True).drop("order")

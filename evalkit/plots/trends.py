@@ -8,9 +8,9 @@ import altair as alt
 import polars as pl
 
 from evalkit.checks import invalid
-from evalkit.plots.chart import LayeredChart, layered
+from evalkit.plots.chart import LayeredChart, building, layered
 from evalkit.plots.history import history_layers
-from evalkit.plots.lines import Plane, line_layers, milliseconds, nothing, reference_layers, time_axis, value_axis
+from evalkit.plots.lines import Plane, line_layers, nothing, reference_layers, time_axis, value_axis
 from evalkit.plots.series import Series, prepare
 from evalkit.plots.words import DIRECTIONS, described
 
@@ -21,6 +21,7 @@ _UNITS = ((72, 3_600, "hours"), (120 * 24, 86_400, "days"), (float("inf"), 604_8
 """Up to how many hours an axis counts in which unit, and how many seconds that has."""
 
 
+@building()
 def trend(
     frame: Any,
     metric: str,
@@ -72,6 +73,7 @@ def trend(
     return _drawn(series, what, lifecycle=lifecycle, reference=reference, y=y, width=width, height=height)
 
 
+@building()
 def compare(
     frame: Any,
     metric: str,
@@ -109,7 +111,8 @@ def _drawn(
     series: Series, what: str, *, align: str = "calendar", lifecycle: Any = None, reference: Any, y: Any, width: int, height: int
 ) -> LayeredChart:
     metric = series.metric
-    x, at = time_axis(series.points), milliseconds("t")
+    x: alt.X = time_axis(series.points)
+    at: pl.Expr | None = None
     if align == "start":
         series = series.from_start()
         x, at = _since_start(series.points)
