@@ -163,7 +163,7 @@ class Screen:
         try:
             metric, checkpoints, lifecycle = wanted
             picture = draw(checkpoints, lifecycle, metric)
-            html = picture.svg("page")
+            html = "" if self.closed else picture.svg("page")
         except Exception as error:
             _logger.exception("the chart could not be drawn")
             html = f"<em>The chart could not be drawn: {escape(in_words(error))}</em>"

@@ -49,7 +49,7 @@ def age(now: datetime, read_at: datetime | None, waiting_seconds: int, *, lost: 
     """Say how old what is shown is, and whether the kit answers."""
     if read_at is None:
         shown = "Nothing was read yet."
-    elif (seconds := (now - read_at).total_seconds()) <= _FRESH_SECONDS:
+    elif (seconds := (now - read_at).total_seconds()) <= _FRESH_SECONDS and not lost and not waiting_seconds:
         shown = "The log is out of reach." if behind else "Up to date."
     else:
         shown = f"Shown is the state of {read_at:%H:%M:%S} UTC, {_duration(seconds)} ago."

@@ -46,7 +46,7 @@ class Follower(Protocol):
 
 
 class Feed:
-    """What one kit's panels share: what was read last, the worker that reads, and the one that draws, so that neither waits for the other."""
+    """What one kit's panels share: what was read last, what reads, and what draws: two workers, so that neither waits for the other."""
 
     def __init__(self, kit: EvalKit) -> None:
         self.kit = kit
