@@ -62,17 +62,14 @@ def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], lis
             .encode(x=x, x2=alt.X2("b:T"), tooltip=[alt.Tooltip("told:N", title="lifecycle")], description=TOLD, **colour)
         )
     if marks.height:
-        notes.append("Dashed: when a study was started or stopped.")
+        notes.append("Vertical lines: when a study was started (dashed) or stopped.")
         data = marks[:MOST_POINTS].select(study="label", x=milliseconds("at"), text=pl.col("kind").replace_strict(_MARKS))
         base = alt.Chart(values(data)).transform_calculate(
             told="datum.study + ', ' + datum.text + ' ' + utcFormat(datum.x, '%Y-%m-%d %H:%M') + ' UTC'"
         )
+        dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=["started", "stopped"], range=[[3, 3], [1, 0]]), legend=None)
         tip = [alt.Tooltip("told:N", title="lifecycle")]
-        layers.append(base.mark_rule(strokeDash=[3, 3], opacity=0.9).encode(x=x, tooltip=tip, description=TOLD, **colour))
-        if alone:
-            named = base.mark_text(align="left", baseline="top", dx=3, fontSize=10, aria=False)
-            at_the_top: Any = {"y": {"value": 2}}
-            layers.append(named.encode(x=x, text=alt.Text("text:N"), **at_the_top))
+        layers.append(base.mark_rule(opacity=0.9).encode(x=x, strokeDash=dash, tooltip=tip, description=TOLD, **colour))
     return layers, [*notes, *_backwards(parts)]
 
 
@@ -108,7 +105,7 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     notes = [f"The {_MOST_STUDIES} newest of {created.height:,} studies."] if created.height > _MOST_STUDIES else []
     rows, ticks = (part.filter(pl.col("study_id").is_in(shown["study_id"].implode())) for part in (rows, ticks))
     if rows.is_empty():
-        return layered(nothing("Nothing to draw: no study."), "Lifecycle", [], "Lifecycle of studies: nothing to draw.", _twin(rows, None))
+        return layered(nothing(), "Lifecycle", ["Nothing to draw: no study."], "Lifecycle of studies: nothing to draw.", _twin(rows, None))
     newest = [moment for moment in (rows["at"].max(), ticks["end"].max()) if isinstance(moment, datetime)]
     end = max(newest) if until is None else check_time("until", until)
     parts = stretches(rows, end)

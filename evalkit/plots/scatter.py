@@ -54,9 +54,9 @@ def scatter(
     told = f"{title}, {plural(len(studies), 'study', 'studies')}"
     if points.is_empty():
         return layered(
-            nothing("Nothing to draw: no checkpoint has both values."),
+            nothing(),
             title,
-            notes,
+            ["Nothing to draw: no checkpoint has both values.", *notes],
             f"{told}: nothing to draw.",
             twin,
             width=width,
