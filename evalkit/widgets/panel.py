@@ -82,8 +82,9 @@ class Panel:
 
     def close(self) -> None:
         """Take the panel off the page and let go of its widgets, and with the last panel of its threads. Closing twice is harmless."""
-        watchers.leave(self._feed, self)
-        self._screen.close()
+        if self._screen.end():
+            watchers.leave(self._feed, self)
+            self._screen.remove()
 
     def __repr__(self) -> str:
         return "Panel(closed)" if self._screen.closed else self.model.summary()
