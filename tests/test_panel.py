@@ -355,7 +355,7 @@ def test_a_server_that_is_lost_is_shown_and_comes_back(tmp_path: Path, show: Sho
         assert hand.enabled == {"Pause", "Stop"}
         server.start()
         until(lambda: "Up to date." in hand.view.age.value)
-        assert "The kit answers again." in hand.status
+        assert "The server answers again." in hand.status
         hand.click("Pause")
         assert hand.enabled == {"Resume", "Stop"}
         hand.panel.close()
@@ -383,7 +383,7 @@ def test_a_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, show
         assert "Up to date." in other.view.age.value
         wire.restore()
         until(lambda: "Up to date." in hand.view.age.value)
-        assert "The kit answers again." in hand.status
+        assert "The server answers again." in hand.status
         hand.panel.close()
 
 

@@ -174,6 +174,9 @@ def test_the_age_and_the_state_of_the_server_are_said_in_words(kit: EvalKit) -> 
     model.wait(3.4, NOW + timedelta(seconds=5))
     assert model.age(NOW + timedelta(seconds=5)) == "The server has not answered for 3 s. Shown is the state of 12:00:00 UTC, 5 s ago."
     assert (model.message.text, model.message.kind) == ("The server is slow to answer, or lost; still waiting for it.", "problem")
+    alone = PanelModel(NOW, source="kit")
+    alone.wait(3.4, NOW)
+    assert alone.message.text == "The kit is busy with something else; still waiting for it."
     model.fail("It is gone.", NOW + timedelta(seconds=8))
     first = model.message
     assert (first.text, first.kind) == ("It is gone. Trying again every second.", "problem")
@@ -183,7 +186,7 @@ def test_the_age_and_the_state_of_the_server_are_said_in_words(kit: EvalKit) -> 
         "Nothing can be read now; trying again. Shown is the state of 12:00:00 UTC, 3 min"
     )
     model.take(read(kit, model.reading), NOW + timedelta(seconds=20))
-    assert (model.message.text, model.message.kind) == ("The kit answers again.", "done")
+    assert (model.message.text, model.message.kind) == ("The server answers again.", "done")
     assert model.age(NOW + timedelta(seconds=20)) == "Up to date."
 
 
@@ -197,7 +200,7 @@ def test_a_read_model_that_stays_behind_its_log_is_shown_as_such(kit: EvalKit) -
     assert model.message.text.startswith("The log cannot be reached. Shown is the read model as it stands")
     assert model.age(NOW) == "The log is out of reach."
     model.take(whole, NOW)
-    assert model.message.text == "The kit answers again."
+    assert model.message.text == "The server answers again."
 
 
 def test_a_log_out_of_reach_is_noticed_and_warned_of_in_cells_all_the_same(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:

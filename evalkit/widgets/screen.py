@@ -46,14 +46,14 @@ class Screen:
 
     Parameters
     ----------
-    selected
-        The id of the study to show first; None for the newest.
+    model
+        What it shows.
     drawer
         What draws the chart.
     """
 
-    def __init__(self, selected: str | None, drawer: Worker) -> None:
-        self.model = PanelModel(clock(), selected)
+    def __init__(self, model: PanelModel, drawer: Worker) -> None:
+        self.model = model
         self.view = PanelView()
         self.closed = False
         self.seen = False
