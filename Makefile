@@ -3,11 +3,17 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin
 
-.PHONY: demo test check bench faults clean
+.PHONY: demo notebooks notebook-outputs test check bench faults clean
 
 demo: $(VENV)/evalkit.stamp ## create studies, record sample checkpoints, show the frames
 	$(RUN)/evalkit demo
 	@echo && echo "The command is $(RUN)/evalkit; to put it on the PATH: . $(RUN)/activate"
+
+notebooks: $(VENV)/notebooks.stamp ## open the notebooks in JupyterLab
+	$(RUN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_OPTIONS) notebooks
+
+notebook-outputs: $(VENV)/tests.stamp ## run the notebooks and store their outputs
+	$(RUN)/python -m tests.notebooks
 
 test: $(VENV)/tests.stamp ## run every test
 	$(RUN)/pytest
@@ -30,6 +36,10 @@ $(VENV)/bin/python:
 $(VENV)/evalkit.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(RUN)/pip install -q -c constraints.txt -e .
 	touch $@
+
+$(VENV)/notebooks.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(RUN)/pip install -q -c constraints.txt -e '.[notebook]'
+	touch $@ $(VENV)/evalkit.stamp
 
 $(VENV)/tests.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(RUN)/pip install -q -c constraints.txt -e '.[test]'

@@ -11,6 +11,7 @@
     ├── ConflictError                       another event won; this one changed nothing
     ├── OutcomeUnknownError (TimeoutError)  appended, but not yet decided: do not repeat
     ├── ReadOnlyError (PermissionError)     this kit may read, but not append
+    ├── RecorderError (RuntimeError)        a recorder is used out of turn, or cannot keep its journal
     ├── LogError
     │   ├── LogUnavailableError (OSError)   out of reach, full, not writable
     │   ├── LogDamagedError                 the file is no evalkit log, or broken
@@ -58,6 +59,7 @@ __all__ = [
     "OutcomeUnknownError",
     "ReadOnlyError",
     "RebuildSupersededError",
+    "RecorderError",
     "SchemaError",
     "StudyExistsError",
     "StudyNotFoundError",
@@ -149,6 +151,13 @@ class OutcomeUnknownError(EvalkitError, TimeoutError):
 
 class ReadOnlyError(EvalkitError, PermissionError):
     """The kit can read but not append. Nothing was appended."""
+
+
+class RecorderError(EvalkitError, RuntimeError):
+    """A recorder is used out of turn, another one is at work, or an earlier one left a journal to decide about."""
+
+    path: str | None = None
+    """The journal."""
 
 
 class LogError(EvalkitError):

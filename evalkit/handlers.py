@@ -114,7 +114,7 @@ class Handlers:
     def record_checkpoint(self, reference: Study | str, command: RecordCheckpoint) -> Checkpoint:
         """See `EvalKit.record_checkpoint`."""
         with self._engine.command():
-            study = self._recordable(reference)
+            study = self.recordable(reference)
             checkpoint_id = command.checkpoint_id(study.id)
             message = command.message(study.id, checkpoint_id)
             if command.key is not None and (before := self._contents(study.id, [checkpoint_id]).get(checkpoint_id)) is not None:
@@ -129,7 +129,7 @@ class Handlers:
     def record_checkpoints(self, reference: Study | str, commands: Sequence[RecordCheckpoint]) -> RecordedCheckpoints:
         """See `EvalKit.record_checkpoints`."""
         with self._engine.command():
-            study = self._recordable(reference)
+            study = self.recordable(reference)
             ids = [command.checkpoint_id(study.id) for command in commands]
             if any(command.key is not None for command in commands):
                 stored = self._contents(study.id, [one for one, command in zip(ids, commands, strict=True) if command.key is not None])
@@ -179,6 +179,17 @@ class Handlers:
                 return self._recorded(error.study_id, recorded[0]) if lost else _as_checkpoint(messages[0])
             return RecordedCheckpoints(len(recorded) - lost, lost, tuple(recorded))
 
+    def recordable(self, reference: Study | str) -> Study:
+        """Give the study, when checkpoints may be recorded in it."""
+        study = self.studies.resolve(reference)
+        if study.started_at is None:
+            step = _next_step(study) if study.status is StudyStatus.PENDING else " Create another study."
+            raise TransitionError(
+                f"The study {study.name!r} was never started, so it has no checkpoints.{step}",
+                study_id=study.id, status=study.status.value, command="record_checkpoint",
+            )  # fmt: skip
+        return study
+
     def _append_to_study(self, message: LogMessage) -> Study:
         decision = self._engine.append(message.study_id, [message])[message.event_id]
         if decision is not APPLIED:
@@ -217,16 +228,6 @@ class Handlers:
             "this as well.",
             study_id=study_id, event_id=event_id, reason="checkpoint id taken",
         )  # fmt: skip
-
-    def _recordable(self, reference: Study | str) -> Study:
-        study = self.studies.resolve(reference)
-        if study.started_at is None:
-            step = _next_step(study) if study.status is StudyStatus.PENDING else " Create another study."
-            raise TransitionError(
-                f"The study {study.name!r} was never started, so it has no checkpoints.{step}",
-                study_id=study.id, status=study.status.value, command="record_checkpoint",
-            )  # fmt: skip
-        return study
 
     def _study(self, study_id: str) -> Study:
         study = self._stored.get_study(study_id)

@@ -24,6 +24,7 @@ from evalkit.study import Checkpoint, PeriodType, Study
 
 if TYPE_CHECKING:
     from evalkit.widgets.panel import Panel
+    from evalkit.widgets.recorder import Recorder
 
 __all__ = ["EvalKit", "connect"]
 
@@ -243,6 +244,58 @@ class EvalKit(Queries):
         """
         with collector_paused():
             return self._handlers.record_checkpoints(study, RecordCheckpoint.of_rows(rows, now=datetime.now(UTC)))
+
+    def recorder(
+        self,
+        study: StudyRef,
+        *,
+        sessions: int | None = None,
+        period: Any = None,
+        resume: bool | None = None,
+        progress: bool = True,
+    ) -> Recorder:
+        """Measure agent sessions in a ``with`` block, and record one checkpoint when it ends.
+
+        ::
+
+            with kit.recorder("nightly agent") as rec:
+                for task in rec.track(tasks):
+                    with rec.session() as s:
+                        result = run(task)
+                        s.success(iterations=2, tokens=1200, cost=0.03)
+
+        Parameters
+        ----------
+        study
+            See `stop_study`. It must have been started.
+        sessions
+            How many are planned, for the progress bar; `Recorder.track` finds it out by itself.
+        period
+            ``(start, end)`` with time zones: the checkpoint's period. By default from entering the block to leaving it.
+        resume
+            What to do with the journal of an earlier block that did not end: None refuses to start, and says what there is; True counts on;
+            False sets the journal aside. Where there is none it makes no difference.
+        progress
+            Whether to show how far it is, in a notebook or on a terminal.
+
+        Returns
+        -------
+        Recorder
+            Its documentation has the formulas, and says what happens after an exception.
+
+        Raises
+        ------
+        TransitionError
+            When the study was never started.
+        RecorderError
+            When the block is entered while another recorder of the study is at work, or with a journal to decide about.
+        """
+        from evalkit.widgets.recorder import Recorder
+
+        with self._engine.command():
+            found = self._handlers.recordable(study)
+        home = self._engine.settings.home
+        return Recorder(found, home=home, record=self.record_checkpoint, sessions=sessions, period=period, resume=resume, progress=progress)
 
     def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints:
         """Ask again what became of events whose outcome was unknown.

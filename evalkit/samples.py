@@ -1,17 +1,22 @@
-"""Sample checkpoints: seeded, plausible, and in themselves consistent, for demonstrations, notebooks and tests."""
+"""Sample checkpoints: seeded, plausible, and in themselves consistent, and a kit to try things in: for demonstrations, notebooks, tests."""
 
 from __future__ import annotations
 
+import atexit
 import calendar
 import math
+import os
+import shutil
+import tempfile
 from datetime import datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
-from evalkit import PeriodType
+from evalkit import EvalKit, PeriodType, connect
 from evalkit.checks import check_count, check_period, check_time
 
-__all__ = ["sample_checkpoints"]
+__all__ = ["sample_checkpoints", "trial_kit"]
 
 _SESSIONS = {PeriodType.HOURLY: 6, PeriodType.DAILY: 30, PeriodType.WEEKLY: 90, PeriodType.MONTHLY: 300}
 _LENGTHS = {PeriodType.HOURLY: timedelta(hours=1), PeriodType.DAILY: timedelta(days=1), PeriodType.WEEKLY: timedelta(days=7)}
@@ -19,8 +24,27 @@ _KEYS = {PeriodType.HOURLY: "%Y-%m-%dT%H", PeriodType.DAILY: "%Y-%m-%d", PeriodT
 _DOLLARS_A_TOKEN = 4e-6
 
 
+def trial_kit() -> EvalKit:
+    """Open a kit to try things in: in a temporary folder that goes when this process ends, whatever engines the environment names.
+
+    Where ``EVALKIT_TRIAL_HOME`` is set it is that folder instead, which stays: then what was tried outlives a kernel.
+    """
+    kept = os.environ.get("EVALKIT_TRIAL_HOME")
+    home = Path(kept).expanduser().absolute() if kept else Path(tempfile.mkdtemp(prefix="evalkit-trial-"))
+    kit = connect(home, log_url=f"sqlite:{home / 'events.db'}", database_url=f"file:{home / 'evalkit.db'}")
+    if not kept:
+        atexit.register(_clear_away, kit, home, os.getpid())
+    return kit
+
+
+def _clear_away(kit: EvalKit, home: Path, pid: int) -> None:
+    if os.getpid() == pid:  # not at the end of a forked process
+        kit.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
 def sample_checkpoints(
-    period_type: PeriodType | str, start: datetime | str, count: int, *, seed: int, trend: float = 0.0
+    period_type: PeriodType | str, start: datetime | str, count: int, *, seed: int, level: float = 0.3, trend: float = 0.0
 ) -> list[dict[str, Any]]:
     """Make up what an agent that does coding tasks might have measured, period after period.
 
@@ -38,9 +62,11 @@ def sample_checkpoints(
         The number of periods.
     seed
         Another one gives another agent.
+    level
+        How good the agent is in the first period: its log-odds of success. 0 is a rate of 0.5, 0.3 one of 0.57, 1 one of 0.73.
     trend
-        How much better the agent gets each period: what is added to the log-odds of success (which start near 0.3, a rate of 0.57).
-        0.15 is a clear improvement within ten periods; a negative one gets worse.
+        How much better it gets each period: what is added to the log-odds. 0.15 is a clear improvement within ten periods; a negative one
+        gets worse. For a history with turns, join calls that begin where the one before ends.
 
     Returns
     -------
@@ -56,15 +82,15 @@ def sample_checkpoints(
     """
     kind, _ = check_period(period_type)
     first = check_time("start", start)
-    return [_row(kind, first, index, seed, trend) for index in range(check_count("count", count))]
+    return [_row(kind, first, index, seed, level + trend * index) for index in range(check_count("count", count))]
 
 
-def _row(kind: PeriodType, first: datetime, index: int, seed: int, trend: float) -> dict[str, Any]:
+def _row(kind: PeriodType, first: datetime, index: int, seed: int, odds: float) -> dict[str, Any]:
     random = Random(f"{seed} {index}")  # noqa: S311  (sample data, to be the same every time)
     begin, end = _edge(kind, first, index), _edge(kind, first, index + 1)
     key = begin.strftime(_KEYS[kind])
     return {
-        **_measured(random, _SESSIONS[kind], 0.3 + trend * index, key),
+        **_measured(random, _SESSIONS[kind], odds, key),
         "period_start": begin,
         "period_end": end,
         "recorded_at": end + timedelta(seconds=random.randrange(5, 240)),

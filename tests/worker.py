@@ -35,6 +35,7 @@ from evalkit.errors import DatabaseBusyError, DatabaseUnavailableError, LogUnava
 from evalkit.projection import rebuild as rebuild_module
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.schema import read_head
+from evalkit.widgets.journal import Journal
 
 LIFETIME_SECONDS = 240
 LOST = (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError, OutcomeUnknownError)
@@ -630,11 +631,28 @@ def fork_and_read_frames(home: str, *, before: bool) -> None:
     say({"code": exit_code(in_fork(work))})
 
 
+def record_sessions(home: str, *, resume: bool | None, wait_before_cleanup: bool = False) -> None:
+    """Run a session for each line that is heard, and end the block with the input; say each step once it is done."""
+    kit = connect(home)
+    rec = kit.recorder("study", resume=resume)
+    if wait_before_cleanup:
+        Journal.remove = lambda self: (say("recorded"), hear())  # type: ignore[assignment,method-assign,return-value]
+    with rec:
+        say([session.name for session in rec.sessions])
+        while (name := hear()) is not None:
+            with rec.session(name) as session:
+                say("began")
+                hear()
+                session.success(iterations=1, tokens=10, cost=0.5)
+            say("ended")
+    say(rec.checkpoint.id if rec.checkpoint else None)
+
+
 TASKS: dict[str, Callable[..., None]] = {
     task.__name__: task
     for task in (
         commands, begin, race, meet, record, persist, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
-        fork_and_use, fork_beside_threads, fork_and_read_frames,
+        fork_and_use, fork_beside_threads, fork_and_read_frames, record_sessions,
     )
 }  # fmt: skip
 

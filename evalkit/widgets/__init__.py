@@ -1,1 +1,1 @@
-"""Widgets for notebooks: the panel that ``kit.panel()`` gives."""
+"""What a notebook shows and drives: the panel of studies, and the recorder."""

@@ -1,0 +1,149 @@
+"""The notebooks run anywhere, leave nothing behind, and hold the outputs that running them gives. nbval runs them besides."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import polars as pl
+import pytest
+
+from evalkit import connect
+from evalkit.samples import sample_checkpoints, trial_kit
+from tests.notebooks import NOTEBOOKS, ROOT, environment, executed
+from tests.servers import Sqld
+from tests.test_shared import empty_url
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, with a folder of its own for temporary files beside it, and no settings of evalkit."""
+    for name in set(os.environ) - set(environment()):
+        monkeypatch.delenv(name)
+    for name in ("working", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    return tmp_path / "working"
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def comparable(notebook: Any) -> list[Any]:
+    """The sources and outputs, without pictures: how wide a text is drawn depends on the fonts of a machine."""
+    cells = []
+    for cell in code_cells(notebook):
+        outputs = json.loads(json.dumps(cell.outputs))
+        for output in outputs:
+            output.get("data", {}).pop("image/svg+xml", None)
+            if "text/html" in output.get("data", {}):
+                output["data"]["text/html"] = re.sub(r"data:image/svg\+xml;base64,[\w+/=]+", "", "".join(output["data"]["text/html"]))
+        cells.append((cell.source, outputs))
+    return cells
+
+
+def test_there_are_five_and_the_first_is_short() -> None:
+    """From nothing to a chart in under ten cells."""
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+    first = read(NOTEBOOKS[0])
+    assert len(first.cells) < 10
+    assert any("image/svg+xml" in output.get("data", {}) for cell in code_cells(first) for output in cell.outputs)
+
+
+@each_notebook
+def test_stored_outputs_last(path: Path) -> None:
+    """They need no kernel, hold no error, warning, path or address of one run, and every table is marked to be compared by nbval."""
+    notebook = read(path)
+    text = path.read_text()
+    assert notebook.metadata == {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}, "language_info": {"name": "python"},
+    }  # fmt: skip
+    assert not re.search(r"widget-view|ipykernel_\d|/tmp/|/home/|/root|object at 0x|[0-9a-f]{8}-[0-9a-f]{4}-7", text)
+    for cell in code_cells(notebook):
+        kinds = {output.output_type for output in cell.outputs}
+        assert kinds <= {"execute_result", "display_data", "stream"}
+        assert all(output.name == "stdout" for output in cell.outputs if output.output_type == "stream")
+        table = any("dataframe" in str(output.get("data", {}).get("text/html", "")) for output in cell.outputs)
+        assert table == ("nbval-check-output" in cell.metadata.get("tags", [])), cell.source
+    assert all(cell.source.strip() for cell in notebook.cells)
+
+
+@each_notebook
+def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path) -> None:
+    """Run from another working directory it leaves no file there, beside itself, or among the temporary ones, and its outputs are those stored."""
+    before = {file: file.stat().st_mtime_ns for file in (ROOT / "notebooks").rglob("*")}
+    notebook = executed(path, elsewhere)
+    assert list(elsewhere.iterdir()) == []
+    assert list((elsewhere.parent / "temporary").iterdir()) == []
+    assert {file: file.stat().st_mtime_ns for file in (ROOT / "notebooks").rglob("*")} == before
+    assert comparable(notebook) == comparable(read(path)), "make notebook-outputs stores the outputs anew"
+
+
+def test_the_last_notebook_works_on_shared_engines(elsewhere: Path, sqld: Sqld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the URLs are set it creates its study there, twice the same one, and shows frames, a chart and a panel."""
+    (elsewhere.parent / "shared").mkdir()
+    monkeypatch.setenv("EVALKIT_LOG_URL", f"sqlite:{elsewhere.parent / 'shared' / 'events.db'}")
+    monkeypatch.setenv("EVALKIT_DATABASE_URL", empty_url(sqld))
+    for told in ("Checkpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 2 of 16 metrics)", "2 of 16 metrics, already recorded)"):
+        notebook = executed(NOTEBOOKS[-1], elsewhere)
+        outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+        printed = "".join(output.text for output in outputs if output.output_type == "stream")
+        assert told in printed
+        assert "no problems" in printed
+        assert "Would" not in printed
+        shown = [output.data["text/plain"] for output in outputs if output.output_type == "display_data"]
+        assert [text.split()[0] for text in shown[:3]] == ["shape:", "Trend", "Panel(1"]
+    kit = connect(elsewhere.parent / "home")
+    assert kit.checkpoints("notebook 05")["session_success_rate"].to_list() == [0.85]
+
+
+# --- what they are made with ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_kit_never_works_on_shared_engines(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment names, what is tried stays in a folder of its own; one that is named stays, with what is in it."""
+    monkeypatch.setenv("EVALKIT_LOG_URL", "iggy+tcp://nobody:nothing@127.0.0.1:1")
+    monkeypatch.setenv("EVALKIT_DATABASE_URL", "http://127.0.0.1:1")
+    with trial_kit() as kit:
+        kit.create_study("one")
+        assert kit.status().events == 1
+    monkeypatch.setenv("EVALKIT_TRIAL_HOME", str(elsewhere / "kept"))
+    with trial_kit() as kit:
+        kit.create_study("two")
+    with trial_kit() as kit:
+        assert kit.studies()["name"].to_list() == ["two"]
+    assert (elsewhere / "kept" / "events.db").exists()
+
+
+def test_the_end_of_a_forked_process_leaves_the_folder(elsewhere: Path) -> None:
+    """Only the process that made the folder takes it away."""
+    code = (
+        "import os, sys, evalkit.samples as s\nkit = s.trial_kit()\nkit.create_study('one')\n"
+        "if os.fork() == 0:\n    sys.exit()\nos.wait()\nassert os.path.exists(kit.status().home)\nprint(kit.status().home)"
+    )
+    home = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    assert "evalkit-trial-" in home
+    assert not Path(home).exists()
+
+
+def test_samples_begin_at_a_level() -> None:
+    """A history with turns is made of calls that join: each begins at its own level, and no period is there twice."""
+    good = sample_checkpoints("daily", "2025-09-01T00:00:00Z", 30, seed=1, level=1.5)
+    bad = sample_checkpoints("daily", "2025-10-01T00:00:00Z", 30, seed=2, level=-1.5)
+    rates = pl.DataFrame(good + bad)["session_success_rate"]
+    assert rates[:30].min() > rates[30:].max()  # type: ignore[operator]
+    assert good[-1]["period_end"] == bad[0]["period_start"]
+    assert len({row["key"] for row in good + bad}) == 60
