@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -607,6 +608,19 @@ def test_what_is_recorded_late_and_the_new_block_are_two_checkpoints(kit: EvalKi
             clock.move(1)
     assert rec.checkpoint.metrics.period.start == BEGUN + timedelta(seconds=10)
     assert kit.checkpoints()["sessions_completed"].to_list() == [1, 1]
+
+
+def test_the_journal_is_in_the_home_also_when_the_engines_are_elsewhere(tmp_path: Path) -> None:
+    """A home that is not there yet is made for it, readable by its owner alone."""
+    engines = {"log_url": f"sqlite:{tmp_path / 'events.db'}", "database_url": f"file:{tmp_path / 'evalkit.db'}"}
+    with evalkit.connect(tmp_path / "home", **engines) as kit:
+        kit.start_study(kit.create_study("study"))
+        shutil.rmtree(tmp_path / "home", ignore_errors=True)
+        with kit.recorder("study") as rec, rec.session() as session:
+            session.success()
+            assert files(kit) == [f"{rec.study.id}.lock", f"{rec.study.id}.ndjson"]
+    assert rec.checkpoint is not None
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_journal_that_cannot_be_written_says_so(kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
