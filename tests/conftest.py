@@ -1,15 +1,24 @@
-"""Fixtures that several test files share: the real servers."""
+"""Fixtures that several test files share: the real servers, and the real browser."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chromium import CHROMIUMS, NO_CHROMIUM, running_chromium
 from tests.iggy_server import NO_IGGY, GivenIggy, Iggy, iggy_binary, iggy_version
 from tests.servers import JwtKey, Sqld
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+    from playwright.sync_api import Browser as Chromium
+
+    from tests.browser import Notebook, OpenNotebook, Tab
+    from tests.lab import Lab
 
 # Whoever starts the tests in the background of a shell has SIGINT ignored, and so would every process that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -17,24 +26,46 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in the last lines which Iggy server the tests met, and how many did not run for want of one."""
-    left = [one for one in terminalreporter.stats.get("skipped", []) if isinstance(one.longrepr, tuple) and NO_IGGY in one.longrepr[2]]
-    ran = [
-        one for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, []) if "iggy" in getattr(one, "keywords", {})
-    ]
+    """Say in the last lines which Iggy server and which browser the tests met, and how many did not run for want of one."""
+    _say_iggy(terminalreporter)
+    _say_browser(terminalreporter)
+
+
+def _skipped(terminalreporter: pytest.TerminalReporter, why: str) -> int:
+    skipped = terminalreporter.stats.get("skipped", [])
+    return sum(isinstance(one.longrepr, tuple) and why in one.longrepr[2] for one in skipped)
+
+
+def _ran(terminalreporter: pytest.TerminalReporter, marker: str) -> int:
+    return sum(
+        marker in getattr(one, "keywords", {}) for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, [])
+    )
+
+
+def _say_browser(terminalreporter: pytest.TerminalReporter) -> None:
+    left, ran = _skipped(terminalreporter, NO_CHROMIUM), _ran(terminalreporter, "browser")
     if left:
-        terminalreporter.write_line(f"{len(left)} tests of the shared event log did not run: each {NO_IGGY}.")
+        terminalreporter.write_line(f"{left} tests of the notebook parts did not run: each {NO_CHROMIUM}.")
     if ran:
-        terminalreporter.write_line(
-            f"{len(ran)} tests ran on a real Apache Iggy server, version {iggy_version()}; {len(left) or 'none'} skipped."
-        )
+        terminalreporter.write_line(f"{ran} tests ran in a real browser, {' and '.join(sorted(set(CHROMIUMS))) or 'none that started'}.")
+
+
+def _say_iggy(terminalreporter: pytest.TerminalReporter) -> None:
+    left, ran = _skipped(terminalreporter, NO_IGGY), _ran(terminalreporter, "iggy")
+    if left:
+        terminalreporter.write_line(f"{left} tests of the shared event log did not run: each {NO_IGGY}.")
+    if ran:
+        terminalreporter.write_line(f"{ran} tests ran on a real Apache Iggy server, version {iggy_version()}; {left or 'none'} skipped.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that needs an Iggy server, so that it can be counted and chosen: -m iggy."""
+    """Mark every test that needs an Iggy server or a browser, so that it can be counted and chosen: -m iggy, -m browser."""
     for item in items:
-        if {"iggy", "shared", "shared_stream"} & set(getattr(item, "fixturenames", ())):
+        names = set(getattr(item, "fixturenames", ()))
+        if {"iggy", "shared", "shared_stream"} & names:
             item.add_marker("iggy")
+        if "chromium" in names:
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +102,44 @@ def iggy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iggy | GivenIggy]
         pytest.skip(NO_IGGY)
     with Iggy(tmp_path_factory.mktemp("iggy")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """For one module: while it runs, Playwright's event loop occupies this thread, and tests of others use asyncio here."""
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    from tests.lab import Lab
+
+    with Lab(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture
+def tab(chromium: Chromium) -> Iterator[Tab]:
+    """A page that must not have asked another host for anything, nor have shown a dialog."""
+    from tests.browser import Tab
+
+    opened = Tab(chromium)
+    try:
+        yield opened
+        opened.check()
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def notebook(tab: Tab, lab: Lab, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
+    """Opens a notebook of these cells, a notebook, or one that stands in the server's folder, in the test's page."""
+    from tests.browser import Notebook
+
+    def open_notebook(what: list[str] | NotebookNode | str, *, kernel: bool = True) -> Notebook:
+        path = what if isinstance(what, str) else lab.write(f"{request.node.name}.ipynb", what)
+        return Notebook(tab, lab, path).open(kernel=kernel)
+
+    yield open_notebook
+    lab.end_kernels()

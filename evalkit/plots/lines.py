@@ -19,7 +19,9 @@ from evalkit.plots.thinning import broken, bucket, buckets_for, thin
 from evalkit.plots.words import axis_title, plural
 
 __all__ = [
+    "NAMED",
     "PERIOD",
+    "TOLD",
     "Plane",
     "colour_of",
     "line_layers",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 PERIOD = "utcFormat(datum.a, '%Y-%m-%d %H:%M') + ' to ' + utcFormat(datum.b, '%Y-%m-%d %H:%M') + ' UTC'"
+TOLD, NAMED = alt.Description("told:N"), alt.Description("study:N")
+"""What a mark says of itself to who cannot see it, and to who points at it in an SVG."""
 _SEEN_POINTS = 300
 _AXIS_FORMATS = {"rate": ".0%", "count": "~s", "number": ",.2~f", "duration": ",.1~f", "money": "$,.2~f"}
 
@@ -153,14 +157,16 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     rolling = "mean" in series.points.columns
     faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
     layers += [
-        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, **dashes)),
+        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, description=NAMED, **dashes)),
         _points(base, series, drawn.height, plane),
     ]
     if rolling:
         means = series.points.filter(pl.col("mean").is_not_null()).with_columns(v="mean")
         means = thin(means, ["v"], buckets) if buckets is not None else means
         data = values(broken(means, ["v"]).select(study="label", x=plane.place, v="v"))
-        layers.append(alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**plane.encoded(series.studies, **dashes)))
+        layers.append(
+            alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**plane.encoded(series.studies, description=NAMED, **dashes))
+        )
     return layers, notes
 
 
@@ -193,13 +199,13 @@ def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
         counted = METRICS[metric.denominator].label.lower()
         tips.append(alt.Tooltip("n:Q", title=counted, format=",d"))
         told += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {counted}' : '')"
-    seen = alt.value(1) if count <= _SEEN_POINTS else alt.condition("datum.alone", alt.value(1), alt.value(0))
+    seen = alt.OpacityValue(1 if count <= _SEEN_POINTS else 0, condition={"test": "datum.alone", "value": 1})
     return (
         base.transform_filter("isValid(datum.v)")
         .transform_calculate(period=PERIOD)
         .transform_calculate(told=told)
         .mark_point(filled=True, size=36 if count <= 80 else 16, clip=plane.clip)
-        .encode(**plane.encoded(series.studies, opacity=seen, tooltip=tips, description="told:N"))
+        .encode(**plane.encoded(series.studies, opacity=seen, tooltip=tips, description=TOLD))
     )
 
 
@@ -239,11 +245,12 @@ def reference_layers(reference: Any, y: alt.Y) -> list[Any]:
     )
     if not text:
         return [rule]
-    label = base.mark_text(align="right", baseline="bottom", dx=-4, dy=-3, fontSize=11).encode(x=alt.value("width"), y=y, text="text:N")
-    return [rule, label]
+    at_the_end: Any = {"x": {"value": "width"}}
+    label = base.mark_text(align="right", baseline="bottom", dx=-4, dy=-3, fontSize=11)
+    return [rule, label.encode(y=y, text=alt.Text("text:N"), **at_the_end)]
 
 
 def nothing(text: str) -> list[Any]:
     """Give a layer that says that there is nothing to draw."""
     data = values(pl.DataFrame({"text": [text]}))
-    return [alt.Chart(data).mark_text(fontSize=13).encode(text="text:N")]
+    return [alt.Chart(data).mark_text(fontSize=13).encode(text=alt.Text("text:N"))]

@@ -69,9 +69,10 @@ class Controls:
         view.checkpoint_form.on_type(lambda name, text: self._screen.type(lambda: self._type_checkpoint(name, text)))
         for command in ("start", "pause", "resume"):
             self._on_click(view.buttons[command], lambda command=command: self._change(command))  # type: ignore[misc]  # (not inferred)
-        self._on_click(view.buttons["stop"], self._ask_stop)
-        self._on_click(view.yes, lambda: self._change("stop"))
-        self._on_click(view.no, self._keep)
+        # What was pressed goes out of sight, or into it: the focus goes along.
+        self._on_click(view.buttons["stop"], model.ask_stop, view.no)
+        self._on_click(view.yes, lambda: self._change("stop"), view.list)
+        self._on_click(view.no, model.keep, view.buttons["stop"])
         self._on_click(view.study_form.button, self._create)
         self._on_click(view.checkpoint_form.button, self._record)
         self._on_click(view.refresh, self._refresh)
@@ -79,20 +80,18 @@ class Controls:
     def _on_value(self, widget: Any, take: Callable[[Any], object]) -> None:
         widget.observe(lambda change: self._screen.change(lambda: take(change["new"])), "value")
 
-    def _on_click(self, button: Any, act: Callable[[], object]) -> None:
-        button.on_click(lambda _: None if button.disabled else self._screen.change(act))
+    def _on_click(self, button: Any, act: Callable[[], object], then_focus: Any = None) -> None:
+        def clicked(_: Any) -> None:
+            if not button.disabled:  # a second click may be on its way when the first disables it
+                self._screen.change(act)
+                if then_focus is not None:
+                    then_focus.focus()
+
+        button.on_click(clicked)
 
     def _type_checkpoint(self, name: str, text: str) -> None:
         if self._screen.model.checkpoint_form is not None:
             self._screen.model.checkpoint_form.type(name, text)
-
-    def _ask_stop(self) -> None:
-        self._screen.model.ask_stop()
-        self._screen.view.no.focus()
-
-    def _keep(self) -> None:
-        self._screen.model.confirming = None
-        self._screen.view.buttons["stop"].focus()
 
     def _refresh(self) -> None:
         self._command("Reading ...", lambda: _Done("Read again."))
@@ -101,8 +100,6 @@ class Controls:
         study = self._screen.model.study
         if study is None or (command == "stop" and self._screen.model.confirming != study["study_id"]):
             return
-        if command == "stop":
-            self._screen.view.list.focus()  # the question goes, and the focus would go with it
         change = getattr(self._kit, f"{command}_study")
         doing, done = _DOING[command]
         name = repr(study["name"])

@@ -28,12 +28,12 @@ class FormView:
     """
 
     def __init__(self, fields: Sequence[Field], says: str) -> None:
-        layout = widgets.Layout(width="420px")
-        style = TextStyle(description_width="190px")
+        layout = widgets.Layout(width="440px")
+        style = TextStyle(description_width="205px")
         self.fields: dict[str, Any] = {}
         """The control of each field, by its name."""
         self._note, self._problems = widgets.HTML(), widgets.HTML()
-        self.button = widgets.Button(description=says, disabled=True, layout=widgets.Layout(width="auto"), button_style="primary")
+        self.button = widgets.Button(description=says, disabled=True, layout=widgets.Layout(width="205px"), button_style="primary")
         rows: list[widgets.Widget] = [self._note]
         wrapped = widgets.Layout(flex_flow="row wrap")
         for group, members in groupby(fields, key=lambda field: field.group):

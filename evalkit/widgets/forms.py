@@ -37,7 +37,7 @@ class Field:
 STUDY_FIELDS = (
     Field("name", "Name", "1 to 200 characters", "Study"),
     Field("period", "Period", "", "Study"),
-    Field("periods", "Planned periods", "a whole number; empty: until stopped", "Study"),
+    Field("periods", "Planned periods", "empty: until stopped", "Study"),
     Field("description", "Description", "what the study is about", "Study", several_lines=True),
     Field("tags", "Tags", "nightly, coding", "Study"),
     Field("metadata", "Metadata", "one a line: model=m-1", "Study", several_lines=True),

@@ -148,6 +148,10 @@ class PanelModel:
         if "stop" in self.allowed():
             self.confirming = self.selected
 
+    def keep(self) -> None:
+        """Do not stop the study after all."""
+        self.confirming = None
+
     def begin(self, doing: str, now: datetime) -> None:
         """Take note that a command is carried out from now on."""
         self.busy, self.confirming = doing, None
@@ -177,7 +181,7 @@ class PanelModel:
         """Give the studies that the filters let through, newest first: the id, and what the list says."""
         asked = self.text_filter.strip().lower()
         return [
-            (study_id, f"{texts.shortened(row['name'])} · {row['status']} · {self.progress(row)}")
+            (study_id, f"{texts.shortened(row['name'])} · {row['status']}")
             for study_id, row in self._studies.items()
             if self.status_filter in (ALL, row["status"]) and asked in texts.searched(row)
         ]

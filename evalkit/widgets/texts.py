@@ -10,7 +10,7 @@ from evalkit.widgets.forms import shown_time
 __all__ = ["age", "details", "last_checkpoint", "progress", "searched", "shortened"]
 
 _FRESH_SECONDS = 4.0
-_LABEL_LENGTH = 48
+_LABEL_START, _LABEL_END = 20, 9
 
 
 def progress(done: int, planned: int | None) -> str:
@@ -65,8 +65,8 @@ def searched(row: dict[str, Any]) -> str:
 
 
 def shortened(name: str) -> str:
-    """Give a name as a list shows it."""
-    return name if len(name) <= _LABEL_LENGTH else name[: _LABEL_LENGTH - 1] + "…"
+    """Give a name as a list shows it: what tells long ones apart is often at their end."""
+    return name if len(name) <= _LABEL_START + _LABEL_END + 1 else f"{name[:_LABEL_START]}…{name[-_LABEL_END:]}"
 
 
 def _duration(seconds: float) -> str:

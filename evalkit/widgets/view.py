@@ -24,10 +24,11 @@ __all__ = ["COMMANDS", "PanelView", "close_tree"]
 COMMANDS = {"start": "Start", "pause": "Pause", "resume": "Resume", "stop": "Stop"}
 """The lifecycle commands, and what their buttons say."""
 
+_NEW = "A new study is pending until it is started. The number of planned periods limits nothing."
 _STYLE = """<style>
 .evalkit-panel .evalkit-muted { color: var(--jp-ui-font-color2, #616161); }
 .evalkit-panel .evalkit-problem { color: var(--jp-error-color0, #b71c1c); }
-.evalkit-panel .evalkit-details { border-collapse: collapse; }
+.evalkit-panel .evalkit-details { border-collapse: collapse; line-height: 1.35; }
 .evalkit-panel .evalkit-details th { text-align: left; padding: 1px 12px 1px 0; white-space: nowrap; vertical-align: top; }
 .evalkit-panel .evalkit-details td { text-align: left; padding: 1px 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .evalkit-panel .evalkit-invalid input, .evalkit-panel .evalkit-invalid textarea { border-color: var(--jp-error-color1, #d32f2f); }
@@ -46,7 +47,8 @@ class PanelView:
         self.search = widgets.Text(description="Search", placeholder="name, tag, metadata", style=narrow, layout=left)
         self.list = widgets.Select(description="Studies", style=narrow, layout=widgets.Layout(width="auto", height="220px"))
         self.details = widgets.HTML()
-        self.buttons = {name: widgets.Button(description=says, disabled=True) for name, says in COMMANDS.items()}
+        command = widgets.Layout(width="110px")
+        self.buttons = {name: widgets.Button(description=says, disabled=True, layout=command) for name, says in COMMANDS.items()}
         self.question = widgets.HTML()
         self.yes = widgets.Button(description="Yes, stop for good", button_style="danger")
         self.no = widgets.Button(description="No")
@@ -68,16 +70,16 @@ class PanelView:
         commands = widgets.HBox(list(self.buttons.values()), layout=widgets.Layout(flex_flow="row wrap"))
         shown = [self.details, commands, self.confirmation, self.metric, self.chart]
         columns = [
-            widgets.VBox([self.status, self.search, self.list], layout=widgets.Layout(width="320px", flex="0 1 auto")),
+            widgets.VBox([self.status, self.search, self.list], layout=widgets.Layout(width="350px", flex="0 1 auto")),
             widgets.VBox(shown, layout=widgets.Layout(flex="1 1 360px", min_width="0", margin="0 0 0 16px")),
         ]
         return widgets.VBox(
             [
                 widgets.HTML(_STYLE, layout=widgets.Layout(display="none")),
                 widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")),
+                self.forms,
                 self.message,
                 widgets.HBox([self.refresh, self.age], layout=widgets.Layout(align_items="center")),
-                self.forms,
             ]
         ).add_class("evalkit-panel")
 
@@ -105,7 +107,7 @@ class PanelView:
     def show_forms(self, model: PanelModel) -> None:
         """Show what was typed, and what is wrong with it."""
         new = model.study_form
-        self.study_form.show(new.texts, new.problems(), sendable=model.can_create, editable=model.can_write)
+        self.study_form.show(new.texts, new.problems(), sendable=model.can_create, editable=model.can_write, note=_NEW)
         form, study = model.checkpoint_form, model.study
         refusal = model.why_not_recordable
         if form is None or study is None:

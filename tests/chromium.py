@@ -1,0 +1,52 @@
+"""The real browser of the tests: Debian's Chromium, or another on the PATH, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+NO_CHROMIUM = "needs a Chromium on the PATH that Playwright can start"
+"""Why a test was skipped. In CI on Linux it fails instead: there the browser is installed."""
+CHROMIUMS: list[str] = []
+"""Name and version of the browsers that were started."""
+
+
+def chromium_binary() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+def _without(why: str) -> NoReturn:
+    if os.environ.get("CI", "").lower() in ("1", "true") and sys.platform == "linux":
+        pytest.fail(f"In CI, a test that {NO_CHROMIUM} must run: {why}", pytrace=False)
+    pytest.skip(NO_CHROMIUM)
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Start the browser. Playwright's event loop stays in this thread until the end: nothing else may use asyncio here meanwhile."""
+    from playwright.sync_api import Error, sync_playwright
+
+    binary = chromium_binary()
+    if binary is None:
+        _without("there is none")
+    with sync_playwright() as playwright:
+        try:
+            # The sandbox does not start for root, nor in most containers, and the pages are our own.
+            browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        except Error as error:
+            _without(str(error))
+        CHROMIUMS.append(f"Chromium {browser.version}")
+        try:
+            yield browser
+        finally:
+            browser.close()

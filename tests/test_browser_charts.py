@@ -1,0 +1,191 @@
+"""Charts as a browser shows them: in JupyterLab, trusted or not, in exported pages, and in files; offline, readable, and inert."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, Page
+
+from tests.browser import Notebook, OpenNotebook, Tab, axe_violations
+from tests.lab import Lab, new_notebook
+from tests.sight import faults
+
+NAME = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+SETUP = f"""
+import altair
+import evalkit
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from evalkit import plots
+from evalkit.samples import sample_checkpoints
+
+kit = evalkit.connect("home")
+begin = datetime(2026, 1, 5, tzinfo=timezone.utc)
+hour, week = timedelta(hours=1), timedelta(weeks=1)
+for number, name in enumerate([{NAME!r}, "weekly coder"] if not list(Path("home").glob("*")) else []):
+    study = kit.create_study(name, period="weekly:12", at=begin + number * week, if_exists="open")
+    kit.start_study(study, at=begin + number * week + hour)
+    kit.pause_study(study, at=begin + 4 * week)
+    kit.resume_study(study, at=begin + 5 * week)
+    rows = sample_checkpoints("weekly", begin + number * week, 10, seed=number, trend=0.1)
+    del rows[4 - number]
+    kit.record_checkpoints(study, rows)
+    if number:
+        kit.stop_study(study, at=begin + 12 * week)
+frame, happened = kit.checkpoints(), kit.lifecycle()
+""".strip()
+CHARTS = {
+    "trend": 'plots.trend(frame, "session_success_rate")',
+    "trend_lifecycle": 'plots.trend(frame, "session_success_rate", lifecycle=happened, rolling=3, reference=(0.8, "goal"))',
+    "trend_one_study": 'plots.trend(kit.checkpoints("weekly coder"), "total_cost", lifecycle=happened)',
+    "compare_calendar": 'plots.compare(frame, "total_cost", align="calendar")',
+    "compare_start": 'plots.compare(frame, "session_success_rate", align="start")',
+    "overview": "plots.overview(frame)",
+    "scatter": 'plots.scatter(frame, x="total_cost", y="session_success_rate")',
+    "lifecycle": "plots.lifecycle(happened, frame)",
+}
+COMPOSED = {
+    "layered": 'plots.show(plots.trend(frame, "total_cost") + plots.trend(frame, "total_cost", rolling=2))',
+    "beside": 'plots.show(plots.trend(frame, "total_cost", width=300) | plots.trend(frame, "total_tokens", width=300))',
+    "below": 'plots.show(plots.trend(frame, "total_cost") & plots.lifecycle(happened))',
+    "enabled": (
+        "with plots.enable():\n"
+        '    display(altair.Chart(frame.select("period_start", "total_cost", "study")).mark_point().encode(x="period_start", y="total_cost", color="study").properties(width=300))'
+    ),
+}
+CELLS = [SETUP, *CHARTS.values(), *COMPOSED.values()]
+DRAWN = range(1, len(CELLS))
+NAMES = [*CHARTS, *COMPOSED]
+
+
+def charts(opened: Notebook) -> Locator:
+    return opened.page.locator(".jp-Cell-outputArea .jp-OutputArea-output")
+
+
+def wait_for_drawings(opened: Notebook) -> None:
+    """Wait until every cell but the first shows a drawing with texts and marks."""
+    for index in DRAWN:
+        opened.output(index).locator("svg text").first.wait_for()
+        assert opened.output(index).locator("svg path").count() > 5, NAMES[index - 1]
+
+
+@pytest.fixture(scope="module")
+def executed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebook as it is after it was run without a browser; nothing has signed it, so JupyterLab does not trust it."""
+    folder = tmp_path_factory.mktemp("executed")
+    path = folder / "charts.ipynb"
+    nbformat.write(new_notebook(CELLS), path)
+    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", str(path)]
+    done = subprocess.run(command, env=lab.environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return path
+
+
+@pytest.fixture(scope="module")
+def ran(lab: Lab) -> str:
+    """The notebook without outputs, in a folder of its own with the studies that it makes."""
+    return lab.write("live/charts.ipynb", CELLS)
+
+
+def test_every_chart_is_drawn_where_it_is_run(notebook: OpenNotebook, ran: str) -> None:
+    """Drawn offline, without a complaint in the console, with the name as text, readable in both themes, and open to screen readers."""
+    opened = notebook(ran)
+    opened.tab.console.clear()
+    opened.run_all()
+    wait_for_drawings(opened)
+    assert [line for line in opened.tab.console if "vega" in line.lower() or "WARN" in line] == []
+    assert opened.output(1).locator("svg text", has_text="<img src=x").count() >= 1
+    assert opened.axe(charts(opened)) == []
+    # Its own theme, the other one without running anything again, and then drawn in that.
+    assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
+    opened.theme("dark")
+    try:
+        assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
+        for index in DRAWN:
+            opened.run(index)
+        wait_for_drawings(opened)
+        assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
+        assert opened.axe(charts(opened)) == []
+    finally:
+        opened.theme("light")
+
+
+def test_a_point_says_what_it_stands_for(notebook: OpenNotebook, ran: str) -> None:
+    """Hovering a point shows its study, period, value and the count it rests on; markup in the name stays text."""
+    opened = notebook(ran)
+    opened.run(0)
+    output = opened.run(1)
+    output.locator("svg text").first.wait_for()
+    points = output.locator(".mark-symbol path[aria-label*='onerror']")
+    points.nth(2).hover(force=True)
+    tip = opened.page.locator("#vg-tooltip-element.visible")
+    tip.wait_for()
+    text = tip.inner_text()
+    assert NAME in text
+    assert "%" in text
+    assert "essions" in text
+    assert tip.locator("img").count() == 0
+
+
+def test_every_chart_is_drawn_in_a_notebook_that_is_not_trusted(notebook: OpenNotebook, lab: Lab, executed: Path) -> None:
+    """Opened without having run it, and without a kernel: the same drawings, open to screen readers."""
+    opened = notebook(lab.copy(executed, "untrusted.ipynb"), kernel=False)
+    wait_for_drawings(opened)
+    trusted = opened.page.evaluate("jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model.trusted)")
+    assert not any(trusted)
+    assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
+    assert opened.axe(charts(opened)) == []
+
+
+def test_every_chart_is_in_the_exported_page(tab: Tab, lab: Lab, executed: Path, tmp_path: Path) -> None:
+    """`nbconvert --to html` shows a picture of each, and its page asks the network for nothing that a page without a chart does not."""
+    empty = tmp_path / "empty.ipynb"
+    nbformat.write(new_notebook(["1"]), empty)
+    asked = []
+    for path in (empty, executed):
+        command = [sys.executable, "-m", "nbconvert", "--to", "html", str(path), "--output-dir", str(tmp_path)]
+        done = subprocess.run(command, env=lab.environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        tab.open_file(tmp_path / f"{path.stem}.html")
+        asked.append(sorted(tab.outside))
+        tab.outside.clear()
+    assert asked[0] == asked[1]
+    pictures = tab.page.locator(".jp-OutputArea-output img")
+    assert pictures.count() == len(NAMES)
+    assert all(pictures.evaluate_all("all => all.map(one => one.complete && one.naturalWidth > 200)"))
+    assert axe_violations(tab.page, tab.page.locator(".jp-OutputArea-output")) == []
+
+
+@pytest.fixture(scope="module")
+def saved(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with each chart in a file of each format that a browser opens."""
+    folder = tmp_path_factory.mktemp("saved")
+    lines = [SETUP]
+    lines += [f'plots.save({chart}, "{name}{ending}")' for name, chart in CHARTS.items() for ending in (".html", ".svg")]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], env=lab.environment, cwd=folder, check=True, timeout=120)
+    return folder
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_saved_page_is_whole(tab: Tab, saved: Path, name: str, scheme: str) -> None:
+    """An HTML file draws its chart offline, readable in the reader's colours, with no dialog, whatever a study is called."""
+    tab.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page: Page = tab.open_file(saved / f"{name}.html")
+    page.locator("svg text").first.wait_for()
+    assert page.locator("svg path").count() > 5
+    assert tab.console == []
+    assert faults(page.locator("body")) == []
+    assert axe_violations(page) == []
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_saved_drawing_is_inert(tab: Tab, saved: Path, name: str) -> None:
+    """An SVG file opened by itself is a drawing and nothing more."""
+    page = tab.open_file(saved / f"{name}.svg")
+    assert page.locator("svg text").count() > 3
+    assert page.locator("script, img, foreignObject").count() == 0

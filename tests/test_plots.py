@@ -1,0 +1,667 @@
+"""Charts tell the truth: gaps, intervals, extremes and units, for frames of any kind and size, and they compose and display offline."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+import pytest
+from altair.utils.schemapi import SchemaValidationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
+
+from evalkit import METRICS, InvalidInputError, plots
+from evalkit.columns import CHECKPOINTS, LIFECYCLE
+from evalkit.pandas_twin import to_pandas
+from evalkit.plots.rendering import bundle, page, specification, svg
+from evalkit.plots.source import read_checkpoints
+from evalkit.plots.theme import PALETTE, colours
+from evalkit.plots.thinning import broken, bucket, buckets_for, runs, thin
+from evalkit.plots.wilson import wilson
+from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, rows_of, study_id
+
+GOLDEN = Path(__file__).parent / "golden" / "charts"
+MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+
+
+@pytest.fixture(autouse=True)
+def fresh_colours() -> Iterator[None]:
+    """Each test sees its studies for the first time."""
+    colours.clear()
+    yield
+    colours.clear()
+
+
+def two() -> pl.DataFrame:
+    return pl.concat([checkpoints("old", 1, 12, left_out=(4, 5)), checkpoints("new", 2, 8, period="weekly", seed=2)])
+
+
+def lived() -> pl.DataFrame:
+    steps = [
+        ("study_started", START + DAY / 24),
+        ("study_paused", START + 4 * DAY),
+        ("study_resumed", START + 6 * DAY),
+        ("study_stopped", START + 12 * DAY),
+    ]
+    return pl.concat([lifecycle("old", 1, *steps), lifecycle("new", 2, steps[0])])
+
+
+CHARTS: dict[str, Callable[[], Any]] = {
+    "trend": lambda: plots.trend(two(), "session_success_rate", lifecycle=lived()),
+    "trend_rolling": lambda: plots.trend(
+        checkpoints(count=12, left_out=(6,)), "session_success_rate", rolling=3, reference=(0.6, "target")
+    ),
+    "trend_cost": lambda: plots.trend(two(), "total_cost", y="data"),
+    "compare_start": lambda: plots.compare(two(), "first_attempt_success_rate", "start"),
+    "overview": lambda: plots.overview(checkpoints(count=3)),
+    "scatter": lambda: plots.scatter(two()),
+    "lifecycle": lambda: plots.lifecycle(lived(), two()),
+    "empty": lambda: plots.trend(two().head(0), "total_cost"),
+}
+
+
+def rounded(value: Any) -> Any:
+    """A specification with its numbers to nine digits, so that another machine's last bit does not count."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items() if key != "$schema"}
+    return [rounded(one) for one in value] if isinstance(value, list) else value
+
+
+def named(spec: dict[str, Any]) -> dict[str, Any]:
+    """A specification whose data sets are named by their order: Altair names them by a hash of every digit."""
+    text = json.dumps(spec)
+    for number, name in enumerate(spec["datasets"]):
+        text = text.replace(name, f"data-{number}")
+    return rounded(json.loads(text))  # type: ignore[no-any-return]
+
+
+# --- golden files -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_what_it_was(name: str, request: pytest.FixtureRequest) -> None:
+    """The specification of each chart, with its data, equals the golden one; `python -m tests.golden_charts` writes them anew."""
+    assert named(CHARTS[name]().to_dict()) == json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("mode", ["light", "dark", "page"])
+def test_a_chart_is_drawn_without_a_browser(name: str, mode: Any) -> None:
+    """Each chart renders, in every mode; nothing in it is NaN, and it is named for screen readers by its description."""
+    chart = CHARTS[name]()
+    drawn = svg(chart, mode)
+    assert "NaN" not in drawn
+    assert "undefined" not in drawn
+    assert drawn.startswith("<svg")
+    assert chart.to_dict()["description"]
+
+
+# --- gaps -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_checkpoint_is_a_gap_in_the_data_and_in_the_line() -> None:
+    """Between the runs stands a row without a value, and the line that is drawn begins anew there."""
+    chart = plots.trend(checkpoints(count=10, left_out=(4,)), "session_success_rate", interval=False)
+    rows = rows_of(chart.to_dict(), mark="line")
+    assert [row["v"] is None for row in rows] == [False] * 4 + [True] + [False] * 5
+    assert rows[3]["b"] <= rows[4]["a"] <= rows[5]["a"]
+    line = re.search(
+        r'<path aria-label="[^"]*"[^>]*role="graphics-symbol"[^>]*line mark[^>]*d="([^"]*)"|line mark[^>]*d="([^"]*)"', svg(chart)
+    )
+    assert line is not None
+    assert (line[1] or line[2]).count("M") == 2
+
+
+def test_a_missing_value_is_a_gap_and_zero_is_none() -> None:
+    """A checkpoint without the metric breaks the line; a checkpoint with a zero does not."""
+    frame = checkpoints(count=6).with_columns(total_cost=pl.Series([1.0, 2.0, None, 3.0, 0.0, 1.0]))
+    rows = rows_of(plots.trend(frame, "total_cost").to_dict(), mark="line")
+    assert [row["v"] for row in rows] == [1.0, 2.0, None, 3.0, 0.0, 1.0]
+
+
+def test_a_period_that_begins_a_little_late_is_no_gap() -> None:
+    """Five working days of a weekly study follow on each other; half a period without a checkpoint is a gap."""
+    weeks = checkpoints(count=4, period="weekly")
+    short = weeks.with_columns(period_end=pl.col("period_start") + timedelta(days=5))
+    assert None not in [row["v"] for row in rows_of(plots.trend(short, "total_cost").to_dict(), mark="line")]
+    shorter = weeks.with_columns(period_end=pl.col("period_start") + timedelta(days=3))
+    assert [row["v"] for row in rows_of(plots.trend(shorter, "total_cost").to_dict(), mark="line")].count(None) == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 12))
+def test_no_line_ever_bridges_what_is_missing(there: list[bool], buckets: int) -> None:
+    """However thinned, between two drawn neighbours with a missing checkpoint in between stands a row without a value."""
+    frame = checkpoints(count=1)
+    base = pl.concat(
+        [
+            frame.with_columns(period_start=pl.lit(START + index * DAY), period_end=pl.lit(START + (index + 1) * DAY))
+            for index in range(len(there))
+        ]
+    )
+    base = base.cast(frame.schema).filter(pl.Series(there))
+    points = runs(read_checkpoints(base, ["total_cost"]).with_columns(v=pl.col("total_cost")), ["v"])
+    drawn = broken(thin(points, ["v"], buckets) if points.height else points, ["v"])
+    values, days = drawn["v"].to_list(), [(moment - START).days for moment in drawn["t"].to_list()]
+    neighbours = [(a, b) for a, b, v, w in zip(days, days[1:], values, values[1:], strict=False) if v is not None and w is not None]
+    assert all(all(there[a : b + 1]) for a, b in neighbours)
+    assert drawn["t"].is_sorted()
+
+
+# --- intervals --------------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(0, 1), st.integers(1, 10**9))
+def test_wilson_intervals_are_those_of_statsmodels(rate: float, count: int) -> None:
+    """With the successes unrounded, to 1e-9."""
+    low, high = wilson(pl.col("rate"), pl.col("n"))
+    (found,) = pl.DataFrame({"rate": [rate], "n": [count]}).select(low=low, high=high).rows()
+    expected = proportion_confint(rate * count, count, method="wilson")
+    assert found == pytest.approx(tuple(min(1, max(0, end)) for end in expected), abs=1e-9)
+
+
+def test_there_is_no_interval_where_the_data_cannot_carry_one() -> None:
+    """Without a count, with a count of 0, without a rate, or with a rate outside 0 to 1 there is none, and the chart says so."""
+    rates, counts = [0.5, 0.5, 0.5, None, 1.5], [10, 0, None, 10, 10]
+    low, high = wilson(pl.col("rate"), pl.col("n"))
+    found = pl.DataFrame({"rate": rates, "n": counts}).select(low=low, high=high).rows()
+    assert [row[0] is None and row[1] is None for row in found] == [False, True, True, True, True]
+    frame = checkpoints(count=5).with_columns(session_success_rate=pl.Series(rates), sessions_completed=pl.Series(counts))
+    said = subtitle(plots.trend(frame, "session_success_rate"))
+    assert "No interval for 2 checkpoints: sessions completed is missing or 0." in said
+    assert "No interval for 1 checkpoint: the rate lies outside 0 to 100 %." in said
+    assert "1 value outside 0 to 100 %." in said
+    bare = frame.with_columns(sessions_completed=pl.lit(None, dtype=pl.Int64()))
+    assert "Band" not in subtitle(plots.trend(bare, "session_success_rate"))
+    assert "not recorded" in subtitle(plots.trend(checkpoints(), "tool_success_rate"))
+    assert "interval" not in subtitle(plots.trend(checkpoints(), "total_cost")).lower()
+
+
+def test_a_rate_that_was_rounded_is_told_of() -> None:
+    """Where rate times count is more than 0.05 from whole the chart says where the count comes from; exact rates say nothing."""
+    exact = checkpoints(count=3).with_columns(
+        session_success_rate=pl.Series([1 / 3, 2 / 3, 1 / 7]), sessions_completed=pl.Series([30, 60, 70])
+    )
+    assert "rounded" not in subtitle(plots.trend(exact, "session_success_rate"))
+    odd = exact.with_columns(session_success_rate=pl.Series([0.333, 0.667, 0.1428]), sessions_completed=pl.Series([333, 60, 70]))
+    assert "For 1 checkpoint rate times sessions completed is no whole number" in subtitle(plots.trend(odd, "session_success_rate"))
+
+
+def test_bands_are_left_out_where_they_would_hide_each_other() -> None:
+    """With seven studies there are none, and the chart says how to have them; asked for, they are drawn; refused, not even for one."""
+    many = pl.concat([checkpoints(f"s{number}", number, 4) for number in range(7)])
+    chart = plots.trend(many, "session_success_rate")
+    assert "interval=True" in subtitle(chart)
+    assert not has_mark(chart, "area")
+    assert has_mark(plots.trend(many, "session_success_rate", interval=True), "area")
+    assert not has_mark(plots.trend(checkpoints(), "session_success_rate", interval=False), "area")
+
+
+def test_a_lonely_point_has_its_interval_too() -> None:
+    """A point without neighbours has no area; a bar shows its interval."""
+    alone = plots.trend(checkpoints(count=1), "session_success_rate")
+    rule = next(layer for layer in alone.to_dict()["layer"] if layer["mark"]["type"] == "rule")
+    (row,) = alone.to_dict()["datasets"][rule["data"]["name"]]
+    assert row["alone"]
+    assert row["low"] < row["high"]
+
+
+def subtitle(chart: Any) -> str:
+    return " ".join(chart.to_dict()["title"].get("subtitle", []))
+
+
+def has_mark(chart: Any, mark: str) -> bool:
+    return any(layer["mark"]["type"] == mark for layer in chart.to_dict()["layer"])
+
+
+# --- options ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_rolling_mean_is_weighted_and_begins_anew_after_a_gap() -> None:
+    """Over sessions for the success rate, plain where nothing records what a metric rests on; complete windows only."""
+    frame = checkpoints(count=9, left_out=(4,))
+    rate, n, effort = (frame[name].to_list() for name in ("session_success_rate", "sessions_completed", "avg_iterations_to_success"))
+    spec = plots.trend(frame, "session_success_rate", rolling=3).to_dict()
+    means = [row["v"] for row in last_rows(spec)]
+    windows = [(0, 1, 2), (1, 2, 3), None, (4, 5, 6), (5, 6, 7)]
+    expected = [None if window is None else sum(rate[i] * n[i] for i in window) / sum(n[i] for i in window) for window in windows]
+    assert means == [None if value is None else pytest.approx(value) for value in expected]
+    plain = [row["v"] for row in last_rows(plots.trend(frame, "avg_iterations_to_success", rolling=3).to_dict())]
+    assert plain == [None if window is None else pytest.approx(sum(effort[i] for i in window) / 3) for window in windows]
+    assert "weighted by sessions completed" in subtitle(plots.trend(frame, "session_success_rate", rolling=3))
+
+
+def last_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return spec["datasets"][spec["layer"][-1]["data"]["name"]]  # type: ignore[no-any-return]
+
+
+def test_rates_stand_on_a_fixed_axis_unless_asked_otherwise() -> None:
+    """0 to 100 % for a rate, from 0 for the rest, fitted or set when asked; what lies outside is counted."""
+
+    def domain(metric: str, **options: Any) -> Any:
+        chart = plots.trend(checkpoints(), metric, interval=False, **options)
+        return chart.to_dict()["layer"][0]["encoding"]["y"]["scale"], subtitle(chart)
+
+    assert domain("session_success_rate")[0] == {"domain": [0.0, 1.0], "nice": False}
+    assert domain("total_cost")[0] == {"zero": True}
+    assert domain("session_success_rate", y="data")[0] == {"zero": False}
+    assert "does not show the whole of 0 to 100 %" in domain("session_success_rate", y="data")[1]
+    assert "10 points outside the range of the axis" in domain("session_success_rate", y=(0.99, 1))[1]
+    assert domain("tasks_completed")[0] == {"zero": True}
+
+
+def test_the_axis_says_utc_and_the_year() -> None:
+    """Time is in UTC, and the axis says so, whatever the zone of the frame or of the reader."""
+    frame = checkpoints().with_columns(pl.col("period_start", "period_end").dt.convert_time_zone("Asia/Tokyo"))
+    spec = plots.trend(frame, "total_cost").to_dict()
+    assert spec["layer"][0]["encoding"]["x"]["title"] == "Time (UTC, 2026)"
+    assert spec["layer"][0]["encoding"]["x"]["scale"]["type"] == "utc"
+    assert named(spec) == named(plots.trend(checkpoints(), "total_cost").to_dict())
+
+
+def test_paused_time_is_shaded_and_start_and_stop_are_marked() -> None:
+    """From pause to resume; a pause without an end reaches to the last time there is."""
+    chart = plots.trend(two(), "total_cost", lifecycle=lived()).to_dict()
+    (shade,) = rows_of(chart, mark="rect")
+    milliseconds = [round((START + days * DAY).timestamp() * 1000) for days in (4, 6)]
+    assert (shade["study"], shade["a"], shade["b"]) == ("old", *milliseconds)
+    assert [row["text"] for row in rows_of(chart, mark="rule")] == ["started", "stopped", "started"]
+    still = lifecycle("agent", 1, ("study_started", START), ("study_paused", START + 3 * DAY))
+    (open_end,) = rows_of(plots.trend(checkpoints(count=5), "total_cost", lifecycle=still).to_dict(), mark="rect")
+    assert open_end["b"] == round((START + 5 * DAY).timestamp() * 1000)
+
+
+def test_studies_are_aligned_at_the_start_of_their_first_period() -> None:
+    """Each study's first period begins at 0, in a unit that suits the length; gaps stay."""
+    spec = plots.compare(two(), "total_cost", "start").to_dict()
+    rows = rows_of(spec, mark="line")
+    firsts = {row["study"]: row["x"] for row in reversed(rows)}
+    assert firsts == {"old": 0.5, "new": 3.5}
+    assert spec["layer"][0]["encoding"]["x"]["title"] == "Days since the start of the first period"
+    assert sum(row["v"] is None for row in rows) == 1
+
+
+def test_scatter_leaves_out_what_lacks_a_value_and_says_how_much() -> None:
+    """A checkpoint without cost is no point, is counted, and breaks the path."""
+    frame = checkpoints(count=6).with_columns(total_cost=pl.Series([1.0, 2.0, None, 3.0, 4.0, 5.0]))
+    chart = plots.scatter(frame)
+    assert [row["h"] for row in rows_of(chart.to_dict(), mark="line")] == [1.0, 2.0, None, 3.0, 4.0, 5.0]
+    assert "1 checkpoint without one of the two." in subtitle(chart)
+    assert not has_mark(plots.scatter(frame, path=False), "line")
+
+
+def test_times_that_run_backwards_are_drawn_with_length_zero_and_said() -> None:
+    """A study that was resumed before it was paused."""
+    odd = lifecycle("agent", 1, ("study_started", START + DAY), ("study_paused", START + 5 * DAY), ("study_resumed", START + 3 * DAY))
+    chart = plots.lifecycle(odd, until=START + 8 * DAY)
+    bars = {row["status"]: (row["a"], row["b"]) for row in rows_of(chart.to_dict(), mark="bar")}
+    assert bars["paused"][0] == bars["paused"][1] == round((START + 5 * DAY).timestamp() * 1000)
+    assert "Times run backwards 1 time (agent)" in subtitle(chart)
+    assert plots.table(chart)["backwards"].to_list() == [False, False, True, False]
+
+
+def test_of_very_many_studies_the_newest_are_shown_and_that_is_said() -> None:
+    """Bars of 200 studies at most."""
+    many = pl.concat([lifecycle(f"s{number}", number) for number in range(250)])
+    chart = plots.lifecycle(many)
+    assert len(rows_of(chart.to_dict(), mark="bar")) == 200
+    assert "The 200 newest of 250 studies." in subtitle(chart)
+
+
+# --- any size ---------------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 400), st.floats(-1e9, 1e9)), min_size=1, max_size=120),
+    st.integers(1, 20),
+)
+def test_thinning_keeps_every_extreme(rows: list[tuple[int, int, float]], buckets: int) -> None:
+    """Of each study and stretch of time the first, the last, a least and a greatest row are there, and nothing that was not there before."""
+    frame = pl.DataFrame(rows, schema=["study_id", "hour", "v"], orient="row").with_columns(pl.col("study_id").cast(pl.String))
+    frame = frame.with_columns(t=pl.lit(START) + pl.duration(hours="hour")).sort("study_id", "t", maintain_order=True).with_row_index("row")
+    kept = thin(frame, ["v"], buckets)
+    assert set(kept["row"]) <= set(frame["row"])
+    placed = frame.with_columns(bucket=bucket(frame, buckets))
+    for part in placed.partition_by("study_id", "bucket"):
+        here = kept.filter(pl.col("row").is_in(part["row"].implode()))
+        assert {part["row"][0], part["row"][-1]} <= set(here["row"])
+        assert (here["v"].min(), here["v"].max()) == (part["v"].min(), part["v"].max())
+        assert here.height <= 4
+
+
+def test_a_hundred_thousand_checkpoints_make_a_small_chart_that_says_what_it_left_out() -> None:
+    """Under 150 kB, within Altair's limits, the extremes among the points, a caption, and a table of everything."""
+    frame = long(100_000)
+    chart = plots.trend(frame, "session_success_rate")
+    spec = chart.to_dict()
+    assert len(json.dumps(spec)) < 150_000
+    drawn = [row["v"] for row in rows_of(spec, mark="line") if row["v"] is not None]
+    assert (min(drawn), max(drawn)) == (frame["session_success_rate"].min(), frame["session_success_rate"].max())
+    assert f"Thinned: {len(drawn):,} of {frame.height:,} checkpoints are drawn" in subtitle(chart)
+    assert plots.table(chart).height == frame.height
+    assert sum(row["v"] is None for row in rows_of(spec, mark="line")) == 2
+
+
+def test_below_the_threshold_every_point_is_there() -> None:
+    """2,000 points of a line are drawn as they are; with one more it is thinned; many studies share what there is."""
+
+    def points(count: int, studies: int = 1) -> int | None:
+        frame = long(count * studies, studies)
+        return buckets_for(runs(read_checkpoints(frame, ["total_cost"]), ["total_cost"]))
+
+    assert points(2003) is None
+    assert points(2004) == 240
+    assert points(400, 50) is not None
+    assert "Thinned" not in subtitle(plots.trend(long(2003), "total_cost"))
+
+
+FRAMES: dict[str, Callable[[], pl.DataFrame]] = {
+    "empty": lambda: checkpoints().head(0),
+    "one row": lambda: checkpoints(count=1),
+    "all missing": lambda: checkpoints().with_columns(pl.lit(None).cast(checkpoints().schema[name]).alias(name) for name in METRICS),
+    "one study": checkpoints,
+    "50 studies": lambda: pl.concat([checkpoints(f"study {number}", number, 6) for number in range(50)]),
+    "unsorted, duplicated": lambda: pl.concat([checkpoints(), checkpoints()]).sample(fraction=1, shuffle=True, seed=1),
+    "100,000 rows": lambda: long(100_000),
+    "100,000 rows of 50 studies": lambda: long(100_000, 50),
+}
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "trend": lambda frame: plots.trend(frame, "session_success_rate", rolling=3),
+    "overview": plots.overview,
+    "compare": lambda frame: plots.compare(frame, "total_cost", "start"),
+    "scatter": plots.scatter,
+    "lifecycle": lambda frame: plots.lifecycle(lived(), frame),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_chart_takes_every_frame_polars_and_pandas_alike(kind: str, function: str) -> None:
+    """The same specification from both, valid for Altair, drawn by vl-convert, with a description and a table."""
+    frame = FRAMES[kind]()
+    chart = FUNCTIONS[function](frame)
+    spec = chart.to_dict()
+    assert named(FUNCTIONS[function](to_pandas(frame, CHECKPOINTS)).to_dict()) == named(spec)
+    assert spec["description"]
+    assert isinstance(plots.table(chart), pl.DataFrame)
+    if "50" not in kind:  # the drawing of many studies is tried once, below
+        assert "NaN" not in svg(spec)
+
+
+def test_a_lifecycle_of_a_hundred_thousand_changes_is_drawn() -> None:
+    """Changes closer than the screen can show are drawn together, and that is said."""
+    count = 100_000
+    rows = {"study_id": study_id(1), "study": "agent", "seq": pl.int_range(count, eager=True)}
+    kinds = pl.Series(["study_paused", "study_resumed"] * (count // 2))
+    at = pl.select(pl.lit(START).dt.cast_time_unit("us") + pl.duration(minutes=pl.int_range(count))).to_series()
+    frame = pl.DataFrame({**rows, "kind": kinds, "status": kinds.replace({"study_paused": "paused", "study_resumed": "running"}), "at": at})
+    chart = plots.lifecycle(frame)
+    assert len(rows_of(chart.to_dict(), mark="bar")) <= 2002
+    assert "100,000 changes" in subtitle(chart)
+    both = plots.lifecycle(to_pandas(lived(), LIFECYCLE), to_pandas(two(), CHECKPOINTS))
+    assert named(both.to_dict()) == named(plots.lifecycle(lived(), two()).to_dict())
+
+
+def test_fifty_studies_are_drawn() -> None:
+    """Lines, a legend with all of them in columns, and a dash for those beyond the palette."""
+    drawn = svg(plots.trend(FRAMES["50 studies"](), "session_success_rate"))
+    assert all(f">study {number}</text>" in drawn for number in range(50))
+    assert "stroke-dasharray" in drawn
+
+
+def test_a_frame_that_a_user_changed_is_read_as_far_as_it_goes() -> None:
+    """NaN is missing, plain floats and seconds are taken, and columns that a chart does not need may be gone."""
+    frame = checkpoints(count=4)
+    plain = to_pandas(frame, CHECKPOINTS).astype({"total_cost": "float64"})
+    plain.loc[1, "total_cost"] = math.nan
+    rows = rows_of(plots.trend(plain[["period_start", "period_end", "total_cost"]], "total_cost").to_dict(), mark="line")
+    assert [row["v"] is None for row in rows] == [False, True, False, False]
+    seconds = frame.with_columns(avg_session_duration=pl.col("avg_session_duration").dt.total_microseconds() / 1e6)
+    assert named(plots.trend(seconds, "avg_session_duration").to_dict()) == named(plots.trend(frame, "avg_session_duration").to_dict())
+
+
+# --- colours, words, tables -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_keeps_its_colour_in_every_chart() -> None:
+    """In a chart of its own, and when others come before it in the frame; a ninth study is dashed."""
+
+    def range_of(chart: Any) -> dict[str, str]:
+        scale = next(layer for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == "line")["encoding"]["color"]["scale"]
+        return dict(zip(scale["domain"], scale["range"], strict=True))
+
+    assert range_of(plots.trend(checkpoints("new", 2), "total_cost")) == {"new": PALETTE[0]}
+    assert range_of(plots.trend(two(), "total_cost")) == {"old": PALETTE[1], "new": PALETTE[0]}
+    assert range_of(plots.scatter(checkpoints("old", 1))) == {"old": PALETTE[1]}
+    many = pl.concat([checkpoints(f"s{number}", 10 + number, 3) for number in range(9)])
+    assert "strokeDash" in plots.trend(many, "total_cost").to_dict()["layer"][0]["encoding"]
+    assert "strokeDash" not in plots.trend(two(), "total_cost").to_dict()["layer"][0]["encoding"]
+
+
+def test_the_colours_stay_apart_for_the_colour_blind_and_on_both_backgrounds() -> None:
+    """Simulated as by Machado et al. (2009) the nearest two differ by 0.09 in OKLab; contrast is 2.6 on white and 2.1 on JupyterLab's dark grey."""
+    blindness = [
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    ]
+    to_lms = [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+    to_lab = [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+
+    def times(matrix: list[list[float]], vector: list[float]) -> list[float]:
+        return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
+
+    def linear(colour: str) -> list[float]:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+
+    for seen in blindness:
+        points = [
+            times(to_lab, [max(0, x) ** (1 / 3) for x in times(to_lms, [min(1, max(0, y)) for y in times(seen, linear(colour))])])
+            for colour in PALETTE
+        ]
+        assert min(math.dist(a, b) for i, a in enumerate(points) for b in points[:i]) > 0.09
+    for colour in PALETTE:
+        light = sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear(colour), strict=True))
+        assert 1.05 / (light + 0.05) > 2.6
+        assert (light + 0.05) / 0.0831 > 2.1
+
+
+def test_a_chart_says_in_words_what_it_shows() -> None:
+    """What, which studies, the span, the first and last value, the extremes, and the notes."""
+    frame = checkpoints(count=3).with_columns(total_cost=pl.Series([2.0, 3.5, 1.25]))
+    assert plots.trend(frame, "total_cost").to_dict()["description"] == (
+        "Trend of total cost over time, 1 study, 2026-01-05 to 2026-01-08 UTC. agent: 3 checkpoints, first $2.00, last $1.25, "
+        "lowest $1.25 (2026-01-07), highest $3.50 (2026-01-06)."
+    )
+    assert (
+        plots.lifecycle(lived()).to_dict()["description"].startswith("Lifecycle of 2 studies, 2026-01-05 to 2026-01-17 UTC. old: pending")
+    )
+    assert "nothing to draw" in plots.scatter(frame.head(0)).to_dict()["description"]
+
+
+def test_the_table_has_the_numbers_of_the_frame() -> None:
+    """Each checkpoint with its period, value, count and interval; `properties` keeps it, and a composed chart points to its parts."""
+    frame = checkpoints(count=5).with_columns(session_success_rate=pl.Series([0.5, None, 0.25, 1.0, 0.0]))
+    chart = plots.trend(frame, "session_success_rate")
+    found = plots.table(chart.properties(width=100))
+    assert found.columns == ["study", "period_start", "period_end", "session_success_rate", "sessions_completed", "low", "high"]
+    assert found["session_success_rate"].to_list() == [0.5, None, 0.25, 1.0, 0.0]
+    assert found["period_start"].to_list() == frame["period_start"].to_list()
+    assert found["low"].null_count() == 1
+    with pytest.raises(InvalidInputError, match="LayerChart has no table"):
+        plots.table(chart + chart)
+    assert plots.table(plots.overview(frame)).filter(metric="session_success_rate")["value"].null_count() == 1
+
+
+def test_better_directions_units_and_groups_come_from_the_catalogue() -> None:
+    """Each metric of an overview stands in its group, with its direction, on an axis in its format."""
+    spec = plots.overview(checkpoints(count=3)).to_dict()
+    groups = {part["title"]["text"]: [one["title"] for one in part["concat"]] for part in spec["vconcat"]}
+    assert list(groups) == list(dict.fromkeys(metric.group for metric in METRICS.values()))
+    arrows = {"up": "↑ Higher is better.", "down": "↓ Lower is better.", "neither": "\u00a0"}
+    for metric in METRICS.values():
+        (title,) = (
+            one for one in groups[metric.group] if one["text"].startswith(metric.label) and len(one["text"]) <= len(metric.label) + 5
+        )
+        assert title["subtitle"] == arrows[metric.better]
+
+
+# --- composing, displaying, saving ------------------------------------------------------------------------------------------------------
+
+
+def test_charts_compose_as_any_other_and_still_display_offline() -> None:
+    """+, | and & give plain Altair, with the colours as they were; `show` and `bundle` take it, and the theme is applied when it is rendered."""
+    one, other = plots.trend(two(), "total_cost"), plots.trend(checkpoints("new", 2), "total_tokens")
+    bare = alt.Chart(alt.InlineData(values=[{"v": 5}])).mark_rule().encode(y="v:Q")
+    for composed in (one + bare, one | other, one & other, (one | other) & plots.lifecycle(lived()), alt.layer(one, bare), one + one):
+        assert type(composed).__module__.startswith("altair")
+        assert "config" not in composed.to_dict() or "title" not in composed.to_dict()["config"]
+        drawn = svg(composed)
+        assert all(colour in drawn for colour in PALETTE[:2])
+        data, metadata = bundle(composed)
+        assert set(data) == {"application/vnd.vegalite.v5+json", "image/svg+xml", "text/plain"}
+        assert data["application/vnd.vegalite.v5+json"]["config"]["title"]["anchor"] == "start"
+        assert metadata["application/vnd.vegalite.v5+json"]["embed_options"] == {"renderer": "svg", "actions": False}
+    assert "config" in one.configure_view(stroke=None).to_dict()
+
+
+def test_a_chart_displays_by_itself_and_altair_is_left_alone() -> None:
+    """Its own display is the offline one whatever renderer, transformer and theme are enabled, and those stay."""
+    before = (alt.renderers.active, alt.data_transformers.active, alt.theme.active, alt.data_transformers.options)
+    chart = plots.trend(long(100_000, 50), "total_cost")
+    data, _ = chart._repr_mimebundle_()
+    assert data["text/plain"] == chart.to_dict()["description"]
+    naive = alt.Chart(pl.DataFrame({"x": range(6000)})).mark_point().encode(x="x:Q")
+    assert len(specification(naive)["datasets"].popitem()[1]) == 6000
+    with pytest.raises(alt.MaxRowsError):
+        naive.to_dict()
+    with plots.enable():
+        assert set(alt.Chart(alt.InlineData(values=[])).mark_point()._repr_mimebundle_()[0]) == set(data)
+    assert (alt.renderers.active, alt.data_transformers.active, alt.theme.active, alt.data_transformers.options) == before
+
+
+def test_altair_still_checks_what_a_user_writes() -> None:
+    """Building a chart switches Altair's checks off for itself only."""
+    plots.trend(checkpoints(), "total_cost")
+    with pytest.raises(SchemaValidationError):
+        alt.X("x:Q", scale=alt.Scale(type="no such scale"))
+    with pytest.raises(InvalidInputError):
+        plots.trend(checkpoints(), "nothing")
+    with pytest.raises(SchemaValidationError):
+        alt.X("x:Q", scale=alt.Scale(type="no such scale"))
+
+
+def test_show_takes_only_altair_charts() -> None:
+    """Anything else is refused in words."""
+    with pytest.raises(InvalidInputError, match="a DataFrame is no Altair chart"):
+        plots.show(checkpoints())
+
+
+@pytest.mark.parametrize("ending", [".svg", ".png", ".html", ".json"])
+def test_a_chart_is_saved_whole(tmp_path: Path, ending: str) -> None:
+    """In each format; a name with markup stays text, and the page asks no network for anything."""
+    frame = checkpoints(MARKUP, 1, 5)
+    target = plots.save(plots.trend(frame, "session_success_rate", reference=(0.5, MARKUP)), tmp_path / f"chart{ending}")
+    content = target.read_bytes()
+    if ending == ".png":
+        assert content.startswith(b"\x89PNG")
+        return
+    text = content.decode()
+    if ending == ".json":
+        assert " ".join(json.loads(text)["title"]["text"]).endswith(MARKUP)
+        return
+    assert MARKUP not in text
+    assert "<img src=x" not in text
+    assert "alert(2)</script>" not in text
+    if ending == ".html":
+        assert text.count("</script>") == text.count("<script")
+        assert not re.search(r'(src|href)="', re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
+
+
+def test_tooltips_stand_in_the_svg() -> None:
+    """Each point of a saved SVG says its study, period, value and count."""
+    drawn = svg(plots.trend(checkpoints(count=2), "session_success_rate"))
+    told = re.findall(r"<title>(.*?)</title>", drawn)
+    assert [text for text in told if text != "agent"] == told[1:]
+    assert re.fullmatch(r"agent, 2026-01-05 00:00 to 2026-01-06 00:00 UTC: \d+\.\d% of \d+ sessions completed", told[1])
+
+
+def test_a_page_holds_several_charts() -> None:
+    """Each with a heading and its description, and the data where no name can end the script."""
+    text = page([("One & <two>", plots.trend(checkpoints(MARKUP), "total_cost")), ("", plots.lifecycle(lived()))], title=MARKUP)
+    assert "<h2>One &amp; &lt;two&gt;</h2>" in text
+    assert text.count('class="chart"') == 2
+    data = re.search(r'<script type="application/json" id="charts">(.*?)</script>', text, flags=re.DOTALL)
+    assert data is not None
+    assert len(json.loads(data[1])["specs"]) == 2
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: plots.trend(checkpoints(), "sucess_rate"), "metric: 'sucess_rate' is no metric. Did you mean 'self_correction_rate'|Did you mean"),
+        (lambda: plots.trend(checkpoints(), 5), "metric: 5 is no metric"),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints().lazy(), "total_cost"), "a LazyFrame is no Polars or Pandas frame. Call .collect\\(\\) first"),
+        (lambda: plots.trend([{"a": 1}], "total_cost"), "a list is no Polars or Pandas frame"),
+        (lambda: plots.trend(checkpoints().drop("period_end"), "total_cost"), "it has no column 'period_end'"),
+        (lambda: plots.trend(checkpoints().drop("total_cost"), "total_cost"), "it has no column 'total_cost'"),
+        (lambda: plots.trend(checkpoints()["total_cost"], "total_cost"), "a Series is no"),
+        (lambda: plots.trend(checkpoints().with_columns(total_cost=pl.lit("1")), "total_cost"), "'total_cost' holds String; numbers are needed"),
+        (lambda: plots.trend(checkpoints().with_columns(pl.col("period_start").dt.replace_time_zone(None)), "total_cost"), "times with a time zone are needed"),
+        (lambda: plots.trend(checkpoints(), "total_cost", rolling=1), "rolling: 1 is no number of checkpoints"),
+        (lambda: plots.trend(checkpoints(), "total_cost", y=(2, 1)), "y: \\(2, 1\\) is no range"),
+        (lambda: plots.trend(checkpoints(), "total_cost", y="zero"), "y: 'zero' is no range"),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", reference="high"), "reference: 'high' is no value"),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", lifecycle=checkpoints()), "it has no column 'seq'"),
+        (lambda: plots.compare(checkpoints(), "total_cost", "end"), "align: 'end' is neither"),  # type: ignore[arg-type]
+        (lambda: plots.scatter(checkpoints(), x="cost"), "x: 'cost' is no metric"),
+        (lambda: plots.lifecycle(checkpoints()), "as kit.lifecycle\\(\\) gives them"),
+        (lambda: plots.lifecycle(lived(), until=datetime(2026, 1, 1)), "until: .* has no time zone"),
+        (lambda: plots.overview(checkpoints().select("study", "period_start")), "it has no column 'period_end', 'sessions_completed'"),
+        (lambda: plots.save(plots.scatter(checkpoints()), "chart.pdf"), "does not end in one of .svg, .png, .html, .json"),
+        (lambda: plots.save(plots.scatter(checkpoints()), "/nowhere/at/all/chart.svg"), "cannot be written"),
+        (lambda: plots.save(plots.scatter(checkpoints()), "chart.svg", mode="blue"), "mode: 'blue' is neither"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_told_in_words(wrong: Callable[[], Any], message: str) -> None:
+    """What was wrong, the value, the valid options."""
+    with pytest.raises(InvalidInputError, match=message):
+        wrong()
+
+
+def test_two_studies_of_one_name_are_told_apart() -> None:
+    """By the ends of their ids."""
+    frame = pl.concat([checkpoints("agent", 1, 3), checkpoints("agent", 2, 3)])
+    assert set(plots.table(plots.trend(frame, "total_cost"))["study"]) == {"agent (…0001)", "agent (…0002)"}
+
+
+def test_a_timestamp_before_1970_is_drawn() -> None:
+    """Nothing depends on the epoch."""
+    old = checkpoints(count=3).with_columns(pl.col("period_start", "period_end") - timedelta(days=365 * 80))
+    assert rows_of(plots.trend(old, "total_cost").to_dict(), mark="line")[0]["a"] < 0
+    assert datetime(1946, 1, 1, tzinfo=UTC) < plots.table(plots.trend(old, "total_cost"))["period_start"][0]
