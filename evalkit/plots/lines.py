@@ -221,8 +221,11 @@ def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
     drawn = broken(there, ["low", "high"])
     base = alt.Chart(values(drawn.select(study="label", x=plane.place, low="low", high="high", alone="alone")))
     ends = plane.encoded(series.studies, y=_as(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
+    area = base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends)
+    if not drawn["alone"].any():
+        return [area]
     bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False)
-    return [base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends), bars.encode(**ends)]
+    return [area, bars.encode(**ends)]
 
 
 def _as(axis: Any, field: str) -> Any:
