@@ -24,6 +24,8 @@ _INK: dict[str, tuple[str, str, str]] = {  # text, lines, background
     "dark": ("#eeeeee", "#555555", "#1e1e1e"),
     "page": ("var(--jp-ui-font-color1, #222222)", "var(--jp-border-color2, #cccccc)", "transparent"),
 }
+_READABLE = {"expr": "luminance(background) < 0.3 ? '#eeeeee' : '#222222'"}
+"""JupyterLab's dark theme changes the background, but no text among the marks; no one grey is read well on both."""
 
 
 class ColourBook:
@@ -61,7 +63,7 @@ def theme(mode: Mode | None) -> dict[str, Any]:
         "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "gridOpacity": 0.5, "labelSeparation": 6},
         "axisX": {"grid": False},
         "legend": {"labelFontSize": 11, "titleFontSize": 11, "labelLimit": 240, "symbolLimit": 0, "symbolStrokeWidth": 2.5},
-        "text": {"color": NEUTRAL},
+        "text": {"color": _READABLE},
         "line": {"strokeWidth": 1.8, "strokeJoin": "round"},
         "title": {
             "anchor": "start", "frame": "group", "fontSize": 14, "subtitleFontSize": 11, "subtitleFontWeight": "normal", "offset": 10,
