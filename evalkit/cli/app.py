@@ -86,7 +86,8 @@ def demo(
                 + "\n".join(f"  {line}".rstrip() for line in snippet(folder).splitlines())
             ),
             lambda: {
-                "folder": str(folder), "charts": str(charts), **asdict(done), "studies": json_rows(kit.studies()), "next": commands, "notebook": snippet(folder),
+                "folder": str(folder), "charts": str(charts), **asdict(done), "studies": json_rows(kit.studies()), "next": commands,
+                "notebook": snippet(folder),
             },
         )  # fmt: skip
 
