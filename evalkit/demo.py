@@ -18,7 +18,7 @@ from evalkit.study import COMMANDS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["DemoResult", "next_commands", "open_demo", "picture", "run_demo", "snippet"]
+__all__ = ["DemoResult", "next_commands", "open_demo", "picture", "run_demo", "snippet", "write_charts"]
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -158,6 +158,35 @@ def _titled(title: str, frame: pl.DataFrame) -> str:
         return f"{title}\n{frame}"
 
 
+def write_charts(kit: EvalKit, folder: Path) -> Path:
+    """Write a page of charts that needs no network, and give its path.
+
+    Raises
+    ------
+    InvalidInputError
+        When it cannot be written.
+    """
+    from evalkit import plots
+    from evalkit.plots.rendering import page
+    from evalkit.transfer.files import writing
+
+    checkpoints, lifecycle = kit.checkpoints(), kit.lifecycle()
+    helper = kit.checkpoints("daily helper")
+    charts = [
+        ("What happened when", plots.lifecycle(lifecycle, checkpoints)),
+        ("Does it get better?", plots.trend(checkpoints, "session_success_rate", lifecycle=lifecycle)),
+        ("One study, smoothed", plots.trend(helper, "session_success_rate", lifecycle=lifecycle, rolling=3)),
+        ("From the beginning of each", plots.compare(checkpoints, "cost_per_successful_task", "start")),
+        ("What does success cost?", plots.scatter(checkpoints)),
+        ("All metrics", plots.overview(checkpoints)),
+    ]
+    target = folder / "charts.html"
+    text = page(charts, title="evalkit demo: charts")
+    with writing(target) as file:
+        file.write(text.encode())
+    return target
+
+
 def next_commands(folder: Path) -> list[str]:
     """Give commands to try next, as they are typed in the folder that the demonstration was run from."""
     return [
@@ -175,8 +204,10 @@ def snippet(folder: Path) -> str:
     return "\n".join(
         [
             "import evalkit",
+            "from evalkit import plots",
             "",
             f"kit = evalkit.connect({str((folder / '.evalkit').absolute())!r})",
-            'kit.checkpoints("weekly coder").select("period_start", "session_success_rate", "total_cost")',
+            'plots.trend(kit.checkpoints(), "session_success_rate", lifecycle=kit.lifecycle())',
+            "kit.panel()",
         ]
     )

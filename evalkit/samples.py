@@ -8,6 +8,8 @@ import math
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -15,6 +17,7 @@ from typing import Any
 
 from evalkit import EvalKit, PeriodType, connect
 from evalkit.checks import check_count, check_period, check_time
+from evalkit.widgets.locks import FileLock
 
 __all__ = ["sample_checkpoints", "trial_kit"]
 
@@ -22,6 +25,8 @@ _SESSIONS = {PeriodType.HOURLY: 6, PeriodType.DAILY: 30, PeriodType.WEEKLY: 90, 
 _LENGTHS = {PeriodType.HOURLY: timedelta(hours=1), PeriodType.DAILY: timedelta(days=1), PeriodType.WEEKLY: timedelta(days=7)}
 _KEYS = {PeriodType.HOURLY: "%Y-%m-%dT%H", PeriodType.DAILY: "%Y-%m-%d", PeriodType.WEEKLY: "%G-W%V", PeriodType.MONTHLY: "%Y-%m"}
 _DOLLARS_A_TOKEN = 4e-6
+_PREFIX = "evalkit-trial-"
+_LOCK = "in-use.lock"
 
 
 def trial_kit() -> EvalKit:
@@ -29,18 +34,37 @@ def trial_kit() -> EvalKit:
 
     Where ``EVALKIT_TRIAL_HOME`` is set it is that folder instead, which stays: then what was tried outlives a kernel.
     """
-    kept = os.environ.get("EVALKIT_TRIAL_HOME")
-    home = Path(kept).expanduser().absolute() if kept else Path(tempfile.mkdtemp(prefix="evalkit-trial-"))
-    kit = connect(home, log_url=f"sqlite:{home / 'events.db'}", database_url=f"file:{home / 'evalkit.db'}")
-    if not kept:
-        atexit.register(_clear_away, kit, home, os.getpid())
+    if kept := os.environ.get("EVALKIT_TRIAL_HOME"):
+        return _embedded(Path(kept).expanduser().absolute())
+    _clear_after_the_dead()
+    home = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    lock = FileLock(home / _LOCK)
+    lock.acquire()
+    kit = _embedded(home)
+    atexit.register(_clear_away, kit, lock, home, os.getpid())
     return kit
 
 
-def _clear_away(kit: EvalKit, home: Path, pid: int) -> None:
+def _embedded(home: Path) -> EvalKit:
+    return connect(home, log_url=f"sqlite:{home / 'events.db'}", database_url=f"file:{home / 'evalkit.db'}")
+
+
+def _clear_away(kit: EvalKit, lock: FileLock, home: Path, pid: int) -> None:
     if os.getpid() == pid:  # not at the end of a forked process
         kit.close()
+        lock.release()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _clear_after_the_dead() -> None:
+    """Delete the folders of processes that were killed, which a notebook's kernel often is."""
+    for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        lock = FileLock(home / _LOCK)
+        with suppress(OSError):
+            # One that was made this minute may not be locked yet.
+            if time.time() - home.stat().st_mtime > 60 and lock.acquire() is None:
+                lock.release()
+                shutil.rmtree(home, ignore_errors=True)
 
 
 def sample_checkpoints(

@@ -252,8 +252,11 @@ def test_everything_that_the_demo_says_to_try_works(tmp_path: Path) -> None:
     assert (folder / "coder.csv").read_text().count("weekly coder") == 5
     notebook = first[first.index("import evalkit") :].replace("\n  ", "\n")
     names: dict[str, Any] = {}
-    exec(notebook.replace('kit.checkpoints("weekly', 'frame = kit.checkpoints("weekly'), names)
-    assert names["frame"].shape == (5, 3)
+    exec(notebook.replace("plots.trend(", "chart = plots.trend(").replace("kit.panel()", "panel = kit.panel()"), names)
+    assert names["chart"].to_dict()["description"].startswith("Trend of session success rate over time, 3 studies")
+    assert "3 studies" in repr(names["panel"])
+    names["panel"].close()
+    assert "weekly coder" in (folder / "charts.html").read_text()
     assert snippet(folder) in notebook
     second = json.loads(shell("evalkit --json demo", here, at_home=elsewhere))
     assert (second["recorded"], second["already_recorded"]) == (0, 24)

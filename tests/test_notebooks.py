@@ -81,6 +81,7 @@ def test_stored_outputs_last(path: Path) -> None:
     assert all(cell.source.strip() for cell in notebook.cells)
 
 
+@pytest.mark.slow
 @each_notebook
 def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path) -> None:
     """Run from another working directory it leaves no file there, beside itself, or among the temporary ones, and its outputs are those stored."""
@@ -92,6 +93,7 @@ def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path
     assert comparable(notebook) == comparable(read(path)), "make notebook-outputs stores the outputs anew"
 
 
+@pytest.mark.slow
 def test_the_last_notebook_works_on_shared_engines(elsewhere: Path, sqld: Sqld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the URLs are set it creates its study there, twice the same one, and shows frames, a chart and a panel."""
     (elsewhere.parent / "shared").mkdir()
@@ -137,6 +139,28 @@ def test_the_end_of_a_forked_process_leaves_the_folder(elsewhere: Path) -> None:
     home = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
     assert "evalkit-trial-" in home
     assert not Path(home).exists()
+
+
+def test_folders_of_killed_processes_are_cleared_away(tmp_path: Path) -> None:
+    """A kernel that was killed leaves its folder to the next trial kit, which deletes it, and none that is in use or just made."""
+    code = "import sys, evalkit.samples as s\nkit = s.trial_kit()\nkit.create_study('one')\nprint(kit.status().home, flush=True)\nsys.stdin.read()"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    homes, processes = [], []
+    try:
+        for _ in range(3):
+            processes.append(subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, env=environment, text=True))
+            homes.append(Path(processes[-1].stdout.readline().strip()))  # type: ignore[union-attr]
+        for process in processes[:2]:
+            process.kill()
+            process.wait()
+        for home in (homes[0], homes[2]):
+            os.utime(home, (0, 0))
+        subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, check=True, capture_output=True, env=environment, timeout=60)
+        assert sorted(tmp_path.iterdir()) == sorted(homes[1:])
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 def test_samples_begin_at_a_level() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -353,7 +355,7 @@ def test_a_server_that_is_lost_is_shown_and_comes_back(tmp_path: Path, show: Sho
         assert hand.enabled == {"Pause", "Stop"}
         server.start()
         until(lambda: "Up to date." in hand.view.age.value)
-        assert "The kit answers again." in hand.status
+        assert "The server answers again." in hand.status
         hand.click("Pause")
         assert hand.enabled == {"Resume", "Stop"}
         hand.panel.close()
@@ -381,7 +383,7 @@ def test_a_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, show
         assert "Up to date." in other.view.age.value
         wire.restore()
         until(lambda: "Up to date." in hand.view.age.value)
-        assert "The kit answers again." in hand.status
+        assert "The server answers again." in hand.status
         hand.panel.close()
 
 
@@ -500,6 +502,37 @@ def test_fifty_panels_leave_nothing_behind(kit: EvalKit) -> None:
     gc.collect()
     assert (len(_instances), len(threading.enumerate()), len(process.net_connections()), process.num_fds()) == before
     assert watcher_module.watchers._feeds == watcher_module.watchers._seen == {}
+
+
+def test_a_cell_that_runs_again_closes_the_panels_that_it_made_before(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of this run and of other cells stay; outside a notebook nothing is closed."""
+    cells: Any = [("a", "1"), ("a", "1"), ("b", "2"), ("a", "3"), (None, "4")]
+    monkeypatch.setattr("evalkit.widgets.cells._present_cell", lambda: cells.pop(0))
+    panels = [show().panel for _ in range(5)]
+    assert [repr(panel) for panel in panels] == ["Panel(closed)", "Panel(closed)", *["Panel(0 studies)"] * 3]
+
+
+def test_a_process_ends_although_its_panel_waits_for_a_server(tmp_path: Path) -> None:
+    """A server that does not answer keeps no interpreter alive, and its end says nothing."""
+    code = """
+import sys, time, evalkit
+kit = evalkit.connect(sys.argv[1], database_url=sys.argv[2])
+panel = kit.panel()
+print("open", flush=True)
+panel.widget._view_count = 1
+input()
+while "has not answered" not in panel._screen.view.age.value: time.sleep(0.01)
+"""
+    with Sqld(tmp_path / "sqld") as server, Relay("127.0.0.1", server.port) as wire:
+        with connect(tmp_path / "home", database_url=server.url) as kit:
+            running(kit)
+        command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "home"), f"http://127.0.0.1:{wire.port}"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+            wire.freeze()
+            assert process.communicate("\n", timeout=SECONDS) == ("", "")
+            assert process.returncode == 0
 
 
 NOTEBOOK = """

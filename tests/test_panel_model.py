@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from evalkit import METRICS, EvalKit, InvalidInputError, PeriodType, connect
+from evalkit import METRICS, EvalKit, EvalkitWarning, InvalidInputError, PeriodType, connect
+from evalkit.errors import LogUnavailableError, told_warnings, warn
 from evalkit.samples import sample_checkpoints
 from evalkit.widgets.forms import CHECKPOINT_FIELDS, CheckpointForm, StudyForm, period_end, period_start
 from evalkit.widgets.model import PanelModel
@@ -172,6 +174,9 @@ def test_the_age_and_the_state_of_the_server_are_said_in_words(kit: EvalKit) -> 
     model.wait(3.4, NOW + timedelta(seconds=5))
     assert model.age(NOW + timedelta(seconds=5)) == "The server has not answered for 3 s. Shown is the state of 12:00:00 UTC, 5 s ago."
     assert (model.message.text, model.message.kind) == ("The server is slow to answer, or lost; still waiting for it.", "problem")
+    alone = PanelModel(NOW, source="kit")
+    alone.wait(3.4, NOW)
+    assert alone.message.text == "The kit is busy with something else; still waiting for it."
     model.fail("It is gone.", NOW + timedelta(seconds=8))
     first = model.message
     assert (first.text, first.kind) == ("It is gone. Trying again every second.", "problem")
@@ -181,7 +186,7 @@ def test_the_age_and_the_state_of_the_server_are_said_in_words(kit: EvalKit) -> 
         "Nothing can be read now; trying again. Shown is the state of 12:00:00 UTC, 3 min"
     )
     model.take(read(kit, model.reading), NOW + timedelta(seconds=20))
-    assert (model.message.text, model.message.kind) == ("The kit answers again.", "done")
+    assert (model.message.text, model.message.kind) == ("The server answers again.", "done")
     assert model.age(NOW + timedelta(seconds=20)) == "Up to date."
 
 
@@ -195,7 +200,35 @@ def test_a_read_model_that_stays_behind_its_log_is_shown_as_such(kit: EvalKit) -
     assert model.message.text.startswith("The log cannot be reached. Shown is the read model as it stands")
     assert model.age(NOW) == "The log is out of reach."
     model.take(whole, NOW)
-    assert model.message.text == "The kit answers again."
+    assert model.message.text == "The server answers again."
+
+
+def test_a_log_out_of_reach_is_noticed_and_warned_of_in_cells_all_the_same(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What watches a kit learns that it answers from the read model alone, and takes no warning from the cell that asks afterwards."""
+    three_studies(kit)
+    whole = read(kit, None)
+
+    def gone(*_: object) -> None:
+        raise LogUnavailableError("The log cannot be reached.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kit._engine.consumer, "catch_up", gone)
+        assert [read(kit, whole).behind for _ in range(2)] == ["The log cannot be reached."] * 2
+        with pytest.warns(EvalkitWarning, match="Answering from the read model as it stands"):
+            kit.studies()
+    assert read(kit, whole) is whole
+
+
+def test_warnings_are_told_on_one_thread_alone() -> None:
+    """While one thread listens, another's warnings are shown as always."""
+    heard: list[str] = []
+    with told_warnings(heard.append), ThreadPoolExecutor(1) as other:
+        warn("here")
+        with pytest.warns(EvalkitWarning, match="there"):
+            other.submit(warn, "there").result()
+    assert heard == ["here"]
+    with pytest.warns(EvalkitWarning, match="after"):
+        warn("after")
 
 
 def test_what_becomes_of_a_command_is_not_talked_over(kit: EvalKit) -> None:

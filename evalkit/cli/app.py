@@ -65,11 +65,11 @@ def demo(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Option(metavar="DIR", help="The folder of its own that it works in.")] = Path("evalkit-demo"),
 ) -> None:
-    """Make three studies with weeks of sample checkpoints, show the frames, say what to try next.
+    """Make three studies with weeks of sample checkpoints, show the frames, draw charts, say what to try next.
 
     Example: evalkit demo
     """
-    from evalkit.demo import next_commands, open_demo, picture, run_demo, snippet
+    from evalkit.demo import next_commands, open_demo, picture, run_demo, snippet, write_charts
 
     if (ctx.obj.home, ctx.obj.log_url, ctx.obj.database_url) != (None, None, None):
         raise typer.BadParameter(
@@ -77,15 +77,17 @@ def demo(
         )
     with open_demo(folder) as kit:
         done = run_demo(kit)
-        commands = next_commands(folder)
+        commands, charts = next_commands(folder), write_charts(kit, folder)
         ctx.obj.say(
             lambda: (
-                f"{picture(kit)}\n\nIn {folder}: {done.recorded} checkpoints recorded, {done.already_recorded} were there already.\n\n"
+                f"{picture(kit)}\n\nIn {folder}: {done.recorded} checkpoints recorded, {done.already_recorded} were there already.\n"
+                f"Charts, to open in a browser: {charts}\n\n"
                 "Try next:\n\n" + "\n".join(f"  {one}" for one in commands) + "\n\nIn a notebook:\n\n"
                 + "\n".join(f"  {line}".rstrip() for line in snippet(folder).splitlines())
             ),
             lambda: {
-                "folder": str(folder), **asdict(done), "studies": json_rows(kit.studies()), "next": commands, "notebook": snippet(folder),
+                "folder": str(folder), "charts": str(charts), **asdict(done), "studies": json_rows(kit.studies()), "next": commands,
+                "notebook": snippet(folder),
             },
         )  # fmt: skip
 

@@ -20,6 +20,11 @@ __all__ = ["EvalChart", "LayeredChart", "StackedChart", "building", "layered", "
 class EvalChart(alt.TopLevelMixin):
     """What an evalkit chart adds to Altair's: it displays offline by itself, and `table` gives the numbers that it shows."""
 
+    @property
+    def holds_rows(self) -> bool:
+        """Whether all data stand in the chart as rows, for which Altair's data transformers are not asked."""
+        return True
+
     def with_twin(self, twin: pl.DataFrame) -> Any:
         """Give this chart its table. Not a property of the specification, so it goes past Altair's way of setting those."""
         object.__setattr__(self, "_twin", twin)

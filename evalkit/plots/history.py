@@ -10,7 +10,7 @@ import polars as pl
 
 from evalkit.checks import check_time
 from evalkit.plots.chart import LayeredChart, building, layered
-from evalkit.plots.lines import PERIOD, colour_of, milliseconds, nothing, time_axis, values
+from evalkit.plots.lines import PERIOD, TOLD, colour_of, milliseconds, nothing, time_axis, values
 from evalkit.plots.series import Series
 from evalkit.plots.source import lifecycle_rows, read_checkpoints
 from evalkit.plots.theme import NEUTRAL, STATUS_COLOURS
@@ -48,7 +48,7 @@ def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], lis
     paused = parts.filter(status="paused")
     marks = rows.filter(pl.col("kind").is_in(list(_MARKS)))
     alone = len(series.studies) == 1
-    colour = {"color": alt.value(NEUTRAL)} if alone else {"color": colour_of(series.studies)}
+    colour = {"color": alt.ColorValue(NEUTRAL)} if alone else {"color": colour_of(series.studies)}
     layers: list[Any] = []
     notes: list[str] = []
     if paused.height:
@@ -59,19 +59,17 @@ def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], lis
             .transform_calculate(period=PERIOD)
             .transform_calculate(told="datum.study + ', paused ' + datum.period")
             .mark_rect(opacity=0.2)
-            .encode(x=x, x2=alt.X2("b:T"), tooltip=[alt.Tooltip("told:N", title="lifecycle")], description="told:N", **colour)
+            .encode(x=x, x2=alt.X2("b:T"), tooltip=[alt.Tooltip("told:N", title="lifecycle")], description=TOLD, **colour)
         )
     if marks.height:
-        notes.append("Dashed: when a study was started or stopped.")
+        notes.append("Vertical lines: when a study was started (dashed) or stopped.")
         data = marks[:MOST_POINTS].select(study="label", x=milliseconds("at"), text=pl.col("kind").replace_strict(_MARKS))
         base = alt.Chart(values(data)).transform_calculate(
             told="datum.study + ', ' + datum.text + ' ' + utcFormat(datum.x, '%Y-%m-%d %H:%M') + ' UTC'"
         )
+        dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=["started", "stopped"], range=[[3, 3], [1, 0]]), legend=None)
         tip = [alt.Tooltip("told:N", title="lifecycle")]
-        layers.append(base.mark_rule(strokeDash=[3, 3], opacity=0.9).encode(x=x, tooltip=tip, description="told:N", **colour))
-        if alone:
-            named = base.mark_text(align="left", baseline="top", dx=3, fontSize=10, aria=False)
-            layers.append(named.encode(x=x, y=alt.value(2), text="text:N"))
+        layers.append(base.mark_rule(opacity=0.9).encode(x=x, strokeDash=dash, tooltip=tip, description=TOLD, **colour))
     return layers, [*notes, *_backwards(parts)]
 
 
@@ -107,7 +105,7 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     notes = [f"The {_MOST_STUDIES} newest of {created.height:,} studies."] if created.height > _MOST_STUDIES else []
     rows, ticks = (part.filter(pl.col("study_id").is_in(shown["study_id"].implode())) for part in (rows, ticks))
     if rows.is_empty():
-        return layered(nothing("Nothing to draw: no study."), "Lifecycle", [], "Lifecycle of studies: nothing to draw.", _twin(rows, None))
+        return layered(nothing(), "Lifecycle", ["Nothing to draw: no study."], "Lifecycle of studies: nothing to draw.", _twin(rows, None))
     newest = [moment for moment in (rows["at"].max(), ticks["end"].max()) if isinstance(moment, datetime)]
     end = max(newest) if until is None else check_time("until", until)
     parts = stretches(rows, end)
@@ -133,7 +131,7 @@ def _bars(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> Any:
     seen = [status for status in STATUS_COLOURS if status in drawn["status"].to_list()]
     scale = alt.Scale(domain=seen, range=[STATUS_COLOURS[status] for status in seen])
     data = drawn.select(study="label", status="status", x=milliseconds("start"), a=milliseconds("start"), b=milliseconds("end"))
-    size = alt.condition("datum.status == 'stopped' || datum.status == 'pending'", alt.value(5), alt.value(14))
+    size = alt.SizeValue(14, condition={"test": "datum.status == 'stopped' || datum.status == 'pending'", "value": 5})
     return (
         alt.Chart(values(data))
         .transform_calculate(period=PERIOD)
@@ -142,7 +140,7 @@ def _bars(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> Any:
         .encode(
             x=x, x2=alt.X2("b:T"), y=y, size=size, color=alt.Color("status:N", scale=scale, legend=alt.Legend(title=None, orient="bottom")),
             tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("status:N"), alt.Tooltip("period:N", title="time")],
-            description="told:N",
+            description=TOLD,
         )
     )  # fmt: skip
 
@@ -162,7 +160,7 @@ def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
         .transform_calculate(told="datum.study + ', checkpoint ' + datum.period")
         .mark_tick(thickness=1.5, size=20, color=NEUTRAL, opacity=1)
         .encode(
-            x=x, y=y, description="told:N", tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="checkpoint of")],
+            x=x, y=y, description=TOLD, tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="checkpoint of")],
         )
     )  # fmt: skip
     return drawn, fewer

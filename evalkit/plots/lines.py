@@ -16,23 +16,28 @@ from evalkit.metrics import METRICS, Metric
 from evalkit.plots.series import Series
 from evalkit.plots.theme import DASHES, NEUTRAL, PALETTE, colours
 from evalkit.plots.thinning import broken, bucket, buckets_for, thin
-from evalkit.plots.words import axis_title, plural
+from evalkit.plots.words import axis_title, number, plural
 
 __all__ = [
+    "NAMED",
     "PERIOD",
+    "TOLD",
     "Plane",
     "colour_of",
     "line_layers",
     "milliseconds",
     "nothing",
-    "reference_layers",
+    "reference_layer",
     "time_axis",
     "value_axis",
     "values",
 ]
 
 PERIOD = "utcFormat(datum.a, '%Y-%m-%d %H:%M') + ' to ' + utcFormat(datum.b, '%Y-%m-%d %H:%M') + ' UTC'"
+TOLD, NAMED = alt.Description("told:N"), alt.Description("study:N")
+"""What a mark says of itself to who cannot see it, and to who points at it in an SVG."""
 _SEEN_POINTS = 300
+_WIDTH, _NAME_PIXELS = 640, 240
 _AXIS_FORMATS = {"rate": ".0%", "count": "~s", "number": ",.2~f", "duration": ",.1~f", "money": "$,.2~f"}
 
 
@@ -57,9 +62,14 @@ def colour_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "cir
     """Give each study its colour. One layer of a chart has the legend: their scales are independent, see `layered`."""
     places = colours.places([study_id for study_id, _ in studies])
     scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[place % len(PALETTE)] for place in places])
-    columns: dict[str, Any] = {"columns": -(-len(studies) // 16)} if len(studies) > 16 else {}
-    named = alt.Legend(title=None, symbolType=legend, symbolOpacity=1, **columns) if legend else None
-    return alt.Color("study:N", scale=scale, legend=named)
+    return alt.Color("study:N", scale=scale, legend=legend_of(studies, legend) if legend else None)
+
+
+def legend_of(studies: Sequence[tuple[str, str]], symbol: str, orient: Literal["bottom", "top"] = "bottom") -> alt.Legend:
+    """Give a legend under or over the frame, in as many columns as the longest name leaves room for."""
+    longest = max(len(label) for _, label in studies)
+    columns = max(1, int(_WIDTH / (min(_NAME_PIXELS, 6.5 * longest) + 30)))
+    return alt.Legend(title=None, orient=orient, symbolType=symbol, symbolOpacity=1, columns=min(columns, len(studies)), columnPadding=12)
 
 
 def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -153,7 +163,7 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     rolling = "mean" in series.points.columns
     faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
     layers += [
-        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, description="study:N", **dashes)),
+        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, description=NAMED, **dashes)),
         _points(base, series, drawn.height, plane),
     ]
     if rolling:
@@ -161,9 +171,7 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
         means = thin(means, ["v"], buckets) if buckets is not None else means
         data = values(broken(means, ["v"]).select(study="label", x=plane.place, v="v"))
         layers.append(
-            alt.Chart(data)
-            .mark_line(clip=plane.clip, strokeWidth=2.6)
-            .encode(**plane.encoded(series.studies, description="study:N", **dashes))
+            alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**plane.encoded(series.studies, description=NAMED, **dashes))
         )
     return layers, notes
 
@@ -197,13 +205,13 @@ def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
         counted = METRICS[metric.denominator].label.lower()
         tips.append(alt.Tooltip("n:Q", title=counted, format=",d"))
         told += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {counted}' : '')"
-    seen = alt.value(1) if count <= _SEEN_POINTS else alt.condition("datum.alone", alt.value(1), alt.value(0))
+    seen = alt.OpacityValue(1 if count <= _SEEN_POINTS else 0, condition={"test": "datum.alone", "value": 1})
     return (
         base.transform_filter("isValid(datum.v)")
         .transform_calculate(period=PERIOD)
         .transform_calculate(told=told)
         .mark_point(filled=True, size=36 if count <= 80 else 16, clip=plane.clip)
-        .encode(**plane.encoded(series.studies, opacity=seen, tooltip=tips, description="told:N"))
+        .encode(**plane.encoded(series.studies, opacity=seen, tooltip=tips, description=TOLD))
     )
 
 
@@ -221,11 +229,9 @@ def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
     drawn = broken(there, ["low", "high"])
     base = alt.Chart(values(drawn.select(study="label", x=plane.place, low="low", high="high", alone="alone")))
     ends = plane.encoded(series.studies, y=_as(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
+    bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False).encode(**ends)
     area = base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends)
-    if not drawn["alone"].any():
-        return [area]
-    bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False)
-    return [area, bars.encode(**ends)]
+    return [*([] if drawn["alone"].all() else [area]), *([bars] if drawn["alone"].any() else [])]
 
 
 def _as(axis: Any, field: str) -> Any:
@@ -235,22 +241,17 @@ def _as(axis: Any, field: str) -> Any:
     return copied
 
 
-def reference_layers(reference: Any, y: alt.Y) -> list[Any]:
-    """Give a horizontal line to compare with: a value, or (value, text)."""
+def reference_layer(reference: Any, metric: Metric, y: alt.Y) -> tuple[Any, str]:
+    """Give a horizontal line to compare with, a value or (value, text), and the note that says what it is."""
     value, text = reference if isinstance(reference, tuple) and len(reference) == 2 else (reference, "")
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not isinstance(text, str):
         raise invalid("reference", reference, "is no value to draw a line at; give a number, or (number, text).")
-    base = alt.Chart(values(pl.DataFrame({"v": [float(value)], "text": [text]})))
-    rule = base.mark_rule(strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5).encode(
-        y=y, description=alt.value(f"{text or 'reference'}: {value:g}")
-    )
-    if not text:
-        return [rule]
-    label = base.mark_text(align="right", baseline="bottom", dx=-4, dy=-3, fontSize=11).encode(x=alt.value("width"), y=y, text="text:N")
-    return [rule, label]
+    told = f"{text or 'reference'}, {number(metric, value)}"
+    base = alt.Chart(values(pl.DataFrame({"v": [float(value)], "told": [told]})))
+    rule = base.mark_rule(strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5)
+    return rule.encode(y=y, tooltip=[alt.Tooltip("told:N", title="line")], description=TOLD), f"Horizontal line: {told}."
 
 
-def nothing(text: str) -> list[Any]:
-    """Give a layer that says that there is nothing to draw."""
-    data = values(pl.DataFrame({"text": [text]}))
-    return [alt.Chart(data).mark_text(fontSize=13).encode(text="text:N")]
+def nothing() -> list[Any]:
+    """Give a layer that draws nothing, for a chart whose notes say why."""
+    return [alt.Chart(values(pl.DataFrame())).mark_point()]

@@ -10,14 +10,14 @@ import polars as pl
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS
 from evalkit.plots.chart import StackedChart, building, layered, titled
-from evalkit.plots.lines import Plane, colour_of, line_layers, nothing, time_axis, value_axis, values
+from evalkit.plots.lines import Plane, colour_of, legend_of, line_layers, nothing, time_axis, value_axis, values
 from evalkit.plots.series import Series, prepare
 from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span
 
 __all__ = ["overview"]
 
 _COLUMNS = 3
-_WIDTH, _HEIGHT = 240, 100
+_WIDTH, _HEIGHT = 200, 100
 _SPACING = 72  # from frame to frame: room for the axis of the one and the title of the other
 _EXTENT = 42  # the same room for the labels of each small chart, so that they stand in columns
 
@@ -48,8 +48,9 @@ def overview(frame: Any) -> StackedChart:
         raise InvalidInputError("frame: it has no metric.", field="frame", value=sorted(columns))  # pragma: no cover
     series = [one for one in (prepare(frame, name, interval=False) for name in named) if one.points.height]
     if not series:
-        empty = layered(nothing("Nothing to draw: no checkpoint has a value."), "", [], "", pl.DataFrame(), height=_HEIGHT)
-        return _stacked([empty], [], "Overview: nothing to draw.", pl.DataFrame(schema=_TWIN))
+        empty = layered(nothing(), "", [], "", pl.DataFrame(), height=_HEIGHT)
+        note = "Nothing to draw: no checkpoint has a value."
+        return _stacked([empty], [note], f"Overview. {note}", pl.DataFrame(schema=_TWIN))
     groups: dict[str, list[Series]] = {}
     for one in series:
         groups.setdefault(one.metric.group, []).append(one)
@@ -104,7 +105,7 @@ def _small(series: Series) -> tuple[Any, list[str]]:
 def _legend(studies: list[tuple[str, str]]) -> Any:
     """Give the names of the studies in a chart of their own, above the others."""
     colour = colour_of(studies)
-    colour["legend"] = alt.Legend(title=None, orient="top", columns=4, symbolType="circle", symbolOpacity=1, offset=0)
+    colour["legend"] = legend_of(studies, "circle", "top")
     named = alt.Chart(values(pl.DataFrame({"study": [label for _, label in studies]})))
     shown = named.mark_point(opacity=0, filled=True, aria=False).encode(color=colour)
     return shown.properties(width=3 * _WIDTH, height=1, view=alt.ViewBackground(stroke=None))

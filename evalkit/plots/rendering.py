@@ -184,7 +184,9 @@ def specification(chart: Any) -> dict[str, Any]:
             f"chart: a {type(chart).__name__} is no Altair chart. Give what evalkit.plots returned, or a chart made of those.",
             field="chart", value=type(chart).__name__,
         )  # fmt: skip
-    with alt.data_transformers.enable("default", max_rows=None):
+    if getattr(chart, "holds_rows", False):
+        return chart.to_dict(context={"pre_transform": False})
+    with alt.data_transformers.enable("default", max_rows=None):  # for the frames in charts that a user made
         return chart.to_dict(context={"pre_transform": False})
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from evalkit.metrics import Metric
 from evalkit.plots.chart import LayeredChart, building, layered
-from evalkit.plots.lines import PERIOD, colour_of, milliseconds, nothing, value_axis, values
+from evalkit.plots.lines import NAMED, PERIOD, TOLD, colour_of, milliseconds, nothing, value_axis, values
 from evalkit.plots.source import metric_named, read_checkpoints
 from evalkit.plots.thinning import broken, buckets_for, runs, thin
 from evalkit.plots.words import axis_title, moment, number, plural, span
@@ -54,9 +54,9 @@ def scatter(
     told = f"{title}, {plural(len(studies), 'study', 'studies')}"
     if points.is_empty():
         return layered(
-            nothing("Nothing to draw: no checkpoint has both values."),
+            nothing(),
             title,
-            notes,
+            ["Nothing to draw: no checkpoint has both values.", *notes],
             f"{told}: nothing to draw.",
             twin,
             width=width,
@@ -97,7 +97,7 @@ def _layers(
         f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "
         f"format(datum.v, '{up.format}')"
     )
-    line = base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, color=colour, order=alt.Order("t:Q"), description="study:N")
+    line = base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, color=colour, order=alt.Order("t:Q"), description=NAMED)
     tips = [
         alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="period"),
         *(alt.Tooltip(f"{name}:Q", title=one.label, format=one.format) for name, one in (("h", across), ("v", up))),
@@ -108,7 +108,7 @@ def _layers(
         .transform_calculate(period=PERIOD)
         .transform_calculate(told=told)
         .mark_point(filled=True, size=46 if points.height <= 300 else 16)
-        .encode(x=x, y=y, color=named, opacity=later, tooltip=tips, description="told:N")
+        .encode(x=x, y=y, color=named, opacity=later, tooltip=tips, description=TOLD)
     )
     return [line, dots] if path else [dots]
 

@@ -77,13 +77,13 @@ def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: i
         raise invalid("rolling", rolling, "is no number of checkpoints; give a whole number from 2, or None.")
     counted = known.denominator
     rows = read_checkpoints(frame, [metric, *([counted] if counted else [])])
-    rows = rows.with_columns(v=pl.col(metric).cast(pl.Float64()), n=pl.col(counted) if counted else pl.lit(None, dtype=pl.Int64()))
+    value, count = pl.col(metric).cast(pl.Float64()), pl.col(counted) if counted else pl.lit(None, dtype=pl.Int64())
     studies = sorted(rows.select("study_id", "label").unique().rows())
     wanted = interval if interval is not None else len(studies) <= MOST_BANDS
     notes = []
     can = known.kind == "rate" and counted is not None
-    low, high = wilson(pl.col("v"), pl.col("n")) if can and wanted else (pl.lit(None, dtype=pl.Float64()),) * 2
-    rows = rows.with_columns(low=low, high=high, first=pl.col("start").min().over("study_id"))
+    low, high = wilson(value, count) if can and wanted else (pl.lit(None, dtype=pl.Float64()),) * 2
+    rows = rows.with_columns(v=value, n=count, low=low, high=high, first=pl.col("start").min().over("study_id"))
     points = runs(rows, ["v"])
     if known.kind == "rate" and points.height:
         notes += _on_intervals(points, known, wanted=wanted, asked=interval)

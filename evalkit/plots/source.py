@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,17 +44,20 @@ def read_checkpoints(frame: Any, metrics: Sequence[str]) -> pl.DataFrame:
         When it is no frame, or lacks a column, or one is of a type that cannot be drawn.
     """
     rows = _read(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional=["study_id", "study", "period_type"])
-    rows = rows.with_columns(
-        *(pl.col(name).dt.total_microseconds() / 1e6 for name in metrics if METRICS[name].kind == "duration"),
-        *(pl.col(name).fill_nan(None) for name in metrics if rows.schema[name].is_float()),
-    )
     days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
-    rows = rows.rename({"period_start": "start", "period_end": "end"}).filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
-    rows = rows.with_columns(
-        t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2,
-        length=pl.coalesce((days * 86_400_000_000).cast(pl.Int64).cast(pl.Duration("us")), pl.col("end") - pl.col("start")),
+    length = pl.col("end") - pl.col("start")
+    return (
+        labelled(rows.rename({"period_start": "start", "period_end": "end"}))
+        .filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
+        .with_columns(
+            *(pl.col(name).dt.total_microseconds() / 1e6 for name in metrics if METRICS[name].kind == "duration"),
+            *(pl.col(name).fill_nan(None) for name in metrics if rows.schema[name].is_float()),
+            t=pl.col("start") + length / 2,
+            length=pl.coalesce((days * 86_400_000_000).cast(pl.Int64).cast(pl.Duration("us")), length),
+        )
+        .sort("study_id", "t", "start", maintain_order=True)
+        .collect()
     )
-    return labelled(rows).sort("study_id", "t", "start", maintain_order=True)
 
 
 def lifecycle_rows(frame: Any) -> pl.DataFrame:
@@ -65,17 +69,18 @@ def lifecycle_rows(frame: Any) -> pl.DataFrame:
         When it is no frame, or lacks a column.
     """
     rows = _read(frame, LIFECYCLE, ["seq", "kind", "status", "at"], optional=["study_id", "study"])
-    return labelled(rows.filter(pl.col("at").is_not_null())).sort("study_id", "seq", maintain_order=True)
+    return labelled(rows).filter(pl.col("at").is_not_null()).sort("study_id", "seq", maintain_order=True).collect()
 
 
-def labelled(rows: pl.DataFrame) -> pl.DataFrame:
+def labelled(rows: pl.DataFrame) -> pl.LazyFrame:
     """Give the studies a `label`: the name, and the end of the id where two have the same name."""
-    rows = rows.with_columns(pl.coalesce("study_id", "study", pl.lit("-")).alias("study_id"))
-    names = rows.select("study_id", "study").unique()
-    shared = names.group_by("study").len().filter(pl.col("len") > 1)["study"].implode()
-    tail = pl.lit(" (…") + pl.col("study_id").str.slice(-4) + pl.lit(")")
-    label = pl.coalesce("study", "study_id")
-    return rows.with_columns(pl.when(pl.col("study").is_in(shared)).then(label + tail).otherwise(label).alias("label")).drop("study")
+    study_id = pl.coalesce("study_id", "study", pl.lit("-"))
+    named = rows.lazy().with_columns(study_id=study_id)
+    found = named.select("study_id", "study").unique().collect().rows()
+    names = Counter(name for _, name in found)
+    labels = {key: (name or key) + (f" (…{key[-4:]})" if names[name] > 1 else "") for key, name in found}
+    label = pl.col("study_id").replace_strict(labels, return_dtype=pl.String()) if labels else pl.col("study_id")
+    return named.with_columns(label=label).drop("study")
 
 
 def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:

@@ -32,7 +32,7 @@ def runs(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
     reached = pl.col("end").cum_max().shift(1).over("study_id")
     new = (pl.col("study_id") != pl.col("study_id").shift(1)) | (pl.col("start") - reached >= pl.col("length") / 2)
     breaks = new.fill_null(True) | there.not_() | there.shift(1).fill_null(False).not_()
-    return rows.with_columns(run=breaks.cast(pl.Int64()).cum_sum()).filter(there)
+    return rows.lazy().with_columns(run=breaks.cast(pl.Int64()).cum_sum()).filter(there).collect()
 
 
 def buckets_for(rows: pl.DataFrame, share: float = 1.0) -> int | None:

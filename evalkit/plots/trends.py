@@ -10,7 +10,7 @@ import polars as pl
 from evalkit.checks import invalid
 from evalkit.plots.chart import LayeredChart, building, layered
 from evalkit.plots.history import history_layers
-from evalkit.plots.lines import Plane, line_layers, nothing, reference_layers, time_axis, value_axis
+from evalkit.plots.lines import Plane, line_layers, nothing, reference_layer, time_axis, value_axis
 from evalkit.plots.series import Series, prepare
 from evalkit.plots.words import DIRECTIONS, described
 
@@ -119,11 +119,14 @@ def _drawn(
     axis, notes = value_axis(metric, y, series.points)
     behind, history = ([], []) if lifecycle is None else history_layers(lifecycle, series, x)
     layers, thinned = line_layers(series, Plane(x=x, y=axis, at=at, clip=y is not None, share=width / 640))
+    line = []
     if reference is not None:
-        layers += reference_layers(reference, axis)
+        rule, note = reference_layer(reference, metric, axis)
+        layers, line = [*layers, rule], [note]
+    said = [DIRECTIONS[metric.better], *series.notes, *notes, *line, *thinned, *history]
     if series.points.is_empty():
-        layers = nothing(_NOTHING)
-    said = [note for note in (DIRECTIONS[metric.better], *series.notes, *notes, *thinned, *history) if note]
+        layers, said = nothing(), [_NOTHING, *series.notes]
+    said = [note for note in said if note]
     title = f"{metric.label}: {series.studies[0][1]}" if len(series.studies) == 1 else metric.label
     told = described(what, metric, series.points, said)
     return layered([*behind, *layers], title, said, told, series.twin, width=width, height=height)

@@ -97,13 +97,13 @@ class _TerminalMeter:
 
 
 class _Text:
-    """A text as the output of a cell; it needs no widget, and so lasts in a saved notebook."""
+    """A text as the output of a cell. It needs no widget, so it lasts in a saved notebook. It is no HTML, where $ begins a formula."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def _repr_mimebundle_(self, **_options: object) -> dict[str, str]:
-        return {"text/plain": self._text, "text/html": f"<p>{html.escape(self._text)}</p>"}
+    def __repr__(self) -> str:
+        return self._text
 
 
 class _NotebookMeter:
@@ -141,6 +141,6 @@ def _bar_with_fallback(children: list[Any], text: str) -> Any:
         def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
             bundle = super()._repr_mimebundle_(**options)
             data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
-            return data | _Text(text)._repr_mimebundle_()
+            return data | {"text/plain": text}
 
     return Row(children)

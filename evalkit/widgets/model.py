@@ -41,9 +41,12 @@ class PanelModel:
         The time, in UTC.
     selected
         The id of the study to show first; by default the newest.
+    source
+        What the studies come from, in words: ``"server"``, or ``"kit"`` where there is none.
     """
 
-    def __init__(self, now: datetime, selected: str | None = None) -> None:
+    def __init__(self, now: datetime, selected: str | None = None, source: str = "server") -> None:
+        self.source = source
         self.reading: Reading | None = None
         self.read_at: datetime | None = None
         """When `reading` was last known to be what the kit holds."""
@@ -82,7 +85,7 @@ class PanelModel:
         if fell_behind:
             self.say(f"{reading.behind} Shown is the read model as it stands, which may be behind.", "problem", now)
         elif caught_up or (was_gone and not first):
-            self.say("The kit answers again.", "done", now)
+            self.say(f"The {self.source} answers again.", "done", now)
         elif first or was_gone:
             self.say(self._welcome(reading), "told", now)
         return bool(reading is not was_shown or was_gone)
@@ -122,7 +125,8 @@ class PanelModel:
     def wait(self, seconds: float, now: datetime) -> None:
         """Take note that the kit has not answered for some seconds."""
         if not self.waiting_seconds and self.lost is None and self.busy is None:
-            self.say("The server is slow to answer, or lost; still waiting for it.", "problem", now)
+            reason = "slow to answer, or lost" if self.source == "server" else "busy with something else"
+            self.say(f"The {self.source} is {reason}; still waiting for it.", "problem", now)
         self.waiting_seconds = int(seconds)
 
     # --- what a user does ----------------------------------------------------------------------------------------------------------
@@ -215,7 +219,8 @@ class PanelModel:
     def age(self, now: datetime) -> str:
         """Say how old what is shown is, and whether the kit answers. No other text changes only because time goes by."""
         behind = self.reading is not None and self.reading.behind is not None
-        return texts.age(now, self.read_at, self.waiting_seconds, lost=self.lost is not None, behind=behind)
+        waiting = f"The {self.source} has not answered for {texts.duration(self.waiting_seconds)}. " if self.waiting_seconds else ""
+        return waiting + texts.age(now, self.read_at, waiting=bool(waiting), lost=self.lost is not None, behind=behind)
 
     def summary(self) -> str:
         """Say in one line what the panel shows, without ids and clocks."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import EvalkitError
 from evalkit.widgets.cells import replace_in_cell
 from evalkit.widgets.controls import Controls
+from evalkit.widgets.model import PanelModel
 from evalkit.widgets.screen import Screen, clock, in_words
 from evalkit.widgets.static import folded_html, static_html
 from evalkit.widgets.watcher import watchers
 
 if TYPE_CHECKING:
     from evalkit.kit import EvalKit
-    from evalkit.widgets.model import PanelModel
     from evalkit.widgets.picture import Picture
     from evalkit.widgets.reading import Reading
 
@@ -38,7 +38,7 @@ class Panel:
 
     def __init__(self, kit: EvalKit, selected: str | None = None) -> None:
         self._feed = watchers.join(kit, self)
-        self._screen = Screen(selected, self._feed.drawer)
+        self._screen = Screen(PanelModel(clock(), selected, "kit" if kit._engine.embedded else "server"), self._feed.drawer)
         self._controls = Controls(kit, self._screen, self._feed)
         with suppress(Exception):  # the status line says it; and a server that does not answer is not waited for
             self._feed.refresh().result(_FIRST_SECONDS)
@@ -82,8 +82,9 @@ class Panel:
 
     def close(self) -> None:
         """Take the panel off the page and let go of its widgets, and with the last panel of its threads. Closing twice is harmless."""
-        watchers.leave(self._feed, self)
-        self._screen.close()
+        if self._screen.end():
+            watchers.leave(self._feed, self)
+            self._screen.remove()
 
     def __repr__(self) -> str:
         return "Panel(closed)" if self._screen.closed else self.model.summary()

@@ -46,14 +46,14 @@ class Screen:
 
     Parameters
     ----------
-    selected
-        The id of the study to show first; None for the newest.
+    model
+        What it shows.
     drawer
         What draws the chart.
     """
 
-    def __init__(self, selected: str | None, drawer: Worker) -> None:
-        self.model = PanelModel(clock(), selected)
+    def __init__(self, model: PanelModel, drawer: Worker) -> None:
+        self.model = model
         self.view = PanelView()
         self.closed = False
         self.seen = False
@@ -91,12 +91,15 @@ class Screen:
         with self._lock:
             ask()
 
-    def close(self) -> None:
-        """Take everything off the page. Closing twice is harmless."""
+    def end(self) -> bool:
+        """Show nothing any more. Gives whether anything was shown until now."""
         with self._lock:
             was_closed, self.closed = self.closed, True
-        if not was_closed:
-            close_tree(self.view.root)
+        return not was_closed
+
+    def remove(self) -> None:
+        """Take everything off the page."""
+        close_tree(self.view.root)
 
     def _locked(self, act: Callable[[], object], show: Callable[[], object]) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ from typing import Any
 
 from evalkit.widgets.forms import shown_time
 
-__all__ = ["age", "details", "last_checkpoint", "progress", "searched", "shortened"]
+__all__ = ["age", "details", "duration", "last_checkpoint", "progress", "searched", "shortened"]
 
 _FRESH_SECONDS = 4.0
 _LABEL_START, _LABEL_END = 20, 9
@@ -45,17 +45,15 @@ def details(row: dict[str, Any], progress: str, last: str) -> list[tuple[str, st
     return [(name, text) for name, text in told if text]
 
 
-def age(now: datetime, read_at: datetime | None, waiting_seconds: int, *, lost: bool, behind: bool) -> str:
-    """Say how old what is shown is, and whether the kit answers."""
+def age(now: datetime, read_at: datetime | None, *, waiting: bool, lost: bool, behind: bool) -> str:
+    """Say how old what is shown is, and whether it can be read anew."""
     if read_at is None:
         shown = "Nothing was read yet."
-    elif (seconds := (now - read_at).total_seconds()) <= _FRESH_SECONDS and not lost and not waiting_seconds:
+    elif (seconds := (now - read_at).total_seconds()) <= _FRESH_SECONDS and not lost and not waiting:
         shown = "The log is out of reach." if behind else "Up to date."
     else:
-        shown = f"Shown is the state of {read_at:%H:%M:%S} UTC, {_duration(seconds)} ago."
-    if waiting_seconds:
-        return f"The server has not answered for {_duration(waiting_seconds)}. {shown}"
-    return f"Nothing can be read now; trying again. {shown}" if lost else shown
+        shown = f"Shown is the state of {read_at:%H:%M:%S} UTC, {duration(seconds)} ago."
+    return f"Nothing can be read now; trying again. {shown}" if lost and not waiting else shown
 
 
 def searched(row: dict[str, Any]) -> str:
@@ -69,7 +67,8 @@ def shortened(name: str) -> str:
     return name if len(name) <= _LABEL_START + _LABEL_END + 1 else f"{name[:_LABEL_START]}…{name[-_LABEL_END:]}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Give a length of time as one says it: ``"7 s"``, ``"3 min"``, ``"2 h"``."""
     if seconds < 120:
         return f"{int(seconds)} s"
     return f"{int(seconds // 60)} min" if seconds < 7200 else f"{int(seconds // 3600)} h"

@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import baselines, shared, workload
+from tests.bench import baselines, notebook, shared, workload
 from tests.iggy_server import iggy_binary
 
 _ROOT = Path(__file__).parents[2]
@@ -58,16 +58,19 @@ KINDS = [
     Kind("into sqld", "catch-up of {remote:,} into sqld over http", "libsql-client: INSERT FROM json_each", 0.4, at_least=True),
     Kind("from sqld", "kit.checkpoints() of {remote:,} from sqld", "libsql-client: the rows, page by page", 1.3, at_least=True),
     Kind("latency", "append to another's frame over Iggy and sqld (s)", "", 1.5),
+    Kind("chart", "plots.trend() of {charted:,}, as a specification", "the naive Altair chart, its limit lifted", 0.3),
+    Kind("chart size", "that specification (kB)", "", 150),
+    Kind("panel", "panel.refresh() after one new checkpoint", "kit.panel(), displayed", 0.25),
 ]
 NEEDS_IGGY = {"append", "from iggy", "latency"}
-WITHOUT_ANOTHER = {"memory": "KB a checkpoint", "latency": "s"}
+WITHOUT_ANOTHER = {"memory": "KB a checkpoint", "latency": "s", "chart size": "kB"}
 """Figures that are no ratio, and their units."""
 Round = tuple[float, float | None]
 """Ours and theirs: seconds, or for the memory KB a checkpoint, and nothing."""
 
 
 def sizes(scale: float) -> dict[str, int]:
-    full = {"events": 100_000, "frame": 10_000, "single": 300, "read": 300_000, "remote": 50_000}
+    full = {"events": 100_000, "frame": 10_000, "single": 300, "read": 300_000, "remote": 50_000, "charted": 100_000}
     return {name: max(int(size * scale), 20) for name, size in full.items()}
 
 
@@ -84,6 +87,8 @@ def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -
         ({"from iggy"}, shared.catching_up_from_iggy),
         ({"into sqld", "from sqld"}, shared.catching_up_into_sqld),
         ({"latency"}, shared.reaching_another),
+        ({"chart", "chart size"}, notebook.charting),
+        ({"panel"}, notebook.following),
     ):
         if wanted.isdisjoint(needed_by):
             continue
