@@ -5,6 +5,7 @@ Whatever a page asks of another host than this one is recorded and refused, and 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -132,6 +133,11 @@ class Notebook:
         """Run one cell without waiting for its end."""
         self._call(f"notebook.activeCellIndex = {index}; notebook.deselectAll(); app.commands.execute('notebook:run-cell')", RUN_MS)
 
+    def tell(self, source: str) -> None:
+        """Run something in the kernel, in no cell; it must not raise."""
+        request = f"session.session.kernel.requestExecute({{code: {json.dumps(source)}, stop_on_error: false}}).done"
+        self._call(f"const {{content}} = await {request}; if (content.status !== 'ok') throw new Error(content.evalue)", RUN_MS)
+
     def add(self, source: str) -> int:
         """Add a code cell at the end and give its index."""
         count: int = self.page.evaluate(
@@ -147,6 +153,15 @@ class Notebook:
     def value(self, source: str) -> str:
         """Run a cell at the end and give the text of its output."""
         return self.run(self.add(source)).inner_text().strip()
+
+    def find(self, source: str) -> int:
+        """Give the index of the first cell whose source is, or has a line that is, this text."""
+        found: int = self.page.evaluate(
+            "source => jupyterapp.shell.currentWidget.content.widgets.findIndex(cell => cell.model.sharedModel.source.split('\\n').includes(source))",
+            source,
+        )
+        assert found >= 0, f"no cell has the line {source!r}"
+        return found
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)

@@ -137,9 +137,13 @@ def notebook(tab: Tab, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Ope
     """Opens a notebook of these cells, a notebook, or one that stands in the server's folder, in the test's page."""
     from tests.browser import Notebook
 
+    paths = []
+
     def open_notebook(what: list[str] | NotebookNode | str, *, kernel: bool = True) -> Notebook:
         path = what if isinstance(what, str) else lab.write(f"{request.node.name}.ipynb", what)
+        paths.append(path)
         return Notebook(tab, lab, path).open(kernel=kernel)
 
     yield open_notebook
-    lab.end_kernels()
+    for path in paths:
+        lab.end_kernels(path)

@@ -23,6 +23,8 @@ from tests.servers import ServerProcess, free_port
 
 START_SECONDS = 60
 REPOSITORY = Path(__file__).resolve().parent.parent
+HOME = "home"
+"""Where the kit of a notebook that only tries things stands, beside the notebook: another process can find it, and it outlives a kernel."""
 SETTINGS = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, also one that is out of sight
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -66,6 +68,7 @@ class Lab(ServerProcess):
                 "IPYTHONDIR": str(self._folders["ipython"]),
                 "JUPYTERLAB_SETTINGS_DIR": str(self._folders["settings"]),
                 "JUPYTERLAB_WORKSPACES_DIR": str(self._folders["workspaces"]),
+                "EVALKIT_TRIAL_HOME": HOME,
             }
         )
 
@@ -109,12 +112,11 @@ class Lab(ServerProcess):
             raise RuntimeError(f"{method} /api/{path} answered {answer.status}: {text[:500]!r}")
         return json.loads(text) if text else None
 
-    def end_kernels(self) -> None:
-        """End every kernel: they outlive their page, and what a test set in one would be there in the next."""
+    def end_kernels(self, path: str | None = None) -> None:
+        """End the kernel of a notebook, or every kernel: they outlive their page, and what was set in one would be there in the next test."""
         for session in self.api("GET", "sessions"):
-            self.api("DELETE", f"sessions/{session['id']}")
-        for kernel in self.api("GET", "kernels"):
-            self.api("DELETE", f"kernels/{kernel['id']}")
+            if path in (None, session["path"]):
+                self.api("DELETE", f"sessions/{session['id']}")
 
     def address(self, path: str) -> str:
         """Give the URL that opens a notebook in a fresh workspace."""

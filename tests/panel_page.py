@@ -42,6 +42,13 @@ class PanelPage:
         expect(self.status).not_to_contain_text("Reading ...", timeout=SHOWN_MS)
         return self
 
+    def cut(self) -> list[str]:
+        """Give the names of controls that do not fit their place."""
+        labels: list[str] = self.root.locator(".widget-label, .widget-button").evaluate_all(
+            "all => all.filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
+        )
+        return labels
+
     def choose(self, name: str) -> None:
         """Select the study whose line begins with `name`."""
         self.studies.select_option(label=self.studies.locator("option", has_text=name).first.inner_text())

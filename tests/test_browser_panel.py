@@ -7,36 +7,43 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser import Notebook, OpenNotebook
-from tests.lab import Lab
+from tests.browser import Notebook, OpenNotebook, Tab
+from tests.lab import HOME, REPOSITORY, Lab
 from tests.panel_page import SHOWN_MS, PanelPage
 from tests.sight import faults
 
 NAME = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-SETUP = """
-import threading
-import evalkit
+NUMBERS = count(1)
+SHOW = "kit.panel()"
+STUDY = """
 from datetime import datetime, timedelta, timezone
-
-kit = evalkit.connect("home")
-study = kit.create_study("weekly coder", period="weekly:8", tags=["coding"], if_exists="open")
-if study.status == "pending":
-    study = kit.start_study(study)
-    week = timedelta(weeks=1)
-    begin = datetime(2026, 1, 5, tzinfo=timezone.utc)
-    for number in (0, 1, 3):
-        period = (begin + number * week, begin + (number + 1) * week)
-        kit.record_checkpoint(study, {"sessions_completed": 40, "session_success_rate": 0.5 + number / 20, "period": period})
+study = kit.start_study(kit.create_study({name!r}, period="weekly:8"))
+week, begin = timedelta(weeks=1), datetime(2026, 1, 5, tzinfo=timezone.utc)
+for number in (0, 1, 3):
+    period = (begin + number * week, begin + (number + 1) * week)
+    kit.record_checkpoint(study, {{"sessions_completed": 40, "session_success_rate": 0.5 + number / 20, "period": period}})
 """.strip()
-SHOW = "panel = kit.panel()\npanel"
-THREADS = "sorted(thread.name for thread in threading.enumerate() if thread.name.startswith('evalkit'))"
+"""A running study with a gap, whose next period begins on 2026-02-02."""
+THREADS = "import threading; sorted(thread.name for thread in threading.enumerate() if thread.name.startswith('evalkit'))"
+PANELS = (
+    "import gc, ipywidgets; gc.collect(); "
+    "sum('evalkit-panel' in getattr(one, '_dom_classes', ()) for one in ipywidgets.widgets.widget._instances.values())"
+)
+COUNT = """
+import asyncio, gc, psutil, threading, ipywidgets
+gc.collect()
+process = psutil.Process()
+sockets = len(process.net_connections() if hasattr(process, "net_connections") else process.connections())
+print(threading.active_count(), len(asyncio.all_tasks()), sockets, process.num_fds(), len(ipywidgets.widgets.widget._instances))
+""".strip()
 OTHER = """
 import sys, time, json
 import evalkit
@@ -69,22 +76,41 @@ class OtherProcess:
         self._process.communicate(timeout=20)
 
 
-@pytest.fixture
-def opened(notebook: OpenNotebook, lab: Lab, request: pytest.FixtureRequest) -> Notebook:
-    """A notebook with a panel in its second cell, in a folder of its own; both cells have run."""
-    one = notebook(lab.write(f"{request.node.name}/panel.ipynb", [SETUP, SHOW]))
-    one.run_all()
-    return one
+@pytest.fixture(scope="module")
+def desk(chromium: Browser, lab: Lab) -> Iterator[Notebook]:
+    """Notebook 02, open and run; each test works with a study of its own in it."""
+    tab = Tab(chromium)
+    path = lab.copy(REPOSITORY / "notebooks" / "02_lifecycle_panel.ipynb", "desk/02_lifecycle_panel.ipynb")
+    opened = Notebook(tab, lab, path).open()
+    opened.run_all()
+    yield opened
+    lab.end_kernels(path)
+    tab.close()
 
 
 @pytest.fixture
-def panel(opened: Notebook) -> PanelPage:
-    return PanelPage(opened, 1).ready()
+def name() -> str:
+    """What the test's own study is called: short, since the list shortens."""
+    return f"study no. {next(NUMBERS)}."
 
 
 @pytest.fixture
-def other(opened: Notebook, lab: Lab) -> Iterator[OtherProcess]:
-    process = OtherProcess(lab, (lab.root / opened.path).parent / "home")
+def panel(desk: Notebook, name: str) -> Iterator[PanelPage]:
+    """The panel of notebook 02, which shows the test's own study."""
+    page = PanelPage(desk, desk.find(SHOW))
+    if page.root.count() == 0:  # an earlier test took it away
+        desk.run(desk.find(SHOW))
+    page.ready()
+    page.search.fill("")
+    desk.tell(STUDY.format(name=name))
+    page.choose(name)
+    yield page
+    desk.tab.check()
+
+
+@pytest.fixture(scope="module")
+def other(desk: Notebook, lab: Lab) -> Iterator[OtherProcess]:
+    process = OtherProcess(lab, (lab.root / desk.path).parent / HOME)
     yield process
     process.end()
 
@@ -125,7 +151,6 @@ def test_a_study_is_driven_by_clicking(panel: PanelPage) -> None:
 
 def test_a_checkpoint_is_recorded_through_the_form(panel: PanelPage) -> None:
     """What is typed is checked at once; recording draws the new point, counts it, and proposes the next period."""
-    panel.choose("weekly coder")
     panel.expect_detail("Progress", "3 of 8 periods, weekly")
     panel.chart.wait_for()
     before = panel.drawing()
@@ -147,9 +172,8 @@ def test_a_checkpoint_is_recorded_through_the_form(panel: PanelPage) -> None:
     expect(panel.chart).to_contain_text("Sessions completed", timeout=SHOWN_MS)
 
 
-def test_what_another_process_does_appears_by_itself(panel: PanelPage, other: OtherProcess) -> None:
+def test_what_another_process_does_appears_by_itself(panel: PanelPage, other: OtherProcess, name: str) -> None:
     """Within 3 seconds, without running a cell, while the focus and the half-typed text of a field stay."""
-    panel.choose("weekly coder")
     panel.chart.wait_for()
     panel.open_form("Record checkpoint")
     field = panel.field("Total tokens")
@@ -157,11 +181,11 @@ def test_what_another_process_does_appears_by_itself(panel: PanelPage, other: Ot
     field.evaluate("one => one.setSelectionRange(1, 3)")
     field.evaluate("one => { window.blurred = 0; one.addEventListener('blur', () => { window.blurred += 1; }); }")
     for rate, start, end in ((0.97, "2026-02-02T00:00Z", "2026-02-09T00:00Z"), (0.13, "2026-02-09T00:00Z", "2026-02-16T00:00Z")):
-        done = other.do("record_checkpoint", "weekly coder", metrics(rate, start, end))
+        done = other.do("record_checkpoint", name, metrics(rate, start, end))
         panel.chart.locator(f"[aria-label*='{rate * 100:.0f}']").first.wait_for(state="attached", timeout=SHOWN_MS)
         assert time.time() - done < 3
     panel.expect_detail("Progress", "5 of 8 periods, weekly")
-    done = other.do("pause_study", "weekly coder")
+    done = other.do("pause_study", name)
     panel.expect_detail("Status", "paused")
     assert time.time() - done < 3
     panel.expect_buttons("Resume", "Stop")
@@ -170,79 +194,79 @@ def test_what_another_process_does_appears_by_itself(panel: PanelPage, other: Ot
     assert field.evaluate("one => [one.selectionStart, one.selectionEnd, window.blurred]") == [1, 3, 0]
 
 
-def test_whoever_is_second_reads_what_happened(panel: PanelPage, other: OtherProcess) -> None:
+def test_whoever_is_second_reads_what_happened(panel: PanelPage, other: OtherProcess, name: str) -> None:
     """The button was legal when it was seen; another process was quicker, and the status line says so."""
-    panel.choose("weekly coder")
     panel.expect_buttons("Pause", "Stop")
     # Both within one breath of the panel: it has not read what the other did when the button is pressed.
-    other.do("pause_study", "weekly coder")
+    other.do("pause_study", name)
     panel.button("Pause").dispatch_event("click")
     expect(panel.status).to_contain_text("paused", timeout=SHOWN_MS)
     panel.expect_detail("Status", "paused")
     panel.expect_buttons("Resume", "Stop")
 
 
-def test_a_restarted_kernel_attaches_again(opened: Notebook, panel: PanelPage) -> None:
+def test_a_restarted_kernel_attaches_again(desk: Notebook, panel: PanelPage, name: str) -> None:
     """After a restart and running the cells again the same studies are there, and follow the buttons."""
     panel.press("Pause", "paused", "Paused")
-    opened.restart()
-    opened.run_all()
-    again = PanelPage(opened, 1).ready()
-    again.expect_detail("Status", "paused")
-    again.press("Resume", "running", "Resumed")
+    desk.restart()
+    desk.run_all()
+    panel.ready()
+    panel.choose(name)
+    panel.expect_detail("Status", "paused")
+    panel.press("Resume", "running", "Resumed")
 
 
-def test_the_watcher_ends_with_the_last_view(opened: Notebook, panel: PanelPage) -> None:
-    """A second view of the panel changes nothing; once the last cell that shows it is deleted, nothing watches any more."""
-    second, threads = opened.add("panel"), opened.add(THREADS)
-    opened.run(second)
-    assert "evalkit-watcher" in opened.run(threads).inner_text()
-    opened.delete(second)
+def test_the_watcher_ends_with_the_last_view(desk: Notebook, panel: PanelPage) -> None:
+    """A second view of a panel changes nothing; once the last cell that shows one is deleted, nothing watches any more."""
+    threads, first, second = desk.add(THREADS), desk.add("shown = kit.panel()\nshown"), desk.add("shown")
+    desk.clear(desk.find(SHOW))
+    desk.run(first)
+    desk.run(second)
+    desk.clear(first)
     time.sleep(2)
-    assert "evalkit-watcher" in opened.run(threads - 1).inner_text()
-    opened.delete(1)
+    assert "evalkit-watcher" in desk.run(threads).inner_text()
+    desk.delete(second)
     deadline = time.monotonic() + 10
-    while "evalkit-watcher" in opened.run(threads - 2).inner_text() and time.monotonic() < deadline:
+    while "evalkit-watcher" in desk.run(threads).inner_text() and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert "evalkit-watcher" not in opened.output(threads - 2).inner_text()
+    assert "evalkit-watcher" not in desk.output(threads).inner_text()
+    desk.tell("shown.close()")
 
 
-def test_a_cell_that_runs_again_replaces_its_panel(opened: Notebook, panel: PanelPage) -> None:
-    """Also after the page was loaded again, which no kernel hears of: one panel lives, and close() ends the threads."""
-    opened.save()
-    opened.reload()
-    opened.run(1)
-    PanelPage(opened, 1).ready().expect_detail("Status", "running")
-    assert (
-        opened.value(
-            "import gc, ipywidgets; len([w for w in ipywidgets.widgets.widget._instances.values() if 'evalkit-panel' in getattr(w, '_dom_classes', ())])"
-        )
-        == "1"
-    )
-    assert opened.value(f"panel.close(); {THREADS}") == "[]"
+def test_a_cell_that_runs_again_replaces_its_panel(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """Also after the page was loaded again, which no kernel hears of: one panel lives, and with close() its threads end."""
+    cell = desk.add("mine = kit.panel()\nmine")
+    desk.run(cell)
+    before = desk.value(PANELS)
+    desk.save()
+    desk.reload()
+    desk.run(cell)
+    PanelPage(desk, cell).ready().choose(name)
+    assert desk.value(PANELS) == before
+    desk.tell("mine.close()")
+    desk.run(desk.find(SHOW))
+    assert int(desk.value(PANELS)) == int(before) - 1
 
 
-def test_fifty_panels_leave_nothing_behind(opened: Notebook, panel: PanelPage) -> None:
+@pytest.mark.slow
+def test_fifty_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> None:
     """Opened, seen and closed again: no more threads, tasks, sockets, files and widgets than before."""
-    count = opened.add(
-        "import asyncio, gc, os, psutil, ipywidgets\n"
-        "gc.collect()\n"
-        "process = psutil.Process()\n"
-        "sockets = len(process.net_connections()) if hasattr(process, 'net_connections') else len(process.connections())\n"
-        "print(threading.active_count(), len(asyncio.all_tasks()), sockets, process.num_fds(), len(ipywidgets.widgets.widget._instances))"
-    )
-    again = opened.add("panel.close()\npanel = kit.panel()\npanel")
+    desk.clear(desk.find(SHOW))
+    counting, again = desk.add(COUNT), desk.add("mine = kit.panel()\nmine")
+    page = PanelPage(desk, again)
     for _ in range(2):
-        opened.run(again)
-        PanelPage(opened, again).ready()
-    before = opened.run(count).inner_text()
+        desk.run(again)
+        page.ready()
+    before = desk.run(counting).inner_text()
     for _ in range(50):
-        opened.run(again)
-        PanelPage(opened, again).root.wait_for()
-    PanelPage(opened, again).ready()
+        desk.run(again)  # closes the one before
+        page.root.wait_for()
+    page.ready()
     time.sleep(1)
-    after = opened.run(count).inner_text()
+    after = desk.run(counting).inner_text()
     assert all(now <= then for now, then in zip(map(int, after.split()), map(int, before.split()), strict=True)), (before, after)
+    desk.tell("mine.close()")
+    desk.clear(again)
 
 
 def test_a_name_with_markup_is_text_everywhere(panel: PanelPage) -> None:
@@ -269,48 +293,58 @@ def test_a_name_with_markup_is_text_everywhere(panel: PanelPage) -> None:
     assert panel.root.locator("img, script").count() == 0
 
 
-def test_the_panel_is_readable_and_open_to_screen_readers(opened: Notebook, panel: PanelPage) -> None:
-    """No serious rule of accessibility is broken with either form open, and the chart is readable in both themes."""
+def test_the_panel_is_readable_and_open_to_screen_readers(desk: Notebook, panel: PanelPage) -> None:
+    """No serious rule of accessibility is broken with either form open; labels are whole, and the chart is readable in both themes."""
     panel.chart.wait_for()
-    for theme in ("light", "dark"):
-        opened.theme(theme)
-        try:
+    try:
+        for theme in ("light", "dark"):
+            desk.theme(theme)
             for title in ("New study", "Record checkpoint"):
                 panel.open_form(title)
-                assert opened.axe(opened.output(1)) == []
+                assert desk.axe(desk.output(desk.find(SHOW))) == []
+                assert panel.cut() == []
             assert faults(panel.chart.locator("xpath=..")) == []
-        finally:
-            opened.theme("light")
+    finally:
+        desk.theme("light")
 
 
-def test_everything_is_reached_by_keyboard(opened: Notebook, panel: PanelPage) -> None:
-    """Tab goes through the list, the buttons and the headings of the forms; space and Enter press them."""
+def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage) -> None:
+    """Tab goes through the list, the buttons and the headings of the forms; the space bar presses them."""
     panel.search.focus()
     reached = []
-    for _ in range(12):
-        opened.page.keyboard.press("Tab")
-        reached.append(opened.page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()"))
-    assert {"Studies", "Pause", "Stop", "Metric", "Refresh"} <= set(reached)
+    for _ in range(8):
+        desk.page.keyboard.press("Tab")
+        reached.append(desk.page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()"))
+    assert {"Studies", "Pause", "Stop", "Metric", "New study"} <= set(reached)
     panel.button("Pause").focus()
-    opened.page.keyboard.press("Space")
+    desk.page.keyboard.press("Space")
     panel.expect_detail("Status", "paused")
 
 
-def test_without_its_kernel_a_table_and_a_picture_stand_in(opened: Notebook, panel: PanelPage, notebook: OpenNotebook, lab: Lab) -> None:
+def test_without_its_kernel_a_table_and_a_picture_stand_in(
+    desk: Notebook, panel: PanelPage, name: str, notebook: OpenNotebook, lab: Lab
+) -> None:
     """Reopened in a notebook that is trusted, and in one that is not: what the panel showed, as table and picture."""
-    opened.save()
-    lab.end_kernels()
-    saved = lab.root / opened.path
-    trusted = notebook(opened.path, kernel=False)
-    copy = trusted.output(1).last
+    cell = desk.add(f"kit.panel({name!r})")
+    desk.run(cell)
+    desk.save()
+    trusted = notebook(lab.copy(lab.root / desk.path, "trusted.ipynb"), kernel=False)
+    copy = trusted.output(cell).last
     copy.get_by_text("Static copy").click()
-    expect(copy.get_by_role("rowheader", name="weekly coder")).to_be_visible()
+    expect(copy.get_by_role("rowheader", name=name)).to_be_visible()
     expect(copy.locator("img[alt*='uccess']")).to_be_visible()
-    stranger = nbformat.read(saved, as_version=4)
-    stranger.cells[0].source += "\n# from elsewhere"
-    untrusted = notebook(lab.write(f"{saved.parent.name}/untrusted.ipynb", stranger), kernel=False)
-    shown = untrusted.output(1).first
-    expect(shown.get_by_role("rowheader", name="weekly coder")).to_be_visible()
-    expect(shown.locator("img[alt*='uccess']")).to_be_visible()
-    assert shown.locator("img").evaluate("one => one.naturalWidth") > 200
-    assert untrusted.axe(untrusted.output(1)) == []
+    stranger = nbformat.read(lab.root / desk.path, as_version=4)
+    stranger.cells[cell].source += "  # from elsewhere"
+    untrusted = notebook(lab.write("untrusted.ipynb", stranger), kernel=False)
+    shown = untrusted.output(cell).first
+    expect(shown.get_by_role("rowheader", name=name)).to_be_visible()
+    picture = shown.locator("img[alt*='uccess']")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("one => one.naturalWidth") > 200
+    assert untrusted.axe(untrusted.output(cell)) == []
+
+
+def test_a_trial_of_every_cell_asks_nothing_of_the_network(desk: Notebook) -> None:
+    """Notebook 02 ran from top to bottom without an error, a dialog, or a request to another host."""
+    desk.no_errors()
+    desk.tab.check()
