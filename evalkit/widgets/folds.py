@@ -21,6 +21,7 @@ class Folds:
 
     def __init__(self, parts: Mapping[str, widgets.Widget]) -> None:
         self._parts = list(parts.values())
+        # No icon: its letter of a symbol font would be read out as part of the name.
         self.headings = [widgets.ToggleButton(description=title, layout=widgets.Layout(width="auto")) for title in parts]
         for heading in self.headings:
             heading.add_class("evalkit-heading").observe(self._on_click, "value")
@@ -37,7 +38,6 @@ class Folds:
         for number, (heading, part) in enumerate(zip(self.headings, self._parts, strict=True)):
             shown = number == index
             heading.value = shown
-            heading.icon = "caret-down" if shown else "caret-right"
             heading.tooltip = "Press to close" if shown else "Press to open"
             part.layout.display = None if shown else "none"
 

@@ -34,6 +34,8 @@ _STYLE = """<style>
 .evalkit-panel .evalkit-details td { text-align: left; padding: 1px 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .evalkit-panel .evalkit-invalid input, .evalkit-panel .evalkit-invalid textarea { border-color: var(--jp-error-color1, #d32f2f); }
 .evalkit-panel .evalkit-heading { text-align: left; font-weight: bold; }
+.evalkit-panel .evalkit-heading::before { content: "▸ " / ""; }
+.evalkit-panel .evalkit-heading.mod-active::before { content: "▾ " / ""; }
 .evalkit-panel .evalkit-chart svg { max-width: 100%; height: auto; }
 </style>"""
 
