@@ -31,11 +31,8 @@ class PanelPage:
 
     def open_form(self, title: str) -> None:
         """Open one of the forms, if it is not."""
-        head = self.root.locator(".jupyter-widget-Collapse-header, .p-Collapse-header, .lm-Widget.jupyter-widgets").get_by_text(
-            title, exact=True
-        )
         if not self.field("Name" if title == "New study" else "Period start (UTC)").is_visible():
-            head.first.click()
+            self.button(title).click()
 
     def ready(self) -> PanelPage:
         """Wait until the panel shows what it read."""

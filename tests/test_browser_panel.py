@@ -102,6 +102,7 @@ def panel(desk: Notebook, name: str) -> Iterator[PanelPage]:
         desk.run(desk.find(SHOW))
     page.ready()
     page.search.fill("")
+    page.metric.select_option(label="Session success rate")
     desk.tell(STUDY.format(name=name))
     page.choose(name)
     yield page
@@ -159,9 +160,9 @@ def test_a_checkpoint_is_recorded_through_the_form(panel: PanelPage) -> None:
     panel.field("Sessions completed").fill("40")
     panel.field("Session success rate").fill("91")
     expect(panel.root.get_by_role("alert").filter(has_text="session_success_rate")).to_be_visible(timeout=SHOWN_MS)
-    expect(panel.button("Record checkpoint")).to_be_disabled()
+    expect(panel.button("Record")).to_be_disabled()
     panel.field("Session success rate").fill("0.91")
-    panel.button("Record checkpoint").click()
+    panel.button("Record").click()
     expect(panel.status).to_contain_text("Recorded", timeout=SHOWN_MS)
     panel.expect_detail("Progress", "4 of 8 periods, weekly")
     expect(panel.chart.locator("[aria-label*='91']").first).to_be_attached(timeout=SHOWN_MS)
@@ -283,7 +284,7 @@ def test_a_name_with_markup_is_text_everywhere(panel: PanelPage) -> None:
     panel.open_form("Record checkpoint")
     panel.field("Sessions completed").fill("40")
     panel.field("Session success rate").fill("0.5")
-    panel.button("Record checkpoint").click()
+    panel.button("Record").click()
     expect(panel.status).to_contain_text("Recorded", timeout=SHOWN_MS)
     panel.chart.wait_for()
     panel.button("Stop").click()
@@ -319,6 +320,11 @@ def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage) -> 
     panel.button("Pause").focus()
     desk.page.keyboard.press("Space")
     panel.expect_detail("Status", "paused")
+    panel.button("New study").focus()
+    desk.page.keyboard.press("Space")
+    expect(panel.field("Name")).to_be_visible()
+    desk.page.keyboard.press("Space")
+    expect(panel.field("Name")).to_be_hidden()
 
 
 def test_without_its_kernel_a_table_and_a_picture_stand_in(

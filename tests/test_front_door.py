@@ -40,7 +40,7 @@ LAYERS = [
     ["widgets.forms", "widgets.reading", "widgets.worker", "widgets.picture", "widgets.cells"],
     ["widgets.texts"],
     ["widgets.model", "widgets.watcher"],
-    ["widgets.static", "widgets.form_view"],
+    ["widgets.static", "widgets.folds", "widgets.form_view"],
     ["widgets.view"],
     ["widgets.screen"],
     ["widgets.controls"],

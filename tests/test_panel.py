@@ -143,7 +143,7 @@ def test_a_study_goes_through_its_lifecycle_by_clicking(kit: EvalKit, show: Show
 def test_a_study_is_created_through_the_form(kit: EvalKit, show: Show) -> None:
     """The form opens by itself where there is no study yet, can be sent when it is right, and shows the new study."""
     hand = show()
-    assert hand.view.forms.selected_index == 0
+    assert hand.view.forms.opened == 0
     assert hand.control("Create study").disabled
     hand.type("Name", "agent")
     hand.type("Period", "weekly")
@@ -175,17 +175,17 @@ def test_a_checkpoint_is_recorded_through_the_form(kit: EvalKit, show: Show) -> 
     assert hand.control("Period start (UTC)").value == "2000-01-01 03:00"
     hand.type("Session success rate", "83")
     assert "Divide it by 100: 0.83" in hand.view.checkpoint_form._problems.value
-    assert hand.control("Record checkpoint").disabled
+    assert hand.control("Record").disabled
     hand.type("Session success rate", "0.83")
     hand.type("Average session duration", "90.5")
     hand.type("Period end (UTC)", "2000-01-01 04:00")
-    assert not hand.control("Record checkpoint").disabled
-    hand.click("Record checkpoint")
+    assert not hand.control("Record").disabled
+    hand.click("Record")
     assert "Recorded Checkpoint([2000-01-01 03:00 .. 2000-01-01 04:00) UTC, 2 of 16 metrics) for &#x27;agent&#x27;." in hand.status
     row = kit.checkpoints().row(-1, named=True)
     assert (row["session_success_rate"], row["avg_session_duration"].total_seconds(), row["total_tokens"]) == (0.83, 90.5, None)
     assert (hand.control("Session success rate").value, hand.control("Period start (UTC)").value) == ("", "2000-01-01 04:00")
-    assert hand.control("Record checkpoint").disabled
+    assert hand.control("Record").disabled
     until(lambda: hand.view.chart.value != before)
     assert "4 periods" in hand.view.details.value
 
@@ -198,7 +198,7 @@ def test_a_warning_of_a_command_stands_in_the_status_line(kit: EvalKit, show: Sh
     hand.type("Period end (UTC)", "2000-01-01 01:00")
     hand.type("Total tokens", "5")
     assert "has a checkpoint for this period already" in hand.view.checkpoint_form._note.value
-    hand.click("Record checkpoint")
+    hand.click("Record")
     assert "has a checkpoint for the period [2000-01-01T00:00, 2000-01-01T01:00) UTC already" in hand.status
     assert 'role="alert"' in hand.status
 

@@ -50,7 +50,7 @@ class Panel:
 
     def _open_form(self) -> None:
         if self.model.reading is not None and not self.model.studies:
-            self._screen.view.forms.selected_index = 0
+            self._screen.view.forms.open(0)
 
     @property
     def model(self) -> PanelModel:

@@ -15,6 +15,7 @@ import ipywidgets as widgets
 
 from evalkit.metrics import METRICS
 from evalkit.study import StudyStatus
+from evalkit.widgets.folds import Folds
 from evalkit.widgets.form_view import FormView
 from evalkit.widgets.forms import CHECKPOINT_FIELDS, STUDY_FIELDS
 from evalkit.widgets.model import ALL, Message, PanelModel
@@ -32,6 +33,9 @@ _STYLE = """<style>
 .evalkit-panel .evalkit-details th { text-align: left; padding: 1px 12px 1px 0; white-space: nowrap; vertical-align: top; }
 .evalkit-panel .evalkit-details td { text-align: left; padding: 1px 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .evalkit-panel .evalkit-invalid input, .evalkit-panel .evalkit-invalid textarea { border-color: var(--jp-error-color1, #d32f2f); }
+.evalkit-panel .evalkit-heading { text-align: left; font-weight: bold; }
+.evalkit-panel .evalkit-heading::before { content: "▸ " / ""; }
+.evalkit-panel .evalkit-heading.mod-active::before { content: "▾ " / ""; }
 .evalkit-panel .evalkit-chart svg { max-width: 100%; height: auto; }
 </style>"""
 
@@ -60,10 +64,8 @@ class PanelView:
         self.refresh = widgets.Button(description="Refresh")
         self.age = widgets.HTML()
         self.study_form = FormView(STUDY_FIELDS, "Create study")
-        self.checkpoint_form = FormView(CHECKPOINT_FIELDS, "Record checkpoint")
-        self.forms = widgets.Accordion(
-            [self.study_form.box, self.checkpoint_form.box], titles=("New study", "Record checkpoint"), selected_index=None
-        )
+        self.checkpoint_form = FormView(CHECKPOINT_FIELDS, "Record")
+        self.forms = Folds({"New study": self.study_form.box, "Record checkpoint": self.checkpoint_form.box})
         self.root = self._laid_out()
 
     def _laid_out(self) -> widgets.VBox:
@@ -77,7 +79,7 @@ class PanelView:
             [
                 widgets.HTML(_STYLE, layout=widgets.Layout(display="none")),
                 widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")),
-                self.forms,
+                self.forms.box,
                 self.message,
                 widgets.HBox([self.refresh, self.age], layout=widgets.Layout(align_items="center")),
             ]
