@@ -4,6 +4,9 @@
 >>> kit = evalkit.connect()  # doctest: +SKIP
 """
 
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
 from evalkit.commands import CreateStudy, RecordCheckpoint
 from evalkit.errors import (
     AmbiguousStudyError,
@@ -46,3 +49,9 @@ __all__ = [
     "TransitionError",
     "connect",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "plots":  # heavy, so imported when it is first asked for
+        return _import_module("evalkit.plots")
+    raise AttributeError(f"module 'evalkit' has no attribute {name!r}")

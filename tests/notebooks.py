@@ -23,8 +23,10 @@ SECONDS = 120
 def executed(path: Path, folder: Path) -> Any:
     """Run a notebook in a working directory, and give it with its outputs."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    resources = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources, store_widget_state=False).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, store_widget_state=False,
+        coalesce_streams=True,  # how many pieces a text arrives in is chance
+    ).execute()  # fmt: skip
     return lasting(notebook)
 
 

@@ -37,13 +37,31 @@ def test_the_tables_are_made_from_the_code() -> None:
 
 def test_the_python_example_runs_twice_and_records_once(tmp_path: Path) -> None:
     """Ten lines after the import, run as they stand; running them again doubles nothing."""
-    (block,) = _blocks("python")
+    block, *_ = _blocks("python")
     assert len([line for line in block.splitlines() if line.strip() and line != "import evalkit"]) <= 10
     for _ in range(2):
         subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, env=_environment(), check=True, timeout=120)
     kit = evalkit.connect(tmp_path / ".evalkit")
     assert kit.checkpoints("nightly agent")["session_success_rate"].to_list() == [0.85]
     assert kit.lifecycle().height == 2
+
+
+def test_the_examples_of_charts_and_recorder_run(tmp_path: Path) -> None:
+    """After the first one, in the same folder: the chart draws what was recorded, the recorder adds a checkpoint."""
+    first, chart, recorder = _blocks("python")
+    shown = "assert plots.trend(kit.checkpoints(), 'session_success_rate').to_dict()['description'].startswith('Trend of')"
+    script = "\n".join([first, chart, shown, recorder, "assert rec.checkpoint.metrics.sessions_completed == 2"])
+    subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, env=_environment(), check=True, timeout=120)
+    assert evalkit.connect(tmp_path / ".evalkit").checkpoints("nightly agent").height == 2
+
+
+def test_the_pictures_of_the_readme_are_there() -> None:
+    """Each one that is shown, with a text for who cannot see it; `python -m tests.pictures` makes them."""
+    shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", TEXT) + [
+        (alt, path) for path, alt in re.findall(r'<img src="([^"]+)"[^>]*alt="([^"]+)"', TEXT)
+    ]
+    assert len(shown) == 6
+    assert all(alt and (ROOT / path).stat().st_size > 1000 for alt, path in shown)
 
 
 def test_the_command_line_example_runs(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import evalkit
 
 PACKAGE = Path(evalkit.__file__).parent
@@ -70,6 +72,9 @@ def test_the_front_door_is_closed_sorted_and_small() -> None:
     assert all(hasattr(evalkit, name) for name in names)
     submodules = {path.stem for path in PACKAGE.iterdir()}
     assert {name for name in vars(evalkit) if not name.startswith("_")} - submodules == set(names)
+    assert evalkit.plots.trend.__module__ == "evalkit.plots.trends"
+    with pytest.raises(AttributeError, match="no attribute 'plot'"):
+        evalkit.plot  # noqa: B018
 
 
 def _imports(path: Path) -> set[str]:

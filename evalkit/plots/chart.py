@@ -25,14 +25,19 @@ class EvalChart(alt.TopLevelMixin):
         """Whether all data stand in the chart as rows, for which Altair's data transformers are not asked."""
         return True
 
-    def with_twin(self, twin: pl.DataFrame) -> Any:
-        """Give this chart its table. Not a property of the specification, so it goes past Altair's way of setting those."""
+    def with_twin(self, twin: pl.DataFrame | None, *, valid: bool = False) -> Any:
+        """Give this chart its table, and whether it is known to be valid. Neither is a property for Altair, so it goes past its setters."""
         object.__setattr__(self, "_twin", twin)
+        object.__setattr__(self, "_valid", valid)
         return self
 
     def copy(self, *args: Any, **kwargs: Any) -> Any:
         """Copy, as `properties` and other methods of Altair do; the copy shows the same numbers."""
         return super().copy(*args, **kwargs).with_twin(vars(self).get("_twin"))  # type: ignore[misc]
+
+    def to_dict(self, validate: bool = True, **kwargs: Any) -> Any:
+        """Give the specification. Altair checks what a user changed; what evalkit made is checked in its tests, and that takes long."""
+        return super().to_dict(validate and not vars(self).get("_valid"), **kwargs)
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> Any:
         return bundle(self)
@@ -103,7 +108,7 @@ def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: 
         layer=list(layers), resolve=apart, title=titled(title, notes), description=described, width=properties.pop("width", 640),
         height=properties.pop("height", 280), **properties,
     )  # fmt: skip
-    chart.with_twin(twin)
+    chart.with_twin(twin, valid=True)
     return chart
 
 

@@ -40,7 +40,7 @@ def stretches(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
 
 def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], list[str]]:
     """Give what stands behind the lines of a series, paused time and the marks of start and stop, and what must be said of it."""
-    rows = lifecycle_rows(frame).filter(pl.col("study_id").is_in([study_id for study_id, _ in series.studies]))
+    rows = lifecycle_rows(frame).filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in series.studies]))
     if rows.is_empty() or series.points.is_empty():
         return [], []
     until = max(rows["at"].max(), series.points["end"].max())  # type: ignore[type-var]
@@ -103,7 +103,8 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     created = rows.group_by("study_id", "label").agg(pl.col("at").first()).sort("at", "study_id")
     shown = created.tail(_MOST_STUDIES)
     notes = [f"The {_MOST_STUDIES} newest of {created.height:,} studies."] if created.height > _MOST_STUDIES else []
-    rows, ticks = (part.filter(pl.col("study_id").is_in(shown["study_id"].implode())) for part in (rows, ticks))
+    ids = shown["study_id"].cast(pl.String()).implode()
+    rows, ticks = (part.filter(pl.col("study_id").cast(pl.String()).is_in(ids)) for part in (rows, ticks))
     if rows.is_empty():
         return layered(nothing(), "Lifecycle", ["Nothing to draw: no study."], "Lifecycle of studies: nothing to draw.", _twin(rows, None))
     newest = [moment for moment in (rows["at"].max(), ticks["end"].max()) if isinstance(moment, datetime)]
@@ -201,4 +202,4 @@ def _histories(parts: pl.DataFrame) -> list[str]:
 
 def _twin(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
     parts = stretches(rows, until or datetime(1970, 1, 1, tzinfo=UTC))
-    return parts.select(study="label", status="status", start="start", end="end", backwards="backwards")
+    return parts.select(study=pl.col("label").cast(pl.String()), status="status", start="start", end="end", backwards="backwards")

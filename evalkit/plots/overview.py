@@ -85,7 +85,7 @@ _TWIN = {
 
 def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.DataFrame) -> StackedChart:
     chart = StackedChart(vconcat=parts, title=titled("Overview", notes), description=told, spacing=28)
-    chart.with_twin(twin)
+    chart.with_twin(twin, valid=True)
     return chart
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from evalkit.metrics import Metric
 from evalkit.plots.chart import LayeredChart, building, layered
 from evalkit.plots.lines import NAMED, PERIOD, TOLD, colour_of, milliseconds, nothing, value_axis, values
-from evalkit.plots.source import metric_named, read_checkpoints
+from evalkit.plots.source import metric_named, read_checkpoints, studies_of
 from evalkit.plots.thinning import broken, buckets_for, runs, thin
 from evalkit.plots.words import axis_title, moment, number, plural, span
 
@@ -46,10 +46,12 @@ def scatter(
     """
     across, up = metric_named(x, "x"), metric_named(y, "y")
     rows = read_checkpoints(frame, list(dict.fromkeys([x, y]))).with_columns(h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64()))
-    studies = sorted(rows.select("study_id", "label").unique().rows())
+    studies = studies_of(rows)
     points = runs(rows, ["h", "v"])
     notes = [f"{plural(rows.height - points.height, 'checkpoint')} without one of the two."] if rows.height > points.height else []
-    twin = rows.select(study="label", period_start="start", period_end="end", **{x: "h"}, **({y: "v"} if x != y else {}))
+    twin = rows.select(
+        study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{x: "h"}, **({y: "v"} if x != y else {})
+    )
     title = f"{up.label} against {across.label.lower()}"
     told = f"{title}, {plural(len(studies), 'study', 'studies')}"
     if points.is_empty():

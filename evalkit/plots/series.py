@@ -10,7 +10,7 @@ import polars as pl
 
 from evalkit.checks import invalid
 from evalkit.metrics import METRICS, Metric
-from evalkit.plots.source import metric_named, read_checkpoints
+from evalkit.plots.source import metric_named, read_checkpoints, studies_of
 from evalkit.plots.thinning import runs
 from evalkit.plots.wilson import wilson
 from evalkit.plots.words import plural
@@ -78,7 +78,7 @@ def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: i
     counted = known.denominator
     rows = read_checkpoints(frame, [metric, *([counted] if counted else [])])
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(counted) if counted else pl.lit(None, dtype=pl.Int64())
-    studies = sorted(rows.select("study_id", "label").unique().rows())
+    studies = studies_of(rows)
     wanted = interval if interval is not None else len(studies) <= MOST_BANDS
     notes = []
     can = known.kind == "rate" and counted is not None
@@ -91,8 +91,9 @@ def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: i
         points = points.with_columns(mean=_rolling(known, rolling))
         over = f", weighted by {METRICS[counted].label.lower()}" if counted else ""
         notes.append(f"Thick line: mean of the last {rolling} checkpoints{over}; it begins anew after a gap.")
+    named = pl.col("label").cast(pl.String())
     twin = rows.select(
-        study="label", period_start="start", period_end="end", **{metric: "v"}, **({counted: "n"} if counted else {}),
+        study=named, period_start="start", period_end="end", **{metric: "v"}, **({counted: "n"} if counted else {}),
         **({"low": "low", "high": "high"} if can and wanted else {}),
     )  # fmt: skip
     return Series(known, points, twin, studies, notes, can and wanted and points["low"].is_not_null().any())

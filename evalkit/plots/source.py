@@ -13,7 +13,7 @@ from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS, Metric
 
-__all__ = ["labelled", "lifecycle_rows", "metric_named", "read_checkpoints"]
+__all__ = ["labelled", "lifecycle_rows", "metric_named", "read_checkpoints", "studies_of"]
 
 _TEXTS = ("text", "status", "period_type", "lifecycle_kind")
 _SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us")}
@@ -35,8 +35,8 @@ def metric_named(name: object, field: str = "metric") -> Metric:
 def read_checkpoints(frame: Any, metrics: Sequence[str]) -> pl.DataFrame:
     """Give the checkpoints of a frame, by study and time: ``study_id``, ``label``, ``t``, ``start``, ``end``, ``length`` and the metrics.
 
-    `t` is the middle of the period, which is what a point stands for; `length` is how long a period of this study is; durations are
-    seconds. Rows without a period are left out.
+    `study_id` and `label` are enumerations in the order of the ids. `t` is the middle of the period, which is what a point stands for;
+    `length` is how long a period of this study is; durations are seconds. Rows without a period are left out.
 
     Raises
     ------
@@ -78,9 +78,18 @@ def labelled(rows: pl.DataFrame) -> pl.LazyFrame:
     named = rows.lazy().with_columns(study_id=study_id)
     found = named.select("study_id", "study").unique().collect().rows()
     names = Counter(name for _, name in found)
-    labels = {key: (name or key) + (f" (…{key[-4:]})" if names[name] > 1 else "") for key, name in found}
-    label = pl.col("study_id").replace_strict(labels, return_dtype=pl.String()) if labels else pl.col("study_id")
-    return named.with_columns(label=label).drop("study")
+    labels = {key: (name or key) + (f" (…{key[-4:]})" if names[name] > 1 else "") for key, name in sorted(found)}
+    if len(set(labels.values())) < len(labels):
+        labels = {key: f"{label} ({key})" for key, label in labels.items()}
+    # As enumerations, which are grouped and sorted much faster than texts: studies by id, which is the order of their creation.
+    ids, shown = pl.Enum(list(labels)), pl.Enum(list(labels.values()))
+    label = pl.col("study_id").replace_strict(labels, return_dtype=shown) if labels else pl.lit(None, dtype=shown)
+    return named.with_columns(label=label, study_id=pl.col("study_id").cast(ids)).drop("study")
+
+
+def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
+    """Give the studies that have rows, in the order of their ids: (id, label)."""
+    return sorted(rows.select("study_id", "label").unique().cast(pl.String()).rows())
 
 
 def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:

@@ -58,18 +58,21 @@ def described(what: str, metric: Metric, points: pl.DataFrame, notes: Sequence[s
         return " ".join([f"{what}: nothing to draw.", *notes])
     studies = plural(points["study_id"].n_unique(), "study", "studies")
     told = [f"{what}, {studies}, {span(points['start'].min(), points['end'].max())}."]  # type: ignore[arg-type]
-    by_study = points.partition_by("study_id", maintain_order=True)
-    for one in by_study[:_MOST_TOLD]:
-        values = one["v"]
-        low, high = one.row(values.arg_min(), named=True), one.row(values.arg_max(), named=True)
+    value, start = pl.col("v"), pl.col("start")
+    told_of = points.group_by("study_id", maintain_order=True).agg(
+        pl.col("label").first(), count=pl.len(), first=value.first(), last=value.last(), low=value.min(), high=value.max(),
+        low_at=start.get(value.arg_min()), high_at=start.get(value.arg_max()),
+    )  # fmt: skip
+    for one in told_of.head(_MOST_TOLD).iter_rows(named=True):
+        first, last, low, high = (number(metric, one[name]) for name in ("first", "last", "low", "high"))
         told.append(
-            f"{one['label'][0]}: {plural(one.height, 'checkpoint')}, first {number(metric, values[0])}, last {number(metric, values[-1])}, "
-            f"lowest {number(metric, low['v'])} ({moment(low['start'])}), highest {number(metric, high['v'])} ({moment(high['start'])})."
+            f"{one['label']}: {plural(one['count'], 'checkpoint')}, first {first}, last {last}, "
+            f"lowest {low} ({moment(one['low_at'])}), highest {high} ({moment(one['high_at'])})."
         )
-    if len(by_study) > _MOST_TOLD:
-        low, high = points.row(points["v"].arg_min(), named=True), points.row(points["v"].arg_max(), named=True)
+    if told_of.height > _MOST_TOLD:
+        lowest, highest = (told_of.sort(name, descending=name == "high").row(0, named=True) for name in ("low", "high"))
         told.append(
-            f"And {len(by_study) - _MOST_TOLD} more studies; of all, lowest {number(metric, low['v'])} ({low['label']}), "
-            f"highest {number(metric, high['v'])} ({high['label']})."
+            f"And {told_of.height - _MOST_TOLD} more studies; of all, lowest {number(metric, lowest['low'])} ({lowest['label']}), "
+            f"highest {number(metric, highest['high'])} ({highest['label']})."
         )
     return " ".join([*told, *notes])

@@ -51,7 +51,7 @@ class PanelView:
         self.search = widgets.Text(description="Search", placeholder="name, tag, metadata", style=narrow, layout=left)
         self.list = widgets.Select(description="Studies", style=narrow, layout=widgets.Layout(width="auto", height="220px"))
         self.details = widgets.HTML()
-        command = widgets.Layout(width="110px")
+        command = widgets.Layout(width="100px")
         self.buttons = {name: widgets.Button(description=says, disabled=True, layout=command) for name, says in COMMANDS.items()}
         self.question = widgets.HTML()
         self.yes = widgets.Button(description="Yes, stop for good", button_style="danger")

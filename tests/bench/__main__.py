@@ -60,7 +60,8 @@ KINDS = [
     Kind("latency", "append to another's frame over Iggy and sqld (s)", "", 1.5),
     Kind("chart", "plots.trend() of {charted:,}, as a specification", "the naive Altair chart, its limit lifted", 0.3),
     Kind("chart size", "that specification (kB)", "", 150),
-    Kind("panel", "panel.refresh() after one new checkpoint", "kit.panel(), displayed", 0.25),
+    Kind("panel", "panel.refresh() after one new checkpoint", "kit.panel(), displayed, the first of a process", 0.25),
+    Kind("panel again", "the same", "a second kit.panel(), displayed", 0.25),
 ]
 NEEDS_IGGY = {"append", "from iggy", "latency"}
 WITHOUT_ANOTHER = {"memory": "KB a checkpoint", "latency": "s", "chart size": "kB"}
@@ -88,7 +89,7 @@ def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -
         ({"into sqld", "from sqld"}, shared.catching_up_into_sqld),
         ({"latency"}, shared.reaching_another),
         ({"chart", "chart size"}, notebook.charting),
-        ({"panel"}, notebook.following),
+        ({"panel", "panel again"}, notebook.following),
     ):
         if wanted.isdisjoint(needed_by):
             continue

@@ -6,25 +6,26 @@ import contextlib
 import gc
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import altair as alt
-import polars as pl
-
 import evalkit
-from evalkit import plots
 from evalkit.samples import sample_checkpoints
-from tests.chart_frames import long
 
+_ROOT = Path(__file__).parents[2]
 _UPDATES = 10
 
 
 def charting(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, tuple[float, float | None]]]:
     """A trend of all checkpoints, as a specification, beside a line of Altair's own with its limit lifted; and how large it is (kB)."""
+    from evalkit import plots
+    from tests.chart_frames import long
+
     frame = long(size["charted"])
     plots.trend(frame, "session_success_rate").to_dict()
     for _ in range(rounds):
@@ -33,30 +34,45 @@ def charting(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[s
         yield {"chart": (ours, theirs), "chart size": (len(json.dumps(spec)) / 1000, None)}
 
 
-def _naive(frame: pl.DataFrame) -> Any:
+def _naive(frame: Any) -> Any:
+    import altair as alt
+
     drawn = frame.select("study", "period_start", "session_success_rate")
     with alt.data_transformers.enable("default", max_rows=None):
         return alt.Chart(drawn).mark_line().encode(x="period_start:T", y="session_success_rate:Q", color="study:N").to_dict()
 
 
 def following(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, tuple[float, float | None]]]:
-    """A panel that is brought up to date after one new checkpoint, chart included, beside one that is made and displayed."""
+    """A panel that is brought up to date after one new checkpoint, chart included, beside one that is made and displayed.
+
+    In a fresh process each: the first panel is what a researcher waits for in a new kernel, with all that is imported for it; a second one
+    finds that there.
+    """
+    for number in range(rounds):
+        home = folder / f"home-{number}"
+        code = f"import json; from pathlib import Path; from tests.bench.notebook import panels; print(json.dumps(panels(Path({str(home)!r}))))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
+        first, update, second = json.loads(done.stdout)
+        yield {"panel": (update, first), "panel again": (update, second)}
+
+
+def panels(home: Path) -> tuple[float, float, float]:
+    """Give the seconds that a first panel takes, the median of its updates, and the seconds that a second one takes."""
     start = datetime(2026, 1, 5, tzinfo=UTC)
-    kit = evalkit.connect(folder / "home")
+    kit = evalkit.connect(home)
     kit.create_study("agent", period="daily:200", at=start)
     kit.start_study("agent", at=start)
-    rows = sample_checkpoints("daily", start, 60 + _UPDATES * (rounds + 1), seed=1)
-    kit.record_checkpoints("agent", [_dated(row) for row in rows[:60]])
-    coming = iter(rows[60:])
-    for number in range(rounds + 1):
-        made, panel = _timed(lambda: _displayed(kit))
-        updates = []
-        for _ in range(_UPDATES):
-            kit.record_checkpoints("agent", [_dated(next(coming))])
-            updates.append(_timed(panel.refresh)[0])
-        panel.close()
-        if number:  # the first one loads what is needed
-            yield {"panel": (sorted(updates)[_UPDATES // 2], made)}
+    rows = [_dated(row) for row in sample_checkpoints("daily", start, 60 + _UPDATES, seed=1)]
+    kit.record_checkpoints("agent", rows[:60])
+    first, panel = _timed(lambda: _displayed(kit))
+    updates = []
+    for row in rows[60:]:
+        kit.record_checkpoints("agent", [row])
+        updates.append(_timed(panel.refresh)[0])
+    panel.close()
+    second, panel = _timed(lambda: _displayed(kit))
+    panel.close()
+    return first, sorted(updates)[_UPDATES // 2], second
 
 
 def _dated(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Makes the README's pictures from the real thing, charts by evalkit, the panel in JupyterLab: python -m tests.pictures [FOLDER]."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from evalkit import connect, plots
+from tests.browser import Notebook, Tab
+from tests.chromium import running_chromium
+from tests.lab import Lab
+
+FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
+STUDIES = """
+import evalkit
+from evalkit.samples import sample_checkpoints
+
+kit = evalkit.connect("home")
+for number, (name, period, start, count, trend) in enumerate([
+    ("old prompt", "weekly:8", "2026-01-05T00:00:00Z", 6, -0.05),
+    ("weekly coder", "weekly:12", "2026-01-19T00:00:00Z", 8, 0.15),
+    ("nightly helper", "daily:60", "2026-02-02T00:00:00Z", 44, 0.03),
+]):
+    study = kit.create_study(name, period=period, at=start, tags=["coding"], metadata={"model": f"m-{number + 1}"}, if_exists="open",
+                             description="Does the agent get better from period to period?")
+    if study.status == "pending":
+        kit.start_study(study, at=start)
+        rows = sample_checkpoints(period.partition(":")[0], start, count, seed=number + 1, trend=trend)
+        kit.record_checkpoints(study, [row for index, row in enumerate(rows) if period != "daily:60" or index not in (9, *range(20, 26))])
+kit.stop_study("old prompt", at="2026-02-16T00:00:00Z")
+kit.pause_study("nightly helper", at="2026-02-22T00:00:00Z")
+kit.resume_study("nightly helper", at="2026-02-28T00:00:00Z")
+""".strip()
+
+
+def charts(home: Path, folder: Path) -> None:
+    """Draw each kind of chart, as SVG."""
+    kit = connect(home)
+    checkpoints, lifecycle = kit.checkpoints(), kit.lifecycle()
+    for name, chart in {
+        "trend": plots.trend(checkpoints, "session_success_rate", lifecycle=lifecycle),
+        "compare": plots.compare(checkpoints, "cost_per_successful_task", "start"),
+        "scatter": plots.scatter(checkpoints),
+        "lifecycle": plots.lifecycle(lifecycle, checkpoints),
+        "overview": plots.overview(kit.checkpoints("weekly coder")),
+    }.items():
+        plots.save(chart, folder / f"{name}.svg")
+
+
+def panel(home: Path, folder: Path) -> None:
+    """Photograph the panel in JupyterLab, light and dark."""
+    with tempfile.TemporaryDirectory() as scratch, Lab(Path(scratch)) as lab, running_chromium() as browser:
+        tab = Tab(browser)
+        tab.page.set_viewport_size({"width": 1400, "height": 1100})
+        cells = [f"import evalkit\nkit = evalkit.connect({str(home)!r})", 'kit.panel("nightly helper")']
+        notebook = Notebook(tab, lab, lab.write("pictures.ipynb", cells)).open()
+        notebook.run_all()
+        tab.page.locator(".evalkit-chart svg").wait_for(timeout=60_000)
+        for theme in ("light", "dark"):
+            notebook.theme(theme)
+            tab.page.wait_for_timeout(1000)
+            tab.page.locator(".evalkit-panel").screenshot(path=folder / f"panel-{theme}.png")
+        tab.check()
+        tab.close()
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch) / "home"
+        exec(STUDIES.replace('"home"', repr(str(home))), {})
+        charts(home, folder)
+        panel(home, folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
