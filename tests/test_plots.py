@@ -242,6 +242,17 @@ def test_a_rolling_mean_is_weighted_and_begins_anew_after_a_gap() -> None:
     assert "weighted by sessions completed" in subtitle(plots.trend(frame, "session_success_rate", rolling=3))
 
 
+def test_a_rolling_mean_breaks_where_it_cannot_be_weighted() -> None:
+    """A checkpoint whose count is missing has no weight: the mean is missing there, is not bridged, and the chart says why."""
+    frame = checkpoints(count=9).with_columns(sessions_completed=pl.Series([10, 10, 10, 10, None, 10, 10, 10, 10]))
+    chart = plots.trend(frame, "session_success_rate", rolling=2)
+    assert [row["v"] is None for row in last_rows(chart.to_dict())] == [False] * 3 + [True] + [False] * 3
+    assert "after a gap and where that is missing or 0." in subtitle(chart)
+    bare = plots.trend(frame.drop("sessions_completed"), "session_success_rate")
+    assert "No interval for 9 checkpoints: sessions completed is missing or 0." in subtitle(bare)
+    assert plots.overview(frame.drop("sessions_completed")).to_dict()["description"].startswith("Overview of 15 metrics")
+
+
 def last_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return spec["datasets"][spec["layer"][-1]["data"]["name"]]  # type: ignore[no-any-return]
 
@@ -257,6 +268,8 @@ def test_rates_stand_on_a_fixed_axis_unless_asked_otherwise() -> None:
     assert domain("total_cost")[0] == {"zero": True}
     assert domain("session_success_rate", y="data")[0] == {"zero": False}
     assert "does not show the whole of 0 to 100 %" in domain("session_success_rate", y="data")[1]
+    fitted = plots.trend(checkpoints(), "session_success_rate", y="data").to_dict()["layer"]
+    assert not any(layer["mark"].get("clip") for layer in fitted), "the points at the ends of a fitted axis are whole"
     assert "10 points outside the range of the axis" in domain("session_success_rate", y=(0.99, 1))[1]
     assert domain("tasks_completed")[0] == {"zero": True}
 
@@ -270,6 +283,19 @@ def test_the_axis_says_utc_and_the_year() -> None:
     assert named(spec) == named(plots.trend(checkpoints(), "total_cost").to_dict())
 
 
+def test_no_two_ticks_have_the_same_label() -> None:
+    """Days are not divided where only the day is named, and small values have as many digits as tell them apart."""
+    for days in (5, 9, 40):
+        drawn = svg(plots.trend(checkpoints(count=days), "total_cost"))
+        labels = re.findall(r">(Jan \d+|Feb \d+)</text>", drawn)
+        assert len(labels) > 2
+        assert len(labels) == len(set(labels))
+    tiny = checkpoints().with_columns(total_cost=pl.Series([0.0012 + 0.0001 * index for index in range(10)]))
+    assert ">$0.0010</text>" in svg(plots.trend(tiny, "total_cost"))
+    near = checkpoints().with_columns(session_success_rate=pl.Series([0.845 + 0.001 * index for index in range(10)]))
+    assert ">84.5%</text>" in svg(plots.trend(near, "session_success_rate", y="data", interval=False))
+
+
 def test_paused_time_is_shaded_and_start_and_stop_are_marked() -> None:
     """From pause to resume; a pause without an end reaches to the last time there is."""
     chart = plots.trend(two(), "total_cost", lifecycle=lived()).to_dict()
@@ -280,6 +306,18 @@ def test_paused_time_is_shaded_and_start_and_stop_are_marked() -> None:
     still = lifecycle("agent", 1, ("study_started", START), ("study_paused", START + 3 * DAY))
     (open_end,) = rows_of(plots.trend(checkpoints(count=5), "total_cost", lifecycle=still).to_dict(), mark="rect")
     assert open_end["b"] == round((START + 5 * DAY).timestamp() * 1000)
+
+
+def test_a_study_has_one_name_in_a_chart_of_two_frames() -> None:
+    """Where only one of two studies of a name has checkpoints, its paused time and its ticks are still its own."""
+    steps = [("study_started", START), ("study_paused", START + 3 * DAY), ("study_resumed", START + 5 * DAY)]
+    happened = pl.concat([lifecycle("agent", 1, *steps), lifecycle("agent", 2), lifecycle("b", 3)])
+    frame = pl.concat([checkpoints("agent", 2), checkpoints("b", 3)])
+    spec = plots.lifecycle(happened, frame).to_dict()
+    assert {row["study"] for row in rows_of(spec, mark="tick")} == {"agent (…0002)", "b"}
+    shaded = plots.trend(pl.concat([checkpoints("agent", 1), checkpoints("b", 3)]), "total_cost", lifecycle=happened).to_dict()
+    assert [row["study"] for row in rows_of(shaded, mark="rect")] == ["agent"]
+    assert {row["study"] for row in rows_of(shaded, mark="line")} == {"agent", "b"}
 
 
 def test_studies_are_aligned_at_the_start_of_their_first_period() -> None:
@@ -309,6 +347,30 @@ def test_times_that_run_backwards_are_drawn_with_length_zero_and_said() -> None:
     assert bars["paused"][0] == bars["paused"][1] == round((START + 5 * DAY).timestamp() * 1000)
     assert "Times run backwards 1 time (agent)" in subtitle(chart)
     assert plots.table(chart)["backwards"].to_list() == [False, False, True, False]
+
+
+def test_a_status_without_length_is_seen() -> None:
+    """A study that was only created has a bar without length; its stroke shows it."""
+    drawn = svg(plots.lifecycle(lifecycle("agent", 1)))
+    assert re.search(r'aria-label="agent, pending[^>]*stroke="#b5b5b5"', drawn)
+
+
+def test_marks_that_are_left_out_are_counted() -> None:
+    """Of 2,500 studies' beginnings 2,000 are marked, and the chart says so."""
+    many = pl.concat([lifecycle(f"s{number}", number, ("study_started", START)) for number in range(2500)])
+    frame = pl.concat([checkpoints(count=1)] * 2500).with_columns(study_id=many.filter(kind="study_started")["study_id"], study=None)
+    chart = plots.trend(frame, "total_cost", lifecycle=many)
+    assert "Only the first 2,000 of 2,500 are drawn." in subtitle(chart)
+
+
+def test_changes_that_are_drawn_together_are_near_each_other() -> None:
+    """However many studies there are: 4 pixels at most, and the chart says within how much time."""
+    steps = [("study_paused" if day % 2 else "study_resumed", START + day * 5 * DAY) for day in range(20)]
+    frame = pl.concat([lifecycle(f"s{number}", number, *steps) for number in range(150)])
+    chart = plots.lifecycle(frame)
+    assert "3,150 changes: those to one status within 14.2 hours are drawn together." in subtitle(chart)
+    assert len(rows_of(chart.to_dict(), mark="bar")) == 3150
+    assert max(row["b"] - row["a"] for row in rows_of(chart.to_dict(), mark="bar")) == 5 * 86_400_000
 
 
 def test_of_very_many_studies_the_newest_are_shown_and_that_is_said() -> None:
@@ -432,6 +494,14 @@ def test_a_frame_that_a_user_changed_is_read_as_far_as_it_goes() -> None:
     assert named(plots.trend(seconds, "avg_session_duration").to_dict()) == named(plots.trend(frame, "avg_session_duration").to_dict())
 
 
+def test_what_is_not_finite_and_a_name_that_is_missing_in_places() -> None:
+    """Infinity is no measurement, as NaN; the name of a study is the one that its other rows have."""
+    odd = checkpoints(count=4).with_columns(total_cost=pl.Series([1.0, math.inf, -math.inf, 2.0]), study=pl.Series(["a", None, None, "a"]))
+    rows = rows_of(plots.trend(odd, "total_cost").to_dict(), mark="line")
+    assert [row["v"] for row in rows] == [1.0, None, 2.0]
+    assert set(plots.table(plots.trend(odd, "total_cost"))["study"]) == {"a"}
+
+
 # --- colours, words, tables -------------------------------------------------------------------------------------------------------------
 
 
@@ -513,6 +583,23 @@ def test_the_table_has_the_numbers_of_the_frame() -> None:
     with pytest.raises(InvalidInputError, match="LayerChart has no table"):
         plots.table(chart + chart)
     assert plots.table(plots.overview(frame)).filter(metric="session_success_rate")["value"].null_count() == 1
+
+
+def test_an_overview_says_the_time_zone_and_which_chart_a_note_is_of() -> None:
+    """Time is UTC; each note with its metric; beyond three they are counted."""
+    odd = checkpoints().with_columns(session_success_rate=pl.lit(1.5), agent_efficiency=pl.lit(-0.1))
+    said = subtitle(plots.overview(odd))
+    assert said == (
+        "Time is UTC, 2026. Session success rate: 10 values outside 0 to 100 %. Agent efficiency: 10 values outside 0 to 100 %."
+    )
+    assert re.search(r"Sessions completed: Thinned: .* And so for \d+ more charts?\.", subtitle(plots.overview(long(5000))))
+
+
+def test_a_long_title_is_in_lines() -> None:
+    """A name of 200 characters, also where there is no note under the title."""
+    title = plots.trend(checkpoints("n" * 200), "total_tokens").to_dict()["title"]
+    assert "subtitle" not in title
+    assert max(map(len, title["text"])) <= 90
 
 
 def test_better_directions_units_and_groups_come_from_the_catalogue() -> None:

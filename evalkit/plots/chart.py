@@ -117,4 +117,5 @@ def titled(title: str, notes: Sequence[str], width: int = 105) -> alt.TitleParam
     import textwrap
 
     lines = textwrap.wrap(" ".join(notes), width)
-    return alt.TitleParams(text=textwrap.wrap(title, 90) or [""], subtitle=lines) if lines else alt.TitleParams(text=title)
+    text = textwrap.wrap(title, 90) or [""]
+    return alt.TitleParams(text=text, subtitle=lines) if lines else alt.TitleParams(text=text)

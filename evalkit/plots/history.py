@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import altair as alt
@@ -15,13 +15,13 @@ from evalkit.plots.series import Series
 from evalkit.plots.source import lifecycle_rows, read_checkpoints
 from evalkit.plots.theme import NEUTRAL, STATUS_COLOURS
 from evalkit.plots.thinning import MOST_POINTS, bucket, lengths
-from evalkit.plots.words import plural, span
+from evalkit.plots.words import lasting, plural, span
 
 __all__ = ["history_layers", "lifecycle", "stretches"]
 
 _MARKS = {"study_started": "started", "study_stopped": "stopped"}
 _MOST_STUDIES = 200
-_BUCKETS = 500
+_FEWEST_BUCKETS, _BUCKETS = 160, 500  # the fewest are 4 pixels wide each
 
 
 def stretches(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
@@ -40,7 +40,7 @@ def stretches(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
 
 def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], list[str]]:
     """Give what stands behind the lines of a series, paused time and the marks of start and stop, and what must be said of it."""
-    rows = lifecycle_rows(frame).filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in series.studies]))
+    rows = _relabelled(lifecycle_rows(frame), dict(series.studies))
     if rows.is_empty() or series.points.is_empty():
         return [], []
     until = max(rows["at"].max(), series.points["end"].max())  # type: ignore[type-var]
@@ -63,6 +63,9 @@ def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], lis
         )
     if marks.height:
         notes.append("Vertical lines: when a study was started (dashed) or stopped.")
+        if marks.height > MOST_POINTS:
+            notes.append(f"Only the first {MOST_POINTS:,} of {marks.height:,} are drawn.")
+            marks = marks.sort("at")
         data = marks[:MOST_POINTS].select(study="label", x=milliseconds("at"), text=pl.col("kind").replace_strict(_MARKS))
         base = alt.Chart(values(data)).transform_calculate(
             told="datum.study + ', ' + datum.text + ' ' + utcFormat(datum.x, '%Y-%m-%d %H:%M') + ' UTC'"
@@ -103,8 +106,8 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     created = rows.group_by("study_id", "label").agg(pl.col("at").first()).sort("at", "study_id")
     shown = created.tail(_MOST_STUDIES)
     notes = [f"The {_MOST_STUDIES} newest of {created.height:,} studies."] if created.height > _MOST_STUDIES else []
-    ids = shown["study_id"].cast(pl.String()).implode()
-    rows, ticks = (part.filter(pl.col("study_id").cast(pl.String()).is_in(ids)) for part in (rows, ticks))
+    labels = dict(shown.select("study_id", "label").cast(pl.String()).rows())
+    rows, ticks = _relabelled(rows, labels), _relabelled(ticks, labels)
     if rows.is_empty():
         return layered(nothing(), "Lifecycle", ["Nothing to draw: no study."], "Lifecycle of studies: nothing to draw.", _twin(rows, None))
     newest = [moment for moment in (rows["at"].max(), ticks["end"].max()) if isinstance(moment, datetime)]
@@ -125,6 +128,14 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     return layered(layers, "Lifecycle", notes, told, _twin(rows, end), width=width, height=alt.Step(26))
 
 
+def _relabelled(rows: pl.DataFrame, labels: dict[str, str]) -> pl.DataFrame:
+    """Keep the rows of these studies, and call them so: where another frame has other studies of the name, its labels differ."""
+    study_id = pl.col("study_id").cast(pl.String())
+    kept = rows.filter(study_id.is_in(list(labels)))
+    label = study_id.replace_strict(labels, return_dtype=pl.Enum(list(labels.values()))) if labels else pl.col("label")
+    return kept.with_columns(label=label)
+
+
 _NO_CHECKPOINTS = pl.DataFrame(schema={name: pl.Datetime("us", "UTC") for name in ("period_start", "period_end")})
 
 
@@ -140,6 +151,7 @@ def _bars(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> Any:
         .mark_bar(minBandSize=1)
         .encode(
             x=x, x2=alt.X2("b:T"), y=y, size=size, color=alt.Color("status:N", scale=scale, legend=alt.Legend(title=None, orient="bottom")),
+            stroke=alt.Stroke("status:N", scale=scale, legend=None),  # a status without length is seen too
             tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("status:N"), alt.Tooltip("period:N", title="time")],
             description=TOLD,
         )
@@ -150,10 +162,11 @@ def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
     """Give the checkpoints as ticks, one for each pixel where there are more."""
     fewer: list[str] = []
     if max(lengths(ticks)) > MOST_POINTS or ticks.height > 5 * MOST_POINTS:
-        buckets = max(20, min(_BUCKETS, 5 * MOST_POINTS // ticks["study_id"].n_unique()))
+        buckets = max(_FEWEST_BUCKETS, min(_BUCKETS, 5 * MOST_POINTS // ticks["study_id"].n_unique()))
+        step: Any = (ticks["t"].max() - ticks["t"].min()) / buckets  # type: ignore[operator]
         ticks = ticks.group_by("study_id", "label", bucket(ticks, buckets).alias("bucket")).agg(pl.col("t", "start", "end").first())
         ticks = ticks.sort("study_id", "t")
-        fewer = ["Ticks closer than the screen can show are drawn as one."]
+        fewer = [f"Ticks of a study within {lasting(step)} are drawn as one."]
     data = ticks.select(study="label", x=milliseconds("t"), a=milliseconds("start"), b=milliseconds("end"))
     drawn = (
         alt.Chart(values(data))
@@ -171,7 +184,7 @@ def _fewer(parts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Join stretches that are closer than a screen can show, where there are very many."""
     if parts.height <= MOST_POINTS:
         return parts, []
-    buckets = max(10, min(_BUCKETS, 2 * MOST_POINTS // parts["study_id"].n_unique()))
+    buckets = max(_FEWEST_BUCKETS, min(_BUCKETS, 2 * MOST_POINTS // parts["study_id"].n_unique()))
     at = pl.col("start").dt.epoch("ms")
     first, last = parts.select(at.min().alias("a"), at.max().alias("b")).row(0)
     step = max(1, (last - first) // buckets)
@@ -179,7 +192,7 @@ def _fewer(parts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         pl.col("backwards").any(), from_=pl.col("start").min(), to=pl.col("end").max()
     )
     joined = joined.select("study_id", "label", "status", "backwards", start="from_", end="to")
-    return joined, [f"{parts.height:,} changes: those closer than the screen can show are drawn together."]
+    return joined, [f"{parts.height:,} changes: those to one status within {lasting(timedelta(milliseconds=step))} are drawn together."]
 
 
 def _backwards(parts: pl.DataFrame) -> list[str]:

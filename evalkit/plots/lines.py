@@ -16,7 +16,7 @@ from evalkit.metrics import METRICS, Metric
 from evalkit.plots.series import Series
 from evalkit.plots.theme import DASHES, NEUTRAL, PALETTE, colours
 from evalkit.plots.thinning import broken, bucket, buckets_for, thin
-from evalkit.plots.words import axis_title, number, plural
+from evalkit.plots.words import axis_title, number, plural, years
 
 __all__ = [
     "NAMED",
@@ -38,7 +38,9 @@ TOLD, NAMED = alt.Description("told:N"), alt.Description("study:N")
 """What a mark says of itself to who cannot see it, and to who points at it in an SVG."""
 _SEEN_POINTS = 300
 _WIDTH, _NAME_PIXELS = 640, 240
-_AXIS_FORMATS = {"rate": ".0%", "count": "~s", "number": ",.2~f", "duration": ",.1~f", "money": "$,.2~f"}
+_AXIS_FORMATS = {"rate": "%", "count": "~s", "number": ",f", "duration": ",f", "money": "$,f"}
+"""Without a number of digits Vega takes as many as tell two ticks apart."""
+_DAY = 86_400_000
 
 
 def milliseconds(name: str) -> pl.Expr:
@@ -85,13 +87,15 @@ def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
 def time_axis(points: pl.DataFrame, *, title: bool = True) -> alt.X:
     """Give the axis of time, in UTC, which its title says."""
     first, last = points["start"].min(), points["end"].max()
-    form, years = "%b %-d", ""
+    form, least, in_years = "%b %-d", _DAY, ""
     if isinstance(first, datetime) and isinstance(last, datetime):
         days = (last - first).days
-        form = "%b %-d %H:%M" if days < 4 else form if days < 300 else "%b %Y" if days < 3000 else "%Y"
-        years = f", {first.year}" if first.year == last.year else f", {first.year} to {last.year}"
-    axis = alt.Axis(format=form, labelOverlap=True, labelSeparation=6, labelFlush=False)
-    return alt.X("x:T", title=f"Time (UTC{years})" if title else None, scale=alt.Scale(type="utc", padding=8), axis=axis)
+        forms = ((4, "%b %-d %H:%M", 60_000), (300, "%b %-d", _DAY), (3000, "%b %Y", 30 * _DAY), (math.inf, "%Y", 365 * _DAY))
+        form, least = next((form, least) for most, form, least in forms if days < most)
+        in_years = f", {years(first, last)}"
+    # Finer ticks would all have the same label.
+    axis = alt.Axis(format=form, tickMinStep=least, labelOverlap=True, labelSeparation=6, labelFlush=False)
+    return alt.X("x:T", title=f"Time (UTC{in_years})" if title else None, scale=alt.Scale(type="utc", padding=8), axis=axis)
 
 
 def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = True) -> tuple[alt.Y, list[str]]:
@@ -167,7 +171,7 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
         _points(base, series, drawn.height, plane),
     ]
     if rolling:
-        means = series.points.filter(pl.col("mean").is_not_null()).with_columns(v="mean")
+        means = _unbroken(series.points, "mean").with_columns(v="mean")
         means = thin(means, ["v"], buckets) if buckets is not None else means
         data = values(broken(means, ["v"]).select(study="label", x=plane.place, v="v"))
         layers.append(
@@ -217,9 +221,7 @@ def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
 
 def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
     """Give the bands of the intervals; of a thinned series the hull of those within each stretch of time."""
-    # Where an interval is missing the band breaks, though the line goes on.
-    breaks = pl.col("low").is_null().cast(pl.Int64()).cum_sum()
-    there = series.points.with_columns(run=pl.struct("run", breaks.alias("at")).rank("dense")).filter(pl.col("low").is_not_null())
+    there = _unbroken(series.points, "low")
     if buckets is not None:
         there = (
             there.group_by("study_id", "label", "run", bucket(there, buckets).alias("bucket"))
@@ -232,6 +234,12 @@ def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
     bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False).encode(**ends)
     area = base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends)
     return [*([] if drawn["alone"].all() else [area]), *([bars] if drawn["alone"].any() else [])]
+
+
+def _unbroken(points: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Give the points that have `name`, a mean or an end of an interval; where it is missing a new run begins, though the line goes on."""
+    breaks = pl.col(name).is_null().cast(pl.Int64()).cum_sum()
+    return points.with_columns(run=pl.struct("run", breaks.alias("at")).rank("dense")).filter(pl.col(name).is_not_null())
 
 
 def _as(axis: Any, field: str) -> Any:

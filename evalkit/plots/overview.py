@@ -12,11 +12,12 @@ from evalkit.metrics import METRICS
 from evalkit.plots.chart import StackedChart, building, layered, titled
 from evalkit.plots.lines import Plane, colour_of, legend_of, line_layers, nothing, time_axis, value_axis, values
 from evalkit.plots.series import Series, prepare
-from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span
+from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span, years
 
 __all__ = ["overview"]
 
 _COLUMNS = 3
+_MOST_NOTES = 3
 _WIDTH, _HEIGHT = 200, 100
 _SPACING = 72  # from frame to frame: room for the axis of the one and the title of the other
 _EXTENT = 42  # the same room for the labels of each small chart, so that they stand in columns
@@ -59,19 +60,21 @@ def overview(frame: Any) -> StackedChart:
     notes: list[str] = []
     for group, members in groups.items():
         small = [_small(one) for one in members]
-        notes += [note for _, said in small for note in said]
+        notes += [f"{one.metric.label}: {note}" for one, (_, said) in zip(members, small, strict=True) for note in said]
         parts.append(
             alt.concat(*(chart for chart, _ in small), columns=_COLUMNS, spacing=_SPACING, bounds="flush").properties(
                 title=alt.TitleParams(group, fontSize=12)
             )
         )
-    first, last = min(one.points["start"].min() for one in series), max(one.points["end"].max() for one in series)  # type: ignore[type-var]
-    told = [f"Overview of {plural(len(series), 'metric')}, {span(first, last)}."]  # type: ignore[arg-type]
+    first: Any = min(one.points["start"].min() for one in series)  # type: ignore[type-var]
+    last: Any = max(one.points["end"].max() for one in series)  # type: ignore[type-var]
+    more = [f"And so for {plural(len(notes) - _MOST_NOTES, 'more chart')}."] if len(notes) > _MOST_NOTES else []
+    told = [f"Overview of {plural(len(series), 'metric')}, {span(first, last)}."]
     told += [described(one.metric.label, one.metric, one.points, []) for one in series] if not many else [_range(one) for one in series]
     twin = pl.concat(
         [one.twin.select("study", "period_start", "period_end", metric=pl.lit(one.metric.name), value=one.metric.name) for one in series]
     )
-    return _stacked(parts, sorted(set(notes), key=notes.index)[:1], " ".join(told), twin)
+    return _stacked(parts, [f"Time is UTC, {years(first, last)}.", *notes[:_MOST_NOTES], *more], " ".join(told), twin)
 
 
 _TWIN = {

@@ -100,7 +100,7 @@ def save(chart: Any, path: str | os.PathLike[str], *, mode: str = "light") -> Pa
     elif ending == ".json":
         content = json.dumps(themed(spec, None), ensure_ascii=False, indent=1).encode()
     else:
-        content = page([("", spec)], title=_title(spec)).encode()
+        content = page([("", spec)], title=_title(spec) or "Charts").encode()
     with writing(target) as file:
         file.write(content)
     return target

@@ -76,7 +76,7 @@ def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: i
     if rolling is not None and (type(rolling) is not int or rolling < 2):
         raise invalid("rolling", rolling, "is no number of checkpoints; give a whole number from 2, or None.")
     counted = known.denominator
-    rows = read_checkpoints(frame, [metric, *([counted] if counted else [])])
+    rows = read_checkpoints(frame, [metric], counts=[counted] if counted else [])
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(counted) if counted else pl.lit(None, dtype=pl.Int64())
     studies = studies_of(rows)
     wanted = interval if interval is not None else len(studies) <= MOST_BANDS
@@ -90,7 +90,8 @@ def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: i
     if rolling is not None:
         points = points.with_columns(mean=_rolling(known, rolling))
         over = f", weighted by {METRICS[counted].label.lower()}" if counted else ""
-        notes.append(f"Thick line: mean of the last {rolling} checkpoints{over}; it begins anew after a gap.")
+        without = " and where that is missing or 0" if counted and points["n"].fill_null(0).eq(0).any() else ""
+        notes.append(f"Thick line: mean of the last {rolling} checkpoints{over}; it begins anew after a gap{without}.")
     named = pl.col("label").cast(pl.String())
     twin = rows.select(
         study=named, period_start="start", period_end="end", **{metric: "v"}, **({counted: "n"} if counted else {}),

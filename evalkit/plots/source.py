@@ -32,18 +32,20 @@ def metric_named(name: object, field: str = "metric") -> Metric:
     return METRICS[name]
 
 
-def read_checkpoints(frame: Any, metrics: Sequence[str]) -> pl.DataFrame:
+def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] = ()) -> pl.DataFrame:
     """Give the checkpoints of a frame, by study and time: ``study_id``, ``label``, ``t``, ``start``, ``end``, ``length`` and the metrics.
 
     `study_id` and `label` are enumerations in the order of the ids. `t` is the middle of the period, which is what a point stands for;
-    `length` is how long a period of this study is; durations are seconds. Rows without a period are left out.
+    `length` is how long a period of this study is; durations are seconds. Rows without a period are left out. `counts` are columns that
+    may be absent, and are missing then. NaN and infinity are no measurements, and are missing too.
 
     Raises
     ------
     InvalidInputError
         When it is no frame, or lacks a column, or one is of a type that cannot be drawn.
     """
-    rows = _read(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional=["study_id", "study", "period_type"])
+    rows = _read(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional=["study_id", "study", "period_type", *counts])
+    metrics = [*metrics, *counts]
     days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
     length = pl.col("end") - pl.col("start")
     return (
@@ -51,7 +53,7 @@ def read_checkpoints(frame: Any, metrics: Sequence[str]) -> pl.DataFrame:
         .filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
         .with_columns(
             *(pl.col(name).dt.total_microseconds() / 1e6 for name in metrics if METRICS[name].kind == "duration"),
-            *(pl.col(name).fill_nan(None) for name in metrics if rows.schema[name].is_float()),
+            *(pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in metrics if rows.schema[name].is_float()),
             t=pl.col("start") + length / 2,
             length=pl.coalesce((days * 86_400_000_000).cast(pl.Int64).cast(pl.Duration("us")), length),
         )
@@ -76,7 +78,8 @@ def labelled(rows: pl.DataFrame) -> pl.LazyFrame:
     """Give the studies a `label`: the name, and the end of the id where two have the same name."""
     study_id = pl.coalesce("study_id", "study", pl.lit("-"))
     named = rows.lazy().with_columns(study_id=study_id)
-    found = named.select("study_id", "study").unique().collect().rows()
+    named_of = pl.col("study").drop_nulls().last()
+    found = named.group_by("study_id").agg(named_of).collect().rows()
     names = Counter(name for _, name in found)
     labels = {key: (name or key) + (f" (…{key[-4:]})" if names[name] > 1 else "") for key, name in sorted(found)}
     if len(set(labels.values())) < len(labels):
@@ -110,7 +113,7 @@ def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: 
     for name in (*optional, *wanted):
         kind = columns[name]
         if name not in names:
-            read[name] = pl.Series(name, [None] * len(frame), dtype=pl.String())
+            read[name] = _checked(pl.Series(name, [None] * len(frame), dtype=pl.Null()), name, kind)
             continue
         series = frame[name] if module == "polars" else _from_pandas(frame[name], name, kind)
         read[name] = _checked(series, name, kind)

@@ -118,7 +118,7 @@ def _drawn(
         x, at = _since_start(series.points)
     axis, notes = value_axis(metric, y, series.points)
     behind, history = ([], []) if lifecycle is None else history_layers(lifecycle, series, x)
-    layers, thinned = line_layers(series, Plane(x=x, y=axis, at=at, clip=y is not None, share=width / 640))
+    layers, thinned = line_layers(series, Plane(x=x, y=axis, at=at, clip=isinstance(y, tuple | list), share=width / 640))
     line = []
     if reference is not None:
         rule, note = reference_layer(reference, metric, axis)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
 from evalkit.metrics import Metric
 
-__all__ = ["DIRECTIONS", "axis_title", "described", "moment", "number", "plural", "span"]
+__all__ = ["DIRECTIONS", "axis_title", "described", "lasting", "moment", "number", "plural", "span", "years"]
 
 DIRECTIONS = {"up": "↑ Higher is better.", "down": "↓ Lower is better.", "neither": ""}
 _MOST_TOLD = 5
+_LENGTHS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
 
 
 def number(metric: Metric, value: float | None) -> str:
@@ -42,9 +43,21 @@ def moment(at: datetime | None) -> str:
     return at.isoformat(sep=" ", timespec="minutes")[: 10 if (at.hour, at.minute) == (0, 0) else 16]
 
 
+def years(first: datetime, last: datetime) -> str:
+    """Give the year of two times, or both."""
+    return f"{first.year}" if first.year == last.year else f"{first.year} to {last.year}"
+
+
 def span(start: datetime | None, end: datetime | None) -> str:
     """Give a stretch of time in UTC."""
     return f"{moment(start)} to {moment(end)} UTC"
+
+
+def lasting(time: timedelta) -> str:
+    """Give a length of time in the largest unit that it has one of: ``36.5 hours`` is ``1.5 days``."""
+    seconds = time.total_seconds()
+    length, unit = next(((length, unit) for length, unit in _LENGTHS if seconds >= length), _LENGTHS[-1])
+    return f"{seconds / length:,.1f}".removesuffix(".0") + f" {unit}"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
