@@ -309,9 +309,16 @@ def test_the_panel_is_readable_and_open_to_screen_readers(desk: Notebook, panel:
         desk.theme("light")
 
 
-def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage) -> None:
-    """Tab goes through the list, the buttons and the headings of the forms; the space bar presses them."""
+def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """Enter in the search goes to the next study; Tab goes through the buttons and headings, and the space bar presses them."""
+    desk.tell(f"kit.create_study({name!r} + ' too')")
     panel.search.focus()
+    desk.page.keyboard.type(name)
+    expect(panel.studies.locator("option")).to_have_count(2, timeout=SHOWN_MS)
+    for shown in (f"{name} too", name):
+        desk.page.keyboard.press("Enter")
+        panel.expect_detail("Name", shown)
+    expect(panel.search).to_be_focused()
     reached = []
     for _ in range(8):
         desk.page.keyboard.press("Tab")

@@ -85,6 +85,18 @@ def test_a_filter_hides_a_study_from_the_list_but_not_its_details(kit: EvalKit) 
     assert dict(model.details())["Status"] == "paused"
 
 
+def test_the_next_study_is_the_next_of_those_that_are_listed(kit: EvalKit) -> None:
+    """One after the other, then from the start; from a study that is hidden to the first; where none is listed the present one stays."""
+    three_studies(kit)
+    model = selecting(model_of(kit), "paused")
+    shown = []
+    for status in ("all", "all", "all", "running", "running", "stopped"):
+        model.status_filter = status
+        model.select_next()
+        shown.append(dict(model.details())["Name"].split()[0])
+    assert shown == ["running", "pending", "paused", "running", "running", "running"]
+
+
 def test_details_say_what_is_known_of_a_study(kit: EvalKit) -> None:
     """Progress, last checkpoint, times in UTC and what it is about are given; what there is none of is left out."""
     three_studies(kit)

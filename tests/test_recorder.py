@@ -183,6 +183,19 @@ def test_an_exception_in_a_session_is_a_failure_and_goes_on(kit: EvalKit, clock:
     assert caught[0].filename == __file__
 
 
+def test_an_exception_goes_on_also_where_its_session_cannot_be_noted(kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk does not hide what the agent raised, nor the user's interrupt; a note says that the session is not in the journal."""
+
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(KeyboardInterrupt) as raised, recorder(kit, clock) as rec, rec.session("a"):
+        monkeypatch.setattr("evalkit.widgets.journal.os.fsync", full)
+        raise KeyboardInterrupt
+    assert "the session 'a' was not noted. The recorder's journal" in raised.value.__notes__[0]
+    assert rec.sessions == ()
+
+
 def test_a_session_that_reports_nothing_counts_as_failed_and_that_is_said(kit: EvalKit, clock: Watch) -> None:
     """Success is claimed, never assumed."""
     with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec:

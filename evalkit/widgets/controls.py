@@ -63,6 +63,8 @@ class Controls:
         view, model = self._screen.view, self._screen.model
         self._on_value(view.status, lambda value: setattr(model, "status_filter", value))
         self._on_value(view.search, lambda value: setattr(model, "text_filter", value))
+        # JupyterLab takes the arrow keys from a list, for its cells, and none from a text: Enter in the search goes through the list.
+        view.search.on_msg(lambda _, content, __: self._screen.change(model.select_next) if content.get("event") == "submit" else None)
         self._on_value(view.list, model.select)
         self._on_value(view.metric, model.choose_metric)
         view.study_form.on_type(lambda name, text: self._screen.type(lambda: model.study_form.type(name, text)))

@@ -136,6 +136,12 @@ class PanelModel:
         if study_id is not None and study_id != self.selected:
             self.selected, self.confirming = study_id, None
 
+    def select_next(self) -> None:
+        """Show the study that the list has after the present one, or its first."""
+        listed = [study_id for study_id, _ in self.listed()]
+        if listed:
+            self.select(listed[(listed.index(self.selected) + 1) % len(listed)] if self.selected in listed else listed[0])
+
     def show_new(self, study_id: str) -> None:
         """Show a study that was just created, whatever the filters say."""
         self.select(study_id)

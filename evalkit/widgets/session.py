@@ -131,14 +131,16 @@ class Session:
         self._state = "closed"
         _inside.set(self._outer)
         assert self.name is not None
-        if error is not None and error is self._refusal:
-            self._recorder.end_session(self.name, None)
-            return
-        ended = SessionRecord(
+        ended = None if error is not None and error is self._refusal else SessionRecord(
             name=self.name, nanoseconds=nanoseconds, succeeded=bool(self._succeeded) and kind is None,
             reported=self._succeeded is not None or kind is not None, error=None if kind is None else kind.__name__, **self._numbers,
         )  # fmt: skip
-        self._recorder.end_session(self.name, ended)
+        try:
+            self._recorder.end_session(self.name, ended)
+        except EvalkitError as refusal:
+            if error is None:
+                raise
+            error.add_note(f"evalkit: the session {self.name!r} was not noted. {refusal}")  # what the agent raised goes on
 
 
 def _check_iterations(value: object) -> int:

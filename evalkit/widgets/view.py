@@ -48,7 +48,7 @@ class PanelView:
         left = widgets.Layout(width="auto")
         statuses = [("All", ALL), *((status.value.capitalize(), status.value) for status in StudyStatus)]
         self.status = widgets.Dropdown(options=statuses, description="Status", style=narrow, layout=left)
-        self.search = widgets.Text(description="Search", placeholder="name, tag, metadata", style=narrow, layout=left)
+        self.search = widgets.Text(description="Search", placeholder="name, tag, metadata; Enter: next", style=narrow, layout=left)
         self.list = widgets.Select(description="Studies", style=narrow, layout=widgets.Layout(width="auto", height="220px"))
         self.details = widgets.HTML()
         command = widgets.Layout(width="100px")
