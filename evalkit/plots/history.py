@@ -14,7 +14,7 @@ from evalkit.plots.lines import PERIOD, TOLD, colour_of, milliseconds, nothing, 
 from evalkit.plots.series import Series
 from evalkit.plots.source import lifecycle_rows, read_checkpoints
 from evalkit.plots.theme import NEUTRAL, STATUS_COLOURS
-from evalkit.plots.thinning import MOST_POINTS, bucket, longest_line
+from evalkit.plots.thinning import MOST_POINTS, bucket, lengths
 from evalkit.plots.words import plural, span
 
 __all__ = ["history_layers", "lifecycle", "stretches"]
@@ -149,7 +149,7 @@ def _bars(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> Any:
 def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
     """Give the checkpoints as ticks, one for each pixel where there are more."""
     fewer: list[str] = []
-    if longest_line(ticks) > MOST_POINTS or ticks.height > 5 * MOST_POINTS:
+    if max(lengths(ticks)) > MOST_POINTS or ticks.height > 5 * MOST_POINTS:
         buckets = max(20, min(_BUCKETS, 5 * MOST_POINTS // ticks["study_id"].n_unique()))
         ticks = ticks.group_by("study_id", "label", bucket(ticks, buckets).alias("bucket")).agg(pl.col("t", "start", "end").first())
         ticks = ticks.sort("study_id", "t")

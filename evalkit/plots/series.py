@@ -111,16 +111,16 @@ def _on_intervals(points: pl.DataFrame, metric: Metric, *, wanted: bool, asked: 
         )
     counted = METRICS[metric.denominator].label.lower()
     notes = []
-    bare = points.filter(pl.col("low").is_null())
-    without, outside = bare.filter((pl.col("n") > 0).fill_null(False).not_()).height, bare.filter(pl.col("n") > 0).height
-    if without < points.height:
+    bare, based = pl.col("low").is_null(), (pl.col("n") > 0).fill_null(False)
+    successes = pl.col("v") * pl.col("n")
+    rounded = bare.not_() & ((successes - successes.round()).abs() > _ROUNDED)
+    without, outside, odd = points.select((bare & based.not_()).sum(), (bare & based).sum().alias("b"), rounded.sum().alias("c")).row(0)
+    if without + outside < points.height:
         notes.append(f"Band: 95 % Wilson interval, over {counted}.")
     if without:
         notes.append(f"No interval for {plural(without, 'checkpoint')}: {counted} is missing or 0.")
     if outside:
         notes.append(f"No interval for {plural(outside, 'checkpoint')}: the rate lies outside 0 to 100 %.")
-    successes = pl.col("v") * pl.col("n")
-    odd = points.filter(pl.col("low").is_not_null() & ((successes - successes.round()).abs() > _ROUNDED)).height
     if odd:
         notes.append(
             f"For {plural(odd, 'checkpoint')} rate times {counted} is no whole number: the rate was rounded before it was recorded."

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-__all__ = ["MOST_POINTS", "broken", "bucket", "buckets_for", "longest_line", "runs", "thin"]
+__all__ = ["MOST_POINTS", "broken", "bucket", "buckets_for", "lengths", "runs", "thin"]
 
 MOST_POINTS = 2000
 """Of one line; beyond it is thinned."""
@@ -45,18 +45,18 @@ def buckets_for(rows: pl.DataFrame, share: float = 1.0) -> int | None:
     """
     if rows.is_empty():
         return None
-    lines = rows["study_id"].n_unique()
-    longest = longest_line(rows)
+    counts = lengths(rows)
+    lines, longest = len(counts), max(counts)
     allowed = MOST_POINTS * share if lines <= 5 else max(4 * _FEWEST_BUCKETS * share, 5 * MOST_POINTS * share / lines)
     if longest <= allowed:
         return None
     return int(max(_FEWEST_BUCKETS * share, min(_MOST_BUCKETS * share, allowed / 4)))
 
 
-def longest_line(rows: pl.DataFrame) -> int:
-    """Give how many rows the study has that has most."""
+def lengths(rows: pl.DataFrame) -> list[int]:
+    """Give how many rows each study has, in no order."""
     counts: list[int] = rows.group_by("study_id").len()["len"].to_list()
-    return max(counts, default=0)
+    return counts
 
 
 def bucket(rows: pl.DataFrame, buckets: int) -> pl.Expr:
@@ -87,14 +87,11 @@ def thin(rows: pl.DataFrame, values: Sequence[str], buckets: int) -> pl.DataFram
 
 def broken(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
     """Put a row without values between two runs of a study, halfway in time: there a line breaks. `alone` says that a run has one row."""
-    size = pl.len().over("run")
-    rows = rows.with_columns(alone=size == 1)
+    marked = rows.lazy().with_columns(alone=pl.len().over("run") == 1, order=pl.lit(0, dtype=pl.Int8()))
     last = (pl.col("run") != pl.col("run").shift(-1)) & (pl.col("study_id") == pl.col("study_id").shift(-1))
-    ends = rows.with_columns(until=pl.col("t").shift(-1)).filter(last.fill_null(False))
+    ends = marked.with_columns(until=pl.col("t").shift(-1)).filter(last.fill_null(False))
     nought = [pl.lit(None).cast(rows.schema[name]).alias(name) for name in values]
     middle = pl.col("t") + (pl.col("until") - pl.col("t")) / 2
     times = [middle.alias(name) for name in ("t", "start", "end") if name in rows.columns]
-    holes = ends.with_columns(*times, *nought, alone=False).drop("until")
-    order = pl.Series("order", [0] * rows.height + [1] * holes.height, dtype=pl.Int8())
-    both = pl.concat([rows, holes]).with_columns(order)
-    return both.sort("study_id", "run", "order", "t", maintain_order=True).drop("order")
+    holes = ends.with_columns(*times, *nought, alone=False, order=pl.lit(1, dtype=pl.Int8())).drop("until")
+    return pl.concat([marked, holes]).sort("study_id", "run", "order", "t", maintain_order=True).drop("order").collect()
