@@ -115,7 +115,7 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     parts = stretches(rows, end)
     drawn, thinned = _fewer(parts)
     order = shown["label"].to_list()
-    y = alt.Y("study:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=240, ticks=False, domain=False))
+    y = alt.Y("study:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
     x = time_axis(parts)
     layers = [_bars(drawn, x, y)]
     notes += [*thinned, *_backwards(parts)]
