@@ -241,6 +241,18 @@ def test_the_metric_picker_draws_another_chart(kit: EvalKit, show: Show) -> None
     until(lambda: "Total tokens" in hand.view.chart.value)
 
 
+@pytest.mark.parametrize("pressed", ["Pause", "Yes, stop for good"])
+def test_a_press_that_arrives_after_the_panel_knew_better_is_answered(kit: EvalKit, show: Show, pressed: str) -> None:
+    """Another stopped the study, the panel read that, and the page did not show it yet: what was pressed did nothing, and says why."""
+    study = running(kit)
+    hand = show()
+    hand.click("Stop")
+    kit.stop_study(study)
+    hand.panel.refresh()
+    hand.click(pressed)
+    assert f"{pressed.removeprefix('Yes, ').split()[0].capitalize()} did nothing: &#x27;agent&#x27; is stopped already." in hand.status
+
+
 def test_what_another_process_does_appears_within_three_seconds(kit: EvalKit, show: Show, tmp_path: Path) -> None:
     """A checkpoint and a transition from elsewhere are seen without running anything, while half-typed text stays as it is."""
     study = running(kit, "study", count=1)

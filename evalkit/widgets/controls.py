@@ -84,12 +84,20 @@ class Controls:
 
     def _on_click(self, button: Any, act: Callable[[], object], then_focus: Any = None) -> None:
         def clicked(_: Any) -> None:
-            if not button.disabled:  # a second click may be on its way when the first disables it
-                self._screen.change(act)
-                if then_focus is not None:
-                    then_focus.focus()
+            if button.disabled:  # it was pressed before the page knew
+                self._screen.change(lambda: self._too_late(button.description))
+                return
+            self._screen.change(act)
+            if then_focus is not None:
+                then_focus.focus()
 
         button.on_click(clicked)
+
+    def _too_late(self, says: str) -> None:
+        """Say why a command did nothing: somebody else was quicker. A second click on what is being done is not answered."""
+        model = self._screen.model
+        if says.lower() in _DOING and model.busy is None and model.study is not None and says.lower() not in model.legal():
+            model.say(f"{says} did nothing: {model.study['name']!r} is {model.study['status']} already.", "problem", clock())
 
     def _type_checkpoint(self, name: str, text: str) -> None:
         if self._screen.model.checkpoint_form is not None:
@@ -101,6 +109,7 @@ class Controls:
     def _change(self, command: str) -> None:
         study = self._screen.model.study
         if study is None or (command == "stop" and self._screen.model.confirming != study["study_id"]):
+            self._too_late("Stop")
             return
         change = getattr(self._kit, f"{command}_study")
         doing, done = _DOING[command]
