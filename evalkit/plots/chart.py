@@ -104,8 +104,9 @@ def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: 
     """Make a chart of layers, with its notes under the title."""
     # Shared scales would be merged with those of the charts that a user puts beside this one, and the colours would change.
     apart = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent", opacity="independent"))
+    width = properties.pop("width", 640)
     chart = LayeredChart(
-        layer=list(layers), resolve=apart, title=titled(title, notes), description=described, width=properties.pop("width", 640),
+        layer=list(layers), resolve=apart, title=titled(title, notes, max(40, width * 105 // 640)), description=described, width=width,
         height=properties.pop("height", 280), **properties,
     )  # fmt: skip
     chart.with_twin(twin, valid=True)
