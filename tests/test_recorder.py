@@ -805,3 +805,24 @@ def test_a_notebook_shows_a_bar_and_keeps_a_line(tmp_path: Path) -> None:
     assert text == f"Recording {MARKUP!r}."
     assert re.fullmatch(r"<span>2 of 2 sessions: 2 succeeded, 0 failed; US\$1\.00; 0:00:0\d</span>", line)
     assert left == "0"
+
+
+def test_a_generator_that_is_left_after_its_session_reported_is_no_failure(tmp_path: Path) -> None:
+    """``break`` in a loop over sessions ends the generator with GeneratorExit, which says nothing about the agent."""
+    kit = evalkit.connect(tmp_path / "home")
+    kit.create_study("agent")
+    kit.start_study("agent")
+    with kit.recorder("agent", progress=False) as rec:
+
+        def sessions() -> Iterator[Any]:
+            while True:
+                with rec.session() as session:
+                    yield session
+
+        coming = sessions()
+        next(coming).success()
+        coming.close()
+        unreported = sessions()
+        next(unreported)
+        unreported.close()
+    assert [(one.succeeded, one.error) for one in rec.sessions] == [(True, None), (False, "GeneratorExit")]

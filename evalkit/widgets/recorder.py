@@ -52,8 +52,8 @@ class Recorder:
 
     A session is a success when `Session.success` was called and no exception came after; else it failed. One that reported nothing counts
     as failed, too, since success is claimed, never assumed; a warning says how many did. One that ended by an exception, a keyboard
-    interrupt included, failed, and the exception goes on. It is not counted when the exception came from evalkit's refusing what was
-    reported: that says nothing about the agent.
+    interrupt included, failed, and the exception goes on; leaving a generator after the report is none. It is not counted when the
+    exception came from evalkit's refusing what was reported: that says nothing about the agent.
 
     Every session is written at once to a journal in the home. When the block ends by an exception, or the process dies, nothing is recorded
     and the journal stays. The next recorder of the study then refuses to start until it is told what to do: ``resume=True`` counts on, the

@@ -131,6 +131,8 @@ class Session:
         self._state = "closed"
         _inside.set(self._outer)
         assert self.name is not None
+        if kind is GeneratorExit and self._succeeded is not None:
+            kind = None  # a generator that is left after its session reported says nothing about the agent
         ended = None if error is not None and error is self._refusal else SessionRecord(
             name=self.name, nanoseconds=nanoseconds, succeeded=bool(self._succeeded) and kind is None,
             reported=self._succeeded is not None or kind is not None, error=None if kind is None else kind.__name__, **self._numbers,

@@ -60,7 +60,8 @@ class PanelView:
         metrics = [(metric.label, name) for name, metric in METRICS.items()]
         self.metric = widgets.Dropdown(options=metrics, description="Metric", style=narrow, layout=widgets.Layout(width="360px"))
         self.chart = widgets.HTML().add_class("evalkit-chart")
-        self.message = widgets.HTML()
+        self.message, self.echo = widgets.HTML(), widgets.HTML()
+        self.nobody = widgets.HTML()
         self.refresh = widgets.Button(description="Refresh")
         self.age = widgets.HTML()
         self.study_form = FormView(STUDY_FIELDS, "Create study")
@@ -70,9 +71,9 @@ class PanelView:
 
     def _laid_out(self) -> widgets.VBox:
         commands = widgets.HBox(list(self.buttons.values()), layout=widgets.Layout(flex_flow="row wrap"))
-        shown = [self.details, commands, self.confirmation, self.metric, self.chart]
+        shown = [self.details, commands, self.confirmation, self.message, self.metric, self.chart]
         columns = [
-            widgets.VBox([self.status, self.search, self.list], layout=widgets.Layout(width="350px", flex="0 1 auto")),
+            widgets.VBox([self.status, self.search, self.list, self.nobody], layout=widgets.Layout(width="350px", flex="0 1 auto")),
             widgets.VBox(shown, layout=widgets.Layout(flex="1 1 360px", min_width="0", margin="0 0 0 16px")),
         ]
         return widgets.VBox(
@@ -80,7 +81,7 @@ class PanelView:
                 widgets.HTML(_STYLE, layout=widgets.Layout(display="none")),
                 widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")),
                 self.forms.box,
-                self.message,
+                self.echo,
                 widgets.HBox([self.refresh, self.age], layout=widgets.Layout(align_items="center")),
             ]
         ).add_class("evalkit-panel")
@@ -99,6 +100,10 @@ class PanelView:
         _set(self.question, "value", "" if asked is None else f"Stop {escape(repr(asked['name']))} for good?")
         _set(self.confirmation.layout, "display", "none" if asked is None else "flex")
         _set(self.message, "value", _message_html(model.message))
+        # The same once more, beside the forms' buttons, for who sees it: a screen reader heard it already.
+        _set(self.echo, "value", f'<div aria-hidden="true" class="evalkit-{model.message.kind}">{escape(_said(model.message))}</div>')
+        hidden = model.studies and not model.listed()
+        _set(self.nobody, "value", '<span class="evalkit-muted">No study passes the filters.</span>' if hidden else "")
         self.show_age(model, now)
         self.show_forms(model)
 
@@ -145,8 +150,11 @@ def _details_html(model: PanelModel) -> str:
 def _message_html(message: Message) -> str:
     # A problem is an alert, since a live region that is put in anew, as here, is announced reliably only then.
     role = 'role="alert"' if message.kind == "problem" else 'role="status" aria-live="polite"'
-    said = f"{message.at:%H:%M:%S} UTC: {message.text}"
-    return f'<div {role} class="evalkit-{message.kind}">{escape(said)}</div>'
+    return f'<div {role} class="evalkit-{message.kind}">{escape(_said(message))}</div>'
+
+
+def _said(message: Message) -> str:
+    return f"{message.at:%H:%M:%S} UTC: {message.text}"
 
 
 def close_tree(root: widgets.Widget) -> None:
