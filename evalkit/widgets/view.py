@@ -66,6 +66,8 @@ class PanelView:
         self.age = widgets.HTML()
         self.study_form = FormView(STUDY_FIELDS, "Create study")
         self.checkpoint_form = FormView(CHECKPOINT_FIELDS, "Record")
+        for form in (self.study_form, self.checkpoint_form):
+            form.box.children = (*form.box.children, self.echo)
         self.forms = Folds({"New study": self.study_form.box, "Record checkpoint": self.checkpoint_form.box})
         self.root = self._laid_out()
 
@@ -81,7 +83,6 @@ class PanelView:
                 widgets.HTML(_STYLE, layout=widgets.Layout(display="none")),
                 widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")),
                 self.forms.box,
-                self.echo,
                 widgets.HBox([self.refresh, self.age], layout=widgets.Layout(align_items="center")),
             ]
         ).add_class("evalkit-panel")
