@@ -227,6 +227,17 @@ def test_a_lonely_point_has_its_interval_too() -> None:
     assert row["low"] < row["high"]
 
 
+def test_a_band_breaks_where_an_interval_is_missing_and_keeps_its_ends_when_thinned() -> None:
+    """No band over a checkpoint without a count, though the line goes on; of a thinned series the hull of all intervals."""
+    frame = checkpoints(count=9).with_columns(sessions_completed=pl.Series([9, 9, 9, 9, None, 9, 9, 9, 9]))
+    band = rows_of(plots.trend(frame, "session_success_rate").to_dict(), mark="area")
+    assert [row["low"] is None for row in band] == [False] * 4 + [True] + [False] * 4
+    chart = plots.trend(long(5000), "session_success_rate")
+    rows, table = rows_of(chart.to_dict(), mark="area"), plots.table(chart)
+    assert min(row["low"] for row in rows if row["low"] is not None) == table["low"].min()
+    assert max(row["high"] for row in rows if row["high"] is not None) == table["high"].max()
+
+
 def subtitle(chart: Any) -> str:
     return " ".join(chart.to_dict()["title"].get("subtitle", []))
 
