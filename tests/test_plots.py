@@ -138,6 +138,16 @@ def test_a_period_that_begins_a_little_late_is_no_gap() -> None:
     assert [row["v"] for row in rows_of(plots.trend(shorter, "total_cost").to_dict(), mark="line")].count(None) == 3
 
 
+def test_half_a_period_is_a_gap_and_a_long_period_reaches_over_short_ones() -> None:
+    """Exactly half a period without a checkpoint breaks the line; what a longer, overlapping period covers is not missing."""
+    days = checkpoints(count=3)
+    half = days.with_columns(period_end=pl.col("period_end") - timedelta(hours=12))
+    assert [row["v"] for row in rows_of(plots.trend(half, "total_cost").to_dict(), mark="line")].count(None) == 2
+    long_first = days.with_columns(period_end=pl.Series([START + 2 * DAY, START + timedelta(hours=25), START + 3 * DAY]))
+    long_first = long_first.with_columns(period_start=pl.Series([START, START + DAY, START + 2 * DAY])).cast(days.schema)
+    assert None not in [row["v"] for row in rows_of(plots.trend(long_first, "total_cost").to_dict(), mark="line")]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 12))
 def test_no_line_ever_bridges_what_is_missing(there: list[bool], buckets: int) -> None:
@@ -215,6 +225,17 @@ def test_a_lonely_point_has_its_interval_too() -> None:
     (row,) = alone.to_dict()["datasets"][rule["data"]["name"]]
     assert row["alone"]
     assert row["low"] < row["high"]
+
+
+def test_a_band_breaks_where_an_interval_is_missing_and_keeps_its_ends_when_thinned() -> None:
+    """No band over a checkpoint without a count, though the line goes on; of a thinned series the hull of all intervals."""
+    frame = checkpoints(count=9).with_columns(sessions_completed=pl.Series([9, 9, 9, 9, None, 9, 9, 9, 9]))
+    band = rows_of(plots.trend(frame, "session_success_rate").to_dict(), mark="area")
+    assert [row["low"] is None for row in band] == [False] * 4 + [True] + [False] * 4
+    chart = plots.trend(long(5000), "session_success_rate")
+    rows, table = rows_of(chart.to_dict(), mark="area"), plots.table(chart)
+    assert min(row["low"] for row in rows if row["low"] is not None) == table["low"].min()
+    assert max(row["high"] for row in rows if row["high"] is not None) == table["high"].max()
 
 
 def subtitle(chart: Any) -> str:
@@ -500,6 +521,15 @@ def test_what_is_not_finite_and_a_name_that_is_missing_in_places() -> None:
     rows = rows_of(plots.trend(odd, "total_cost").to_dict(), mark="line")
     assert [row["v"] for row in rows] == [1.0, None, 2.0]
     assert set(plots.table(plots.trend(odd, "total_cost"))["study"]) == {"a"}
+
+
+def test_a_thinned_scatter_keeps_the_extremes_of_both_metrics() -> None:
+    """The most expensive checkpoint is among the points, and so is the best."""
+    frame = long(5000).with_columns(total_cost=((pl.int_range(pl.len()) * 7919) % 10007).cast(pl.Float64()))
+    rows = [row for row in rows_of(plots.scatter(frame).to_dict(), mark="line") if row["h"] is not None]
+    for name, column in (("h", "total_cost"), ("v", "session_success_rate")):
+        drawn = [row[name] for row in rows]
+        assert (min(drawn), max(drawn)) == (frame[column].min(), frame[column].max())
 
 
 # --- colours, words, tables -------------------------------------------------------------------------------------------------------------
