@@ -377,9 +377,9 @@ def test_a_status_without_length_is_seen() -> None:
 
 
 def test_marks_that_are_left_out_are_counted() -> None:
-    """Of 2,500 studies' beginnings 2,000 are marked, and the chart says so."""
-    many = pl.concat([lifecycle(f"s{number}", number, ("study_started", START)) for number in range(2500)])
-    frame = pl.concat([checkpoints(count=1)] * 2500).with_columns(study_id=many.filter(kind="study_started")["study_id"], study=None)
+    """Of 2,500 beginnings 2,000 are marked, and the chart says so."""
+    many = pl.concat([lifecycle(f"s{number}", number, *[("study_started", START)] * 25) for number in range(100)])
+    frame = pl.concat([checkpoints(f"s{number}", number, 1) for number in range(100)])
     chart = plots.trend(frame, "total_cost", lifecycle=many)
     assert "Only the first 2,000 of 2,500 are drawn." in subtitle(chart)
 
@@ -495,6 +495,32 @@ def test_a_lifecycle_of_a_hundred_thousand_changes_is_drawn() -> None:
     assert "100,000 changes" in subtitle(chart)
     both = plots.lifecycle(to_pandas(lived(), LIFECYCLE), to_pandas(two(), CHECKPOINTS))
     assert named(both.to_dict()) == named(plots.lifecycle(lived(), two()).to_dict())
+
+
+def test_of_very_many_studies_the_newest_are_drawn_and_that_is_said() -> None:
+    """200 lines at most, in a trend as in a scatter; the table has all of them."""
+    many = pl.concat([checkpoints(f"study {number}", number, 2) for number in range(230)])
+    for chart in (plots.trend(many, "total_cost"), plots.scatter(many)):
+        drawn = {row["study"] for row in rows_of(chart.to_dict(), mark="line")}
+        assert drawn == {f"study {number}" for number in range(30, 230)}
+        assert "The 200 newest of 230 studies." in subtitle(chart)
+        assert plots.table(chart)["study"].n_unique() == 230
+
+
+def test_a_composed_chart_says_what_its_parts_say() -> None:
+    """Its text is theirs."""
+    one, other = plots.trend(checkpoints(), "total_cost"), plots.lifecycle(lived())
+    told = bundle(one | other)[0]["text/plain"]
+    assert told == f"{one.to_dict()['description']} {other.to_dict()['description']}"
+
+
+def test_the_small_charts_of_an_overview_have_one_axis_of_time() -> None:
+    """A metric that was measured for two days of ten looks so."""
+    frame = checkpoints(count=10)
+    short = frame.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 2).then("total_cost"))
+    spec = plots.overview(short).to_dict()
+    domains = {json.dumps(one["layer"][0]["encoding"]["x"]["scale"]["domain"]) for part in spec["vconcat"] for one in part["concat"]}
+    assert domains == {json.dumps([round((START + days * DAY).timestamp() * 1000) for days in (0, 10)])}
 
 
 def test_fifty_studies_are_drawn() -> None:
@@ -751,6 +777,13 @@ def test_a_page_holds_several_charts() -> None:
         (lambda: plots.trend(checkpoints().with_columns(total_cost=pl.lit("1")), "total_cost"), "'total_cost' holds String; numbers are needed"),
         (lambda: plots.trend(checkpoints().with_columns(pl.col("period_start").dt.replace_time_zone(None)), "total_cost"), "times with a time zone are needed"),
         (lambda: plots.trend(checkpoints(), "total_cost", rolling=1), "rolling: 1 is no number of checkpoints"),
+        (lambda: plots.trend(checkpoints(), "total_cost", interval="x"), "interval: 'x' is none of"),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", width="container"), "width: 'container' is no number of pixels"),  # type: ignore[arg-type]
+        (lambda: plots.scatter(checkpoints(), height=-5), "height: -5 is no number of pixels"),
+        (lambda: plots.lifecycle(lived(), width=0), "width: 0 is no number of pixels"),
+        (lambda: plots.trend(checkpoints(), "total_cost", reference=math.inf), "reference: inf is no value"),
+        (lambda: plots.trend(checkpoints(), "total_cost", y=(0, math.inf)), "y: .* is no range"),
+        (lambda: plots.save(plots.scatter(checkpoints()), None), "path: None is no path"),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", y=(2, 1)), "y: \\(2, 1\\) is no range"),
         (lambda: plots.trend(checkpoints(), "total_cost", y="zero"), "y: 'zero' is no range"),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", reference="high"), "reference: 'high' is no value"),  # type: ignore[arg-type]

@@ -11,10 +11,11 @@ import altair as alt
 import polars as pl
 from altair.utils.schemapi import debug_mode
 
+from evalkit.checks import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.plots.rendering import bundle
 
-__all__ = ["EvalChart", "LayeredChart", "StackedChart", "building", "layered", "table", "titled"]
+__all__ = ["EvalChart", "LayeredChart", "StackedChart", "building", "check_size", "layered", "table", "titled"]
 
 
 class EvalChart(alt.TopLevelMixin):
@@ -98,6 +99,13 @@ def building() -> Iterator[None]:
     """
     with _building, debug_mode(False):
         yield
+
+
+def check_size(**sizes: Any) -> None:
+    """Refuse a width or height that is no number of pixels."""
+    for name, size in sizes.items():
+        if type(size) is not int or not 50 <= size <= 10_000:
+            raise invalid(name, size, "is no number of pixels; give a whole number from 50 to 10,000.")
 
 
 def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: str, twin: pl.DataFrame, **properties: Any) -> LayeredChart:

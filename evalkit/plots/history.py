@@ -9,10 +9,10 @@ import altair as alt
 import polars as pl
 
 from evalkit.checks import check_time
-from evalkit.plots.chart import LayeredChart, building, layered
+from evalkit.plots.chart import LayeredChart, building, check_size, layered
 from evalkit.plots.lines import PERIOD, TOLD, colour_of, milliseconds, nothing, time_axis, values
 from evalkit.plots.series import Series
-from evalkit.plots.source import lifecycle_rows, read_checkpoints
+from evalkit.plots.source import MOST_STUDIES, lifecycle_rows, read_checkpoints
 from evalkit.plots.theme import NEUTRAL, STATUS_COLOURS
 from evalkit.plots.thinning import MOST_POINTS, bucket, lengths
 from evalkit.plots.words import lasting, plural, span
@@ -20,7 +20,6 @@ from evalkit.plots.words import lasting, plural, span
 __all__ = ["history_layers", "lifecycle", "stretches"]
 
 _MARKS = {"study_started": "started", "study_stopped": "stopped"}
-_MOST_STUDIES = 200
 _FEWEST_BUCKETS, _BUCKETS = 160, 500  # the fewest are 4 pixels wide each
 
 
@@ -101,11 +100,12 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     InvalidInputError
         When a frame is none or lacks a column, or `until` has no time zone.
     """
+    check_size(width=width)
     rows = lifecycle_rows(frame)
     ticks = read_checkpoints(checkpoints, []) if checkpoints is not None else read_checkpoints(_NO_CHECKPOINTS, [])
     created = rows.group_by("study_id", "label").agg(pl.col("at").first()).sort("at", "study_id")
-    shown = created.tail(_MOST_STUDIES)
-    notes = [f"The {_MOST_STUDIES} newest of {created.height:,} studies."] if created.height > _MOST_STUDIES else []
+    shown = created.tail(MOST_STUDIES)
+    notes = [f"The {MOST_STUDIES} newest of {created.height:,} studies."] if created.height > MOST_STUDIES else []
     labels = dict(shown.select("study_id", "label").cast(pl.String()).rows())
     rows, ticks = _relabelled(rows, labels), _relabelled(ticks, labels)
     if rows.is_empty():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import polars as pl
 from evalkit.checks import invalid
 from evalkit.metrics import METRICS, Metric
 from evalkit.plots.series import Series
-from evalkit.plots.theme import DASHES, NEUTRAL, PALETTE, colours
+from evalkit.plots.theme import DASHES, NEUTRAL, PALETTE, SHAPES, colours
 from evalkit.plots.thinning import broken, bucket, buckets_for, thin
 from evalkit.plots.words import axis_title, number, plural, years
 
@@ -75,27 +75,38 @@ def legend_of(studies: Sequence[tuple[str, str]], symbol: str, orient: Literal["
 
 
 def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Give studies beyond the palette a dashed line; nothing where there are none."""
+    """Give the lines of studies beyond the palette a dash; nothing where there are none."""
+    return _apart(studies, DASHES, lambda scale: {"strokeDash": alt.StrokeDash("study:N", scale=scale, legend=None)})
+
+
+def shape_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Give the points of studies beyond the palette a shape; nothing where there are none."""
+    return _apart(studies, SHAPES, lambda scale: {"shape": alt.Shape("study:N", scale=scale, legend=None)})
+
+
+def _apart(studies: Sequence[tuple[str, str]], kinds: Sequence[Any], channel: Callable[[alt.Scale], dict[str, Any]]) -> dict[str, Any]:
     places = colours.places([study_id for study_id, _ in studies])
     if all(place < len(PALETTE) for place in places):
         return {}
-    dashes = [DASHES[place // len(PALETTE) % len(DASHES)] for place in places]
-    scale = alt.Scale(domain=[label for _, label in studies], range=dashes)
-    return {"strokeDash": alt.StrokeDash("study:N", scale=scale, legend=None)}
+    chosen = [kinds[place // len(PALETTE) % len(kinds)] for place in places]
+    return channel(alt.Scale(domain=[label for _, label in studies], range=chosen))
 
 
-def time_axis(points: pl.DataFrame, *, title: bool = True) -> alt.X:
-    """Give the axis of time, in UTC, which its title says."""
+def time_axis(points: pl.DataFrame, *, title: bool = True, fixed: bool = False) -> alt.X:
+    """Give the axis of time, in UTC, which its title says; a fixed one is as long as the periods of all `points`."""
     first, last = points["start"].min(), points["end"].max()
     form, least, in_years = "%b %-d", _DAY, ""
+    domain: dict[str, Any] = {}
     if isinstance(first, datetime) and isinstance(last, datetime):
         days = (last - first).days
         forms = ((4, "%b %-d %H:%M", 60_000), (300, "%b %-d", _DAY), (3000, "%b %Y", 30 * _DAY), (math.inf, "%Y", 365 * _DAY))
         form, least = next((form, least) for most, form, least in forms if days < most)
         in_years = f", {years(first, last)}"
+        if fixed:
+            domain = {"domain": [round(end.timestamp() * 1000) for end in (first, last)]}
     # Finer ticks would all have the same label.
     axis = alt.Axis(format=form, tickMinStep=least, labelOverlap=True, labelSeparation=6, labelFlush=False)
-    return alt.X("x:T", title=f"Time (UTC{in_years})" if title else None, scale=alt.Scale(type="utc", padding=8), axis=axis)
+    return alt.X("x:T", title=f"Time (UTC{in_years})" if title else None, scale=alt.Scale(type="utc", padding=8, **domain), axis=axis)
 
 
 def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = True) -> tuple[alt.Y, list[str]]:
@@ -106,7 +117,7 @@ def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = Tr
     low, high = points["v"].min(), points["v"].max()
     notes: list[str] = []
     scale: dict[str, Any] = {"zero": True}
-    if isinstance(y, tuple | list) and len(y) == 2 and all(isinstance(end, int | float) for end in y) and y[0] < y[1]:
+    if isinstance(y, tuple | list) and len(y) == 2 and all(isinstance(end, int | float) and abs(end) < 1e300 for end in y) and y[0] < y[1]:
         outside = points.filter((pl.col("v") < y[0]) | (pl.col("v") > y[1])).height
         scale = {"domain": list(y), "clamp": False}
         notes = [f"{plural(outside, 'point')} outside the range of the axis."] if outside else []
@@ -215,7 +226,7 @@ def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
         .transform_calculate(period=PERIOD)
         .transform_calculate(told=told)
         .mark_point(filled=True, size=36 if count <= 80 else 16, clip=plane.clip)
-        .encode(**plane.encoded(series.studies, opacity=seen, tooltip=tips, description=TOLD))
+        .encode(**plane.encoded(series.studies, opacity=seen, tooltip=tips, description=TOLD, **shape_of(series.studies)))
     )
 
 
@@ -252,7 +263,7 @@ def _as(axis: Any, field: str) -> Any:
 def reference_layer(reference: Any, metric: Metric, y: alt.Y) -> tuple[Any, str]:
     """Give a horizontal line to compare with, a value or (value, text), and the note that says what it is."""
     value, text = reference if isinstance(reference, tuple) and len(reference) == 2 else (reference, "")
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not isinstance(text, str):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 or not isinstance(text, str):
         raise invalid("reference", reference, "is no value to draw a line at; give a number, or (number, text).")
     told = f"{text or 'reference'}, {number(metric, value)}"
     base = alt.Chart(values(pl.DataFrame({"v": [float(value)], "told": [told]})))

@@ -58,8 +58,10 @@ def overview(frame: Any) -> StackedChart:
     many = len({study for one in series for study in one.studies}) > 1
     parts: list[Any] = [_legend(sorted({study for one in series for study in one.studies}))] if many else []
     notes: list[str] = []
+    # One axis for all: a metric that was measured for a while only looks so.
+    x = time_axis(pl.concat([one.points.select("start", "end") for one in series]), title=False, fixed=True)
     for group, members in groups.items():
-        small = [_small(one) for one in members]
+        small = [_small(one, x) for one in members]
         notes += [f"{one.metric.label}: {note}" for one, (_, said) in zip(members, small, strict=True) for note in said]
         parts.append(
             alt.concat(*(chart for chart, _ in small), columns=_COLUMNS, spacing=_SPACING, bounds="flush").properties(
@@ -92,13 +94,13 @@ def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.DataFrame) 
     return chart
 
 
-def _small(series: Series) -> tuple[Any, list[str]]:
+def _small(series: Series, x: alt.X) -> tuple[Any, list[str]]:
     metric = series.metric
     axis, notes = value_axis(metric, None, series.points, title=False)
     if metric.kind != "rate":
         axis["scale"]["nice"] = 4
     axis["axis"] = alt.Axis(format=axis["axis"]["format"], tickCount=4, minExtent=_EXTENT, maxExtent=_EXTENT)
-    layers, thinned = line_layers(series, Plane(x=time_axis(series.points, title=False), y=axis, share=_WIDTH / 640, legend=False))
+    layers, thinned = line_layers(series, Plane(x=x, y=axis, share=_WIDTH / 640, legend=False))
     title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
     return alt.layer(*layers).resolve_scale(color="independent", strokeDash="independent").properties(
         width=_WIDTH, height=_HEIGHT, title=title

@@ -86,6 +86,8 @@ def save(chart: Any, path: str | os.PathLike[str], *, mode: str = "light") -> Pa
     InvalidInputError
         When the ending is none of these, or the file cannot be written.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise invalid("path", path, "is no path; give, for example, 'chart.svg'.")
     target = Path(path)
     ending = target.suffix.lower()
     if ending not in _FORMATS:
@@ -165,8 +167,16 @@ def bundle(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def _bundle(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     # Colours of texts and background are left to JupyterLab, which knows its theme, and makes a PNG of what it drew when it saves.
     shown = {**themed(spec, None), "$schema": _SCHEMA_5}
-    data = {VEGA_LITE_5: shown, "image/svg+xml": svg(spec), "text/plain": str(spec.get("description") or "A chart.")}
+    data = {VEGA_LITE_5: shown, "image/svg+xml": svg(spec), "text/plain": " ".join(_descriptions(spec)) or "A chart."}
     return data, {VEGA_LITE_5: {"embed_options": {"renderer": "svg", "actions": False}}}
+
+
+def _descriptions(spec: Mapping[str, Any]) -> list[str]:
+    """Give what a chart says of itself, or what its parts say."""
+    if isinstance(own := spec.get("description"), str) and own:
+        return [own]
+    parts = [part for kind in ("layer", "concat", "hconcat", "vconcat") for part in spec.get(kind, [])]
+    return [text for part in parts for text in _descriptions(part)]
 
 
 def specification(chart: Any) -> dict[str, Any]:

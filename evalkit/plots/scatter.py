@@ -8,9 +8,9 @@ import altair as alt
 import polars as pl
 
 from evalkit.metrics import Metric
-from evalkit.plots.chart import LayeredChart, building, layered
-from evalkit.plots.lines import NAMED, PERIOD, TOLD, colour_of, milliseconds, nothing, value_axis, values
-from evalkit.plots.source import metric_named, read_checkpoints, studies_of
+from evalkit.plots.chart import LayeredChart, building, check_size, layered
+from evalkit.plots.lines import NAMED, PERIOD, TOLD, colour_of, milliseconds, nothing, shape_of, value_axis, values
+from evalkit.plots.source import metric_named, newest, of_studies, read_checkpoints, studies_of
 from evalkit.plots.thinning import broken, buckets_for, runs, thin
 from evalkit.plots.words import axis_title, moment, number, plural, span
 
@@ -44,11 +44,15 @@ def scatter(
     InvalidInputError
         When the frame is none or lacks a column, or there is no such metric.
     """
+    check_size(width=width, height=height)
     across, up = metric_named(x, "x"), metric_named(y, "y")
     rows = read_checkpoints(frame, list(dict.fromkeys([x, y]))).with_columns(h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64()))
     studies = studies_of(rows)
-    points = runs(rows, ["h", "v"])
-    notes = [f"{plural(rows.height - points.height, 'checkpoint')} without one of the two."] if rows.height > points.height else []
+    studies, shown = newest(studies)
+    everything = runs(rows, ["h", "v"])
+    points = of_studies(everything, studies)
+    notes = [f"{plural(rows.height - everything.height, 'checkpoint')} without one of the two."] if rows.height > everything.height else []
+    notes = [*shown, *notes]
     twin = rows.select(
         study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{x: "h"}, **({y: "v"} if x != y else {})
     )
@@ -110,7 +114,7 @@ def _layers(
         .transform_calculate(period=PERIOD)
         .transform_calculate(told=told)
         .mark_point(filled=True, size=46 if points.height <= 300 else 16)
-        .encode(x=x, y=y, color=named, opacity=later, tooltip=tips, description=TOLD)
+        .encode(x=x, y=y, color=named, opacity=later, tooltip=tips, description=TOLD, **shape_of(studies))
     )
     return [line, dots] if path else [dots]
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from evalkit.checks import invalid
 from evalkit.metrics import METRICS, Metric
-from evalkit.plots.source import metric_named, read_checkpoints, studies_of
+from evalkit.plots.source import metric_named, newest, of_studies, read_checkpoints, studies_of
 from evalkit.plots.thinning import runs
 from evalkit.plots.wilson import wilson
 from evalkit.plots.words import plural
@@ -70,21 +70,23 @@ def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: i
     Raises
     ------
     InvalidInputError
-        When the frame, the metric or `rolling` is none.
+        When the frame, the metric, `interval` or `rolling` is none.
     """
     known = metric_named(metric)
     if rolling is not None and (type(rolling) is not int or rolling < 2):
         raise invalid("rolling", rolling, "is no number of checkpoints; give a whole number from 2, or None.")
+    if interval not in (None, True, False):
+        raise invalid("interval", interval, "is none of True, False and None.")
     counted = known.denominator
     rows = read_checkpoints(frame, [metric], counts=[counted] if counted else [])
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(counted) if counted else pl.lit(None, dtype=pl.Int64())
     studies = studies_of(rows)
     wanted = interval if interval is not None else len(studies) <= MOST_BANDS
-    notes = []
+    studies, notes = newest(studies)
     can = known.kind == "rate" and counted is not None
     low, high = wilson(value, count) if can and wanted else (pl.lit(None, dtype=pl.Float64()),) * 2
     rows = rows.with_columns(v=value, n=count, low=low, high=high, first=pl.col("start").min().over("study_id"))
-    points = runs(rows, ["v"])
+    points = of_studies(runs(rows, ["v"]), studies)
     if known.kind == "rate" and points.height:
         notes += _on_intervals(points, known, wanted=wanted, asked=interval)
     if rolling is not None:

@@ -13,8 +13,10 @@ from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS, Metric
 
-__all__ = ["labelled", "lifecycle_rows", "metric_named", "read_checkpoints", "studies_of"]
+__all__ = ["MOST_STUDIES", "labelled", "lifecycle_rows", "metric_named", "newest", "of_studies", "read_checkpoints", "studies_of"]
 
+MOST_STUDIES = 200
+"""In one chart."""
 _TEXTS = ("text", "status", "period_type", "lifecycle_kind")
 _SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us")}
 
@@ -93,6 +95,20 @@ def labelled(rows: pl.DataFrame) -> pl.LazyFrame:
 def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
     """Give the studies that have rows, in the order of their ids: (id, label)."""
     return sorted(rows.select("study_id", "label").unique().cast(pl.String()).rows())
+
+
+def newest(studies: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Give the studies that a chart can hold, the newest of very many, and the note that says so."""
+    if len(studies) <= MOST_STUDIES:
+        return studies, []
+    return studies[-MOST_STUDIES:], [f"The {MOST_STUDIES} newest of {len(studies):,} studies."]
+
+
+def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFrame:
+    """Give the rows of some studies; all of them where there are no others."""
+    if rows["study_id"].n_unique() <= len(studies):
+        return rows
+    return rows.filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in studies]))
 
 
 def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:

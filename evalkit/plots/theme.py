@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Literal
 
-__all__ = ["DASHES", "NEUTRAL", "PALETTE", "STATUS_COLOURS", "ColourBook", "colours", "theme"]
+__all__ = ["DASHES", "NEUTRAL", "PALETTE", "SHAPES", "STATUS_COLOURS", "ColourBook", "colours", "theme"]
 
 Mode = Literal["light", "dark", "page"]
 
@@ -14,7 +14,8 @@ PALETTE = ("#1e78b4", "#e1871e", "#870fff", "#c31e00", "#69a5c3", "#964b69", "#a
 """Found by a search for eight colours that stay apart for the three kinds of colour blindness (simulated as by Machado, Oliveira and
 Fernandes, 2009), and that can be seen on white and on dark grey alike."""
 DASHES: tuple[list[int], ...] = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-"""The ninth study begins again with the first colour, dashed."""
+"""The ninth study begins again with the first colour, dashed; its points have another shape."""
+SHAPES = ("circle", "square", "triangle-up", "diamond")
 NEUTRAL = "#808080"
 """Can be read on white and on dark grey."""
 STATUS_COLOURS = {"pending": "#b5b5b5", "running": "#2f9e77", "paused": "#d9a021", "stopped": "#777777"}

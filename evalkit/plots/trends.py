@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from evalkit.checks import invalid
-from evalkit.plots.chart import LayeredChart, building, layered
+from evalkit.plots.chart import LayeredChart, building, check_size, layered
 from evalkit.plots.history import history_layers
 from evalkit.plots.lines import Plane, line_layers, nothing, reference_layer, time_axis, value_axis
 from evalkit.plots.series import Series, prepare
@@ -110,6 +110,7 @@ def compare(
 def _drawn(
     series: Series, what: str, *, align: str = "calendar", lifecycle: Any = None, reference: Any, y: Any, width: int, height: int
 ) -> LayeredChart:
+    check_size(width=width, height=height)
     metric = series.metric
     x: alt.X = time_axis(series.points)
     at: pl.Expr | None = None
