@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import polars as pl
-from altair.utils.schemapi import debug_mode
 
 from evalkit.checks import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.plots.rendering import bundle
 
-__all__ = ["EvalChart", "LayeredChart", "StackedChart", "building", "check_size", "layered", "table", "titled"]
+__all__ = ["EvalChart", "LayeredChart", "StackedChart", "check_size", "layered", "table", "titled"]
 
 
 class EvalChart(alt.TopLevelMixin):
@@ -86,19 +83,6 @@ def table(chart: Any) -> pl.DataFrame:
             field="chart", value=type(chart).__name__,
         )  # fmt: skip
     return twin.clone()
-
-
-_building = threading.RLock()
-
-
-@contextmanager
-def building() -> Iterator[None]:
-    """Build a chart without Altair checking each of its parts, which takes most of the time: the whole is checked when it is shown.
-
-    That is a switch of the whole process, so charts are built one at a time, and it stands as before when the block ends.
-    """
-    with _building, debug_mode(False):
-        yield
 
 
 def check_size(**sizes: Any) -> None:

@@ -9,7 +9,7 @@ import altair as alt
 import polars as pl
 
 from evalkit.checks import check_time
-from evalkit.plots.chart import LayeredChart, building, check_size, layered
+from evalkit.plots.chart import LayeredChart, check_size, layered
 from evalkit.plots.lines import PERIOD, TOLD, colour_of, milliseconds, nothing, time_axis, values
 from evalkit.plots.series import Series
 from evalkit.plots.source import MOST_STUDIES, lifecycle_rows, read_checkpoints
@@ -75,7 +75,6 @@ def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], lis
     return layers, [*notes, *_backwards(parts)]
 
 
-@building()
 def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | None = None, width: int = 640) -> LayeredChart:
     """Draw studies as bars over time: pending, running, paused, stopped, with a tick for each checkpoint.
 

@@ -49,7 +49,12 @@ def milliseconds(name: str) -> pl.Expr:
 
 
 class Rows(alt.InlineData):
-    """Rows as the data of a chart, in whatever number. Altair copies charts often; the rows are never changed, so they are not copied."""
+    """Rows as the data of a chart, in whatever number.
+
+    Altair checks and copies what a chart is made of, again and again; rows that never change need neither.
+    """
+
+    _class_is_valid_at_instantiation = False
 
     def __deepcopy__(self, _: object) -> Rows:
         return self

@@ -9,7 +9,7 @@ import polars as pl
 
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS
-from evalkit.plots.chart import StackedChart, building, layered, titled
+from evalkit.plots.chart import StackedChart, layered, titled
 from evalkit.plots.lines import Plane, colour_of, legend_of, line_layers, nothing, time_axis, value_axis, values
 from evalkit.plots.series import Series, prepare
 from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span, years
@@ -23,7 +23,6 @@ _SPACING = 72  # from frame to frame: room for the axis of the one and the title
 _EXTENT = 42  # the same room for the labels of each small chart, so that they stand in columns
 
 
-@building()
 def overview(frame: Any) -> StackedChart:
     """Draw every metric that has data as a small chart, in the groups of the catalogue.
 

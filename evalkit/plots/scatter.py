@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from evalkit.metrics import Metric
-from evalkit.plots.chart import LayeredChart, building, check_size, layered
+from evalkit.plots.chart import LayeredChart, check_size, layered
 from evalkit.plots.lines import NAMED, PERIOD, TOLD, colour_of, milliseconds, nothing, shape_of, value_axis, values
 from evalkit.plots.source import metric_named, newest, of_studies, read_checkpoints, studies_of
 from evalkit.plots.thinning import broken, buckets_for, runs, thin
@@ -17,7 +17,6 @@ from evalkit.plots.words import axis_title, moment, number, plural, span
 __all__ = ["scatter"]
 
 
-@building()
 def scatter(
     frame: Any, x: str = "total_cost", y: str = "session_success_rate", *, path: bool = True, width: int = 480, height: int = 360
 ) -> LayeredChart:

@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from evalkit.checks import invalid
-from evalkit.plots.chart import LayeredChart, building, check_size, layered
+from evalkit.plots.chart import LayeredChart, check_size, layered
 from evalkit.plots.history import history_layers
 from evalkit.plots.lines import Plane, line_layers, nothing, reference_layer, time_axis, value_axis
 from evalkit.plots.series import Series, prepare
@@ -21,7 +21,6 @@ _UNITS = ((72, 3_600, "hours"), (120 * 24, 86_400, "days"), (float("inf"), 604_8
 """Up to how many hours an axis counts in which unit, and how many seconds that has."""
 
 
-@building()
 def trend(
     frame: Any,
     metric: str,
@@ -73,7 +72,6 @@ def trend(
     return _drawn(series, what, lifecycle=lifecycle, reference=reference, y=y, width=width, height=height)
 
 
-@building()
 def compare(
     frame: Any,
     metric: str,
