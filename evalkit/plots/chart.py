@@ -23,7 +23,7 @@ class EvalChart(alt.TopLevelMixin):
         """Whether all data stand in the chart as rows, for which Altair's data transformers are not asked."""
         return True
 
-    def with_twin(self, twin: pl.DataFrame | None, *, valid: bool = False) -> Any:
+    def with_twin(self, twin: pl.LazyFrame | None, *, valid: bool = False) -> Any:
         """Give this chart its table, and whether it is known to be valid. Neither is a property for Altair, so it goes past its setters."""
         object.__setattr__(self, "_twin", twin)
         object.__setattr__(self, "_valid", valid)
@@ -76,13 +76,13 @@ def table(chart: Any) -> pl.DataFrame:
     InvalidInputError
         For another chart: one that was composed has the tables of its parts.
     """
-    twin: pl.DataFrame | None = vars(chart).get("_twin") if isinstance(chart, EvalChart) else None
+    twin: pl.LazyFrame | None = vars(chart).get("_twin") if isinstance(chart, EvalChart) else None
     if twin is None:
         raise InvalidInputError(
             f"chart: a {type(chart).__name__} has no table. Give what a function of evalkit.plots returned, of a composed chart each part.",
             field="chart", value=type(chart).__name__,
         )  # fmt: skip
-    return twin.clone()
+    return twin.collect()
 
 
 def check_size(**sizes: Any) -> None:
@@ -92,7 +92,9 @@ def check_size(**sizes: Any) -> None:
             raise invalid(name, size, "is no number of pixels; give a whole number from 50 to 10,000.")
 
 
-def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: str, twin: pl.DataFrame, **properties: Any) -> LayeredChart:
+def layered(
+    layers: Sequence[Any], title: str, notes: Sequence[str], described: str, twin: pl.LazyFrame | pl.DataFrame, **properties: Any
+) -> LayeredChart:
     """Make a chart of layers, with its notes under the title."""
     # Shared scales would be merged with those of the charts that a user puts beside this one, and the colours would change.
     apart = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent", opacity="independent"))
@@ -101,7 +103,7 @@ def layered(layers: Sequence[Any], title: str, notes: Sequence[str], described: 
         layer=list(layers), resolve=apart, title=titled(title, notes, max(40, width * 105 // 640)), description=described, width=width,
         height=properties.pop("height", 280), **properties,
     )  # fmt: skip
-    chart.with_twin(twin, valid=True)
+    chart.with_twin(twin.lazy(), valid=True)
     return chart
 
 

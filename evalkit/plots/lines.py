@@ -254,6 +254,8 @@ def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
 
 def _unbroken(points: pl.DataFrame, name: str) -> pl.DataFrame:
     """Give the points that have `name`, a mean or an end of an interval; where it is missing a new run begins, though the line goes on."""
+    if not points[name].null_count():
+        return points
     breaks = pl.col(name).is_null().cast(pl.Int64()).cum_sum()
     return points.with_columns(run=pl.struct("run", breaks.alias("at")).rank("dense")).filter(pl.col(name).is_not_null())
 

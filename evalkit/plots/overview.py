@@ -87,9 +87,9 @@ _TWIN = {
 }
 
 
-def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.DataFrame) -> StackedChart:
+def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.LazyFrame | pl.DataFrame) -> StackedChart:
     chart = StackedChart(vconcat=parts, title=titled("Overview", notes), description=told, spacing=28)
-    chart.with_twin(twin, valid=True)
+    chart.with_twin(twin.lazy(), valid=True)
     return chart
 
 

@@ -33,7 +33,7 @@ class Series:
         where nothing records it), low, high (the interval), first (where the study's first period starts), run, and mean where a
         rolling mean was asked for.
     twin
-        All checkpoints, as a table for people.
+        All checkpoints, as a table for people, made when it is asked for.
     studies
         (id, label) of each study with a checkpoint.
     notes
@@ -42,7 +42,7 @@ class Series:
 
     metric: Metric
     points: pl.DataFrame
-    twin: pl.DataFrame
+    twin: pl.LazyFrame
     studies: list[tuple[str, str]]
     notes: list[str] = field(default_factory=list)
     banded: bool = False
@@ -95,7 +95,7 @@ def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: i
         without = " and where that is missing or 0" if counted and points["n"].fill_null(0).eq(0).any() else ""
         notes.append(f"Thick line: mean of the last {rolling} checkpoints{over}; it begins anew after a gap{without}.")
     named = pl.col("label").cast(pl.String())
-    twin = rows.select(
+    twin = rows.lazy().select(
         study=named, period_start="start", period_end="end", **{metric: "v"}, **({counted: "n"} if counted else {}),
         **({"low": "low", "high": "high"} if can and wanted else {}),
     )  # fmt: skip
