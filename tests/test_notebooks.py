@@ -43,10 +43,10 @@ def read(path: Path) -> Any:
 
 
 def comparable(notebook: Any) -> list[Any]:
-    """The sources and outputs, without pictures: how wide a text is drawn depends on the fonts of a machine."""
+    """The sources and outputs, numbers to nine digits, without pictures: how wide a text is drawn depends on the fonts of a machine."""
     cells = []
     for cell in code_cells(notebook):
-        outputs = json.loads(json.dumps(cell.outputs))
+        outputs = json.loads(json.dumps(cell.outputs), parse_float=lambda digits: float(f"{float(digits):.9g}"))
         for output in outputs:
             output.get("data", {}).pop("image/svg+xml", None)
             if "text/html" in output.get("data", {}):
