@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit import checks
 from evalkit.commands import CreateStudy, RecordCheckpoint
 from evalkit.engine import Engine
-from evalkit.errors import OutcomeUnknownError, ReadOnlyError
+from evalkit.errors import OutcomeUnknownError
 from evalkit.garbage import collector_paused
 from evalkit.handlers import Handlers, RecordedCheckpoints
 from evalkit.metrics import LongitudinalMetrics
-from evalkit.progress import progress_bar
-from evalkit.projection.rebuild import RebuildResult, rebuild
-from evalkit.projection.verify import VerifyResult, verify
-from evalkit.queries import Queries
 from evalkit.settings import Settings
-from evalkit.status import Status, read_status
 from evalkit.study import Checkpoint, PeriodType, Study
+from evalkit.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from evalkit.widgets.panel import Panel
@@ -70,7 +66,7 @@ def connect(
     return EvalKit(Settings.resolve(home, log_url, database_url, read_only=read_only))
 
 
-class EvalKit(Queries):
+class EvalKit(Upkeep):
     """Studies and checkpoints: commands append to the log, queries answer from the read model, and see what commands did.
 
     Made by `connect`. Serves several threads, and goes on working in a forked process.
@@ -331,51 +327,3 @@ class EvalKit(Queries):
         from evalkit.widgets.panel import Panel
 
         return Panel(self, None if study is None else self.resolve(study).id)
-
-    # --- the read model -----------------------------------------------------------------------------------------------------------
-
-    def status(self) -> Status:
-        """Say where the kit keeps its things, how far the read model is, and what is wrong, if anything is."""
-        return read_status(self._engine)
-
-    def rebuild(self, *, adopt_log: bool = False, on_progress: Callable[[int, int], None] | None = None) -> RebuildResult:
-        """Make the read model anew from the log, while readers go on with the old one.
-
-        Parameters
-        ----------
-        adopt_log
-            Accept a log that is not the one the read model was made from.
-        on_progress
-            Called with the number of events replayed, and in the log; by default a progress bar is shown.
-
-        Raises
-        ------
-        LogMismatchError
-            When the log is another one, or lost events.
-        """
-        if self._engine.not_writable is not None:
-            raise ReadOnlyError(f"{self._engine.not_writable}, so the read model cannot be rebuilt. Ask for write access.")
-        if not self._engine.exists:
-            self._engine.ready_to_read()
-            return RebuildResult(0, 0)
-        try:
-            if on_progress is not None:
-                return rebuild(
-                    self._engine.database, self._engine.log, adopt_log=adopt_log, on_progress=on_progress, writer=self._engine.writer
-                )
-            with progress_bar("Rebuilding") as show:
-                return rebuild(self._engine.database, self._engine.log, adopt_log=adopt_log, on_progress=show, writer=self._engine.writer)
-        finally:
-            self._engine.consumer.restart()
-
-    def verify(self, *, expect: str | None = None) -> VerifyResult:
-        """Fold the log afresh and compare every row of the read model with it.
-
-        Parameters
-        ----------
-        expect
-            A digest noted earlier, to compare with as well.
-        """
-        if self._engine.ready_to_read():
-            return verify(self._engine.database, self._engine.log, expect=expect)
-        return VerifyResult("", None, expect)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,8 +27,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in the last lines which Iggy server and which browser the tests met, and how many did not run for want of one."""
-    _say_iggy(terminalreporter)
-    _say_browser(terminalreporter)
+    _say(terminalreporter, "iggy", "the shared event log", NO_IGGY, lambda: f"on a real Apache Iggy server, version {iggy_version()}")
+    _say(terminalreporter, "browser", "the notebook parts", NO_CHROMIUM, lambda: f"in a real browser, {_browsers()}")
 
 
 def _skipped(terminalreporter: pytest.TerminalReporter, why: str) -> int:
@@ -42,20 +42,16 @@ def _ran(terminalreporter: pytest.TerminalReporter, marker: str) -> int:
     )
 
 
-def _say_browser(terminalreporter: pytest.TerminalReporter) -> None:
-    left, ran = _skipped(terminalreporter, NO_CHROMIUM), _ran(terminalreporter, "browser")
-    if left:
-        terminalreporter.write_line(f"{left} tests of the notebook parts did not run: each {NO_CHROMIUM}.")
-    if ran:
-        terminalreporter.write_line(f"{ran} tests ran in a real browser, {' and '.join(sorted(set(CHROMIUMS))) or 'none that started'}.")
+def _browsers() -> str:
+    return " and ".join(sorted(set(CHROMIUMS))) or "none that started"
 
 
-def _say_iggy(terminalreporter: pytest.TerminalReporter) -> None:
-    left, ran = _skipped(terminalreporter, NO_IGGY), _ran(terminalreporter, "iggy")
+def _say(terminalreporter: pytest.TerminalReporter, marker: str, about: str, why: str, where: Callable[[], str]) -> None:
+    left, ran = _skipped(terminalreporter, why), _ran(terminalreporter, marker)
     if left:
-        terminalreporter.write_line(f"{left} tests of the shared event log did not run: each {NO_IGGY}.")
+        terminalreporter.write_line(f"{left} tests of {about} did not run: each {why}.")
     if ran:
-        terminalreporter.write_line(f"{ran} tests ran on a real Apache Iggy server, version {iggy_version()}; {left or 'none'} skipped.")
+        terminalreporter.write_line(f"{ran} tests ran {where()}; {left or 'none'} skipped.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,10 +26,10 @@ import evalkit
 from evalkit import EvalKit, EvalkitWarning, InvalidInputError, StudyNotFoundError, TransitionError
 from evalkit.errors import LogUnavailableError, ReadOnlyError, RecorderError
 from evalkit.times import MAX_COUNT
+from evalkit.widgets.aggregates import COMPUTED, SessionRecord, aggregate
 from evalkit.widgets.meter import Tally
 from evalkit.widgets.recorder import Recorder
 from evalkit.widgets.session import Session
-from evalkit.widgets.sessions import COMPUTED, SessionRecord, aggregate
 from tests.worker import Child, exit_code, in_fork
 
 BEGUN = datetime(2026, 1, 31, 8, tzinfo=UTC)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from evalkit.checks import check_time
+from evalkit import checks
 from evalkit.times import wire_time
-from evalkit.widgets.sessions import SessionRecord, aggregate
+from evalkit.widgets.aggregates import SessionRecord, aggregate
 
-__all__ = ["JournalContent"]
+__all__ = ["JournalContent", "checked_period"]
 
 _NAMES_BYTES = 900_000
 
@@ -59,7 +59,7 @@ class JournalContent:
     def payload(self, now: datetime) -> dict[str, Any]:
         """Give what is to be recorded when the block ends now."""
         # The clock may have been set back in the meantime.
-        end = max(now, check_time("begun", self.begun) + timedelta(microseconds=1))
+        end = max(now, checks.check_time("begun", self.begun) + timedelta(microseconds=1))
         names = [session.name for session in self.sessions]
         return {
             "metrics": {**self.metrics, **aggregate(self.sessions)},
@@ -92,3 +92,16 @@ class JournalContent:
     def _drop(self, name: str) -> None:
         if name in self.began:
             self.began.remove(name)
+
+
+def checked_period(period: Any) -> tuple[str, str]:
+    """Give a period that a user asked for as wire times.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is none.
+    """
+    given = checks.metrics_as_mapping({"period": period})
+    start, end = checks.check_bounds(given["period_start"], given["period_end"])
+    return wire_time(start), wire_time(end)

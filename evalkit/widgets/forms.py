@@ -6,7 +6,7 @@ The checkpoint form is made from `METRICS`. What a value may be is decided by `e
 from __future__ import annotations
 
 import calendar
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,17 @@ from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS, Metric
 from evalkit.study import PeriodType
 
-__all__ = ["CHECKPOINT_FIELDS", "STUDY_FIELDS", "CheckpointForm", "Field", "StudyForm", "period_end", "period_start", "shown_time"]
+__all__ = [
+    "CHECKPOINT_FIELDS",
+    "STUDY_FIELDS",
+    "CheckpointForm",
+    "Field",
+    "StudyForm",
+    "period_end",
+    "period_start",
+    "proposed_period",
+    "shown_time",
+]
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,17 @@ def period_end(period: PeriodType | str, start: datetime) -> datetime:
         return start + {"hourly": timedelta(hours=1), "daily": timedelta(days=1), "weekly": timedelta(days=7)}[str(period)]
     year, month = (start.year, start.month + 1) if start.month < 12 else (start.year + 1, 1)
     return start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1]))
+
+
+def proposed_period(study: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """Give the period after the last one that was recorded, or the one that the study, a row of the studies frame, was started in."""
+    start = study["last_period_end"]
+    if start is None and study["started_at"] is not None:
+        start = period_start(study["period_type"], study["started_at"])
+    try:
+        return (None, None) if start is None else (start, period_end(study["period_type"], start))
+    except (OverflowError, ValueError):
+        return None, None
 
 
 def _number(name: str, text: str) -> int | float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from evalkit.widgets.sessions import SessionRecord
+from evalkit.widgets.aggregates import SessionRecord
 
 __all__ = ["Meter", "Tally", "open_meter"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evalkit.metrics import METRICS
 from evalkit.study import StudyStatus, commands_allowed
 from evalkit.widgets import texts
-from evalkit.widgets.forms import CheckpointForm, StudyForm, period_end, period_start
+from evalkit.widgets.forms import CheckpointForm, StudyForm, proposed_period
 
 if TYPE_CHECKING:
     import polars as pl
@@ -114,7 +114,7 @@ class PanelModel:
             self.confirming = None
         for study_id, form in self._drafts.items():
             if study_id in self._studies:
-                form.propose(*self._proposal(study_id))
+                form.propose(*proposed_period(self._studies[study_id]))
 
     def fail(self, problem: str, now: datetime) -> None:
         """Take note that the kit could not be read."""
@@ -279,7 +279,7 @@ class PanelModel:
         if self.study is None or self.selected is None:
             return None
         if self.selected not in self._drafts:
-            self._drafts[self.selected] = CheckpointForm(*self._proposal(self.selected))
+            self._drafts[self.selected] = CheckpointForm(*proposed_period(self.study))
         return self._drafts[self.selected]
 
     def recorded(self, study_id: str) -> None:
@@ -293,14 +293,3 @@ class PanelModel:
         if period is None or found is None:
             return False
         return ((found["period_start"] == period[0]) & (found["period_end"] == period[1])).any()
-
-    def _proposal(self, study_id: str) -> tuple[datetime | None, datetime | None]:
-        """Give the period after the last one that was recorded, or the one that the study was started in."""
-        row = self._studies[study_id]
-        start = row["last_period_end"]
-        if start is None and row["started_at"] is not None:
-            start = period_start(row["period_type"], row["started_at"])
-        try:
-            return (None, None) if start is None else (start, period_end(row["period_type"], start))
-        except (OverflowError, ValueError):
-            return None, None

@@ -13,12 +13,11 @@ from evalkit import checks
 from evalkit.errors import EvalkitError, RecorderError, warn
 from evalkit.metrics import METRICS
 from evalkit.study import Checkpoint, Study
-from evalkit.times import wire_time
-from evalkit.widgets.content import JournalContent
+from evalkit.widgets.aggregates import COMPUTED, SessionRecord
+from evalkit.widgets.content import JournalContent, checked_period
 from evalkit.widgets.journal import Journal
 from evalkit.widgets.meter import Meter, Tally, open_meter
 from evalkit.widgets.session import Clock, Session, SystemClock
-from evalkit.widgets.sessions import COMPUTED, SessionRecord
 
 __all__ = ["Recorder"]
 
@@ -82,7 +81,7 @@ class Recorder:
         """What was recorded, once the block has ended."""
         self._home, self._record, self._resume, self._progress = home, record, resume, progress
         self._total = None if sessions is None else checks.check_count("sessions", sessions)
-        self._period = None if period is None else _checked_period(period)
+        self._period = None if period is None else checked_period(period)
         if resume not in (None, True, False):
             raise checks.invalid("resume", resume, "is none of True (go on with a journal), False (set it aside), None (ask).")
         self.clock: Clock = clock or SystemClock()
@@ -301,9 +300,3 @@ class Recorder:
 
     def _call(self, resume: bool | None = None) -> str:
         return f"kit.recorder({self.study.name!r}{'' if resume is None else f', resume={resume}'})"
-
-
-def _checked_period(period: Any) -> tuple[str, str]:
-    given = checks.metrics_as_mapping({"period": period})
-    start, end = checks.check_bounds(given["period_start"], given["period_end"])
-    return wire_time(start), wire_time(end)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from evalkit import checks
 from evalkit.errors import EvalkitError, RecorderError
-from evalkit.widgets.sessions import SessionRecord
+from evalkit.widgets.aggregates import SessionRecord
 
 __all__ = ["Clock", "Host", "Session", "SystemClock"]
 
