@@ -52,6 +52,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "plots":  # heavy, so imported when it is first asked for
-        return _import_module("evalkit.plots")
+    if name in ("analysis", "plots"):  # heavy, so imported when first asked for
+        return _import_module(f"evalkit.{name}")
     raise AttributeError(f"module 'evalkit' has no attribute {name!r}")

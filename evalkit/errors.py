@@ -12,6 +12,7 @@
     ├── OutcomeUnknownError (TimeoutError)  appended, but not yet decided: do not repeat
     ├── ReadOnlyError (PermissionError)     this kit may read, but not append
     ├── RecorderError (RuntimeError)        a recorder is used out of turn, or cannot keep its journal
+    ├── MissingExtraError (ImportError)     a part of evalkit that needs packages which are not installed
     ├── LogError
     │   ├── LogUnavailableError (OSError)   out of reach, full, not writable
     │   ├── LogDamagedError                 the file is no evalkit log, or broken
@@ -56,6 +57,7 @@ __all__ = [
     "LogIncompleteError",
     "LogMismatchError",
     "LogUnavailableError",
+    "MissingExtraError",
     "OutcomeUnknownError",
     "ReadOnlyError",
     "RebuildSupersededError",
@@ -158,6 +160,12 @@ class RecorderError(EvalkitError, RuntimeError):
 
     path: str | None = None
     """The journal."""
+
+
+class MissingExtraError(EvalkitError, ImportError):
+    """A part of evalkit needs packages that are not installed; the message has the line that installs them."""
+
+    extra: str
 
 
 class LogError(EvalkitError):

@@ -36,6 +36,8 @@ LAYERS = [
     ["plots.history"],
     ["plots.trends", "plots.overview", "plots.scatter"],
     ["plots"],
+    ["analysis.result", "analysis.extra"],
+    ["analysis"],
     ["frames"],
     ["engine", "references"],
     ["handlers", "queries", "status"],

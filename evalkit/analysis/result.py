@@ -1,0 +1,68 @@
+"""What every analysis gives: numbers as fields, a table, and two or three plain sentences."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import polars as pl
+
+__all__ = ["Result", "in_markdown", "like"]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~$!>-])")
+
+
+class Result(ABC):
+    """The base of what analyses give. It displays as sentences, and nothing in a study's name is read as markup.
+
+    Attributes
+    ----------
+    frame
+        The table, in the library (Polars or Pandas) of the frame that was analysed.
+    """
+
+    frame: Any
+
+    @abstractmethod
+    def sentences(self) -> list[str]:
+        """Give what was found in plain words: the method, the interval, the count, and what to be careful about."""
+
+    def plot(self) -> Any:
+        """Draw it, as an Altair chart that displays offline."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join(in_markdown(sentence) for sentence in self.sentences())
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences())
+
+
+def in_markdown(text: str) -> str:
+    """Give a text so that Markdown shows it as it is, whatever characters a name in it has."""
+    return escape(_SPECIAL.sub(r"\\\1", text), quote=False)
+
+
+def like(given: Any, rows: pl.DataFrame, columns: Mapping[str, str]) -> Any:
+    """Give a table in the library of the frame that was analysed.
+
+    Parameters
+    ----------
+    given
+        The frame that was analysed.
+    rows
+        The table.
+    columns
+        For each column of the table its kind, as in `evalkit.columns`; for Pandas it says the dtype.
+    """
+    if type(given).__module__.partition(".")[0] != "pandas":
+        return rows
+    from evalkit.pandas_twin import to_pandas
+
+    return to_pandas(rows, dict(columns))
