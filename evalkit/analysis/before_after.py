@@ -1,0 +1,225 @@
+"""Did a change matter: the step in a metric at a moment, beside the trend before and after it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
+from evalkit.analysis.carried import Carried
+from evalkit.analysis.observed import Observed, observe
+from evalkit.analysis.per_study import ALPHA, PerStudy, holm, table
+from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
+from evalkit.analysis.result import Result
+from evalkit.checks import check_time
+from evalkit.metrics import Metric
+from evalkit.plots.words import moment, plural
+
+__all__ = ["FEWEST_A_SIDE", "BeforeAfter", "before_after", "before_after_of"]
+
+FEWEST_A_SIDE = 5
+"""Checkpoints before and after the moment below which nothing can be said."""
+_MOST_PLACEBOS = 40
+_WORDS = ("better", "worse", "higher", "lower")
+_COLUMNS = {
+    "study_id": "text", "study": "text", "metric": "text", "at": "time", "verdict": "text", "before": "count", "after": "count",
+    "effect": "number", "effect_low": "number", "effect_high": "number", "p": "number", "p_corrected": "number",
+    "slope_change": "number", "slope_change_low": "number", "slope_change_high": "number", "placebos": "count",
+    "placebos_as_large": "count", "autocorrelation": "number", "caveats": "texts",
+}  # fmt: skip
+_PLACEBO_COLUMNS = {"at": "time", "effect": "number", "low": "number", "high": "number", "p": "number"}
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class BeforeAfter(Result):
+    """What a change at a moment did to one metric in one study.
+
+    Attributes
+    ----------
+    at
+        The moment, UTC.
+    before, after
+        How many checkpoints with a value lie wholly before it and wholly after it.
+    effect
+        The step at the moment between the line through what came before and the line through what came after, in the unit of the
+        metric, with its 95 % interval and p-value; None when it cannot be said.
+    slope_change
+        How much steeper the line is afterwards, a day.
+    p_corrected
+        The p-value corrected for what else was looked at with it; `verdict` goes by it.
+    placebos
+        The same estimate at moments at which nothing is known to have happened, each from the checkpoints of one side alone: a table of
+        at, effect, low, high, p (Polars). Empty with too few checkpoints.
+    autocorrelation
+        Of neighbours, 0 to 0.99, averaged over what the data allow.
+    caveats
+        What to be careful about, in sentences.
+    findings
+        What the audit found that touches this metric of this study.
+    """
+
+    study_id: str
+    study: str
+    metric: Metric
+    at: datetime
+    before: int
+    after: int
+    span_days: float
+    placebos: pl.DataFrame
+    effect: Estimate | None = None
+    slope_change: Estimate | None = None
+    p_corrected: float | None = None
+    autocorrelation: float | None = None
+    caveats: list[str] = field(default_factory=list)
+    findings: Any = None
+
+    @property
+    def p(self) -> float | None:
+        """The two-sided p-value of no step."""
+        return None if self.effect is None else self.effect.p
+
+    @property
+    def placebos_as_large(self) -> int:
+        """At how many of the other moments the step is as large or larger."""
+        return 0 if self.effect is None else self.placebos.filter(pl.col("effect").abs() >= abs(self.effect.value)).height
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` (``higher``, ``lower`` for a metric without a better direction), ``no effect told``, ``cannot say``."""
+        if self.effect is None:
+            return "cannot say"
+        if self.p_corrected is not None and self.p_corrected <= ALPHA:
+            return direction(self.metric, self.effect.value, _WORDS)
+        return "no effect told"
+
+    def judged(self, p: float | None) -> BeforeAfter:
+        """Give the result with its p-value corrected for what else was looked at."""
+        return replace(self, p_corrected=p)
+
+    def row(self) -> dict[str, Any]:
+        """Give the row of the table."""
+        effect, slope = self.effect, self.slope_change
+        return {
+            "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "at": self.at, "verdict": self.verdict,
+            "before": self.before, "after": self.after, "p": self.p, "p_corrected": self.p_corrected,
+            "placebos": self.placebos.height, "placebos_as_large": self.placebos_as_large, "autocorrelation": self.autocorrelation,
+            "caveats": self.caveats,
+            **({} if effect is None else {"effect": effect.value, "effect_low": effect.low, "effect_high": effect.high}),
+            **({} if slope is None else {"slope_change": slope.value, "slope_change_low": slope.low, "slope_change_high": slope.high}),
+        }  # fmt: skip
+
+    def sentences(self) -> list[str]:
+        """Say the effect with its interval, the method with its counts, and the caveats."""
+        name = f"{self.study}, {self.metric.label.lower()}, at {moment(self.at)} UTC: {self.verdict}"
+        counts = f"{plural(self.before, 'checkpoint')} before and {self.after:,} after"
+        if self.effect is None or self.slope_change is None:
+            return [f"{name}, with {counts}; {FEWEST_A_SIDE} are needed on each side.", *self.caveats]
+        step = f"{change(self.metric, self.effect.value)} ({interval(self.metric, self.effect)})"
+        tilt = f"The slope changed by {per_time(self.metric, self.slope_change, self.span_days)}."
+        told = f"{name}, a step of {step} between the lines before and after; {how_likely(self.effect.p, self.p_corrected)}. {tilt}"
+        method = f"Method: two straight lines, {METHOD} (here about {self.autocorrelation:.2f}); {counts}."
+        return [told, " ".join([method, self._on_placebos()]), *self.caveats]
+
+    def _on_placebos(self) -> str:
+        if self.placebos.is_empty():
+            return "Too few checkpoints to try moments at which nothing happened."
+        found = self.placebos.filter(pl.col("p") <= ALPHA).height
+        tried = plural(self.placebos.height, "other moment")
+        odd = " More than chance explains: steps of this kind come without a change as well." if found > self.placebos.height / 5 else ""
+        return (
+            f"At {tried}, at which nothing is known to have happened, the step is as large at {self.placebos_as_large}, told at {found}."
+            f"{odd}"
+        )
+
+
+def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[BeforeAfter]:
+    """Estimate what a change at a moment did to a metric.
+
+    A straight line is fitted before and one after, so that a trend that was there already is not taken for an effect. A checkpoint
+    whose period the moment falls into is left out. Neighbouring checkpoints may correlate, and the intervals allow for it.
+
+    Parameters
+    ----------
+    frame
+        As ``kit.checkpoints()`` gives it, Polars or Pandas.
+    metric
+        A name of `evalkit.METRICS`.
+    at
+        When the change was made, with a time zone.
+
+    Returns
+    -------
+    PerStudy of BeforeAfter
+        A result for each study, ``cannot say`` with fewer than 5 checkpoints on a side.
+
+    Raises
+    ------
+    InvalidInputError
+        When the frame is none or lacks a column, there is no such metric, or `at` is no time with a time zone.
+    MissingExtraError
+        Without scipy or statsmodels.
+
+    Notes
+    -----
+    An interrupted time series: A. K. Wagner et al., "Segmented regression analysis of interrupted time series studies in medication
+    use research", Journal of Clinical Pharmacy and Therapeutics 27 (2002), 299-309; the errors as in `evalkit.analysis.ar1`.
+    """
+    when = check_time("at", at)
+    carried = Carried(frame)
+    found = [before_after_of(one, when, carried.about(one)) for one in observe(frame, metric)]
+    corrected = holm([one.p for one in found])
+
+    def draw(result: PerStudy[BeforeAfter]) -> Any:
+        from evalkit import plots
+
+        return plots.trend(frame, metric, changes=result)  # type: ignore[call-arg]
+
+    return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
+
+
+def before_after_of(series: Observed, at: datetime, findings: Any = None) -> BeforeAfter:
+    """Estimate the effect in one series, its p-value not corrected."""
+    moment_at = at.timestamp() * 1e6
+    inside = series.within(moment_at)
+    times, values = series.times[~inside], series.values[~inside]
+    later = times > moment_at
+    caveats = [*series.caveats, *(["The checkpoint whose period the moment falls into is left out."] if inside.any() else [])]
+    facts: dict[str, Any] = {
+        "study_id": series.study_id, "study": series.study, "metric": series.metric, "at": at, "before": int((~later).sum()),
+        "after": int(later.sum()), "span_days": float(np.ptp(series.days)) if len(series.days) else 0.0, "findings": findings,
+        "caveats": caveats,
+    }  # fmt: skip
+    if min(facts["before"], facts["after"]) < FEWEST_A_SIDE:
+        return BeforeAfter(**facts, placebos=table([], _PLACEBO_COLUMNS))
+    found, scale = _two_lines(times, values, moment_at)
+    placebos = [
+        _placebo(series, times[side], values[side], place) for side in (~later, later) for place in _places(times[side])
+    ]  # fmt: skip
+    return BeforeAfter(
+        **facts, effect=found.estimate([0, 0, 1, 0]), slope_change=found.estimate([0, 0, 0, 1]).times(1 / scale),
+        autocorrelation=found.correlation, placebos=table(placebos, _PLACEBO_COLUMNS),
+    )  # fmt: skip
+
+
+def _two_lines(times: Array, values: Array, at: float) -> tuple[Fit, float]:
+    """Fit a line before `at` and one after: level, slope, step, change of slope. Gives the days of the slopes' unit as well."""
+    scale = float(np.ptp(times))
+    away = (times - at) / scale
+    later = (times > at).astype(float)
+    return fit(times, values, np.column_stack([np.ones_like(away), away, later, away * later])), scale / 86_400e6
+
+
+def _places(times: Array) -> Array:
+    """Give the moments of one side at which to look for a step that is not there, as many checkpoints on both sides as are needed."""
+    middles = (times[:-1] + times[1:])[FEWEST_A_SIDE - 1 : len(times) - FEWEST_A_SIDE] / 2
+    return middles[:: max(1, math.ceil(len(middles) / (_MOST_PLACEBOS // 2)))]
+
+
+def _placebo(series: Observed, times: Array, values: Array, place: float) -> dict[str, Any]:
+    effect = _two_lines(times, values, place)[0].estimate([0, 0, 1, 0])
+    return {"at": series.at(place), "effect": effect.value, "low": effect.low, "high": effect.high, "p": effect.p}

@@ -1,0 +1,223 @@
+"""Where did it shift: the times at which the level of a metric changed, with a p-value and an interval for each time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from evalkit.analysis.ar1 import fit
+from evalkit.analysis.carried import Carried
+from evalkit.analysis.observed import Observed, observe
+from evalkit.analysis.per_study import ALPHA, PerStudy, holm
+from evalkit.analysis.phrases import change, direction, how_likely
+from evalkit.analysis.result import Result
+from evalkit.analysis.shift import FEWEST, find_shift
+from evalkit.metrics import Metric
+from evalkit.plots.words import moment, number, plural, span
+
+__all__ = ["Change", "ChangePoints", "changepoints", "changepoints_of"]
+
+_WORDS = ("better", "worse", "higher", "lower")
+_MOST = 20
+_COLUMNS = {
+    "study_id": "text", "study": "text", "metric": "text", "verdict": "text", "checkpoints": "count", "p": "number",
+    "p_corrected": "number", "changes": "count", "at": "time", "low": "time", "high": "time", "before": "number", "after": "number", "caveats": "texts",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A time at which the level changed.
+
+    Attributes
+    ----------
+    at
+        Where the first period after the change starts, UTC.
+    low, high
+        The 95 % interval of that time.
+    before, after
+        Means on both sides, as far as the neighbouring changes, in the unit of the metric.
+    p
+        Of no change in the stretch of time between those neighbours.
+    """
+
+    at: datetime
+    low: datetime
+    high: datetime
+    before: float
+    after: float
+    p: float
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class ChangePoints(Result):
+    """The shifts of one metric in one study.
+
+    Attributes
+    ----------
+    p
+        Of no shift at all, from permutations; None with fewer than 12 checkpoints.
+    p_corrected
+        The p-value corrected for what else was looked at with it; `changes` goes by it.
+    found
+        The shifts that were found, in the order of time, should `p` hold.
+    span
+        The time looked at, in words.
+    caveats
+        What to be careful about, in sentences.
+    findings
+        What the audit found that touches this metric of this study.
+    """
+
+    study_id: str
+    study: str
+    metric: Metric
+    checkpoints: int
+    span: str
+    p: float | None = None
+    p_corrected: float | None = None
+    found: list[Change] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+    findings: Any = None
+
+    @property
+    def changes(self) -> list[Change]:
+        """The shifts, in the order of time; none where the p-value is over 0.05."""
+        return self.found if self.p_corrected is not None and self.p_corrected <= ALPHA else []
+
+    @property
+    def verdict(self) -> str:
+        """``shifted``, ``no shift told``, ``too few points``."""
+        if self.p is None:
+            return "too few points"
+        return "shifted" if self.changes else "no shift told"
+
+    def judged(self, p: float | None) -> ChangePoints:
+        """Give the result with its p-value corrected for what else was looked at."""
+        return replace(self, p_corrected=p)
+
+    def row(self) -> dict[str, Any]:
+        """Give the row of the table: of several shifts the one with the smallest p-value."""
+        first = min(self.changes, key=lambda one: one.p, default=None)
+        facts = (
+            {} if first is None else {"at": first.at, "low": first.low, "high": first.high, "before": first.before, "after": first.after}
+        )
+        return {
+            "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "verdict": self.verdict,
+            "checkpoints": self.checkpoints, "p": self.p, "p_corrected": self.p_corrected, "changes": len(self.changes),
+            "caveats": self.caveats, **facts,
+        }  # fmt: skip
+
+    def sentences(self) -> list[str]:
+        """Say each shift with the interval of its time, the method with its count, and the caveats."""
+        name = f"{self.study}, {self.metric.label.lower()}: {self.verdict}"
+        counts = f"{plural(self.checkpoints, 'checkpoint')}, {self.span}"
+        if self.p is None:
+            return [f"{name}: {counts}; {FEWEST} are needed.", *self.caveats]
+        told = [f"{name}; {how_likely(self.p, self.p_corrected)}."] if not self.changes else []
+        for one in self.changes:
+            word = direction(self.metric, one.after - one.before, _WORDS)
+            levels = f"from {number(self.metric, one.before)} to {number(self.metric, one.after)}"
+            when = f"at {moment(one.at)} UTC (95 % interval {moment(one.low)} to {moment(one.high)})"
+            shift = change(self.metric, one.after - one.before)
+            told.append(f"{self.study}, {self.metric.label.lower()}: {word} {when}, {levels} ({shift}); {how_likely(one.p, None)}.")
+        method = (
+            "Method: the largest step in the mean against those of permuted residuals with the same autocorrelation, then each side again; "
+            f"{counts}."
+        )
+        return [*told, " ".join([method, *self.caveats])]
+
+
+def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
+    """Find where the level of a metric shifted.
+
+    Parameters
+    ----------
+    frame
+        As ``kit.checkpoints()`` gives it, Polars or Pandas.
+    metric
+        A name of `evalkit.METRICS`.
+
+    Returns
+    -------
+    PerStudy of ChangePoints
+        A result for each study, ``too few points`` with fewer than 12 checkpoints with a value. The same frame gives the same result.
+
+    Raises
+    ------
+    InvalidInputError
+        When the frame is none or lacks a column, or there is no such metric.
+    MissingExtraError
+        Without scipy or statsmodels.
+
+    Notes
+    -----
+    See `evalkit.analysis.shift` for the test, docs/power.md for how often it is right.
+    """
+    carried = Carried(frame)
+    found = [changepoints_of(one, carried.about(one)) for one in observe(frame, metric)]
+    corrected = holm([one.p for one in found])
+
+    def draw(result: PerStudy[ChangePoints]) -> Any:
+        from evalkit import plots
+
+        return plots.trend(frame, metric, changes=result)  # type: ignore[call-arg]
+
+    return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
+
+
+def changepoints_of(series: Observed, findings: Any = None) -> ChangePoints:
+    """Find the shifts of one series, its p-value not corrected."""
+    when = span(series.start, series.end) if series.start else "no time"
+    facts: dict[str, Any] = {
+        "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints, "span": when,
+        "findings": findings,
+    }  # fmt: skip
+    if len(series.values) < FEWEST:
+        return ChangePoints(**facts, caveats=series.caveats)
+    first, found = _segments(series)
+    caveats = [*series.caveats, *(_gradual(series) if found else [])]
+    return ChangePoints(**facts, p=first, p_corrected=first, found=found, caveats=caveats)
+
+
+def _segments(series: Observed) -> tuple[float, list[Change]]:
+    """Look for a shift in the whole, then in what lies on each side of it, and so on: the first p-value, and the shifts by time."""
+    waiting = [(0, len(series.values))]
+    found: list[tuple[int, int, int, float]] = []
+    first: float | None = None
+    while waiting and len(found) < _MOST:
+        low, high = waiting.pop(0)
+        if high - low < FEWEST:
+            continue
+        shift = find_shift(series.times[low:high], series.values[low:high])
+        first = shift.p if first is None else first
+        if shift.p > ALPHA:
+            continue
+        cut = low + shift.at
+        found.append((cut, low + shift.low, low + shift.high, shift.p))
+        waiting += [(low, cut), (cut, high)]
+    edges = [0, *sorted(cut for cut, *_ in found), len(series.values)]
+    changes = []
+    for cut, early, late, p in sorted(found):
+        place = edges.index(cut)
+        before, after = (series.values[edges[place - 1] : cut], series.values[cut : edges[place + 1]])
+        changes.append(
+            Change(at=series.at(series.starts[cut]), low=series.at(series.starts[early]), high=series.at(series.starts[late]),
+                   before=float(before.mean()), after=float(after.mean()), p=p)
+        )  # fmt: skip
+    return 1.0 if first is None else first, changes
+
+
+def _gradual(series: Observed) -> list[str]:
+    """Say it where a straight line describes the series as well as one step does, by Schwarz's criterion: a step has its time as well."""
+    days, values, count = series.days, series.values, len(series.values)
+    cut = find_shift(series.times, values).at
+    constant = np.ones(count)
+    line = fit(days, values, np.column_stack([constant, days / days[-1] - 0.5])).likelihood
+    step = fit(days, values, np.column_stack([constant, np.arange(count) >= cut])).likelihood
+    if line + np.log(count) / 2 < step:
+        return []
+    return ["A straight line describes the series as well: this may be a gradual change, see trend()."]

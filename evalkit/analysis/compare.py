@@ -1,0 +1,273 @@
+"""Is A better than B: the difference of two studies, metric by metric, against a baseline that is always named."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from evalkit.analysis.ar1 import Estimate, Fit, fit
+from evalkit.analysis.carried import Carried
+from evalkit.analysis.observed import Observed, find_study, observed_of, paired
+from evalkit.analysis.per_study import ALPHA, holm, table
+from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval
+from evalkit.analysis.result import Result, like
+from evalkit.checks import invalid
+from evalkit.metrics import METRICS, Metric
+from evalkit.plots.source import metric_named, read_checkpoints
+from evalkit.plots.words import plural
+
+__all__ = ["FEWEST", "Comparison", "Difference", "compare", "compare_of"]
+
+FEWEST = 8
+"""Pairs, or checkpoints of each study, below which nothing is claimed."""
+_WORDS = ("better", "worse", "higher", "lower")
+_POWER = 2.8 / 1.96
+"""How much larger than half its interval a difference must be to be told in four of five studies."""
+_COLUMNS = {
+    "metric": "text", "label": "text", "verdict": "text", "study_mean": "number", "baseline_mean": "number", "difference": "number",
+    "low": "number", "high": "number", "p": "number", "p_corrected": "number", "pairs": "count", "study_checkpoints": "count",
+    "baseline_checkpoints": "count", "spread": "number", "autocorrelation": "number", "caveats": "texts",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Difference(Result):
+    """The difference of two studies in one metric.
+
+    Attributes
+    ----------
+    study_mean, baseline_mean
+        Over the checkpoints that the difference rests on, each counting the same, in the unit of the metric.
+    difference
+        The study less the baseline, with its 95 % interval and p-value; None with too few checkpoints, or where the two cannot be
+        compared.
+    pairs
+        In how many periods both have a value, when the difference is that of these pairs; None when they are not paired.
+    study_checkpoints, baseline_checkpoints
+        How many have a value.
+    p_corrected
+        The p-value corrected for the metrics looked at with it; `verdict` goes by it.
+    spread
+        Standard deviation of one difference in a period, in the unit of the metric.
+    autocorrelation
+        Of neighbours, 0 to 0.99, averaged over what the data allow.
+    caveats
+        What to be careful about, in sentences.
+    findings
+        What the audit found that touches this metric of the two studies.
+    """
+
+    study: str
+    baseline: str
+    metric: Metric
+    study_checkpoints: int
+    baseline_checkpoints: int
+    study_mean: float | None = None
+    baseline_mean: float | None = None
+    difference: Estimate | None = None
+    p_corrected: float | None = None
+    pairs: int | None = None
+    spread: float | None = None
+    autocorrelation: float | None = None
+    caveats: list[str] = field(default_factory=list)
+    findings: Any = None
+
+    @property
+    def p(self) -> float | None:
+        """The two-sided p-value of no difference."""
+        return None if self.difference is None else self.difference.p
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` (``higher``, ``lower`` without a better direction), ``not distinguishable``, ``insufficient``."""
+        if self.difference is None:
+            return "insufficient"
+        if self.p_corrected is not None and self.p_corrected <= ALPHA:
+            return direction(self.metric, self.difference.value, _WORDS)
+        return "not distinguishable"
+
+    def judged(self, p: float | None) -> Difference:
+        """Give the difference with its p-value corrected for what else was looked at."""
+        return replace(self, p_corrected=p)
+
+    def more_needed(self, difference: float) -> int | None:
+        """Give roughly how many more periods of the same kind would tell this difference in four of five studies; 0 when these do.
+
+        Parameters
+        ----------
+        difference
+            In the unit of the metric, not 0.
+        """
+        if self.difference is None:
+            return None
+        if isinstance(difference, bool) or not isinstance(difference, int | float) or not math.isfinite(difference) or difference == 0:
+            raise invalid("difference", difference, "is no difference; give a number in the unit of the metric, not 0.")
+        count = self.pairs or min(self.study_checkpoints, self.baseline_checkpoints)
+        needed = min(1e15, count * (self.difference.half * _POWER / abs(difference)) ** 2)
+        return max(0, math.ceil(needed) - count)
+
+    def row(self) -> dict[str, Any]:
+        """Give the row of the table."""
+        found = self.difference
+        return {
+            "metric": self.metric.name, "label": self.metric.label, "verdict": self.verdict, "study_mean": self.study_mean,
+            "baseline_mean": self.baseline_mean, "p": self.p, "p_corrected": self.p_corrected, "pairs": self.pairs,
+            "study_checkpoints": self.study_checkpoints, "baseline_checkpoints": self.baseline_checkpoints, "spread": self.spread,
+            "autocorrelation": self.autocorrelation, "caveats": self.caveats,
+            **({} if found is None else {"difference": found.value, "low": found.low, "high": found.high}),
+        }  # fmt: skip
+
+    def sentences(self) -> list[str]:
+        """Say the difference with its interval, how it was computed, and the caveats."""
+        name = f"{self.metric.label}: {self.study} {self.verdict} against {self.baseline}"
+        counts = f"{plural(self.study_checkpoints, 'checkpoint')} against {self.baseline_checkpoints:,}"
+        if self.difference is None:
+            return [" ".join([f"{name} ({counts}; {FEWEST} of each are needed).", *self.caveats])]
+        rests = f"{self.pairs:,} pairs of the same period" if self.pairs else f"{counts}, not paired"
+        told = f"{change(self.metric, self.difference.value)} ({interval(self.metric, self.difference)})"
+        return [" ".join([f"{name}, {told}; {how_likely(self.difference.p, self.p_corrected)}; {rests}.", *self._more(), *self.caveats])]
+
+    def _more(self) -> list[str]:
+        if self.verdict != "not distinguishable" or not self.spread:
+            return []
+        more = self.more_needed(self.spread)
+        size = f"A difference of {change(self.metric, self.spread, sign=False)} (one standard deviation of a period)"
+        return [f"{size} would need about {plural(more, 'more period')}." if more else f"{size} would have been told."]
+
+
+class Comparison(Result):
+    """A study against a baseline.
+
+    Attributes
+    ----------
+    study, baseline
+        Their labels.
+    differences
+        A `Difference` for each metric looked at.
+    frame
+        A row for each of them, in the library of the frame that was analysed.
+    """
+
+    def __init__(self, given: Any, study: str, baseline: str, differences: Sequence[Difference]) -> None:
+        self.study, self.baseline = study, baseline
+        self.differences = list(differences)
+        self.frame = like(given, table([one.row() for one in differences], _COLUMNS), _COLUMNS)
+
+    def __getitem__(self, metric: str) -> Difference:
+        for one in self.differences:
+            if one.metric.name == metric:
+                return one
+        raise invalid("metric", metric, f"was not compared; {', '.join(one.metric.name for one in self.differences)} were.")
+
+    def sentences(self) -> list[str]:
+        """Say in which metrics the study differs, the method, and each difference that was told."""
+        if not self.differences:
+            return [f"{self.study} against {self.baseline}: no metric has a value in both."]
+        by_verdict = defaultdict(list)
+        for one in self.differences:
+            by_verdict[one.verdict].append(one.metric.label.lower())
+        shown = [f"{verdict} in {len(names)} ({', '.join(names)})" for verdict, names in by_verdict.items() if verdict != "insufficient"]
+        few = len(by_verdict["insufficient"])
+        told = [one.sentences()[0] for one in self.differences if one.verdict in _WORDS]
+        method = (
+            f"Method: means over checkpoints, each counting the same; {METHOD}; p-values, not intervals, corrected for "
+            f"{len(self.differences)} metrics (Holm)."
+        )
+        overall = "; ".join([*shown, *([f"too few checkpoints for {few}"] if few else [])])
+        return [f"{self.study} against {self.baseline}: {overall}.", *told, method]
+
+    def plot(self) -> Any:
+        """Draw each difference in standard deviations, with its interval."""
+        from evalkit.plots.findings import differences
+
+        return differences(self)
+
+
+def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | None = None) -> Comparison:
+    """Compare a study with a baseline.
+
+    Where both studies have a value in the same period, in 8 periods or more, the difference is that of these pairs, so that what
+    moved both at a time does not count; else it is that of their means. Checkpoints that are neighbours may correlate, and the intervals
+    allow for it. The p-values are corrected for the number of metrics looked at (Holm).
+
+    Parameters
+    ----------
+    frame
+        As ``kit.checkpoints()`` gives it, with both studies, Polars or Pandas.
+    study, baseline
+        Which: a `Study`, an id, a name, or the last 4 or more characters of an id.
+    metrics
+        Names of `evalkit.METRICS`. None: all that have a value in both.
+
+    Returns
+    -------
+    Comparison
+        ``comparison["session_success_rate"]`` is the `Difference` in one metric, ``.frame`` the table of all.
+
+    Raises
+    ------
+    InvalidInputError
+        When the frame is none or lacks a column, there is no such metric, or study and baseline are the same.
+    StudyNotFoundError, AmbiguousStudyError
+        When no study of the frame, or more than one, is meant.
+    MissingExtraError
+        Without scipy or statsmodels.
+    """
+    if isinstance(metrics, str):
+        metrics = [metrics]
+    names = [metric_named(name, "metrics").name for name in dict.fromkeys(metrics)] if metrics is not None else _there(frame)
+    counts = sorted({METRICS[name].denominator for name in names} - {None, *names})  # type: ignore[type-var]
+    rows = read_checkpoints(frame, names, counts=counts)  # type: ignore[arg-type]
+    one, other = find_study(rows, study), find_study(rows, baseline, "baseline")
+    if one == other:
+        raise invalid("baseline", baseline, "is the study itself; name another one.")
+    parts = [rows.filter(pl.col("study_id").cast(pl.String()) == key) for key, _ in (one, other)]
+    if metrics is None:
+        names = [name for name in names if all(part[name].count() for part in parts)]
+    carried = Carried(frame)
+    found = [compare_of(parts[0], parts[1], name, carried) for name in names]
+    corrected = holm([difference.p for difference in found])
+    return Comparison(frame, one[1], other[1], [difference.judged(p) for difference, p in zip(found, corrected, strict=True)])
+
+
+def _there(frame: Any) -> list[str]:
+    columns = set(map(str, getattr(frame, "columns", [])))
+    return [name for name in METRICS if name in columns]
+
+
+def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: Carried | None = None) -> Difference:
+    """Compare the rows of two studies, as `read_checkpoints` gives them, in one metric; the p-value not corrected."""
+    one, other = observed_of(study, name), observed_of(baseline, name)
+    pairs, means = paired(study, baseline, name)
+    metric = METRICS[name]
+    caveats = list(dict.fromkeys([*one.caveats, *other.caveats]))
+    facts: dict[str, Any] = {
+        "study": one.study, "baseline": other.study, "metric": metric, "study_checkpoints": one.checkpoints,
+        "baseline_checkpoints": other.checkpoints, "findings": carried.about(one, other) if carried else None,
+    }  # fmt: skip
+    if metric.rollup == "sum" and study["length"][0] != baseline["length"][0]:
+        return Difference(**facts, caveats=["A total of one period cannot be compared with that of a longer one: resample first."])
+    if len(pairs.values) >= FEWEST:
+        found = _level(pairs)
+        return Difference(
+            **facts, caveats=[*caveats, *pairs.caveats], study_mean=means[0], baseline_mean=means[1], difference=found.estimate([1]),
+            pairs=pairs.checkpoints, spread=found.spread, autocorrelation=found.correlation,
+        )  # fmt: skip
+    if min(len(one.values), len(other.values)) < FEWEST:
+        return Difference(**facts, caveats=caveats)
+    fits = _level(one), _level(other)
+    return Difference(
+        **facts, caveats=caveats, study_mean=float(one.values.mean()), baseline_mean=float(other.values.mean()),
+        difference=fits[0].mixture([1]).less(fits[1].mixture([1])).estimate(), spread=math.hypot(*(each.spread for each in fits)),
+        autocorrelation=sum(each.correlation for each in fits) / 2,
+    )  # fmt: skip
+
+
+def _level(series: Observed) -> Fit:
+    return fit(series.times, series.values, np.ones((len(series.values), 1)))

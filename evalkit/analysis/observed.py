@@ -1,0 +1,198 @@
+"""One metric of one study as statistics need it: numbers in the order of time, and what must be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from evalkit.analysis.ar1 import Array
+from evalkit.checks import nearest
+from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
+from evalkit.metrics import METRICS, Metric
+from evalkit.plots.source import metric_named, read_checkpoints, studies_of
+from evalkit.plots.words import plural
+
+__all__ = ["MOST_VALUES", "Observed", "find_study", "observe", "observed_of", "paired"]
+
+MOST_VALUES = 1000
+"""More are averaged over equal stretches of time, which takes a daily or weekly rhythm out as well."""
+_DAY = 86_400_000_000
+_STRETCHES = (
+    ("minute", 60_000_000), ("hour", _DAY // 24), ("day", _DAY), ("week", 7 * _DAY), ("28 days", 28 * _DAY), ("year", 365 * _DAY),
+    ("10 years", 3650 * _DAY), ("100 years", 36_500 * _DAY),
+)  # fmt: skip
+_UNEVEN = 10
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The measured values of one metric of one study.
+
+    Attributes
+    ----------
+    times
+        Microseconds since 1970 of the middles of the periods, ascending, no two the same.
+    values
+        In the unit of the metric; durations in seconds, rates 0 to 1.
+    checkpoints, missing
+        How many have a value, and how many do not.
+    starts, ends
+        When the period of each value starts and ends, microseconds since 1970; of averaged values the first start and the last end.
+    caveats
+        Sentences.
+    """
+
+    study_id: str
+    study: str
+    metric: Metric
+    times: Array
+    values: Array
+    starts: Array
+    ends: Array
+    checkpoints: int
+    missing: int
+    caveats: list[str] = field(default_factory=list)
+
+    @property
+    def days(self) -> Array:
+        """Days since the first value."""
+        return (self.times - self.times[:1]) / _DAY
+
+    def within(self, microseconds: float) -> npt.NDArray[np.bool_]:
+        """Tell which periods a time falls into, neither at their start nor at their end."""
+        return (self.starts < microseconds) & (microseconds < self.ends)
+
+    @property
+    def start(self) -> datetime | None:
+        """When the first period starts; None without any."""
+        return self.at(self.starts.min()) if len(self.starts) else None
+
+    @property
+    def end(self) -> datetime | None:
+        """When the last period ends; None without any."""
+        return self.at(self.ends.max()) if len(self.ends) else None
+
+    def at(self, microseconds: float) -> datetime:
+        """Give a time of this series as a datetime in UTC."""
+        return datetime.fromisoformat("1970-01-01T00:00:00+00:00") + timedelta(microseconds=round(microseconds))
+
+
+def observe(frame: Any, metric: str) -> list[Observed]:
+    """Read one metric of a frame: a series for each study that has checkpoints, by study id.
+
+    Raises
+    ------
+    InvalidInputError
+        When the frame is none or lacks a column, or there is no such metric.
+    """
+    known = metric_named(metric)
+    rows = read_checkpoints(frame, [metric], counts=[known.denominator] if known.denominator else [])
+    return list(_each(rows, known))
+
+
+def observed_of(rows: pl.DataFrame, metric: str) -> Observed:
+    """Give one metric of rows that `read_checkpoints` gave, all of one study."""
+    return _observed(rows, METRICS[metric])
+
+
+def _each(rows: pl.DataFrame, metric: Metric) -> Iterator[Observed]:
+    for of_study in rows.partition_by("study_id", maintain_order=True):
+        yield _observed(of_study, metric)
+
+
+def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Observed, tuple[float | None, float | None]]:
+    """Give the differences of two studies, rows as `read_checkpoints` gives, in the periods in which both have a value, and their means."""
+    values = [
+        rows.filter(pl.col(metric).is_not_null())
+        .group_by("start", "end", maintain_order=True)
+        .agg(pl.col(metric).cast(pl.Float64()).mean())
+        for rows in (study, baseline)
+    ]
+    both = values[0].join(values[1], on=["start", "end"], suffix="_of_baseline", maintain_order="left")
+    named = study[:1].select("study_id", "label")
+    rows = both.select(
+        "start", "end", t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2, v=pl.col(metric) - f"{metric}_of_baseline"
+    )
+    rows = rows.sort("t").rename({"v": metric}).join(named, how="cross")
+    means: Any = both.select(pl.col(metric).mean(), pl.col(f"{metric}_of_baseline").mean()).row(0)
+    return _observed(rows, replace(METRICS[metric], denominator=None)), means
+
+
+def _observed(rows: pl.DataFrame, metric: Metric) -> Observed:
+    there = rows.filter(pl.col(metric.name).is_not_null())
+    missing = rows.height - there.height
+    caveats = []
+    if missing:
+        caveats.append(f"{missing:,} of {plural(rows.height, 'checkpoint')} have no value and are left out; none counts as zero.")
+    times = {name: pl.col(column).dt.timestamp("us") for name, column in (("t", "t"), ("a", "start"), ("b", "end"))}
+    series, joined = _one_a_time(there.select(**times, v=pl.col(metric.name).cast(pl.Float64())))
+    caveats += [*joined, *_uneven(there, metric)]
+    t, v, a, b = (series[name].to_numpy().astype(np.float64) for name in "tvab")
+    named = rows.select(pl.col("study_id", "label").cast(pl.String())).rows()
+    study_id, label = named[0] if named else ("", "")
+    return Observed(study_id, label, metric, t, v, a, b, there.height, missing, caveats)
+
+
+def _one_a_time(there: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Average values of the same time, and very many over stretches of time."""
+    series = there.group_by("t", maintain_order=True).agg(pl.col("v").mean(), pl.col("a").min(), pl.col("b").max())
+    notes = []
+    if series.height < there.height:
+        notes.append(f"{plural(there.height - series.height, 'checkpoint')} of a time that another has: averaged to one value a time.")
+    if series.height <= MOST_VALUES:
+        return series, notes
+    for name, length in _STRETCHES:  # noqa: B007  (the first that is long enough, or the longest)
+        stretch = series.select((pl.col("t") // length).n_unique()).item()
+        if stretch <= MOST_VALUES:
+            break
+    averaged = series.group_by(pl.col("t").alias("k") // length, maintain_order=True).agg(
+        pl.col("t", "v").mean(), pl.col("a").min(), pl.col("b").max()
+    )
+    return averaged, [*notes, f"{series.height:,} values were averaged over each {name} first, to {averaged.height:,}."]
+
+
+def _uneven(there: pl.DataFrame, metric: Metric) -> list[str]:
+    """Say that a rate of few counts as much as a rate of many, where that matters."""
+    if metric.denominator is None:
+        return []
+    counts = there[metric.denominator].drop_nulls()
+    if not (counts > 0).any():
+        return []
+    least, most = (int(end) for end in counts.filter(counts > 0).to_frame("n").select(pl.min("n"), pl.max("n").alias("m")).row(0))
+    if most < _UNEVEN * least:
+        return []
+    counted = METRICS[metric.denominator].label.lower()
+    return [f"The values rest on {least:,} to {most:,} {counted.split()[0]}; each checkpoint counts the same here."]
+
+
+def find_study(rows: pl.DataFrame, reference: object, field: str = "study") -> tuple[str, str]:
+    """Give the study of rows that a reference stands for, a `Study`, an id, a name, or the end of an id: (id, label).
+
+    Raises
+    ------
+    StudyNotFoundError, AmbiguousStudyError
+        When no study of the frame, or more than one, answers to it.
+    """
+    studies = studies_of(rows)
+    text = str(getattr(reference, "id", reference))
+    exact = [one for one in studies if text in one]
+    ends = [one for one in studies if len(text) >= 4 and one[0].endswith(text.lower())]
+    named = [one for one in studies if one[1].startswith(f"{text} (…")]
+    found = exact or named or ends
+    if len(found) == 1:
+        return found[0]
+    names = [label for _, label in studies]
+    listed = ", ".join(map(repr, names[:8])) + (" …" if len(names) > 8 else "")
+    if found:
+        raise AmbiguousStudyError(
+            f"{field}: {text!r} could be any of {len(found)} studies: {', '.join(f'{label!r} ({key})' for key, label in found[:8])}. "
+            "Give the id.", reference=reference, candidates=[key for key, _ in found],
+        )  # fmt: skip
+    there = f"It has {listed}." if names else "It has no checkpoints at all."
+    raise StudyNotFoundError(f"{field}: no study of the frame answers to {text!r}.{nearest(text, names)} {there}", reference=reference)

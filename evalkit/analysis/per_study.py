@@ -1,0 +1,119 @@
+"""Results by study, corrected for how many studies were looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import polars as pl
+
+from evalkit.analysis.extra import needed
+from evalkit.analysis.result import Result, like
+from evalkit.plots.words import plural
+
+__all__ = ["ALPHA", "OneStudy", "PerStudy", "holm", "table"]
+
+ALPHA = 0.05
+"""A p-value up to it counts as a finding."""
+_TOLD = 3
+
+
+class OneStudy(Protocol):
+    """The result of one study."""
+
+    @property
+    def study(self) -> str:
+        """Its label."""
+
+    @property
+    def study_id(self) -> str:
+        """Its id."""
+
+    @property
+    def verdict(self) -> str:
+        """A word for what was found."""
+
+    def sentences(self) -> list[str]:
+        """Give what was found in words."""
+
+    def row(self) -> dict[str, Any]:
+        """Give the row of the table."""
+
+
+T = TypeVar("T", bound=OneStudy)
+
+
+class PerStudy(Result, Mapping[str, T], Generic[T]):
+    """Results by study: a mapping from a study's label or id to its result.
+
+    With one study the fields of its result are fields of this too: ``trend(frame, metric).slope``.
+
+    Attributes
+    ----------
+    frame
+        A row for each study, in the library of the frame that was analysed.
+    results
+        In the order of the studies' ids.
+    """
+
+    def __init__(self, given: Any, results: Sequence[T], columns: Mapping[str, str], draw: Any) -> None:
+        self.results = list(results)
+        self.frame = like(given, table([one.row() for one in self.results], columns), columns)
+        self._draw = draw
+
+    def __getitem__(self, study: str) -> T:
+        for one in self.results:
+            if study in (one.study, one.study_id):
+                return one
+        raise KeyError(f"{study!r} is none of {', '.join(repr(one.study) for one in self.results[:8])}")
+
+    def __iter__(self) -> Iterator[str]:
+        return (one.study for one in self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __getattr__(self, name: str) -> Any:
+        results = self.__dict__.get("results", [])
+        if not name.startswith("_") and len(results) == 1:
+            return getattr(results[0], name)
+        several = f" These are results of {len(results)} studies: take one, result[{results[0].study!r}], or .frame." if results else ""
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.{several}")
+
+    def sentences(self) -> list[str]:
+        """Give what was found in words: of up to three studies all, of more how many have which verdict."""
+        if not self.results:
+            return ["No study has a checkpoint in this frame."]
+        if len(self.results) <= _TOLD:
+            return [sentence for one in self.results for sentence in one.sentences()]
+        counts = Counter(one.verdict for one in self.results)
+        found = ", ".join(f"{verdict} {count}" for verdict, count in sorted(counts.items()))
+        return [
+            f"{plural(len(self.results), 'study', 'studies')}: {found}.",
+            "The p-values are corrected for how many studies were looked at (Holm). One study in words: result['…']; all numbers: .frame.",
+        ]
+
+    def plot(self) -> Any:
+        """Draw the metric over time with what was found."""
+        return self._draw(self)
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Correct p-values for how many there are, by Holm's method. None, where there was nothing to test, stays and does not count.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979), 65-70.
+    """
+    tested = [p for p in ps if p is not None]
+    if len(tested) < 2:
+        return list(ps)
+    corrected = iter(needed("statsmodels.stats.multitest").multipletests(tested, alpha=ALPHA, method="holm")[1].tolist())
+    return [None if p is None else next(corrected) for p in ps]
+
+
+_TYPES = {"text": pl.String(), "texts": pl.List(pl.String()), "count": pl.Int64(), "time": pl.Datetime("us", "UTC")}
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pl.DataFrame:
+    """Give rows as a table; `columns` says for each the kind: text, count, number, time."""
+    return pl.DataFrame(list(rows), schema={name: _TYPES.get(kind, pl.Float64()) for name, kind in columns.items()}, orient="row")

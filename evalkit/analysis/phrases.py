@@ -1,0 +1,66 @@
+"""Changes, intervals and p-values in words."""
+
+from __future__ import annotations
+
+import math
+
+from evalkit.analysis.ar1 import Estimate
+from evalkit.metrics import Metric
+
+__all__ = ["METHOD", "change", "direction", "how_likely", "interval", "per_time", "sentence"]
+
+METHOD = "generalised least squares with autocorrelated errors, averaged over how strongly neighbours may correlate"
+_UNITS = ((4, "hour", 1 / 24), (70, "day", 1.0), (1000, "week", 7.0), (math.inf, "year", 365.25))
+
+
+def change(metric: Metric, value: float, *, sign: bool = True) -> str:
+    """Give a difference of two values in its unit: ``+1.2 percentage points``, ``-$0.34``, ``+12 s``."""
+    if metric.kind == "rate":
+        return f"{_digits(value * 100, sign)} percentage points"
+    if metric.kind == "money":
+        figure = _digits(value, sign)
+        return f"{figure[0]}${figure[1:]}" if figure[0] in "+-" else f"${figure}"
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"{_digits(value, sign)}{unit}"
+
+
+def _digits(value: float, sign: bool) -> str:
+    """Give a number with three significant digits and no exponent."""
+    places = 0 if value == 0 or abs(value) >= 100 else min(12, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:{'+' if sign else ''},.{places}f}"
+
+
+def interval(metric: Metric, estimate: Estimate) -> str:
+    """Give the interval of a difference: ``95 % interval -0.2 to +1.4 percentage points``."""
+    low = _digits(estimate.low * (100 if metric.kind == "rate" else 1), sign=True)
+    return f"95 % interval {low} to {change(metric, estimate.high)}"
+
+
+def per_time(metric: Metric, slope: Estimate, span_days: float) -> str:
+    """Give a slope with its interval, in the unit of time that suits the span: ``+1.2 percentage points a week (95 % ...)``."""
+    _, unit, days = next(one for one in _UNITS if span_days <= one[0])
+    scaled = slope.times(days)
+    return f"{change(metric, scaled.value)} {'an' if unit == 'hour' else 'a'} {unit} ({interval(metric, scaled)})"
+
+
+def how_likely(p: float, corrected: float | None) -> str:
+    """Give a p-value, and the corrected one where it was corrected."""
+    plain = f"p {_p(p)}"
+    return plain if corrected is None or corrected == p else f"{plain}, corrected {_p(corrected)}"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+
+
+def direction(metric: Metric, value: float, words: tuple[str, str, str, str]) -> str:
+    """Choose the word for a change: (for the better, for the worse, up, down); the last two where the metric has no better direction."""
+    better, worse, up, down = words
+    if metric.better == "neither":
+        return up if value > 0 else down
+    return better if (value > 0) == (metric.better == "up") else worse
+
+
+def sentence(text: str) -> str:
+    """Give a text with a full stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,215 @@
+"""Is it getting better: the slope of a metric over real time, with an interval that allows for autocorrelation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from evalkit.analysis.ar1 import Array, Estimate, fit
+from evalkit.analysis.carried import Carried
+from evalkit.analysis.extra import needed
+from evalkit.analysis.observed import Observed, observe
+from evalkit.analysis.per_study import ALPHA, PerStudy, holm
+from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
+from evalkit.analysis.result import Result
+from evalkit.metrics import Metric
+from evalkit.plots.words import plural, span
+
+__all__ = ["FEWEST", "Trend", "trend", "trend_of"]
+
+FEWEST = 8
+"""Checkpoints below which nothing is claimed."""
+TOLD_APART = 3.0
+"""What a study must be able to tell: a rise over its span of so many standard deviations of a single checkpoint."""
+_WORDS = ("improving", "declining", "rising", "falling")
+_COLUMNS = {
+    "study_id": "text", "study": "text", "metric": "text", "verdict": "text", "checkpoints": "count", "missing": "count",
+    "slope": "number", "slope_low": "number", "slope_high": "number", "p": "number", "p_corrected": "number", "rise": "number",
+    "rise_low": "number", "rise_high": "number", "theil_sen": "number", "spread": "number", "autocorrelation": "number",
+    "span_days": "number", "more_needed": "count", "caveats": "texts",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Trend(Result):
+    """The trend of one metric in one study.
+
+    Attributes
+    ----------
+    slope
+        Change a day, in the unit of the metric (durations in seconds, rates 0 to 1), with its 95 % interval and p-value;
+        None with fewer than 8 checkpoints or all of one time.
+    rise
+        The same over the whole span: from the first to the last checkpoint.
+    p_corrected
+        The p-value corrected for what else was looked at with it; `verdict` goes by it.
+    theil_sen
+        The median of the slopes of all pairs of checkpoints, a day: what a few extreme values cannot move.
+    spread
+        Standard deviation of a single checkpoint about the line, in the unit of the metric.
+    autocorrelation
+        Of neighbours, 0 to 0.99, averaged over what the data allow.
+    more_needed
+        When the verdict is ``insufficient``: about how many more checkpoints of the same kind would tell a rise of three
+        standard deviations over the span; None otherwise, and where no number of the same kind would.
+    caveats
+        What to be careful about, in sentences.
+    findings
+        What the audit found that touches this metric of this study.
+    """
+
+    study_id: str
+    study: str
+    metric: Metric
+    checkpoints: int
+    missing: int
+    span_days: float
+    when: str
+    slope: Estimate | None = None
+    rise: Estimate | None = None
+    p_corrected: float | None = None
+    theil_sen: float | None = None
+    spread: float | None = None
+    autocorrelation: float | None = None
+    more_needed: int | None = None
+    caveats: list[str] = field(default_factory=list)
+    findings: Any = None
+
+    @property
+    def p(self) -> float | None:
+        """The two-sided p-value of a slope of 0."""
+        return None if self.slope is None else self.slope.p
+
+    @property
+    def verdict(self) -> str:
+        """``improving``, ``declining`` (``rising``, ``falling`` for a metric without a better direction), ``stable``, ``insufficient``."""
+        if self.slope is not None and self.p_corrected is not None and self.p_corrected <= ALPHA:
+            return direction(self.metric, self.slope.value, _WORDS)
+        return "insufficient" if self.slope is None or self.more_needed is not None else "stable"
+
+    def judged(self, p: float | None) -> Trend:
+        """Give the trend with its p-value corrected for what else was looked at."""
+        return replace(self, p_corrected=p)
+
+    def row(self) -> dict[str, Any]:
+        """Give the row of the table."""
+        slope, rise = (one or Estimate(math.nan, math.nan, math.nan, math.nan) for one in (self.slope, self.rise))
+        numbers = {
+            "slope": slope.value, "slope_low": slope.low, "slope_high": slope.high, "p": slope.p, "p_corrected": self.p_corrected,
+            "rise": rise.value, "rise_low": rise.low, "rise_high": rise.high, "theil_sen": self.theil_sen, "spread": self.spread,
+            "autocorrelation": self.autocorrelation, "span_days": self.span_days,
+        }  # fmt: skip
+        return {
+            "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "verdict": self.verdict,
+            "checkpoints": self.checkpoints, "missing": self.missing, "more_needed": self.more_needed, "caveats": self.caveats,
+            **{name: None if value is None or math.isnan(value) else value for name, value in numbers.items()},
+        }  # fmt: skip
+
+    def sentences(self) -> list[str]:
+        """Say the verdict with its interval, the method with its count, and the caveats."""
+        name = f"{self.study}, {self.metric.label.lower()}: {self.verdict}"
+        if self.slope is None or self.rise is None:
+            more = f"; at least {self.more_needed} more are needed"
+            return [f"{name}: {plural(self.checkpoints, 'checkpoint')} with a value are too few to tell a trend{more}.", *self.caveats]
+        told = f"{name}, {per_time(self.metric, self.slope, self.span_days)}; {how_likely(self.slope.p, self.p_corrected)}."
+        over = f"Over the {self.span_days:,.0f} days that is {change(self.metric, self.rise.value)} ({interval(self.metric, self.rise)})."
+        extra = []
+        if self.verdict == "stable":
+            extra = ["No trend can be told from chance; the interval says which trends remain possible."]
+        elif self.verdict == "insufficient" and self.more_needed:
+            extra = [f"About {plural(self.more_needed, 'more checkpoint')} would tell a rise of {TOLD_APART:.0f} standard deviations."]
+        method = f"Method: {METHOD} (here about {self.autocorrelation:.2f}); {plural(self.checkpoints, 'checkpoint')}, {self.when}."
+        return [told, " ".join([over, *extra]), " ".join([method, *self.caveats])]
+
+
+def trend(frame: Any, metric: str) -> PerStudy[Trend]:
+    """Tell whether a metric gets better over time.
+
+    The slope is that of a straight line over real time, so gaps are gaps and nothing counts as zero. Neighbouring checkpoints
+    may correlate, and the interval allows for it. With several studies the p-values are corrected for their number (Holm).
+
+    Parameters
+    ----------
+    frame
+        As ``kit.checkpoints()`` gives it, Polars or Pandas.
+    metric
+        A name of `evalkit.METRICS`.
+
+    Returns
+    -------
+    PerStudy of Trend
+        A result for each study; with one study its fields can be read directly: ``trend(frame, metric).verdict``.
+
+    Raises
+    ------
+    InvalidInputError
+        When the frame is none or lacks a column, or there is no such metric.
+    MissingExtraError
+        Without scipy or statsmodels.
+
+    Notes
+    -----
+    See `evalkit.analysis.ar1` for the method, docs/power.md for how often it is right.
+    """
+    carried = Carried(frame)
+    found = [trend_of(one, carried.about(one)) for one in observe(frame, metric)]
+    corrected = holm([one.p for one in found])
+    return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, _draw(frame, metric))
+
+
+def _draw(frame: Any, metric: str) -> Any:
+    def draw(result: PerStudy[Trend]) -> Any:
+        from evalkit import plots
+
+        return plots.trend(frame, metric, fit=result)  # type: ignore[call-arg]
+
+    return draw
+
+
+def trend_of(series: Observed, findings: Any = None) -> Trend:
+    """Tell the trend of one series, its p-value not corrected."""
+    days, values = series.days, series.values
+    length = float(days[-1]) if len(days) else 0.0
+    facts: dict[str, Any] = {
+        "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
+        "missing": series.missing, "span_days": length, "when": span(series.start, series.end) if series.start else "no time",
+        "findings": findings,
+    }  # fmt: skip
+    if len(values) < FEWEST:
+        return Trend(**facts, more_needed=FEWEST - len(values), caveats=series.caveats)
+    found = fit(days, values, np.column_stack([np.ones_like(days), days / length - 0.5]))
+    rise = found.estimate([0.0, 1.0])
+    robust = theil_sen(days, values)
+    return Trend(
+        **facts, slope=rise.times(1 / length), rise=rise, p_corrected=rise.p, theil_sen=robust, spread=found.spread,
+        autocorrelation=found.correlation, more_needed=_more(rise, found.spread, len(values)),
+        caveats=[*series.caveats, *_cautions(rise, robust * length, found.correlation)],
+    )  # fmt: skip
+
+
+def theil_sen(days: Array, values: Array) -> float:
+    """Give the median slope of all pairs, a day.
+
+    Source: P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American Statistical
+    Association 63 (1968), 1379-1389.
+    """
+    return float(needed("scipy.stats").theilslopes(values, days)[0])
+
+
+def _more(rise: Estimate, spread: float, count: int) -> int | None:
+    """Give how many more checkpoints would bring half the interval of the rise, which goes with 1 / sqrt(n), to what must be told apart."""
+    if spread == 0 or rise.p <= ALPHA or rise.half <= TOLD_APART * spread:
+        return None
+    return max(1, math.ceil(count * (rise.half / (TOLD_APART * spread)) ** 2) - count)
+
+
+def _cautions(rise: Estimate, robust: float, correlation: float) -> list[str]:
+    told = []
+    if rise.p <= ALPHA and not rise.low <= robust <= rise.high:
+        told.append("The median of the slopes of all pairs (Theil-Sen) lies outside the interval: a few extreme checkpoints carry this.")
+    if correlation > 0.8:
+        told.append("Neighbours are so alike that the series may wander without a trend.")
+    return told
