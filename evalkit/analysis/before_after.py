@@ -13,7 +13,7 @@ import polars as pl
 from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.observed import Observed, observe
-from evalkit.analysis.per_study import ALPHA, PerStudy, holm, table
+from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
 from evalkit.analysis.result import Result
 from evalkit.checks import check_time
@@ -97,6 +97,11 @@ class BeforeAfter(Result):
             return direction(self.metric, self.effect.value, _WORDS)
         return "no effect told"
 
+    def marks(self) -> pl.DataFrame:
+        """Give the moment with the effect in words: at, low, high, text."""
+        told = self.verdict if self.effect is None else f"{self.verdict}: {change(self.metric, self.effect.value)}"
+        return table([{"at": self.at, "low": self.at, "high": self.at, "text": told}], MARKS)
+
     def judged(self, p: float | None) -> BeforeAfter:
         """Give the result with its p-value corrected for what else was looked at."""
         return replace(self, p_corrected=p)
@@ -175,9 +180,9 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     corrected = holm([one.p for one in found])
 
     def draw(result: PerStudy[BeforeAfter]) -> Any:
-        from evalkit import plots
+        from evalkit.plots.trends import trend as drawn
 
-        return plots.trend(frame, metric, changes=result)  # type: ignore[call-arg]
+        return drawn(frame, metric, changes=result)
 
     return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
 

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from evalkit.analysis.ar1 import fit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.observed import Observed, observe
-from evalkit.analysis.per_study import ALPHA, PerStudy, holm
+from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
 from evalkit.analysis.phrases import change, direction, how_likely
 from evalkit.analysis.result import Result
 from evalkit.analysis.shift import FEWEST, find_shift
@@ -24,7 +25,8 @@ _WORDS = ("better", "worse", "higher", "lower")
 _MOST = 20
 _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "verdict": "text", "checkpoints": "count", "p": "number",
-    "p_corrected": "number", "changes": "count", "at": "time", "low": "time", "high": "time", "before": "number", "after": "number", "caveats": "texts",
+    "p_corrected": "number", "changes": "count", "at": "time", "low": "time", "high": "time", "before": "number", "after": "number",
+    "caveats": "texts",
 }  # fmt: skip
 
 
@@ -95,6 +97,19 @@ class ChangePoints(Result):
             return "too few points"
         return "shifted" if self.changes else "no shift told"
 
+    def marks(self) -> pl.DataFrame:
+        """Give the shifts in words: at, low, high, text."""
+        rows = [
+            {
+                "at": one.at,
+                "low": one.low,
+                "high": one.high,
+                "text": f"{change(self.metric, one.after - one.before)} at {moment(one.at)} UTC",
+            }
+            for one in self.changes
+        ]
+        return table(rows, MARKS)
+
     def judged(self, p: float | None) -> ChangePoints:
         """Give the result with its p-value corrected for what else was looked at."""
         return replace(self, p_corrected=p)
@@ -162,9 +177,9 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     corrected = holm([one.p for one in found])
 
     def draw(result: PerStudy[ChangePoints]) -> Any:
-        from evalkit import plots
+        from evalkit.plots.trends import trend as drawn
 
-        return plots.trend(frame, metric, changes=result)  # type: ignore[call-arg]
+        return drawn(frame, metric, changes=result)
 
     return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
 

@@ -12,11 +12,13 @@ from evalkit.analysis.extra import needed
 from evalkit.analysis.result import Result, like
 from evalkit.plots.words import plural
 
-__all__ = ["ALPHA", "OneStudy", "PerStudy", "holm", "table"]
+__all__ = ["ALPHA", "MARKS", "OneStudy", "PerStudy", "holm", "table"]
 
 ALPHA = 0.05
 """A p-value up to it counts as a finding."""
 _TOLD = 3
+MARKS = {"at": "time", "low": "time", "high": "time", "text": "text"}
+"""The columns of moments that a chart marks."""
 
 
 class OneStudy(Protocol):

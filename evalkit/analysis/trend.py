@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from evalkit.analysis.ar1 import Array, Estimate, fit
+from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.extra import needed
 from evalkit.analysis.observed import Observed, observe
-from evalkit.analysis.per_study import ALPHA, PerStudy, holm
+from evalkit.analysis.per_study import ALPHA, PerStudy, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
 from evalkit.analysis.result import Result
 from evalkit.metrics import Metric
@@ -31,6 +33,8 @@ _COLUMNS = {
     "rise_low": "number", "rise_high": "number", "theil_sen": "number", "spread": "number", "autocorrelation": "number",
     "span_days": "number", "more_needed": "count", "caveats": "texts",
 }  # fmt: skip
+_LINE = {"at": "time", "value": "number", "low": "number", "high": "number"}
+_LINE_POINTS = 9
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -77,6 +81,11 @@ class Trend(Result):
     more_needed: int | None = None
     caveats: list[str] = field(default_factory=list)
     findings: Any = None
+    drawn: Callable[[], pl.DataFrame] | None = None
+
+    def line(self) -> pl.DataFrame:
+        """Give the straight line with its 95 % interval: at (UTC), value, low, high, in the unit of the metric; empty without a slope."""
+        return table([], _LINE) if self.drawn is None else self.drawn()
 
     @property
     def p(self) -> float | None:
@@ -162,9 +171,9 @@ def trend(frame: Any, metric: str) -> PerStudy[Trend]:
 
 def _draw(frame: Any, metric: str) -> Any:
     def draw(result: PerStudy[Trend]) -> Any:
-        from evalkit import plots
+        from evalkit.plots.trends import trend as drawn
 
-        return plots.trend(frame, metric, fit=result)  # type: ignore[call-arg]
+        return drawn(frame, metric, fit=result)
 
     return draw
 
@@ -187,7 +196,18 @@ def trend_of(series: Observed, findings: Any = None) -> Trend:
         **facts, slope=rise.times(1 / length), rise=rise, p_corrected=rise.p, theil_sen=robust, spread=found.spread,
         autocorrelation=found.correlation, more_needed=_more(rise, found.spread, len(values)),
         caveats=[*series.caveats, *_cautions(rise, robust * length, found.correlation)],
+        drawn=lambda: _line(series, found),
     )  # fmt: skip
+
+
+def _line(series: Observed, found: Fit) -> pl.DataFrame:
+    first, last = series.times[0], series.times[-1]
+    rows = []
+    for share in np.linspace(-0.5, 0.5, _LINE_POINTS):
+        there = found.estimate([1.0, share])
+        at = series.at(first + (share + 0.5) * (last - first))
+        rows.append({"at": at, "value": there.value, "low": there.low, "high": there.high})
+    return table(rows, _LINE)
 
 
 def theil_sen(days: Array, values: Array) -> float:

@@ -31,6 +31,7 @@ __all__ = [
     "time_axis",
     "value_axis",
     "values",
+    "with_field",
 ]
 
 PERIOD = "utcFormat(datum.a, '%Y-%m-%d %H:%M') + ' to ' + utcFormat(datum.b, '%Y-%m-%d %H:%M') + ' UTC'"
@@ -246,7 +247,7 @@ def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
         )
     drawn = broken(there, ["low", "high"])
     base = alt.Chart(values(drawn.select(study="label", x=plane.place, low="low", high="high", alone="alone")))
-    ends = plane.encoded(series.studies, y=_as(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
+    ends = plane.encoded(series.studies, y=with_field(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
     bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False).encode(**ends)
     area = base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends)
     return [*([] if drawn["alone"].all() else [area]), *([bars] if drawn["alone"].any() else [])]
@@ -260,7 +261,7 @@ def _unbroken(points: pl.DataFrame, name: str) -> pl.DataFrame:
     return points.with_columns(run=pl.struct("run", breaks.alias("at")).rank("dense")).filter(pl.col(name).is_not_null())
 
 
-def _as(axis: Any, field: str) -> Any:
+def with_field(axis: Any, field: str) -> Any:
     """Give the same axis for another field."""
     copied = axis.copy(deep=False)
     copied["shorthand"] = field

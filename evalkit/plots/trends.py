@@ -9,6 +9,7 @@ import polars as pl
 
 from evalkit.checks import invalid
 from evalkit.plots.chart import LayeredChart, check_size, layered
+from evalkit.plots.findings import change_layers, fit_layers
 from evalkit.plots.history import history_layers
 from evalkit.plots.lines import Plane, line_layers, nothing, reference_layer, time_axis, value_axis
 from evalkit.plots.series import Series, prepare
@@ -30,6 +31,8 @@ def trend(
     rolling: int | None = None,
     reference: float | tuple[float, str] | None = None,
     y: Literal["data"] | tuple[float, float] | None = None,
+    fit: Any = None,
+    changes: Any = None,
     width: int = 640,
     height: int = 280,
 ) -> LayeredChart:
@@ -54,6 +57,10 @@ def trend(
         A value to draw a line at (rates 0 to 1), or the value and a text for it.
     y
         The range of the axis: ``"data"`` fits it to the values, ``(low, high)`` sets it. None: rates 0 to 100 %, others from 0.
+    fit
+        What ``evalkit.analysis.trend(frame, metric)`` gave: its straight line is drawn, with the interval of the line.
+    changes
+        What ``evalkit.analysis.changepoints(frame, metric)`` or ``before_after(...)`` gave: the changes are marked.
     width, height
         Of the frame, in pixels.
 
@@ -69,7 +76,7 @@ def trend(
     """
     series = prepare(frame, metric, interval=interval, rolling=rolling)
     what = f"Trend of {series.metric.label.lower()} over time"
-    return _drawn(series, what, lifecycle=lifecycle, reference=reference, y=y, width=width, height=height)
+    return _drawn(series, what, lifecycle=lifecycle, reference=reference, y=y, fit=fit, changes=changes, width=width, height=height)
 
 
 def compare(
@@ -106,7 +113,17 @@ def compare(
 
 
 def _drawn(
-    series: Series, what: str, *, align: str = "calendar", lifecycle: Any = None, reference: Any, y: Any, width: int, height: int
+    series: Series,
+    what: str,
+    *,
+    align: str = "calendar",
+    lifecycle: Any = None,
+    reference: Any,
+    y: Any,
+    fit: Any = None,
+    changes: Any = None,
+    width: int,
+    height: int,
 ) -> LayeredChart:
     check_size(width=width, height=height)
     metric = series.metric
@@ -118,10 +135,16 @@ def _drawn(
     axis, notes = value_axis(metric, y, series.points)
     behind, history = ([], []) if lifecycle is None else history_layers(lifecycle, series, x)
     layers, thinned = line_layers(series, Plane(x=x, y=axis, at=at, clip=isinstance(y, tuple | list), share=width / 640))
-    line = []
+    line: list[str] = []
+    if changes is not None:
+        marked, line = change_layers(changes, series.studies, x)
+        behind = [*behind, *marked]
+    if fit is not None:
+        fitted, more = fit_layers(fit, series.studies, x, axis)
+        layers, line = [*layers, *fitted], [*line, *more]
     if reference is not None:
         rule, note = reference_layer(reference, metric, axis)
-        layers, line = [*layers, rule], [note]
+        layers, line = [*layers, rule], [*line, note]
     said = [DIRECTIONS[metric.better], *series.notes, *notes, *line, *thinned, *history]
     if series.points.is_empty():
         layers, said = nothing(), [_NOTHING, *series.notes]

@@ -1,0 +1,158 @@
+"""How often the analyses are right: seeded series with known truth, and what is claimed of them. ``python -m tests.simulations`` writes docs/power.md.
+
+A series is a stationary AR(1) of standard deviation 1, plus an effect of 3 standard deviations or none: a rise over the span, a step in the
+middle, or a difference between two studies. What an interval is measured against knows the variance and the autocorrelation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from evalkit.analysis.ar1 import Array, Estimate
+from evalkit.analysis.before_after import before_after_of
+from evalkit.analysis.changepoints import changepoints_of
+from evalkit.analysis.compare import compare_of
+from evalkit.analysis.observed import Observed
+from evalkit.analysis.trend import trend_of
+from evalkit.metrics import METRICS
+
+COUNTS, CORRELATIONS, EFFECT = (12, 30, 120), (0.0, 0.5), 3.0
+METRIC = METRICS["agent_efficiency"]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = 86_400e6
+ANALYSES = ("trend", "compare pairs", "compare", "before_after", "changepoints")
+
+
+def ar1_series(count: int, rho: float, random: np.random.Generator) -> Array:
+    noise = random.standard_normal(count)
+    for place in range(1, count):
+        noise[place] = rho * noise[place - 1] + math.sqrt(1 - rho * rho) * noise[place]
+    return noise
+
+
+def observed(values: Array) -> Observed:
+    start = START.timestamp() * 1e6 + DAY * np.arange(len(values))
+    return Observed("1", "agent", METRIC, start + DAY / 2, values, start, start + DAY, len(values), 0)
+
+
+def rows(values: Array, name: str, *, shifted: bool = False) -> pl.DataFrame:
+    """A study's rows as `read_checkpoints` gives them; shifted ones share no period with others."""
+    start = pl.Series([START + timedelta(days=index, hours=12 * shifted) for index in range(len(values))], dtype=pl.Datetime("us", "UTC"))
+    day = timedelta(days=1)
+    return pl.DataFrame({"start": start, METRIC.name: values}).select(
+        pl.lit(name).alias("study_id"), pl.lit(name).alias("label"), "start", METRIC.name, t=pl.col("start") + day / 2, end=pl.col("start") + day,
+        length=pl.lit(day),
+    )  # fmt: skip
+
+
+def oracle(design: Array, contrast: Array, rho: float) -> float:
+    """Half the 95 % interval of who knows the variance, 1, and the autocorrelation."""
+    count = len(design)
+    covariance = rho ** np.abs(np.subtract.outer(np.arange(count), np.arange(count))) if rho else np.eye(count)
+    inside = design.T @ np.linalg.solve(covariance, design)
+    return 1.959964 * math.sqrt(contrast @ np.linalg.solve(inside, contrast))
+
+
+def designs(analysis: str, count: int) -> tuple[Array, Array, float]:
+    """The design, the contrast, and by what the half-width is to be multiplied."""
+    one, place = np.ones(count), np.arange(count)
+    if analysis == "trend":
+        return np.column_stack([one, place / (count - 1)]), np.array([0.0, 1.0]), 1.0
+    if analysis.startswith("compare"):
+        return one[:, None], np.array([1.0]), math.sqrt(2)
+    away, later = place - (count // 2 - 0.5), (place >= count // 2).astype(float)
+    return np.column_stack([one, away, later, away * later]), np.array([0.0, 0.0, 1.0, 0.0]), 1.0
+
+
+def analysed(analysis: str, count: int, rho: float, effect: float, random: np.random.Generator) -> tuple[bool, bool, Estimate | None]:
+    """Analyse one series: whether something was claimed, whether it was called insufficient, and the estimate."""
+    noise = ar1_series(count, rho, random)
+    if analysis == "trend":
+        found = trend_of(observed(noise + effect * np.arange(count) / (count - 1)))
+        return found.verdict in ("improving", "declining"), found.verdict == "insufficient", found.rise
+    if analysis.startswith("compare"):
+        other = ar1_series(count, rho, random)
+        difference = compare_of(rows(noise + effect, "a"), rows(other, "b", shifted=analysis == "compare"), METRIC.name).judged
+        judged = difference(difference.__self__.p)  # type: ignore[attr-defined]
+        return judged.verdict in ("better", "worse"), judged.verdict == "insufficient", judged.difference
+    stepped = observed(noise + effect * (np.arange(count) >= count // 2))
+    if analysis == "before_after":
+        change = before_after_of(stepped, START + timedelta(days=count // 2))
+        change = change.judged(change.p)
+        return change.verdict in ("better", "worse"), change.verdict == "cannot say", change.effect
+    shift = changepoints_of(stepped)
+    middle = START + timedelta(days=count // 2)
+    dated = next((Estimate(0, float(one.low > middle), float(one.high >= middle), one.p) for one in shift.changes), None)
+    return shift.verdict == "shifted", shift.verdict == "too few points", dated
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What came of many series of one kind."""
+
+    analysis: str
+    count: int
+    rho: float
+    series: int
+    covered: float | None
+    """Share of intervals that hold the truth; of change points, of the dates of claimed shifts."""
+    width: float | None
+    """Mean width over that of the interval that knows."""
+    false_claims: float
+    claims: float
+    """Share of series with the effect of which something is claimed."""
+    insufficient: float
+    """Of both kinds of series."""
+
+
+def cell(analysis: str, count: int, rho: float, series: int) -> Cell:
+    random = np.random.default_rng([count, round(rho * 100), ANALYSES.index(analysis)])
+    none = [analysed(analysis, count, rho, 0.0, random) for _ in range(series)]
+    some = [analysed(analysis, count, rho, EFFECT, random) for _ in range(series)]
+    if analysis == "changepoints":
+        dates = [one for _, _, one in some if one is not None]
+        covered = float(np.mean([one.low == 0 and one.high == 1 for one in dates])) if dates else None
+        width = None
+    else:
+        design, contrast, factor = designs(analysis, count)
+        estimates = [(one, truth) for part, truth in ((none, 0.0), (some, EFFECT)) for _, _, one in part if one is not None]
+        covered = float(np.mean([one.low <= truth <= one.high for one, truth in estimates]))
+        width = float(np.mean([one.half for one, _ in estimates])) / (factor * oracle(design, contrast, rho))
+    return Cell(
+        analysis, count, rho, series, covered, width, float(np.mean([claimed for claimed, _, _ in none])),
+        float(np.mean([claimed for claimed, _, _ in some])), float(np.mean([few for _, few, _ in none + some])),
+    )  # fmt: skip
+
+
+def simulate(series: int, analyses: tuple[str, ...] = ANALYSES, workers: int = 2) -> list[Cell]:
+    kinds = [(analysis, count, rho) for analysis in analyses for count in COUNTS for rho in CORRELATIONS]
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(cell, *zip(*kinds, strict=True), [series] * len(kinds)))
+
+
+def shown(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--series", type=int, default=2000)
+    parser.add_argument("--only", nargs="*", default=list(ANALYSES))
+    given = parser.parse_args(arguments)
+    for one in simulate(given.series, tuple(given.only)):
+        print(f"{one.analysis:14} n={one.count:3} rho={one.rho} covered {shown(one.covered)} width {one.width or 0:.2f} false {shown(one.false_claims)} "
+              f"claims {shown(one.claims)} insufficient {shown(one.insufficient)}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
