@@ -125,9 +125,10 @@ def differences(comparison: Any, *, width: int = 480) -> LayeredChart:
     seen = [verdict for verdict in _VERDICTS if verdict in table["verdict"].to_list()]
     scale = alt.Scale(domain=seen, range=[_VERDICTS[verdict] for verdict in seen])
     colour = alt.Color("verdict:N", scale=scale, legend=alt.Legend(title=None, orient="bottom", columns=3))
+    same = alt.Color("verdict:N", scale=scale, legend=None)
     base = alt.Chart(values(table))
     zero = alt.Chart(values(pl.DataFrame({"v": [0.0]}))).mark_rule(color=NEUTRAL, strokeDash=[4, 4], aria=False).encode(x=x)
-    bars = base.mark_rule(strokeWidth=2, aria=False).encode(x=with_field(x, "low:Q"), x2="high:Q", y=y, color=colour)
+    bars = base.mark_rule(strokeWidth=2, aria=False).encode(x=with_field(x, "low:Q"), x2="high:Q", y=y, color=same)
     dots = base.mark_point(filled=True, size=50, opacity=1).encode(
         x=x,
         y=y,
