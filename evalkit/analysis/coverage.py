@@ -153,7 +153,9 @@ def _wrong_length(place: dict[str, Any]) -> str:
 
 
 def _shifted(place: dict[str, Any]) -> str:
-    return f"{told_span(place)} begins {_long(place['start'] - place['begun'])} into a {place['unit']} of the study's others"
+    into = place["start"] - place["begun"]
+    off = f"{_long(into)} after" if 2 * into <= place["length"] else f"{_long(place['length'] - into)} before"
+    return f"{told_span(place)} begins {off} the study's {place['unit']}s do"
 
 
 def _told_outside(place: dict[str, Any]) -> str:

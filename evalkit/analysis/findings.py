@@ -32,7 +32,7 @@ KINDS = {
     "missing_period": Kind("warning", "Missing", "Record what was measured then; what is missing counts as unknown, never as zero."),
     "overlapping_periods": Kind("warning", "Overlapping", "What happened then counts more than once: keep one of them (exclude=)."),
     "wrong_length": Kind("warning", "Wrong length", "Counts and sums of it do not compare with the others': record whole periods."),
-    "shifted_period": Kind("note", "Shifted", "It begins elsewhere than the study's others: see that its start is right."),
+    "shifted_period": Kind("note", "Shifted", "See that its start is right."),
     "outside_running": Kind(
         "warning", "Outside the running time", "Leave it out (exclude=), unless the study was created after it had begun: then all is well."
     ),
