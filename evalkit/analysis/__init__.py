@@ -7,9 +7,10 @@ Each function takes a frame, as ``kit.checkpoints()`` gives it, and gives a resu
 sentences when displayed, ``.plot()`` for a chart.
 """
 
+from evalkit.analysis.audit import audit
 from evalkit.analysis.before_after import before_after
 from evalkit.analysis.changepoints import changepoints
 from evalkit.analysis.compare import compare
 from evalkit.analysis.trend import trend
 
-__all__ = ["before_after", "changepoints", "compare", "trend"]
+__all__ = ["audit", "before_after", "changepoints", "compare", "trend"]

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
-from evalkit.analysis.carried import Carried
+from evalkit.analysis.audit import Audit
+from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, observe
 from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
@@ -76,7 +77,7 @@ class BeforeAfter(Result):
     p_corrected: float | None = None
     autocorrelation: float | None = None
     caveats: list[str] = field(default_factory=list)
-    findings: Any = None
+    findings: Audit | None = None
 
     @property
     def p(self) -> float | None:
@@ -128,7 +129,7 @@ class BeforeAfter(Result):
         tilt = f"The slope changed by {per_time(self.metric, self.slope_change, self.span_days)}."
         told = f"{name}, a step of {step} between the lines before and after; {how_likely(self.effect.p, self.p_corrected)}. {tilt}"
         method = f"Method: two straight lines, {METHOD} (here about {self.autocorrelation:.2f}); {counts}."
-        return [told, " ".join([method, self._on_placebos()]), *self.caveats]
+        return [told, " ".join([method, self._on_placebos()]), *self.caveats, *warned(self.findings)]
 
     def _on_placebos(self) -> str:
         if self.placebos.is_empty():
@@ -187,7 +188,7 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
 
 
-def before_after_of(series: Observed, at: datetime, findings: Any = None) -> BeforeAfter:
+def before_after_of(series: Observed, at: datetime, findings: Audit | None = None) -> BeforeAfter:
     """Estimate the effect in one series, its p-value not corrected."""
     moment_at = at.timestamp() * 1e6
     inside = series.within(moment_at)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from evalkit.analysis.audit import Audit, audit
 from evalkit.analysis.observed import Observed
+from evalkit.plots.words import plural
 
-__all__ = ["Carried"]
+__all__ = ["Carried", "warned"]
 
 
 class Carried:
@@ -19,8 +21,17 @@ class Carried:
     """
 
     def __init__(self, frame: Any) -> None:
-        self._frame = frame
+        self._audit = audit(frame)
 
-    def about(self, *series: Observed) -> Any:  # noqa: ARG002
-        """Give the findings that touch the metric of some series, in their studies."""
-        return None
+    def about(self, series: Observed) -> Audit:
+        """Give the findings that touch the metric of a series, in its study."""
+        return self._audit.about(series.metric.name, series.study_id)
+
+
+def warned(*findings: Audit | None) -> list[str]:
+    """Say that the audit found something that may matter, where it did, and where to read it."""
+    errors, warnings = (sum(getattr(one, kind) for one in findings if one is not None) for kind in ("errors", "warnings"))
+    if not errors + warnings:
+        return []
+    found = " and ".join(plural(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count)
+    return [f"The audit has {found} on this data: see .findings."]

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import fit
-from evalkit.analysis.carried import Carried
+from evalkit.analysis.audit import Audit
+from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, observe
 from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
 from evalkit.analysis.phrases import change, direction, how_likely
@@ -83,7 +84,7 @@ class ChangePoints(Result):
     p_corrected: float | None = None
     found: list[Change] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
-    findings: Any = None
+    findings: Audit | None = None
 
     @property
     def changes(self) -> list[Change]:
@@ -143,7 +144,7 @@ class ChangePoints(Result):
             "Method: the largest step in the mean against those of permuted residuals with the same autocorrelation, then each side again; "
             f"{counts}."
         )
-        return [*told, " ".join([method, *self.caveats])]
+        return [*told, " ".join([method, *self.caveats, *warned(self.findings)])]
 
 
 def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
@@ -184,7 +185,7 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
 
 
-def changepoints_of(series: Observed, findings: Any = None) -> ChangePoints:
+def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePoints:
     """Find the shifts of one series, its p-value not corrected."""
     when = span(series.start, series.end) if series.start else "no time"
     facts: dict[str, Any] = {

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import Estimate, Fit, fit
-from evalkit.analysis.carried import Carried
+from evalkit.analysis.audit import Audit
+from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, find_study, observed_of, paired
 from evalkit.analysis.per_study import ALPHA, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval
@@ -59,8 +60,8 @@ class Difference(Result):
         Of neighbours, 0 to 0.99, averaged over what the data allow.
     caveats
         What to be careful about, in sentences.
-    findings
-        What the audit found that touches this metric of the two studies.
+    findings, baseline_findings
+        What the audit found that touches this metric of each study.
     """
 
     study: str
@@ -76,7 +77,8 @@ class Difference(Result):
     spread: float | None = None
     autocorrelation: float | None = None
     caveats: list[str] = field(default_factory=list)
-    findings: Any = None
+    findings: Audit | None = None
+    baseline_findings: Audit | None = None
 
     @property
     def p(self) -> float | None:
@@ -131,7 +133,19 @@ class Difference(Result):
             return [" ".join([f"{name} ({counts}; {FEWEST} of each are needed).", *self.caveats])]
         rests = f"{self.pairs:,} pairs of the same period" if self.pairs else f"{counts}, not paired"
         told = f"{change(self.metric, self.difference.value)} ({interval(self.metric, self.difference)})"
-        return [" ".join([f"{name}, {told}; {how_likely(self.difference.p, self.p_corrected)}; {rests}.", *self._more(), *self.caveats])]
+        return [
+            " ".join(
+                [
+                    f"{name}, {told}; {how_likely(self.difference.p, self.p_corrected)}; {rests}.",
+                    *self._more(),
+                    *self.caveats,
+                    *self._warned(),
+                ]
+            )
+        ]
+
+    def _warned(self) -> list[str]:
+        return warned(self.findings, self.baseline_findings)
 
     def _more(self) -> list[str]:
         if self.verdict != "not distinguishable" or not self.spread:
@@ -249,7 +263,7 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     caveats = list(dict.fromkeys([*one.caveats, *other.caveats]))
     facts: dict[str, Any] = {
         "study": one.study, "baseline": other.study, "metric": metric, "study_checkpoints": one.checkpoints,
-        "baseline_checkpoints": other.checkpoints, "findings": carried.about(one, other) if carried else None,
+        "baseline_checkpoints": other.checkpoints, **({"findings": carried.about(one), "baseline_findings": carried.about(other)} if carried else {}),
     }  # fmt: skip
     if metric.rollup == "sum" and study["length"][0] != baseline["length"][0]:
         return Difference(**facts, caveats=["A total of one period cannot be compared with that of a longer one: resample first."])

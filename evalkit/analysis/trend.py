@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
-from evalkit.analysis.carried import Carried
+from evalkit.analysis.audit import Audit
+from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.extra import needed
 from evalkit.analysis.observed import Observed, observe
 from evalkit.analysis.per_study import ALPHA, PerStudy, holm, table
@@ -80,7 +81,7 @@ class Trend(Result):
     autocorrelation: float | None = None
     more_needed: int | None = None
     caveats: list[str] = field(default_factory=list)
-    findings: Any = None
+    findings: Audit | None = None
     drawn: Callable[[], pl.DataFrame] | None = None
 
     def line(self) -> pl.DataFrame:
@@ -131,7 +132,7 @@ class Trend(Result):
         elif self.verdict == "insufficient" and self.more_needed:
             extra = [f"About {plural(self.more_needed, 'more checkpoint')} would tell a rise of {TOLD_APART:.0f} standard deviations."]
         method = f"Method: {METHOD} (here about {self.autocorrelation:.2f}); {plural(self.checkpoints, 'checkpoint')}, {self.when}."
-        return [told, " ".join([over, *extra]), " ".join([method, *self.caveats])]
+        return [told, " ".join([over, *extra]), " ".join([method, *self.caveats, *warned(self.findings)])]
 
 
 def trend(frame: Any, metric: str) -> PerStudy[Trend]:
@@ -178,7 +179,7 @@ def _draw(frame: Any, metric: str) -> Any:
     return draw
 
 
-def trend_of(series: Observed, findings: Any = None) -> Trend:
+def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     """Tell the trend of one series, its p-value not corrected."""
     days, values = series.days, series.values
     length = float(days[-1]) if len(days) else 0.0

@@ -13,12 +13,22 @@ from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS, Metric
 
-__all__ = ["MOST_STUDIES", "labelled", "lifecycle_rows", "metric_named", "newest", "of_studies", "read_checkpoints", "studies_of"]
+__all__ = [
+    "MOST_STUDIES",
+    "labelled",
+    "lifecycle_rows",
+    "metric_named",
+    "newest",
+    "of_studies",
+    "read_checkpoints",
+    "read_columns",
+    "studies_of",
+]
 
 MOST_STUDIES = 200
 """In one chart."""
 _TEXTS = ("text", "status", "period_type", "lifecycle_kind")
-_SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us")}
+_SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us"), "texts": pl.List(pl.String())}
 
 
 def metric_named(name: object, field: str = "metric") -> Metric:
@@ -46,7 +56,9 @@ def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] =
     InvalidInputError
         When it is no frame, or lacks a column, or one is of a type that cannot be drawn.
     """
-    rows = _read(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional=["study_id", "study", "period_type", *counts])
+    rows = read_columns(
+        frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional=["study_id", "study", "period_type", *counts]
+    )
     metrics = [*metrics, *counts]
     days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
     length = pl.col("end") - pl.col("start")
@@ -83,7 +95,7 @@ def lifecycle_rows(frame: Any) -> pl.DataFrame:
     InvalidInputError
         When it is no frame, or lacks a column.
     """
-    rows = _read(frame, LIFECYCLE, ["seq", "kind", "status", "at"], optional=["study_id", "study"])
+    rows = read_columns(frame, LIFECYCLE, ["seq", "kind", "status", "at"], optional=["study_id", "study"])
     return labelled(rows).filter(pl.col("at").is_not_null()).sort("study_id", "seq", maintain_order=True).collect()
 
 
@@ -122,7 +134,14 @@ def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFra
     return rows.filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in studies]))
 
 
-def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+    """Give some columns of a Polars or Pandas frame in the types of the kit's frames, row for row; optional ones that are absent are null.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is no frame, lacks a wanted column, or one is of another type.
+    """
     module = type(frame).__module__.partition(".")[0]
     if module not in ("polars", "pandas") or hasattr(frame, "collect") or len(getattr(frame, "shape", ())) != 2:
         hint = " Call .collect() first." if hasattr(frame, "collect") else " Give kit.checkpoints() or kit.lifecycle(), or a part of it."
@@ -132,7 +151,7 @@ def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: 
     if lacking:
         source = "kit.lifecycle()" if columns is LIFECYCLE else "kit.checkpoints()"
         raise InvalidInputError(
-            f"frame: it has no column {', '.join(map(repr, lacking))}. A chart needs {', '.join(map(repr, wanted))}, as {source} gives "
+            f"frame: it has no column {', '.join(map(repr, lacking))}. Needed are {', '.join(map(repr, wanted))}, as {source} gives "
             f"them; this frame has {', '.join(map(repr, names[:12])) or 'no columns'}.",
             field="frame", value=names,
         )  # fmt: skip
@@ -155,13 +174,17 @@ def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
         return series.cast(pl.String())
     if kind == "time" and isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return series.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
+    if kind == "texts" and isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.String | pl.Null | pl.Enum | pl.Categorical):
+        return series.cast(pl.List(pl.String()))
     if kind == "duration" and isinstance(dtype, pl.Duration):
         return series.cast(pl.Duration("us"))
     if kind == "duration" and dtype.is_numeric():
         return (series.cast(pl.Float64()).fill_nan(None) * 1e6).round().cast(pl.Int64()).cast(pl.Duration("us"))
-    if kind not in (*_TEXTS, "time", "duration") and dtype.is_numeric():
+    if kind not in (*_TEXTS, "texts", "time", "duration") and dtype.is_numeric():
         return series.cast(pl.Float64()) if not dtype.is_integer() else series.cast(pl.Int64(), strict=False)
-    wanted = {"time": "times with a time zone", "duration": "durations"}.get(kind, "texts" if kind in _TEXTS else "numbers")
+    wanted = {"time": "times with a time zone", "duration": "durations", "texts": "lists of texts"}.get(
+        kind, "texts" if kind in _TEXTS else "numbers"
+    )
     raise InvalidInputError(
         f"frame: the column {name!r} holds {dtype}; {wanted} are needed, as kit.checkpoints() gives them.", field=name, value=str(dtype)
     )
