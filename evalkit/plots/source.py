@@ -13,7 +13,17 @@ from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS, Metric
 
-__all__ = ["MOST_STUDIES", "labelled", "lifecycle_rows", "metric_named", "newest", "of_studies", "read_checkpoints", "studies_of"]
+__all__ = [
+    "MOST_STUDIES",
+    "labelled",
+    "lifecycle_rows",
+    "metric_named",
+    "newest",
+    "of_studies",
+    "read_checkpoints",
+    "read_columns",
+    "studies_of",
+]
 
 MOST_STUDIES = 200
 """In one chart."""
@@ -46,7 +56,8 @@ def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] =
     InvalidInputError
         When it is no frame, or lacks a column, or one is of a type that cannot be drawn.
     """
-    rows = _read(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional=["study_id", "study", "period_type", *counts])
+    optional = ["study_id", "study", "period_type", *counts]
+    rows = read_columns(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional)
     metrics = [*metrics, *counts]
     days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
     length = pl.col("end") - pl.col("start")
@@ -83,7 +94,7 @@ def lifecycle_rows(frame: Any) -> pl.DataFrame:
     InvalidInputError
         When it is no frame, or lacks a column.
     """
-    rows = _read(frame, LIFECYCLE, ["seq", "kind", "status", "at"], optional=["study_id", "study"])
+    rows = read_columns(frame, LIFECYCLE, ["seq", "kind", "status", "at"], optional=["study_id", "study"])
     return labelled(rows).filter(pl.col("at").is_not_null()).sort("study_id", "seq", maintain_order=True).collect()
 
 
@@ -122,7 +133,16 @@ def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFra
     return rows.filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in studies]))
 
 
-def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+    """Give some columns of a frame in one form: texts, times in UTC, durations, Int64 or Float64, lists of texts.
+
+    `columns` says the kind of each, as `evalkit.columns` does. Those in `optional` may be absent, and are missing then.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is no frame, or lacks a column of `wanted`, or one is of another kind.
+    """
     module = type(frame).__module__.partition(".")[0]
     if module not in ("polars", "pandas") or hasattr(frame, "collect") or len(getattr(frame, "shape", ())) != 2:
         hint = " Call .collect() first." if hasattr(frame, "collect") else " Give kit.checkpoints() or kit.lifecycle(), or a part of it."
@@ -132,7 +152,7 @@ def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: 
     if lacking:
         source = "kit.lifecycle()" if columns is LIFECYCLE else "kit.checkpoints()"
         raise InvalidInputError(
-            f"frame: it has no column {', '.join(map(repr, lacking))}. A chart needs {', '.join(map(repr, wanted))}, as {source} gives "
+            f"frame: it has no column {', '.join(map(repr, lacking))}. Needed are {', '.join(map(repr, wanted))}, as {source} gives "
             f"them; this frame has {', '.join(map(repr, names[:12])) or 'no columns'}.",
             field="frame", value=names,
         )  # fmt: skip
@@ -149,6 +169,8 @@ def _read(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: 
 
 def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
     dtype = series.dtype
+    if kind == "texts" and (dtype == pl.Null() or (isinstance(dtype, pl.List) and dtype.inner in (pl.String(), pl.Null()))):
+        return series.cast(pl.List(pl.String()))
     if dtype == pl.Null():
         return series.cast(pl.String() if kind in _TEXTS else _SCHEMA.get(kind, pl.Float64()))
     if kind in _TEXTS and (isinstance(dtype, pl.String | pl.Enum | pl.Categorical)):
@@ -158,10 +180,11 @@ def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
     if kind == "duration" and isinstance(dtype, pl.Duration):
         return series.cast(pl.Duration("us"))
     if kind == "duration" and dtype.is_numeric():
-        return (series.cast(pl.Float64()).fill_nan(None) * 1e6).round().cast(pl.Int64()).cast(pl.Duration("us"))
-    if kind not in (*_TEXTS, "time", "duration") and dtype.is_numeric():
+        return (series.cast(pl.Float64()).fill_nan(None) * 1e6).round().cast(pl.Int64(), strict=False).cast(pl.Duration("us"))
+    if kind not in (*_TEXTS, "texts", "time", "duration") and dtype.is_numeric():
         return series.cast(pl.Float64()) if not dtype.is_integer() else series.cast(pl.Int64(), strict=False)
-    wanted = {"time": "times with a time zone", "duration": "durations"}.get(kind, "texts" if kind in _TEXTS else "numbers")
+    wanted = {"time": "times with a time zone", "duration": "durations", "texts": "lists of texts"}.get(kind, "numbers")
+    wanted = "texts" if kind in _TEXTS else wanted
     raise InvalidInputError(
         f"frame: the column {name!r} holds {dtype}; {wanted} are needed, as kit.checkpoints() gives them.", field=name, value=str(dtype)
     )
