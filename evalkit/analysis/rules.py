@@ -110,7 +110,7 @@ def _weighted(metric: Metric) -> Rule:
     # Shares before products, and the mean between its extremes: nothing overflows, and no rate of 1 comes out above 1.
     mean = (values * (share / share.sum())).sum().clip(values.min(), values.max())
     weight = pl.col(f"{name}|weight")
-    return Rule({**aggregates, f"{name}|mean": mean}, pl.when(weight > 0).then(pl.col(f"{name}|mean")), weight, faults)
+    return Rule({**aggregates, f"{name}|whole": mean}, pl.when(weight > 0).then(pl.col(f"{name}|whole")), weight, faults)
 
 
 def _total_time(metric: Metric) -> Rule:

@@ -43,7 +43,7 @@ class Summary(Result):
         ``mean``, in which each checkpoint counts the same;
         ``weighted_mean``, by the catalogue's denominator, over the checkpoints that have both: the rate of the whole. For cost per
         successful task it is total cost over the successes that it implies. Null where no denominator is recorded, and for sums;
-        ``rests_on`` (Int64): the sum of these denominators, or the implied successes to the nearest whole number;
+        ``rests_on`` (Int64): the sum of these denominators, or the implied successes to the nearest whole number; null above 2^63 - 1;
         ``total``, for metrics that add up: of the checkpoints that have a value, so too small where `missing` is above 0.
     studies
         How many.
@@ -104,8 +104,8 @@ def _one(metric: Metric, row: dict[str, Any]) -> str:
     if row["weighted_mean"] is None:
         return f"{told}, mean of the checkpoints {mean}"
     whole = number(metric, row["weighted_mean"])
-    over = f"{row['rests_on']:,} {METRICS[metric.denominator or ''].label.lower()}"
-    return f"{told}, together {whole} over {over}" + ("" if whole == mean else f" (mean of the checkpoints {mean})")
+    over = f" over {row['rests_on']:,} {METRICS[metric.denominator or ''].label.lower()}" if row["rests_on"] else ""
+    return f"{told}, together {whole}{over}" + ("" if whole == mean else f" (mean of the checkpoints {mean})")
 
 
 def _many(metric: Metric, rows: pl.DataFrame) -> str:
