@@ -15,7 +15,7 @@ def to_pandas(frame: pl.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """Give the Pandas twin of a frame: the same columns, rows and values, in a copy of its own.
 
     Counts are Int64, rates, numbers and money Float64 (both nullable), durations timedelta64[us], times datetime64[us, UTC], texts
-    `string`, statuses, period types and kinds categories in their order, lists Python lists,
+    `string`, statuses, period types and kinds categories in their order, flags `boolean`, lists Python lists,
     metadata a list of dicts. Missing stays missing.
     """
     import pandas as pd
@@ -33,6 +33,8 @@ def to_pandas(frame: pl.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
             twin[name] = pd.Series(series.to_numpy().astype("timedelta64[us]"))
         elif kind == "time":
             twin[name] = pd.Series(series.dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")).dt.tz_localize("UTC")
+        elif kind == "flag":
+            twin[name] = pd.Series(pd.arrays.BooleanArray(series.fill_null(False).to_numpy().copy(), missing.copy()))
         elif kind in ("text", "texts", "pairs"):
             twin[name] = pd.Series(series.to_list(), dtype="string" if kind == "text" else "object")
         else:

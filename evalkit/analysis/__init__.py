@@ -7,10 +7,31 @@ Each function takes a frame, as ``kit.checkpoints()`` gives it, and gives a resu
 sentences when displayed, ``.plot()`` for a chart.
 """
 
-from evalkit.analysis.audit import audit
-from evalkit.analysis.before_after import before_after
-from evalkit.analysis.changepoints import changepoints
-from evalkit.analysis.compare import compare
-from evalkit.analysis.trend import trend
+from evalkit.analysis.audit import Audit, audit
+from evalkit.analysis.before_after import BeforeAfter, before_after
+from evalkit.analysis.changepoints import Change, ChangePoints, changepoints
+from evalkit.analysis.compare import Comparison, Difference, compare
+from evalkit.analysis.per_study import PerStudy
+from evalkit.analysis.rollup import Resampled, resample
+from evalkit.analysis.summary import Summary, summary
+from evalkit.analysis.trend import Trend, trend
 
-__all__ = ["audit", "before_after", "changepoints", "compare", "trend"]
+__all__ = [
+    "Audit",
+    "BeforeAfter",
+    "Change",
+    "ChangePoints",
+    "Comparison",
+    "Difference",
+    "PerStudy",
+    "Resampled",
+    "Summary",
+    "Trend",
+    "audit",
+    "before_after",
+    "changepoints",
+    "compare",
+    "resample",
+    "summary",
+    "trend",
+]

@@ -263,7 +263,8 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     caveats = list(dict.fromkeys([*one.caveats, *other.caveats]))
     facts: dict[str, Any] = {
         "study": one.study, "baseline": other.study, "metric": metric, "study_checkpoints": one.checkpoints,
-        "baseline_checkpoints": other.checkpoints, **({"findings": carried.about(one), "baseline_findings": carried.about(other)} if carried else {}),
+        "baseline_checkpoints": other.checkpoints, "findings": carried and carried.about(one),
+        "baseline_findings": carried and carried.about(other),
     }  # fmt: skip
     if metric.rollup == "sum" and study["length"][0] != baseline["length"][0]:
         return Difference(**facts, caveats=["A total of one period cannot be compared with that of a longer one: resample first."])

@@ -28,7 +28,7 @@ __all__ = [
 MOST_STUDIES = 200
 """In one chart."""
 _TEXTS = ("text", "status", "period_type", "lifecycle_kind")
-_SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us"), "texts": pl.List(pl.String())}
+_SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us")}
 
 
 def metric_named(name: object, field: str = "metric") -> Metric:
@@ -56,9 +56,8 @@ def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] =
     InvalidInputError
         When it is no frame, or lacks a column, or one is of a type that cannot be drawn.
     """
-    rows = read_columns(
-        frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional=["study_id", "study", "period_type", *counts]
-    )
+    optional = ["study_id", "study", "period_type", *counts]
+    rows = read_columns(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional)
     metrics = [*metrics, *counts]
     days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
     length = pl.col("end") - pl.col("start")
@@ -135,12 +134,14 @@ def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFra
 
 
 def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
-    """Give some columns of a Polars or Pandas frame in the types of the kit's frames, row for row; optional ones that are absent are null.
+    """Give some columns of a frame in one form: texts, times in UTC, durations, Int64 or Float64, lists of texts.
+
+    `columns` says the kind of each, as `evalkit.columns` does. Those in `optional` may be absent, and are missing then.
 
     Raises
     ------
     InvalidInputError
-        When it is no frame, lacks a wanted column, or one is of another type.
+        When it is no frame, or lacks a column of `wanted`, or one is of another kind.
     """
     module = type(frame).__module__.partition(".")[0]
     if module not in ("polars", "pandas") or hasattr(frame, "collect") or len(getattr(frame, "shape", ())) != 2:
@@ -168,23 +169,22 @@ def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], opt
 
 def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
     dtype = series.dtype
+    if kind == "texts" and (dtype == pl.Null() or (isinstance(dtype, pl.List) and dtype.inner in (pl.String(), pl.Null()))):
+        return series.cast(pl.List(pl.String()))
     if dtype == pl.Null():
         return series.cast(pl.String() if kind in _TEXTS else _SCHEMA.get(kind, pl.Float64()))
     if kind in _TEXTS and (isinstance(dtype, pl.String | pl.Enum | pl.Categorical)):
         return series.cast(pl.String())
     if kind == "time" and isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return series.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
-    if kind == "texts" and isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.String | pl.Null | pl.Enum | pl.Categorical):
-        return series.cast(pl.List(pl.String()))
     if kind == "duration" and isinstance(dtype, pl.Duration):
         return series.cast(pl.Duration("us"))
     if kind == "duration" and dtype.is_numeric():
-        return (series.cast(pl.Float64()).fill_nan(None) * 1e6).round().cast(pl.Int64()).cast(pl.Duration("us"))
+        return (series.cast(pl.Float64()).fill_nan(None) * 1e6).round().cast(pl.Int64(), strict=False).cast(pl.Duration("us"))
     if kind not in (*_TEXTS, "texts", "time", "duration") and dtype.is_numeric():
         return series.cast(pl.Float64()) if not dtype.is_integer() else series.cast(pl.Int64(), strict=False)
-    wanted = {"time": "times with a time zone", "duration": "durations", "texts": "lists of texts"}.get(
-        kind, "texts" if kind in _TEXTS else "numbers"
-    )
+    wanted = {"time": "times with a time zone", "duration": "durations", "texts": "lists of texts"}.get(kind, "numbers")
+    wanted = "texts" if kind in _TEXTS else wanted
     raise InvalidInputError(
         f"frame: the column {name!r} holds {dtype}; {wanted} are needed, as kit.checkpoints() gives them.", field=name, value=str(dtype)
     )
