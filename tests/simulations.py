@@ -85,7 +85,7 @@ def analysed(analysis: str, count: int, rho: float, effect: float, random: np.ra
         return judged.verdict in ("better", "worse"), judged.verdict == "insufficient", judged.difference
     stepped = observed(noise + effect * (np.arange(count) >= count // 2))
     if analysis == "before_after":
-        change = before_after_of(stepped, START + timedelta(days=count // 2))
+        change = before_after_of(stepped, START + timedelta(days=count // 2), placebos=False)
         change = change.judged(change.p)
         return change.verdict in ("better", "worse"), change.verdict == "cannot say", change.effect
     shift = changepoints_of(stepped)

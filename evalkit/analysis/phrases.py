@@ -10,6 +10,7 @@ from evalkit.metrics import Metric
 __all__ = ["METHOD", "change", "direction", "how_likely", "interval", "per_time", "sentence"]
 
 METHOD = "generalised least squares with autocorrelated errors, averaged over how strongly neighbours may correlate"
+_LEAST, _MOST = 1e-9, 1e12
 _UNITS = ((4, "hour", 1 / 24), (70, "day", 1.0), (1000, "week", 7.0), (math.inf, "year", 365.25))
 
 
@@ -25,7 +26,9 @@ def change(metric: Metric, value: float, *, sign: bool = True) -> str:
 
 
 def _digits(value: float, sign: bool) -> str:
-    """Give a number with three significant digits and no exponent."""
+    """Give a number with three significant digits, with an exponent only where it is out of all proportion."""
+    if value != 0 and not _LEAST <= abs(value) < _MOST:
+        return f"{value:{'+' if sign else ''}.3g}"
     places = 0 if value == 0 or abs(value) >= 100 else min(12, 2 - math.floor(math.log10(abs(value))))
     return f"{value:{'+' if sign else ''},.{places}f}"
 

@@ -36,6 +36,8 @@ _COLUMNS = {
 }  # fmt: skip
 _LINE = {"at": "time", "value": "number", "low": "number", "high": "number"}
 _LINE_POINTS = 9
+_FAR = 15
+"""Median distances from the median, about ten standard deviations of a normal distribution."""
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -44,6 +46,14 @@ class Trend(Result):
 
     Attributes
     ----------
+    checkpoints, missing
+        How many have a value, and how many do not.
+    used
+        On how many values the statistics rest: those of one time are averaged, and a very long series over stretches of time.
+    span_days
+        Days from the first value to the last.
+    when
+        The time looked at, in words.
     slope
         Change a day, in the unit of the metric (durations in seconds, rates 0 to 1), with its 95 % interval and p-value;
         None with fewer than 8 checkpoints or all of one time.
@@ -71,6 +81,7 @@ class Trend(Result):
     metric: Metric
     checkpoints: int
     missing: int
+    used: int
     span_days: float
     when: str
     slope: Estimate | None = None
@@ -123,7 +134,7 @@ class Trend(Result):
         name = f"{self.study}, {self.metric.label.lower()}: {self.verdict}"
         if self.slope is None or self.rise is None:
             more = f"; at least {self.more_needed} more are needed"
-            return [f"{name}: {plural(self.checkpoints, 'checkpoint')} with a value are too few to tell a trend{more}.", *self.caveats]
+            return [f"{name}: {plural(self.used, 'value')} of different times are too few to tell a trend{more}.", *self.caveats]
         told = f"{name}, {per_time(self.metric, self.slope, self.span_days)}; {how_likely(self.slope.p, self.p_corrected)}."
         over = f"Over the {self.span_days:,.0f} days that is {change(self.metric, self.rise.value)} ({interval(self.metric, self.rise)})."
         extra = []
@@ -185,8 +196,8 @@ def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     length = float(days[-1]) if len(days) else 0.0
     facts: dict[str, Any] = {
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
-        "missing": series.missing, "span_days": length, "when": span(series.start, series.end) if series.start else "no time",
-        "findings": findings,
+        "missing": series.missing, "used": len(values), "span_days": length, "findings": findings,
+        "when": span(series.start, series.end) if series.start else "no time",
     }  # fmt: skip
     if len(values) < FEWEST:
         return Trend(**facts, more_needed=FEWEST - len(values), caveats=series.caveats)
@@ -196,7 +207,7 @@ def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     return Trend(
         **facts, slope=rise.times(1 / length), rise=rise, p_corrected=rise.p, theil_sen=robust, spread=found.spread,
         autocorrelation=found.correlation, more_needed=_more(rise, found.spread, len(values)),
-        caveats=[*series.caveats, *_cautions(rise, robust * length, found.correlation)],
+        caveats=[*series.caveats, *_cautions(values, rise, robust * length, found.correlation)],
         drawn=lambda: _line(series, found),
     )  # fmt: skip
 
@@ -227,8 +238,12 @@ def _more(rise: Estimate, spread: float, count: int) -> int | None:
     return max(1, math.ceil(count * (rise.half / (TOLD_APART * spread)) ** 2) - count)
 
 
-def _cautions(rise: Estimate, robust: float, correlation: float) -> list[str]:
+def _cautions(values: Array, rise: Estimate, robust: float, correlation: float) -> list[str]:
     told = []
+    away = np.abs(values - np.median(values))
+    far = int((away > _FAR * np.median(away)).sum()) if np.median(away) > 0 else 0
+    if far:
+        told.append(f"{plural(far, 'value lies', 'values lie')} very far from the others, and widen the interval.")
     if rise.p <= ALPHA and not rise.low <= robust <= rise.high:
         told.append("The median of the slopes of all pairs (Theil-Sen) lies outside the interval: a few extreme checkpoints carry this.")
     if correlation > 0.8:
