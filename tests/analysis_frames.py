@@ -60,7 +60,7 @@ _OFTEN_MISSING = ["cost_per_successful_task"]  # it is where no task was solved
 
 
 @st.composite
-def hourly_frames(draw: st.DrawFn, most: int = 24) -> pl.DataFrame:
+def hourly_frames(draw: st.DrawFn, most: int = 18) -> pl.DataFrame:
     """Hourly checkpoints of one or two studies within five weeks and over the end of a month, some at the same hour, with gaps in some columns."""
     gappy = draw(st.sets(st.sampled_from([*_VALUES, "sessions_included"]), max_size=2)) | set(draw(st.sampled_from([_OFTEN_MISSING, []])))
     values = {name: st.none() | each if name in gappy else each for name, each in _VALUES.items()}
