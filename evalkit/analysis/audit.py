@@ -98,6 +98,12 @@ class Audit(Result):
             rows = rows.filter(pl.col("study_id") == study_id)
         return replace(self, frame=like(self.frame, rows, _COLUMNS), _rows=rows)
 
+    def plot(self) -> Any:
+        """Draw where the findings lie in time."""
+        from evalkit.plots.findings import audited
+
+        return audited(self._rows)
+
     def sentences(self) -> list[str]:
         """Say how many findings there are, the worst ten of them, and what could not be checked."""
         looked_at = f"{plural(self.checked, 'checkpoint')} of {plural(self.studies, 'study', 'studies')}"

@@ -16,7 +16,7 @@ from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, observe
 from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
-from evalkit.analysis.result import Result
+from evalkit.analysis.result import Told
 from evalkit.checks import check_time
 from evalkit.metrics import Metric
 from evalkit.plots.words import moment, plural
@@ -37,7 +37,7 @@ _PLACEBO_COLUMNS = {"at": "time", "effect": "number", "low": "number", "high": "
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class BeforeAfter(Result):
+class BeforeAfter(Told):
     """What a change at a moment did to one metric in one study.
 
     Attributes

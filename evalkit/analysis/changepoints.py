@@ -15,7 +15,7 @@ from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, observe
 from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
 from evalkit.analysis.phrases import change, direction, how_likely
-from evalkit.analysis.result import Result
+from evalkit.analysis.result import Told
 from evalkit.analysis.shift import FEWEST, find_shift
 from evalkit.metrics import Metric
 from evalkit.plots.words import moment, number, plural, span
@@ -56,7 +56,7 @@ class Change:
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class ChangePoints(Result):
+class ChangePoints(Told):
     """The shifts of one metric in one study.
 
     Attributes

@@ -17,7 +17,7 @@ from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, find_study, observed_of, paired
 from evalkit.analysis.per_study import ALPHA, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval
-from evalkit.analysis.result import Result, like
+from evalkit.analysis.result import Result, Told, like
 from evalkit.checks import invalid
 from evalkit.metrics import METRICS, Metric
 from evalkit.plots.source import metric_named, read_checkpoints
@@ -38,7 +38,7 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class Difference(Result):
+class Difference(Told):
     """The difference of two studies in one metric.
 
     Attributes

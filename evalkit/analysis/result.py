@@ -10,13 +10,30 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["Result", "in_markdown", "like"]
+__all__ = ["Result", "Told", "in_markdown", "like"]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~$!>-])")
 
 
-class Result(ABC):
-    """The base of what analyses give. It displays as sentences, and nothing in a study's name is read as markup.
+class Told(ABC):
+    """What displays as sentences; nothing in a study's name is read as markup."""
+
+    @abstractmethod
+    def sentences(self) -> list[str]:
+        """Give what was found in plain words: the method, the interval, the count, and what to be careful about."""
+
+    def __repr__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join(in_markdown(sentence) for sentence in self.sentences())
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences())
+
+
+class Result(Told):
+    """What an analysis gives.
 
     Attributes
     ----------
@@ -27,21 +44,8 @@ class Result(ABC):
     frame: Any
 
     @abstractmethod
-    def sentences(self) -> list[str]:
-        """Give what was found in plain words: the method, the interval, the count, and what to be careful about."""
-
     def plot(self) -> Any:
         """Draw it, as an Altair chart that displays offline."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return "\n".join(self.sentences())
-
-    def _repr_markdown_(self) -> str:
-        return "\n\n".join(in_markdown(sentence) for sentence in self.sentences())
-
-    def _repr_html_(self) -> str:
-        return "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences())
 
 
 def in_markdown(text: str) -> str:

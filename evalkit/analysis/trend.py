@@ -17,7 +17,7 @@ from evalkit.analysis.extra import needed
 from evalkit.analysis.observed import Observed, observe
 from evalkit.analysis.per_study import ALPHA, PerStudy, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
-from evalkit.analysis.result import Result
+from evalkit.analysis.result import Told
 from evalkit.metrics import Metric
 from evalkit.plots.words import plural, span
 
@@ -41,7 +41,7 @@ _FAR = 15
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class Trend(Result):
+class Trend(Told):
     """The trend of one metric in one study.
 
     Attributes

@@ -10,15 +10,16 @@ import polars as pl
 
 from evalkit.checks import invalid
 from evalkit.plots.chart import LayeredChart, layered
-from evalkit.plots.lines import NAMED, TOLD, colour_of, milliseconds, nothing, values, with_field
+from evalkit.plots.lines import NAMED, TOLD, colour_of, milliseconds, nothing, time_axis, values, with_field
 from evalkit.plots.theme import NEUTRAL, PALETTE
 from evalkit.plots.words import plural
 
-__all__ = ["change_layers", "differences", "fit_layers"]
+__all__ = ["audited", "change_layers", "differences", "fit_layers"]
 
 _VERDICTS = {
     "better": PALETTE[0], "worse": PALETTE[3], "higher": PALETTE[2], "lower": PALETTE[5], "not distinguishable": NEUTRAL,
 }  # fmt: skip
+_SEVERITIES = {"error": PALETTE[3], "warning": PALETTE[1], "note": NEUTRAL}
 
 
 def fit_layers(found: Any, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.Y) -> tuple[list[Any], list[str]]:
@@ -139,3 +140,34 @@ def differences(comparison: Any, *, width: int = 480) -> LayeredChart:
     described = f"{title}. " + " ".join(f"{one.metric.label}: {one.verdict}." for one in there)
     twin = table.drop("told").rename({"v": "difference"})
     return layered([zero, bars, dots], title, notes, described, twin, width=width, height=alt.Step(24))
+
+
+def audited(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
+    """Draw where the findings of an audit lie in time: a row for each kind, a bar for each finding.
+
+    Parameters
+    ----------
+    findings
+        As ``evalkit.analysis.audit`` gives them: study, severity, kind, start, end, message.
+    width
+        Of the frame, in pixels.
+    """
+    rows = findings.filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
+    twin = rows.select("study", "severity", "kind", "start", "end", "message")
+    if rows.is_empty():
+        return layered(nothing(), "Audit", ["Nothing to draw: no finding with a time."], "Audit: nothing to draw.", twin)
+    told = pl.format("{}, {}: {}", "severity", "study", "message")
+    data = rows.select("severity", kind=pl.col("kind").str.replace_all("_", " "), x=milliseconds("start"), b=milliseconds("end"), told=told)
+    seen = [severity for severity in _SEVERITIES if severity in rows["severity"].to_list()]
+    scale = alt.Scale(domain=seen, range=[_SEVERITIES[severity] for severity in seen])
+    bars = (
+        alt.Chart(values(data))
+        .mark_bar(minBandSize=2, opacity=0.85)
+        .encode(
+            x=time_axis(rows), x2=alt.X2("b:T"), y=alt.Y("kind:N", title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
+            color=alt.Color("severity:N", scale=scale, legend=alt.Legend(title=None, orient="bottom")), description=TOLD,
+            stroke=alt.Stroke("severity:N", scale=scale, legend=None), tooltip=[alt.Tooltip("told:N", title="finding")],
+        )
+    )  # fmt: skip
+    notes = [f"{plural(rows.height, 'finding')}, each where it lies in time."]
+    return layered([bars], "Audit", notes, f"Audit: {plural(rows.height, 'finding')}.", twin, width=width, height=alt.Step(24))
