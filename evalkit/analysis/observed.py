@@ -28,6 +28,7 @@ _STRETCHES = (
     ("10 years", 3650 * _DAY), ("100 years", 36_500 * _DAY),
 )  # fmt: skip
 _UNEVEN = 10
+_TOO_LARGE = 1e100  # their squares could not be added
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,12 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Ob
 
 
 def _observed(rows: pl.DataFrame, metric: Metric) -> Observed:
-    there = rows.filter(pl.col(metric.name).is_not_null())
+    measured = rows.filter(pl.col(metric.name).is_not_null())
+    there = measured.filter(pl.col(metric.name).abs() < _TOO_LARGE)
     missing = rows.height - there.height
     caveats = []
+    if there.height < measured.height:
+        caveats.append(f"{plural(measured.height - there.height, 'value')} of {_TOO_LARGE:g} or more are taken as missing.")
     if missing:
         caveats.append(f"{missing:,} of {plural(rows.height, 'checkpoint')} have no value and are left out; none counts as zero.")
     times = {name: pl.col(column).dt.timestamp("us") for name, column in (("t", "t"), ("a", "start"), ("b", "end"))}

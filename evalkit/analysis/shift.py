@@ -26,6 +26,7 @@ FEWEST = 12
 """Values below which no shift is looked for."""
 _SIDE = 4
 _ROUNDS = (100, 400, 1499)
+_STRETCH = 10
 _CLEARLY_NOT = 0.2
 _COARSE = slice(None, None, 5)
 
@@ -88,7 +89,7 @@ def _largest(series: Array) -> tuple[Array, npt.NDArray[np.intp]]:
 def _p(times: Array, y: Array, residuals: Array, explained: float) -> float:
     """Give the share of series without a shift that have a step as large; many are made only where it matters."""
     random = np.random.default_rng(0)  # the same series, the same answer
-    weights = fit(times, y, np.ones((len(y), 1))).weights
+    weights = fit(times, y, _levels(len(y))).weights
     gaps = steps(times)
     as_large, made = 0, 0
     for more in _ROUNDS:
@@ -98,6 +99,12 @@ def _p(times: Array, y: Array, residuals: Array, explained: float) -> float:
         if as_large > _CLEARLY_NOT * made:
             break
     return (1 + as_large) / (1 + made)
+
+
+def _levels(count: int) -> Array:
+    """Give a design with a level for each stretch of about ten values."""
+    stretches = max(1, round(count / _STRETCH))
+    return np.eye(stretches)[np.arange(count) * stretches // count]
 
 
 def _remade(residuals: Array, gaps: Array, correlations: Array, random: np.random.Generator) -> Array:

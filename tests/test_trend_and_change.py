@@ -1,0 +1,568 @@
+"""Trends, comparisons, effects and change points: against scipy and statsmodels, on known truth, and on frames that break careless code."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import scipy.stats
+import statsmodels.api as sm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
+
+from evalkit import InvalidInputError, StudyNotFoundError, analysis, plots
+from evalkit.analysis import ar1
+from evalkit.analysis.before_after import FEWEST_A_SIDE
+from evalkit.analysis.per_study import holm
+from evalkit.analysis.shift import find_shift
+from evalkit.columns import CHECKPOINTS
+from evalkit.errors import AmbiguousStudyError
+from evalkit.metrics import METRICS
+from evalkit.pandas_twin import to_pandas
+from evalkit.plots.rendering import svg
+from tests.analysis_frames import odd_frames
+from tests.chart_frames import DAY, START, checkpoints, long, study_id
+
+RATE = "session_success_rate"
+
+
+def frame(
+    values: Any,
+    metric: str = "agent_efficiency",
+    *,
+    name: str = "agent",
+    number: int = 1,
+    start: datetime = START,
+    left_out: tuple[int, ...] = (),
+) -> pl.DataFrame:
+    """Daily checkpoints with these values of one metric; nothing else is recorded."""
+    there = [(index, value) for index, value in enumerate(values) if index not in left_out]
+    kind = METRICS[metric].kind
+    dtype: Any = pl.Duration("us") if kind == "duration" else pl.Int64() if kind == "count" else pl.Float64()
+    return pl.DataFrame(
+        {
+            "study_id": study_id(number), "study": name, "period_type": "daily",
+            "period_start": [start + index * DAY for index, _ in there], "period_end": [start + (index + 1) * DAY for index, _ in there],
+            metric: pl.Series([value for _, value in there], dtype=dtype, strict=False),
+        },
+        schema_overrides={"period_start": pl.Datetime("us", "UTC"), "period_end": pl.Datetime("us", "UTC")},
+    )  # fmt: skip
+
+
+def noise(count: int, seed: int, rho: float = 0.0) -> np.ndarray[Any, Any]:
+    random = np.random.default_rng(seed)
+    values = random.standard_normal(count)
+    for place in range(1, count):
+        values[place] = rho * values[place - 1] + math.sqrt(1 - rho * rho) * values[place]
+    return values
+
+
+# The regression
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_autocorrelation_gives_the_fit_of_statsmodels(seed: int) -> None:
+    """Coefficients, covariances and variances equal generalised least squares of statsmodels to 1e-9, at irregular times."""
+    random = np.random.default_rng(seed)
+    times = np.sort(random.uniform(0, 60, 25))
+    values, design = random.normal(5, 2, 25) + 0.1 * times, np.column_stack([np.ones(25), times - 30, times > 40])
+    fitted = ar1.fit(times, values, design)
+    places = np.concatenate([[0.0], np.cumsum(ar1.steps(times))])
+    for index in (0, 1, 35, 70, 99):
+        rho = ar1.CORRELATIONS[index]
+        sigma = rho ** np.abs(np.subtract.outer(places, places)) if rho else np.eye(25)
+        theirs = sm.GLS(values, design, sigma=sigma).fit()
+        np.testing.assert_allclose(fitted.coefficients[index], theirs.params, rtol=1e-9)
+        np.testing.assert_allclose(fitted.covariances[index], theirs.normalized_cov_params, rtol=1e-9)
+        assert math.isclose(fitted.variances[index] * 21, theirs.scale * 22, rel_tol=1e-9)
+    assert math.isclose(fitted.weights.sum(), 1.0)
+
+
+def test_the_weights_are_the_restricted_likelihood_times_the_prior() -> None:
+    """The weight of an autocorrelation is that which dense linear algebra gives."""
+    values = noise(12, 3, 0.5)
+    design = np.column_stack([np.ones(12), np.arange(12.0)])
+    fitted = ar1.fit(np.arange(12.0), values, design)
+    logs = []
+    for rho in ar1.CORRELATIONS:
+        sigma = rho ** np.abs(np.subtract.outer(np.arange(12), np.arange(12))) if rho else np.eye(12)
+        inverse = np.linalg.inv(sigma)
+        inside = design.T @ inverse @ design
+        residuals = values - design @ np.linalg.solve(inside, design.T @ inverse @ values)
+        logs.append(-0.5 * np.linalg.slogdet(sigma)[1] - 0.5 * np.linalg.slogdet(inside)[1] - 5 * math.log(residuals @ inverse @ residuals))
+    weights = np.exp(np.array(logs) - max(logs)) * ar1.PRIOR
+    np.testing.assert_allclose(fitted.weights, weights / weights.sum(), rtol=1e-7)
+    assert ar1.PRIOR[0] == 0.5
+    assert math.isclose(ar1.PRIOR.sum(), 1.0)
+
+
+def test_one_part_of_a_mixture_is_students_t_and_two_are_welch() -> None:
+    """With one autocorrelation alone the interval is that of t; the difference of two is that of Welch's test in scipy, to 1e-9."""
+    a, b = noise(9, 1), noise(14, 2) * 3 + 1
+    parts = [
+        ar1.Mixture(np.ones(1), np.array([v.mean()]), np.array([v.std(ddof=1) / math.sqrt(len(v))]), np.array([len(v) - 1.0]))
+        for v in (a, b)
+    ]
+    one = parts[0].estimate()
+    low, high = scipy.stats.t.interval(0.95, 8, a.mean(), scipy.stats.sem(a))
+    assert (one.low, one.high, one.p) == pytest.approx((low, high, scipy.stats.ttest_1samp(a, 0).pvalue), rel=1e-9)
+    both = parts[0].less(parts[1]).estimate()
+    theirs = scipy.stats.ttest_ind(a, b, equal_var=False)
+    low, high = theirs.confidence_interval()
+    assert (both.low, both.high, both.p) == pytest.approx((low, high, theirs.pvalue), rel=1e-9)
+
+
+def test_the_ends_of_an_interval_leave_two_and_a_half_percent_each() -> None:
+    """The mixture's distribution function, from scipy's t, is 0.025 and 0.975 at the ends."""
+    fitted = ar1.fit(np.arange(20.0), noise(20, 5, 0.6), np.ones((20, 1)))
+    found = fitted.mixture([1.0])
+    estimate = found.estimate()
+    for end, level in ((estimate.low, 0.025), (estimate.high, 0.975)):
+        assert (found.weights * scipy.stats.t.cdf((end - found.centres) / found.scales, 18)).sum() == pytest.approx(level, abs=1e-9)
+
+
+def test_holm_is_that_of_statsmodels_and_leaves_out_what_was_not_tested() -> None:
+    """Corrected p-values equal multipletests; None stays None and does not count."""
+    ps = [0.001, None, 0.04, 0.03, None, 0.9]
+    tested = multipletests([p for p in ps if p is not None], method="holm")[1].tolist()
+    assert holm(ps) == [tested[0], None, tested[1], tested[2], None, tested[3]]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+# Trend
+
+
+def test_theil_sen_is_that_of_scipy() -> None:
+    """The robust slope equals theilslopes to 1e-9, over days."""
+    values = noise(30, 7) / 10 + 0.5
+    found = analysis.trend(frame(values, left_out=(4, 5, 20)), "agent_efficiency")
+    days = np.array([index for index in range(30) if index not in (4, 5, 20)], dtype=float)
+    assert found.theil_sen == pytest.approx(scipy.stats.theilslopes(values[days.astype(int)], days)[0], rel=1e-9)
+
+
+def test_time_is_real_and_a_gap_is_no_zero() -> None:
+    """A straight line with a third of its checkpoints left out has its slope a day, exactly."""
+    found = analysis.trend(frame([0.1 + 0.02 * day for day in range(30)], left_out=tuple(range(8, 18))), "agent_efficiency")
+    assert (found.slope.value, found.slope.low, found.slope.high) == pytest.approx((0.02, 0.02, 0.02))
+    assert (found.verdict, found.checkpoints, found.span_days) == ("improving", 20, 29.0)
+
+
+def test_a_missing_value_is_left_out_and_told() -> None:
+    """A checkpoint without the metric changes nothing but the count of the missing."""
+    values = list(noise(20, 9) / 10 + 0.5)
+    with_holes = analysis.trend(frame([None if index in (3, 11) else value for index, value in enumerate(values)]), "agent_efficiency")
+    without = analysis.trend(frame(values, left_out=(3, 11)), "agent_efficiency")
+    assert (with_holes.slope, with_holes.missing, without.missing) == (without.slope, 2, 0)
+    assert "2 of 20 checkpoints have no value" in repr(with_holes)
+
+
+@pytest.mark.parametrize(
+    ("metric", "up", "down"),
+    [("agent_efficiency", "improving", "declining"), ("avg_iterations_to_success", "declining", "improving"), ("total_tokens", "rising", "falling"),
+     ("avg_session_duration", "declining", "improving"), ("total_cost", "rising", "falling")],
+)  # fmt: skip
+def test_a_verdict_goes_by_the_better_direction_of_the_metric(metric: str, up: str, down: str) -> None:
+    """A rise is improving, declining or rising, as the catalogue says."""
+    kind = METRICS[metric].kind
+    steps = [10 + index + (index % 3) for index in range(20)]
+    values = [timedelta(seconds=step) if kind == "duration" else step if kind == "count" else step / 40 for step in steps]
+    assert analysis.trend(frame(values, metric), metric).verdict == up
+    assert analysis.trend(frame(values[::-1], metric), metric).verdict == down
+
+
+def test_few_checkpoints_are_insufficient_with_how_many_more() -> None:
+    """Below eight nothing is estimated; with more, an interval too wide for a rise of three deviations says what would tell it."""
+    few = analysis.trend(frame([0.1, 0.5, 0.3, 0.9, 0.2]), "agent_efficiency")
+    assert (few.verdict, few.more_needed, few.slope) == ("insufficient", 3, None)
+    assert "at least 3 more are needed" in repr(few)
+    found = [analysis.trend(frame(noise(8, seed, 0.9) / 10), "agent_efficiency") for seed in range(40)]
+    wide = [one for one in found if one.verdict == "insufficient"]
+    assert wide
+    assert all(
+        one.rise.half > 3 * one.spread and one.more_needed >= 1 and f"{one.more_needed} more checkpoint" in repr(one) for one in wide
+    )
+
+
+def test_a_series_that_never_changes_is_stable() -> None:
+    """Of equal values the slope is exactly 0, p is 1, and nothing is claimed by any analysis."""
+    same = frame([1.0] * 20)
+    found = analysis.trend(same, "agent_efficiency")
+    assert (found.verdict, found.slope.value, found.p) == ("stable", 0.0, 1.0)
+    assert analysis.changepoints(same, "agent_efficiency").verdict == "no shift told"
+    effect = analysis.before_after(same, "agent_efficiency", at=START + 10 * DAY)
+    assert (effect.verdict, effect.effect.value) == ("no effect told", 0.0)
+    other = pl.concat([same, frame([1.0] * 20, name="other", number=2)])
+    assert analysis.compare(other, "agent", baseline="other")["agent_efficiency"].verdict == "not distinguishable"
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    factor=st.sampled_from([1e-6, 0.5, 3.0, 1e9]),
+    shift=st.sampled_from([0.0, -7.0, 1e4]),
+    days=st.integers(-2000, 2000),
+)
+@settings(max_examples=25, deadline=None)
+def test_units_and_dates_do_not_matter(seed: int, factor: float, shift: float, days: int) -> None:
+    """In another unit, from another zero and at another date, slope and interval scale, and p and the verdict stay."""
+    values = noise(15, seed, 0.4) + np.arange(15) / 8
+    metric = "avg_iterations_to_success"
+    one = analysis.trend(frame(values, metric), metric)
+    other = analysis.trend(frame(values * factor + shift * factor, metric, start=START + days * DAY), metric)
+    assert (other.slope.value, other.slope.low, other.slope.high) == pytest.approx(
+        (one.slope.value * factor, one.slope.low * factor, one.slope.high * factor), rel=1e-5, abs=1e-7 * factor
+    )
+    assert other.p == pytest.approx(one.p, rel=1e-4, abs=1e-8)
+    backwards = analysis.trend(frame(values[::-1], metric), metric)
+    assert (backwards.slope.value, backwards.p) == pytest.approx((-one.slope.value, one.p), rel=1e-7, abs=1e-10)
+
+
+def test_several_studies_are_corrected_together_and_looked_up_by_name() -> None:
+    """The p-values are Holm's over the studies; a study is found by label or id; the fields of one are not guessed."""
+    several = pl.concat([frame(noise(20, seed) / 9 + 0.03 * seed * np.arange(20), name=f"s{seed}", number=seed) for seed in range(1, 6)])
+    found = analysis.trend(several, "agent_efficiency")
+    alone = [analysis.trend(several.filter(study=f"s{seed}"), "agent_efficiency").p for seed in range(1, 6)]
+    assert [found[f"s{seed}"].p for seed in range(1, 6)] == alone
+    assert found.frame["p_corrected"].to_list() == pytest.approx(multipletests(alone, method="holm")[1].tolist())
+    assert found[study_id(2)] is found["s2"]
+    assert list(found) == ["s1", "s2", "s3", "s4", "s5"]
+    with pytest.raises(AttributeError, match=r"results of 5 studies: take one, result\['s1'\]"):
+        found.verdict  # noqa: B018
+    with pytest.raises(KeyError, match="'s9' is none of 's1'"):
+        found["s9"]
+    assert "5 studies:" in repr(found)
+
+
+def test_extreme_values_are_told() -> None:
+    """One value far from the others widens the interval, and the result says so; a slope that a few carry is told as well."""
+    values = noise(30, 1) / 100 + 0.5
+    values[20] = 50.0
+    assert "1 value lies very far from the others" in repr(analysis.trend(frame(values, "total_cost"), "total_cost"))
+
+
+def test_a_long_series_is_averaged_over_equal_stretches_first() -> None:
+    """100,000 hourly values become fewer than 1,000 weeks, and the result says so."""
+    found = analysis.trend(long(100_000), RATE)
+    assert found.used < 1000 < found.checkpoints
+    assert "averaged over each week first" in repr(found)
+
+
+# Comparison
+
+
+def two(count: int = 20, difference: float = 0.0, *, apart: int = 0, metric: str = "agent_efficiency") -> pl.DataFrame:
+    return pl.concat(
+        [
+            frame(noise(count, 1) / 10 + 0.5 + difference, metric),
+            frame(noise(count, 2) / 10 + 0.5, metric, name="base", number=2, start=START + apart * DAY),
+        ]
+    )
+
+
+def test_a_comparison_uses_the_pairs_that_the_calendar_gives() -> None:
+    """What moved both studies at a time does not count: with the same weather in both a small difference is told."""
+    weather = noise(20, 3, 0.7)
+    both = pl.concat([frame(weather + 0.2 + noise(20, 1) / 20), frame(weather + noise(20, 2) / 20, name="base", number=2)])
+    found = analysis.compare(both, "agent", baseline="base")["agent_efficiency"]
+    assert (found.verdict, found.pairs) == ("better", 20)
+    assert found.study_mean - found.baseline_mean == pytest.approx(found.difference.value, abs=0.05)
+    later = pl.concat(
+        [both.filter(study="agent"), both.filter(study="base").with_columns(pl.col("period_start", "period_end") + timedelta(hours=7))]
+    )
+    unpaired = analysis.compare(later, "agent", baseline="base")["agent_efficiency"]
+    assert (unpaired.verdict, unpaired.pairs) == ("not distinguishable", None)
+    assert "not paired" in repr(unpaired)
+
+
+def test_a_comparison_turned_round_is_its_opposite() -> None:
+    """Study against baseline is minus baseline against study, paired or not."""
+    for apart in (0, 40):
+        rows = two(difference=0.1, apart=apart)
+        one = analysis.compare(rows, "agent", baseline="base")["agent_efficiency"].difference
+        other = analysis.compare(rows, "base", baseline="agent")["agent_efficiency"].difference
+        assert (one.value, one.low, one.high, one.p) == pytest.approx((-other.value, -other.high, -other.low, other.p), rel=1e-3, abs=1e-9)
+
+
+def test_metrics_looked_at_are_corrected_together() -> None:
+    """The p-values of a comparison are Holm's over its metrics; metrics that both lack are not looked at."""
+    rows = pl.concat([checkpoints("agent", 1, 20, seed=1), checkpoints("base", 2, 20, seed=2)])
+    found = analysis.compare(rows, "agent", baseline="base")
+    assert len(found.differences) == 16
+    assert found.frame["p_corrected"].to_list() == pytest.approx(multipletests(found.frame["p"].to_list(), method="holm")[1].tolist())
+    fewer = analysis.compare(rows, "agent", baseline=study_id(2), metrics=[RATE, "total_cost"])
+    assert [one.metric.name for one in fewer.differences] == [RATE, "total_cost"]
+    assert analysis.compare(rows.with_columns(total_cost=pl.lit(None, dtype=pl.Float64)), "agent", baseline="base").frame.height == 15
+
+
+def test_the_baseline_is_always_named_and_another_study() -> None:
+    """Without a baseline, with itself, with an unknown or an ambiguous one the error says what there is."""
+    rows = pl.concat([two(), frame([0.5] * 9, name="base", number=3)])
+    with pytest.raises(TypeError, match="baseline"):
+        analysis.compare(rows, "agent")  # type: ignore[call-arg]
+    with pytest.raises(InvalidInputError, match="is the study itself"):
+        analysis.compare(rows, "agent", baseline=study_id(1))
+    with pytest.raises(StudyNotFoundError, match=r"baseline: no study of the frame answers to 'agnet'. Did you mean 'agent'\?"):
+        analysis.compare(rows, "agent", baseline="agnet")
+    with pytest.raises(AmbiguousStudyError, match="could be any of 2 studies"):
+        analysis.compare(rows, "agent", baseline="base")
+    with pytest.raises(InvalidInputError, match="is no metric"):
+        analysis.compare(rows, "agent", baseline=study_id(2), metrics=["success"])
+
+
+def test_what_cannot_be_compared_is_insufficient_with_the_reason() -> None:
+    """Fewer than eight of each, or totals of periods of different lengths, are not compared."""
+    few = analysis.compare(two(7, apart=30), "agent", baseline="base")["agent_efficiency"]
+    assert (few.verdict, few.difference, few.more_needed(0.1)) == ("insufficient", None, None)
+    weeks = checkpoints("base", 2, 20, period="weekly")
+    found = analysis.compare(pl.concat([checkpoints("agent", 1, 20), weeks]), "agent", baseline="base")
+    assert found["total_cost"].verdict == "insufficient"
+    assert "resample first" in repr(found["total_cost"])
+    assert found[RATE].difference is not None
+
+
+def test_how_many_more_periods_a_difference_needs() -> None:
+    """A smaller difference needs more; one that would have been told needs none; no difference is refused."""
+    found = analysis.compare(two(), "agent", baseline="base")["agent_efficiency"]
+    assert found.more_needed(0.01) > found.more_needed(0.03) > found.more_needed(1.0) == 0
+    for wrong in (0, math.nan, "0.1", True):
+        with pytest.raises(InvalidInputError, match="is no difference"):
+            found.more_needed(wrong)
+
+
+# Before and after
+
+
+def test_a_step_is_found_beside_the_trend_that_was_there() -> None:
+    """A step of 0.3 on a rising line is told as 0.3; the line alone is no effect, whatever the difference of the means."""
+    line = 0.01 * np.arange(40) + noise(40, 4) / 100
+    at = START + 20 * DAY
+    found = analysis.before_after(frame(line + 0.3 * (np.arange(40) >= 20)), "agent_efficiency", at=at)
+    assert found.verdict == "better"
+    assert found.effect.low < 0.3 < found.effect.high
+    assert found.slope_change.low < 0 < found.slope_change.high
+    nothing = analysis.before_after(frame(line), "agent_efficiency", at=at)
+    assert nothing.verdict == "no effect told"
+    assert nothing.effect.low < 0 < nothing.effect.high
+
+
+def test_placebos_lie_on_one_side_each_and_are_counted() -> None:
+    """Other moments are tried with the checkpoints of one side alone, five on each side of them, so that the change is in none."""
+    at = START + 20 * DAY
+    found = analysis.before_after(frame(noise(40, 4) / 100 + 0.3 * (np.arange(40) >= 20)), "agent_efficiency", at=at)
+    moments = found.placebos["at"]
+    edge = FEWEST_A_SIDE * DAY
+    before, after = moments.filter(moments < at), moments.filter(moments > at)
+    assert len(before) == len(after) == 11
+    assert before.min() >= START + edge  # type: ignore[operator]
+    assert before.max() <= at - edge  # type: ignore[operator]
+    assert found.placebos_as_large == 0
+    assert "At 22 other moments" in repr(found)
+
+
+def test_too_little_on_one_side_cannot_be_said() -> None:
+    """Four before, or none after, give no number; a period that the moment falls into is on no side."""
+    rows = frame(noise(20, 1))
+    assert analysis.before_after(rows, "agent_efficiency", at=START + 4 * DAY).verdict == "cannot say"
+    assert analysis.before_after(rows, "agent_efficiency", at=START + 90 * DAY).effect is None
+    inside = analysis.before_after(rows, "agent_efficiency", at=START + timedelta(days=10, hours=5))
+    assert (inside.before, inside.after) == (10, 9)
+    assert "left out" in repr(inside)
+    with pytest.raises(InvalidInputError, match="has no time zone"):
+        analysis.before_after(rows, "agent_efficiency", at=datetime(2026, 1, 10))
+
+
+# Change points
+
+
+def test_shifts_are_found_with_their_dates() -> None:
+    """Two steps are found where they are, each in its interval, with the means between them."""
+    steps = 0.2 * (np.arange(90) >= 30) - 0.3 * (np.arange(90) >= 60)
+    found = analysis.changepoints(frame(0.5 + steps + noise(90, 6) / 30), "agent_efficiency")
+    assert [one.at for one in found.changes] == [START + 30 * DAY, START + 60 * DAY]
+    assert all(one.low <= one.at <= one.high for one in found.changes)
+    assert [one.after - one.before for one in found.changes] == pytest.approx([0.2, -0.3], abs=0.03)
+    assert found.frame["changes"].to_list() == [2]
+    assert repr(found).count("p < 0.001") + repr(found).count("p = 0.00") == 2
+
+
+def test_the_interval_of_a_shift_is_wide_where_the_data_do_not_tell() -> None:
+    """A step of half the noise has an interval of many days, a large one of few; both hold the truth."""
+    widths = []
+    for size in (1.5, 6.0):
+        shift = find_shift(np.arange(60.0), noise(60, 11) + size * (np.arange(60) >= 25))
+        assert shift.low <= 25 <= shift.high
+        widths.append(shift.high - shift.low)
+    assert widths[0] > widths[1]
+    assert widths[1] <= 2
+
+
+def test_the_place_of_a_shift_has_the_likelihood_of_dense_algebra() -> None:
+    """The marginal likelihood of each place equals that of matrices, for uneven times and the correlations looked at."""
+    from evalkit.analysis.shift import _places
+
+    times = np.array([0, 1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14.0])
+    values = noise(13, 2, 0.5) + 2 * (np.arange(13) >= 6)
+    gaps = np.concatenate([[0.0], np.cumsum(ar1.steps(times))])
+    logs = np.full((20, 13), -np.inf)
+    for row, (rho, prior) in enumerate(zip(ar1.CORRELATIONS[::5], ar1.PRIOR[::5], strict=True)):
+        sigma = rho ** np.abs(np.subtract.outer(gaps, gaps)) if rho else np.eye(13)
+        inverse = np.linalg.inv(sigma)
+        for place in range(4, 10):
+            design = np.column_stack([np.ones(13), np.arange(13) >= place])
+            inside = design.T @ inverse @ design
+            left = values @ inverse @ values - (design.T @ inverse @ values) @ np.linalg.solve(inside, design.T @ inverse @ values)
+            logs[row, place] = (
+                -0.5 * np.linalg.slogdet(sigma)[1] - 0.5 * np.linalg.slogdet(inside)[1] - 5.5 * math.log(left) + math.log(prior)
+            )
+    expected = np.exp(logs - logs.max()).sum(axis=0)
+    np.testing.assert_allclose(_places(times, values), expected / expected.sum(), rtol=1e-8, atol=1e-14)
+
+
+def test_the_same_frame_gives_the_same_shifts_in_any_order() -> None:
+    """The permutations are seeded by nothing: the same rows, shuffled or not, give the same p-value."""
+    rows = frame(0.5 + 0.05 * (np.arange(40) >= 20) + noise(40, 8) / 30)
+    shuffled = rows.sample(fraction=1, shuffle=True, seed=3)
+    one, other = (analysis.changepoints(each, "agent_efficiency") for each in (rows, shuffled))
+    assert (one.p, one.found) == (other.p, other.found)
+
+
+def test_too_few_points_are_no_guess_and_a_line_is_told_from_a_step() -> None:
+    """Eleven values give no p-value; a steady rise that looks like a shift is said to be possibly gradual."""
+    assert analysis.changepoints(frame(noise(11, 1)), "agent_efficiency").verdict == "too few points"
+    rising = analysis.changepoints(frame(np.arange(60) / 20 + noise(60, 5)), "agent_efficiency")
+    assert rising.verdict == "shifted"
+    assert "may be a gradual change" in repr(rising)
+    stepping = analysis.changepoints(frame(4.0 * (np.arange(60) >= 30) + noise(60, 5)), "agent_efficiency")
+    assert "gradual" not in repr(stepping)
+
+
+# What all of them must take
+
+
+ANALYSES = {
+    "trend": lambda rows: analysis.trend(rows, RATE),
+    "changepoints": lambda rows: analysis.changepoints(rows, RATE),
+    "before_after": lambda rows: analysis.before_after(rows, RATE, at=START + 5 * DAY),
+}
+
+
+@pytest.mark.parametrize("odd", list(odd_frames()))
+@pytest.mark.parametrize("name", list(ANALYSES))
+def test_odd_frames_are_analysed_without_a_warning(name: str, odd: str) -> None:
+    """Every odd frame gives a result with words, a table and a chart, the same from Polars and Pandas."""
+    rows = odd_frames()[odd]
+    found = ANALYSES[name](rows)
+    assert found._repr_html_()
+    assert found._repr_markdown_()
+    assert found.plot().to_dict()["description"]
+    twin = ANALYSES[name](to_pandas(rows, {column: CHECKPOINTS[column] for column in rows.columns}))
+    assert repr(twin) == repr(found)
+    assert list(twin.frame.columns) == found.frame.columns
+    assert type(twin.frame).__module__.startswith("pandas")
+
+
+@pytest.mark.parametrize("odd", list(odd_frames()))
+def test_odd_frames_are_compared(odd: str) -> None:
+    """A study of any odd frame is compared with an ordinary one, or the error says that it has none."""
+    rows = odd_frames()[odd]
+    base = checkpoints("base", 900, 10)
+    if "study_id" not in rows.columns or rows.is_empty() or rows["period_start"].null_count() == rows.height:
+        with pytest.raises((StudyNotFoundError, InvalidInputError)):
+            analysis.compare(rows, "agent", baseline="base")
+        return
+    joined = pl.concat([rows, base.select(rows.columns)], how="vertical_relaxed")
+    study = rows["study"][0]
+    found = analysis.compare(joined, study, baseline="base")
+    assert found._repr_html_()
+    assert found.plot().to_dict()["description"]
+    twin = analysis.compare(to_pandas(joined, {column: CHECKPOINTS[column] for column in joined.columns}), study, baseline="base")
+    assert repr(twin) == repr(found)
+
+
+def test_names_are_no_markup() -> None:
+    """A name with markup shows as it is in HTML and in Markdown."""
+    found = analysis.trend(frame(noise(10, 1), name="<img src=x onerror=alert(1)> *bold* [a](b) `c` | $x$"), "agent_efficiency")
+    assert "<img" not in found._repr_html_()
+    assert "<img" not in found._repr_markdown_()
+    assert r"\*bold\* \[a\]\(b\) \`c\` \| \$x\$" in found._repr_markdown_()
+
+
+def test_what_the_audit_found_is_carried() -> None:
+    """A result holds the findings that touch it, and says that there are some."""
+    rows = checkpoints(count=20)
+    spoiled = rows.with_columns(session_success_rate=pl.when(pl.int_range(20) == 4).then(1.4).otherwise(pl.col(RATE)))
+    touched = analysis.trend(spoiled, RATE)
+    assert touched.findings.errors == 1
+    assert "The audit has 1 error on this data" in repr(touched)
+    assert analysis.trend(spoiled, "total_cost").findings.errors == 0
+    both = pl.concat([spoiled, checkpoints("base", 2, 20)])
+    assert analysis.compare(both, "agent", baseline="base")[RATE].findings.errors == 1
+    assert analysis.before_after(spoiled, RATE, at=START + 9 * DAY).findings.errors == 1
+    assert analysis.changepoints(spoiled, RATE).findings.errors == 1
+
+
+def test_without_the_extra_the_error_says_what_to_install() -> None:
+    """Without scipy or statsmodels the statistics say how to get them; summary, resample and audit need neither."""
+    code = """
+import sys
+sys.modules["scipy"] = sys.modules["statsmodels"] = None
+from evalkit import analysis
+from evalkit.errors import EvalkitError
+from tests.chart_frames import checkpoints
+rows = checkpoints(count=20)
+print(analysis.summary(rows).frame.height, analysis.resample(rows, "weekly").frame.height, analysis.audit(rows).errors)
+try:
+    analysis.trend(rows, "total_cost")
+except EvalkitError as error:
+    print(isinstance(error, ImportError), error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == ["16 3 0", "True evalkit.analysis needs scipy, which is not installed. Type: pip install 'evalkit[analysis]'"]
+
+
+# The layers of charts
+
+
+def test_a_chart_takes_the_line_of_a_trend_and_the_marks_of_changes() -> None:
+    """The line is the fitted one with its interval; a shift is a band from the low to the high end of its date."""
+    rows = frame(0.5 + 0.3 * (np.arange(40) >= 20) + noise(40, 8) / 30)
+    fit, changes = analysis.trend(rows, "agent_efficiency"), analysis.changepoints(rows, "agent_efficiency")
+    line = fit["agent"].line()
+    assert line["at"][0] == START + DAY / 2
+    slope = (line["value"][-1] - line["value"][0]) / 39
+    assert slope == pytest.approx(fit.slope.value)
+    assert (line["low"] <= line["value"]).all()
+    assert line["high"][0] - line["low"][0] > line["high"][4] - line["low"][4] > 0  # widest at the ends
+    chart = plots.trend(rows, "agent_efficiency", fit=fit, changes=changes)
+    drawn = svg(chart)
+    assert "agent, +" in drawn
+    text = chart.to_dict()["title"]["subtitle"]
+    assert "Dashed: straight line" in " ".join(text)
+    several = pl.concat([rows, frame(noise(20, 1) / 10, name="other", number=2)])
+    assert svg(analysis.trend(several, "agent_efficiency").plot())
+    with pytest.raises(InvalidInputError, match="fit: 'str' is nothing to draw here"):
+        plots.trend(rows, "agent_efficiency", fit="yes")
+    with pytest.raises(InvalidInputError, match="changes: 'PerStudy' is nothing to draw here"):
+        plots.trend(rows, "agent_efficiency", changes=fit)
+
+
+def test_an_audit_and_a_comparison_are_drawn() -> None:
+    """A bar for each finding with a time, a dot with its interval for each difference; with nothing to draw the chart says so."""
+    rows = checkpoints(count=20, left_out=(4, 5, 9))
+    assert svg(analysis.audit(rows).plot()).count("missing_period") == 0
+    assert "missing period" in svg(analysis.audit(rows).plot())
+    assert "Nothing to draw" in svg(analysis.audit(checkpoints(count=20)).plot())
+    both = pl.concat([rows, checkpoints("base", 2, 20, seed=2)])
+    found = analysis.compare(both, "agent", baseline="base")
+    assert plots.table(found.plot()).height == 16
+    assert "Session success rate" in svg(found.plot())
+    assert "Nothing to draw" in svg(
+        analysis.compare(both.filter(pl.int_range(pl.len()).over("study") < 3), "agent", baseline="base").plot()
+    )
