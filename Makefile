@@ -26,6 +26,7 @@ check: $(VENV)/tests.stamp ## lint, types, then every test
 
 bench: $(VENV)/tests.stamp ## measure, print ratios, write bench-results.json
 	$(RUN)/python -m tests.bench
+	$(RUN)/python -m tests.simulations
 
 faults: $(VENV)/tests.stamp ## the long fault trials: many more kills than `make test`
 	EVALKIT_FAULTS=long $(RUN)/pytest tests/test_faults.py tests/test_shared_faults.py -s

@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -138,18 +139,60 @@ def simulate(series: int, analyses: tuple[str, ...] = ANALYSES, workers: int = 2
         return list(pool.map(cell, *zip(*kinds, strict=True), [series] * len(kinds)))
 
 
-def shown(value: float | None, digits: int = 1) -> str:
-    return "" if value is None else f"{value * 100:.{digits}f} %"
+def shown(value: float | None) -> str:
+    return "" if value is None else f"{value * 100:.1f} %"
+
+
+def error(share: float, series: int) -> float:
+    """The Monte Carlo standard error of a share."""
+    return math.sqrt(share * (1 - share) / series)
+
+
+TITLES = {
+    "trend": "`trend`: a rise of 3 standard deviations over the span",
+    "compare pairs": "`compare`, paired: a difference of 3 standard deviations",
+    "compare": "`compare`, not paired: the same",
+    "before_after": "`before_after`: a step of 3 standard deviations in the middle, beside a trend",
+    "changepoints": "`changepoints`: the same step at an unknown time, without a trend",
+}
+HEAD = """# How often the analyses are right
+
+Simulated series with known truth: {series:,} without an effect and as many with one for each row; normal values, autocorrelation (AR(1)) 0 or 0.5 between
+neighbouring checkpoints. The Monte Carlo standard error of a share of 5 % is {small:.1f} points, of one of 50 % {large:.1f} points.
+Made by `python -m tests.simulations --write`; `make bench` runs it, `make test` a short form of it.
+
+- *covered*: share of the 95 % intervals that hold the truth (of `changepoints`: of the intervals of the dates of claimed shifts).
+- *width*: mean width of the interval over that of one that knows the variance and the autocorrelation.
+- *false claims*: share of the series without any effect of which something is claimed.
+- *power*: share of the series with the effect of which it is claimed.
+- *insufficient*: share of all series of which the analysis says that they are too short to tell.
+"""
+
+
+def page(cells: list[Cell], series: int) -> str:
+    """The page of the docs."""
+    parts = [HEAD.format(series=series, small=error(0.05, series) * 100, large=error(0.5, series) * 100)]
+    for analysis in ANALYSES:
+        parts.append(
+            f"\n## {TITLES[analysis]}\n\n| checkpoints | AR(1) | covered | width | false claims | power | insufficient |\n|--:|--:|--:|--:|--:|--:|--:|"
+        )
+        parts += [
+            f"| {one.count} | {one.rho} | {shown(one.covered)} | {'' if one.width is None else f'{one.width:.2f}'} | {shown(one.false_claims)} "
+            f"| {shown(one.claims)} | {shown(one.insufficient)} |"
+            for one in cells if one.analysis == analysis
+        ]  # fmt: skip
+    return "\n".join(parts) + "\n"
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--series", type=int, default=2000)
-    parser.add_argument("--only", nargs="*", default=list(ANALYSES))
+    parser.add_argument("--series", type=int, default=2000, help="of each kind, in each row")
+    parser.add_argument("--write", action="store_true", help="write docs/power.md")
     given = parser.parse_args(arguments)
-    for one in simulate(given.series, tuple(given.only)):
-        print(f"{one.analysis:14} n={one.count:3} rho={one.rho} covered {shown(one.covered)} width {one.width or 0:.2f} false {shown(one.false_claims)} "
-              f"claims {shown(one.claims)} insufficient {shown(one.insufficient)}", flush=True)  # fmt: skip
+    made = page(simulate(given.series), given.series)
+    print(made)
+    if given.write:
+        (Path(__file__).parents[1] / "docs" / "power.md").write_text(made)
 
 
 if __name__ == "__main__":
