@@ -31,6 +31,8 @@ CORRELATIONS: Array = np.arange(100) / 100
 _INDEPENDENT = 0.5
 _BETA = (4.0, 3.0)
 _EXACT = 1e-20
+_ROUNDING = 1e-12
+"""What is smaller than this share of the values is the error of computing, and would be a finding where nothing else varies."""
 _HARDLY = 1e-3
 
 
@@ -116,6 +118,8 @@ class Mixture:
         parts = squares[0] ** 2 / a.freedom[:, None] + squares[1] ** 2 / b.freedom[None, :]
         freedom = np.divide(both**2, parts, out=np.full_like(both, np.inf), where=parts > 0)
         centres = a.centres[:, None] - b.centres[None, :]
+        size = np.maximum(np.abs(a.centres[:, None]), np.abs(b.centres[None, :]))
+        centres = np.where(np.abs(centres) <= _ROUNDING * size, 0.0, centres)
         weights = a.weights[:, None] * b.weights[None, :]
         return Mixture(weights.ravel(), centres.ravel(), np.sqrt(both).ravel(), freedom.ravel())
 
@@ -240,6 +244,7 @@ def fit(times: Array, values: Array, design: Array) -> Fit:
     if left.min() <= _EXACT * count:  # a perfect fit: constant, or on a line
         weights = np.zeros(len(left))
         weights[0] = 1.0
+        coefficients = np.where(np.abs(coefficients) <= _ROUNDING * max(abs(centre), size), 0.0, coefficients)
         return Fit(weights, coefficients, covariances, np.zeros(len(left)), freedom, float("inf"))
     correlated = -0.5 * np.log1p(-neighbours * neighbours).sum(axis=1)
     restricted = correlated - 0.5 * np.linalg.slogdet(inside)[1] - (count - terms) / 2 * np.log(left)

@@ -23,6 +23,7 @@ DIGEST_COVERS = (
 )
 """What goes into the digest, in words. Where the events are stored, in how many partitions, and what was rejected do not."""
 _ROWS = 10_000
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def digest(about: Mapping[str, Any], checkpoints: pl.DataFrame, lifecycle: pl.DataFrame) -> str:
@@ -63,7 +64,7 @@ def _lines(rows: pl.DataFrame) -> Iterator[bytes]:
 
 
 def _line(values: list[Any]) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
+    return _ENCODER.encode(values).encode("ascii") + b"\n"
 
 
 def _plain(frame: pl.DataFrame, names: tuple[str, ...], columns: dict[str, str]) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 from evalkit.analysis.changepoints import ChangePoints
 from evalkit.analysis.compare import Difference
 from evalkit.analysis.content import MethodNote
+from evalkit.analysis.harmless import shortened
 from evalkit.analysis.per_study import ALPHA
 from evalkit.analysis.phrases import METHOD, change, how_likely, interval
 from evalkit.analysis.shift import FEWEST as FEWEST_FOR_SHIFT
@@ -17,7 +18,7 @@ from evalkit.plots.words import plural
 
 __all__ = ["claimed", "in_short", "methods"]
 
-_DIFFERENT = ("better", "worse", "higher", "lower")
+_NAME = 60
 
 
 def claimed(found: Any) -> bool:
@@ -54,19 +55,23 @@ def _trend(found: Trend) -> str:
 
 
 def _shifts(found: ChangePoints) -> list[str]:
-    return found.sentences()[: len(found.changes)]
+    assert found.p is not None
+    overall = how_likely(found.p, found.p_corrected)
+    return [f"{sentence.removesuffix('.')} (of any shift, {overall})." for sentence in found.sentences()[: len(found.changes)]]
 
 
 def _difference(found: Difference) -> str:
-    return " ".join(replace(found, findings=None, baseline_findings=None, caveats=[]).sentences())
+    named = replace(found, study=shortened(found.study, _NAME), baseline=shortened(found.baseline, _NAME))
+    return " ".join(replace(named, findings=None, baseline_findings=None, caveats=[]).sentences())
 
 
 def _no_difference(found: Whole) -> str:
     assert found.comparison is not None
-    tested = sum(one.p is not None for one in found.differences)
+    against = shortened(found.comparison.baseline, _NAME)
+    tested = found.tests[2]
     if not tested:
-        return f"Against {found.comparison.baseline} nothing can be told: there are too few checkpoints with a value in both."
-    return f"Against {found.comparison.baseline} no difference can be told from chance in any of {plural(tested, 'metric')}."
+        return f"Against {against} nothing can be told: there are too few checkpoints with a value in both."
+    return f"Against {against} no difference can be told from chance in any of {plural(tested, 'metric')}."
 
 
 def _nothing(found: Whole, checkpoints: int) -> list[str]:
@@ -74,7 +79,7 @@ def _nothing(found: Whole, checkpoints: int) -> list[str]:
     if not sum(found.tests):
         needed = f"a trend or a difference needs {FEWEST} checkpoints with a value, a shift {FEWEST_FOR_SHIFT}"
         return [f"Too few checkpoints to tell anything ({looked}): {needed}."]
-    against = "" if found.comparison is None else f", and no difference from {found.comparison.baseline}"
+    against = "" if found.comparison is None else f", and no difference from {shortened(found.comparison.baseline, _NAME)}"
     few = sum(one.verdict == "insufficient" for one in found.trends)
     more = f" For {few} of them there are too few checkpoints to tell even a large trend." if few else ""
     return [

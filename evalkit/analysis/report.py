@@ -52,7 +52,7 @@ def report(
     baseline
         Another study to compare with, as `study`. None: no comparison.
     metrics
-        Names of `evalkit.METRICS`. None: all.
+        Names of `evalkit.METRICS`. None: all. The fewer are asked for, the smaller an effect can be told.
 
     Returns
     -------

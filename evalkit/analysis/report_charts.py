@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from evalkit.analysis.changepoints import ChangePoints
-from evalkit.analysis.harmless import harmless
+from evalkit.analysis.compare import Comparison
+from evalkit.analysis.harmless import harmless, shortened
 from evalkit.analysis.in_short import claimed
 from evalkit.analysis.trend import Trend
 from evalkit.analysis.whole import StudyFrames, Whole
@@ -24,6 +25,7 @@ from evalkit.plots.trends import trend
 __all__ = ["Figure", "figures"]
 
 _MOST_TOLD = 4
+_NAME = 48
 _TAG = re.compile(r'<[\w:]+(?:\s+[\w:-]+="[^"]*")*\s*/?>')
 _UNSEEN = re.compile(r'<path(?=[^<>]* opacity="0")(?:\s+[\w:-]+="[^"]*")*>(?:<title>[^<]*</title>)?</path>')
 _TITLE = re.compile(r"<title>[^<]*</title>")
@@ -45,6 +47,7 @@ def figures(found: Whole, study: StudyFrames, baseline: StudyFrames | None) -> d
 
     The same data give the same drawings, whatever this process drew before.
     """
+    study, baseline = _named(study), None if baseline is None else _named(baseline)
     with colours_of_their_own():
         checkpoints = study.checkpoints
         both = [study] if baseline is None else [study, baseline]
@@ -58,8 +61,20 @@ def figures(found: Whole, study: StudyFrames, baseline: StudyFrames | None) -> d
             made["overview"] = [_figure("Overview of all metrics", overview(without), titled=False)]
         made["told"] = [_told(study, found, metric) for metric in _most_told(found)]
         if found.comparison is not None and any(one.difference is not None and one.spread for one in found.differences):
-            made["differences"] = [_figure("Differences", differences(found.comparison), titled=True)]
+            study_name, baseline_name = (shortened(name, _NAME // 2) for name in (found.comparison.study, found.comparison.baseline))
+            short = Comparison(checkpoints, study_name, baseline_name, found.differences)
+            made["differences"] = [_figure("Differences", differences(short), titled=True)]
         return made
+
+
+def _named(study: StudyFrames) -> StudyFrames:
+    """Give a study with a name that a chart has room for."""
+    frames = []
+    for frame in (study.checkpoints, study.lifecycle):
+        names = frame["study"].drop_nulls().unique().to_list() if "study" in frame.columns else []
+        short = {name: shortened(name, _NAME) for name in names}
+        frames.append(frame.with_columns(pl.col("study").replace(short)) if short else frame)
+    return StudyFrames(frames[0], frames[1], study.about)
 
 
 def _most_told(found: Whole) -> list[str]:
@@ -87,8 +102,7 @@ def _figure(name: str, chart: Any, *, titled: bool) -> Figure:
 
 
 def _small(drawing: str, *, titled: bool) -> str:
-    """Leave out of a drawing what nobody sees: points without ink, digits below a hundredth of a pixel, and its words, which
-    stand beside it.
+    """Leave out of a drawing what nobody sees: points without ink, digits below a hundredth of a pixel, and words for screen readers.
 
     Only tags are touched, which no text of a study can look like: there, angle brackets are escaped.
     """

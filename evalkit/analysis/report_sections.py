@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from evalkit.analysis.ar1 import Estimate
 from evalkit.analysis.content import AuditFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
-from evalkit.analysis.phrases import change, p_value
+from evalkit.analysis.harmless import shortened
+from evalkit.analysis.phrases import change, interval, p_value
 from evalkit.metrics import METRICS, Metric
 from evalkit.plots.words import moment, number, plural, span
 
 __all__ = ["Section", "Table", "sections"]
 
 _NONE = "-"
+_NAME = 60
 _CLAIMED = ("improving", "declining", "rising", "falling", "shifted", "better", "worse", "higher", "lower")
 
 
@@ -100,6 +103,8 @@ def _time(at: datetime | None) -> str:
 def _metrics(content: ReportContent) -> Section | None:
     absent = ", ".join(METRICS[name].label.lower() for name in content.not_measured)
     notes = [f"Not measured: {absent}."] if absent else []
+    if any(row.verdict == "stable" for row in content.metrics):
+        notes.append("“Stable” says that no trend can be told from chance; the interval says which remain possible.")
     if not content.metrics:
         return Section("Metrics over time", lead=["No metric has a value."], notes=notes) if absent else None
     columns = [
@@ -138,15 +143,16 @@ def _metric(metric: Metric, row: MetricRow, *, marked: bool) -> list[str]:
         verdict = f"insufficient, about {row.more_needed:,} more needed"
     return [
         f"{row.label}{' *' if marked and row.audit_findings else ''}", f"{row.checkpoints:,}", f"{row.missing:,}",
-        number(metric, row.first), number(metric, row.last), mean, verdict, _interval(metric, row.change, row.change_low, row.change_high), _p(row.p),
-        _p(row.p_corrected),
+        number(metric, row.first), number(metric, row.last), mean, verdict,
+        _interval(metric, row.change, row.change_low, row.change_high), _p(row.p), _p(row.p_corrected),
     ]  # fmt: skip
 
 
 def _interval(metric: Metric, value: float | None, low: float | None, high: float | None) -> str:
     if value is None or low is None or high is None:
         return _NONE
-    return f"{change(metric, value)} ({change(metric, low)} to {change(metric, high)})".replace(" percentage points", " pp")
+    ends = interval(metric, Estimate(value, low, high, 1.0)).removeprefix("95 % interval ")
+    return f"{change(metric, value)} ({ends})".replace(" percentage points", " pp")
 
 
 def _p(p: float | None) -> str:
@@ -188,7 +194,7 @@ def _comparison(content: ReportContent) -> list[Section]:
     found = content.comparison
     if found is None:
         return []
-    title = f"Against the baseline {found.baseline.name}"
+    title = f"Against the baseline {shortened(found.baseline.name, _NAME)}"
     if not found.differences:
         return [Section(title, lead=["No metric has a value in both."], facts=_facts(found.baseline))]
     columns = ["Metric", "Study", "Baseline", "Verdict", "Difference (95 % interval)", "p", "Corrected p", "Rests on"]
@@ -209,7 +215,10 @@ def _audit(found: AuditFacts, *, compared: bool) -> Section:
     told = ", ".join(plural(count, word) for count, word in counts if count) or "nothing found"
     lead = [f"{plural(found.checkpoints, 'checkpoint')} looked at{' in both studies' if compared else ''}: {told}."]
     columns = ["Severity", *(["Study"] if compared else []), "What", "From", "To"]
-    rows = [[one.severity, *([one.study] if compared else []), one.message, _day(one.start), _day(one.end)] for one in found.findings]
+    rows = [
+        [one.severity, *([shortened(one.study, _NAME)] if compared else []), one.message, _day(one.start), _day(one.end)]
+        for one in found.findings
+    ]
     tables = [Table("What the audit found", columns, rows)] if rows else []
     more = [f"And {found.more:,} more."] if found.more else []
     return Section("Can the data carry it?", lead=lead, tables=tables, notes=[*more, *found.unchecked])
@@ -236,7 +245,7 @@ def _computed(content: ReportContent) -> Section:
     points = [f"{note.what}: {note.how}" + (f" Source: {note.source}." if note.source else "") for note in content.methods]
     columns = ["Study", "Lifecycle events", "Checkpoints", "First event (UTC)", "Last event (UTC)", "SHA-256 of the content"]
     rows = [
-        [one.study, f"{one.lifecycle_events:,}", f"{one.checkpoints:,}", _day(one.first), _day(one.last), one.digest]
+        [shortened(one.study, _NAME), f"{one.lifecycle_events:,}", f"{one.checkpoints:,}", _day(one.first), _day(one.last), one.digest]
         for one in content.events
     ]
     covers = f"The digest covers {content.digest_covers}. The same content has the same digest, whatever holds it."
