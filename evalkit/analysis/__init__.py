@@ -12,6 +12,7 @@ from evalkit.analysis.before_after import BeforeAfter, before_after
 from evalkit.analysis.changepoints import Change, ChangePoints, changepoints
 from evalkit.analysis.compare import Comparison, Difference, compare
 from evalkit.analysis.per_study import PerStudy
+from evalkit.analysis.report import report
 from evalkit.analysis.rollup import Resampled, resample
 from evalkit.analysis.summary import Summary, summary
 from evalkit.analysis.trend import Trend, trend
@@ -31,6 +32,7 @@ __all__ = [
     "before_after",
     "changepoints",
     "compare",
+    "report",
     "resample",
     "summary",
     "trend",

@@ -118,6 +118,8 @@ class Mixture:
         parts = squares[0] ** 2 / a.freedom[:, None] + squares[1] ** 2 / b.freedom[None, :]
         freedom = np.divide(both**2, parts, out=np.full_like(both, np.inf), where=parts > 0)
         centres = a.centres[:, None] - b.centres[None, :]
+        size = np.maximum(np.abs(a.centres[:, None]), np.abs(b.centres[None, :]))
+        centres = np.where(np.abs(centres) <= _ROUNDING * size, 0.0, centres)
         weights = a.weights[:, None] * b.weights[None, :]
         return Mixture(weights.ravel(), centres.ravel(), np.sqrt(both).ravel(), freedom.ravel())
 

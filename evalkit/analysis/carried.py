@@ -17,15 +17,20 @@ class Carried:
     Parameters
     ----------
     frame
-        What is analysed.
+        What is analysed, or ``(checkpoints, lifecycle)``.
+
+    Attributes
+    ----------
+    audit
+        All that was found.
     """
 
     def __init__(self, frame: Any) -> None:
-        self._audit = audit(frame)
+        self.audit = audit(frame)
 
     def about(self, series: Observed) -> Audit:
         """Give the findings that touch the metric of a series, in its study."""
-        return self._audit.about(series.metric.name, series.study_id)
+        return self.audit.about(series.metric.name, series.study_id)
 
 
 def warned(*findings: Audit | None) -> list[str]:

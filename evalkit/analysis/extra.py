@@ -11,7 +11,7 @@ __all__ = ["needed"]
 
 
 def needed(name: str) -> Any:
-    """Import a module of scipy or statsmodels.
+    """Import a module of scipy, statsmodels or jinja2.
 
     Raises
     ------
@@ -21,7 +21,7 @@ def needed(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("scipy", "statsmodels"):
+        if error.name is None or error.name.partition(".")[0] not in ("jinja2", "scipy", "statsmodels"):
             raise
         raise MissingExtraError(
             f"evalkit.analysis needs {error.name.partition('.')[0]}, which is not installed. Type: pip install 'evalkit[analysis]'",

@@ -7,7 +7,7 @@ import math
 from evalkit.analysis.ar1 import Estimate
 from evalkit.metrics import Metric
 
-__all__ = ["METHOD", "change", "direction", "how_likely", "interval", "per_time", "sentence"]
+__all__ = ["METHOD", "change", "direction", "how_likely", "interval", "p_value", "per_time", "sentence"]
 
 METHOD = "generalised least squares with autocorrelated errors, averaged over how strongly neighbours may correlate"
 _LEAST, _MOST = 1e-9, 1e12
@@ -48,11 +48,12 @@ def per_time(metric: Metric, slope: Estimate, span_days: float) -> str:
 
 def how_likely(p: float, corrected: float | None) -> str:
     """Give a p-value, and the corrected one where it was corrected."""
-    plain = f"p {_p(p)}"
-    return plain if corrected is None or corrected == p else f"{plain}, corrected {_p(corrected)}"
+    plain = f"p {p_value(p)}"
+    return plain if corrected is None or corrected == p else f"{plain}, corrected {p_value(corrected)}"
 
 
-def _p(p: float) -> str:
+def p_value(p: float) -> str:
+    """Give a p-value as it is read after a p: ``= 0.02``, ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 

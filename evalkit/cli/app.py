@@ -21,6 +21,7 @@ from evalkit.cli.doctor import doctor
 from evalkit.cli.log import log_app
 from evalkit.cli.printing import json_rows
 from evalkit.cli.projection import projection_app
+from evalkit.cli.report import report
 from evalkit.cli.session import Command, Main, Session
 from evalkit.cli.studies import study_app
 
@@ -34,6 +35,7 @@ for _name, _part in (("study", study_app), ("checkpoint", checkpoint_app), ("log
     app.add_typer(_part, name=_name)
 app.command("consume", cls=Command)(consume)
 app.command("doctor", cls=Command)(doctor)
+app.command("report", cls=Command)(report)
 
 
 @app.callback(invoke_without_command=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
-__all__ = ["DASHES", "NEUTRAL", "PALETTE", "SHAPES", "STATUS_COLOURS", "ColourBook", "colours", "theme"]
+__all__ = ["DASHES", "NEUTRAL", "PALETTE", "SHAPES", "STATUS_COLOURS", "ColourBook", "colours", "colours_of_their_own", "theme"]
 
 Mode = Literal["light", "dark", "page"]
 
@@ -38,8 +40,10 @@ class ColourBook:
 
     def places(self, study_ids: Iterable[str]) -> list[int]:
         """Give the place of each study, from 0."""
+        own = _own.get()
         with self._lock:
-            return [self._places.setdefault(study_id, len(self._places)) for study_id in study_ids]
+            places = self._places if own is None else own
+            return [places.setdefault(study_id, len(places)) for study_id in study_ids]
 
     def clear(self) -> None:
         """Forget every study."""
@@ -49,6 +53,17 @@ class ColourBook:
 
 colours = ColourBook()
 """The one of this process: a study has one colour in all its charts."""
+_own: ContextVar[dict[str, int] | None] = ContextVar("own", default=None)
+
+
+@contextmanager
+def colours_of_their_own() -> Iterator[None]:
+    """Give the charts made in this block colours as if they were the first of the process, whatever it drew before."""
+    token = _own.set({})
+    try:
+        yield
+    finally:
+        _own.reset(token)
 
 
 def theme(mode: Mode | None) -> dict[str, Any]:

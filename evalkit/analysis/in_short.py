@@ -1,0 +1,137 @@
+"""What a report claims in plain sentences, and how it says that it was computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from evalkit.analysis.changepoints import ChangePoints
+from evalkit.analysis.compare import Difference
+from evalkit.analysis.content import MethodNote
+from evalkit.analysis.harmless import shortened
+from evalkit.analysis.per_study import ALPHA
+from evalkit.analysis.phrases import METHOD, change, how_likely, interval
+from evalkit.analysis.shift import FEWEST as FEWEST_FOR_SHIFT
+from evalkit.analysis.trend import FEWEST, Trend
+from evalkit.analysis.whole import Whole
+from evalkit.plots.words import plural
+
+__all__ = ["claimed", "in_short", "methods"]
+
+_NAME = 60
+
+
+def claimed(found: Any) -> bool:
+    """Tell whether a trend, the shifts of a metric or a difference is a finding."""
+    return bool(found.p_corrected is not None and found.p_corrected <= ALPHA)
+
+
+def in_short(found: Whole, checkpoints: int, name: str) -> list[str]:
+    """Say what can be claimed of a study; or that nothing can, of how many metrics and why."""
+    if not checkpoints:
+        return ["No checkpoint is recorded yet, so there is nothing to tell."]
+    if not found.trends:
+        return [f"{plural(checkpoints, 'checkpoint')}, and no metric has a value, so there is nothing to tell."]
+    told = [_trend(one) for one in found.trends if claimed(one)]
+    told += [_without(name, sentence) for one in found.changes if claimed(one) for sentence in _shifts(one)]
+    told += [_difference(one) for one in found.differences if claimed(one)]
+    if not told:
+        told = _nothing(found, checkpoints)
+    elif not any(claimed(one) for one in found.differences) and found.comparison is not None:
+        told.append(_no_difference(found))
+    return told
+
+
+def _without(name: str, sentence: str) -> str:
+    """Leave the study's name, which the page has as its title, out of a sentence."""
+    rest = sentence.removeprefix(f"{name}, ")
+    return rest[:1].upper() + rest[1:]
+
+
+def _trend(found: Trend) -> str:
+    assert found.rise is not None
+    over = f"{change(found.metric, found.rise.value)} over the {found.span_days:,.0f} days ({interval(found.metric, found.rise)})"
+    return f"{found.metric.label}: {found.verdict}, {over}; {how_likely(found.rise.p, found.p_corrected)}."
+
+
+def _shifts(found: ChangePoints) -> list[str]:
+    assert found.p is not None
+    overall = how_likely(found.p, found.p_corrected)
+    return [f"{sentence.removesuffix('.')} (of any shift, {overall})." for sentence in found.sentences()[: len(found.changes)]]
+
+
+def _difference(found: Difference) -> str:
+    named = replace(found, study=shortened(found.study, _NAME), baseline=shortened(found.baseline, _NAME))
+    return " ".join(replace(named, findings=None, baseline_findings=None, caveats=[]).sentences())
+
+
+def _no_difference(found: Whole) -> str:
+    assert found.comparison is not None
+    against = shortened(found.comparison.baseline, _NAME)
+    tested = found.tests[2]
+    if not tested:
+        return f"Against {against} nothing can be told: there are too few checkpoints with a value in both."
+    return f"Against {against} no difference can be told from chance in any of {plural(tested, 'metric')}."
+
+
+def _nothing(found: Whole, checkpoints: int) -> list[str]:
+    looked = f"{plural(len(found.trends), 'metric')} of {plural(checkpoints, 'checkpoint')}"
+    if not sum(found.tests):
+        needed = f"a trend or a difference needs {FEWEST} checkpoints with a value, a shift {FEWEST_FOR_SHIFT}"
+        return [f"Too few checkpoints to tell anything ({looked}): {needed}."]
+    against = "" if found.comparison is None else f", and no difference from {shortened(found.comparison.baseline, _NAME)}"
+    few = sum(one.verdict == "insufficient" for one in found.trends)
+    more = f" For {few} of them there are too few checkpoints to tell even a large trend." if few else ""
+    return [
+        f"Nothing can be told from chance: of {looked} no trend, no shift{against}.{more}",
+        "That does not show that nothing changed: the intervals below say what remains possible.",
+    ]
+
+
+def methods(*, compared: bool) -> list[MethodNote]:
+    """Say how each part was computed, with the publications."""
+    notes = [
+        MethodNote(
+            what="Trends",
+            how=f"The slope of a straight line over real time: {METHOD}; 95 % intervals. With fewer than {FEWEST} checkpoints with a value "
+            "nothing is claimed; “insufficient” where a rise of three standard deviations of a checkpoint could not be told.",
+            source="A. Zellner, G. C. Tiao, Journal of the American Statistical Association 59 (1964), 763-778",
+        ),
+        MethodNote(
+            what="Shifts",
+            how="The largest step in the mean against those of permuted residuals with the same autocorrelation, then each side again; "
+            f"from {FEWEST_FOR_SHIFT} checkpoints with a value on; the smallest possible p-value is 0.0005. Of a metric that shifted, the "
+            "p-values of the single shifts are not corrected.",
+            source="E. S. Page, Biometrika 42 (1955), 523-527; J.-P. Kreiss, J. Franke, Journal of Time Series Analysis 13 (1992), 297-317",
+        ),
+    ]
+    if compared:
+        notes.append(
+            MethodNote(
+                what="Differences",
+                how=f"Of means over checkpoints, each counting the same, in pairs of the same period where there are {FEWEST} or more, "
+                f"else of all: {METHOD}; 95 % intervals. The study less the baseline.",
+                source="B. L. Welch, Biometrika 34 (1947), 28-35",
+            )
+        )
+    return [
+        *notes,
+        MethodNote(
+            what="Correction",
+            how=f"All p-values of this report are corrected together, and what is claimed has a corrected one of {ALPHA} or less. So with "
+            f"no effect at all a report claims anything in at most {ALPHA * 100:.0f} % of studies. Intervals are not corrected.",
+            source="S. Holm, Scandinavian Journal of Statistics 6 (1979), 65-70",
+        ),
+        MethodNote(
+            what="Means",
+            how="Weighted by what the metric is a mean over, where that is recorded: a mean of rates is not the rate of the whole. Of "
+            "other metrics each checkpoint counts the same. What is missing is left out, and never counts as zero.",
+            source=None,
+        ),
+        MethodNote(
+            what="Audit",
+            how="Periods that are missing, overlap, or lie where the study did not run; sessions that count twice; values that contradict "
+            "each other. Nothing that it finds was left out of the analysis.",
+            source=None,
+        ),
+    ]
