@@ -32,6 +32,7 @@ _INDEPENDENT = 0.5
 _BETA = (4.0, 3.0)
 _EXACT = 1e-20
 _NOISE = 1e-9
+"""What is smaller than this share of the values is the error of computing, and would be a finding where nothing else varies."""
 _HARDLY = 1e-3
 _MANY = 30
 
@@ -119,7 +120,7 @@ class Mixture:
         freedom = np.divide(both**2, parts, out=np.full_like(both, np.inf), where=parts > 0)
         centres = a.centres[:, None] - b.centres[None, :]
         size = np.maximum(np.abs(a.centres[:, None]), np.abs(b.centres[None, :]))
-        centres = np.where(np.abs(centres) <= _ROUNDING * size, 0.0, centres)
+        centres = np.where(np.abs(centres) <= _NOISE * size, 0.0, centres)
         weights = a.weights[:, None] * b.weights[None, :]
         return Mixture(weights.ravel(), centres.ravel(), np.sqrt(both).ravel(), freedom.ravel())
 
