@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 from evalkit.plots.wilson import wilson
 from tests.simulations import ANALYSES, Cell, error, simulate, simulate_families
 
-SERIES = 80
+SERIES = 60
 TOO_WIDE = {("trend", 12, 0.0): 1.9, ("compare", 12, 0.0): 1.95, ("compare pairs", 12, 0.0): 1.95}
 """Of 12 values an interval cannot both hold at AR(1) 0.5 and be 1.5 times the best one at 0: see docs/power.md."""
 POWER = {(30, 0.0): 0.8, (30, 0.5): 0.3, (120, 0.0): 0.95, (120, 0.5): 0.95}
