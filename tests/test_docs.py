@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -112,9 +113,17 @@ INVENTED = """
 """
 
 
+REAL = ROOT.parent / "shared" / "data" / "aider_polyglot_leaderboard.yml"
+needs_real = pytest.mark.skipif(not REAL.exists(), reason="the public leaderboard file is not beside this checkout")
+
+
+def _run(example: str, *arguments: object) -> str:
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / example), *map(str, arguments)]
+    return subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True, timeout=240).stdout
+
+
 def _run_leaderboard(path: Path, home: Path) -> str:
-    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "aider_leaderboard.py"), str(path), str(home)]
-    return subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True, timeout=120).stdout
+    return _run("aider_leaderboard.py", path, home)
 
 
 def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> None:
@@ -140,13 +149,62 @@ def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> Non
     assert kit.checkpoints().height == 5
 
 
+@needs_real
 def test_the_leaderboard_example_runs_on_the_real_file(tmp_path: Path) -> None:
     """All 69 public runs become checkpoints, with the success rate over time for each family."""
-    real = ROOT.parent / "shared" / "data" / "aider_polyglot_leaderboard.yml"
-    if not real.exists():
-        pytest.skip("the public leaderboard file is not beside this checkout")
-    printed = _run_leaderboard(real, tmp_path / "home")
+    printed = _run_leaderboard(REAL, tmp_path / "home")
     assert "aider gemini: RecordedCheckpoints(11 recorded)" in printed
     kit = evalkit.connect(tmp_path / "home")
     assert kit.checkpoints().height == 69
     assert kit.verify().ok
+
+
+def _reported(printed: str) -> dict[str, str]:
+    """What is printed of each report, by study."""
+    lines = [line for line in printed.splitlines() if "claimed" in line]
+    return dict(line.split(": ", 1) for line in lines)
+
+
+@pytest.mark.slow
+def test_the_report_example_reports_on_every_family(tmp_path: Path) -> None:
+    """Each invented family has a page and the same as data, in the folder that was named, though none has enough runs; other studies have none."""
+    (tmp_path / "board.yml").write_text(INVENTED)
+    evalkit.connect(tmp_path / "home").create_study("something else")
+    reported = _reported(_run("aider_report.py", tmp_path / "board.yml", tmp_path / "home", "-o", tmp_path / "pages"))
+    assert list(reported) == ["aider claude", "aider o-series", "aider other", "aider qwen"]
+    page = tmp_path / "pages" / "aider-claude.html"
+    assert reported["aider claude"] == f"2 runs, claimed: nothing; too few to tell a large trend in 11 of 11 metrics. {page}"
+    assert reported["aider qwen"].startswith("1 run, claimed: nothing; ")
+    assert sorted(path.name for path in page.parent.iterdir()) == [
+        f"aider-{name}.{kind}" for name in ("claude", "o-series", "other", "qwen") for kind in ("html", "json")
+    ]
+    assert "Too few checkpoints to tell anything" in page.read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["study"]["description"] == "Aider polyglot benchmark"
+
+
+@pytest.mark.slow
+@needs_real
+def test_the_report_example_runs_on_the_real_file(tmp_path: Path) -> None:
+    """Of the public runs, 13 at most of a family, no report claims a thing; the pages are whole, and take nothing from the network."""
+    reported = _reported(_run("aider_report.py", REAL, tmp_path / "home", "-o", tmp_path / "pages"))
+    assert len(reported) == 9
+    assert all("claimed: nothing" in told for told in reported.values())
+    assert reported["aider gpt"].startswith("13 runs, ")
+    for page in (tmp_path / "pages").glob("*.html"):
+        text = page.read_text()
+        assert text.rstrip().endswith("</html>")
+        assert not re.search(r"<script|(src|href)=.https?:", text)
+
+
+def test_the_report_example_says_what_a_report_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trends and shifts by the metric's name; of what is stable or cannot be told only how many."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    claims = importlib.import_module("aider_report").claims
+    metrics = [("Cost", "improving"), ("Tokens", "stable"), ("Efficiency", "insufficient"), ("Sessions", "falling")]
+    shifts = [("Cost", "shifted"), ("Tokens", "no shift told"), ("Efficiency", "too few points")]
+    content = {
+        name: [dict(zip(("label", "verdict"), pair, strict=True)) for pair in pairs]
+        for name, pairs in (("metrics", metrics), ("shifts", shifts))
+    }
+    told = "40 runs, claimed: cost improving, sessions falling, cost shifted; too few to tell a large trend in 1 of 4 metrics"
+    assert claims(content | {"events": [{"checkpoints": 40}]}) == told
