@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import evalkit
+from evalkit.samples import sample_checkpoints
 from tests.readme_tables import README, with_tables
 
 ROOT = README.parent
@@ -49,11 +50,59 @@ def test_the_python_example_runs_twice_and_records_once(tmp_path: Path) -> None:
 
 def test_the_examples_of_charts_and_recorder_run(tmp_path: Path) -> None:
     """After the first one, in the same folder: the chart draws what was recorded, the recorder adds a checkpoint."""
-    first, chart, recorder = _blocks("python")
+    first, chart, _, recorder = _blocks("python")
     shown = "assert plots.trend(kit.checkpoints(), 'session_success_rate').to_dict()['description'].startswith('Trend of')"
     script = "\n".join([first, chart, shown, recorder, "assert rec.checkpoint.metrics.sessions_completed == 2"])
     subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, env=_environment(), check=True, timeout=120)
     assert evalkit.connect(tmp_path / ".evalkit").checkpoints("nightly agent").height == 2
+
+
+def test_the_example_of_analyses_runs_and_answers(tmp_path: Path) -> None:
+    """With weeks of nights before and after the change it sees the step and the difference, finds nothing wrong, and the page is there."""
+    first, _, block, _ = _blocks("python")
+    kit = evalkit.connect(tmp_path / ".evalkit")
+    began = "2026-02-01T00:00:00Z"
+    better = sample_checkpoints("daily", began, 14, seed=1, level=0.8) + sample_checkpoints(
+        "daily", "2026-02-15T00:00:00Z", 21, seed=2, level=1.8
+    )
+    for name, rows in (("nightly agent", better), ("old agent", sample_checkpoints("daily", began, 35, seed=3, level=-0.5))):
+        kit.start_study(kit.create_study(name, period="daily:30", at="2026-01-31T00:00:00Z"), at="2026-01-31T00:00:00Z")
+        kit.record_checkpoints(name, rows)
+    lines = [
+        line if line.startswith(("from", "nights")) or not line else f"told.append({line.split('  # ')[0]})" for line in block.splitlines()
+    ]
+    shown = "summary, trend, step, comparison, audit, page = told\nprint(trend.verdict, step.verdict, comparison['session_success_rate'].verdict)"
+    script = "\n".join([first, "told = []", *lines, shown, "print(summary.checkpoints, audit.errors, page.name)"])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=tmp_path,
+        env=_environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.stdout == "improving better better\n36 0 nightly.html\n"
+    assert (tmp_path / "nightly.html").read_text().rstrip().endswith("</html>")
+
+
+def test_the_files_that_the_readme_names_are_there() -> None:
+    """Each module of the table of what to change."""
+    rows = re.findall(r"^\| [^|]+ \| (`evalkit/[^|]+) \|$", TEXT, flags=re.MULTILINE)
+    for row in rows:
+        folder = ROOT
+        for name in re.findall(r"`([\w/]+(?:\.py|\.html\.j2|/))`", row):
+            path = ROOT / name if name.startswith(("evalkit", "tests")) else folder / name
+            assert path.exists(), name
+            folder = path if path.is_dir() else path.parent
+    assert len(rows) == 12
+
+
+def test_the_pages_that_the_readme_links_are_there() -> None:
+    """Each file beside it that it has a link to."""
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
+    assert "docs/power.md" in links
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_the_pictures_of_the_readme_are_there() -> None:
