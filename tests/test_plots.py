@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from evalkit import METRICS, InvalidInputError, plots
+from evalkit import METRICS, InvalidInputError, analysis, plots
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.pandas_twin import to_pandas
 from evalkit.plots.rendering import bundle, page, specification, svg
@@ -54,6 +54,12 @@ def lived() -> pl.DataFrame:
     return pl.concat([lifecycle("old", 1, *steps), lifecycle("new", 2, steps[0])])
 
 
+def shifted() -> pl.DataFrame:
+    """Twenty checkpoints, in the last ten of which the agent succeeds half as often."""
+    half = pl.when(pl.int_range(20) < 10).then(1.0).otherwise(0.5)
+    return checkpoints(count=20).with_columns(session_success_rate=pl.col("session_success_rate") * half)
+
+
 CHARTS: dict[str, Callable[[], Any]] = {
     "trend": lambda: plots.trend(two(), "session_success_rate", lifecycle=lived()),
     "trend_rolling": lambda: plots.trend(
@@ -64,6 +70,10 @@ CHARTS: dict[str, Callable[[], Any]] = {
     "overview": lambda: plots.overview(checkpoints(count=3)),
     "scatter": lambda: plots.scatter(two()),
     "lifecycle": lambda: plots.lifecycle(lived(), two()),
+    "trend_fit": lambda: analysis.trend(checkpoints(count=12, left_out=(6,)), "session_success_rate").plot(),
+    "trend_changes": lambda: analysis.changepoints(shifted(), "session_success_rate").plot(),
+    "differences": lambda: analysis.compare(pl.concat([shifted(), checkpoints("base", 2, 20, seed=3)]), "agent", baseline="base").plot(),
+    "audit": lambda: analysis.audit(two()).plot(),
     "empty": lambda: plots.trend(two().head(0), "total_cost"),
 }
 

@@ -9,9 +9,9 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from evalkit.plots.wilson import wilson
-from tests.simulations import ANALYSES, Cell, error, simulate
+from tests.simulations import ANALYSES, Cell, error, simulate, simulate_families
 
-SERIES = 80
+SERIES = 60
 TOO_WIDE = {("trend", 12, 0.0): 1.9, ("compare", 12, 0.0): 1.95, ("compare pairs", 12, 0.0): 1.95}
 """Of 12 values an interval cannot both hold at AR(1) 0.5 and be 1.5 times the best one at 0: see docs/power.md."""
 POWER = {(30, 0.0): 0.8, (30, 0.5): 0.3, (120, 0.0): 0.95, (120, 0.5): 0.95}
@@ -53,6 +53,14 @@ def test_large_effects_are_claimed_and_nothing_hides_behind_insufficient(cells: 
             required = POWER[one.count, one.rho]
             assert one.claims >= required - 3 * error(required, SERIES), one
             assert one.insufficient <= 0.1 + 3 * error(0.1, 2 * SERIES), one
+
+
+@pytest.mark.slow
+def test_a_comparison_and_a_report_of_all_metrics_claim_little_without_an_effect() -> None:
+    """All that a comparison, and a report, claims on 16 metrics together is claimed of at most 5 % of studies, within three standard errors."""
+    families = simulate_families(10, (12, 30))
+    for shares in ([one.compared for one in families], [one.page for one in families]):
+        assert np.mean(shares) <= 0.05 + 3 * error(0.05, 40)
 
 
 def test_wilson_intervals_cover_on_average() -> None:

@@ -124,7 +124,7 @@ class BeforeAfter(Told):
         name = f"{self.study}, {self.metric.label.lower()}, at {moment(self.at)} UTC: {self.verdict}"
         counts = f"{plural(self.before, 'checkpoint')} before and {self.after:,} after"
         if self.effect is None or self.slope_change is None:
-            return [f"{name}, with {counts}; {FEWEST_A_SIDE} are needed on each side.", *self.caveats]
+            return [f"{name}, with {counts}, of different times; {FEWEST_A_SIDE} are needed on each side.", *self.caveats]
         step = f"{change(self.metric, self.effect.value)} ({interval(self.metric, self.effect)})"
         tilt = f"The slope changed by {per_time(self.metric, self.slope_change, self.span_days)}."
         told = f"{name}, a step of {step} between the lines before and after; {how_likely(self.effect.p, self.p_corrected)}. {tilt}"

@@ -61,6 +61,10 @@ class ChangePoints(Told):
 
     Attributes
     ----------
+    checkpoints
+        How many have a value.
+    used
+        On how many values the test rests: those of one time are averaged, and a very long series over stretches of time.
     p
         Of no shift at all, from permutations; None with fewer than 12 checkpoints.
     p_corrected
@@ -79,6 +83,7 @@ class ChangePoints(Told):
     study: str
     metric: Metric
     checkpoints: int
+    used: int
     span: str
     p: float | None = None
     p_corrected: float | None = None
@@ -132,7 +137,7 @@ class ChangePoints(Told):
         name = f"{self.study}, {self.metric.label.lower()}: {self.verdict}"
         counts = f"{plural(self.checkpoints, 'checkpoint')}, {self.span}"
         if self.p is None:
-            return [f"{name}: {counts}; {FEWEST} are needed.", *self.caveats]
+            return [f"{name}: {plural(self.used, 'value')} of different times; {FEWEST} are needed.", *self.caveats]
         told = [f"{name}; {how_likely(self.p, self.p_corrected)}."] if not self.changes else []
         for one in self.changes:
             word = direction(self.metric, one.after - one.before, _WORDS)
@@ -189,8 +194,8 @@ def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePo
     """Find the shifts of one series, its p-value not corrected."""
     when = span(series.start, series.end) if series.start else "no time"
     facts: dict[str, Any] = {
-        "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints, "span": when,
-        "findings": findings,
+        "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
+        "used": len(series.values), "span": when, "findings": findings,
     }  # fmt: skip
     if len(series.values) < FEWEST:
         return ChangePoints(**facts, caveats=series.caveats)

@@ -52,6 +52,8 @@ class Difference(Told):
         In how many periods both have a value, when the difference is that of these pairs; None when they are not paired.
     study_checkpoints, baseline_checkpoints
         How many have a value.
+    used
+        How many values of different times each of the two has; very long series are averaged over stretches of time.
     p_corrected
         The p-value corrected for the metrics looked at with it; `verdict` goes by it.
     spread
@@ -69,6 +71,7 @@ class Difference(Told):
     metric: Metric
     study_checkpoints: int
     baseline_checkpoints: int
+    used: tuple[int, int]
     study_mean: float | None = None
     baseline_mean: float | None = None
     difference: Estimate | None = None
@@ -130,7 +133,8 @@ class Difference(Told):
         name = f"{self.metric.label}: {self.study} {self.verdict} against {self.baseline}"
         counts = f"{plural(self.study_checkpoints, 'checkpoint')} against {self.baseline_checkpoints:,}"
         if self.difference is None:
-            return [" ".join([f"{name} ({counts}; {FEWEST} of each are needed).", *self.caveats])]
+            few = f"{self.used[0]} and {self.used[1]} values of different times, {FEWEST} of each are needed"
+            return [" ".join([f"{name} ({few}).", *self.caveats])]
         rests = f"{self.pairs:,} pairs of the same period" if self.pairs else f"{counts}, not paired"
         told = f"{change(self.metric, self.difference.value)} ({interval(self.metric, self.difference)})"
         return [
@@ -263,7 +267,7 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     caveats = list(dict.fromkeys([*one.caveats, *other.caveats]))
     facts: dict[str, Any] = {
         "study": one.study, "baseline": other.study, "metric": metric, "study_checkpoints": one.checkpoints,
-        "baseline_checkpoints": other.checkpoints, "findings": carried and carried.about(one),
+        "baseline_checkpoints": other.checkpoints, "used": (len(one.values), len(other.values)), "findings": carried and carried.about(one),
         "baseline_findings": carried and carried.about(other),
     }  # fmt: skip
     if metric.rollup == "sum" and study["length"][0] != baseline["length"][0]:

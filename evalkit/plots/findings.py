@@ -120,6 +120,8 @@ def differences(comparison: Any, *, width: int = 480) -> LayeredChart:
             nothing(), title, ["Nothing to draw: no metric has enough checkpoints in both."], f"{title}: nothing to draw.", table
         )
     notes = [f"The study less the baseline, {plural(len(there), 'metric')}, with 95 % intervals, in standard deviations of one period."]
+    if any(one.verdict == "not distinguishable" and one.difference.low * one.difference.high > 0 for one in there):
+        notes.append("The verdicts go by p-values corrected for all metrics; the intervals are not corrected.")
     order = table["metric"].to_list()
     y = alt.Y("metric:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, ticks=False, domain=False), scale=alt.Scale(domain=order))
     x = alt.X("v:Q", title="Difference (standard deviations)", scale=alt.Scale(zero=True, padding=8))
