@@ -63,18 +63,23 @@ def checkpoint(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(path: str, home: str) -> None:
-    """Record the runs of a leaderboard file in a home, and print what came of it."""
+def record(kit: evalkit.EvalKit, path: str) -> None:
+    """Record the runs of a leaderboard file, and print of each study how many."""
     runs = defaultdict(list)
     for run in sorted(yaml.safe_load(Path(path).read_text()), key=lambda run: (run["date"], run["dirname"])):
         runs[family(run["model"])].append(run)
+    for name, of_family in runs.items():
+        began = day_of(of_family[0])
+        study = kit.create_study(f"aider {name}", description="Aider polyglot benchmark", tags=["aider"], at=began, if_exists="open")
+        if study.status is evalkit.StudyStatus.PENDING:
+            study = kit.start_study(study, at=began)
+        print(f"{study.name}: {kit.record_checkpoints(study, [checkpoint(run) for run in of_family])}")
+
+
+def main(path: str, home: str) -> None:
+    """Record the runs of a leaderboard file in a home, and print what came of it."""
     with evalkit.connect(home) as kit:
-        for name, of_family in runs.items():
-            began = day_of(of_family[0])
-            study = kit.create_study(f"aider {name}", description="Aider polyglot benchmark", tags=["aider"], at=began, if_exists="open")
-            if study.status is evalkit.StudyStatus.PENDING:
-                study = kit.start_study(study, at=began)
-            print(f"{study.name}: {kit.record_checkpoints(study, [checkpoint(run) for run in of_family])}")
+        record(kit, path)
         over_time = kit.checkpoints().select(
             "study", pl.col("period_start").dt.date().alias("day"), "session_success_rate", "total_cost", "sessions_completed"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 import evalkit
+from evalkit.samples import sample_checkpoints
 from tests.readme_tables import README, with_tables
 
 ROOT = README.parent
@@ -48,11 +50,59 @@ def test_the_python_example_runs_twice_and_records_once(tmp_path: Path) -> None:
 
 def test_the_examples_of_charts_and_recorder_run(tmp_path: Path) -> None:
     """After the first one, in the same folder: the chart draws what was recorded, the recorder adds a checkpoint."""
-    first, chart, recorder = _blocks("python")
+    first, chart, _, recorder = _blocks("python")
     shown = "assert plots.trend(kit.checkpoints(), 'session_success_rate').to_dict()['description'].startswith('Trend of')"
     script = "\n".join([first, chart, shown, recorder, "assert rec.checkpoint.metrics.sessions_completed == 2"])
     subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, env=_environment(), check=True, timeout=120)
     assert evalkit.connect(tmp_path / ".evalkit").checkpoints("nightly agent").height == 2
+
+
+def test_the_example_of_analyses_runs_and_answers(tmp_path: Path) -> None:
+    """With weeks of nights before and after the change it sees the step and the difference, finds nothing wrong, and the page is there."""
+    first, _, block, _ = _blocks("python")
+    kit = evalkit.connect(tmp_path / ".evalkit")
+    began = "2026-02-01T00:00:00Z"
+    better = sample_checkpoints("daily", began, 14, seed=1, level=0.8) + sample_checkpoints(
+        "daily", "2026-02-15T00:00:00Z", 21, seed=2, level=1.8
+    )
+    for name, rows in (("nightly agent", better), ("old agent", sample_checkpoints("daily", began, 35, seed=3, level=-0.5))):
+        kit.start_study(kit.create_study(name, period="daily:30", at="2026-01-31T00:00:00Z"), at="2026-01-31T00:00:00Z")
+        kit.record_checkpoints(name, rows)
+    lines = [
+        line if line.startswith(("from", "nights")) or not line else f"told.append({line.split('  # ')[0]})" for line in block.splitlines()
+    ]
+    shown = "summary, trend, step, comparison, audit, page = told\nprint(trend.verdict, step.verdict, comparison['session_success_rate'].verdict)"
+    script = "\n".join([first, "told = []", *lines, shown, "print(summary.checkpoints, audit.errors, page.name)"])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=tmp_path,
+        env=_environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.stdout == "improving better better\n36 0 nightly.html\n"
+    assert (tmp_path / "nightly.html").read_text().rstrip().endswith("</html>")
+
+
+def test_the_files_that_the_readme_names_are_there() -> None:
+    """Each module of the table of what to change."""
+    rows = re.findall(r"^\| [^|]+ \| (`evalkit/[^|]+) \|$", TEXT, flags=re.MULTILINE)
+    for row in rows:
+        folder = ROOT
+        for name in re.findall(r"`([\w/]+(?:\.py|\.html\.j2|/))`", row):
+            path = ROOT / name if name.startswith(("evalkit", "tests")) else folder / name
+            assert path.exists(), name
+            folder = path if path.is_dir() else path.parent
+    assert len(rows) == 12
+
+
+def test_the_pages_that_the_readme_links_are_there() -> None:
+    """Each file beside it that it has a link to."""
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
+    assert "docs/power.md" in links
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_the_pictures_of_the_readme_are_there() -> None:
@@ -112,9 +162,17 @@ INVENTED = """
 """
 
 
+REAL = ROOT.parent / "shared" / "data" / "aider_polyglot_leaderboard.yml"
+needs_real = pytest.mark.skipif(not REAL.exists(), reason="the public leaderboard file is not beside this checkout")
+
+
+def _run(example: str, *arguments: object) -> str:
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / example), *map(str, arguments)]
+    return subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True, timeout=240).stdout
+
+
 def _run_leaderboard(path: Path, home: Path) -> str:
-    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "aider_leaderboard.py"), str(path), str(home)]
-    return subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True, timeout=120).stdout
+    return _run("aider_leaderboard.py", path, home)
 
 
 def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> None:
@@ -140,13 +198,62 @@ def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> Non
     assert kit.checkpoints().height == 5
 
 
+@needs_real
 def test_the_leaderboard_example_runs_on_the_real_file(tmp_path: Path) -> None:
     """All 69 public runs become checkpoints, with the success rate over time for each family."""
-    real = ROOT.parent / "shared" / "data" / "aider_polyglot_leaderboard.yml"
-    if not real.exists():
-        pytest.skip("the public leaderboard file is not beside this checkout")
-    printed = _run_leaderboard(real, tmp_path / "home")
+    printed = _run_leaderboard(REAL, tmp_path / "home")
     assert "aider gemini: RecordedCheckpoints(11 recorded)" in printed
     kit = evalkit.connect(tmp_path / "home")
     assert kit.checkpoints().height == 69
     assert kit.verify().ok
+
+
+def _reported(printed: str) -> dict[str, str]:
+    """What is printed of each report, by study."""
+    lines = [line for line in printed.splitlines() if "claimed" in line]
+    return dict(line.split(": ", 1) for line in lines)
+
+
+@pytest.mark.slow
+def test_the_report_example_reports_on_every_family(tmp_path: Path) -> None:
+    """Each invented family has a page and the same as data, in the folder that was named, though none has enough runs; other studies have none."""
+    (tmp_path / "board.yml").write_text(INVENTED)
+    evalkit.connect(tmp_path / "home").create_study("something else")
+    reported = _reported(_run("aider_report.py", tmp_path / "board.yml", tmp_path / "home", "-o", tmp_path / "pages"))
+    assert list(reported) == ["aider claude", "aider o-series", "aider other", "aider qwen"]
+    page = tmp_path / "pages" / "aider-claude.html"
+    assert reported["aider claude"] == f"2 runs, claimed: nothing; too few to tell a large trend in 11 of 11 metrics. {page}"
+    assert reported["aider qwen"].startswith("1 run, claimed: nothing; ")
+    assert sorted(path.name for path in page.parent.iterdir()) == [
+        f"aider-{name}.{kind}" for name in ("claude", "o-series", "other", "qwen") for kind in ("html", "json")
+    ]
+    assert "Too few checkpoints to tell anything" in page.read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["study"]["description"] == "Aider polyglot benchmark"
+
+
+@pytest.mark.slow
+@needs_real
+def test_the_report_example_runs_on_the_real_file(tmp_path: Path) -> None:
+    """Of the public runs, 13 at most of a family, no report claims a thing; the pages are whole, and take nothing from the network."""
+    reported = _reported(_run("aider_report.py", REAL, tmp_path / "home", "-o", tmp_path / "pages"))
+    assert len(reported) == 9
+    assert all("claimed: nothing" in told for told in reported.values())
+    assert reported["aider gpt"].startswith("13 runs, ")
+    for page in (tmp_path / "pages").glob("*.html"):
+        text = page.read_text()
+        assert text.rstrip().endswith("</html>")
+        assert not re.search(r"<script|(src|href)=.https?:", text)
+
+
+def test_the_report_example_says_what_a_report_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trends and shifts by the metric's name; of what is stable or cannot be told only how many."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    claims = importlib.import_module("aider_report").claims
+    metrics = [("Cost", "improving"), ("Tokens", "stable"), ("Efficiency", "insufficient"), ("Sessions", "falling")]
+    shifts = [("Cost", "shifted"), ("Tokens", "no shift told"), ("Efficiency", "too few points")]
+    content = {
+        name: [dict(zip(("label", "verdict"), pair, strict=True)) for pair in pairs]
+        for name, pairs in (("metrics", metrics), ("shifts", shifts))
+    }
+    told = "40 runs, claimed: cost improving, sessions falling, cost shifted; too few to tell a large trend in 1 of 4 metrics"
+    assert claims(content | {"events": [{"checkpoints": 40}]}) == told

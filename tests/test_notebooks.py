@@ -55,9 +55,9 @@ def comparable(notebook: Any) -> list[Any]:
     return cells
 
 
-def test_there_are_five_and_the_first_is_short() -> None:
+def test_there_are_six_and_the_first_is_short() -> None:
     """From nothing to a chart in under ten cells."""
-    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
     first = read(NOTEBOOKS[0])
     assert len(first.cells) < 10
     assert any("image/svg+xml" in output.get("data", {}) for cell in code_cells(first) for output in cell.outputs)
@@ -94,13 +94,13 @@ def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path
 
 
 @pytest.mark.slow
-def test_the_last_notebook_works_on_shared_engines(elsewhere: Path, sqld: Sqld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_on_shared_engines_works_on_them(elsewhere: Path, sqld: Sqld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the URLs are set it creates its study there, twice the same one, and shows frames, a chart and a panel."""
     (elsewhere.parent / "shared").mkdir()
     monkeypatch.setenv("EVALKIT_LOG_URL", f"sqlite:{elsewhere.parent / 'shared' / 'events.db'}")
     monkeypatch.setenv("EVALKIT_DATABASE_URL", empty_url(sqld))
     for told in ("Checkpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 2 of 16 metrics)", "2 of 16 metrics, already recorded)"):
-        notebook = executed(NOTEBOOKS[-1], elsewhere)
+        notebook = executed(ROOT / "notebooks" / "05_shared_engines.ipynb", elsewhere)
         outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
         printed = "".join(output.text for output in outputs if output.output_type == "stream")
         assert told in printed
