@@ -35,6 +35,8 @@ class Table:
         Which columns hold numbers, from 0.
     loud
         Which rows are findings, from 0.
+    free
+        Which columns hold texts of others, which may be long words, from 0.
     """
 
     caption: str
@@ -42,6 +44,7 @@ class Table:
     rows: list[list[str]]
     numbers: frozenset[int] = frozenset()
     loud: frozenset[int] = frozenset()
+    free: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def _interval(metric: Metric, value: float | None, low: float | None, high: floa
 
 
 def _p(p: float | None) -> str:
-    return _NONE if p is None else p_value(p).removeprefix("= ")
+    return _NONE if p is None else p_value(p).removeprefix("= ").replace(" ", "\u00a0")
 
 
 def _shifts(content: ReportContent) -> Section | None:
@@ -219,7 +222,7 @@ def _audit(found: AuditFacts, *, compared: bool) -> Section:
         [one.severity, *([shortened(one.study, _NAME)] if compared else []), one.message, _day(one.start), _day(one.end)]
         for one in found.findings
     ]
-    tables = [Table("What the audit found", columns, rows)] if rows else []
+    tables = [Table("What the audit found", columns, rows, free=frozenset({1, 2} if compared else {1}))] if rows else []
     more = [f"And {found.more:,} more."] if found.more else []
     return Section("Can the data carry it?", lead=lead, tables=tables, notes=[*more, *found.unchecked])
 
@@ -249,5 +252,5 @@ def _computed(content: ReportContent) -> Section:
         for one in content.events
     ]
     covers = f"The digest covers {content.digest_covers}. The same content has the same digest, whatever holds it."
-    table = Table("The events that this report rests on", columns, rows, frozenset({1, 2}))
+    table = Table("The events that this report rests on", columns, rows, frozenset({1, 2}), free=frozenset({0, 5}))
     return Section("How it was computed", points=points, tables=[table], notes=[covers, f"Made by evalkit {content.evalkit}."])
