@@ -24,8 +24,8 @@ from evalkit.analysis.changepoints import changepoints_of
 from evalkit.analysis.compare import compare_of
 from evalkit.analysis.observed import Observed
 from evalkit.analysis.per_study import ALPHA, holm
+from evalkit.analysis.reporting.whole import StudyFrames, examine
 from evalkit.analysis.trend import trend_of
-from evalkit.analysis.whole import StudyFrames, examine
 from evalkit.metrics import METRICS
 
 COUNTS, CORRELATIONS, EFFECT = (12, 30, 120), (0.0, 0.5), 3.0

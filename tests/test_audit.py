@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import evalkit
 from evalkit.analysis import Audit, audit
-from evalkit.analysis.findings import KINDS, SEVERITIES
+from evalkit.analysis.auditing.findings import KINDS, SEVERITIES
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.errors import InvalidInputError, StudyNotFoundError
 from evalkit.pandas_twin import to_pandas

@@ -36,10 +36,17 @@ LAYERS = [
     ["plots.history", "plots.findings"],
     ["plots.trends", "plots.overview", "plots.scatter"],
     ["plots"],
-    ["analysis.result", "analysis.extra", "analysis.findings", "analysis.running", "analysis.tiling", "analysis.harmless"],
-    ["analysis.coverage", "analysis.audit_source"],
-    ["analysis.bookkeeping", "analysis.contradictions"],
-    ["analysis.audit"],
+    [
+        "analysis.result",
+        "analysis.extra",
+        "analysis.auditing.findings",
+        "analysis.auditing.running",
+        "analysis.auditing.tiling",
+        "analysis.reporting.harmless",
+    ],
+    ["analysis.auditing.coverage", "analysis.auditing.source"],
+    ["analysis.auditing.bookkeeping", "analysis.auditing.contradictions"],
+    ["analysis.auditing.audit"],
     ["analysis.rules", "analysis.calendar"],
     ["analysis.parts", "analysis.summary"],
     ["analysis.rollup"],
@@ -47,12 +54,12 @@ LAYERS = [
     ["analysis.observed", "analysis.phrases", "analysis.shift"],
     ["analysis.carried"],
     ["analysis.trend", "analysis.before_after", "analysis.compare", "analysis.changepoints"],
-    ["analysis.content", "analysis.digest", "analysis.whole"],
-    ["analysis.in_short"],
-    ["analysis.report_content"],
-    ["analysis.report_sections", "analysis.report_charts"],
-    ["analysis.report_html", "analysis.report_markdown"],
-    ["analysis.report"],
+    ["analysis.reporting.content", "analysis.reporting.digest", "analysis.reporting.whole"],
+    ["analysis.reporting.in_short"],
+    ["analysis.reporting.facts"],
+    ["analysis.reporting.sections", "analysis.reporting.charts"],
+    ["analysis.reporting.html", "analysis.reporting.markdown"],
+    ["analysis.reporting.report"],
     ["analysis"],
     ["frames"],
     ["engine", "references"],
@@ -120,7 +127,7 @@ def test_imports_point_one_way() -> None:
     wrong = []
     for path in sorted(PACKAGE.rglob("*.py")):
         module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
-        if module in ("log", "database", "projection", "transfer", "cli", "widgets"):
+        if module in ("log", "database", "projection", "transfer", "cli", "widgets", "analysis.auditing", "analysis.reporting"):
             assert not _imports(path), f"{module} only holds its docstring"
             continue
         assert module in level, f"{module} stands in no layer; put it in one"

@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 import evalkit
 from evalkit import analysis, plots
 from evalkit.analysis import extra
-from evalkit.analysis.digest import digest
-from evalkit.analysis.report_charts import figures
-from evalkit.analysis.report_content import content_of, report_content
-from evalkit.analysis.report_html import html
-from evalkit.analysis.report_markdown import markdown
-from evalkit.analysis.whole import StudyFrames, examine
+from evalkit.analysis.reporting.charts import figures
+from evalkit.analysis.reporting.digest import digest
+from evalkit.analysis.reporting.facts import content_of, report_content
+from evalkit.analysis.reporting.html import html
+from evalkit.analysis.reporting.markdown import markdown
+from evalkit.analysis.reporting.whole import StudyFrames, examine
 from evalkit.cli.app import app
 from tests.chart_frames import checkpoints
 from tests.report_schema import SCHEMA, schema

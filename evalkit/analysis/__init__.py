@@ -7,12 +7,12 @@ Each function takes a frame, as ``kit.checkpoints()`` gives it, and gives a resu
 sentences when displayed, ``.plot()`` for a chart.
 """
 
-from evalkit.analysis.audit import Audit, audit
+from evalkit.analysis.auditing.audit import Audit, audit
 from evalkit.analysis.before_after import BeforeAfter, before_after
 from evalkit.analysis.changepoints import Change, ChangePoints, changepoints
 from evalkit.analysis.compare import Comparison, Difference, compare
 from evalkit.analysis.per_study import PerStudy
-from evalkit.analysis.report import report
+from evalkit.analysis.reporting.report import report
 from evalkit.analysis.rollup import Resampled, resample
 from evalkit.analysis.summary import Summary, summary
 from evalkit.analysis.trend import Trend, trend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evalkit.analysis.audit import Audit, audit
+from evalkit.analysis.auditing.audit import Audit, audit
 from evalkit.analysis.observed import Observed
 from evalkit.plots.words import plural
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import fit
-from evalkit.analysis.audit import Audit
+from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, observe
 from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table

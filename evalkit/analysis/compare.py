@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import Estimate, Fit, fit
-from evalkit.analysis.audit import Audit
+from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, find_study, observed_of, paired
 from evalkit.analysis.per_study import ALPHA, holm, table

@@ -10,10 +10,12 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.analysis.audit import Audit
+from evalkit.analysis.auditing.audit import Audit
+from evalkit.analysis.auditing.findings import SEVERITIES
 from evalkit.analysis.changepoints import ChangePoints
 from evalkit.analysis.compare import Difference
-from evalkit.analysis.content import (
+from evalkit.analysis.per_study import ALPHA
+from evalkit.analysis.reporting.content import (
     AuditFacts,
     ComparisonFacts,
     CorrectionFacts,
@@ -26,13 +28,11 @@ from evalkit.analysis.content import (
     ShiftsRow,
     StudyFacts,
 )
-from evalkit.analysis.digest import DIGEST_COVERS, digest
-from evalkit.analysis.findings import SEVERITIES
-from evalkit.analysis.harmless import shortened
-from evalkit.analysis.in_short import in_short, methods
-from evalkit.analysis.per_study import ALPHA
+from evalkit.analysis.reporting.digest import DIGEST_COVERS, digest
+from evalkit.analysis.reporting.harmless import shortened
+from evalkit.analysis.reporting.in_short import in_short, methods
+from evalkit.analysis.reporting.whole import StudyFrames, Whole, examine
 from evalkit.analysis.trend import Trend
-from evalkit.analysis.whole import StudyFrames, Whole, examine
 
 __all__ = ["content_of", "report_content"]
 
@@ -48,7 +48,7 @@ def report_content(study: StudyFrames, baseline: StudyFrames | None = None, metr
     Parameters
     ----------
     study, baseline, metrics
-        See `evalkit.analysis.whole.examine`.
+        See `evalkit.analysis.reporting.whole.examine`.
 
     Raises
     ------

@@ -10,10 +10,10 @@ import polars as pl
 
 from evalkit.analysis.changepoints import ChangePoints
 from evalkit.analysis.compare import Comparison
-from evalkit.analysis.harmless import harmless, shortened
-from evalkit.analysis.in_short import claimed
+from evalkit.analysis.reporting.harmless import harmless, shortened
+from evalkit.analysis.reporting.in_short import claimed
+from evalkit.analysis.reporting.whole import StudyFrames, Whole
 from evalkit.analysis.trend import Trend
-from evalkit.analysis.whole import StudyFrames, Whole
 from evalkit.metrics import METRICS
 from evalkit.plots.findings import differences
 from evalkit.plots.history import lifecycle

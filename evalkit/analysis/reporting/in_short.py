@@ -7,13 +7,13 @@ from typing import Any
 
 from evalkit.analysis.changepoints import ChangePoints
 from evalkit.analysis.compare import Difference
-from evalkit.analysis.content import MethodNote
-from evalkit.analysis.harmless import shortened
 from evalkit.analysis.per_study import ALPHA
 from evalkit.analysis.phrases import METHOD, change, how_likely, interval
+from evalkit.analysis.reporting.content import MethodNote
+from evalkit.analysis.reporting.harmless import shortened
+from evalkit.analysis.reporting.whole import Whole
 from evalkit.analysis.shift import FEWEST as FEWEST_FOR_SHIFT
 from evalkit.analysis.trend import FEWEST, Trend
-from evalkit.analysis.whole import Whole
 from evalkit.plots.words import plural
 
 __all__ = ["claimed", "in_short", "methods"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.analysis.coverage import told_span
-from evalkit.analysis.findings import findings
-from evalkit.analysis.tiling import DAY
+from evalkit.analysis.auditing.coverage import told_span
+from evalkit.analysis.auditing.findings import findings
+from evalkit.analysis.auditing.tiling import DAY
 from evalkit.metrics import METRICS
 from evalkit.plots.words import plural
 

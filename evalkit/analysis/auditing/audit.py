@@ -8,14 +8,14 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.analysis.audit_source import Audited, read
-from evalkit.analysis.bookkeeping import record_findings
-from evalkit.analysis.contradictions import value_findings
-from evalkit.analysis.coverage import period_findings
-from evalkit.analysis.findings import KINDS, SEVERITIES, findings
+from evalkit.analysis.auditing.bookkeeping import record_findings
+from evalkit.analysis.auditing.contradictions import value_findings
+from evalkit.analysis.auditing.coverage import period_findings
+from evalkit.analysis.auditing.findings import KINDS, SEVERITIES, findings
+from evalkit.analysis.auditing.running import Running
+from evalkit.analysis.auditing.source import Audited, read
+from evalkit.analysis.auditing.tiling import grids
 from evalkit.analysis.result import Result, like
-from evalkit.analysis.running import Running
-from evalkit.analysis.tiling import grids
 from evalkit.metrics import METRICS
 from evalkit.plots.source import metric_named
 from evalkit.plots.words import plural
@@ -38,10 +38,10 @@ class Audit(Result):
     ----------
     frame
         A row a finding, by study, the worst first: study_id, study (its name), severity (``error``: cannot be true; ``warning``: probably
-        wrong, or it biases an analysis; ``note``: worth knowing), kind (a short code, one of `evalkit.analysis.findings.KINDS`), metrics
-        (the names that it touches; empty means all), checkpoints (their ids; empty for missing periods, and where the frame has no ids),
-        rows (the numbers, from 0, of the rows in the frame that was audited), count (how many checkpoints, or missing periods), start and
-        end (UTC; null where no checkpoint of it has a period), message (what, the values, what to do).
+        wrong, or it biases an analysis; ``note``: worth knowing), kind (a short code, one of `evalkit.analysis.auditing.findings.KINDS`),
+        metrics (the names that it touches; empty means all), checkpoints (their ids; empty for missing periods, and where the frame has no
+        ids), rows (the numbers, from 0, of the rows in the frame that was audited), count (how many checkpoints, or missing periods), start
+        and end (UTC; null where no checkpoint of it has a period), message (what, the values, what to do).
     checked
         How many checkpoints were looked at.
     studies

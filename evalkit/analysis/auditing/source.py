@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.analysis.running import Running, running
+from evalkit.analysis.auditing.running import Running, running
 from evalkit.checks import invalid, nearest
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.metrics import METRICS

@@ -7,11 +7,11 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from evalkit.analysis.content import ReportContent
 from evalkit.analysis.extra import needed
-from evalkit.analysis.harmless import harmless
-from evalkit.analysis.report_charts import Figure
-from evalkit.analysis.report_sections import sections
+from evalkit.analysis.reporting.charts import Figure
+from evalkit.analysis.reporting.content import ReportContent
+from evalkit.analysis.reporting.harmless import harmless
+from evalkit.analysis.reporting.sections import sections
 
 __all__ = ["html"]
 

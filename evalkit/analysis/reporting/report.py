@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from evalkit.analysis.report_charts import figures
-from evalkit.analysis.report_content import content_of
-from evalkit.analysis.report_html import html
-from evalkit.analysis.report_markdown import markdown
-from evalkit.analysis.whole import StudyFrames, examine
+from evalkit.analysis.reporting.charts import figures
+from evalkit.analysis.reporting.facts import content_of
+from evalkit.analysis.reporting.html import html
+from evalkit.analysis.reporting.markdown import markdown
+from evalkit.analysis.reporting.whole import StudyFrames, examine
 from evalkit.checks import invalid
 from evalkit.transfer.files import writing
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.analysis.coverage import told_span
-from evalkit.analysis.findings import findings
+from evalkit.analysis.auditing.coverage import told_span
+from evalkit.analysis.auditing.findings import findings
 from evalkit.metrics import METRICS
 
 __all__ = ["value_findings"]

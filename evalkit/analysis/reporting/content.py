@@ -172,7 +172,7 @@ class FindingRow(_Part):
     study: str
     severity: Literal["error", "warning", "note"]
     kind: str
-    """A code of `evalkit.analysis.findings.KINDS`."""
+    """A code of `evalkit.analysis.auditing.findings.KINDS`."""
     metrics: list[str]
     """That it touches; none: all."""
     count: int

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from evalkit.analysis.ar1 import Estimate
-from evalkit.analysis.content import AuditFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
-from evalkit.analysis.harmless import shortened
 from evalkit.analysis.phrases import change, interval, p_value
+from evalkit.analysis.reporting.content import AuditFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
+from evalkit.analysis.reporting.harmless import shortened
 from evalkit.metrics import METRICS, Metric
 from evalkit.plots.words import moment, number, plural, span
 

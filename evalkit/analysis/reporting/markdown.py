@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from evalkit.analysis.content import ReportContent
-from evalkit.analysis.harmless import harmless
-from evalkit.analysis.report_sections import Section, Table, sections
+from evalkit.analysis.reporting.content import ReportContent
+from evalkit.analysis.reporting.harmless import harmless
+from evalkit.analysis.reporting.sections import Section, Table, sections
 from evalkit.analysis.result import in_markdown
 
 __all__ = ["markdown"]

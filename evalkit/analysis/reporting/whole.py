@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.analysis.audit import Audit
+from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.changepoints import ChangePoints, changepoints_of
 from evalkit.analysis.compare import Comparison, Difference, compare_of

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.analysis.findings import findings, none_found
-from evalkit.analysis.running import FAR, Running
-from evalkit.analysis.tiling import DAY, GRID, HOUR, edge, on_grid, tile
+from evalkit.analysis.auditing.findings import findings, none_found
+from evalkit.analysis.auditing.running import FAR, Running
+from evalkit.analysis.auditing.tiling import DAY, GRID, HOUR, edge, on_grid, tile
 from evalkit.plots.words import moment, plural, span
 
 __all__ = ["period_findings", "told_span"]

@@ -1,0 +1,1 @@
+"""The audit: what is missing, doubled, misplaced or contradicts itself."""

@@ -1,0 +1,1 @@
+"""The report: all of one study on one page."""
