@@ -27,6 +27,7 @@ from evalkit.analysis.reporting.html import html
 from evalkit.analysis.reporting.markdown import markdown
 from evalkit.analysis.reporting.whole import StudyFrames, examine
 from evalkit.cli.app import app
+from tests.analysis_frames import odd_frames
 from tests.chart_frames import checkpoints
 from tests.report_schema import SCHEMA, schema
 from tests.report_studies import BEGIN, HOSTILE, add, hostile, hourly, noise, samples, stepped
@@ -200,6 +201,16 @@ def test_a_study_of_which_nothing_can_be_told_says_so(frame: pl.DataFrame, told:
     """Without checkpoints, with too few, with all missing, with few columns: in words, and no error."""
     for baseline in (None, StudyFrames(checkpoints("other", 2, 20))):
         assert told in report_content(StudyFrames(frame), baseline).in_short[0]
+
+
+@pytest.mark.parametrize(
+    "odd", ["unsorted", "duplicated timestamps", "no study, no period type", "without periods", "not finite", "below 0"]
+)
+def test_odd_frames_have_reports(odd: str) -> None:
+    """No warning and no error, whatever is odd about the checkpoints, and no number that is none."""
+    made = report_content(StudyFrames(odd_frames()[odd]))
+    assert markdown(made).startswith("# ")
+    assert "NaN" not in made.model_dump_json()
 
 
 def test_a_pending_study_has_a_report_in_every_format(kit: evalkit.EvalKit, tmp_path: Path) -> None:
