@@ -36,7 +36,7 @@ def _template() -> Any:
         finalize=lambda value: harmless(value) if type(value) is str else value,
     )  # fmt: skip
     environment.filters |= {"drawn": _drawn, "classed": _classed}
-    return environment.from_string(files("evalkit.analysis").joinpath("report.html.j2").read_text("utf-8"))
+    return environment.from_string(files("evalkit.analysis.reporting").joinpath("report.html.j2").read_text("utf-8"))
 
 
 def _classed(places: frozenset[int], place: int, name: str) -> Any:
