@@ -258,7 +258,7 @@ PRINTING = [
     "study create other --period weekly:2", f"study start pending --at {DAY.isoformat()}", "study pause 'nightly agent'", "study list",
     "study show 'nightly agent'", "checkpoint record 'nightly agent' --metrics one.json", "checkpoint list 'nightly agent'",
     "checkpoint export out.csv", "checkpoint import in.ndjson --study 'nightly agent'", "log export out.ndjson", f"log import {REAL}",
-    "projection status", "projection catch-up", "projection rebuild", "projection verify", "doctor", "demo", "--version",
+    "projection status", "projection catch-up", "projection rebuild", "projection verify", "doctor", "demo", "report 'nightly agent' -o out.md", "--version",
 ]  # fmt: skip
 
 

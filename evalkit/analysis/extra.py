@@ -21,7 +21,7 @@ def needed(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("jinja2", "scipy", "statsmodels"):
+        if error.name is None or error.name.partition(".")[0] not in ("jinja2", "markupsafe", "scipy", "statsmodels"):
             raise
         raise MissingExtraError(
             f"evalkit.analysis needs {error.name.partition('.')[0]}, which is not installed. Type: pip install 'evalkit[analysis]'",

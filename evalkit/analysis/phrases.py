@@ -35,9 +35,9 @@ def _digits(value: float, sign: bool) -> str:
 
 def interval(metric: Metric, estimate: Estimate) -> str:
     """Give the interval of a difference: ``95 % interval -0.2 to +1.4 percentage points``."""
-    low = (
-        change(metric, estimate.low) if metric.kind == "money" else _digits(estimate.low * (100 if metric.kind == "rate" else 1), sign=True)
-    )
+    low = change(metric, estimate.low)
+    if metric.kind != "money":  # the unit once, at the end
+        low = _digits(estimate.low * (100 if metric.kind == "rate" else 1), sign=True)
     return f"95 % interval {low} to {change(metric, estimate.high)}"
 
 

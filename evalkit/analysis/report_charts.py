@@ -92,8 +92,7 @@ def _told(study: StudyFrames, found: Whole, metric: str) -> Figure:
     (line,) = (one for one in found.trends if one.metric.name == metric)
     (shifts,) = (one for one in found.changes if one.metric.name == metric)
     marked = shifts if shifts.changes else None
-    given = study.lifecycle if study.lifecycle.height else None
-    chart = trend(study.checkpoints, metric, lifecycle=given, fit=line if claimed(line) else None, changes=marked)
+    chart = trend(study.checkpoints, metric, fit=line if claimed(line) else None, changes=marked)
     return _figure(METRICS[metric].label, chart, titled=True)
 
 

@@ -35,8 +35,13 @@ def _template() -> Any:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
         finalize=lambda value: harmless(value) if type(value) is str else value,
     )  # fmt: skip
-    environment.filters["drawn"] = _drawn
+    environment.filters |= {"drawn": _drawn, "classed": _classed}
     return environment.from_string(files("evalkit.analysis").joinpath("report.html.j2").read_text("utf-8"))
+
+
+def _classed(places: frozenset[int], place: int, name: str) -> Any:
+    """Give the attribute of a class to what stands at one of some places."""
+    return needed("markupsafe").Markup(f' class="{name}"') if place in places else ""
 
 
 def _drawn(drawing: str, name: str) -> Any:

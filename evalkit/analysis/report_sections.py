@@ -35,6 +35,10 @@ class Table:
         Which columns hold numbers, from 0.
     loud
         Which rows are findings, from 0.
+    free
+        Which columns hold texts of others, which may be long words, from 0.
+    times
+        Which columns hold times, from 0.
     """
 
     caption: str
@@ -42,6 +46,8 @@ class Table:
     rows: list[list[str]]
     numbers: frozenset[int] = frozenset()
     loud: frozenset[int] = frozenset()
+    free: frozenset[int] = frozenset()
+    times: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,7 @@ def _interval(metric: Metric, value: float | None, low: float | None, high: floa
 
 
 def _p(p: float | None) -> str:
-    return _NONE if p is None else p_value(p).removeprefix("= ")
+    return _NONE if p is None else p_value(p).removeprefix("= ").replace(" ", "\u00a0")
 
 
 def _shifts(content: ReportContent) -> Section | None:
@@ -177,7 +183,7 @@ def _shifts(content: ReportContent) -> Section | None:
         "p",
         "Corrected p of any shift",
     ]
-    tables = [Table("Where the level shifted", columns, rows, frozenset({3, 4, 5, 6, 7}))] if rows else []
+    tables = [Table("Where the level shifted", columns, rows, frozenset({3, 4, 5, 6, 7}), times=frozenset({1}))] if rows else []
     return Section("Trends and shifts that can be told", lead=lead, charts="told", tables=tables)
 
 
@@ -219,7 +225,11 @@ def _audit(found: AuditFacts, *, compared: bool) -> Section:
         [one.severity, *([shortened(one.study, _NAME)] if compared else []), one.message, _day(one.start), _day(one.end)]
         for one in found.findings
     ]
-    tables = [Table("What the audit found", columns, rows)] if rows else []
+    tables = (
+        [Table("What the audit found", columns, rows, free=frozenset({1, 2} if compared else {1}), times=frozenset({2, 3, 4}))]
+        if rows
+        else []
+    )
     more = [f"And {found.more:,} more."] if found.more else []
     return Section("Can the data carry it?", lead=lead, tables=tables, notes=[*more, *found.unchecked])
 
@@ -249,5 +259,5 @@ def _computed(content: ReportContent) -> Section:
         for one in content.events
     ]
     covers = f"The digest covers {content.digest_covers}. The same content has the same digest, whatever holds it."
-    table = Table("The events that this report rests on", columns, rows, frozenset({1, 2}))
+    table = Table("The events that this report rests on", columns, rows, frozenset({1, 2}), free=frozenset({0, 5}), times=frozenset({3, 4}))
     return Section("How it was computed", points=points, tables=[table], notes=[covers, f"Made by evalkit {content.evalkit}."])

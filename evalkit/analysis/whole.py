@@ -108,8 +108,7 @@ def examine(study: StudyFrames, baseline: StudyFrames | None = None, metrics: Se
     counts = {METRICS[name].denominator for name in names} - {None, *names}
     rows = read_checkpoints(frame, names, counts=sorted(name for name in counts if name))
     ids = pl.col("study_id").cast(pl.String())
-    known = [_id_of(one) for one in both]
-    parts = [rows.filter(ids == key) for key in known] if baseline is not None else [rows]
+    parts = [rows.filter(ids == _id_of(one)) for one in both] if baseline is not None else [rows]
     carried = Carried((frame, pl.concat([one.lifecycle for one in both])))
     measured = [name for name in names if parts[0][name].count()]
     series = [observed_of(parts[0], name) for name in measured]
@@ -136,11 +135,10 @@ def _named(frame: pl.DataFrame, metrics: Sequence[str] | None) -> list[str]:
     return [name for name in METRICS if name in asked]
 
 
-def _id_of(study: StudyFrames) -> str | None:
+def _id_of(study: StudyFrames) -> str:
     """Give the id by which the rows of a study are found in a frame of two."""
-    if study.about.get("study_id") is not None or study.checkpoints.is_empty():
-        return study.about.get("study_id")
-    return str(study.checkpoints["study_id"][0])
+    rows = study.checkpoints
+    return str(study.about.get("study_id") or (rows["study_id"][0] if rows.height else ""))
 
 
 def _corrected(

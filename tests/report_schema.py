@@ -1,0 +1,19 @@
+"""Writes the schema of reports in JSON: ``python -m tests.report_schema``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from evalkit.analysis.content import ReportContent
+
+SCHEMA = Path(__file__).parents[1] / "docs" / "report.schema.json"
+
+
+def schema() -> str:
+    made = ReportContent.model_json_schema(mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **made}, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema(), encoding="utf-8")

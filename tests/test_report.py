@@ -1,0 +1,304 @@
+"""Reports: what they claim and how surely, in three formats, safe with any text, and the same for the same events."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from jsonschema import Draft202012Validator
+from statsmodels.stats.multitest import multipletests
+from typer.testing import CliRunner
+
+import evalkit
+from evalkit import analysis, plots
+from evalkit.analysis import extra
+from evalkit.analysis.digest import digest
+from evalkit.analysis.report_charts import figures
+from evalkit.analysis.report_content import content_of, report_content
+from evalkit.analysis.report_html import html
+from evalkit.analysis.report_markdown import markdown
+from evalkit.analysis.whole import StudyFrames, examine
+from evalkit.cli.app import app
+from tests.chart_frames import checkpoints
+from tests.report_schema import SCHEMA, schema
+from tests.report_studies import BEGIN, HOSTILE, add, hostile, hourly, noise, samples, stepped
+
+FORMATS = ("html", "md", "json")
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> evalkit.EvalKit:
+    """A kit with a study that got better at once, a baseline, a hostile study, and one that was never started."""
+    kit = evalkit.connect(tmp_path_factory.mktemp("reports") / "home")
+    add(kit, "agent", stepped(), period="daily:60", description="Does it help?", tags=["night"], metadata={"model": "m-1"})
+    add(kit, "baseline", samples(40, seed=9, level=-1.0))
+    hostile(kit)
+    kit.create_study("pending", at=BEGIN)
+    return kit
+
+
+class Page(HTMLParser):
+    """The tags, attributes and texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def written(kit: evalkit.EvalKit, study: Any, folder: Path, ending: str, **more: Any) -> str:
+    return analysis.report(kit, study, folder / f"report.{ending}", **more).read_text("utf-8")
+
+
+def test_each_format_says_what_can_be_claimed(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """The claims, the facts, the audit and the digest stand in all three; the page has a chart of each kind."""
+    texts = {ending: written(kit, "agent", tmp_path, ending, baseline="baseline") for ending in FORMATS}
+    made = json.loads(texts["json"])
+    assert [row["verdict"] for row in made["shifts"] if row["metric"] == "agent_efficiency"] == ["shifted"]
+    assert made["comparison"]["baseline"]["name"] == "baseline"
+    assert [one["kind"] for one in made["audit"]["findings"]] == ["missing_period"]
+    assert made["study"]["planned_periods"] == 60
+    assert [one["checkpoints"] for one in made["events"]] == [38, 40]
+    page = " ".join(Page(texts["html"]).texts)
+    plain = re.sub(r"\\(.)", r"\1", texts["md"]).replace("&lt;", "<")
+    for sentence in [*made["in_short"], made["events"][0]["digest"], "Does it help?", "model = m-1"]:
+        assert sentence in page
+        assert sentence in plain
+    shown = re.findall('aria-label="Chart: ([^"]*)"', texts["html"])
+    told = {row["label"] for part in ("metrics", "shifts") for row in made[part] if (row["p_corrected"] or 0) <= 0.05}
+    assert shown[:2] == ["Lifecycle", "Overview of all metrics"]
+    assert shown[-1] == "Differences"
+    assert set(shown[2:-1]) <= told
+    assert len(shown) == 3 + min(4, len(told)) == texts["html"].count("<svg ")
+    assert "<svg" not in texts["md"]
+
+
+def test_the_json_follows_its_documented_schema(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """docs/report.schema.json is that of the model (`python -m tests.report_schema` writes it), and reports fit it; nothing is NaN."""
+    assert SCHEMA.read_text("utf-8") == schema()
+    validator = Draft202012Validator(json.loads(schema()))
+    for study, baseline in (("agent", "baseline"), (HOSTILE, "agent"), ("pending", None), ("agent", "pending")):
+        text = written(kit, study, tmp_path, "json", baseline=baseline)
+        assert list(validator.iter_errors(json.loads(text))) == []
+        assert "NaN" not in text
+
+
+def test_all_p_values_of_a_report_are_corrected_together(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """Trends, shifts and differences of all metrics are one family for Holm, as statsmodels corrects it."""
+    made = json.loads(written(kit, "agent", tmp_path, "json", baseline="baseline"))
+    rows = [*made["metrics"], *made["shifts"], *made["comparison"]["differences"]]
+    ps = [row["p"] for row in rows]
+    assert len(ps) == made["correction"]["tests"] == 48
+    assert [row["p_corrected"] for row in rows] == pytest.approx(multipletests(ps, method="holm")[1])
+    fewer = json.loads(written(kit, "agent", tmp_path, "json", metrics=["total_cost", "agent_efficiency"]))
+    assert [row["metric"] for row in fewer["metrics"]] == ["agent_efficiency", "total_cost"]
+    assert fewer["correction"]["tests"] == 4
+
+
+def test_with_no_effect_hardly_any_report_claims_something() -> None:
+    """Of 8 studies of noise, each with trends, shifts and a baseline for 16 metrics, at most 2 claim anything (more would come in 0.6 % of runs at 5 %)."""
+    claims = 0
+    for seed in range(8):
+        made = report_content(noise(2 * seed), noise(2 * seed + 1, number=2))
+        claims += not made.in_short[0].startswith("Nothing can be told from chance: of 16 metrics")
+    assert claims <= 2
+
+
+def test_a_constant_metric_is_no_finding() -> None:
+    """What never changes has no trend, no shift and no difference, however its values are rounded in the computer."""
+    frame = checkpoints(count=30).with_columns(session_success_rate=pl.lit(0.1), total_cost=pl.lit(1.1), sessions_completed=pl.lit(1))
+    shifted = frame.with_columns(pl.col("period_start", "period_end").dt.offset_by("1y"), study_id=pl.lit("0-other"), study=pl.lit("other"))
+    names = ["sessions_completed", "session_success_rate", "total_cost"]
+    made = report_content(StudyFrames(frame), StudyFrames(shifted.head(29)), names)
+    assert [row.verdict for row in made.metrics] == ["stable"] * 3
+    assert made.comparison is not None
+    assert [row.verdict for row in made.comparison.differences] == ["not distinguishable"] * 3
+
+
+def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """Also in another process with other hashes, time zone, locale and folder, and after charts were drawn that take colours."""
+    first = {ending: written(kit, "agent", tmp_path, ending, baseline="baseline") for ending in FORMATS}
+    for name in (HOSTILE, "baseline"):
+        plots.trend(kit.checkpoints(name), "total_cost")  # which gives them places in the palette
+    assert written(kit, "agent", tmp_path, "html", baseline="baseline") == first["html"]
+    code = (
+        "import sys, evalkit; from evalkit import analysis, plots; kit = evalkit.connect(sys.argv[1])\n"
+        "plots.trend(kit.checkpoints('pending'), 'total_cost'), plots.trend(kit.checkpoints('baseline'), 'total_cost')\n"
+        "for path in sys.argv[2:]: analysis.report(kit, 'agent', path, baseline='baseline')"
+    )
+    environment = os.environ | {
+        "PYTHONHASHSEED": "7",
+        "TZ": "Asia/Kathmandu",
+        "LC_ALL": "C",
+        "PYTHONPATH": str(Path(evalkit.__file__).parents[1]),
+    }
+    others = {ending: tmp_path / f"other.{ending}" for ending in FORMATS}
+    command = [sys.executable, "-W", "error", "-c", code, str(kit._engine.settings.home), *map(str, others.values())]
+    subprocess.run(command, env=environment, cwd="/", check=True, timeout=120)
+    assert {ending: path.read_text("utf-8") for ending, path in others.items()} == first
+
+
+def test_a_page_is_inert_whatever_the_texts_are(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """No script, no image, no address to ask; every text of the study is text, and what steers the direction of writing is not there."""
+    text = written(kit, HOSTILE, tmp_path, "html", baseline="agent")
+    page = Page(text)
+    assert not {"script", "img", "iframe", "link", "object", "a"} & set(page.tags)
+    names = {name for name, _ in page.attributes}
+    assert not {name for name in names if name.startswith("on")}
+    assert not {"href", "src", "srcset", "xlink:href"} & names
+    assert {value for name, value in page.attributes if value and "://" in value} == {"http://www.w3.org/2000/svg"}
+    assert "url(" not in text
+    assert HOSTILE.replace("\u202e", "\ufffd").replace("\u202c", "\ufffd") in page.texts
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", text)
+    assert len(re.findall(r' id="', text)) == 0  # so that no two drawings can share one
+    assert "{{ 7*7 }}" in text
+
+
+def test_a_table_of_markdown_holds_any_text(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """Each row has as many cells as its heading, no text is markup or a link, and none begins a line of its own."""
+    text = written(kit, HOSTILE, tmp_path, "md", baseline="agent")
+    assert "<img" not in text
+    assert "http://" not in text
+    assert "www.x" not in text
+    assert "a@b" not in text
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", text)
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert len(tables) >= 3
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert all(re.match(r"(#{1,2} |- |\||\S)", line) for line in text.splitlines() if line)
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (checkpoints(count=1).clear(), "No checkpoint is recorded yet"),
+        (checkpoints(count=1), "Too few checkpoints to tell anything"),
+        (checkpoints(count=7), "Too few checkpoints to tell anything"),
+        (checkpoints(count=20).with_columns(pl.lit(None, dtype=checkpoints().schema[name]).alias(name) for name in evalkit.METRICS), "no metric has a value"),
+        (checkpoints(count=20).select("study_id", "study", "period_start", "period_end", "total_cost"), "Nothing can be told from chance: of 1 metric"),
+    ],
+)  # fmt: skip
+def test_a_study_of_which_nothing_can_be_told_says_so(frame: pl.DataFrame, told: str) -> None:
+    """Without checkpoints, with too few, with all missing, with few columns: in words, and no error."""
+    for baseline in (None, StudyFrames(checkpoints("other", 2, 20))):
+        assert told in report_content(StudyFrames(frame), baseline).in_short[0]
+
+
+def test_a_pending_study_has_a_report_in_every_format(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """And it can be a baseline."""
+    for ending in FORMATS:
+        assert "No checkpoint is recorded yet" in written(kit, "pending", tmp_path, ending, baseline="agent")
+        written(kit, "agent", tmp_path, ending, baseline="pending")
+
+
+def test_a_study_is_named_as_in_the_kit(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """By itself, its id, its name, or the end of its id; an unknown one is not found."""
+    study = kit.resolve("agent")
+    made = {written(kit, one, tmp_path, "json") for one in (study, study.id, "agent", study.id[-8:])}
+    assert len(made) == 1
+    with pytest.raises(evalkit.EvalkitError, match="No study answers to 'agnet'"):
+        analysis.report(kit, "agnet", tmp_path / "a.md")
+
+
+def test_the_digest_is_that_of_the_content() -> None:
+    """The order of rows and the types of columns do not matter; any value does."""
+    frame, about = checkpoints(count=5), {"study_id": "1", "name": "a", "tags": ["x"], "metadata": [{"key": "k", "value": "v"}]}
+    lifecycle = StudyFrames(frame).lifecycle
+    known = digest(about, frame, lifecycle)
+    assert re.fullmatch("[0-9a-f]{64}", known)
+    assert digest(about, frame.reverse(), lifecycle) == known
+    assert digest(about, frame.with_columns(pl.col("study").cast(pl.Categorical)).select(reversed(frame.columns)), lifecycle) == known
+    others = [
+        digest({**about, "name": "b"}, frame, lifecycle),
+        digest({**about, "metadata": []}, frame, lifecycle),
+        digest(about, frame.head(4), lifecycle),
+        *(digest(about, frame.with_columns(pl.lit(None, dtype=dtype).alias(name)), lifecycle) for name, dtype in frame.schema.items()
+          if frame[name].count() and name not in ("study_id", "study", "period_type", "sessions_included")),
+    ]  # fmt: skip
+    assert len({known, *others}) == len(others) + 1
+
+
+@pytest.mark.slow
+def test_a_report_of_many_checkpoints_is_hardly_larger() -> None:
+    """Of 100,000 checkpoints under 3 MB, and at most three times that of 1,000, in every format."""
+    sizes = [[len(text.encode()) for text in _rendered(StudyFrames(hourly(count)))] for count in (1000, 100_000)]
+    for small, large in zip(*sizes, strict=True):
+        assert large < 3_000_000
+        assert large <= 3 * small
+
+
+def _rendered(study: StudyFrames) -> list[str]:
+    found = examine(study)
+    content = content_of(found, study, None)
+    return [html(content, figures(found, study, None)), markdown(content), content.model_dump_json()]
+
+
+@pytest.mark.parametrize(
+    ("path", "baseline", "message"),
+    [
+        ("report.pdf", None, r"path: '.*report.pdf' does not end in one of .html, .md, .json"),
+        ("no/such/report.md", None, "cannot be written: No such file or directory"),
+        ("report.md", "agent", "baseline: 'agent' is the study itself; name another one."),
+    ],
+)
+def test_a_refusal_teaches_and_leaves_no_file(kit: evalkit.EvalKit, tmp_path: Path, path: str, baseline: str | None, message: str) -> None:
+    """Another ending, a folder that is not there, the study as its own baseline."""
+    with pytest.raises(evalkit.InvalidInputError, match=message):
+        analysis.report(kit, "agent", tmp_path / path, baseline=baseline)
+    with pytest.raises(evalkit.InvalidInputError, match="path: 3 is no path"):
+        analysis.report(kit, "agent", 3)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def run(kit: evalkit.EvalKit, *args: str | Path, code: int = 0) -> Any:
+    result = CliRunner().invoke(
+        app, ["--home", str(kit._engine.settings.home), *map(str, args)], prog_name="evalkit", catch_exceptions=False
+    )
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_the_command_writes_a_report(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """`evalkit report REF -o FILE --baseline REF` writes what the function does, and says where."""
+    target = tmp_path / "a.md"
+    assert run(kit, "report", "agent", "-o", target, "--baseline", "baseline").stdout == f"Report written to {target}\n"
+    assert target.read_text("utf-8") == written(kit, "agent", tmp_path, "md", baseline="baseline")
+    told = json.loads(run(kit, "report", "agent", "-o", tmp_path / "a.json", "--json").stdout)
+    assert told == {"study_id": kit.resolve("agent").id, "file": str(tmp_path / "a.json")}
+
+
+def test_the_command_refuses_in_one_line(kit: evalkit.EvalKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another ending, an unknown study, the study itself, and missing packages are told on stderr with exit code 1; no option is a wrong call."""
+    for args, message in [
+        (("agent", "-o", "a.doc"), "error: path: 'a.doc' does not end in one of .html, .md, .json, which say the format.\n"),
+        (("agnet", "-o", "a.md"), "error: No study answers to 'agnet'. Did you mean 'agent'?\n"),
+        (("agent", "-o", "a.md", "--baseline", "agent"), "error: baseline: 'agent' is the study itself; name another one.\n"),
+    ]:
+        assert run(kit, "report", *args, code=1).stderr == message
+    assert "--output" in run(kit, "report", "agent", code=2).stderr
+    monkeypatch.setattr(extra, "import_module", _absent)
+    said = run(kit, "report", "agent", "-o", tmp_path / "a.md", code=1).stderr
+    assert said == "error: evalkit.analysis needs scipy, which is not installed. Type: pip install 'evalkit[analysis]'\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def _absent(name: str) -> Any:
+    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
