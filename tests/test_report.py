@@ -292,6 +292,8 @@ def test_the_command_writes_a_report(kit: evalkit.EvalKit, tmp_path: Path) -> No
     target = tmp_path / "a.md"
     assert run(kit, "report", "agent", "-o", target, "--baseline", "baseline").stdout == f"Report written to {target}\n"
     assert target.read_text("utf-8") == written(kit, "agent", tmp_path, "md", baseline="baseline")
+    run(kit, "report", "agent", "-o", target, "--metric", "total_cost", "--metric", "session_success_rate")
+    assert target.read_text("utf-8") == written(kit, "agent", tmp_path, "md", metrics=["total_cost", "session_success_rate"])
     told = json.loads(run(kit, "report", "agent", "-o", tmp_path / "a.json", "--json").stdout)
     assert told == {"study_id": kit.resolve("agent").id, "file": str(tmp_path / "a.json")}
 

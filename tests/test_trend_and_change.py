@@ -240,6 +240,26 @@ def test_several_studies_are_corrected_together_and_looked_up_by_name() -> None:
     assert "5 studies:" in repr(found)
 
 
+def test_what_only_the_correction_hides_is_not_called_stable() -> None:
+    """A slope with a small p-value that its correction makes large is insufficient, with how many more checkpoints would tell it."""
+    alone = analysis.trend(frame(noise(20, 6) / 10 + 0.02 * np.arange(20)), "agent_efficiency")["agent"]
+    assert alone.verdict == "improving"
+    hidden = alone.judged(min(1.0, alone.p * 40))
+    assert (hidden.verdict, hidden.p) == ("insufficient", alone.p)
+    assert f"about {hidden.more_needed} more checkpoints would tell it" in repr(hidden)
+    assert alone.judged(min(1.0, alone.p * 400)).more_needed > hidden.more_needed > 0
+
+
+def test_the_lines_before_and_after_meet_the_moment() -> None:
+    """Two lines are drawn, which end and begin at the moment, as far apart as the effect."""
+    at = START + 20 * DAY
+    found = analysis.before_after(frame(noise(40, 4) / 100 + 0.3 * (np.arange(40) >= 20)), "agent_efficiency", at=at)
+    before, after = found.line().filter(part=0), found.line().filter(part=1)
+    assert (before["at"][-1], after["at"][0]) == (at, at)
+    assert after["value"][0] - before["value"][-1] == pytest.approx(found.effect.value)
+    assert "Dashed: straight lines" in " ".join(found.plot().to_dict()["title"]["subtitle"])
+
+
 def test_extreme_values_are_told() -> None:
     """One value far from the others widens the interval, and the result says so; a slope that a few carry is told as well."""
     values = noise(30, 1) / 100 + 0.5

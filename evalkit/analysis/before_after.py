@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.observed import Observed, observe
-from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
+from evalkit.analysis.per_study import ALPHA, LINE, MARKS, PerStudy, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
 from evalkit.analysis.result import Told
 from evalkit.checks import check_time
@@ -26,6 +27,7 @@ __all__ = ["FEWEST_A_SIDE", "BeforeAfter", "before_after", "before_after_of"]
 FEWEST_A_SIDE = 5
 """Checkpoints before and after the moment below which nothing can be said."""
 _MOST_PLACEBOS = 40
+_LINE_POINTS = 5
 _WORDS = ("better", "worse", "higher", "lower")
 _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "at": "time", "verdict": "text", "before": "count", "after": "count",
@@ -78,6 +80,11 @@ class BeforeAfter(Told):
     autocorrelation: float | None = None
     caveats: list[str] = field(default_factory=list)
     findings: Audit | None = None
+    drawn: Callable[[], pl.DataFrame] | None = None
+
+    def line(self) -> pl.DataFrame:
+        """Give the lines before and after with their 95 % intervals: part (0, 1), at (UTC), value, low, high; empty without an effect."""
+        return table([], LINE) if self.drawn is None else self.drawn()
 
     @property
     def p(self) -> float | None:
@@ -183,7 +190,7 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     def draw(result: PerStudy[BeforeAfter]) -> Any:
         from evalkit.plots.trends import trend as drawn
 
-        return drawn(frame, metric, changes=result)
+        return drawn(frame, metric, fit=result, changes=result)
 
     return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
 
@@ -208,6 +215,7 @@ def before_after_of(series: Observed, at: datetime, findings: Audit | None = Non
     return BeforeAfter(
         **facts, effect=found.estimate([0, 0, 1, 0]), slope_change=found.estimate([0, 0, 0, 1]).times(1 / scale),
         autocorrelation=found.correlation, placebos=table(tried, _PLACEBO_COLUMNS),
+        drawn=lambda: _lines(series, found, times, moment_at),
     )  # fmt: skip
 
 
@@ -217,6 +225,16 @@ def _two_lines(times: Array, values: Array, at: float) -> tuple[Fit, float]:
     away = (times - at) / scale
     later = (times > at).astype(float)
     return fit(times, values, np.column_stack([np.ones_like(away), away, later, away * later])), scale / 86_400e6
+
+
+def _lines(series: Observed, found: Fit, times: Array, at: float) -> pl.DataFrame:
+    rows = []
+    for part, (first, last) in enumerate(((times[0], at), (at, times[-1]))):
+        for place in np.linspace(first, last, _LINE_POINTS):
+            away = (place - at) / float(np.ptp(times))
+            there = found.estimate([1.0, away, part, away * part])
+            rows.append({"part": part, "at": series.at(place), "value": there.value, "low": there.low, "high": there.high})
+    return table(rows, LINE)
 
 
 def _places(times: Array) -> Array:

@@ -12,13 +12,15 @@ from evalkit.analysis.extra import needed
 from evalkit.analysis.result import Result, like
 from evalkit.plots.words import plural
 
-__all__ = ["ALPHA", "MARKS", "OneStudy", "PerStudy", "holm", "table"]
+__all__ = ["ALPHA", "LINE", "MARKS", "OneStudy", "PerStudy", "holm", "table"]
 
 ALPHA = 0.05
 """A p-value up to it counts as a finding."""
 _TOLD = 3
 MARKS = {"at": "time", "low": "time", "high": "time", "text": "text"}
 """The columns of moments that a chart marks."""
+LINE = {"part": "count", "at": "time", "value": "number", "low": "number", "high": "number"}
+"""The columns of straight lines that a chart draws, one for each `part`."""
 
 
 class OneStudy(Protocol):

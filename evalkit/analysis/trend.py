@@ -15,7 +15,7 @@ from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.extra import needed
 from evalkit.analysis.observed import Observed, observe
-from evalkit.analysis.per_study import ALPHA, PerStudy, holm, table
+from evalkit.analysis.per_study import ALPHA, LINE, PerStudy, holm, table
 from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
 from evalkit.analysis.result import Told
 from evalkit.metrics import Metric
@@ -34,7 +34,6 @@ _COLUMNS = {
     "rise_low": "number", "rise_high": "number", "theil_sen": "number", "spread": "number", "autocorrelation": "number",
     "span_days": "number", "more_needed": "count", "caveats": "texts",
 }  # fmt: skip
-_LINE = {"at": "time", "value": "number", "low": "number", "high": "number"}
 _LINE_POINTS = 9
 _FAR = 15
 """Median distances from the median, about ten standard deviations of a normal distribution."""
@@ -69,7 +68,8 @@ class Trend(Told):
         Of neighbours, 0 to 0.99, averaged over what the data allow.
     more_needed
         When the verdict is ``insufficient``: about how many more checkpoints of the same kind would tell a rise of three
-        standard deviations over the span; None otherwise, and where no number of the same kind would.
+        standard deviations over the span; or this very slope, where it would be told alone and is not among all that was looked at.
+        None otherwise.
     caveats
         What to be careful about, in sentences.
     findings
@@ -96,8 +96,8 @@ class Trend(Told):
     drawn: Callable[[], pl.DataFrame] | None = None
 
     def line(self) -> pl.DataFrame:
-        """Give the straight line with its 95 % interval: at (UTC), value, low, high, in the unit of the metric; empty without a slope."""
-        return table([], _LINE) if self.drawn is None else self.drawn()
+        """Give the straight line with its 95 % interval: part (0), at (UTC), value, low, high; empty without a slope."""
+        return table([], LINE) if self.drawn is None else self.drawn()
 
     @property
     def p(self) -> float | None:
@@ -109,11 +109,19 @@ class Trend(Told):
         """``improving``, ``declining`` (``rising``, ``falling`` for a metric without a better direction), ``stable``, ``insufficient``."""
         if self.slope is not None and self.p_corrected is not None and self.p_corrected <= ALPHA:
             return direction(self.metric, self.slope.value, _WORDS)
-        return "insufficient" if self.slope is None or self.more_needed is not None else "stable"
+        if self.slope is None or self.more_needed is not None:
+            return "insufficient"
+        return "stable"
 
     def judged(self, p: float | None) -> Trend:
-        """Give the trend with its p-value corrected for what else was looked at."""
-        return replace(self, p_corrected=p)
+        """Give the trend with its p-value corrected for what else was looked at.
+
+        A slope that would be told alone, and is not beside all the rest, is not stable: it needs more checkpoints.
+        """
+        one = replace(self, p_corrected=p)
+        if p is None or self.slope is None or not self.slope.p <= ALPHA < p:
+            return one
+        return replace(one, more_needed=_more_beside(self.slope.p, p, self.used))
 
     def row(self) -> dict[str, Any]:
         """Give the row of the table."""
@@ -133,13 +141,17 @@ class Trend(Told):
         """Say the verdict with its interval, the method with its count, and the caveats."""
         name = f"{self.study}, {self.metric.label.lower()}: {self.verdict}"
         if self.slope is None or self.rise is None:
-            more = f"; at least {self.more_needed} more are needed"
+            more = f"; at least {plural(self.more_needed or 0, 'more is', 'more are')} needed"
             return [f"{name}: {plural(self.used, 'value')} of different times are too few to tell a trend{more}.", *self.caveats]
         told = f"{name}, {per_time(self.metric, self.slope, self.span_days)}; {how_likely(self.slope.p, self.p_corrected)}."
         over = f"Over the {self.span_days:,.0f} days that is {change(self.metric, self.rise.value)} ({interval(self.metric, self.rise)})."
         extra = []
         if self.verdict == "stable":
             extra = ["No trend can be told from chance; the interval says which trends remain possible."]
+        elif self.slope.p <= ALPHA < (self.p_corrected or 0.0):
+            extra = [
+                f"Told alone, but not among all that was looked at; about {plural(self.more_needed or 1, 'more checkpoint')} would tell it."
+            ]
         elif self.verdict == "insufficient" and self.more_needed:
             extra = [f"About {plural(self.more_needed, 'more checkpoint')} would tell a rise of {TOLD_APART:.0f} standard deviations."]
         method = f"Method: {METHOD} (here about {self.autocorrelation:.2f}); {plural(self.checkpoints, 'checkpoint')}, {self.when}."
@@ -218,8 +230,8 @@ def _line(series: Observed, found: Fit) -> pl.DataFrame:
     for share in np.linspace(-0.5, 0.5, _LINE_POINTS):
         there = found.estimate([1.0, share])
         at = series.at(first + (share + 0.5) * (last - first))
-        rows.append({"at": at, "value": there.value, "low": there.low, "high": there.high})
-    return table(rows, _LINE)
+        rows.append({"part": 0, "at": at, "value": there.value, "low": there.low, "high": there.high})
+    return table(rows, LINE)
 
 
 def theil_sen(days: Array, values: Array) -> float:
@@ -236,6 +248,13 @@ def _more(rise: Estimate, spread: float, count: int) -> int | None:
     if spread == 0 or rise.p <= ALPHA or rise.half <= TOLD_APART * spread:
         return None
     return max(1, math.ceil(count * (rise.half / (TOLD_APART * spread)) ** 2) - count)
+
+
+def _more_beside(p: float, corrected: float, count: int) -> int:
+    """Give how many more checkpoints would make a p-value small enough for the correction, were the slope to stay: z goes with sqrt(n)."""
+    quantile = needed("scipy.special").ndtri
+    wanted, now = quantile(ALPHA * p / corrected / 2), quantile(p / 2)
+    return max(1, math.ceil(count * float(wanted / now) ** 2) - count)
 
 
 def _cautions(values: Array, rise: Estimate, robust: float, correlation: float) -> list[str]:

@@ -28,7 +28,7 @@ def fit_layers(found: Any, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.
     Parameters
     ----------
     found
-        What ``evalkit.analysis.trend`` gave, of any number of studies.
+        What ``evalkit.analysis.trend`` or ``before_after`` gave, of any number of studies.
     studies
         (id, label) of those in the chart.
 
@@ -37,15 +37,15 @@ def fit_layers(found: Any, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.
     InvalidInputError
         When it is something else.
     """
-    lines = _of_studies(found, "fit", "line", studies, "evalkit.analysis.trend(frame, metric)")
+    lines = _of_studies(found, "fit", "line", studies, "evalkit.analysis.trend(frame, metric) or before_after(…)")
     if lines.is_empty():
         return [], ["No line: no study has enough checkpoints for a trend."]
-    data = values(lines.select("study", x=milliseconds("at"), v="value", low="low", high="high"))
-    colour = _colour(studies)
+    data = values(lines.select("study", "part", x=milliseconds("at"), v="value", low="low", high="high"))
+    colour = {**_colour(studies), "detail": alt.Detail("part:N")}
     band = alt.Chart(data).mark_area(opacity=0.14, line=False, aria=False)
     line = alt.Chart(data).mark_line(strokeDash=[7, 4], strokeWidth=1.6)
     ends = {"y": with_field(y, "low:Q"), "y2": alt.Y2("high:Q")}
-    note = "Dashed: straight line, with the 95 % interval of the line."
+    note = "Dashed: straight lines, with their 95 % intervals." if lines["part"].max() else "Dashed: straight line, with its 95 % interval."
     return [band.encode(x=x, **ends, **colour), line.encode(x=x, y=y, description=NAMED, **colour)], [note]
 
 

@@ -58,7 +58,7 @@ def trend(
     y
         The range of the axis: ``"data"`` fits it to the values, ``(low, high)`` sets it. None: rates 0 to 100 %, others from 0.
     fit
-        What ``evalkit.analysis.trend(frame, metric)`` gave: its straight line is drawn, with the interval of the line.
+        What ``evalkit.analysis.trend(frame, metric)`` or ``before_after(...)`` gave: the straight lines are drawn, with their intervals.
     changes
         What ``evalkit.analysis.changepoints(frame, metric)`` or ``before_after(...)`` gave: the changes are marked.
     width, height

@@ -77,11 +77,11 @@ def _no_difference(found: Whole) -> str:
 def _nothing(found: Whole, checkpoints: int) -> list[str]:
     looked = f"{plural(len(found.trends), 'metric')} of {plural(checkpoints, 'checkpoint')}"
     if not sum(found.tests):
-        needed = f"a trend or a difference needs {FEWEST} checkpoints with a value, a shift {FEWEST_FOR_SHIFT}"
+        needed = f"a trend or a difference needs {FEWEST} values of different times, a shift {FEWEST_FOR_SHIFT}"
         return [f"Too few checkpoints to tell anything ({looked}): {needed}."]
     against = "" if found.comparison is None else f", and no difference from {shortened(found.comparison.baseline, _NAME)}"
     few = sum(one.verdict == "insufficient" for one in found.trends)
-    more = f" For {few} of them there are too few checkpoints to tell even a large trend." if few else ""
+    more = f" For {few} of them there are too few checkpoints to tell their trend." if few else ""
     return [
         f"Nothing can be told from chance: of {looked} no trend, no shift{against}.{more}",
         "That does not show that nothing changed: the intervals below say what remains possible.",
@@ -93,14 +93,15 @@ def methods(*, compared: bool) -> list[MethodNote]:
     notes = [
         MethodNote(
             what="Trends",
-            how=f"The slope of a straight line over real time: {METHOD}; 95 % intervals. With fewer than {FEWEST} checkpoints with a value "
-            "nothing is claimed; “insufficient” where a rise of three standard deviations of a checkpoint could not be told.",
+            how=f"The slope of a straight line over real time: {METHOD}; 95 % intervals. With fewer than {FEWEST} values of different "
+            "times nothing is claimed. “Insufficient” where a rise of three standard deviations of a checkpoint could not be told, or "
+            "where a slope would be told alone and is not among all that this report looks at.",
             source="A. Zellner, G. C. Tiao, Journal of the American Statistical Association 59 (1964), 763-778",
         ),
         MethodNote(
             what="Shifts",
             how="The largest step in the mean against those of permuted residuals with the same autocorrelation, then each side again; "
-            f"from {FEWEST_FOR_SHIFT} checkpoints with a value on; the smallest possible p-value is 0.0005. Of a metric that shifted, the "
+            f"from {FEWEST_FOR_SHIFT} values of different times on; the smallest possible p-value is 0.0005. Of a metric that shifted, the "
             "p-values of the single shifts are not corrected.",
             source="E. S. Page, Biometrika 42 (1955), 523-527; J.-P. Kreiss, J. Franke, Journal of Time Series Analysis 13 (1992), 297-317",
         ),

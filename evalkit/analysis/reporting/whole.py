@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -147,7 +147,7 @@ def _corrected(
     """Correct the p-values of all of them together."""
     ps = iter(holm([*(one.p for one in trends), *(one.p for one in changes), *(one.p for one in differences)]))
     return (
-        [replace(one, p_corrected=next(ps)) for one in trends],
-        [replace(one, p_corrected=next(ps)) for one in changes],
-        [replace(one, p_corrected=next(ps)) for one in differences],
+        [one.judged(next(ps)) for one in trends],
+        [one.judged(next(ps)) for one in changes],
+        [one.judged(next(ps)) for one in differences],
     )
