@@ -511,7 +511,7 @@ def test_names_are_no_markup() -> None:
     found = analysis.trend(frame(noise(10, 1), name="<img src=x onerror=alert(1)> *bold* [a](b) `c` | $x$"), "agent_efficiency")
     assert "<img" not in found._repr_html_()
     assert "<img" not in found._repr_markdown_()
-    assert r"\*bold\* \[a\]\(b\) \`c\` \| \$x\$" in found._repr_markdown_()
+    assert r"\*bold\* \[a\](b) \`c\` \| \$x\$" in found._repr_markdown_()
 
 
 def test_what_the_audit_found_is_carried() -> None:

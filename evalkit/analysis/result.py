@@ -12,7 +12,8 @@ import polars as pl
 
 __all__ = ["Result", "Told", "in_markdown", "like"]
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~$!>-])")
+_SPECIAL = re.compile(r"([\\`*_\[\]|~$>]|^\s*(?:[#+-]|\d+[.)]))", re.MULTILINE)
+"""What Markdown reads as markup anywhere, and what it does at the beginning of a line."""
 
 
 class Told(ABC):
@@ -50,7 +51,12 @@ class Result(Told):
 
 def in_markdown(text: str) -> str:
     """Give a text so that Markdown shows it as it is, whatever characters a name in it has."""
-    return escape(_SPECIAL.sub(r"\\\1", text), quote=False)
+    return escape(_SPECIAL.sub(_escaped, text), quote=False)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Put the backslash before the character that counts: of ``1.`` that is the full stop."""
+    return f"{found[0][:-1]}\\{found[0][-1]}"
 
 
 def like(given: Any, rows: pl.DataFrame, columns: Mapping[str, str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,13 @@ from evalkit.analysis.reporting.harmless import shortened
 from evalkit.analysis.reporting.whole import Whole
 from evalkit.analysis.shift import FEWEST as FEWEST_FOR_SHIFT
 from evalkit.analysis.trend import FEWEST, Trend
-from evalkit.plots.words import plural
+from evalkit.plots.words import moment, plural
 
 __all__ = ["claimed", "in_short", "methods"]
 
 _NAME = 60
+_MOST = 4
+"""Findings of one kind that are told one by one."""
 
 
 def claimed(found: Any) -> bool:
@@ -32,14 +35,45 @@ def in_short(found: Whole, checkpoints: int, name: str) -> list[str]:
         return ["No checkpoint is recorded yet, so there is nothing to tell."]
     if not found.trends:
         return [f"{plural(checkpoints, 'checkpoint')}, and no metric has a value, so there is nothing to tell."]
-    told = [_trend(one) for one in found.trends if claimed(one)]
-    told += [_without(name, sentence) for one in found.changes if claimed(one) for sentence in _shifts(one)]
-    told += [_difference(one) for one in found.differences if claimed(one)]
+    told = _trends(found) + _shifts_of(found, name) + _differences(found)
     if not told:
         told = _nothing(found, checkpoints)
     elif not any(claimed(one) for one in found.differences) and found.comparison is not None:
         told.append(_no_difference(found))
     return told
+
+
+def _trends(found: Whole) -> list[str]:
+    told = [one for one in found.trends if claimed(one)]
+    if len(told) <= _MOST:
+        return [_trend(one) for one in told]
+    return _together(told, len(found.trends), lambda one: one.verdict, lambda one: change(one.metric, one.rise.value))
+
+
+def _shifts_of(found: Whole, name: str) -> list[str]:
+    told = [one for one in found.changes if claimed(one)]
+    if len(told) <= _MOST:
+        return [_without(name, sentence) for one in told for sentence in _shifts(one)]
+    return _together(told, len(found.changes), lambda one: one.verdict, lambda one: ", ".join(moment(each.at) for each in one.changes))
+
+
+def _differences(found: Whole) -> list[str]:
+    told = [one for one in found.differences if claimed(one)]
+    if len(told) <= _MOST:
+        return [_difference(one) for one in told]
+    against = f" than {shortened(told[0].baseline, _NAME)}"
+    return _together(told, len(found.differences), lambda one: one.verdict + against, lambda one: change(one.metric, one.difference.value))
+
+
+def _together(told: Sequence[Any], of: int, word: Callable[[Any], str], value: Callable[[Any], str]) -> list[str]:
+    """Say of many metrics at once what was found, a sentence for each verdict; the tables have the intervals."""
+    groups: dict[str, list[str]] = {}
+    for one in told:
+        groups.setdefault(word(one), []).append(f"{one.metric.label.lower()} ({value(one)})")
+    return [
+        f"{verdict[:1].upper()}{verdict[1:]}, {len(named)} of {plural(of, 'metric')}: {', '.join(named)}. The intervals stand below."
+        for verdict, named in groups.items()
+    ]
 
 
 def _without(name: str, sentence: str) -> str:
