@@ -266,7 +266,7 @@ def _rendered(study: StudyFrames) -> list[str]:
     ("path", "baseline", "message"),
     [
         ("report.pdf", None, r"path: '.*report.pdf' does not end in one of .html, .md, .json"),
-        ("no/such/report.md", None, "cannot be written: No such file or directory"),
+        ("no/such/report.md", None, "lies in no folder that exists"),
         ("report.md", "agent", "baseline: 'agent' is the study itself; name another one."),
     ],
 )
@@ -307,6 +307,7 @@ def test_the_command_refuses_in_one_line(kit: evalkit.EvalKit, tmp_path: Path, m
     ]:
         assert run(kit, "report", *args, code=1).stderr == message
     assert "--output" in run(kit, "report", "agent", code=2).stderr
+    assert "lies in no folder that exists; make 'absent' first." in run(kit, "report", "agent", "-o", "absent/a.md", code=1).stderr
     monkeypatch.setattr(extra, "import_module", _absent)
     said = run(kit, "report", "agent", "-o", tmp_path / "a.md", code=1).stderr
     assert said == "error: evalkit.analysis needs scipy, which is not installed. Type: pip install 'evalkit[analysis]'\n"

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from evalkit.metrics import METRICS
 from evalkit.pandas_twin import to_pandas
 from evalkit.plots.rendering import svg
 from tests.analysis_frames import odd_frames
-from tests.chart_frames import DAY, START, checkpoints, long, study_id
+from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, study_id
 
 RATE = "session_success_rate"
 
@@ -586,3 +587,103 @@ def test_an_audit_and_a_comparison_are_drawn() -> None:
     assert "Nothing to draw" in svg(
         analysis.compare(both.filter(pl.int_range(pl.len()).over("study") < 3), "agent", baseline="base").plot()
     )
+
+
+# What fresh eyes found
+
+
+def test_a_rate_that_happens_to_be_alike_has_the_width_of_its_trials() -> None:
+    """Eight nights of one session each, all successful, do not make a rate of exactly 1; where no count is known the result says so."""
+    rows = checkpoints(count=8).with_columns(session_success_rate=pl.lit(1.0), sessions_completed=pl.lit(1), tool_success_rate=pl.lit(1.0))
+    counted = analysis.trend(rows, RATE)
+    assert counted.rise.low < -0.3 < 0.3 < counted.rise.high
+    assert counted.verdict == "stable"
+    assert "says nothing" in repr(analysis.trend(rows, "tool_success_rate"))
+    base = checkpoints("base", 2, 8).with_columns(session_success_rate=pl.lit(0.5), sessions_completed=pl.lit(2))
+    found = analysis.compare(pl.concat([rows, base], how="vertical_relaxed"), "agent", baseline="base")[RATE]
+    assert found.difference.half > 0.2
+
+
+def test_a_few_chance_pairs_do_not_throw_the_rest_away() -> None:
+    """With 8 periods in common of 60 the means of all are compared; with most in common the pairs, and it says what is not used."""
+    values = noise(60, 3) / 20
+    far = pl.concat([frame(values + 0.7), frame(noise(60, 4) / 20 + 0.5, name="base", number=2, start=START + 52 * DAY)])
+    found = analysis.compare(far, "agent", baseline="base")["agent_efficiency"]
+    assert (found.verdict, found.pairs) == ("better", None)
+    near = pl.concat([frame(values + 0.7), frame(noise(60, 4) / 20 + 0.5, name="base", number=2, start=START + 10 * DAY)])
+    found = analysis.compare(near, "agent", baseline="base")["agent_efficiency"]
+    assert found.pairs == 50
+    assert "50 periods have a value in both. The other periods of 60 and 60 checkpoints are not used." in repr(found)
+
+
+def test_a_pause_is_no_missing_checkpoint_where_the_lifecycle_is_given() -> None:
+    """With (checkpoints, lifecycle) a pause is not carried as a finding; results and resampled frames are taken as they are."""
+    rows = checkpoints(count=30, left_out=(10, 11, 12))
+    lived = lifecycle("agent", 1, ("study_started", START), ("study_paused", START + 10 * DAY), ("study_resumed", START + 13 * DAY))
+    assert analysis.trend(rows, RATE).findings.warnings == 1
+    for found in (
+        analysis.trend((rows, lived), RATE),
+        analysis.changepoints((rows, lived), RATE),
+        analysis.before_after((rows, lived), RATE, at=START + 20 * DAY),
+    ):
+        assert found.findings.warnings == 0
+        assert found.plot().to_dict()
+    both = pl.concat([rows, checkpoints("base", 2, 30)])
+    assert analysis.compare((both, lived), "agent", baseline="base")[RATE].findings.warnings == 0
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas"])
+def test_totals_of_weeks_that_are_covered_in_part_are_left_out(library: str) -> None:
+    """The last week of a roll-up has one day: its total is no fall, its rate is a rate."""
+    rows = checkpoints(count=71).with_columns(total_tokens=pl.lit(7_000, dtype=pl.Int64))
+    weeks = analysis.resample(rows if library == "polars" else to_pandas(rows, CHECKPOINTS), "weekly")
+    totals = analysis.trend(weeks, "total_tokens")
+    assert (totals.slope.value, totals.checkpoints, totals.missing) == (0.0, 10, 1)
+    assert "cover only in part are left out" in repr(totals)
+    assert analysis.trend(weeks, RATE).checkpoints == 11
+
+
+def test_neighbours_that_are_very_alike_are_told() -> None:
+    """Of series with an autocorrelation of 0.95 most results warn that they may wander; of independent ones hardly any."""
+    warned = {
+        rho: sum("wanders" in repr(analysis.trend(frame(noise(40, seed, rho) / 10), "agent_efficiency")) for seed in range(20))
+        for rho in (0.0, 0.95)
+    }
+    assert warned[0.0] <= 1
+    assert warned[0.95] >= 14
+
+
+def test_the_interval_of_a_shift_ends_at_its_neighbours() -> None:
+    """Of two shifts neither date reaches over the other."""
+    steps = 0.2 * (np.arange(60) >= 20) - 0.2 * (np.arange(60) >= 40)
+    for seed in range(6):
+        changes = analysis.changepoints(frame(0.5 + steps + noise(60, seed) / 15), "agent_efficiency").changes
+        for one, other in pairwise(changes):
+            assert one.high < other.at
+            assert other.low > one.at
+
+
+def test_a_comparison_in_which_nothing_differs_still_has_its_numbers() -> None:
+    """Of few metrics every difference is told; of many what they rest on and what the audit found; a power is that after the correction."""
+    one = repr(analysis.compare(two(), "agent", baseline="base", metrics="agent_efficiency"))
+    assert "95 % interval" in one
+    assert "20 pairs" in one
+    assert "corrected for" not in one
+    rows = pl.concat([checkpoints("agent", 1, 20), checkpoints("base", 2, 20, seed=2, left_out=(4,))])
+    found = analysis.compare(rows, "agent", baseline="base")
+    assert "Rests on: 16 metrics in 19 to 19 pairs" in repr(found)
+    assert "The audit has 1 warning" in repr(found)
+    difference = found["total_cost"]
+    assert difference.tests == 16
+    assert difference.more_needed(difference.spread / 2) > difference.judged(difference.p).more_needed(difference.spread / 2)
+    with pytest.raises(InvalidInputError, match="names no metric"):
+        analysis.compare(rows, "agent", baseline="base", metrics=[])
+
+
+def test_months_are_as_long_as_each_other() -> None:
+    """Totals of two monthly studies are compared though months have 28 to 31 days, also where no period type says so."""
+    rows = pl.concat(
+        [checkpoints("agent", 1, 12, period="monthly"), checkpoints("base", 2, 12, period="monthly", seed=2, start=START + 31 * DAY)]
+    )
+    found = analysis.compare(rows.drop("period_type"), "agent", baseline="base")["total_cost"]
+    assert found.difference is not None

@@ -33,6 +33,7 @@ _BETA = (4.0, 3.0)
 _EXACT = 1e-20
 _NOISE = 1e-9
 """What is smaller than this share of the values is the error of computing, and would be a finding where nothing else varies."""
+_STRONG, _OFTEN = 0.7, 0.25
 _HARDLY = 1e-3
 _MANY = 30
 
@@ -103,6 +104,7 @@ class Mixture:
         low, high = float(ends.min()), float(ends.max())
         if low == high:
             return low
+        low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)  # where one part has all the weight, an end is the solution
         return float(needed("scipy.optimize").brentq(lambda at: self.below(at) - level, low, high, xtol=1e-12 * (high - low), rtol=1e-14))
 
     def less(self, other: Mixture) -> Mixture:
@@ -196,6 +198,11 @@ class Fit:
         """The autocorrelation of neighbours, averaged over its weights, 0 to 0.99."""
         return float(self.weights @ CORRELATIONS)
 
+    @property
+    def wanders(self) -> bool:
+        """Whether neighbours may be so alike that more is claimed of nothing than the 5 % that hold up to about 0.6."""
+        return bool(self.weights[CORRELATIONS > _STRONG].sum() > _OFTEN)
+
 
 def steps(times: Array) -> Array:
     """Give the distance of each value from the one before it, in units of the usual distance (the median), at least 1.
@@ -221,7 +228,7 @@ def whitened(columns: Array, neighbours: Array) -> Array:
     return out
 
 
-def fit(times: Array, values: Array, design: Array) -> Fit:
+def fit(times: Array, values: Array, design: Array, least: float = 0.0) -> Fit:
     """Regress values on the columns of a design.
 
     Parameters
@@ -232,6 +239,9 @@ def fit(times: Array, values: Array, design: Array) -> Fit:
         Shape (n,).
     design
         Shape (n, p), of full rank, with n >= p + 2.
+    least
+        What the variance of a value is at least: of a rate the chance in the trials that it rests on. Else values that happen to be alike
+        would have intervals of no width.
     """
     count, terms = design.shape
     centre, size = float(values.mean()), float(np.abs(values - values.mean()).max()) or 1.0
@@ -250,9 +260,10 @@ def fit(times: Array, values: Array, design: Array) -> Fit:
         weights = np.zeros(len(left))
         weights[0] = 1.0
         exact = np.where(np.abs(scaled) < _NOISE, 0.0, scaled) * size + constant * centre
-        return Fit(weights, exact, covariances, np.zeros(len(left)), freedom, float("inf"))
+        return Fit(weights, exact, covariances, np.full(len(left), least), freedom, float("inf"))
     correlated = -0.5 * np.log1p(-neighbours * neighbours).sum(axis=1)
     restricted = correlated - 0.5 * np.linalg.slogdet(inside)[1] - (count - terms) / 2 * np.log(left)
     weights = np.exp(restricted - restricted.max()) * PRIOR
     best = float((correlated - count / 2 * np.log(left)).max())
-    return Fit(weights / weights.sum(), coefficients, covariances, left / freedom * size**2, freedom, best)
+    variances = np.maximum(left / freedom * size**2, least)
+    return Fit(weights / weights.sum(), coefficients, covariances, variances, freedom, best)

@@ -14,9 +14,9 @@ import polars as pl
 from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried, warned
-from evalkit.analysis.observed import Observed, observe
+from evalkit.analysis.observed import Observed, checkpoints_of, observe
 from evalkit.analysis.per_study import ALPHA, LINE, MARKS, PerStudy, holm, table
-from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
+from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
 from evalkit.analysis.result import Told
 from evalkit.checks import check_time
 from evalkit.metrics import Metric
@@ -159,7 +159,8 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     Parameters
     ----------
     frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas.
+        As ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, so that a pause is not taken
+        for missing checkpoints; or a result that has such a frame.
     metric
         A name of `evalkit.METRICS`.
     at
@@ -184,15 +185,16 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     """
     when = check_time("at", at)
     carried = Carried(frame)
+    given = checkpoints_of(frame)
     found = [before_after_of(one, when, carried.about(one)) for one in observe(frame, metric)]
     corrected = holm([one.p for one in found])
 
     def draw(result: PerStudy[BeforeAfter]) -> Any:
         from evalkit.plots.trends import trend as drawn
 
-        return drawn(frame, metric, fit=result, changes=result)
+        return drawn(given, metric, fit=result, changes=result)
 
-    return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
+    return PerStudy(given, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
 
 
 def before_after_of(series: Observed, at: datetime, findings: Audit | None = None, *, placebos: bool = True) -> BeforeAfter:
@@ -209,7 +211,8 @@ def before_after_of(series: Observed, at: datetime, findings: Audit | None = Non
     }  # fmt: skip
     if min(facts["before"], facts["after"]) < FEWEST_A_SIDE:
         return BeforeAfter(**facts, placebos=table([], _PLACEBO_COLUMNS))
-    found, scale = _two_lines(times, values, moment_at)
+    found, scale = _two_lines(times, values, moment_at, series.chance)
+    caveats += [*([WANDERS] if found.wanders else []), *([] if found.variances.any() else [ALIKE])]
     sides = (~later, later) if placebos else ()
     tried = [_placebo(series, times[side], values[side], place) for side in sides for place in _places(times[side])]
     return BeforeAfter(
@@ -219,12 +222,12 @@ def before_after_of(series: Observed, at: datetime, findings: Audit | None = Non
     )  # fmt: skip
 
 
-def _two_lines(times: Array, values: Array, at: float) -> tuple[Fit, float]:
+def _two_lines(times: Array, values: Array, at: float, chance: float) -> tuple[Fit, float]:
     """Fit a line before `at` and one after: level, slope, step, change of slope. Gives the days of the slopes' unit as well."""
     scale = float(np.ptp(times))
     away = (times - at) / scale
     later = (times > at).astype(float)
-    return fit(times, values, np.column_stack([np.ones_like(away), away, later, away * later])), scale / 86_400e6
+    return fit(times, values, np.column_stack([np.ones_like(away), away, later, away * later]), chance), scale / 86_400e6
 
 
 def _lines(series: Observed, found: Fit, times: Array, at: float) -> pl.DataFrame:
@@ -244,5 +247,5 @@ def _places(times: Array) -> Array:
 
 
 def _placebo(series: Observed, times: Array, values: Array, place: float) -> dict[str, Any]:
-    effect = _two_lines(times, values, place)[0].estimate([0, 0, 1, 0])
+    effect = _two_lines(times, values, place, series.chance)[0].estimate([0, 0, 1, 0])
     return {"at": series.at(place), "effect": effect.value, "low": effect.low, "high": effect.high, "p": effect.p}

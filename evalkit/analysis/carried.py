@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evalkit.analysis.auditing.audit import Audit, audit
-from evalkit.analysis.observed import Observed
+from evalkit.analysis.observed import Observed, checkpoints_of
 from evalkit.plots.words import plural
 
 __all__ = ["Carried", "warned"]
@@ -26,7 +26,10 @@ class Carried:
     """
 
     def __init__(self, frame: Any) -> None:
-        self.audit = audit(frame)
+        lifecycle = frame[1] if isinstance(frame, tuple) and len(frame) == 2 else None
+        checkpoints = checkpoints_of(frame)
+        self.audit = audit(checkpoints if lifecycle is None else (checkpoints, lifecycle))
+        self._paused = lifecycle is not None
 
     def about(self, series: Observed) -> Audit:
         """Give the findings that touch the metric of a series, in its study."""

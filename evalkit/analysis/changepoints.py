@@ -12,11 +12,11 @@ import polars as pl
 from evalkit.analysis.ar1 import fit
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried, warned
-from evalkit.analysis.observed import Observed, observe
+from evalkit.analysis.observed import Observed, checkpoints_of, observe
 from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
-from evalkit.analysis.phrases import change, direction, how_likely
+from evalkit.analysis.phrases import WANDERS, change, direction, how_likely
 from evalkit.analysis.result import Told
-from evalkit.analysis.shift import FEWEST, find_shift
+from evalkit.analysis.shift import FEWEST, find_shift, largest, levels
 from evalkit.metrics import Metric
 from evalkit.plots.words import moment, number, plural, span
 
@@ -24,6 +24,7 @@ __all__ = ["Change", "ChangePoints", "changepoints", "changepoints_of"]
 
 _WORDS = ("better", "worse", "higher", "lower")
 _MOST = 20
+_GRADUAL = "A straight line describes the series as well: this may be a gradual change."
 _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "verdict": "text", "checkpoints": "count", "p": "number",
     "p_corrected": "number", "changes": "count", "at": "time", "low": "time", "high": "time", "before": "number", "after": "number",
@@ -44,7 +45,7 @@ class Change:
     before, after
         Means on both sides, as far as the neighbouring changes, in the unit of the metric.
     p
-        Of no change in the stretch of time between those neighbours.
+        Of no change between the neighbouring changes.
     """
 
     at: datetime
@@ -71,6 +72,8 @@ class ChangePoints(Told):
         The p-value corrected for what else was looked at with it; `changes` goes by it.
     found
         The shifts that were found, in the order of time, should `p` hold.
+    gradual
+        Whether a straight line describes the series as well as one step does.
     span
         The time looked at, in words.
     caveats
@@ -90,6 +93,7 @@ class ChangePoints(Told):
     found: list[Change] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
     findings: Audit | None = None
+    gradual: bool = False
 
     @property
     def changes(self) -> list[Change]:
@@ -149,7 +153,8 @@ class ChangePoints(Told):
             "Method: the largest step in the mean against those of permuted residuals with the same autocorrelation, then each side again; "
             f"{counts}."
         )
-        return [*told, " ".join([method, *self.caveats, *warned(self.findings)])]
+        caveats = [*self.caveats, *([_GRADUAL] if self.gradual and self.changes else [])]
+        return [*told, " ".join([method, *caveats, *warned(self.findings)])]
 
 
 def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
@@ -158,7 +163,8 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     Parameters
     ----------
     frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas.
+        As ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, so that a pause is not taken
+        for missing checkpoints; or a result that has such a frame.
     metric
         A name of `evalkit.METRICS`.
 
@@ -179,15 +185,16 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     See `evalkit.analysis.shift` for the test, docs/power.md for how often it is right.
     """
     carried = Carried(frame)
+    given = checkpoints_of(frame)
     found = [changepoints_of(one, carried.about(one)) for one in observe(frame, metric)]
     corrected = holm([one.p for one in found])
 
     def draw(result: PerStudy[ChangePoints]) -> Any:
         from evalkit.plots.trends import trend as drawn
 
-        return drawn(frame, metric, changes=result)
+        return drawn(given, metric, changes=result)
 
-    return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
+    return PerStudy(given, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
 
 
 def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePoints:
@@ -200,45 +207,44 @@ def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePo
     if len(series.values) < FEWEST:
         return ChangePoints(**facts, caveats=series.caveats)
     first, found = _segments(series)
-    caveats = [*series.caveats, *(_gradual(series) if found else [])]
-    return ChangePoints(**facts, p=first, p_corrected=first, found=found, caveats=caveats)
+    wandering = [WANDERS] if fit(series.times, series.values, levels(len(series.values))).wanders else []
+    return ChangePoints(
+        **facts, p=first, p_corrected=first, found=found, gradual=bool(found) and _gradual(series), caveats=[*series.caveats, *wandering]
+    )
 
 
 def _segments(series: Observed) -> tuple[float, list[Change]]:
     """Look for a shift in the whole, then in what lies on each side of it, and so on: the first p-value, and the shifts by time."""
     waiting = [(0, len(series.values))]
-    found: list[tuple[int, int, int, float]] = []
+    cuts: list[int] = []
     first: float | None = None
-    while waiting and len(found) < _MOST:
+    while waiting and len(cuts) < _MOST:
         low, high = waiting.pop(0)
         if high - low < FEWEST:
             continue
         shift = find_shift(series.times[low:high], series.values[low:high])
         first = shift.p if first is None else first
-        if shift.p > ALPHA:
-            continue
-        cut = low + shift.at
-        found.append((cut, low + shift.low, low + shift.high, shift.p))
-        waiting += [(low, cut), (cut, high)]
-    edges = [0, *sorted(cut for cut, *_ in found), len(series.values)]
-    changes = []
-    for cut, early, late, p in sorted(found):
-        place = edges.index(cut)
-        before, after = (series.values[edges[place - 1] : cut], series.values[cut : edges[place + 1]])
-        changes.append(
-            Change(at=series.at(series.starts[cut]), low=series.at(series.starts[early]), high=series.at(series.starts[late]),
-                   before=float(before.mean()), after=float(after.mean()), p=p)
-        )  # fmt: skip
-    return 1.0 if first is None else first, changes
+        if shift.p <= ALPHA:
+            cuts.append(low + shift.at)
+            waiting += [(low, low + shift.at), (low + shift.at, high)]
+    edges = [0, *sorted(cuts), len(series.values)]
+    return 1.0 if first is None else first, [_change(series, *edges[place - 1 : place + 2]) for place in range(1, len(edges) - 1)]
 
 
-def _gradual(series: Observed) -> list[str]:
-    """Say it where a straight line describes the series as well as one step does, by Schwarz's criterion: a step has its time as well."""
+def _change(series: Observed, low: int, cut: int, high: int) -> Change:
+    """Give the change at `cut` as what lies between its neighbours tells it, which the neighbours do not blur."""
+    shift = find_shift(series.times[low:high], series.values[low:high], at=cut - low)
+    before, after = series.values[low:cut], series.values[cut:high]
+    return Change(
+        at=series.at(series.starts[cut]), low=series.at(series.starts[low + shift.low]), high=series.at(series.starts[low + shift.high]),
+        before=float(before.mean()), after=float(after.mean()), p=shift.p,
+    )  # fmt: skip
+
+
+def _gradual(series: Observed) -> bool:
+    """Whether a straight line describes the series as well as one step does, by Schwarz's criterion: a step has its time as well."""
     days, values, count = series.days, series.values, len(series.values)
-    cut = find_shift(series.times, values).at
-    constant = np.ones(count)
+    constant, cut = np.ones(count), largest(values)
     line = fit(days, values, np.column_stack([constant, days / days[-1] - 0.5])).likelihood
     step = fit(days, values, np.column_stack([constant, np.arange(count) >= cut])).likelihood
-    if line + np.log(count) / 2 < step:
-        return []
-    return ["A straight line describes the series as well: this may be a gradual change, see trend()."]
+    return bool(line + np.log(count) / 2 >= step)

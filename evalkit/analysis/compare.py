@@ -14,22 +14,24 @@ import polars as pl
 from evalkit.analysis.ar1 import Estimate, Fit, fit
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried, warned
-from evalkit.analysis.observed import Observed, find_study, observed_of, paired
+from evalkit.analysis.extra import needed
+from evalkit.analysis.observed import Observed, checkpoints_of, find_study, observed_of, paired, whole_periods
 from evalkit.analysis.per_study import ALPHA, holm, table
-from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval
+from evalkit.analysis.phrases import ALIKE, METHOD, change, direction, how_likely, interval
 from evalkit.analysis.result import Result, Told, like
 from evalkit.checks import invalid
 from evalkit.metrics import METRICS, Metric
 from evalkit.plots.source import metric_named, read_checkpoints
 from evalkit.plots.words import plural
 
-__all__ = ["FEWEST", "Comparison", "Difference", "compare", "compare_of"]
+__all__ = ["FEWEST", "Comparison", "Difference", "compare", "compare_of", "named_metrics"]
 
 FEWEST = 8
 """Pairs, or checkpoints of each study, below which nothing is claimed."""
 _WORDS = ("better", "worse", "higher", "lower")
-_POWER = 2.8 / 1.96
-"""How much larger than half its interval a difference must be to be told in four of five studies."""
+_ALL_TOLD = 3
+_ALIKE = 1.2
+"""Periods whose usual lengths differ by less count as equally long: months do."""
 _COLUMNS = {
     "metric": "text", "label": "text", "verdict": "text", "study_mean": "number", "baseline_mean": "number", "difference": "number",
     "low": "number", "high": "number", "p": "number", "p_corrected": "number", "pairs": "count", "study_checkpoints": "count",
@@ -60,6 +62,10 @@ class Difference(Told):
         Standard deviation of one difference in a period, in the unit of the metric.
     autocorrelation
         Of neighbours, 0 to 0.99, averaged over what the data allow.
+    reason
+        Why there is no difference, where there is none.
+    tests
+        With how many p-values its own was corrected.
     caveats
         What to be careful about, in sentences.
     findings, baseline_findings
@@ -79,6 +85,8 @@ class Difference(Told):
     pairs: int | None = None
     spread: float | None = None
     autocorrelation: float | None = None
+    reason: str = ""
+    tests: int = 1
     caveats: list[str] = field(default_factory=list)
     findings: Audit | None = None
     baseline_findings: Audit | None = None
@@ -97,12 +105,14 @@ class Difference(Told):
             return direction(self.metric, self.difference.value, _WORDS)
         return "not distinguishable"
 
-    def judged(self, p: float | None) -> Difference:
-        """Give the difference with its p-value corrected for what else was looked at."""
-        return replace(self, p_corrected=p)
+    def judged(self, p: float | None, tests: int = 1) -> Difference:
+        """Give the difference with its p-value corrected for what else was looked at, `tests` p-values in all."""
+        return replace(self, p_corrected=p, tests=tests)
 
     def more_needed(self, difference: float) -> int | None:
-        """Give roughly how many more periods of the same kind would tell this difference in four of five studies; 0 when these do.
+        """Give roughly how many more periods of the same kind would tell this difference in four of five studies; 0 when these would.
+
+        Told is what stays after the correction for all that was looked at.
 
         Parameters
         ----------
@@ -114,8 +124,13 @@ class Difference(Told):
         if isinstance(difference, bool) or not isinstance(difference, int | float) or not math.isfinite(difference) or difference == 0:
             raise invalid("difference", difference, "is no difference; give a number in the unit of the metric, not 0.")
         count = self.pairs or min(self.study_checkpoints, self.baseline_checkpoints)
-        needed = min(1e15, count * (self.difference.half * _POWER / abs(difference)) ** 2)
-        return max(0, math.ceil(needed) - count)
+        wanted = min(1e15, count * (self.difference.half * self._power() / abs(difference)) ** 2)
+        return max(0, math.ceil(wanted) - count)
+
+    def _power(self) -> float:
+        """How much larger than half its interval a difference must be to be told in four of five studies."""
+        quantile = needed("scipy.special").ndtri
+        return float((quantile(1 - ALPHA / 2 / self.tests) + quantile(0.8)) / quantile(1 - ALPHA / 2))
 
     def row(self) -> dict[str, Any]:
         """Give the row of the table."""
@@ -133,8 +148,7 @@ class Difference(Told):
         name = f"{self.metric.label}: {self.study} {self.verdict} against {self.baseline}"
         counts = f"{plural(self.study_checkpoints, 'checkpoint')} against {self.baseline_checkpoints:,}"
         if self.difference is None:
-            few = f"{self.used[0]} and {self.used[1]} values of different times, {FEWEST} of each are needed"
-            return [" ".join([f"{name} ({few}).", *self.caveats])]
+            return [" ".join([f"{name}: {self.reason}", *self.caveats, *self._warned()])]
         rests = f"{self.pairs:,} pairs of the same period" if self.pairs else f"{counts}, not paired"
         told = f"{change(self.metric, self.difference.value)} ({interval(self.metric, self.difference)})"
         return [
@@ -152,11 +166,15 @@ class Difference(Told):
         return warned(self.findings, self.baseline_findings)
 
     def _more(self) -> list[str]:
-        if self.verdict != "not distinguishable" or not self.spread:
+        if self.verdict != "not distinguishable" or not self.spread or self.difference is None:
             return []
+        if not self.difference.half:
+            return [ALIKE]
         more = self.more_needed(self.spread)
         size = f"A difference of {change(self.metric, self.spread, sign=False)} (one standard deviation of a period)"
-        return [f"{size} would need about {plural(more, 'more period')}." if more else f"{size} would have been told."]
+        if more:
+            return [f"{size} would need about {plural(more, 'more period')} to be told in four of five studies."]
+        return [f"{size} would be told in four of five studies."]
 
 
 class Comparison(Result):
@@ -192,13 +210,26 @@ class Comparison(Result):
             by_verdict[one.verdict].append(one.metric.label.lower())
         shown = [f"{verdict} in {len(names)} ({', '.join(names)})" for verdict, names in by_verdict.items() if verdict != "insufficient"]
         few = len(by_verdict["insufficient"])
-        told = [one.sentences()[0] for one in self.differences if one.verdict in _WORDS]
-        method = (
-            f"Method: means over checkpoints, each counting the same; {METHOD}; p-values, not intervals, corrected for "
-            f"{len(self.differences)} metrics (Holm)."
-        )
-        overall = "; ".join([*shown, *([f"too few checkpoints for {few}"] if few else [])])
-        return [f"{self.study} against {self.baseline}: {overall}.", *told, method]
+        all_told = len(self.differences) <= _ALL_TOLD
+        told = [one.sentences()[0] for one in self.differences if all_told or one.verdict in _WORDS]
+        tests = sum(one.p is not None for one in self.differences)
+        correction = f"; p-values, not intervals, corrected for {plural(tests, 'metric')} (Holm)" if tests > 1 else ""
+        method = f"Method: means over checkpoints, each counting the same; {METHOD}{correction}."
+        overall = "; ".join([*shown, *([f"insufficient in {few}"] if few else [])])
+        return [f"{self.study} against {self.baseline}: {overall}.", *told, method, *([] if all_told else self._rest())]
+
+    def _rest(self) -> list[str]:
+        """Say on what the differences that are not told one by one rest, and what to be careful about."""
+        pairs = [one.pairs for one in self.differences if one.pairs]
+        unpaired = sum(one.difference is not None and not one.pairs for one in self.differences)
+        rests = [f"{plural(len(pairs), 'metric')} in {min(pairs):,} to {max(pairs):,} pairs of the same period"] if pairs else []
+        rests += [f"{plural(unpaired, 'metric')} not paired"] if unpaired else []
+        caveats = [caveat for one in self.differences for caveat in (*one.caveats, *([one.reason] if one.reason else []))]
+        warnings = [sentence for one in self.differences for sentence in one._warned()]
+        first = [f"Rests on: {', '.join(rests)}. Intervals and counts of all: .frame."] if rests else []
+        most = list(dict.fromkeys(caveats))
+        more = [f"And {len(most) - _ALL_TOLD} more cautions: result[metric].caveats."] if len(most) > _ALL_TOLD else []
+        return [" ".join([*first, *most[:_ALL_TOLD], *more, *list(dict.fromkeys(warnings))[:1]])] if first or most or warnings else []
 
     def plot(self) -> Any:
         """Draw each difference in standard deviations, with its interval."""
@@ -210,14 +241,15 @@ class Comparison(Result):
 def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | None = None) -> Comparison:
     """Compare a study with a baseline.
 
-    Where both studies have a value in the same period, in 8 periods or more, the difference is that of these pairs, so that what
-    moved both at a time does not count; else it is that of their means. Checkpoints that are neighbours may correlate, and the intervals
-    allow for it. The p-values are corrected for the number of metrics looked at (Holm).
+    Where both studies have a value in the same period, in 8 periods or more and at least half of those of the shorter one, the difference
+    is that of these pairs, so that what moved both at a time does not count; else it is that of their means. Checkpoints that are
+    neighbours may correlate, and the intervals allow for it. The p-values are corrected for the number of metrics looked at (Holm).
 
     Parameters
     ----------
     frame
-        As ``kit.checkpoints()`` gives it, with both studies, Polars or Pandas.
+        As ``kit.checkpoints()`` gives it, with both studies, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, so that a pause
+        is not taken for missing checkpoints; or a result that has such a frame.
     study, baseline
         Which: a `Study`, an id, a name, or the last 4 or more characters of an id.
     metrics
@@ -231,17 +263,17 @@ def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | N
     Raises
     ------
     InvalidInputError
-        When the frame is none or lacks a column, there is no such metric, or study and baseline are the same.
+        When the frame is none or lacks a column, there is no such metric or none at all, or study and baseline are the same.
     StudyNotFoundError, AmbiguousStudyError
         When no study of the frame, or more than one, is meant.
     MissingExtraError
         Without scipy or statsmodels.
     """
-    if isinstance(metrics, str):
-        metrics = [metrics]
-    names = [metric_named(name, "metrics").name for name in dict.fromkeys(metrics)] if metrics is not None else _there(frame)
+    given = checkpoints_of(frame)
+    names = named_metrics(given, metrics)
+    whole, notes = whole_periods(given, names)
     counts = sorted({METRICS[name].denominator for name in names} - {None, *names})  # type: ignore[type-var]
-    rows = read_checkpoints(frame, names, counts=counts)  # type: ignore[arg-type]
+    rows = read_checkpoints(whole, names, counts=counts)  # type: ignore[arg-type]
     one, other = find_study(rows, study), find_study(rows, baseline, "baseline")
     if one == other:
         raise invalid("baseline", baseline, "is the study itself; name another one.")
@@ -251,12 +283,27 @@ def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | N
     carried = Carried(frame)
     found = [compare_of(parts[0], parts[1], name, carried) for name in names]
     corrected = holm([difference.p for difference in found])
-    return Comparison(frame, one[1], other[1], [difference.judged(p) for difference, p in zip(found, corrected, strict=True)])
+    tests = sum(difference.p is not None for difference in found)
+    judged = [difference.judged(p, tests) for difference, p in zip(found, corrected, strict=True)]
+    partly = [replace(one, caveats=[*one.caveats, *notes]) if one.metric.rollup == "sum" else one for one in judged]
+    return Comparison(given, one[1], other[1], partly)
 
 
-def _there(frame: Any) -> list[str]:
-    columns = set(map(str, getattr(frame, "columns", [])))
-    return [name for name in METRICS if name in columns]
+def named_metrics(frame: Any, metrics: Sequence[str] | str | None) -> list[str]:
+    """Give the metrics that are asked for; None stands for all that the frame has.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no such metric, or none is named.
+    """
+    if metrics is None:
+        columns = set(map(str, getattr(frame, "columns", [])))
+        return [name for name in METRICS if name in columns]
+    asked = [metrics] if isinstance(metrics, str) else list(metrics)
+    if not asked:
+        raise invalid("metrics", metrics, "names no metric; give names of evalkit.METRICS, or None for all.")
+    return [metric_named(name, "metrics").name for name in dict.fromkeys(asked)]
 
 
 def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: Carried | None = None) -> Difference:
@@ -270,17 +317,23 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
         "baseline_checkpoints": other.checkpoints, "used": (len(one.values), len(other.values)), "findings": carried and carried.about(one),
         "baseline_findings": carried and carried.about(other),
     }  # fmt: skip
-    if metric.rollup == "sum" and study["length"][0] != baseline["length"][0]:
-        return Difference(**facts, caveats=["A total of one period cannot be compared with that of a longer one: resample first."])
-    if len(pairs.values) >= FEWEST:
-        found = _level(pairs)
+    shorter = min(len(one.values), len(other.values))
+    if len(pairs.values) >= max(FEWEST, shorter / 2):
+        found = _level(pairs, one.chance + other.chance)
+        if pairs.checkpoints < max(one.checkpoints, other.checkpoints):
+            used = f"The other periods of {one.checkpoints:,} and {other.checkpoints:,} checkpoints are not used."
+            caveats.append(f"{pairs.checkpoints:,} periods have a value in both. {used}")
         return Difference(
             **facts, caveats=[*caveats, *pairs.caveats], study_mean=means[0], baseline_mean=means[1], difference=found.estimate([1]),
             pairs=pairs.checkpoints, spread=found.spread, autocorrelation=found.correlation,
         )  # fmt: skip
-    if min(len(one.values), len(other.values)) < FEWEST:
-        return Difference(**facts, caveats=caveats)
-    fits = _level(one), _level(other)
+    if metric.rollup == "sum" and not _as_long(study, baseline):
+        reason = "a total of one period cannot be compared with that of a longer one; resample first."
+        return Difference(**facts, caveats=caveats, reason=reason)
+    if shorter < FEWEST:
+        reason = f"{len(one.values)} and {len(other.values)} values of different times, {FEWEST} of each are needed."
+        return Difference(**facts, caveats=caveats, reason=reason)
+    fits = _level(one, one.chance), _level(other, other.chance)
     return Difference(
         **facts, caveats=caveats, study_mean=float(one.values.mean()), baseline_mean=float(other.values.mean()),
         difference=fits[0].mixture([1]).less(fits[1].mixture([1])).estimate(), spread=math.hypot(*(each.spread for each in fits)),
@@ -288,5 +341,10 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     )  # fmt: skip
 
 
-def _level(series: Observed) -> Fit:
-    return fit(series.times, series.values, np.ones((len(series.values), 1)))
+def _as_long(study: pl.DataFrame, baseline: pl.DataFrame) -> bool:
+    lengths = [rows.select((pl.col("end") - pl.col("start")).dt.total_microseconds().median()).item() for rows in (study, baseline)]
+    return bool(min(lengths) * _ALIKE >= max(lengths))
+
+
+def _level(series: Observed, chance: float) -> Fit:
+    return fit(series.times, series.values, np.ones((len(series.values), 1)), chance)

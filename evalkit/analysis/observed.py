@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,13 +12,14 @@ import numpy.typing as npt
 import polars as pl
 
 from evalkit.analysis.ar1 import Array
+from evalkit.analysis.result import Result
 from evalkit.checks import nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 from evalkit.metrics import METRICS, Metric
 from evalkit.plots.source import metric_named, read_checkpoints, studies_of
 from evalkit.plots.words import plural
 
-__all__ = ["MOST_VALUES", "Observed", "find_study", "observe", "observed_of", "paired"]
+__all__ = ["MOST_VALUES", "Observed", "checkpoints_of", "find_study", "observe", "observed_of", "paired", "whole_periods"]
 
 MOST_VALUES = 1000
 """More are averaged over equal stretches of time, which takes a daily or weekly rhythm out as well."""
@@ -47,6 +48,8 @@ class Observed:
         When the period of each value starts and ends, microseconds since 1970; of averaged values the first start and the last end.
     caveats
         Sentences.
+    chance
+        The variance that a value has at least: of a rate that of the trials it rests on, where their number is recorded.
     """
 
     study_id: str
@@ -59,6 +62,7 @@ class Observed:
     checkpoints: int
     missing: int
     caveats: list[str] = field(default_factory=list)
+    chance: float = 0.0
 
     @property
     def days(self) -> Array:
@@ -93,8 +97,26 @@ def observe(frame: Any, metric: str) -> list[Observed]:
         When the frame is none or lacks a column, or there is no such metric.
     """
     known = metric_named(metric)
-    rows = read_checkpoints(frame, [metric], counts=[known.denominator] if known.denominator else [])
-    return list(_each(rows, known))
+    whole, notes = whole_periods(checkpoints_of(frame), [metric])
+    rows = read_checkpoints(whole, [metric], counts=[known.denominator] if known.denominator else [])
+    return [replace(one, caveats=[*one.caveats, *notes]) for one in _each(rows, known)]
+
+
+def checkpoints_of(source: Any) -> Any:
+    """Give the frame of checkpoints of what is to be analysed: a frame, a result that has one, or ``(checkpoints, lifecycle)``."""
+    frame = source[0] if isinstance(source, tuple) and len(source) == 2 else source
+    return frame.frame if isinstance(frame, Result) else frame
+
+
+def whole_periods(frame: Any, metrics: Sequence[str]) -> tuple[Any, list[str]]:
+    """Leave out totals of periods that are covered in part, which `resample` marks: they are too small."""
+    totals = [name for name in metrics if METRICS[name].rollup == "sum"]
+    if not totals or "partial" not in list(getattr(frame, "columns", [])) or not frame["partial"].any():
+        return frame, []
+    note = f"Totals of {plural(int(frame['partial'].sum()), 'period')} that checkpoints cover only in part are left out."
+    if isinstance(frame, pl.DataFrame):
+        return frame.with_columns(pl.when(pl.col("partial").not_()).then(pl.col(name)).alias(name) for name in totals), [note]
+    return frame.assign(**{name: frame[name].where(~frame["partial"].astype(bool)) for name in totals}), [note]
 
 
 def observed_of(rows: pl.DataFrame, metric: str) -> Observed:
@@ -140,7 +162,21 @@ def _observed(rows: pl.DataFrame, metric: Metric) -> Observed:
     t, v, a, b = (series[name].to_numpy().astype(np.float64) for name in "tvab")
     named = rows.select(pl.col("study_id", "label").cast(pl.String())).rows()
     study_id, label = named[0] if named else ("", "")
-    return Observed(study_id, label, metric, t, v, a, b, there.height, missing, caveats)
+    chance = _chance(there, metric) * len(v) / max(1, there.height)
+    return Observed(study_id, label, metric, t, v, a, b, there.height, missing, caveats, chance)
+
+
+def _chance(there: pl.DataFrame, metric: Metric) -> float:
+    """Give the mean variance of a rate in its trials, p (1 - p) / n, with p of all of them, one success and one failure more."""
+    if metric.kind != "rate" or metric.denominator is None:
+        return 0.0
+    trials = pl.col(metric.denominator).cast(pl.Float64())
+    counted = there.filter((trials > 0) & pl.col(metric.name).is_between(0, 1))
+    if counted.is_empty():
+        return 0.0
+    hits, tried, each = counted.select((pl.col(metric.name) * trials).sum(), trials.sum().alias("n"), (1 / trials).mean().alias("e")).row(0)
+    rate = (hits + 1) / (tried + 2)
+    return float(rate * (1 - rate) * each)
 
 
 def _one_a_time(there: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

@@ -7,9 +7,11 @@ import math
 from evalkit.analysis.ar1 import Estimate
 from evalkit.metrics import Metric
 
-__all__ = ["METHOD", "change", "direction", "how_likely", "interval", "p_value", "per_time", "sentence"]
+__all__ = ["ALIKE", "METHOD", "WANDERS", "change", "direction", "how_likely", "interval", "p_value", "per_time", "sentence"]
 
 METHOD = "generalised least squares with autocorrelated errors, averaged over how strongly neighbours may correlate"
+WANDERS = "Neighbours may be so alike that the series wanders without a cause, and more is claimed of nothing than the usual 5 %."
+ALIKE = "The values follow the line exactly, so nothing tells how far chance could move them: the interval has no width, and says nothing."
 _LEAST, _MOST = 1e-9, 1e12
 _UNITS = ((4, "hour", 1 / 24), (70, "day", 1.0), (1000, "week", 7.0), (math.inf, "year", 365.25))
 

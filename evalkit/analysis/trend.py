@@ -14,9 +14,9 @@ from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried, warned
 from evalkit.analysis.extra import needed
-from evalkit.analysis.observed import Observed, observe
+from evalkit.analysis.observed import Observed, checkpoints_of, observe
 from evalkit.analysis.per_study import ALPHA, LINE, PerStudy, holm, table
-from evalkit.analysis.phrases import METHOD, change, direction, how_likely, interval, per_time
+from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
 from evalkit.analysis.result import Told
 from evalkit.metrics import Metric
 from evalkit.plots.words import plural, span
@@ -146,7 +146,7 @@ class Trend(Told):
         told = f"{name}, {per_time(self.metric, self.slope, self.span_days)}; {how_likely(self.slope.p, self.p_corrected)}."
         over = f"Over the {self.span_days:,.0f} days that is {change(self.metric, self.rise.value)} ({interval(self.metric, self.rise)})."
         extra = []
-        if self.verdict == "stable":
+        if self.verdict == "stable" and self.rise.half:
             extra = ["No trend can be told from chance; the interval says which trends remain possible."]
         elif self.slope.p <= ALPHA < (self.p_corrected or 0.0):
             extra = [
@@ -167,7 +167,8 @@ def trend(frame: Any, metric: str) -> PerStudy[Trend]:
     Parameters
     ----------
     frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas.
+        As ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, so that a pause is not taken
+        for missing checkpoints; or a result that has such a frame.
     metric
         A name of `evalkit.METRICS`.
 
@@ -188,9 +189,10 @@ def trend(frame: Any, metric: str) -> PerStudy[Trend]:
     See `evalkit.analysis.ar1` for the method, docs/power.md for how often it is right.
     """
     carried = Carried(frame)
+    given = checkpoints_of(frame)
     found = [trend_of(one, carried.about(one)) for one in observe(frame, metric)]
     corrected = holm([one.p for one in found])
-    return PerStudy(frame, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, _draw(frame, metric))
+    return PerStudy(given, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, _draw(given, metric))
 
 
 def _draw(frame: Any, metric: str) -> Any:
@@ -213,13 +215,13 @@ def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     }  # fmt: skip
     if len(values) < FEWEST:
         return Trend(**facts, more_needed=FEWEST - len(values), caveats=series.caveats)
-    found = fit(days, values, np.column_stack([np.ones_like(days), days / length - 0.5]))
+    found = fit(days, values, np.column_stack([np.ones_like(days), days / length - 0.5]), series.chance)
     rise = found.estimate([0.0, 1.0])
     robust = theil_sen(days, values)
     return Trend(
         **facts, slope=rise.times(1 / length), rise=rise, p_corrected=rise.p, theil_sen=robust, spread=found.spread,
         autocorrelation=found.correlation, more_needed=_more(rise, found.spread, len(values)),
-        caveats=[*series.caveats, *_cautions(values, rise, robust * length, found.correlation)],
+        caveats=[*series.caveats, *_cautions(values, rise, robust * length, found)],
         drawn=lambda: _line(series, found),
     )  # fmt: skip
 
@@ -257,7 +259,7 @@ def _more_beside(p: float, corrected: float, count: int) -> int:
     return max(1, math.ceil(count * float(wanted / now) ** 2) - count)
 
 
-def _cautions(values: Array, rise: Estimate, robust: float, correlation: float) -> list[str]:
+def _cautions(values: Array, rise: Estimate, robust: float, found: Fit) -> list[str]:
     told = []
     away = np.abs(values - np.median(values))
     far = int((away > _FAR * np.median(away)).sum()) if np.median(away) > 0 else 0
@@ -265,6 +267,8 @@ def _cautions(values: Array, rise: Estimate, robust: float, correlation: float) 
         told.append(f"{plural(far, 'value lies', 'values lie')} very far from the others, and widen the interval.")
     if rise.p <= ALPHA and not rise.low <= robust <= rise.high:
         told.append("The median of the slopes of all pairs (Theil-Sen) lies outside the interval: a few extreme checkpoints carry this.")
-    if correlation > 0.8:
-        told.append("Neighbours are so alike that the series may wander without a trend.")
+    if found.wanders:
+        told.append(WANDERS)
+    if not rise.half:
+        told.append(ALIKE)
     return told

@@ -104,7 +104,7 @@ def _no_difference(found: Whole) -> str:
     against = shortened(found.comparison.baseline, _NAME)
     tested = found.tests[2]
     if not tested:
-        return f"Against {against} nothing can be told: there are too few checkpoints with a value in both."
+        return f"Against {against} nothing can be told: no metric has enough checkpoints in both that can be compared."
     return f"Against {against} no difference can be told from chance in any of {plural(tested, 'metric')}."
 
 
@@ -134,7 +134,8 @@ def methods(*, compared: bool) -> list[MethodNote]:
         ),
         MethodNote(
             what="Shifts",
-            how="The largest step in the mean against those of permuted residuals with the same autocorrelation, then each side again; "
+            how="The largest step in the mean against those of permuted residuals with the autocorrelation that they "
+            "have within stretches of ten, then each side again; "
             f"from {FEWEST_FOR_SHIFT} values of different times on; the smallest possible p-value is 0.0005. Of a metric that shifted, the "
             "p-values of the single shifts are not corrected.",
             source="E. S. Page, Biometrika 42 (1955), 523-527; J.-P. Kreiss, J. Franke, Journal of Time Series Analysis 13 (1992), 297-317",
@@ -154,7 +155,8 @@ def methods(*, compared: bool) -> list[MethodNote]:
         MethodNote(
             what="Correction",
             how=f"All p-values of this report are corrected together, and what is claimed has a corrected one of {ALPHA} or less. So with "
-            f"no effect at all a report claims anything in at most {ALPHA * 100:.0f} % of studies. Intervals are not corrected.",
+            f"no effect at all a report claims anything in at most {ALPHA * 100:.0f} % of studies, as simulated where neighbours "
+            "correlate by 0.5 or less; by more than about 0.7 it claims more. Intervals are not corrected.",
             source="S. Holm, Scandinavian Journal of Statistics 6 (1979), 65-70",
         ),
         MethodNote(

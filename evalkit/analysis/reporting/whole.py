@@ -11,14 +11,14 @@ import polars as pl
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.changepoints import ChangePoints, changepoints_of
-from evalkit.analysis.compare import Comparison, Difference, compare_of
+from evalkit.analysis.compare import Comparison, Difference, compare_of, named_metrics
 from evalkit.analysis.observed import observed_of
 from evalkit.analysis.per_study import holm
 from evalkit.analysis.summary import summary
 from evalkit.analysis.trend import Trend, trend_of
 from evalkit.columns import LIFECYCLE, empty_frame
 from evalkit.metrics import METRICS
-from evalkit.plots.source import metric_named, read_checkpoints
+from evalkit.plots.source import read_checkpoints
 
 __all__ = ["StudyFrames", "Whole", "examine"]
 
@@ -86,7 +86,8 @@ class Whole:
 def examine(study: StudyFrames, baseline: StudyFrames | None = None, metrics: Sequence[str] | None = None) -> Whole:
     """Ask everything of a study: trends, shifts, differences to a baseline, and the audit.
 
-    All p-values are corrected together (Holm): with no effect at all anything is claimed in at most 5 % of studies.
+    All p-values are corrected together (Holm): with no effect at all anything is claimed in at most 5 % of studies, as
+    simulated for autocorrelations up to 0.5.
 
     Parameters
     ----------
@@ -129,9 +130,7 @@ def examine(study: StudyFrames, baseline: StudyFrames | None = None, metrics: Se
 
 
 def _named(frame: pl.DataFrame, metrics: Sequence[str] | None) -> list[str]:
-    if metrics is None:
-        return [name for name in METRICS if name in frame.columns]
-    asked = {metric_named(name, "metrics").name for name in ([metrics] if isinstance(metrics, str) else metrics)}
+    asked = named_metrics(frame, metrics)
     return [name for name in METRICS if name in asked]
 
 
@@ -145,9 +144,10 @@ def _corrected(
     trends: list[Trend], changes: list[ChangePoints], differences: list[Difference]
 ) -> tuple[list[Trend], list[ChangePoints], list[Difference]]:
     """Correct the p-values of all of them together."""
-    ps = iter(holm([*(one.p for one in trends), *(one.p for one in changes), *(one.p for one in differences)]))
+    raw = [*(one.p for one in trends), *(one.p for one in changes), *(one.p for one in differences)]
+    ps, tests = iter(holm(raw)), sum(p is not None for p in raw)
     return (
         [one.judged(next(ps)) for one in trends],
         [one.judged(next(ps)) for one in changes],
-        [one.judged(next(ps)) for one in differences],
+        [one.judged(next(ps), tests) for one in differences],
     )
