@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -212,14 +213,15 @@ def _fitted(values: Array, design: Array, contrast: Array, rho: float) -> tuple[
 
 
 def simulate(series: int, analyses: tuple[str, ...] = ANALYSES, workers: int = 2) -> list[Cell]:
+    # Spawned: a fork of a process in which Polars has threads waits for them for ever.
     kinds = [(analysis, count, rho) for analysis in analyses for count in COUNTS for rho in CORRELATIONS]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         return list(pool.map(cell, *zip(*kinds, strict=True), [series] * len(kinds)))
 
 
 def simulate_families(series: int, counts: tuple[int, ...] = COUNTS, workers: int = 2) -> list[Family]:
     kinds = [(count, rho) for count in counts for rho in CORRELATIONS]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         return list(pool.map(family, *zip(*kinds, strict=True), [series] * len(kinds)))
 
 
