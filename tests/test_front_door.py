@@ -53,6 +53,7 @@ LAYERS = [
     ["analysis.ar1", "analysis.per_study"],
     ["analysis.observed", "analysis.phrases", "analysis.shift"],
     ["analysis.carried"],
+    ["analysis.by_study", "analysis.difference"],
     ["analysis.trend", "analysis.before_after", "analysis.compare", "analysis.changepoints"],
     ["analysis.reporting.content", "analysis.reporting.digest", "analysis.reporting.whole"],
     ["analysis.reporting.in_short"],

@@ -10,7 +10,8 @@ sentences when displayed, ``.plot()`` for a chart.
 from evalkit.analysis.auditing.audit import Audit, audit
 from evalkit.analysis.before_after import BeforeAfter, before_after
 from evalkit.analysis.changepoints import Change, ChangePoints, changepoints
-from evalkit.analysis.compare import Comparison, Difference, compare
+from evalkit.analysis.compare import Comparison, compare
+from evalkit.analysis.difference import Difference
 from evalkit.analysis.per_study import PerStudy
 from evalkit.analysis.reporting.report import report
 from evalkit.analysis.rollup import Resampled, resample

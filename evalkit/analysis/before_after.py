@@ -6,16 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
 from evalkit.analysis.auditing.audit import Audit
-from evalkit.analysis.carried import Carried, warned
-from evalkit.analysis.observed import Observed, checkpoints_of, observe
-from evalkit.analysis.per_study import ALPHA, LINE, MARKS, PerStudy, holm, table
+from evalkit.analysis.by_study import by_study
+from evalkit.analysis.carried import warned
+from evalkit.analysis.observed import Observed
+from evalkit.analysis.per_study import ALPHA, LINE, MARKS, PerStudy, table
 from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
 from evalkit.analysis.result import Told
 from evalkit.checks import check_time
@@ -110,7 +111,7 @@ class BeforeAfter(Told):
         told = self.verdict if self.effect is None else f"{self.verdict}: {change(self.metric, self.effect.value)}"
         return table([{"at": self.at, "low": self.at, "high": self.at, "text": told}], MARKS)
 
-    def judged(self, p: float | None) -> BeforeAfter:
+    def judged(self, p: float | None) -> Self:
         """Give the result with its p-value corrected for what else was looked at."""
         return replace(self, p_corrected=p)
 
@@ -184,17 +185,7 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     use research", Journal of Clinical Pharmacy and Therapeutics 27 (2002), 299-309; the errors as in `evalkit.analysis.ar1`.
     """
     when = check_time("at", at)
-    carried = Carried(frame)
-    given = checkpoints_of(frame)
-    found = [before_after_of(one, when, carried.about(one)) for one in observe(frame, metric)]
-    corrected = holm([one.p for one in found])
-
-    def draw(result: PerStudy[BeforeAfter]) -> Any:
-        from evalkit.plots.trends import trend as drawn
-
-        return drawn(given, metric, fit=result, changes=result)
-
-    return PerStudy(given, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
+    return by_study(frame, metric, lambda series, findings: before_after_of(series, when, findings), _COLUMNS, ("fit", "changes"))
 
 
 def before_after_of(series: Observed, at: datetime, findings: Audit | None = None, *, placebos: bool = True) -> BeforeAfter:

@@ -29,7 +29,6 @@ class Carried:
         lifecycle = frame[1] if isinstance(frame, tuple) and len(frame) == 2 else None
         checkpoints = checkpoints_of(frame)
         self.audit = audit(checkpoints if lifecycle is None else (checkpoints, lifecycle))
-        self._paused = lifecycle is not None
 
     def about(self, series: Observed) -> Audit:
         """Give the findings that touch the metric of a series, in its study."""

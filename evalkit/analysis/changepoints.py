@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import fit
 from evalkit.analysis.auditing.audit import Audit
-from evalkit.analysis.carried import Carried, warned
-from evalkit.analysis.observed import Observed, checkpoints_of, observe
-from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, holm, table
+from evalkit.analysis.by_study import by_study
+from evalkit.analysis.carried import warned
+from evalkit.analysis.observed import Observed
+from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, table
 from evalkit.analysis.phrases import WANDERS, change, direction, how_likely
 from evalkit.analysis.result import Told
 from evalkit.analysis.shift import FEWEST, find_shift, largest, levels
@@ -120,7 +121,7 @@ class ChangePoints(Told):
         ]
         return table(rows, MARKS)
 
-    def judged(self, p: float | None) -> ChangePoints:
+    def judged(self, p: float | None) -> Self:
         """Give the result with its p-value corrected for what else was looked at."""
         return replace(self, p_corrected=p)
 
@@ -184,17 +185,7 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     -----
     See `evalkit.analysis.shift` for the test, docs/power.md for how often it is right.
     """
-    carried = Carried(frame)
-    given = checkpoints_of(frame)
-    found = [changepoints_of(one, carried.about(one)) for one in observe(frame, metric)]
-    corrected = holm([one.p for one in found])
-
-    def draw(result: PerStudy[ChangePoints]) -> Any:
-        from evalkit.plots.trends import trend as drawn
-
-        return drawn(given, metric, changes=result)
-
-    return PerStudy(given, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, draw)
+    return by_study(frame, metric, changepoints_of, _COLUMNS, ("changes",))
 
 
 def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePoints:

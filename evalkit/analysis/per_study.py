@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import polars as pl
 
@@ -37,6 +37,13 @@ class OneStudy(Protocol):
     @property
     def verdict(self) -> str:
         """A word for what was found."""
+
+    @property
+    def p(self) -> float | None:
+        """Its p-value; None where there was nothing to test."""
+
+    def judged(self, p: float | None) -> Self:
+        """Give the result with its p-value corrected."""
 
     def sentences(self) -> list[str]:
         """Give what was found in words."""

@@ -7,7 +7,7 @@ import math
 from evalkit.analysis.ar1 import Estimate
 from evalkit.metrics import Metric
 
-__all__ = ["ALIKE", "METHOD", "WANDERS", "change", "direction", "how_likely", "interval", "p_value", "per_time", "sentence"]
+__all__ = ["ALIKE", "METHOD", "WANDERS", "change", "direction", "how_likely", "interval", "p_value", "per_time"]
 
 METHOD = "generalised least squares with autocorrelated errors, averaged over how strongly neighbours may correlate"
 WANDERS = "Neighbours may be so alike that the series wanders without a cause, and more is claimed of nothing than the usual 5 %."
@@ -67,8 +67,3 @@ def direction(metric: Metric, value: float, words: tuple[str, str, str, str]) ->
     if metric.better == "neither":
         return up if value > 0 else down
     return better if (value > 0) == (metric.better == "up") else worse
-
-
-def sentence(text: str) -> str:
-    """Give a text with a full stop."""
-    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
 from evalkit.analysis.auditing.audit import Audit
-from evalkit.analysis.carried import Carried, warned
+from evalkit.analysis.by_study import by_study
+from evalkit.analysis.carried import warned
 from evalkit.analysis.extra import needed
-from evalkit.analysis.observed import Observed, checkpoints_of, observe
-from evalkit.analysis.per_study import ALPHA, LINE, PerStudy, holm, table
+from evalkit.analysis.observed import Observed
+from evalkit.analysis.per_study import ALPHA, LINE, PerStudy, table
 from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
 from evalkit.analysis.result import Told
 from evalkit.metrics import Metric
@@ -113,7 +114,7 @@ class Trend(Told):
             return "insufficient"
         return "stable"
 
-    def judged(self, p: float | None) -> Trend:
+    def judged(self, p: float | None) -> Self:
         """Give the trend with its p-value corrected for what else was looked at.
 
         A slope that would be told alone, and is not beside all the rest, is not stable: it needs more checkpoints.
@@ -188,20 +189,7 @@ def trend(frame: Any, metric: str) -> PerStudy[Trend]:
     -----
     See `evalkit.analysis.ar1` for the method, docs/power.md for how often it is right.
     """
-    carried = Carried(frame)
-    given = checkpoints_of(frame)
-    found = [trend_of(one, carried.about(one)) for one in observe(frame, metric)]
-    corrected = holm([one.p for one in found])
-    return PerStudy(given, [one.judged(p) for one, p in zip(found, corrected, strict=True)], _COLUMNS, _draw(given, metric))
-
-
-def _draw(frame: Any, metric: str) -> Any:
-    def draw(result: PerStudy[Trend]) -> Any:
-        from evalkit.plots.trends import trend as drawn
-
-        return drawn(frame, metric, fit=result)
-
-    return draw
+    return by_study(frame, metric, trend_of, _COLUMNS, ("fit",))
 
 
 def trend_of(series: Observed, findings: Audit | None = None) -> Trend:

@@ -13,7 +13,7 @@ import polars as pl
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.auditing.findings import SEVERITIES
 from evalkit.analysis.changepoints import ChangePoints
-from evalkit.analysis.compare import Difference
+from evalkit.analysis.difference import Difference
 from evalkit.analysis.per_study import ALPHA
 from evalkit.analysis.reporting.content import (
     AuditFacts,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit.analysis.changepoints import ChangePoints
-from evalkit.analysis.compare import Difference
+from evalkit.analysis.difference import Difference
 from evalkit.analysis.per_study import ALPHA
 from evalkit.analysis.phrases import METHOD, change, how_likely, interval
 from evalkit.analysis.reporting.content import MethodNote

@@ -11,7 +11,8 @@ import polars as pl
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.changepoints import ChangePoints, changepoints_of
-from evalkit.analysis.compare import Comparison, Difference, compare_of, named_metrics
+from evalkit.analysis.compare import Comparison, compare_of, named_metrics
+from evalkit.analysis.difference import Difference
 from evalkit.analysis.observed import observed_of
 from evalkit.analysis.per_study import holm
 from evalkit.analysis.summary import summary
