@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from nbformat import NotebookNode
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Request, Route, WebSocket
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Request, Route, WebSocket, expect
 
 from tests.lab import Lab
 
@@ -19,6 +19,8 @@ READY_MS = 60_000
 RUN_MS = 60_000
 CLICK_MS = 15_000
 SERIOUS = ("serious", "critical")
+
+expect.set_options(timeout=CLICK_MS)  # its own five seconds are too few for a page of many charts on a busy machine
 
 
 class Tab:

@@ -312,6 +312,7 @@ def test_the_panel_is_readable_and_open_to_screen_readers(desk: Notebook, panel:
 def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage, name: str) -> None:
     """Enter in the search goes to the next study; Tab goes through the buttons and headings, and the space bar presses them."""
     desk.tell(f"kit.create_study({name!r} + ' too')")
+    expect(panel.studies.locator("option", has_text=f"{name} too")).to_have_count(1, timeout=SHOWN_MS)
     panel.search.focus()
     desk.page.keyboard.type(name)
     expect(panel.studies.locator("option")).to_have_count(2, timeout=SHOWN_MS)

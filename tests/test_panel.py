@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 
 import evalkit
 from evalkit import EvalKit, EvalkitError, StudyNotFoundError, connect
+from evalkit.widgets import panel as panel_module
 from evalkit.widgets import watcher as watcher_module
 from evalkit.widgets.panel import Panel
 from evalkit.widgets.watcher import WATCHER
@@ -331,6 +332,27 @@ def test_several_panels_on_one_kit_show_the_same(kit: EvalKit, show: Show) -> No
     two.click("Pause")
     assert two.enabled == {"Resume", "Stop"}
     assert one.panel.widget.comm is None
+
+
+def test_a_panel_that_opens_is_told_nothing_before_it_can_show_it(
+    kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While one is seen, the watcher's ticks and readings may come at any moment of another's opening; both know everything after it."""
+    kit.create_study("agent")
+    seen = show(seen=True)
+
+    class Slow(panel_module.Screen):
+        def __init__(self, *args: Any) -> None:
+            kit.start_study("agent")
+            seen.panel._feed.tick()
+            seen.panel.refresh()
+            super().__init__(*args)
+            seen.panel._feed.tick()
+
+    monkeypatch.setattr(panel_module, "Screen", Slow)
+    opened = show()
+    assert opened.enabled == seen.enabled == {"Pause", "Stop"}
+    assert caplog.records == []
 
 
 def test_the_watcher_runs_while_somebody_sees_a_panel(kit: EvalKit, show: Show) -> None:

@@ -51,8 +51,10 @@ class Feed:
     def __init__(self, kit: EvalKit) -> None:
         self.kit = kit
         self.reading: Reading | None = None
+        self.panels = 0
+        """How many panels are open, or opening."""
         self.followers: list[Follower] = []
-        """The panels that are open, seen or not."""
+        """Those of them that are ready to be told something, seen or not."""
         self.drawer = Worker("evalkit-drawer")
         self._worker = Worker("evalkit-reader")
 
@@ -110,11 +112,11 @@ class Watchers:
         reset_in_child(self)
         atexit.register(self.end)
 
-    def join(self, kit: EvalKit, follower: Follower) -> Feed:
-        """Give the feed of a kit to a panel that opens."""
+    def join(self, kit: EvalKit) -> Feed:
+        """Give the feed of a kit to a panel that opens; it becomes one of its followers when it can show something."""
         with self._lock:
             feed = self._feeds.setdefault(id(kit), Feed(kit))
-            feed.followers.append(follower)
+            feed.panels += 1
             return feed
 
     def leave(self, feed: Feed, follower: Follower) -> None:
@@ -124,7 +126,8 @@ class Watchers:
         with self._lock:
             if follower in feed.followers:
                 feed.followers.remove(follower)
-            last = not feed.followers
+            feed.panels -= 1
+            last = feed.panels == 0
             if last:
                 self._feeds.pop(id(feed.kit), None)
         if last:
