@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoResult", "next_commands", "open_demo", "picture", "run_demo", "snippet", "write_charts"]
 
-_HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
 
@@ -47,15 +46,15 @@ class _Plan:
 _PLANS = (
     _Plan(
         "old prompt", "weekly:4", "What the coder did before; stopped when it stood still.", ("baseline",), {"model": "m-1"}, 42,
-        (("start", _HOUR), ("stop", 21 * _DAY)), seed=3, trend=-0.05, checkpoints=3,
+        (("start", timedelta()), ("stop", 21 * _DAY)), seed=3, trend=-0.05, checkpoints=3,
     ),
     _Plan(
         "weekly coder", "weekly:8", "Does the coder get better from week to week?", ("coding", "main"), {"model": "m-2"}, 35,
-        (("start", _HOUR),), seed=1, trend=0.2, checkpoints=5,
+        (("start", timedelta()),), seed=1, trend=0.2, checkpoints=5,
     ),
     _Plan(
         "daily helper", "daily", "A helper with a pause, two days without a run, and a bill that was not always measured.", ("support",),
-        {"model": "m-2", "team": "help desk"}, 21, (("start", _HOUR), ("pause", 9 * _DAY), ("resume", 12 * _DAY)), seed=2, trend=0.05,
+        {"model": "m-2", "team": "help desk"}, 21, (("start", timedelta()), ("pause", 9 * _DAY), ("resume", 12 * _DAY)), seed=2, trend=0.05,
         checkpoints=21, left_out=frozenset({5, 9, 10, 11, 17}), without_cost=frozenset({3, 15, 16}),
     ),
 )  # fmt: skip

@@ -28,6 +28,11 @@ from evalkit.samples import sample_checkpoints
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, study_id
 
 MINUTE = timedelta(minutes=1)
+PERIODS = {
+    "missing_period", "overlapping_periods", "wrong_length", "shifted_period", "outside_running", "partly_outside", "inside_pause",
+    "partly_paused",
+}  # fmt: skip
+"""What can be wrong with when checkpoints are."""
 LENGTHS = {"hourly": 60 * MINUTE, "daily": DAY, "weekly": 7 * DAY}
 
 
@@ -189,14 +194,14 @@ def test_the_faults_of_a_tiling_are_found_exactly(made: Series) -> None:
     assert rows_of(result, "shifted_period") == sorted(made.moved)
     steps = dict(made.steps or [("study_started", -1)])
     ended = steps.get("study_stopped", minutes)
-    outside = [row for row, (start, end) in enumerate(made.periods) if start < steps["study_started"] or end > ended]
-    assert rows_of(result, "outside_running") == outside
-    idle = ~ran_at(made, minutes)
-    idle[: max(0, steps["study_started"])], idle[ended:] = False, False
-    paused = [row for row, (start, end) in enumerate(made.periods) if idle[start:end].any()]
-    assert rows_of(result, "inside_pause") == paused
-    periods = {"missing_period", "overlapping_periods", "wrong_length", "shifted_period", "outside_running", "inside_pause"}
-    assert set(kinds(result)) <= periods
+    outside = np.arange(minutes) < steps["study_started"]
+    outside[ended:] = True
+    paused = ~ran_at(made, minutes) & ~outside
+    for idle, whole, part in ((outside, "outside_running", "partly_outside"), (paused, "inside_pause", "partly_paused")):
+        shares = [idle[start:end].mean() for start, end in made.periods]
+        assert rows_of(result, whole) == [row for row, share in enumerate(shares) if share > 0.5]
+        assert rows_of(result, part) == [row for row, share in enumerate(shares) if 0 < share <= 0.5]
+    assert set(kinds(result)) <= PERIODS
 
 
 @pytest.mark.parametrize("first", ["2024-01-31", "2023-01-31", "2024-01-30", "2023-10-29", "2024-02-29", "2023-12-01"])
@@ -363,8 +368,7 @@ def test_each_wrong_value_is_found_once(name: str) -> None:
 
 def test_every_kind_can_be_found() -> None:
     """Each kind of finding is met by a test of this file."""
-    periods = {"missing_period", "overlapping_periods", "wrong_length", "shifted_period", "outside_running", "inside_pause"}
-    assert {kind for kind, *_ in FAULTS.values()} | periods == set(KINDS)
+    assert {kind for kind, *_ in FAULTS.values()} | PERIODS == set(KINDS)
     assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
 
 
@@ -572,10 +576,10 @@ def test_a_kit_is_audited_with_its_lifecycle(tmp_path: Path) -> None:
         kit.resume_study("two", at=START + 4 * DAY + 6 * MINUTE)
         assert repr(audit(kit, "one")) == "Audit of 12 checkpoints of 1 study: nothing found."
         result = audit(kit)
-        assert result.frame.select("study", "kind", "count").rows() == [("two", "inside_pause", 1)] * 2
+        assert result.frame.select("study", "kind", "count").rows() == [("two", "inside_pause", 1), ("two", "partly_paused", 1)]
         assert [message.partition(". ")[0] for message in result.frame["message"]] == [
             "Inside a pause: 2026-01-08 to 2026-01-09 UTC, wholly",
-            "Inside a pause: 2026-01-09 to 2026-01-10 UTC, 6 minutes of it",
+            "Paused for a part: 2026-01-09 to 2026-01-10 UTC, 6 minutes of it",
         ]
         with pytest.raises(StudyNotFoundError):
             audit(kit, "three")

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.analysis.auditing.findings import findings, none_found
+from evalkit.analysis.auditing.findings import findings
 from evalkit.analysis.auditing.running import FAR, Running
 from evalkit.analysis.auditing.tiling import DAY, GRID, HOUR, edge, on_grid, tile
 from evalkit.plots.words import moment, plural, span
@@ -43,7 +43,7 @@ def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, ran: Running | None)
         findings("wrong_length", wrong, _wrong_length),
         findings("shifted_period", shifted, _shifted),
     ]
-    return found if ran is None else [*found, _outside(placed, ran), _inside_pause(placed, ran)]
+    return found if ran is None else [*found, *_outside(placed, ran), *_inside_pause(placed, ran)]
 
 
 def _counted(missed: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
@@ -123,20 +123,30 @@ def overlapping(rows: pl.DataFrame) -> pl.DataFrame:
     ).filter(pl.col("count") > 1)  # fmt: skip
 
 
-def _outside(placed: pl.DataFrame, ran: Running) -> pl.DataFrame:
+def _outside(placed: pl.DataFrame, ran: Running) -> list[pl.DataFrame]:
     start, end = pl.col("start"), pl.col("end")
     lasted = placed.join(ran.known, on="study_id").with_columns(
         early=(pl.min_horizontal(end, "began") - start).clip(lower_bound=0),
         late=(end - pl.max_horizontal(start, "ended")).clip(lower_bound=0),
     )
-    return findings("outside_running", lasted.filter((pl.col("early") > 0) | (pl.col("late") > 0)), _told_outside)
+    mostly, partly = _idle(lasted, pl.col("early") + pl.col("late"))
+    return [findings("outside_running", mostly, _told_outside), findings("partly_outside", partly, _told_outside)]
 
 
-def _inside_pause(placed: pl.DataFrame, ran: Running) -> pl.DataFrame:
+def _inside_pause(placed: pl.DataFrame, ran: Running) -> list[pl.DataFrame]:
     if ran.pauses.is_empty():
-        return none_found()
-    paused = placed.with_columns(paused=ran.paused(placed)).filter(pl.col("paused") > 0)
-    return findings("inside_pause", paused, lambda place: f"{told_span(place)}, {_share(place, 'paused')}")
+        return []
+    mostly, partly = _idle(placed.with_columns(paused=ran.paused(placed)), pl.col("paused"))
+    return [findings("inside_pause", mostly, _told_paused), findings("partly_paused", partly, _told_paused)]
+
+
+def _idle(placed: pl.DataFrame, idle: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give the periods in more than half of which a study did not run, and those in which it did not for a part.
+
+    Whoever starts, pauses or stops a study does so in the middle of a period more often than not: that is no fault, but worth knowing.
+    """
+    mostly = 2 * idle > pl.col("end") - pl.col("start")
+    return placed.filter(mostly), placed.filter(idle > 0, ~mostly)
 
 
 def _missing(place: dict[str, Any]) -> str:
@@ -165,6 +175,10 @@ def _told_outside(place: dict[str, Any]) -> str:
     if place["late"]:
         told.append(f"{_share(place, 'late')} after its stop, {moment(_time(place['ended']))} UTC")
     return f"{told_span(place)}, {' and '.join(told)}"
+
+
+def _told_paused(place: dict[str, Any]) -> str:
+    return f"{told_span(place)}, {_share(place, 'paused')}"
 
 
 def _share(place: dict[str, Any], name: str) -> str:

@@ -36,7 +36,9 @@ KINDS = {
     "outside_running": Kind(
         "warning", "Outside the running time", "Leave it out (exclude=), unless the study was created after it had begun: then all is well."
     ),
+    "partly_outside": Kind("note", "Begun or ended within", "Counts and sums of it may cover less than a whole period."),
     "inside_pause": Kind("warning", "Inside a pause", "A paused study measures nothing: leave it out (exclude=), or correct the period."),
+    "partly_paused": Kind("note", "Paused for a part", "Counts and sums of it may cover less than a whole period."),
     "recorded_late": Kind("note", "Recorded late", "Back-filled values may have another source than live ones: see that they compare."),
     "shared_sessions": Kind("warning", "Session in several checkpoints", "It counts more than once: keep it where it ended."),
     "session_count": Kind("note", "Session count", "The count and the names in sessions_included should agree: see which one is right."),
