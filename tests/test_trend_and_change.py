@@ -338,12 +338,15 @@ def test_the_baseline_is_always_named_and_another_study() -> None:
 
 
 def test_what_cannot_be_compared_is_insufficient_with_the_reason() -> None:
-    """Fewer than eight of each, or totals of periods of different lengths, are not compared."""
-    few = analysis.compare(two(7, apart=30), "agent", baseline="base")["agent_efficiency"]
+    """Fewer than eight of each are not compared, though their means are given; totals of periods of different lengths have none to compare."""
+    rows = two(7, apart=30)
+    few = analysis.compare(rows, "agent", baseline="base")["agent_efficiency"]
     assert (few.verdict, few.difference, few.more_needed(0.1)) == ("insufficient", None, None)
+    means = dict(rows.group_by("study").agg(pl.col("agent_efficiency").mean()).iter_rows())
+    assert (few.study_mean, few.baseline_mean) == pytest.approx((means["agent"], means["base"]), rel=1e-12)
     weeks = checkpoints("base", 2, 20, period="weekly")
     found = analysis.compare(pl.concat([checkpoints("agent", 1, 20), weeks]), "agent", baseline="base")
-    assert found["total_cost"].verdict == "insufficient"
+    assert (found["total_cost"].verdict, found["total_cost"].study_mean) == ("insufficient", None)
     assert "resample first" in repr(found["total_cost"])
     assert found[RATE].difference is not None
 

@@ -190,12 +190,13 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     if metric.rollup == "sum" and not _as_long(study, baseline):
         reason = "a total of one period cannot be compared with that of a longer one; resample first."
         return Difference(**facts, caveats=caveats, reason=reason)
+    facts |= {"study_mean": _mean(one), "baseline_mean": _mean(other)}
     if shorter < FEWEST:
         reason = f"{len(one.values)} and {len(other.values)} values of different times, {FEWEST} of each are needed."
         return Difference(**facts, caveats=caveats, reason=reason)
     fits = _level(one, one.chance), _level(other, other.chance)
     return Difference(
-        **facts, caveats=caveats, study_mean=float(one.values.mean()), baseline_mean=float(other.values.mean()),
+        **facts, caveats=caveats,
         difference=fits[0].mixture([1]).less(fits[1].mixture([1])).estimate(), spread=math.hypot(*(each.spread for each in fits)),
         autocorrelation=sum(each.correlation for each in fits) / 2,
     )  # fmt: skip
@@ -204,6 +205,10 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
 def _as_long(study: pl.DataFrame, baseline: pl.DataFrame) -> bool:
     lengths = [rows.select((pl.col("end") - pl.col("start")).dt.total_microseconds().median()).item() for rows in (study, baseline)]
     return bool(min(lengths) * _ALIKE >= max(lengths))
+
+
+def _mean(series: Observed) -> float | None:
+    return float(series.values.mean()) if len(series.values) else None
 
 
 def _level(series: Observed, chance: float) -> Fit:

@@ -30,7 +30,8 @@ class Difference(Told):
     Attributes
     ----------
     study_mean, baseline_mean
-        Over the checkpoints that the difference rests on, each counting the same, in the unit of the metric.
+        Over the checkpoints that the difference rests on, each counting the same, in the unit of the metric; with too few for a difference
+        over those that have a value. None where none has, or the two cannot be compared.
     difference
         The study less the baseline, with its 95 % interval and p-value; None with too few checkpoints, or where the two cannot be
         compared.

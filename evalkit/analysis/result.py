@@ -12,8 +12,10 @@ import polars as pl
 
 __all__ = ["Result", "Told", "in_markdown", "like"]
 
-_SPECIAL = re.compile(r"([\\`*_\[\]|~$>]|^\s*(?:[#+-]|\d+[.)]))", re.MULTILINE)
-"""What Markdown reads as markup anywhere, and what it does at the beginning of a line."""
+_SPECIAL = re.compile(r"[\\`*_\[\]|~$>]")
+"""What Markdown reads as markup anywhere."""
+_BEGINS = re.compile(rf"{_SPECIAL.pattern}|^\s*(?:[#+-]|\d+[.)])", re.MULTILINE)
+"""The same, and what it reads as markup at the beginning of a line."""
 
 
 class Told(ABC):
@@ -49,9 +51,17 @@ class Result(Told):
         """Draw it, as an Altair chart that displays offline."""
 
 
-def in_markdown(text: str) -> str:
-    """Give a text so that Markdown shows it as it is, whatever characters a name in it has."""
-    return escape(_SPECIAL.sub(_escaped, text), quote=False)
+def in_markdown(text: str, *, within: bool = False) -> str:
+    """Give a text so that Markdown shows it as it is, whatever characters a name in it has.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    within
+        Whether it stands within a line, as in a table's cell, so that its beginning is none of a line.
+    """
+    return escape((_SPECIAL if within else _BEGINS).sub(_escaped, text), quote=False)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from evalkit.analysis.reporting.content import ReportContent
 from evalkit.analysis.reporting.harmless import harmless
 from evalkit.analysis.reporting.sections import Section, Table, sections
@@ -13,7 +11,6 @@ __all__ = ["markdown"]
 
 _LINKS = (("://", "&#58;//"), ("@", "&#64;"), ("www.", "www&#46;"))
 """What GitHub's Markdown makes links of by itself."""
-_LISTED = re.compile(r"^(\d+)\.(?=\s|$)")
 
 
 def markdown(content: ReportContent) -> str:
@@ -35,15 +32,15 @@ def _section(part: Section) -> list[str]:
 
 def _table(table: Table) -> list[str]:
     rule = ["---:" if place in table.numbers else "---" for place in range(len(table.columns))]
-    rows = [[_text(cell) for cell in row] for row in table.rows]
+    rows = [[_text(cell, within=True) for cell in row] for row in table.rows]
     rows = [[f"**{cell}**" if place in table.loud and cell else cell for cell in row[:1]] + row[1:] for place, row in enumerate(rows)]
     lines = [[_text(title) for title in table.columns], rule, *rows]
     return [f"{_text(table.caption)}:", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
 
 
-def _text(text: str) -> str:
+def _text(text: str, *, within: bool = False) -> str:
     """Give a text in one line, shown as it is."""
-    shown = in_markdown(" ".join(harmless(text).split()))
+    shown = in_markdown(" ".join(harmless(text).split()), within=within)
     for link, apart in _LINKS:
         shown = shown.replace(link, apart)
-    return _LISTED.sub(r"\1\\.", shown)
+    return shown
