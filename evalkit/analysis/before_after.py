@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,11 +16,9 @@ from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.by_study import by_study
 from evalkit.analysis.carried import warned
 from evalkit.analysis.observed import Observed
-from evalkit.analysis.per_study import ALPHA, LINE, MARKS, PerStudy, table
+from evalkit.analysis.per_study import ALPHA, LINE, MARKS, OneStudy, PerStudy, table
 from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
-from evalkit.analysis.result import Told
 from evalkit.checks import check_time
-from evalkit.metrics import Metric
 from evalkit.plots.words import moment, plural
 
 __all__ = ["FEWEST_A_SIDE", "BeforeAfter", "before_after", "before_after_of"]
@@ -40,7 +38,7 @@ _PLACEBO_COLUMNS = {"at": "time", "effect": "number", "low": "number", "high": "
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class BeforeAfter(Told):
+class BeforeAfter(OneStudy):
     """What a change at a moment did to one metric in one study.
 
     Attributes
@@ -54,22 +52,13 @@ class BeforeAfter(Told):
         metric, with its 95 % interval and p-value; None when it cannot be said.
     slope_change
         How much steeper the line is afterwards, a day.
-    p_corrected
-        The p-value corrected for what else was looked at with it; `verdict` goes by it.
     placebos
         The same estimate at moments at which nothing is known to have happened, each from the checkpoints of one side alone: a table of
         at, effect, low, high, p (Polars). Empty with too few checkpoints.
     autocorrelation
         Of neighbours, 0 to 0.99, averaged over what the data allow.
-    caveats
-        What to be careful about, in sentences.
-    findings
-        What the audit found that touches this metric of this study.
     """
 
-    study_id: str
-    study: str
-    metric: Metric
     at: datetime
     before: int
     after: int
@@ -77,10 +66,7 @@ class BeforeAfter(Told):
     placebos: pl.DataFrame
     effect: Estimate | None = None
     slope_change: Estimate | None = None
-    p_corrected: float | None = None
     autocorrelation: float | None = None
-    caveats: list[str] = field(default_factory=list)
-    findings: Audit | None = None
     drawn: Callable[[], pl.DataFrame] | None = None
 
     def line(self) -> pl.DataFrame:
@@ -110,10 +96,6 @@ class BeforeAfter(Told):
         """Give the moment with the effect in words: at, low, high, text."""
         told = self.verdict if self.effect is None else f"{self.verdict}: {change(self.metric, self.effect.value)}"
         return table([{"at": self.at, "low": self.at, "high": self.at, "text": told}], MARKS)
-
-    def judged(self, p: float | None) -> Self:
-        """Give the result with its p-value corrected for what else was looked at."""
-        return replace(self, p_corrected=p)
 
     def row(self) -> dict[str, Any]:
         """Give the row of the table."""

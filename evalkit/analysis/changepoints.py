@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,11 +14,9 @@ from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.by_study import by_study
 from evalkit.analysis.carried import warned
 from evalkit.analysis.observed import Observed
-from evalkit.analysis.per_study import ALPHA, MARKS, PerStudy, table
+from evalkit.analysis.per_study import ALPHA, MARKS, OneStudy, PerStudy, table
 from evalkit.analysis.phrases import WANDERS, change, direction, how_likely
-from evalkit.analysis.result import Told
 from evalkit.analysis.shift import FEWEST, find_shift, largest, levels
-from evalkit.metrics import Metric
 from evalkit.plots.words import moment, number, plural, span
 
 __all__ = ["Change", "ChangePoints", "changepoints", "changepoints_of"]
@@ -58,7 +56,7 @@ class Change:
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class ChangePoints(Told):
+class ChangePoints(OneStudy):
     """The shifts of one metric in one study.
 
     Attributes
@@ -69,31 +67,19 @@ class ChangePoints(Told):
         On how many values the test rests: those of one time are averaged, and a very long series over stretches of time.
     p
         Of no shift at all, from permutations; None with fewer than 12 checkpoints.
-    p_corrected
-        The p-value corrected for what else was looked at with it; `changes` goes by it.
     found
         The shifts that were found, in the order of time, should `p` hold.
     gradual
         Whether a straight line describes the series as well as one step does.
     span
         The time looked at, in words.
-    caveats
-        What to be careful about, in sentences.
-    findings
-        What the audit found that touches this metric of this study.
     """
 
-    study_id: str
-    study: str
-    metric: Metric
     checkpoints: int
     used: int
     span: str
     p: float | None = None
-    p_corrected: float | None = None
     found: list[Change] = field(default_factory=list)
-    caveats: list[str] = field(default_factory=list)
-    findings: Audit | None = None
     gradual: bool = False
 
     @property
@@ -120,10 +106,6 @@ class ChangePoints(Told):
             for one in self.changes
         ]
         return table(rows, MARKS)
-
-    def judged(self, p: float | None) -> Self:
-        """Give the result with its p-value corrected for what else was looked at."""
-        return replace(self, p_corrected=p)
 
     def row(self) -> dict[str, Any]:
         """Give the row of the table: of several shifts the one with the smallest p-value."""

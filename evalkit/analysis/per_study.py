@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Self, TypeVar
 
 import polars as pl
 
+from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.extra import needed
-from evalkit.analysis.result import Result, like
+from evalkit.analysis.result import Result, Told, like
+from evalkit.metrics import Metric
 from evalkit.plots.words import plural
 
 __all__ = ["ALPHA", "LINE", "MARKS", "OneStudy", "PerStudy", "holm", "table"]
@@ -23,33 +27,46 @@ LINE = {"part": "count", "at": "time", "value": "number", "low": "number", "high
 """The columns of straight lines that a chart draws, one for each `part`."""
 
 
-class OneStudy(Protocol):
-    """The result of one study."""
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class OneStudy(Told):
+    """What was found of one metric in one study.
+
+    Attributes
+    ----------
+    study_id, study, metric
+        Which study, by its id and its label, and which metric.
+    p_corrected
+        The p-value corrected for what else was looked at with it; `verdict` goes by it.
+    caveats
+        What to be careful about, in sentences.
+    findings
+        What the audit found that touches this metric of this study.
+    """
+
+    study_id: str
+    study: str
+    metric: Metric
+    p_corrected: float | None = None
+    caveats: list[str] = field(default_factory=list)
+    findings: Audit | None = None
 
     @property
-    def study(self) -> str:
-        """Its label."""
-
-    @property
-    def study_id(self) -> str:
-        """Its id."""
-
-    @property
-    def verdict(self) -> str:
-        """A word for what was found."""
-
-    @property
+    @abstractmethod
     def p(self) -> float | None:
-        """Its p-value; None where there was nothing to test."""
+        """The p-value; None where there was nothing to test."""
 
-    def judged(self, p: float | None) -> Self:
-        """Give the result with its p-value corrected."""
+    @property
+    @abstractmethod
+    def verdict(self) -> str:
+        """A word or two for what was found."""
 
-    def sentences(self) -> list[str]:
-        """Give what was found in words."""
-
+    @abstractmethod
     def row(self) -> dict[str, Any]:
         """Give the row of the table."""
+
+    def judged(self, p: float | None) -> Self:
+        """Give the result with its p-value corrected for what else was looked at."""
+        return replace(self, p_corrected=p)
 
 
 T = TypeVar("T", bound=OneStudy)

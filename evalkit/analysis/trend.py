@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,10 +16,8 @@ from evalkit.analysis.by_study import by_study
 from evalkit.analysis.carried import warned
 from evalkit.analysis.extra import needed
 from evalkit.analysis.observed import Observed
-from evalkit.analysis.per_study import ALPHA, LINE, PerStudy, table
+from evalkit.analysis.per_study import ALPHA, LINE, OneStudy, PerStudy, table
 from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
-from evalkit.analysis.result import Told
-from evalkit.metrics import Metric
 from evalkit.plots.words import plural, span
 
 __all__ = ["FEWEST", "Trend", "trend", "trend_of"]
@@ -41,7 +39,7 @@ _FAR = 15
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class Trend(Told):
+class Trend(OneStudy):
     """The trend of one metric in one study.
 
     Attributes
@@ -59,8 +57,6 @@ class Trend(Told):
         None with fewer than 8 checkpoints or all of one time.
     rise
         The same over the whole span: from the first to the last checkpoint.
-    p_corrected
-        The p-value corrected for what else was looked at with it; `verdict` goes by it.
     theil_sen
         The median of the slopes of all pairs of checkpoints, a day: what a few extreme values cannot move.
     spread
@@ -71,15 +67,8 @@ class Trend(Told):
         When the verdict is ``insufficient``: about how many more checkpoints of the same kind would tell a rise of three
         standard deviations over the span; or this very slope, where it would be told alone and is not among all that was looked at.
         None otherwise.
-    caveats
-        What to be careful about, in sentences.
-    findings
-        What the audit found that touches this metric of this study.
     """
 
-    study_id: str
-    study: str
-    metric: Metric
     checkpoints: int
     missing: int
     used: int
@@ -87,13 +76,10 @@ class Trend(Told):
     when: str
     slope: Estimate | None = None
     rise: Estimate | None = None
-    p_corrected: float | None = None
     theil_sen: float | None = None
     spread: float | None = None
     autocorrelation: float | None = None
     more_needed: int | None = None
-    caveats: list[str] = field(default_factory=list)
-    findings: Audit | None = None
     drawn: Callable[[], pl.DataFrame] | None = None
 
     def line(self) -> pl.DataFrame:
