@@ -22,7 +22,9 @@ from evalkit import InvalidInputError, StudyNotFoundError, analysis, plots
 from evalkit.analysis import ar1
 from evalkit.analysis.before_after import FEWEST_A_SIDE
 from evalkit.analysis.per_study import holm
+from evalkit.analysis.phrases import WANDERS
 from evalkit.analysis.shift import find_shift
+from evalkit.analysis.trials import SAME_TASKS, trials_of
 from evalkit.columns import CHECKPOINTS
 from evalkit.errors import AmbiguousStudyError
 from evalkit.metrics import METRICS
@@ -193,15 +195,36 @@ def test_few_checkpoints_are_insufficient_with_how_many_more() -> None:
 
 
 def test_a_series_that_never_changes_is_stable() -> None:
-    """Of equal values the slope is exactly 0, p is 1, and nothing is claimed by any analysis."""
+    """Of equal values the slope is exactly 0, nothing is tested, and nothing is claimed by any analysis; other metrics do not pay for it."""
     same = frame([1.0] * 20)
     found = analysis.trend(same, "agent_efficiency")
-    assert (found.verdict, found.slope.value, found.p) == ("stable", 0.0, 1.0)
-    assert analysis.changepoints(same, "agent_efficiency").verdict == "no shift told"
+    assert (found.verdict, found.slope.value, found.p) == ("stable", 0.0, None)
+    shifts = analysis.changepoints(same, "agent_efficiency")
+    assert (shifts.verdict, shifts.p) == ("no shift told", None)
     effect = analysis.before_after(same, "agent_efficiency", at=START + 10 * DAY)
-    assert (effect.verdict, effect.effect.value) == ("no effect told", 0.0)
+    assert (effect.verdict, effect.effect.value, effect.p) == ("no effect told", 0.0, None)
+    assert all("all values are the same, so nothing was tested" in repr(one) for one in (found, shifts, effect))
     other = pl.concat([same, frame([1.0] * 20, name="other", number=2)])
-    assert analysis.compare(other, "agent", baseline="other")["agent_efficiency"].verdict == "not distinguishable"
+    difference = analysis.compare(other, "agent", baseline="other")["agent_efficiency"]
+    assert (difference.verdict, difference.p) == ("not distinguishable", None)
+    assert "has no width" in repr(difference)
+    rows = two(20, apart=10).with_columns(tasks_completed=pl.lit(20))
+    found = analysis.compare(rows, "agent", baseline="base", metrics=["agent_efficiency", "tasks_completed"])
+    assert found["agent_efficiency"].p_corrected == found["agent_efficiency"].p
+
+
+@pytest.mark.parametrize("values", [[0.1 * n / n for n in range(100, 160)], [1e-300 * value for value in noise(60, 1)]])
+def test_the_error_of_computing_is_no_finding(values: list[float]) -> None:
+    """Ten cents a success, computed anew each day, are the same each day, and so are numbers whose squares are 0."""
+    rows = frame(values, "cost_per_successful_task")
+    assert (analysis.trend(rows, "cost_per_successful_task").verdict, analysis.trend(rows, "cost_per_successful_task").p) == (
+        "stable",
+        None,
+    )
+    assert analysis.changepoints(rows, "cost_per_successful_task").p is None
+    later = pl.concat([rows, frame(values, "cost_per_successful_task", name="base", number=2, start=START + 90 * DAY)])
+    found = analysis.compare(later, "agent", baseline="base")["cost_per_successful_task"]
+    assert (found.difference.value, found.p) == (0.0, None)
 
 
 @given(
@@ -601,10 +624,43 @@ def test_a_rate_that_happens_to_be_alike_has_the_width_of_its_trials() -> None:
     counted = analysis.trend(rows, RATE)
     assert counted.rise.low < -0.3 < 0.3 < counted.rise.high
     assert counted.verdict == "stable"
-    assert "says nothing" in repr(analysis.trend(rows, "tool_success_rate"))
+    assert "has no width" in repr(analysis.trend(rows, "tool_success_rate"))
     base = checkpoints("base", 2, 8).with_columns(session_success_rate=pl.lit(0.5), sessions_completed=pl.lit(2))
     found = analysis.compare(pl.concat([rows, base], how="vertical_relaxed"), "agent", baseline="base")[RATE]
     assert found.difference.half > 0.2
+
+
+def test_the_same_tasks_each_night_are_no_independent_trials() -> None:
+    """Of 20 tasks 12 are solved each night, then 13, with a flip now and then: all analyses tell it, and that it holds for these tasks."""
+    solved = np.array([12] * 30 + [13] * 30)
+    solved[[4, 17, 25, 40, 51]] += [1, -1, 1, -1, 1]
+    fixed = frame(solved / 20, RATE).with_columns(sessions_completed=pl.lit(20))
+    at = START + 30 * DAY
+    for rows in (fixed, fixed.drop("sessions_completed")):
+        assert analysis.changepoints(rows, RATE).verdict == "shifted"
+        assert analysis.before_after(rows, RATE, at=at).verdict == "better"
+        assert analysis.trend(rows, RATE).verdict == "improving"
+    assert SAME_TASKS in analysis.trend(fixed, RATE).caveats
+    assert analysis.trend(fixed, RATE).spread == pytest.approx(analysis.trend(fixed.drop("sessions_completed"), RATE).spread)
+
+
+@pytest.mark.parametrize(("trials", "rate"), [(1, 0.5), (3, 0.97), (5, 0.6), (20, 0.99), (20, 0.5), (200, 0.9)])
+@pytest.mark.parametrize("count", [8, 30])
+def test_independent_trials_are_not_taken_for_the_same_tasks(trials: int, rate: float, count: int) -> None:
+    """Of 400 series of independent trials hardly one varies so little that its trials would pass for dependent."""
+    random = np.random.default_rng([trials, count])
+    told = 0
+    for _ in range(400):
+        rows = pl.DataFrame({RATE: random.binomial(trials, rate, count) / trials, "sessions_completed": [trials] * count})
+        told += trials_of(rows, METRICS[RATE]).least(rows[RATE].to_numpy()) == 0
+    assert told <= 4
+
+
+def test_neighbours_that_are_very_alike_are_told_by_a_comparison_too() -> None:
+    """Where a series wanders, a difference of means may be chance more often than the p-value says."""
+    walk = frame(0.5 + 0.02 * np.cumsum(noise(40, 5)))
+    still = pl.concat([walk, frame(0.45 + noise(40, 6) / 100, name="base", number=2)])
+    assert WANDERS in analysis.compare(still, "agent", baseline="base")["agent_efficiency"].caveats
 
 
 def test_a_few_chance_pairs_do_not_throw_the_rest_away() -> None:

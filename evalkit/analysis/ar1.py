@@ -21,7 +21,20 @@ import numpy.typing as npt
 
 from evalkit.analysis.extra import needed
 
-__all__ = ["CONFIDENCE", "CORRELATIONS", "PRIOR", "Array", "Estimate", "Fit", "Mixture", "correlations", "fit", "steps", "whitened"]
+__all__ = [
+    "CONFIDENCE",
+    "CORRELATIONS",
+    "PRIOR",
+    "Array",
+    "Estimate",
+    "Fit",
+    "Mixture",
+    "correlations",
+    "fit",
+    "steps",
+    "varies",
+    "whitened",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -33,6 +46,7 @@ _BETA = (4.0, 3.0)
 _EXACT = 1e-20
 _NOISE = 1e-9
 """What is smaller than this share of the values is the error of computing, and would be a finding where nothing else varies."""
+_SAME, _TOO_SMALL = 1e-12, 1e-100
 _STRONG, _OFTEN = 0.7, 0.25
 _HARDLY = 1e-3
 _MANY = 30
@@ -138,7 +152,8 @@ class Mixture:
     @property
     def mean(self) -> float:
         """The centre."""
-        return float(self.weights @ self.centres)
+        mean = float(self.weights @ self.centres)
+        return mean if abs(mean) > _NOISE * float(np.abs(self.centres).max()) else 0.0
 
     def estimate(self) -> Estimate:
         """Give the number with its interval and the p-value of 0."""
@@ -204,6 +219,11 @@ class Fit:
         return bool(self.weights[CORRELATIONS > _STRONG].sum() > _OFTEN)
 
 
+def varies(values: Array) -> bool:
+    """Tell whether values differ by more than the error of computing, and by so much that their squares can be told from 0."""
+    return bool(np.ptp(values) > max(_SAME * float(np.abs(values).max()), _TOO_SMALL)) if len(values) else False
+
+
 def steps(times: Array) -> Array:
     """Give the distance of each value from the one before it, in units of the usual distance (the median), at least 1.
 
@@ -244,9 +264,11 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0) -> Fit:
         would have intervals of no width.
     """
     count, terms = design.shape
-    centre, size = float(values.mean()), float(np.abs(values - values.mean()).max()) or 1.0
+    centre = float(values.mean()) if varies(values) else float(values[0])
+    away = values - centre if varies(values) else np.zeros(count)  # else the error of computing would be a finding
+    size = float(np.abs(away).max()) or 1.0
     neighbours = correlations(steps(times))
-    z = whitened(np.column_stack([design, (values - centre) / size]), neighbours)
+    z = whitened(np.column_stack([design, away / size]), neighbours)
     gram = np.einsum("gni,gnj->gij", z, z, optimize=True)
     inside, towards, total = gram[:, :terms, :terms], gram[:, :terms, terms], gram[:, terms, terms]
     covariances = np.linalg.inv(inside)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
+from evalkit.analysis.ar1 import Array, Estimate, Fit, fit, varies
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.by_study import by_study
 from evalkit.analysis.carried import warned
@@ -75,8 +75,8 @@ class BeforeAfter(OneStudy):
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of no step."""
-        return None if self.effect is None else self.effect.p
+        """The two-sided p-value of no step; None where all values are the same."""
+        return None if self.effect is None or self.constant else self.effect.p
 
     @property
     def placebos_as_large(self) -> int:
@@ -117,7 +117,7 @@ class BeforeAfter(OneStudy):
             return [f"{name}, with {counts}, of different times; {FEWEST_A_SIDE} are needed on each side.", *self.caveats]
         step = f"{change(self.metric, self.effect.value)} ({interval(self.metric, self.effect)})"
         tilt = f"The slope changed by {per_time(self.metric, self.slope_change, self.span_days)}."
-        told = f"{name}, a step of {step} between the lines before and after; {how_likely(self.effect.p, self.p_corrected)}. {tilt}"
+        told = f"{name}, a step of {step} between the lines before and after; {how_likely(self.p, self.p_corrected)}. {tilt}"
         method = f"Method: two straight lines, {METHOD} (here about {self.autocorrelation:.2f}); {counts}."
         return [told, " ".join([method, self._on_placebos()]), *self.caveats, *warned(self.findings)]
 
@@ -180,16 +180,17 @@ def before_after_of(series: Observed, at: datetime, findings: Audit | None = Non
     facts: dict[str, Any] = {
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "at": at, "before": int((~later).sum()),
         "after": int(later.sum()), "span_days": float(np.ptp(series.days)) if len(series.days) else 0.0, "findings": findings,
-        "caveats": caveats,
+        "caveats": caveats, "constant": bool(len(values)) and not varies(values),
     }  # fmt: skip
     if min(facts["before"], facts["after"]) < FEWEST_A_SIDE:
         return BeforeAfter(**facts, placebos=table([], _PLACEBO_COLUMNS))
-    found, scale = _two_lines(times, values, moment_at, series.chance)
-    caveats += [*([WANDERS] if found.wanders else []), *([] if found.variances.any() else [ALIKE])]
+    found, scale = _two_lines(times, values, moment_at, series.least)
+    effect = found.estimate([0, 0, 1, 0])
+    caveats += [*([WANDERS] if found.wanders else []), *([] if effect.half else [ALIKE])]
     sides = (~later, later) if placebos else ()
     tried = [_placebo(series, times[side], values[side], place) for side in sides for place in _places(times[side])]
     return BeforeAfter(
-        **facts, effect=found.estimate([0, 0, 1, 0]), slope_change=found.estimate([0, 0, 0, 1]).times(1 / scale),
+        **facts, effect=effect, slope_change=found.estimate([0, 0, 0, 1]).times(1 / scale),
         autocorrelation=found.correlation, placebos=table(tried, _PLACEBO_COLUMNS),
         drawn=lambda: _lines(series, found, times, moment_at),
     )  # fmt: skip
@@ -220,5 +221,5 @@ def _places(times: Array) -> Array:
 
 
 def _placebo(series: Observed, times: Array, values: Array, place: float) -> dict[str, Any]:
-    effect = _two_lines(times, values, place, series.chance)[0].estimate([0, 0, 1, 0])
+    effect = _two_lines(times, values, place, series.least)[0].estimate([0, 0, 1, 0])
     return {"at": series.at(place), "effect": effect.value, "low": effect.low, "high": effect.high, "p": effect.p}

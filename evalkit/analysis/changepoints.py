@@ -66,7 +66,7 @@ class ChangePoints(OneStudy):
     used
         On how many values the test rests: those of one time are averaged, and a very long series over stretches of time.
     p
-        Of no shift at all, from permutations; None with fewer than 12 checkpoints.
+        Of no shift at all, from permutations; None with fewer than 12 checkpoints, and where all values are the same.
     found
         The shifts that were found, in the order of time, should `p` hold.
     gradual
@@ -90,7 +90,7 @@ class ChangePoints(OneStudy):
     @property
     def verdict(self) -> str:
         """``shifted``, ``no shift told``, ``too few points``."""
-        if self.p is None:
+        if self.p is None and not self.constant:
             return "too few points"
         return "shifted" if self.changes else "no shift told"
 
@@ -123,7 +123,7 @@ class ChangePoints(OneStudy):
         """Say each shift with the interval of its time, the method with its count, and the caveats."""
         name = f"{self.study}, {self.metric.label.lower()}: {self.verdict}"
         counts = f"{plural(self.checkpoints, 'checkpoint')}, {self.span}"
-        if self.p is None:
+        if self.p is None and not self.constant:
             return [f"{name}: {plural(self.used, 'value')} of different times; {FEWEST} are needed.", *self.caveats]
         told = [f"{name}; {how_likely(self.p, self.p_corrected)}."] if not self.changes else []
         for one in self.changes:
@@ -175,9 +175,11 @@ def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePo
     when = span(series.start, series.end) if series.start else "no time"
     facts: dict[str, Any] = {
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
-        "used": len(series.values), "span": when, "findings": findings,
+        "used": len(series.values), "span": when, "findings": findings, "constant": series.constant,
     }  # fmt: skip
     if len(series.values) < FEWEST:
+        return ChangePoints(**facts, caveats=series.caveats)
+    if series.constant:
         return ChangePoints(**facts, caveats=series.caveats)
     first, found = _segments(series)
     wandering = [WANDERS] if fit(series.times, series.values, levels(len(series.values))).wanders else []

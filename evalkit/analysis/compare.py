@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evalkit.analysis.ar1 import Fit, fit
+from evalkit.analysis.ar1 import Estimate, Fit, fit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.difference import WORDS, Difference
 from evalkit.analysis.observed import Observed, checkpoints_of, find_study, observed_of, paired, whole_periods
 from evalkit.analysis.per_study import holm, table
-from evalkit.analysis.phrases import METHOD
+from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS
 from evalkit.analysis.result import Result, like
 from evalkit.checks import invalid
 from evalkit.metrics import METRICS
@@ -179,13 +179,15 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     }  # fmt: skip
     shorter = min(len(one.values), len(other.values))
     if len(pairs.values) >= max(FEWEST, shorter / 2):
-        found = _level(pairs, one.chance + other.chance)
+        found = _level(pairs, one.trials.less(other.trials).least(pairs.values))
+        told = found.estimate([1])
         if pairs.checkpoints < max(one.checkpoints, other.checkpoints):
             used = f"The other periods of {one.checkpoints:,} and {other.checkpoints:,} checkpoints are not used."
             caveats.append(f"{pairs.checkpoints:,} periods have a value in both. {used}")
+        caveats += [*pairs.caveats, *_cautions(told, found)]
         return Difference(
-            **facts, caveats=[*caveats, *pairs.caveats], study_mean=means[0], baseline_mean=means[1], difference=found.estimate([1]),
-            pairs=pairs.checkpoints, spread=found.spread, autocorrelation=found.correlation,
+            **facts, caveats=caveats, constant=pairs.constant and told.value == 0, study_mean=means[0], baseline_mean=means[1],
+            difference=told, pairs=pairs.checkpoints, spread=found.spread, autocorrelation=found.correlation,
         )  # fmt: skip
     if metric.rollup == "sum" and not _as_long(study, baseline):
         reason = "a total of one period cannot be compared with that of a longer one; resample first."
@@ -194,11 +196,12 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     if shorter < FEWEST:
         reason = f"{len(one.values)} and {len(other.values)} values of different times, {FEWEST} of each are needed."
         return Difference(**facts, caveats=caveats, reason=reason)
-    fits = _level(one, one.chance), _level(other, other.chance)
+    fits = _level(one, one.least), _level(other, other.least)
+    told = fits[0].mixture([1]).less(fits[1].mixture([1])).estimate()
+    same = one.constant and other.constant and told.value == 0
     return Difference(
-        **facts, caveats=caveats,
-        difference=fits[0].mixture([1]).less(fits[1].mixture([1])).estimate(), spread=math.hypot(*(each.spread for each in fits)),
-        autocorrelation=sum(each.correlation for each in fits) / 2,
+        **facts, caveats=[*caveats, *_cautions(told, *fits)], constant=same, difference=told,
+        spread=math.hypot(*(each.spread for each in fits)), autocorrelation=sum(each.correlation for each in fits) / 2,
     )  # fmt: skip
 
 
@@ -207,9 +210,13 @@ def _as_long(study: pl.DataFrame, baseline: pl.DataFrame) -> bool:
     return bool(min(lengths) * _ALIKE >= max(lengths))
 
 
+def _cautions(told: Estimate, *fits: Fit) -> list[str]:
+    return [*([WANDERS] if any(each.wanders for each in fits) else []), *([] if told.half else [ALIKE])]
+
+
 def _mean(series: Observed) -> float | None:
     return float(series.values.mean()) if len(series.values) else None
 
 
-def _level(series: Observed, chance: float) -> Fit:
-    return fit(series.times, series.values, np.ones((len(series.values), 1)), chance)
+def _level(series: Observed, least: float) -> Fit:
+    return fit(series.times, series.values, np.ones((len(series.values), 1)), least)

@@ -11,7 +11,7 @@ from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import warned
 from evalkit.analysis.extra import needed
 from evalkit.analysis.per_study import ALPHA
-from evalkit.analysis.phrases import ALIKE, change, direction, how_likely, interval
+from evalkit.analysis.phrases import change, direction, how_likely, interval
 from evalkit.analysis.result import Told
 from evalkit.checks import invalid
 from evalkit.metrics import Metric
@@ -35,6 +35,8 @@ class Difference(Told):
     difference
         The study less the baseline, with its 95 % interval and p-value; None with too few checkpoints, or where the two cannot be
         compared.
+    constant
+        Whether all values of both are the same, so that nothing can be tested.
     pairs
         In how many periods both have a value, when the difference is that of these pairs; None when they are not paired.
     study_checkpoints, baseline_checkpoints
@@ -67,6 +69,7 @@ class Difference(Told):
     baseline_mean: float | None = None
     difference: Estimate | None = None
     p_corrected: float | None = None
+    constant: bool = False
     pairs: int | None = None
     spread: float | None = None
     autocorrelation: float | None = None
@@ -78,8 +81,8 @@ class Difference(Told):
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of no difference."""
-        return None if self.difference is None else self.difference.p
+        """The two-sided p-value of no difference; None where all values are the same."""
+        return None if self.difference is None or self.constant else self.difference.p
 
     @property
     def verdict(self) -> str:
@@ -139,7 +142,7 @@ class Difference(Told):
         return [
             " ".join(
                 [
-                    f"{name}, {told}; {how_likely(self.difference.p, self.p_corrected)}; {rests}.",
+                    f"{name}, {told}; {how_likely(self.p, self.p_corrected)}; {rests}.",
                     *self._more(),
                     *self.caveats,
                     *self.warnings(),
@@ -154,8 +157,6 @@ class Difference(Told):
     def _more(self) -> list[str]:
         if self.verdict != "not distinguishable" or not self.spread or self.difference is None:
             return []
-        if not self.difference.half:
-            return [ALIKE]
         more = self.more_needed(self.spread)
         size = f"A difference of {change(self.metric, self.spread, sign=False)} (one standard deviation of a period)"
         if more:

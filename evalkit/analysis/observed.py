@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from evalkit.analysis.ar1 import Array
+from evalkit.analysis.ar1 import Array, varies
 from evalkit.analysis.result import Result
+from evalkit.analysis.trials import NO_TRIALS, SAME_TASKS, Trials, trials_of
 from evalkit.checks import nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 from evalkit.metrics import METRICS, Metric
@@ -48,8 +49,8 @@ class Observed:
         When the period of each value starts and ends, microseconds since 1970; of averaged values the first start and the last end.
     caveats
         Sentences.
-    chance
-        The variance that a value has at least: of a rate that of the trials it rests on, where their number is recorded.
+    trials
+        What is known of the trials that a rate rests on.
     """
 
     study_id: str
@@ -62,7 +63,17 @@ class Observed:
     checkpoints: int
     missing: int
     caveats: list[str] = field(default_factory=list)
-    chance: float = 0.0
+    trials: Trials = NO_TRIALS
+
+    @property
+    def least(self) -> float:
+        """The variance that a value has at least: of a rate that of its trials, where their number is recorded."""
+        return self.trials.least(self.values)
+
+    @property
+    def constant(self) -> bool:
+        """Whether all values are the same: then there is nothing to test."""
+        return bool(len(self.values)) and not varies(self.values)
 
     @property
     def days(self) -> Array:
@@ -162,21 +173,11 @@ def _observed(rows: pl.DataFrame, metric: Metric) -> Observed:
     t, v, a, b = (series[name].to_numpy().astype(np.float64) for name in "tvab")
     named = rows.select(pl.col("study_id", "label").cast(pl.String())).rows()
     study_id, label = named[0] if named else ("", "")
-    chance = _chance(there, metric) * len(v) / max(1, there.height)
-    return Observed(study_id, label, metric, t, v, a, b, there.height, missing, caveats, chance)
-
-
-def _chance(there: pl.DataFrame, metric: Metric) -> float:
-    """Give the mean variance of a rate in its trials, p (1 - p) / n, with p of all of them, one success and one failure more."""
-    if metric.kind != "rate" or metric.denominator is None:
-        return 0.0
-    trials = pl.col(metric.denominator).cast(pl.Float64())
-    counted = there.filter((trials > 0) & pl.col(metric.name).is_between(0, 1))
-    if counted.is_empty():
-        return 0.0
-    hits, tried, each = counted.select((pl.col(metric.name) * trials).sum(), trials.sum().alias("n"), (1 / trials).mean().alias("e")).row(0)
-    rate = (hits + 1) / (tried + 2)
-    return float(rate * (1 - rate) * each)
+    one = trials_of(there, metric)
+    trials = replace(one, variance=one.variance * len(v) / max(1, there.height))  # of averaged values
+    if trials.variance and not trials.least(v):
+        caveats.append(SAME_TASKS)
+    return Observed(study_id, label, metric, t, v, a, b, there.height, missing, caveats, trials)
 
 
 def _one_a_time(there: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

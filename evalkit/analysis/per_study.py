@@ -35,6 +35,8 @@ class OneStudy(Told):
     ----------
     study_id, study, metric
         Which study, by its id and its label, and which metric.
+    constant
+        Whether all values are the same, so that nothing can be tested.
     p_corrected
         The p-value corrected for what else was looked at with it; `verdict` goes by it.
     caveats
@@ -46,6 +48,7 @@ class OneStudy(Told):
     study_id: str
     study: str
     metric: Metric
+    constant: bool = False
     p_corrected: float | None = None
     caveats: list[str] = field(default_factory=list)
     findings: Audit | None = None

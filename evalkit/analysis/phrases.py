@@ -11,7 +11,7 @@ __all__ = ["ALIKE", "METHOD", "WANDERS", "change", "direction", "how_likely", "i
 
 METHOD = "generalised least squares with autocorrelated errors, averaged over how strongly neighbours may correlate"
 WANDERS = "Neighbours may be so alike that the series wanders without a cause, and more is claimed of nothing than the usual 5 %."
-ALIKE = "The values follow the line exactly, so nothing tells how far chance could move them: the interval has no width, and says nothing."
+ALIKE = "Nothing varies beside that, so the interval has no width: it does not tell how far chance could move the values."
 _LEAST, _MOST = 1e-9, 1e12
 _UNITS = ((4, "hour", 1 / 24), (70, "day", 1.0), (1000, "week", 7.0), (math.inf, "year", 365.25))
 
@@ -50,8 +50,10 @@ def per_time(metric: Metric, slope: Estimate, span_days: float) -> str:
     return f"{change(metric, scaled.value)} {'an' if unit == 'hour' else 'a'} {unit} ({interval(metric, scaled)})"
 
 
-def how_likely(p: float, corrected: float | None) -> str:
-    """Give a p-value, and the corrected one where it was corrected."""
+def how_likely(p: float | None, corrected: float | None) -> str:
+    """Give a p-value, and the corrected one where it was corrected; None stands for values that are all the same."""
+    if p is None:
+        return "all values are the same, so nothing was tested"
     plain = f"p {p_value(p)}"
     return plain if corrected is None or corrected == p else f"{plain}, corrected {p_value(corrected)}"
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.analysis.ar1 import CONFIDENCE, CORRELATIONS, PRIOR, Array, fit, steps
+from evalkit.analysis.ar1 import CONFIDENCE, CORRELATIONS, PRIOR, Array, fit, steps, varies
 
 __all__ = ["FEWEST", "Shift", "find_shift", "largest", "levels"]
 
@@ -64,10 +64,9 @@ def find_shift(times: Array, values: Array, at: int | None = None) -> Shift:
         Where it is, when that is known; else the place that explains most.
     """
     count = len(values)
-    size = float(np.abs(values - values.mean()).max())
-    if size <= 1e-12 * max(1.0, float(np.abs(values).max())):
+    if not varies(values):
         return Shift(count // 2, 0, count - 1, 1.0)
-    y = (values - values.mean()) / size
+    y = (values - values.mean()) / float(np.abs(values - values.mean()).max())
     explained, best = _largest(y[:, None])
     likely = _places(times, y)
     low, high = _interval(likely)

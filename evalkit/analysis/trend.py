@@ -88,8 +88,8 @@ class Trend(OneStudy):
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of a slope of 0."""
-        return None if self.slope is None else self.slope.p
+        """The two-sided p-value of a slope of 0; None where all values are the same."""
+        return None if self.slope is None or self.constant else self.slope.p
 
     @property
     def verdict(self) -> str:
@@ -130,7 +130,7 @@ class Trend(OneStudy):
         if self.slope is None or self.rise is None:
             more = f"; at least {plural(self.more_needed or 0, 'more is', 'more are')} needed"
             return [f"{name}: {plural(self.used, 'value')} of different times are too few to tell a trend{more}.", *self.caveats]
-        told = f"{name}, {per_time(self.metric, self.slope, self.span_days)}; {how_likely(self.slope.p, self.p_corrected)}."
+        told = f"{name}, {per_time(self.metric, self.slope, self.span_days)}; {how_likely(self.p, self.p_corrected)}."
         over = f"Over the {self.span_days:,.0f} days that is {change(self.metric, self.rise.value)} ({interval(self.metric, self.rise)})."
         extra = []
         if self.verdict == "stable" and self.rise.half:
@@ -184,17 +184,17 @@ def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     length = float(days[-1]) if len(days) else 0.0
     facts: dict[str, Any] = {
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
-        "missing": series.missing, "used": len(values), "span_days": length, "findings": findings,
+        "missing": series.missing, "used": len(values), "span_days": length, "findings": findings, "constant": series.constant,
         "when": span(series.start, series.end) if series.start else "no time",
     }  # fmt: skip
     if len(values) < FEWEST:
         return Trend(**facts, more_needed=FEWEST - len(values), caveats=series.caveats)
-    found = fit(days, values, np.column_stack([np.ones_like(days), days / length - 0.5]), series.chance)
+    found = fit(days, values, np.column_stack([np.ones_like(days), days / length - 0.5]), series.least)
     rise = found.estimate([0.0, 1.0])
     robust = theil_sen(days, values)
     return Trend(
-        **facts, slope=rise.times(1 / length), rise=rise, p_corrected=rise.p, theil_sen=robust, spread=found.spread,
-        autocorrelation=found.correlation, more_needed=_more(rise, found.spread, len(values)),
+        **facts, slope=rise.times(1 / length), rise=rise, p_corrected=None if series.constant else rise.p, theil_sen=robust,
+        spread=found.spread, autocorrelation=found.correlation, more_needed=_more(rise, found.spread, len(values)),
         caveats=[*series.caveats, *_cautions(values, rise, robust * length, found)],
         drawn=lambda: _line(series, found),
     )  # fmt: skip
