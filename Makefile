@@ -1,6 +1,8 @@
 # Everything runs in a virtual environment of its own, made on first use.
 PYTHON ?= python3
 VENV   := .venv
+# Most tests wait for disks, servers and pages: two files at a time take little more than half of the time.
+TESTS  := -n 2 --dist loadfile
 RUN    := $(VENV)/bin
 
 .PHONY: demo notebooks notebook-outputs test check bench faults clean
@@ -16,13 +18,13 @@ notebook-outputs: $(VENV)/tests.stamp ## run the notebooks and store their outpu
 	$(RUN)/python -m tests.notebooks
 
 test: $(VENV)/tests.stamp ## run every test
-	$(RUN)/pytest
+	$(RUN)/pytest $(TESTS)
 
 check: $(VENV)/tests.stamp ## lint, types, then every test
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/pytest
+	$(RUN)/pytest $(TESTS)
 
 bench: $(VENV)/tests.stamp ## measure, print ratios, write bench-results.json
 	$(RUN)/python -m tests.bench

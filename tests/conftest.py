@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in the last lines which Iggy server and which browser the tests met, and how many did not run for want of one."""
     _say(terminalreporter, "iggy", "the shared event log", NO_IGGY, lambda: f"on a real Apache Iggy server, version {iggy_version()}")
     _say(terminalreporter, "browser", "the notebook parts", NO_CHROMIUM, lambda: f"in a real browser, {_browsers()}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the process that reports know which browsers this one started, where tests run in several."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["chromiums"] = CHROMIUMS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process that ran tests lets know."""
+    CHROMIUMS.extend(getattr(node, "workeroutput", {}).get("chromiums", []))
 
 
 def _skipped(terminalreporter: pytest.TerminalReporter, why: str) -> int:
