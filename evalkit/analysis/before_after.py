@@ -51,7 +51,7 @@ class BeforeAfter(OneStudy):
         The step at the moment between the line through what came before and the line through what came after, in the unit of the
         metric, with its 95 % interval and p-value; None when it cannot be said.
     slope_change
-        How much steeper the line is afterwards, a day.
+        How much steeper the line is afterwards, a day. It is not tested, so its interval claims nothing.
     placebos
         The same estimate at moments at which nothing is known to have happened, each from the checkpoints of one side alone: a table of
         at, effect, low, high, p (Polars). Empty with too few checkpoints.
@@ -80,8 +80,15 @@ class BeforeAfter(OneStudy):
 
     @property
     def placebos_as_large(self) -> int:
-        """At how many of the other moments the step is as large or larger."""
-        return 0 if self.effect is None else self.placebos.filter(pl.col("effect").abs() >= abs(self.effect.value)).height
+        """At how many of the other moments the step is as large or larger, each measured by half its own interval.
+
+        With fewer checkpoints their steps vary more than that at the moment does, so the bare sizes do not compare.
+        """
+        if self.effect is None or self.effect.value == 0:
+            return 0 if self.effect is None else self.placebos.height
+        step, half = pl.col("effect"), (pl.col("high") - pl.col("low")) / 2
+        as_large = step.abs() * self.effect.half >= abs(self.effect.value) * half
+        return self.placebos.filter(as_large & (step != 0)).height
 
     @property
     def verdict(self) -> str:
@@ -111,12 +118,12 @@ class BeforeAfter(OneStudy):
 
     def sentences(self) -> list[str]:
         """Say the effect with its interval, the method with its counts, and the caveats."""
-        name = f"{self.study}, {self.metric.label.lower()}, at {moment(self.at)} UTC: {self.verdict}"
+        name = f"{self.about}, at {moment(self.at)} UTC: {self.verdict}"
         counts = f"{plural(self.before, 'checkpoint')} before and {self.after:,} after"
         if self.effect is None or self.slope_change is None:
             return [f"{name}, with {counts}, of different times; {FEWEST_A_SIDE} are needed on each side.", *self.caveats]
         step = f"{change(self.metric, self.effect.value)} ({interval(self.metric, self.effect)})"
-        tilt = f"The slope changed by {per_time(self.metric, self.slope_change, self.span_days)}."
+        tilt = f"The slopes after and before differ by {per_time(self.metric, self.slope_change, self.span_days)}, which is not tested."
         told = f"{name}, a step of {step} between the lines before and after; {how_likely(self.p, self.p_corrected)}. {tilt}"
         method = f"Method: two straight lines, {METHOD} (here about {self.autocorrelation:.2f}); {counts}."
         return [told, " ".join([method, self._on_placebos()]), *self.caveats, *warned(self.findings)]
@@ -127,10 +134,10 @@ class BeforeAfter(OneStudy):
         found = self.placebos.filter(pl.col("p") <= ALPHA).height
         tried = plural(self.placebos.height, "other moment")
         odd = " More than chance explains: steps of this kind come without a change as well." if found > self.placebos.height / 5 else ""
-        return (
-            f"At {tried}, at which nothing is known to have happened, the step is as large at {self.placebos_as_large}, told at {found}."
-            f"{odd}"
-        )
+        told = f"a step is told at {found}"
+        if self.effect is not None and self.effect.value:
+            told += f", and is as clear as this one (measured by its own interval) at {self.placebos_as_large}"
+        return f"Of {tried}, at which nothing is known to have happened, {told}.{odd}"
 
 
 def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[BeforeAfter]:
