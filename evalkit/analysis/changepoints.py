@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import fit
@@ -16,7 +15,7 @@ from evalkit.analysis.carried import warned
 from evalkit.analysis.observed import Observed
 from evalkit.analysis.per_study import ALPHA, MARKS, OneStudy, PerStudy, table
 from evalkit.analysis.phrases import WANDERS, change, direction, how_likely
-from evalkit.analysis.shift import FEWEST, find_shift, largest, levels
+from evalkit.analysis.shift import FEWEST, find_shift, is_step, levels
 from evalkit.plots.words import moment, number, plural, span
 
 __all__ = ["Change", "ChangePoints", "changepoints", "changepoints_of"]
@@ -26,8 +25,8 @@ _MOST = 20
 _GRADUAL = "A straight line describes the series as well: this may be a gradual change."
 _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "verdict": "text", "checkpoints": "count", "p": "number",
-    "p_corrected": "number", "changes": "count", "at": "time", "low": "time", "high": "time", "before": "number", "after": "number",
-    "caveats": "texts",
+    "p_corrected": "number", "changes": "count", "shift": "count", "at": "time", "low": "time", "high": "time", "before": "number",
+    "after": "number", "p_shift": "number", "caveats": "texts",
 }  # fmt: skip
 
 
@@ -108,36 +107,46 @@ class ChangePoints(OneStudy):
         return table(rows, MARKS)
 
     def row(self) -> dict[str, Any]:
-        """Give the row of the table: of several shifts the one with the smallest p-value."""
-        first = min(self.changes, key=lambda one: one.p, default=None)
-        facts = (
-            {} if first is None else {"at": first.at, "low": first.low, "high": first.high, "before": first.before, "after": first.after}
-        )
+        """Give what the table says of the study, whatever its shifts."""
         return {
             "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "verdict": self.verdict,
             "checkpoints": self.checkpoints, "p": self.p, "p_corrected": self.p_corrected, "changes": len(self.changes),
-            "caveats": self.caveats, **facts,
+            "caveats": self.caveats,
         }  # fmt: skip
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Give the rows of the table: one for each shift, numbered from 1 in the order of time; a single one without any."""
+        names = ("at", "low", "high", "before", "after")
+        facts = [
+            {"shift": place, "p_shift": one.p, **{name: getattr(one, name) for name in names}} for place, one in enumerate(self.changes, 1)
+        ]
+        return [{**self.row(), **each} for each in facts or [{}]]
 
     def sentences(self) -> list[str]:
         """Say each shift with the interval of its time, the method with its count, and the caveats."""
-        name = f"{self.study}, {self.metric.label.lower()}: {self.verdict}"
+        name = f"{self.about}: {self.verdict}"
         counts = f"{plural(self.checkpoints, 'checkpoint')}, {self.span}"
         if self.p is None and not self.constant:
-            return [f"{name}: {plural(self.used, 'value')} of different times; {FEWEST} are needed.", *self.caveats]
+            return [f"{name}: {plural(self.used, 'value', 'values of different times')}; {FEWEST} are needed.", *self.caveats]
         told = [f"{name}; {how_likely(self.p, self.p_corrected)}."] if not self.changes else []
         for one in self.changes:
             word = direction(self.metric, one.after - one.before, _WORDS)
             levels = f"from {number(self.metric, one.before)} to {number(self.metric, one.after)}"
             when = f"at {moment(one.at)} UTC (95 % interval {moment(one.low)} to {moment(one.high)})"
             shift = change(self.metric, one.after - one.before)
-            told.append(f"{self.study}, {self.metric.label.lower()}: {word} {when}, {levels} ({shift}); {how_likely(one.p, None)}.")
+            told.append(f"{self.about}: {word} {when}, {levels} ({shift}); {self._how_likely(one)}.")
         method = (
             "Method: the largest step in the mean against those of permuted residuals with the same autocorrelation, then each side again; "
             f"{counts}."
         )
         caveats = [*self.caveats, *([_GRADUAL] if self.gradual and self.changes else [])]
         return [*told, " ".join([method, *caveats, *warned(self.findings)])]
+
+    def _how_likely(self, one: Change) -> str:
+        """Give the p-value of a shift, and that of any, by which the verdict goes, where it says something else."""
+        assert self.p is not None
+        alone, overall = how_likely(one.p, None), how_likely(self.p, self.p_corrected)
+        return alone if alone == overall else f"{alone} (of any shift, {overall})"
 
 
 def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
@@ -155,6 +164,8 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     -------
     PerStudy of ChangePoints
         A result for each study, ``too few points`` with fewer than 12 checkpoints with a value. The same frame gives the same result.
+        ``.frame`` has a row for each shift, `shift` from 1 with its own `p_shift`, what is said of the study being repeated; a study
+        without a shift has one row, where they are null.
 
     Raises
     ------
@@ -184,7 +195,12 @@ def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePo
     first, found = _segments(series)
     wandering = [WANDERS] if fit(series.times, series.values, levels(len(series.values))).wanders else []
     return ChangePoints(
-        **facts, p=first, p_corrected=first, found=found, gradual=bool(found) and _gradual(series), caveats=[*series.caveats, *wandering]
+        **facts,
+        p=first,
+        p_corrected=first,
+        found=found,
+        gradual=bool(found) and not is_step(series.days, series.values),
+        caveats=[*series.caveats, *wandering],
     )
 
 
@@ -214,12 +230,3 @@ def _change(series: Observed, low: int, cut: int, high: int) -> Change:
         at=series.at(series.starts[cut]), low=series.at(series.starts[low + shift.low]), high=series.at(series.starts[low + shift.high]),
         before=float(before.mean()), after=float(after.mean()), p=shift.p,
     )  # fmt: skip
-
-
-def _gradual(series: Observed) -> bool:
-    """Whether a straight line describes the series as well as one step does, by Schwarz's criterion: a step has its time as well."""
-    days, values, count = series.days, series.values, len(series.values)
-    constant, cut = np.ones(count), largest(values)
-    line = fit(days, values, np.column_stack([constant, days / days[-1] - 0.5])).likelihood
-    step = fit(days, values, np.column_stack([constant, np.arange(count) >= cut])).likelihood
-    return bool(line + np.log(count) / 2 >= step)

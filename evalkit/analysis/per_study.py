@@ -14,9 +14,10 @@ from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.extra import needed
 from evalkit.analysis.result import Result, Told, like
 from evalkit.metrics import Metric
+from evalkit.plots.source import NAMELESS
 from evalkit.plots.words import plural
 
-__all__ = ["ALPHA", "LINE", "MARKS", "OneStudy", "PerStudy", "holm", "table"]
+__all__ = ["ALPHA", "LINE", "MARKS", "OneStudy", "PerStudy", "holm", "only_alone", "table"]
 
 ALPHA = 0.05
 """A p-value up to it counts as a finding."""
@@ -54,6 +55,11 @@ class OneStudy(Told):
     findings: Audit | None = None
 
     @property
+    def about(self) -> str:
+        """Study and metric, as a sentence begins; the metric alone where the frame names no study."""
+        return self.metric.label if self.study == NAMELESS else f"{self.study}, {self.metric.label.lower()}"
+
+    @property
     @abstractmethod
     def p(self) -> float | None:
         """The p-value; None where there was nothing to test."""
@@ -67,9 +73,18 @@ class OneStudy(Told):
     def row(self) -> dict[str, Any]:
         """Give the row of the table."""
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Give the rows of the table: one, but where several things were found."""
+        return [self.row()]
+
     def judged(self, p: float | None) -> Self:
         """Give the result with its p-value corrected for what else was looked at."""
         return replace(self, p_corrected=p)
+
+
+def only_alone(p: float | None, corrected: float | None) -> bool:
+    """Tell whether a p-value would be a finding alone, and is none beside all that was looked at."""
+    return p is not None and corrected is not None and p <= ALPHA < corrected
 
 
 T = TypeVar("T", bound=OneStudy)
@@ -83,14 +98,14 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
     Attributes
     ----------
     frame
-        A row for each study, in the library of the frame that was analysed.
+        A row for each study, or for each thing that was found, in the library of the frame that was analysed.
     results
         In the order of the studies' ids.
     """
 
     def __init__(self, given: Any, results: Sequence[T], columns: Mapping[str, str], draw: Any) -> None:
         self.results = list(results)
-        self.frame = like(given, table([one.row() for one in self.results], columns), columns)
+        self.frame = like(given, table([row for one in self.results for row in one.rows()], columns), columns)
         self._draw = draw
 
     def __getitem__(self, study: str) -> T:

@@ -1,4 +1,4 @@
-"""Changes, intervals and p-values in words."""
+"""Changes, intervals, lengths of time and p-values in words."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import math
 
 from evalkit.analysis.ar1 import Estimate
 from evalkit.metrics import Metric
+from evalkit.plots.words import plural
 
-__all__ = ["ALIKE", "METHOD", "WANDERS", "change", "direction", "how_likely", "interval", "p_value", "per_time"]
+__all__ = ["ALIKE", "ALONE", "METHOD", "WANDERS", "change", "direction", "how_likely", "interval", "lasting", "p_value", "per_time"]
 
 METHOD = "generalised least squares with autocorrelated errors, averaged over how strongly neighbours may correlate"
 WANDERS = "Neighbours may be so alike that the series wanders without a cause, and more is claimed of nothing than the usual 5 %."
 ALIKE = "Nothing varies beside that, so the interval has no width: it does not tell how far chance could move the values."
+ALONE = "Told alone, but not among all that was looked at"
 _LEAST, _MOST = 1e-9, 1e12
+_LENGTHS = (("day", 1.0), ("hour", 1 / 24), ("minute", 1 / 1440))
 _UNITS = ((4, "hour", 1 / 24), (70, "day", 1.0), (1000, "week", 7.0), (math.inf, "year", 365.25))
 
 
@@ -48,6 +51,12 @@ def per_time(metric: Metric, slope: Estimate, span_days: float) -> str:
     _, unit, days = next(one for one in _UNITS if span_days <= one[0])
     scaled = slope.times(days)
     return f"{change(metric, scaled.value)} {'an' if unit == 'hour' else 'a'} {unit} ({interval(metric, scaled)})"
+
+
+def lasting(days: float) -> str:
+    """Give a length of time in whole days, or in hours or minutes where it has less than two of them: ``70 days``, ``36 hours``."""
+    unit, length = next(((unit, length) for unit, length in _LENGTHS if days >= 2 * length), _LENGTHS[-1])
+    return plural(round(days / length), unit)
 
 
 def how_likely(p: float | None, corrected: float | None) -> str:

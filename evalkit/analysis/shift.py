@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from evalkit.analysis.ar1 import CONFIDENCE, CORRELATIONS, PRIOR, Array, fit, steps, varies
 
-__all__ = ["FEWEST", "Shift", "find_shift", "largest", "levels"]
+__all__ = ["FEWEST", "Shift", "find_shift", "is_step", "largest", "levels"]
 
 FEWEST = 12
 """Values below which no shift is looked for."""
@@ -92,6 +92,21 @@ def _largest(series: Array) -> tuple[Array, npt.NDArray[np.intp]]:
 def largest(values: Array) -> int:
     """Give the place of the first value after the step that explains most."""
     return int(_largest(values[:, None])[1][0])
+
+
+def is_step(days: Array, values: Array) -> bool:
+    """Tell whether one step describes a series better than a straight line, by Schwarz's criterion: a step has its time as well.
+
+    Parameters
+    ----------
+    days, values
+        In the order of time, 8 or more.
+    """
+    count = len(values)
+    constant, cut = np.ones(count), largest(values)
+    line = fit(days, values, np.column_stack([constant, days / np.ptp(days) - 0.5])).likelihood
+    step = fit(days, values, np.column_stack([constant, np.arange(count) >= cut])).likelihood
+    return bool(line + np.log(count) / 2 < step)
 
 
 def _p(times: Array, y: Array, residuals: Array, explained: float) -> float:

@@ -17,15 +17,19 @@ from evalkit.analysis.carried import warned
 from evalkit.analysis.extra import needed
 from evalkit.analysis.observed import Observed
 from evalkit.analysis.per_study import ALPHA, LINE, OneStudy, PerStudy, table
-from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
-from evalkit.plots.words import plural, span
+from evalkit.analysis.phrases import ALIKE, ALONE, METHOD, WANDERS, change, direction, how_likely, interval, lasting, per_time
+from evalkit.analysis.shift import FEWEST as FEWEST_FOR_SHIFT
+from evalkit.analysis.shift import is_step, largest
+from evalkit.plots.words import moment, plural, span
 
 __all__ = ["FEWEST", "Trend", "trend", "trend_of"]
 
 FEWEST = 8
 """Checkpoints below which nothing is claimed."""
 TOLD_APART = 3.0
-"""What a study must be able to tell: a rise over its span of so many standard deviations of a single checkpoint."""
+"""What half the interval of the rise is at most where a series is called stable, in standard deviations of a single checkpoint.
+
+A rise as large is then told in about half of the studies or more."""
 _WORDS = ("improving", "declining", "rising", "falling")
 _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "verdict": "text", "checkpoints": "count", "missing": "count",
@@ -64,9 +68,9 @@ class Trend(OneStudy):
     autocorrelation
         Of neighbours, 0 to 0.99, averaged over what the data allow.
     more_needed
-        When the verdict is ``insufficient``: about how many more checkpoints of the same kind would tell a rise of three
-        standard deviations over the span; or this very slope, where it would be told alone and is not among all that was looked at.
-        None otherwise.
+        When the verdict is ``insufficient``: with about how many more checkpoints of the same kind half the interval would be three
+        standard deviations, so that a rise as large over the span would be told in about half of the studies; or this very slope,
+        where it would be told alone and is not among all that was looked at. None otherwise.
     """
 
     checkpoints: int
@@ -93,7 +97,11 @@ class Trend(OneStudy):
 
     @property
     def verdict(self) -> str:
-        """``improving``, ``declining`` (``rising``, ``falling`` for a metric without a better direction), ``stable``, ``insufficient``."""
+        """``improving``, ``declining`` (``rising``, ``falling`` for a metric without a better direction), ``stable``, ``insufficient``.
+
+        ``stable`` where no trend is told and half the interval of the rise is at most three standard deviations of a checkpoint: a rise
+        as large would be told in about half of the studies or more.
+        """
         if self.slope is not None and self.p_corrected is not None and self.p_corrected <= ALPHA:
             return direction(self.metric, self.slope.value, _WORDS)
         if self.slope is None or self.more_needed is not None:
@@ -126,21 +134,21 @@ class Trend(OneStudy):
 
     def sentences(self) -> list[str]:
         """Say the verdict with its interval, the method with its count, and the caveats."""
-        name = f"{self.study}, {self.metric.label.lower()}: {self.verdict}"
+        name = f"{self.about}: {self.verdict}"
         if self.slope is None or self.rise is None:
             more = f"; at least {plural(self.more_needed or 0, 'more is', 'more are')} needed"
-            return [f"{name}: {plural(self.used, 'value')} of different times are too few to tell a trend{more}.", *self.caveats]
+            values = plural(self.used, "value is", "values of different times are")
+            return [f"{name}: {values} too few to tell a trend{more}.", *self.caveats]
         told = f"{name}, {per_time(self.metric, self.slope, self.span_days)}; {how_likely(self.p, self.p_corrected)}."
-        over = f"Over the {self.span_days:,.0f} days that is {change(self.metric, self.rise.value)} ({interval(self.metric, self.rise)})."
+        over = f"Over the {lasting(self.span_days)} that is {change(self.metric, self.rise.value)} ({interval(self.metric, self.rise)})."
         extra = []
         if self.verdict == "stable" and self.rise.half:
             extra = ["No trend can be told from chance; the interval says which trends remain possible."]
         elif self.slope.p <= ALPHA < (self.p_corrected or 0.0):
-            extra = [
-                f"Told alone, but not among all that was looked at; about {plural(self.more_needed or 1, 'more checkpoint')} would tell it."
-            ]
+            extra = [f"{ALONE}; about {plural(self.more_needed or 1, 'more checkpoint')} would tell it."]
         elif self.verdict == "insufficient" and self.more_needed:
-            extra = [f"About {plural(self.more_needed, 'more checkpoint')} would tell a rise of {TOLD_APART:.0f} standard deviations."]
+            more = f"With about {plural(self.more_needed, 'more checkpoint')}"
+            extra = [f"{more} a rise of {TOLD_APART:.0f} standard deviations would be told about every other time."]
         method = f"Method: {METHOD} (here about {self.autocorrelation:.2f}); {plural(self.checkpoints, 'checkpoint')}, {self.when}."
         return [told, " ".join([over, *extra]), " ".join([method, *self.caveats, *warned(self.findings)])]
 
@@ -195,9 +203,17 @@ def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     return Trend(
         **facts, slope=rise.times(1 / length), rise=rise, p_corrected=None if series.constant else rise.p, theil_sen=robust,
         spread=found.spread, autocorrelation=found.correlation, more_needed=_more(rise, found.spread, len(values)),
-        caveats=[*series.caveats, *_cautions(values, rise, robust * length, found)],
+        caveats=[*series.caveats, *_cautions(values, rise, robust * length, found), *(_step(series) if rise.p <= ALPHA else [])],
         drawn=lambda: _line(series, found),
     )  # fmt: skip
+
+
+def _step(series: Observed) -> list[str]:
+    """Say that a step describes a series better than the line that is claimed, where `changepoints` can look for it."""
+    if len(series.values) < FEWEST_FOR_SHIFT or not is_step(series.days, series.values):
+        return []
+    at = moment(series.at(series.starts[largest(series.values)]))
+    return [f"One step at {at} UTC describes the series better than a straight line: see changepoints."]
 
 
 def _line(series: Observed, found: Fit) -> pl.DataFrame:
@@ -238,7 +254,9 @@ def _cautions(values: Array, rise: Estimate, robust: float, found: Fit) -> list[
     away = np.abs(values - np.median(values))
     far = int((away > _FAR * np.median(away)).sum()) if np.median(away) > 0 else 0
     if far:
-        told.append(f"{plural(far, 'value lies', 'values lie')} very far from the others, and widen the interval.")
+        told.append(
+            f"{plural(far, 'value lies', 'values lie')} very far from the others, and {'widens' if far == 1 else 'widen'} the interval."
+        )
     if rise.p <= ALPHA and not rise.low <= robust <= rise.high:
         told.append("The median of the slopes of all pairs (Theil-Sen) lies outside the interval: a few extreme checkpoints carry this.")
     if found.wanders:

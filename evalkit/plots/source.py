@@ -15,6 +15,7 @@ from evalkit.metrics import METRICS, Metric
 
 __all__ = [
     "MOST_STUDIES",
+    "NAMELESS",
     "labelled",
     "lifecycle_rows",
     "metric_named",
@@ -27,6 +28,8 @@ __all__ = [
 
 MOST_STUDIES = 200
 """In one chart."""
+NAMELESS = "-"
+"""The label of the only study of a frame that names none."""
 _TEXTS = ("text", "status", "period_type", "lifecycle_kind")
 _SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us")}
 
@@ -100,7 +103,7 @@ def lifecycle_rows(frame: Any) -> pl.DataFrame:
 
 def labelled(rows: pl.DataFrame) -> pl.LazyFrame:
     """Give the studies a `label`: the name, and the end of the id where two have the same name."""
-    study_id = pl.coalesce("study_id", "study", pl.lit("-"))
+    study_id = pl.coalesce("study_id", "study", pl.lit(NAMELESS))
     named = rows.lazy().with_columns(study_id=study_id)
     named_of = pl.col("study").drop_nulls().last()
     found = named.group_by("study_id").agg(named_of).collect().rows()
