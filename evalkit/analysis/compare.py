@@ -15,8 +15,8 @@ from evalkit.analysis.ar1 import Estimate, Fit, fit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.difference import WORDS, Difference
 from evalkit.analysis.observed import Observed, checkpoints_of, find_study, observed_of, paired, whole_periods
-from evalkit.analysis.per_study import holm, table
-from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS
+from evalkit.analysis.per_study import holm, only_alone, table
+from evalkit.analysis.phrases import ALIKE, ALONE, METHOD, WANDERS
 from evalkit.analysis.result import Result, like
 from evalkit.checks import invalid
 from evalkit.metrics import METRICS
@@ -72,6 +72,8 @@ class Comparison(Result):
         few = len(by_verdict["insufficient"])
         all_told = len(self.differences) <= _ALL_TOLD
         told = [one.sentences()[0] for one in self.differences if all_told or one.verdict in WORDS]
+        hidden = [one.metric.label.lower() for one in self.differences if only_alone(one.p, one.p_corrected)]
+        told += [f"{ALONE}: {', '.join(hidden)}."] if hidden else []
         tests = sum(one.p is not None for one in self.differences)
         correction = f"; p-values, not intervals, corrected for {plural(tests, 'metric')} (Holm)" if tests > 1 else ""
         method = f"Method: means over checkpoints, each counting the same; {METHOD}{correction}."
@@ -82,9 +84,14 @@ class Comparison(Result):
         """Say on what the differences that are not told one by one rest, and what to be careful about."""
         pairs = [one.pairs for one in self.differences if one.pairs]
         unpaired = sum(one.difference is not None and not one.pairs for one in self.differences)
-        rests = [f"{plural(len(pairs), 'metric')} in {min(pairs):,} to {max(pairs):,} pairs of the same period"] if pairs else []
+        counts = f"{min(pairs, default=0):,}" + (f" to {max(pairs):,}" if len(set(pairs)) > 1 else "")
+        rests = [f"{plural(len(pairs), 'metric')} in {counts} pairs of the same period"] if pairs else []
         rests += [f"{plural(unpaired, 'metric')} not paired"] if unpaired else []
-        caveats = [caveat for one in self.differences for caveat in (*one.caveats, *([one.reason] if one.reason else []))]
+        caveats = [
+            caveat
+            for one in self.differences
+            for caveat in (*one.caveats, *([one.reason[0].upper() + one.reason[1:]] if one.reason else []))
+        ]
         warnings = [sentence for one in self.differences for sentence in one.warnings()]
         first = [f"Rests on: {', '.join(rests)}. Intervals and counts of all: .frame."] if rests else []
         most = list(dict.fromkeys(caveats))

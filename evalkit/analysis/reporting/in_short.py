@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit.analysis.changepoints import ChangePoints
+from evalkit.analysis.compare import FEWEST as FEWEST_PAIRS
 from evalkit.analysis.difference import Difference
-from evalkit.analysis.per_study import ALPHA
-from evalkit.analysis.phrases import METHOD, change, how_likely, interval
+from evalkit.analysis.per_study import ALPHA, only_alone
+from evalkit.analysis.phrases import ALONE, METHOD, change, how_likely, interval, lasting
 from evalkit.analysis.reporting.content import MethodNote
 from evalkit.analysis.reporting.harmless import shortened
 from evalkit.analysis.reporting.whole import Whole
@@ -40,7 +41,7 @@ def in_short(found: Whole, checkpoints: int, name: str) -> list[str]:
         told = _nothing(found, checkpoints)
     elif not any(claimed(one) for one in found.differences) and found.comparison is not None:
         told.append(_no_difference(found))
-    return told
+    return [*told, *_only_alone(found)]
 
 
 def _trends(found: Whole) -> list[str]:
@@ -84,14 +85,12 @@ def _without(name: str, sentence: str) -> str:
 
 def _trend(found: Trend) -> str:
     assert found.rise is not None
-    over = f"{change(found.metric, found.rise.value)} over the {found.span_days:,.0f} days ({interval(found.metric, found.rise)})"
+    over = f"{change(found.metric, found.rise.value)} over the {lasting(found.span_days)} ({interval(found.metric, found.rise)})"
     return f"{found.metric.label}: {found.verdict}, {over}; {how_likely(found.rise.p, found.p_corrected)}."
 
 
 def _shifts(found: ChangePoints) -> list[str]:
-    assert found.p is not None
-    overall = how_likely(found.p, found.p_corrected)
-    return [f"{sentence.removesuffix('.')} (of any shift, {overall})." for sentence in found.sentences()[: len(found.changes)]]
+    return found.sentences()[: len(found.changes)]
 
 
 def _difference(found: Difference) -> str:
@@ -105,7 +104,18 @@ def _no_difference(found: Whole) -> str:
     tested = found.tests[2]
     if not tested:
         return f"Against {against} nothing can be told: no metric has enough checkpoints in both that can be compared."
-    return f"Against {against} no difference can be told from chance in any of {plural(tested, 'metric')}."
+    return (
+        f"Against {against} no difference can be told from chance in any of {plural(tested, 'metric')}. That does not show that nothing "
+        "changed."
+    )
+
+
+def _only_alone(found: Whole) -> list[str]:
+    """Name what would be told alone and is not beside all that the report looks at."""
+    kinds: dict[str, Sequence[Any]] = {"trend": found.trends, "shift": found.changes, "difference": found.differences}
+    named = {kind: [one.metric.label.lower() for one in all_ if only_alone(one.p, one.p_corrected)] for kind, all_ in kinds.items()}
+    told = "; ".join(f"{kind} in {', '.join(names)}" for kind, names in named.items() if names)
+    return [f"{ALONE}: {told}."] if told else []
 
 
 def _nothing(found: Whole, checkpoints: int) -> list[str]:
@@ -128,7 +138,8 @@ def methods(*, compared: bool) -> list[MethodNote]:
         MethodNote(
             what="Trends",
             how=f"The slope of a straight line over real time: {METHOD}; 95 % intervals. With fewer than {FEWEST} values of different "
-            "times nothing is claimed. “Insufficient” where a rise of three standard deviations of a checkpoint could not be told, or "
+            "times nothing is claimed. “Stable” where none is told and half the interval is at most three standard deviations of a "
+            "checkpoint, so that a rise as large would be told in about half of the studies or more. “Insufficient” where it is wider, or "
             "where a slope would be told alone and is not among all that this report looks at.",
             source="A. Zellner, G. C. Tiao, Journal of the American Statistical Association 59 (1964), 763-778",
         ),
@@ -145,8 +156,9 @@ def methods(*, compared: bool) -> list[MethodNote]:
         notes.append(
             MethodNote(
                 what="Differences",
-                how=f"Of means over checkpoints, each counting the same, in pairs of the same period where there are {FEWEST} or more, "
-                f"else of all: {METHOD}; 95 % intervals. The study less the baseline.",
+                how="Of means over checkpoints, each counting the same, in pairs of the same period where there are at least "
+                f"{FEWEST_PAIRS} and at least half as many as the shorter study has values, else of all: {METHOD}; 95 % intervals. "
+                "The study less the baseline.",
                 source="B. L. Welch, Biometrika 34 (1947), 28-35",
             )
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from evalkit.analysis.ar1 import Estimate
-from evalkit.analysis.phrases import change, interval, p_value
+from evalkit.analysis.phrases import WANDERS, change, interval, p_value
 from evalkit.analysis.reporting.content import AuditFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
 from evalkit.analysis.reporting.harmless import shortened
 from evalkit.metrics import METRICS, Metric
@@ -86,8 +86,14 @@ def _corrected(content: ReportContent) -> str:
     counted = ", ".join(plural(count, kind) for count, kind in kinds if count)
     return (
         f"{plural(made.tests, 'p-value')} ({counted}) stand in this report. They are corrected together (Holm): with no effect at all a "
-        f"report claims anything in at most {made.level * 100:.0f} % of studies."
+        f"report claims anything in at most {made.level * 100:.0f} % of studies.{_more_claimed(content)}"
     )
+
+
+def _more_claimed(content: ReportContent) -> str:
+    rows: list[MetricRow | ShiftsRow] = [*content.metrics, *content.shifts]
+    alike = {row.metric for row in rows if WANDERS in row.caveats}
+    return f" In {plural(len(alike), 'metric')} neighbours may be very alike, and more may be claimed there." if alike else ""
 
 
 def _facts(study: StudyFacts) -> list[tuple[str, str]]:
