@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from jsonschema import Draft202012Validator
@@ -20,10 +21,12 @@ from typer.testing import CliRunner
 import evalkit
 from evalkit import analysis, plots
 from evalkit.analysis import extra
+from evalkit.analysis.compare import FEWEST as FEWEST_PAIRS
 from evalkit.analysis.reporting.charts import figures
 from evalkit.analysis.reporting.digest import digest
 from evalkit.analysis.reporting.facts import content_of, report_content
 from evalkit.analysis.reporting.html import html
+from evalkit.analysis.reporting.in_short import methods
 from evalkit.analysis.reporting.markdown import markdown
 from evalkit.analysis.reporting.whole import StudyFrames, examine
 from evalkit.cli.app import app
@@ -120,6 +123,42 @@ def test_with_no_effect_hardly_any_report_claims_something() -> None:
         made = report_content(noise(2 * seed), noise(2 * seed + 1, number=2))
         claims += not made.in_short[0].startswith("Nothing can be told from chance: of 16 metrics")
     assert claims <= 2
+
+
+def test_what_only_the_correction_hides_is_named() -> None:
+    """A report without a claim names the metrics that would be told alone, and says that no difference told is no proof of none."""
+    made = report_content(noise(2), noise(3, number=2))
+    rows = {"trend": made.metrics, "shift": made.shifts, "difference": made.comparison.differences if made.comparison else []}
+    named = {kind: ", ".join(row.label.lower() for row in of if (row.p or 1.0) <= 0.05) for kind, of in rows.items()}
+    told = "; ".join(f"{kind} in {names}" for kind, names in named.items() if names)
+    assert named["difference"]
+    assert made.in_short[-1] == f"Told alone, but not among all that was looked at: {told}."
+    rising = noise(2)
+    rising = StudyFrames(rising.checkpoints.with_columns(total_cost=pl.col("total_cost") / 100 + pl.int_range(pl.len())))
+    other = StudyFrames(noise(3, number=2).checkpoints.with_columns(total_cost=pl.lit(None, dtype=pl.Float64)))
+    said = report_content(rising, other).in_short
+    assert said[0].startswith("Total cost: rising")
+    assert any(one.endswith("in any of 15 metrics. That does not show that nothing changed.") for one in said)
+
+
+def test_a_report_says_where_its_promise_does_not_hold() -> None:
+    """Where neighbours may be very alike the sentence on 5 % says that more may be claimed there, and of how many metrics; else not."""
+    random = np.random.default_rng(1)
+    wandering = np.cumsum(random.standard_normal(60))
+    quiet = noise(5, count=60)
+    alike = StudyFrames(quiet.checkpoints.with_columns(total_cost=pl.Series(100 + wandering)))
+    limit = "In 1 metric neighbours may be very alike, and more may be claimed there."
+    for study, held in ((alike, False), (quiet, True)):
+        made = report_content(study, metrics=["agent_efficiency", "total_cost"])
+        assert ("at most 5 % of studies." in markdown(made).replace("\\", "")) is True
+        assert (limit not in markdown(made)) is held
+
+
+def test_how_a_report_pairs_is_how_a_comparison_does() -> None:
+    """The words on differences have both conditions, and those on trends what `stable` means."""
+    notes = {note.what: note.how for note in methods(compared=True)}
+    assert f"at least {FEWEST_PAIRS} and at least half as many as the shorter study has values, else of all" in notes["Differences"]
+    assert "told in about half of the studies or more" in notes["Trends"]
 
 
 def test_a_constant_metric_is_no_finding() -> None:

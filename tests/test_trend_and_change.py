@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import scipy.stats
@@ -22,7 +24,7 @@ from evalkit import InvalidInputError, StudyNotFoundError, analysis, plots
 from evalkit.analysis import ar1
 from evalkit.analysis.before_after import FEWEST_A_SIDE
 from evalkit.analysis.per_study import holm
-from evalkit.analysis.phrases import WANDERS
+from evalkit.analysis.phrases import WANDERS, how_likely, lasting
 from evalkit.analysis.shift import find_shift
 from evalkit.analysis.trials import SAME_TASKS, trials_of
 from evalkit.columns import CHECKPOINTS
@@ -32,6 +34,7 @@ from evalkit.pandas_twin import to_pandas
 from evalkit.plots.rendering import svg
 from tests.analysis_frames import odd_frames
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, study_id
+from tests.report_studies import noise as quiet
 
 RATE = "session_success_rate"
 
@@ -185,12 +188,13 @@ def test_few_checkpoints_are_insufficient_with_how_many_more() -> None:
     """Below eight nothing is estimated; with more, an interval too wide for a rise of three deviations says what would tell it."""
     few = analysis.trend(frame([0.1, 0.5, 0.3, 0.9, 0.2]), "agent_efficiency")
     assert (few.verdict, few.more_needed, few.slope) == ("insufficient", 3, None)
-    assert "at least 3 more are needed" in repr(few)
+    assert "5 values of different times are too few to tell a trend; at least 3 more are needed" in repr(few)
     found = [analysis.trend(frame(noise(8, seed, 0.9) / 10), "agent_efficiency") for seed in range(40)]
     wide = [one for one in found if one.verdict == "insufficient"]
     assert wide
     assert all(
-        one.rise.half > 3 * one.spread and one.more_needed >= 1 and f"{one.more_needed} more checkpoint" in repr(one) for one in wide
+        one.rise.half > 3 * one.spread and one.more_needed >= 1 and f"With about {one.more_needed} more checkpoint" in repr(one)
+        for one in wide
     )
 
 
@@ -288,7 +292,35 @@ def test_extreme_values_are_told() -> None:
     """One value far from the others widens the interval, and the result says so; a slope that a few carry is told as well."""
     values = noise(30, 1) / 100 + 0.5
     values[20] = 50.0
-    assert "1 value lies very far from the others" in repr(analysis.trend(frame(values, "total_cost"), "total_cost"))
+    assert "1 value lies very far from the others, and widens the interval." in repr(
+        analysis.trend(frame(values, "total_cost"), "total_cost")
+    )
+
+
+def test_one_of_a_kind_is_told_in_the_singular() -> None:
+    """One value is too few, one of twenty checkpoints has no value, and a frame that names no study has no name before its metric."""
+    alone = frame([0.5])
+    assert "1 value is too few" in repr(analysis.trend(alone, "agent_efficiency"))
+    assert "1 value; 12 are needed" in repr(analysis.changepoints(alone, "agent_efficiency"))
+    missing = frame([None, *noise(19, 1)]).drop("study_id", "study")
+    for found in (
+        analysis.trend(missing, "agent_efficiency"),
+        analysis.changepoints(missing, "agent_efficiency"),
+        analysis.before_after(missing, "agent_efficiency", at=START + 9 * DAY),
+    ):
+        assert "1 of 20 checkpoints has no value and is left out; none counts as zero." in repr(found)
+        assert repr(found).startswith("Agent efficiency")
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [(70.0, "70 days"), (2.0, "2 days"), (1.5, "36 hours"), (23 / 24, "23 hours"), (0.02, "29 minutes")]
+)
+def test_a_short_span_is_told_in_hours(days: float, words: str) -> None:
+    """No span is 0 days."""
+    assert lasting(days) == words
+    close = frame(noise(20, 1)).with_columns(period_start=START + (pl.col("period_start") - START) * (days / 19))
+    close = close.with_columns(period_end=pl.col("period_start") + timedelta(seconds=1))
+    assert f"Over the {words} that is" in repr(analysis.trend(close, "agent_efficiency"))
 
 
 def test_a_long_series_is_averaged_over_equal_stretches_first() -> None:
@@ -371,6 +403,7 @@ def test_what_cannot_be_compared_is_insufficient_with_the_reason() -> None:
     found = analysis.compare(pl.concat([checkpoints("agent", 1, 20), weeks]), "agent", baseline="base")
     assert (found["total_cost"].verdict, found["total_cost"].study_mean) == ("insufficient", None)
     assert "resample first" in repr(found["total_cost"])
+    assert ".frame. A total of one period cannot" in repr(found)
     assert found[RATE].difference is not None
 
 
@@ -410,7 +443,27 @@ def test_placebos_lie_on_one_side_each_and_are_counted() -> None:
     assert before.min() >= START + edge  # type: ignore[operator]
     assert before.max() <= at - edge  # type: ignore[operator]
     assert found.placebos_as_large == 0
-    assert "At 22 other moments" in repr(found)
+    assert "Of 22 other moments" in repr(found)
+
+
+def test_steps_at_other_moments_are_measured_by_their_own_intervals() -> None:
+    """Five checkpoints on a side make larger steps by chance than twelve: none counts as large for that; of a step of 0 none is said to be."""
+    values, at = noise(24, 8) / 10 + 0.15 * (np.arange(24) >= 12), START + 12 * DAY
+    found = analysis.before_after(frame(values, "total_cost"), "total_cost", at=at)
+    clear = abs(found.effect.value) / found.effect.half
+    steps, halves = found.placebos["effect"].abs(), (found.placebos["high"] - found.placebos["low"]) / 2
+    assert found.placebos_as_large == (steps / halves >= clear).sum() < (steps >= abs(found.effect.value)).sum()
+    assert found.frame["placebos_as_large"].to_list() == [found.placebos_as_large]
+    assert f"is as clear as this one (measured by its own interval) at {found.placebos_as_large}." in repr(found)
+    same = repr(analysis.before_after(frame([1.0] * 24), "agent_efficiency", at=at))
+    assert "a step is told at 0." in same
+    assert "as clear" not in same
+
+
+def test_a_change_of_slope_is_no_second_claim() -> None:
+    """How much the slopes differ is given as what was not tested."""
+    found = analysis.before_after(frame(noise(40, 4) / 100), "agent_efficiency", at=START + 20 * DAY)
+    assert re.search(r"The slopes after and before differ by \S+ percentage points a day \(95 % .*\), which is not tested\.", repr(found))
 
 
 def test_too_little_on_one_side_cannot_be_said() -> None:
@@ -435,8 +488,42 @@ def test_shifts_are_found_with_their_dates() -> None:
     assert [one.at for one in found.changes] == [START + 30 * DAY, START + 60 * DAY]
     assert all(one.low <= one.at <= one.high for one in found.changes)
     assert [one.after - one.before for one in found.changes] == pytest.approx([0.2, -0.3], abs=0.03)
-    assert found.frame["changes"].to_list() == [2]
+    assert found.frame["changes"].to_list() == [2, 2]
     assert repr(found).count("p < 0.001") + repr(found).count("p = 0.00") == 2
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas"])
+def test_the_table_has_a_row_for_each_shift(library: str) -> None:
+    """Two shifts are two rows with numbers, times and p-values of their own; a study without any has one, with nulls there."""
+    steps = 0.2 * (np.arange(90) >= 30) - 0.3 * (np.arange(90) >= 60)
+    both = pl.concat([frame(0.5 + steps + noise(90, 6) / 30), frame(noise(30, 1) / 10, name="quiet", number=2)]).drop("period_type")
+    columns = {name: CHECKPOINTS[name] for name in both.columns}
+    found = analysis.changepoints(both if library == "polars" else to_pandas(both, columns), "agent_efficiency")
+
+    def column(name: str) -> list[Any]:
+        """Give the values of a column, with None where there is none."""
+        return [None if pd.isna(value) else value for value in found.frame[name].to_list()]
+
+    told = found["agent"].changes
+    assert column("study") == ["agent", "agent", "quiet"]
+    assert column("changes") == [2, 2, 0]
+    assert column("shift") == [1, 2, None]
+    assert column("at") == [one.at for one in told] + [None]
+    assert column("p_shift") == [one.p for one in told] + [None]
+    assert column("after") == [one.after for one in told] + [None]
+    assert column("p_corrected") == [found["agent"].p_corrected] * 2 + [found["quiet"].p_corrected]
+
+
+def test_a_shift_of_several_studies_has_its_corrected_p_value() -> None:
+    """Beside the p-value of the shift stands that of any shift in the study, with its correction for the number of studies."""
+    step = frame(0.5 + 0.1 * (np.arange(40) >= 20) + noise(40, 8) / 30, name="a")
+    one = analysis.changepoints(step, "agent_efficiency")
+    assert one.changes
+    assert "of any shift" not in repr(one)
+    several = pl.concat([step, *(frame(noise(20, seed) / 10, name=f"s{seed}", number=seed) for seed in (2, 3))])
+    found = analysis.changepoints(several, "agent_efficiency")["a"]
+    assert found.p_corrected == pytest.approx(3 * one.p)
+    assert f"(of any shift, {how_likely(found.p, found.p_corrected)})." in repr(found)
 
 
 def test_the_interval_of_a_shift_is_wide_where_the_data_do_not_tell() -> None:
@@ -488,6 +575,20 @@ def test_too_few_points_are_no_guess_and_a_line_is_told_from_a_step() -> None:
     assert "may be a gradual change" in repr(rising)
     stepping = analysis.changepoints(frame(4.0 * (np.arange(60) >= 30) + noise(60, 5)), "agent_efficiency")
     assert "gradual" not in repr(stepping)
+
+
+def test_a_trend_that_is_a_step_says_so() -> None:
+    """A line that is claimed where a step describes the series better says when; one that rises steadily, or is not claimed, does not."""
+    told = repr(analysis.trend(frame(4.0 * (np.arange(60) >= 30) + noise(60, 5)), "agent_efficiency"))
+    at = f"{START + 30 * DAY:%Y-%m-%d} UTC"
+    assert f"One step at {at} describes the series better than a straight line: see changepoints." in told
+    assert "One step" not in repr(analysis.trend(frame(np.arange(60) / 20 + noise(60, 5)), "agent_efficiency"))
+    short = frame(4.0 * (np.arange(10) >= 5) + noise(10, 5) / 10)  # changepoints would not look at it
+    nothing = frame(2.0 * ((np.arange(60) >= 20) & (np.arange(60) < 40)) + noise(60, 5) / 10)
+    for rows, claimed in ((short, True), (nothing, False)):
+        found = analysis.trend(rows, "agent_efficiency")
+        assert (found.p <= 0.05) is claimed
+        assert "One step" not in repr(found)
 
 
 # What all of them must take
@@ -730,13 +831,30 @@ def test_a_comparison_in_which_nothing_differs_still_has_its_numbers() -> None:
     assert "corrected for" not in one
     rows = pl.concat([checkpoints("agent", 1, 20), checkpoints("base", 2, 20, seed=2, left_out=(4,))])
     found = analysis.compare(rows, "agent", baseline="base")
-    assert "Rests on: 16 metrics in 19 to 19 pairs" in repr(found)
+    assert "Rests on: 16 metrics in 19 pairs of the same period" in repr(found)
     assert "The audit has 1 warning" in repr(found)
     difference = found["total_cost"]
     assert difference.tests == 16
     assert difference.more_needed(difference.spread / 2) > difference.judged(difference.p).more_needed(difference.spread / 2)
+    uneven = repr(
+        analysis.compare(rows.with_columns(total_cost=pl.when(pl.int_range(pl.len()) > 0).then("total_cost")), "agent", baseline="base")
+    )
+    assert "Rests on: 16 metrics in 18 to 19 pairs of the same period" in uneven
     with pytest.raises(InvalidInputError, match="names no metric"):
         analysis.compare(rows, "agent", baseline="base", metrics=[])
+
+
+def test_a_comparison_names_what_only_the_correction_hides() -> None:
+    """Of sixteen metrics the one that would be told alone stands by name; what is told, or would not be told alone, does not."""
+    rows = pl.concat([quiet(2).checkpoints, quiet(3, number=2).checkpoints])
+    found = analysis.compare(rows, "study 1", baseline="study 2")
+    hidden = [one.metric.label.lower() for one in found.differences if one.p <= 0.05]
+    assert 0 < len(hidden) < 16
+    assert {one.verdict for one in found.differences} == {"not distinguishable"}
+    assert f"\nTold alone, but not among all that was looked at: {', '.join(hidden)}.\n" in repr(found)
+    one = analysis.compare(rows, "study 1", baseline="study 2", metrics=[one.metric.name for one in found.differences if one.p <= 0.05][:1])
+    assert one.differences[0].verdict != "not distinguishable"
+    assert "Told alone" not in repr(one)
 
 
 def test_months_are_as_long_as_each_other() -> None:

@@ -164,9 +164,10 @@ def _observed(rows: pl.DataFrame, metric: Metric) -> Observed:
     missing = rows.height - there.height
     caveats = []
     if there.height < measured.height:
-        caveats.append(f"{plural(measured.height - there.height, 'value')} of {_TOO_LARGE:g} or more are taken as missing.")
+        caveats.append(f"{plural(measured.height - there.height, 'value')} of {_TOO_LARGE:g} or more: taken as missing.")
     if missing:
-        caveats.append(f"{missing:,} of {plural(rows.height, 'checkpoint')} have no value and are left out; none counts as zero.")
+        left_out = "has no value and is left out" if missing == 1 else "have no value and are left out"
+        caveats.append(f"{missing:,} of {plural(rows.height, 'checkpoint')} {left_out}; none counts as zero.")
     times = {name: pl.col(column).dt.timestamp("us") for name, column in (("t", "t"), ("a", "start"), ("b", "end"))}
     series, joined = _one_a_time(there.select(**times, v=pl.col(metric.name).cast(pl.Float64())))
     caveats += [*joined, *_uneven(there, metric)]
