@@ -424,6 +424,11 @@ def test_the_sentences_say_what_was_done_and_what_to_be_careful_about() -> None:
         "Values below 0 are no measurements, and are taken as missing: 1.",
         "With checkpoints that overlap: 1 period; what two of them measured is counted twice.",
     ]
+    assert (
+        resample(checkpoints(count=3), "weekly")
+        .sentences()[1]
+        .startswith("Only partly covered by checkpoints: the only period, to 42.8 %;")
+    )
     assert resample(checkpoints().clear(), "daily").sentences() == ["Nothing to resample to daily periods: no checkpoints."]
 
 

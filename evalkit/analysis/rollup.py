@@ -80,8 +80,8 @@ class Resampled(Result):
         ]
         if partial := int(rows["partial"].sum()):
             least = math.floor(float(rows.select(pl.col("covered").min()).item()) * 1000) / 10
-            of_all = f"{partial:,} of {plural(periods, 'period')}" if periods > 1 else "the only period"
-            told.append(f"Only partly covered by checkpoints: {of_all}, the least to {least:.1f} %; sums there are those of a part.")
+            which = f"{partial:,} of {plural(periods, 'period')}, the least to" if periods > 1 else "the only period, to"
+            told.append(f"Only partly covered by checkpoints: {which} {least:.1f} %; sums there are those of a part.")
         told += [*self._on_missing(), *self._notes]
         if self.straddling:
             told.append(f"Across the boundary of a period: {plural(self.straddling, 'checkpoint')}, counted wholly where the middle lies.")
