@@ -18,6 +18,7 @@ from evalkit.times import MAX_COUNT, duration_pair, wire_time
 
 __all__ = [
     "CHECKERS",
+    "a_type",
     "check_at",
     "check_count",
     "check_name",
@@ -37,9 +38,17 @@ _TIME_EXAMPLE = "datetime(2026, 1, 31, tzinfo=timezone.utc) or '2026-01-31T00:00
 def invalid(field: str, value: object, problem: str) -> InvalidInputError:
     """Make the error for a value that is refused: the field, the value, what is wrong and what would be right."""
     shown = repr(value)
+    if "\n" in shown:  # a frame, or what holds one: a piece of its table tells nothing
+        shown = f"({', '.join(type(part).__name__ for part in value)})" if isinstance(value, tuple) else a_type(value)
     if len(shown) > 80:
         shown = shown[:77] + "..."
     return InvalidInputError(f"{field}: {shown} {problem}", field=field, value=value)
+
+
+def a_type(value: object) -> str:
+    """Give the type of a value with its article: ``"an EvalKit"``, ``"a tuple"``, ``"a UUID"``."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:

@@ -17,9 +17,10 @@ import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 import evalkit
-from evalkit.analysis import Audit, audit
+from evalkit.analysis import Audit, audit, resample
 from evalkit.analysis.auditing.findings import KINDS, SEVERITIES
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.errors import InvalidInputError, StudyNotFoundError
@@ -557,6 +558,14 @@ def test_what_is_no_source_is_refused_in_words(wrong: object) -> None:
     """What is neither a kit, a frame nor a pair of frames is refused, saying what would be right."""
     with pytest.raises(InvalidInputError, match=r"kit\.checkpoints\(\)"):
         audit(wrong)
+
+
+def test_what_resample_gave_is_audited_as_a_frame() -> None:
+    """A result, alone or beside a lifecycle, is audited as its frame is."""
+    weeks, lived = resample(checkpoints(count=28), "weekly"), lifecycle("agent", 1, ("study_started", START))
+    assert_frame_equal(audit(weeks).frame, audit(weeks.frame).frame)
+    assert_frame_equal(audit((weeks, lived)).frame, audit((weeks.frame, lived)).frame)
+    assert audit((weeks, lived)).checked == 5
 
 
 def test_a_column_of_a_wrong_type_is_refused_in_words() -> None:

@@ -44,6 +44,7 @@ LAYERS = [
         "analysis.auditing.tiling",
         "analysis.reporting.harmless",
     ],
+    ["analysis.given"],
     ["analysis.auditing.coverage", "analysis.auditing.source"],
     ["analysis.auditing.bookkeeping", "analysis.auditing.contradictions"],
     ["analysis.auditing.audit"],

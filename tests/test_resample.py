@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from evalkit.analysis import resample
 from evalkit.columns import CHECKPOINTS, frame_schema
@@ -20,7 +21,7 @@ from evalkit.metrics import METRICS
 from evalkit.pandas_twin import to_pandas
 from evalkit.plots import overview, trend
 from tests.analysis_frames import FIRST, HOUR, assert_same, hourly_frames, odd_frames
-from tests.chart_frames import START, checkpoints, study_id
+from tests.chart_frames import START, checkpoints, lifecycle, study_id
 
 TO = ["daily", "weekly", "monthly"]
 EXTRA = ["parts", "covered", "partial", "session_time"]
@@ -390,6 +391,14 @@ def test_wrong_frames_are_refused_in_words(wrong: Any, says: str) -> None:
     """What is no frame of checkpoints is refused with what would be right."""
     with pytest.raises(InvalidInputError, match=says):
         resample(wrong, "weekly")
+
+
+def test_a_lifecycle_beside_the_checkpoints_changes_nothing() -> None:
+    """A pair of checkpoints and lifecycle, and one of a result, are rolled up as the checkpoints are."""
+    rows, lived = checkpoints(count=40), lifecycle("agent", 1)
+    days = resample((rows, lived), "daily")
+    assert_frame_equal(days.frame, resample(rows, "daily").frame)
+    assert_frame_equal(resample((days, lived), "weekly").frame, resample(rows, "weekly").frame)
 
 
 def test_counts_that_came_as_floats_are_counts() -> None:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from evalkit.analysis import resample, summary
 from evalkit.columns import CHECKPOINTS
@@ -19,7 +20,7 @@ from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS
 from evalkit.pandas_twin import to_pandas
 from tests.analysis_frames import assert_same, hourly_frames, odd_frames
-from tests.chart_frames import checkpoints
+from tests.chart_frames import checkpoints, lifecycle
 
 COLUMNS = [
     "study_id", "study", "metric", "label", "unit", "checkpoints", "missing", "first", "last", "min", "max", "median", "p95", "mean",
@@ -158,6 +159,13 @@ def test_resampled_checkpoints_are_summed_up_as_they_are() -> None:
         assert row(weeks, name)["weighted_mean"] == pytest.approx(row(whole, name)["weighted_mean"], rel=1e-12)
         assert row(weeks, name)["rests_on"] == row(whole, name)["rests_on"]
     assert row(weeks, "total_cost")["total"] == pytest.approx(row(whole, "total_cost")["total"], rel=1e-12)
+
+
+def test_a_lifecycle_beside_the_checkpoints_changes_nothing() -> None:
+    """A pair of checkpoints and lifecycle, and one of a result, are summed up as the checkpoints are."""
+    rows, lived = checkpoints(count=14), lifecycle("agent", 1)
+    assert_frame_equal(summary((rows, lived)).frame, summary(rows).frame)
+    assert_frame_equal(summary((resample(rows, "weekly"), lived)).frame, summary(resample(rows, "weekly")).frame)
 
 
 def test_many_studies_are_told_from_lowest_to_highest() -> None:

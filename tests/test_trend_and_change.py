@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
+import evalkit
 from evalkit import InvalidInputError, StudyNotFoundError, analysis, plots
 from evalkit.analysis import ar1
 from evalkit.analysis.before_after import FEWEST_A_SIDE
+from evalkit.analysis.parts import RESAMPLED
 from evalkit.analysis.per_study import holm
 from evalkit.analysis.phrases import WANDERS, how_likely, lasting
 from evalkit.analysis.shift import find_shift
@@ -388,8 +391,48 @@ def test_the_baseline_is_always_named_and_another_study() -> None:
         analysis.compare(rows, "agent", baseline="agnet")
     with pytest.raises(AmbiguousStudyError, match="could be any of 2 studies"):
         analysis.compare(rows, "agent", baseline="base")
+    with pytest.raises(InvalidInputError, match=r"baseline: None names no study of the frame; .* It has 'agent', 'base"):
+        analysis.compare(rows, "agent", baseline=None)
     with pytest.raises(InvalidInputError, match="is no metric"):
         analysis.compare(rows, "agent", baseline=study_id(2), metrics=["success"])
+
+
+@pytest.mark.parametrize("metrics", [3, [3], [["total_cost"]], 0.5])
+def test_what_names_no_metrics_is_refused_in_words(metrics: Any) -> None:
+    """What is no list of names is refused, saying what would be right; where one name is wanted, a list of it is as well."""
+    with pytest.raises(InvalidInputError, match=r"metrics: .* give .*name"):
+        analysis.compare(two(), "agent", baseline="base", metrics=metrics)
+    with pytest.raises(InvalidInputError, match=r"metric: \['agent_efficiency'\] is no metric; give one name, as a text"):
+        analysis.trend(two(), ["agent_efficiency"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (two().lazy(), r"a LazyFrame is no Polars or Pandas frame. Call .collect\(\) first"),
+        ((two(), two(), 3), r"\(DataFrame, DataFrame, int\) is no pair; give kit.checkpoints\(\), or"),
+        ((two(),), r"\(DataFrame\) is no pair"),
+        (3, "an int is no Polars or Pandas frame"),
+        (object(), r"an object is no Polars or Pandas frame. Give kit.checkpoints\(\)"),
+    ],
+)
+def test_what_is_nothing_to_analyse_is_refused_by_its_type(wrong: Any, says: str) -> None:
+    """Every analysis says of which type it is, without a piece of a table and without a warning, and what to give."""
+    for analyse in (
+        lambda: analysis.trend(wrong, RATE),
+        lambda: analysis.compare(wrong, "agent", baseline="base"),
+        lambda: analysis.summary(wrong),
+        lambda: analysis.resample(wrong, "weekly"),
+        lambda: analysis.audit(wrong),
+    ):
+        with pytest.raises(InvalidInputError, match=says):
+            analyse()
+
+
+def test_a_kit_is_told_from_its_checkpoints(tmp_path: Path) -> None:
+    """An analysis of a frame that is given a kit says to give its checkpoints."""
+    with evalkit.connect(tmp_path) as kit, pytest.raises(InvalidInputError, match=r"an EvalKit is no .* Give kit.checkpoints\(\)"):
+        analysis.trend(kit, RATE)
 
 
 def test_what_cannot_be_compared_is_insufficient_with_the_reason() -> None:
@@ -801,6 +844,26 @@ def test_totals_of_weeks_that_are_covered_in_part_are_left_out(library: str) -> 
     assert (totals.slope.value, totals.checkpoints, totals.missing) == (0.0, 10, 1)
     assert "cover only in part are left out" in repr(totals)
     assert analysis.trend(weeks, RATE).checkpoints == 11
+    assert "have no value" not in repr(totals)
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas"])
+def test_what_is_not_marked_as_partial_is_whole(library: str) -> None:
+    """Beside the rows of a roll-up those of a plain frame keep their totals; a mark that is neither true nor false is refused by name."""
+    tokens = pl.lit(7_000, dtype=pl.Int64).alias("total_tokens")
+    weeks = analysis.resample(checkpoints(count=71).with_columns(tokens), "weekly").frame
+    plain = checkpoints("base", 2, 20).with_columns(tokens)
+    both = pl.concat([weeks, plain], how="diagonal")
+    marked = both.with_columns(partial=pl.lit("no"))
+    if library == "pandas":
+        both = pd.concat([to_pandas(weeks, RESAMPLED), to_pandas(plain, CHECKPOINTS)])
+        marked = both.assign(partial=2)
+    found = analysis.trend(both, "total_tokens")
+    assert [(one.checkpoints, one.missing) for one in found.results] == [(10, 1), (20, 0)]
+    assert analysis.compare(both, "base", baseline="agent", metrics="total_tokens")["total_tokens"].study_checkpoints == 20
+    with pytest.raises(InvalidInputError, match=r"the column 'partial' holds .*; true and false are needed"):
+        analysis.trend(marked, "total_tokens")
+    assert len(analysis.trend(marked, RATE)) == 2
 
 
 def test_neighbours_that_are_very_alike_are_told() -> None:

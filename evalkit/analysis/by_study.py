@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.carried import Carried
-from evalkit.analysis.observed import Observed, checkpoints_of, observe
+from evalkit.analysis.given import checkpoints_of
+from evalkit.analysis.observed import Observed, observe
 from evalkit.analysis.per_study import OneStudy, PerStudy, holm
 
 __all__ = ["by_study"]

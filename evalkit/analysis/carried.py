@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from evalkit.analysis.auditing.audit import Audit, audit
-from evalkit.analysis.observed import Observed, checkpoints_of
+from evalkit.analysis.given import pair_of
+from evalkit.analysis.observed import Observed
 from evalkit.plots.words import plural
 
 __all__ = ["Carried", "warned"]
@@ -26,8 +27,7 @@ class Carried:
     """
 
     def __init__(self, frame: Any) -> None:
-        lifecycle = frame[1] if isinstance(frame, tuple) and len(frame) == 2 else None
-        checkpoints = checkpoints_of(frame)
+        checkpoints, lifecycle = pair_of(frame)
         self.audit = audit(checkpoints if lifecycle is None else (checkpoints, lifecycle))
 
     def about(self, series: Observed) -> Audit:

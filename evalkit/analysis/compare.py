@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ import polars as pl
 from evalkit.analysis.ar1 import Estimate, Fit, fit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.difference import WORDS, Difference
-from evalkit.analysis.observed import Observed, checkpoints_of, find_study, observed_of, paired, whole_periods
+from evalkit.analysis.given import checkpoints_of
+from evalkit.analysis.observed import PARTIAL, Observed, find_study, observed_of, paired
 from evalkit.analysis.per_study import holm, only_alone, table
 from evalkit.analysis.phrases import ALIKE, ALONE, METHOD, WANDERS
 from evalkit.analysis.result import Result, like
@@ -130,7 +130,7 @@ def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | N
     Raises
     ------
     InvalidInputError
-        When the frame is none or lacks a column, there is no such metric or none at all, or study and baseline are the same.
+        When the frame is none or lacks a column, there is no such metric or none at all, or study and baseline are the same or None.
     StudyNotFoundError, AmbiguousStudyError
         When no study of the frame, or more than one, is meant.
     MissingExtraError
@@ -138,9 +138,9 @@ def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | N
     """
     given = checkpoints_of(frame)
     names = named_metrics(given, metrics)
-    whole, notes = whole_periods(given, names)
     counts = sorted({METRICS[name].denominator for name in names} - {None, *names})  # type: ignore[type-var]
-    rows = read_checkpoints(whole, names, counts=counts)  # type: ignore[arg-type]
+    flags = [PARTIAL] if any(METRICS[name].rollup == "sum" for name in names) else []
+    rows = read_checkpoints(given, names, counts=counts, flags=flags)  # type: ignore[arg-type]
     one, other = find_study(rows, study), find_study(rows, baseline, "baseline")
     if one == other:
         raise invalid("baseline", baseline, "is the study itself; name another one.")
@@ -152,8 +152,7 @@ def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | N
     corrected = holm([difference.p for difference in found])
     tests = sum(difference.p is not None for difference in found)
     judged = [difference.judged(p, tests) for difference, p in zip(found, corrected, strict=True)]
-    partly = [replace(one, caveats=[*one.caveats, *notes]) if one.metric.rollup == "sum" else one for one in judged]
-    return Comparison(given, one[1], other[1], partly)
+    return Comparison(given, one[1], other[1], judged)
 
 
 def named_metrics(frame: Any, metrics: Sequence[str] | str | None) -> list[str]:
@@ -167,10 +166,12 @@ def named_metrics(frame: Any, metrics: Sequence[str] | str | None) -> list[str]:
     if metrics is None:
         columns = set(map(str, getattr(frame, "columns", [])))
         return [name for name in METRICS if name in columns]
-    asked = [metrics] if isinstance(metrics, str) else list(metrics)
+    if not isinstance(metrics, Iterable):
+        raise invalid("metrics", metrics, "is no list of names; give names of evalkit.METRICS, or None for all.")
+    asked = [metric_named(name, "metrics").name for name in ([metrics] if isinstance(metrics, str) else metrics)]
     if not asked:
         raise invalid("metrics", metrics, "names no metric; give names of evalkit.METRICS, or None for all.")
-    return [metric_named(name, "metrics").name for name in dict.fromkeys(asked)]
+    return list(dict.fromkeys(asked))
 
 
 def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: Carried | None = None) -> Difference:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,15 +12,15 @@ import numpy.typing as npt
 import polars as pl
 
 from evalkit.analysis.ar1 import Array, varies
-from evalkit.analysis.result import Result
+from evalkit.analysis.given import checkpoints_of
 from evalkit.analysis.trials import NO_TRIALS, SAME_TASKS, Trials, trials_of
-from evalkit.checks import nearest
+from evalkit.checks import invalid, nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 from evalkit.metrics import METRICS, Metric
 from evalkit.plots.source import metric_named, read_checkpoints, studies_of
 from evalkit.plots.words import plural
 
-__all__ = ["MOST_VALUES", "Observed", "checkpoints_of", "find_study", "observe", "observed_of", "paired", "whole_periods"]
+__all__ = ["MOST_VALUES", "PARTIAL", "Observed", "find_study", "observe", "observed_of", "paired"]
 
 MOST_VALUES = 1000
 """More are averaged over equal stretches of time, which takes a daily or weekly rhythm out as well."""
@@ -29,6 +29,8 @@ _STRETCHES = (
     ("minute", 60_000_000), ("hour", _DAY // 24), ("day", _DAY), ("week", 7 * _DAY), ("28 days", 28 * _DAY), ("year", 365 * _DAY),
     ("10 years", 3650 * _DAY), ("100 years", 36_500 * _DAY),
 )  # fmt: skip
+PARTIAL = "partial"
+"""The column that marks periods which checkpoints cover only in part: totals of them are too small."""
 _UNEVEN = 10
 _TOO_LARGE = 1e100  # their squares could not be added
 
@@ -44,7 +46,7 @@ class Observed:
     values
         In the unit of the metric; durations in seconds, rates 0 to 1.
     checkpoints, missing
-        How many have a value, and how many do not.
+        How many have a value, and how many do not, or have a total of a part of their period, which is left out.
     starts, ends
         When the period of each value starts and ends, microseconds since 1970; of averaged values the first start and the last end.
     caveats
@@ -108,26 +110,9 @@ def observe(frame: Any, metric: str) -> list[Observed]:
         When the frame is none or lacks a column, or there is no such metric.
     """
     known = metric_named(metric)
-    whole, notes = whole_periods(checkpoints_of(frame), [metric])
-    rows = read_checkpoints(whole, [metric], counts=[known.denominator] if known.denominator else [])
-    return [replace(one, caveats=[*one.caveats, *notes]) for one in _each(rows, known)]
-
-
-def checkpoints_of(source: Any) -> Any:
-    """Give the frame of checkpoints of what is to be analysed: a frame, a result that has one, or ``(checkpoints, lifecycle)``."""
-    frame = source[0] if isinstance(source, tuple) and len(source) == 2 else source
-    return frame.frame if isinstance(frame, Result) else frame
-
-
-def whole_periods(frame: Any, metrics: Sequence[str]) -> tuple[Any, list[str]]:
-    """Leave out totals of periods that are covered in part, which `resample` marks: they are too small."""
-    totals = [name for name in metrics if METRICS[name].rollup == "sum"]
-    if not totals or "partial" not in list(getattr(frame, "columns", [])) or not frame["partial"].any():
-        return frame, []
-    note = f"Totals of {plural(int(frame['partial'].sum()), 'period')} that checkpoints cover only in part are left out."
-    if isinstance(frame, pl.DataFrame):
-        return frame.with_columns(pl.when(pl.col("partial").not_()).then(pl.col(name)).alias(name) for name in totals), [note]
-    return frame.assign(**{name: frame[name].where(~frame["partial"].astype(bool)) for name in totals}), [note]
+    flags = [PARTIAL] if known.rollup == "sum" else []
+    rows = read_checkpoints(checkpoints_of(frame), [metric], counts=[known.denominator] if known.denominator else [], flags=flags)
+    return list(_each(rows, known))
 
 
 def observed_of(rows: pl.DataFrame, metric: str) -> Observed:
@@ -143,7 +128,8 @@ def _each(rows: pl.DataFrame, metric: Metric) -> Iterator[Observed]:
 def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Observed, tuple[float | None, float | None]]:
     """Give the differences of two studies, rows as `read_checkpoints` gives, in the periods in which both have a value, and their means."""
     values = [
-        rows.filter(pl.col(metric).is_not_null())
+        _whole_periods(rows, METRICS[metric])[0]
+        .filter(pl.col(metric).is_not_null())
         .group_by("start", "end", maintain_order=True)
         .agg(pl.col(metric).cast(pl.Float64()).mean())
         for rows in (study, baseline)
@@ -158,11 +144,20 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Ob
     return _observed(rows, replace(METRICS[metric], denominator=None)), means
 
 
-def _observed(rows: pl.DataFrame, metric: Metric) -> Observed:
+def _whole_periods(rows: pl.DataFrame, metric: Metric) -> tuple[pl.DataFrame, list[str]]:
+    """Leave out the totals of periods that are covered in part, and say so."""
+    if metric.rollup != "sum" or PARTIAL not in rows.columns:
+        return rows, []
+    whole = rows.filter(pl.col(PARTIAL).not_())
+    left_out = rows.height - whole.height
+    return whole, [f"Totals of {plural(left_out, 'period')} that checkpoints cover only in part are left out."] if left_out else []
+
+
+def _observed(of_study: pl.DataFrame, metric: Metric) -> Observed:
+    rows, partly = _whole_periods(of_study, metric)
     measured = rows.filter(pl.col(metric.name).is_not_null())
     there = measured.filter(pl.col(metric.name).abs() < _TOO_LARGE)
-    missing = rows.height - there.height
-    caveats = []
+    caveats, missing = [], rows.height - there.height
     if there.height < measured.height:
         caveats.append(f"{plural(measured.height - there.height, 'value')} of {_TOO_LARGE:g} or more: taken as missing.")
     if missing:
@@ -170,15 +165,15 @@ def _observed(rows: pl.DataFrame, metric: Metric) -> Observed:
         caveats.append(f"{missing:,} of {plural(rows.height, 'checkpoint')} {left_out}; none counts as zero.")
     times = {name: pl.col(column).dt.timestamp("us") for name, column in (("t", "t"), ("a", "start"), ("b", "end"))}
     series, joined = _one_a_time(there.select(**times, v=pl.col(metric.name).cast(pl.Float64())))
-    caveats += [*joined, *_uneven(there, metric)]
+    caveats += [*joined, *_uneven(there, metric), *partly]
     t, v, a, b = (series[name].to_numpy().astype(np.float64) for name in "tvab")
-    named = rows.select(pl.col("study_id", "label").cast(pl.String())).rows()
+    named = of_study[:1].select(pl.col("study_id", "label").cast(pl.String())).rows()
     study_id, label = named[0] if named else ("", "")
     one = trials_of(there, metric)
     trials = replace(one, variance=one.variance * len(v) / max(1, there.height))  # of averaged values
     if trials.variance and not trials.least(v):
         caveats.append(SAME_TASKS)
-    return Observed(study_id, label, metric, t, v, a, b, there.height, missing, caveats, trials)
+    return Observed(study_id, label, metric, t, v, a, b, there.height, of_study.height - there.height, caveats, trials)
 
 
 def _one_a_time(there: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
@@ -220,21 +215,25 @@ def find_study(rows: pl.DataFrame, reference: object, field: str = "study") -> t
     ------
     StudyNotFoundError, AmbiguousStudyError
         When no study of the frame, or more than one, answers to it.
+    InvalidInputError
+        When it names none, as None does.
     """
     studies = studies_of(rows)
-    text = str(getattr(reference, "id", reference))
+    names = [label for _, label in studies]
+    listed = ", ".join(map(repr, names[:8])) + (" …" if len(names) > 8 else "")
+    there = f"It has {listed}." if names else "It has no checkpoints at all."
+    text = getattr(reference, "id", reference)
+    if not isinstance(text, str):
+        raise invalid(field, reference, f"names no study of the frame; give a Study, an id, a name, or the end of an id. {there}")
     exact = [one for one in studies if text in one]
     ends = [one for one in studies if len(text) >= 4 and one[0].endswith(text.lower())]
     named = [one for one in studies if one[1].startswith(f"{text} (…")]
     found = exact or named or ends
     if len(found) == 1:
         return found[0]
-    names = [label for _, label in studies]
-    listed = ", ".join(map(repr, names[:8])) + (" …" if len(names) > 8 else "")
     if found:
         raise AmbiguousStudyError(
             f"{field}: {text!r} could be any of {len(found)} studies: {', '.join(f'{label!r} ({key})' for key, label in found[:8])}. "
             "Give the id.", reference=reference, candidates=[key for key, _ in found],
         )  # fmt: skip
-    there = f"It has {listed}." if names else "It has no checkpoints at all."
     raise StudyNotFoundError(f"{field}: no study of the frame answers to {text!r}.{nearest(text, names)} {there}", reference=reference)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import polars as pl
 
 from evalkit.analysis.calendar import BEGINNINGS, check_longer, check_reach, covered, placed
+from evalkit.analysis.given import checkpoints_of
 from evalkit.analysis.parts import RESAMPLED, read_parts
 from evalkit.analysis.result import Result, like
 from evalkit.analysis.rules import SESSION_TIME, Rule, rule_of, session_time
@@ -125,8 +126,8 @@ def resample(frame: Any, to: Literal["daily", "weekly", "monthly"]) -> Resampled
     Parameters
     ----------
     frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas; of the columns only the period is needed. A `Resampled` or its frame is
-        rolled up further.
+        As ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, or a result that has such a
+        frame. Of the columns only the period is needed. A `Resampled` or its frame is rolled up further.
     to
         The longer period.
 
@@ -136,7 +137,7 @@ def resample(frame: Any, to: Literal["daily", "weekly", "monthly"]) -> Resampled
         When the frame is none, has no periods or holds something else, `to` is none of the three, or a study's periods are longer.
     """
     to_kind = check_longer(to)
-    given = frame.frame if isinstance(frame, Result) else frame
+    given = checkpoints_of(frame)
     read, notes = read_parts(given)
     check_reach(read, to_kind)
     rows = placed(read, to_kind).with_columns(session_time().alias(SESSION_TIME))

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from evalkit.analysis.given import checkpoints_of
 from evalkit.analysis.result import Result, like
 from evalkit.analysis.rules import rule_of
 from evalkit.errors import InvalidInputError
@@ -124,8 +125,8 @@ def summary(frame: Any) -> Summary:
     Parameters
     ----------
     frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas. Metrics whose column is not there are left out, and so are rows without a
-        period.
+        As ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, or a result that has such a
+        frame. Metrics whose column is not there are left out, and so are rows without a period.
 
     Returns
     -------
@@ -142,8 +143,8 @@ def summary(frame: Any) -> Summary:
     A mean of rates is not the rate of the whole: 1 of 1 and 0 of 9 are 50 % on average, and 10 % together. Hence `weighted_mean`,
     Σ denominator x value / Σ denominator.
     """
-    given = frame.frame if isinstance(frame, Result) else frame
-    columns = {str(name) for name in getattr(given, "columns", ())}
+    given = checkpoints_of(frame)
+    columns = {str(name) for name in given.columns}
     named = [name for name in METRICS if name in columns]
     based_on = [name for name in ("sessions_completed", "tasks_completed", "total_cost") if name not in columns]
     rows = read_checkpoints(given, named, counts=based_on)

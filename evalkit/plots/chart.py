@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from evalkit.checks import invalid
+from evalkit.checks import a_type, invalid
 from evalkit.errors import InvalidInputError
 from evalkit.plots.rendering import bundle
 
@@ -79,7 +79,7 @@ def table(chart: Any) -> pl.DataFrame:
     twin: pl.LazyFrame | None = vars(chart).get("_twin") if isinstance(chart, EvalChart) else None
     if twin is None:
         raise InvalidInputError(
-            f"chart: a {type(chart).__name__} has no table. Give what a function of evalkit.plots returned, of a composed chart each part.",
+            f"chart: {a_type(chart)} has no table. Give what a function of evalkit.plots returned, of a composed chart each part.",
             field="chart", value=type(chart).__name__,
         )  # fmt: skip
     return twin.collect()

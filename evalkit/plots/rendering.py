@@ -17,7 +17,7 @@ from typing import Any
 
 import altair as alt
 
-from evalkit.checks import invalid
+from evalkit.checks import a_type, invalid
 from evalkit.errors import InvalidInputError
 from evalkit.plots.theme import Mode, theme
 from evalkit.transfer.files import writing
@@ -191,7 +191,7 @@ def specification(chart: Any) -> dict[str, Any]:
         return dict(chart)
     if not isinstance(chart, alt.TopLevelMixin):
         raise InvalidInputError(
-            f"chart: a {type(chart).__name__} is no Altair chart. Give what evalkit.plots returned, or a chart made of those.",
+            f"chart: {a_type(chart)} is no Altair chart. Give what evalkit.plots returned, or a chart made of those.",
             field="chart", value=type(chart).__name__,
         )  # fmt: skip
     if getattr(chart, "holds_rows", False):

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.checks import invalid, nearest
+from evalkit.checks import a_type, invalid, nearest
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS, Metric
@@ -16,6 +16,7 @@ from evalkit.metrics import METRICS, Metric
 __all__ = [
     "MOST_STUDIES",
     "NAMELESS",
+    "check_frame",
     "labelled",
     "lifecycle_rows",
     "metric_named",
@@ -31,7 +32,7 @@ MOST_STUDIES = 200
 NAMELESS = "-"
 """The label of the only study of a frame that names none."""
 _TEXTS = ("text", "status", "period_type", "lifecycle_kind")
-_SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us")}
+_SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us"), "flag": pl.Boolean()}
 
 
 def metric_named(name: object, field: str = "metric") -> Metric:
@@ -42,25 +43,29 @@ def metric_named(name: object, field: str = "metric") -> Metric:
     InvalidInputError
         When there is none of this name.
     """
-    if not isinstance(name, str) or name not in METRICS:
+    if not isinstance(name, str):
+        raise invalid(field, name, f"is no metric; give one name, as a text. The metrics are {', '.join(METRICS)}.")
+    if name not in METRICS:
         raise invalid(field, name, f"is no metric.{nearest(name, METRICS)} The metrics are {', '.join(METRICS)}.")
     return METRICS[name]
 
 
-def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] = ()) -> pl.DataFrame:
+def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] = (), flags: Sequence[str] = ()) -> pl.DataFrame:
     """Give the checkpoints of a frame, by study and time: ``study_id``, ``label``, ``t``, ``start``, ``end``, ``length`` and the metrics.
 
     `study_id` and `label` are enumerations in the order of the ids. `t` is the middle of the period, which is what a point stands for;
     `length` is how long a period of this study is; durations are seconds. Rows without a period are left out. `counts` are columns that
-    may be absent, and are missing then. NaN and infinity are no measurements, and are missing too.
+    may be absent, and are missing then. NaN and infinity are no measurements, and are missing too. `flags` are other columns that may be
+    absent, of true and false, and are false where they are missing.
 
     Raises
     ------
     InvalidInputError
         When it is no frame, or lacks a column, or one is of a type that cannot be drawn.
     """
-    optional = ["study_id", "study", "period_type", *counts]
-    rows = read_columns(frame, CHECKPOINTS, ["period_start", "period_end", *metrics], optional)
+    optional = ["study_id", "study", "period_type", *counts, *flags]
+    kinds = {**CHECKPOINTS, **dict.fromkeys(flags, "flag")}
+    rows = read_columns(frame, kinds, ["period_start", "period_end", *metrics], optional)
     metrics = [*metrics, *counts]
     days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
     length = pl.col("end") - pl.col("start")
@@ -70,6 +75,7 @@ def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] =
         .with_columns(
             *(pl.col(name).dt.total_microseconds() / 1e6 for name in metrics if METRICS[name].kind == "duration"),
             *(pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in metrics if rows.schema[name].is_float()),
+            *(pl.col(name).fill_null(False) for name in flags),
             t=pl.col("start") + length / 2,
             length=pl.coalesce((days * 86_400_000_000).cast(pl.Int64).cast(pl.Duration("us")), length),
         )
@@ -136,6 +142,20 @@ def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFra
     return rows.filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in studies]))
 
 
+def check_frame(frame: Any, source: str = "kit.checkpoints()", field: str = "frame") -> None:
+    """Check that something is a Polars or Pandas frame.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is none; `source` is what to give instead.
+    """
+    module = type(frame).__module__.partition(".")[0]
+    if module not in ("polars", "pandas") or hasattr(frame, "collect") or len(getattr(frame, "shape", ())) != 2:
+        hint = " Call .collect() first." if hasattr(frame, "collect") else f" Give {source}, or a part of it."
+        raise InvalidInputError(f"{field}: {a_type(frame)} is no Polars or Pandas frame.{hint}", field=field, value=frame)
+
+
 def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
     """Give some columns of a frame in one form: texts, times in UTC, durations, Int64 or Float64, lists of texts.
 
@@ -146,14 +166,12 @@ def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], opt
     InvalidInputError
         When it is no frame, or lacks a column of `wanted`, or one is of another kind.
     """
+    source = "kit.lifecycle()" if columns is LIFECYCLE else "kit.checkpoints()"
+    check_frame(frame, source)
     module = type(frame).__module__.partition(".")[0]
-    if module not in ("polars", "pandas") or hasattr(frame, "collect") or len(getattr(frame, "shape", ())) != 2:
-        hint = " Call .collect() first." if hasattr(frame, "collect") else " Give kit.checkpoints() or kit.lifecycle(), or a part of it."
-        raise InvalidInputError(f"frame: a {type(frame).__name__} is no Polars or Pandas frame.{hint}", field="frame", value=frame)
     names = [str(name) for name in frame.columns]
     lacking = [name for name in wanted if name not in names]
     if lacking:
-        source = "kit.lifecycle()" if columns is LIFECYCLE else "kit.checkpoints()"
         raise InvalidInputError(
             f"frame: it has no column {', '.join(map(repr, lacking))}. Needed are {', '.join(map(repr, wanted))}, as {source} gives "
             f"them; this frame has {', '.join(map(repr, names[:12])) or 'no columns'}.",
@@ -184,12 +202,15 @@ def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
         return series.cast(pl.Duration("us"))
     if kind == "duration" and dtype.is_numeric():
         return (series.cast(pl.Float64()).fill_nan(None) * 1e6).round().cast(pl.Int64(), strict=False).cast(pl.Duration("us"))
-    if kind not in (*_TEXTS, "texts", "time", "duration") and dtype.is_numeric():
+    if kind == "flag" and dtype == pl.Boolean():
+        return series
+    if kind not in (*_TEXTS, "texts", "time", "duration", "flag") and dtype.is_numeric():
         return series.cast(pl.Float64()) if not dtype.is_integer() else series.cast(pl.Int64(), strict=False)
-    wanted = {"time": "times with a time zone", "duration": "durations", "texts": "lists of texts"}.get(kind, "numbers")
-    wanted = "texts" if kind in _TEXTS else wanted
+    wanted = {"time": "times with a time zone", "duration": "durations", "texts": "lists of texts", "flag": "true and false"}
+    needed = "texts" if kind in _TEXTS else wanted.get(kind, "numbers")
+    source = "evalkit.analysis.resample" if kind == "flag" else "kit.checkpoints()"
     raise InvalidInputError(
-        f"frame: the column {name!r} holds {dtype}; {wanted} are needed, as kit.checkpoints() gives them.", field=name, value=str(dtype)
+        f"frame: the column {name!r} holds {dtype}; {needed} are needed, as {source} gives them.", field=name, value=str(dtype)
     )
 
 

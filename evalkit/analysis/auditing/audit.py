@@ -129,9 +129,9 @@ def audit(source: Any, study: Any = None) -> Audit:
     Parameters
     ----------
     source
-        A kit; or a frame as ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(checkpoints, lifecycle)``, two such frames, which say
-        when a study ran, too. Only period_start and period_end are needed; what is not there is not checked. Without study ids and names
-        a frame is one study.
+        A kit; or a frame as ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, which say when a
+        study ran, too; or a result that has such a frame. Only period_start and period_end are needed; what is not there is not checked.
+        Without study ids and names a frame is one study.
     study
         Which study, or a list of them; None for all. With a kit as ``kit.checkpoints`` takes it; with frames an id, a name, or the last
         four or more characters of an id.

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from evalkit.analysis.auditing.running import Running, running
+from evalkit.analysis.given import pair_of
 from evalkit.checks import invalid, nearest
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.metrics import METRICS
@@ -41,7 +42,7 @@ class Audited:
 
 
 def read(source: Any, study: Any) -> Audited:
-    """Read a kit, a frame of checkpoints, or checkpoints and lifecycle.
+    """Read a kit, a frame of checkpoints, a result that has one, or checkpoints and lifecycle.
 
     Raises
     ------
@@ -50,12 +51,8 @@ def read(source: Any, study: Any) -> Audited:
     """
     if callable(getattr(source, "checkpoints", None)) and callable(getattr(source, "lifecycle", None)):
         frame, lifecycle, study = source.checkpoints(study), source.lifecycle(), None
-    elif isinstance(source, tuple):
-        if len(source) != 2:
-            raise invalid("source", source, "is no pair; give (kit.checkpoints(), kit.lifecycle()).")
-        frame, lifecycle = source
     else:
-        frame, lifecycle = source, None
+        frame, lifecycle = pair_of(source, "source")
     rows = read_columns(
         frame,
         CHECKPOINTS,
