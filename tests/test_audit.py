@@ -330,7 +330,8 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
     "a shared session": ("shared_sessions", {"sessions_included": [f"2-s-{number}" for number in range(9)] + ["1-s-0"]}, [], "'1-s-0' in 2"),
     "late": ("recorded_late", {"recorded_at": 40 * DAY}, [], "1 of 5 checkpoints, 40 days after"),
     "no end": ("no_period", {"period_end": None}, [], "row 2"),
-    "backwards": ("backwards_period", {"period_end": START}, [], "row 2"),
+    "backwards": ("backwards_period", {"period_end": START}, [], "Ends before it begins: row 2"),
+    "no length": ("empty_period", {"period_end": START + 2 * DAY}, [], "Without length: row 2. It ends when it begins"),
 }  # fmt: skip
 
 
@@ -353,7 +354,7 @@ def test_each_wrong_value_is_found_once(name: str) -> None:
     kind, fault, metrics, words = FAULTS[name]
     frame = made(fault)
     assert audit(made()).frame.is_empty()
-    gap = ["missing_period"] if kind in ("no_period", "backwards_period") else []
+    gap = ["missing_period"] if kind in ("no_period", "backwards_period", "empty_period") else []
     result = audit(frame)
     assert kinds(result) == sorted([kind, *gap])
     row = found(result, kind).row(0, named=True)

@@ -141,8 +141,9 @@ def audit(source: Any, study: Any = None) -> Audit:
     Audit
         Of more than three places of one kind in a study one finding is made. What is found:
 
-        - periods: ``no_period``, ``backwards_period``; ``missing_period``: the study ran for more than half of a period of its tiling, and
-          no checkpoint covers that, nor has its middle there; ``overlapping_periods``; ``wrong_length`` for the period type (a month may
+        - periods: ``no_period``, ``backwards_period``, ``empty_period``; ``missing_period``: the study ran for more than half of a period
+          of its tiling, and no checkpoint covers that, nor has its middle there; ``overlapping_periods``; ``wrong_length`` for the period
+          type (a month may
           begin on any day, and ends on the same day of the next, or its last); ``shifted_period``: right in length, but not where the
           study's others are; with a lifecycle ``outside_running`` and ``inside_pause`` for more than half of a period, ``partly_outside``
           and ``partly_paused`` for less. Without a period type the length of at least half of the periods is the right one.
@@ -167,7 +168,8 @@ def audit(source: Any, study: Any = None) -> Audit:
     alone = rows.with_columns(rows=pl.concat_list("row"), count=pl.lit(1))
     found = [
         findings("no_period", alone.filter(has_both.not_()), lambda place: f"row {place['row']}"),
-        findings("backwards_period", alone.filter(pl.col("end") <= pl.col("start")), lambda place: f"row {place['row']}"),
+        findings("backwards_period", alone.filter(pl.col("end") < pl.col("start")), lambda place: f"row {place['row']}"),
+        findings("empty_period", alone.filter(pl.col("end") == pl.col("start")), lambda place: f"row {place['row']}"),
         *period_findings(placed, grid, given.ran),
         *record_findings(placed, grid),
         *value_findings(rows),

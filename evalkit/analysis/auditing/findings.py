@@ -29,6 +29,7 @@ class Kind:
 KINDS = {
     "no_period": Kind("error", "Without a period", "No analysis can place it in time: record it again with its period."),
     "backwards_period": Kind("error", "Ends before it begins", "Leave it out (exclude=) and record it again with its true period."),
+    "empty_period": Kind("error", "Without length", "It ends when it begins: leave it out (exclude=) and record it again as it was."),
     "missing_period": Kind("warning", "Missing", "Record what was measured then; what is missing counts as unknown, never as zero."),
     "overlapping_periods": Kind("warning", "Overlapping", "What happened then counts more than once: keep one of them (exclude=)."),
     "wrong_length": Kind("warning", "Wrong length", "Counts and sums of it do not compare with the others': record whole periods."),
