@@ -52,7 +52,7 @@ LAYERS = [
     ["analysis.parts", "analysis.summary"],
     ["analysis.rollup"],
     ["analysis.ar1", "analysis.per_study"],
-    ["analysis.trials", "analysis.phrases", "analysis.shift"],
+    ["analysis.trials", "analysis.phrases", "analysis.shift", "analysis.stretches"],
     ["analysis.observed"],
     ["analysis.carried"],
     ["analysis.by_study", "analysis.difference"],

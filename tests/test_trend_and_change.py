@@ -333,6 +333,57 @@ def test_a_long_series_is_averaged_over_equal_stretches_first() -> None:
     assert "averaged over each week first" in repr(found)
 
 
+def hourly(values: Any, name: str = "agent", number: int = 1) -> pl.DataFrame:
+    """Hourly checkpoints with these values of one metric."""
+    hour = timedelta(hours=1)
+    starts = [START + index * hour for index in range(len(values))]
+    return frame(values, name=name, number=number).with_columns(
+        period_type=pl.lit("hourly"), period_start=pl.Series(starts), period_end=pl.Series([start + hour for start in starts])
+    )
+
+
+def test_the_spread_of_a_long_series_is_that_of_its_means() -> None:
+    """Of 2,400 hours the spread is that of a day's mean, which the sentences say, and that they were averaged they say once."""
+    one, other = (noise(2400, seed) / 10 + 0.5 for seed in (1, 2))
+    days = (one - other).reshape(100, 24).mean(axis=1)
+    found = analysis.compare(pl.concat([hourly(one), hourly(other, "base", 2)]), "agent", baseline="base")["agent_efficiency"]
+    assert found.pairs == 2400
+    assert found.spread == pytest.approx(days.std(ddof=1), rel=0.05)
+    assert "(one standard deviation of a day's mean)" in repr(found)
+    assert repr(found).count("2,400 values were averaged over each day first, to 100.") == 1
+    assert analysis.trend(hourly(one), "agent_efficiency").spread_of == "a day's mean"
+    assert analysis.trend(frame(one[:50]), "agent_efficiency").spread_of == "a period"
+
+
+def test_a_moment_in_a_day_that_is_averaged_parts_its_hours() -> None:
+    """Before and after are counted in checkpoints; only the hour that the moment falls into is left out, and no mean reaches over it."""
+    rows = hourly(np.where(np.arange(2400) < 1210, 0.2, 0.8))
+    found = analysis.before_after(rows, "agent_efficiency", at=START + timedelta(hours=1210, minutes=30))
+    assert (found.before, found.after, found.used) == (1210, 1189, (51, 50))
+    assert "2,399 values were averaged over each day first, to 101." in repr(found)
+    assert "1,210 checkpoints before and 1,189 after" in repr(found)
+    between = analysis.before_after(rows, "agent_efficiency", at=START + timedelta(hours=1210))
+    assert (between.before, between.after) == (1210, 1190)
+    assert "left out" not in repr(between)
+    assert between.effect.value == pytest.approx(0.6)
+
+
+def test_what_has_no_length_at_the_moment_is_on_neither_side() -> None:
+    """A checkpoint that begins and ends at the moment is left out; several of them are counted; those of one time are one value."""
+    rows = frame(noise(20, 1))
+    at = START + 10 * DAY
+    point = rows[:1].with_columns(period_start=pl.lit(at), period_end=pl.lit(at))
+    found = analysis.before_after(pl.concat([rows, point]), "agent_efficiency", at=at)
+    assert (found.before, found.after) == (10, 10)
+    assert "The checkpoint whose period the moment falls into is left out." in repr(found)
+    both = analysis.before_after(pl.concat([rows, point, point]), "agent_efficiency", at=at)
+    assert "2 checkpoints whose periods the moment falls into are left out." in repr(both)
+    again = pl.concat([rows[:4], rows[:4], rows[10:]])
+    few = analysis.before_after(again, "agent_efficiency", at=at)
+    assert (few.before, few.used, few.verdict) == (8, (4, 10), "cannot say")
+    assert "with 8 checkpoints before and 10 after, of 4 and 10 different times; 5 are needed" in repr(few)
+
+
 # Comparison
 
 

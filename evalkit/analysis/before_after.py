@@ -18,6 +18,7 @@ from evalkit.analysis.carried import warned
 from evalkit.analysis.observed import Observed
 from evalkit.analysis.per_study import ALPHA, LINE, MARKS, OneStudy, PerStudy, table
 from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
+from evalkit.analysis.stretches import averaged_note
 from evalkit.checks import check_time
 from evalkit.plots.words import moment, plural
 
@@ -47,6 +48,8 @@ class BeforeAfter(OneStudy):
         The moment, UTC.
     before, after
         How many checkpoints with a value lie wholly before it and wholly after it.
+    used
+        On how many values before and after the lines rest: those of one time are averaged, and a very long series over stretches of time.
     effect
         The step at the moment between the line through what came before and the line through what came after, in the unit of the
         metric, with its 95 % interval and p-value; None when it cannot be said.
@@ -62,6 +65,7 @@ class BeforeAfter(OneStudy):
     at: datetime
     before: int
     after: int
+    used: tuple[int, int]
     span_days: float
     placebos: pl.DataFrame
     effect: Estimate | None = None
@@ -121,7 +125,8 @@ class BeforeAfter(OneStudy):
         name = f"{self.about}, at {moment(self.at)} UTC: {self.verdict}"
         counts = f"{plural(self.before, 'checkpoint')} before and {self.after:,} after"
         if self.effect is None or self.slope_change is None:
-            return [f"{name}, with {counts}, of different times; {FEWEST_A_SIDE} are needed on each side.", *self.caveats]
+            used = "" if self.used == (self.before, self.after) else f"{self.used[0]:,} and {self.used[1]:,} "
+            return [f"{name}, with {counts}, of {used}different times; {FEWEST_A_SIDE} are needed on each side.", *self.caveats]
         step = f"{change(self.metric, self.effect.value)} ({interval(self.metric, self.effect)})"
         tilt = f"The slopes after and before differ by {per_time(self.metric, self.slope_change, self.span_days)}, which is not tested."
         told = f"{name}, a step of {step} between the lines before and after; {how_likely(self.p, self.p_corrected)}. {tilt}"
@@ -179,17 +184,18 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
 
 def before_after_of(series: Observed, at: datetime, findings: Audit | None = None, *, placebos: bool = True) -> BeforeAfter:
     """Estimate the effect in one series, its p-value not corrected; without placebos it is much quicker."""
-    moment_at = at.timestamp() * 1e6
-    inside = series.within(moment_at)
-    times, values = series.times[~inside], series.values[~inside]
+    moment_at = round(at.timestamp() * 1e6)
+    before, after = series.parted(moment_at)
+    times, values = np.concatenate([before.times, after.times]), np.concatenate([before.values, after.values])
     later = times > moment_at
-    caveats = [*series.caveats, *(["The checkpoint whose period the moment falls into is left out."] if inside.any() else [])]
+    caveats = _cautions(series, before, after)
     facts: dict[str, Any] = {
-        "study_id": series.study_id, "study": series.study, "metric": series.metric, "at": at, "before": int((~later).sum()),
-        "after": int(later.sum()), "span_days": float(np.ptp(series.days)) if len(series.days) else 0.0, "findings": findings,
+        "study_id": series.study_id, "study": series.study, "metric": series.metric, "at": at, "before": before.checkpoints,
+        "after": after.checkpoints, "used": (len(before.values), len(after.values)), "findings": findings,
+        "span_days": float(np.ptp(series.days)) if len(series.days) else 0.0,
         "caveats": caveats, "constant": bool(len(values)) and not varies(values),
     }  # fmt: skip
-    if min(facts["before"], facts["after"]) < FEWEST_A_SIDE:
+    if min(facts["used"]) < FEWEST_A_SIDE:
         return BeforeAfter(**facts, placebos=table([], _PLACEBO_COLUMNS))
     found, scale = _two_lines(times, values, moment_at, series.least)
     effect = found.estimate([0, 0, 1, 0])
@@ -201,6 +207,17 @@ def before_after_of(series: Observed, at: datetime, findings: Audit | None = Non
         autocorrelation=found.correlation, placebos=table(tried, _PLACEBO_COLUMNS),
         drawn=lambda: _lines(series, found, times, moment_at),
     )  # fmt: skip
+
+
+def _cautions(series: Observed, before: Observed, after: Observed) -> list[str]:
+    """Give those of the series, with how many means there are on both sides, and what is on no side."""
+    used = before.checkpoints + after.checkpoints
+    kept = [caveat for caveat in series.caveats if caveat != series.averaging]
+    means = [averaged_note(used, series.stretch, len(before.values) + len(after.values))] if series.stretch else []
+    left_out = series.checkpoints - used
+    one = "The checkpoint whose period the moment falls into is left out."
+    several = f"{plural(left_out, 'checkpoint')} whose periods the moment falls into are left out."
+    return [*kept, *means, *([one] if left_out == 1 else [several] if left_out else [])]
 
 
 def _two_lines(times: Array, values: Array, at: float, chance: float) -> tuple[Fit, float]:

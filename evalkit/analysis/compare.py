@@ -192,10 +192,11 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
         if pairs.checkpoints < max(one.checkpoints, other.checkpoints):
             used = f"The other periods of {one.checkpoints:,} and {other.checkpoints:,} checkpoints are not used."
             caveats.append(f"{pairs.checkpoints:,} periods have a value in both. {used}")
-        caveats += [*pairs.caveats, *_cautions(told, found)]
+        kept = [caveat for caveat in caveats if caveat not in (one.averaging, other.averaging)]
+        caveats = [*kept, *pairs.caveats, *_cautions(told, found)]
         return Difference(
             **facts, caveats=caveats, constant=pairs.constant and told.value == 0, study_mean=means[0], baseline_mean=means[1],
-            difference=told, pairs=pairs.checkpoints, spread=found.spread, autocorrelation=found.correlation,
+            difference=told, pairs=pairs.checkpoints, spread=found.spread, spread_of=pairs.single, autocorrelation=found.correlation,
         )  # fmt: skip
     if metric.rollup == "sum" and not _as_long(study, baseline):
         reason = "a total of one period cannot be compared with that of a longer one; resample first."
@@ -209,7 +210,8 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     same = one.constant and other.constant and told.value == 0
     return Difference(
         **facts, caveats=[*caveats, *_cautions(told, *fits)], constant=same, difference=told,
-        spread=math.hypot(*(each.spread for each in fits)), autocorrelation=sum(each.correlation for each in fits) / 2,
+        spread=math.hypot(*(each.spread for each in fits)),
+        spread_of=" and ".join(dict.fromkeys((one.single, other.single))), autocorrelation=sum(each.correlation for each in fits) / 2,
     )  # fmt: skip
 
 

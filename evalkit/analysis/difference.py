@@ -46,7 +46,10 @@ class Difference(Told):
     p_corrected
         The p-value corrected for the metrics looked at with it; `verdict` goes by it.
     spread
-        Standard deviation of one difference in a period, in the unit of the metric.
+        Standard deviation of one difference in a period, in the unit of the metric; of very long series that of means over stretches of
+        time, as `spread_of` says.
+    spread_of
+        What that is the standard deviation of, in words: ``a period``, ``a day's mean``, or where the two differ both of these.
     autocorrelation
         Of neighbours, 0 to 0.99, averaged over what the data allow.
     reason
@@ -72,6 +75,7 @@ class Difference(Told):
     constant: bool = False
     pairs: int | None = None
     spread: float | None = None
+    spread_of: str = "a period"
     autocorrelation: float | None = None
     reason: str = ""
     tests: int = 1
@@ -158,7 +162,7 @@ class Difference(Told):
         if self.verdict != "not distinguishable" or not self.spread or self.difference is None:
             return []
         more = self.more_needed(self.spread)
-        size = f"A difference of {change(self.metric, self.spread, sign=False)} (one standard deviation of a period)"
+        size = f"A difference of {change(self.metric, self.spread, sign=False)} (one standard deviation of {self.spread_of})"
         if more:
             return [f"{size} would need about {plural(more, 'more period')} to be told in four of five studies."]
         return [f"{size} would be told in four of five studies."]

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from evalkit.analysis.ar1 import Array, varies
 from evalkit.analysis.given import checkpoints_of
+from evalkit.analysis.stretches import a_mean, averaged, averaged_note, stretch_of
 from evalkit.analysis.trials import NO_TRIALS, SAME_TASKS, Trials, trials_of
 from evalkit.checks import invalid, nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
@@ -20,15 +20,9 @@ from evalkit.metrics import METRICS, Metric
 from evalkit.plots.source import metric_named, read_checkpoints, studies_of
 from evalkit.plots.words import plural
 
-__all__ = ["MOST_VALUES", "PARTIAL", "Observed", "find_study", "observe", "observed_of", "paired"]
+__all__ = ["PARTIAL", "Observed", "find_study", "observe", "observed_of", "paired"]
 
-MOST_VALUES = 1000
-"""More are averaged over equal stretches of time, which takes a daily or weekly rhythm out as well."""
 _DAY = 86_400_000_000
-_STRETCHES = (
-    ("minute", 60_000_000), ("hour", _DAY // 24), ("day", _DAY), ("week", 7 * _DAY), ("28 days", 28 * _DAY), ("year", 365 * _DAY),
-    ("10 years", 3650 * _DAY), ("100 years", 36_500 * _DAY),
-)  # fmt: skip
 PARTIAL = "partial"
 """The column that marks periods which checkpoints cover only in part: totals of them are too small."""
 _UNEVEN = 10
@@ -53,6 +47,12 @@ class Observed:
         Sentences.
     trials
         What is known of the trials that a rate rests on.
+    stretch
+        Of a very long series the stretch of time that each value is the mean over, as ``day``; else empty.
+    averaging
+        The one of the caveats that says so; else empty.
+    each
+        Every checkpoint that has a value, by time: middle, value, start and end as t, v, a, b. None: they are the values.
     """
 
     study_id: str
@@ -66,6 +66,9 @@ class Observed:
     missing: int
     caveats: list[str] = field(default_factory=list)
     trials: Trials = NO_TRIALS
+    stretch: str = ""
+    averaging: str = ""
+    each: pl.DataFrame | None = None
 
     @property
     def least(self) -> float:
@@ -82,9 +85,24 @@ class Observed:
         """Days since the first value."""
         return (self.times - self.times[:1]) / _DAY
 
-    def within(self, microseconds: float) -> npt.NDArray[np.bool_]:
-        """Tell which periods a time falls into, neither at their start nor at their end."""
-        return (self.starts < microseconds) & (microseconds < self.ends)
+    @property
+    def single(self) -> str:
+        """What one value is called: ``a period``, or of a very long series ``a day's mean``."""
+        return a_mean(self.stretch) if self.stretch else "a period"
+
+    def parted(self, microseconds: float) -> tuple[Observed, Observed]:
+        """Give what lies wholly before a time and what lies wholly after it; no mean reaches over it."""
+        each = self.each
+        if each is None:
+            each = pl.DataFrame({"t": self.times, "v": self.values, "a": self.starts, "b": self.ends})
+        first, last = pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b")
+        sides = (last <= microseconds) & (first < microseconds), (first >= microseconds) & (last > microseconds)
+        before, after = (each.filter(side) for side in sides)
+        return self._of(before), self._of(after)
+
+    def _of(self, each: pl.DataFrame) -> Observed:
+        arrays = _arrays(averaged(_one_a_time(each), self.stretch))
+        return replace(self, **arrays, checkpoints=each.height, each=each)
 
     @property
     def start(self) -> datetime | None:
@@ -164,34 +182,36 @@ def _observed(of_study: pl.DataFrame, metric: Metric) -> Observed:
         left_out = "has no value and is left out" if missing == 1 else "have no value and are left out"
         caveats.append(f"{missing:,} of {plural(rows.height, 'checkpoint')} {left_out}; none counts as zero.")
     times = {name: pl.col(column).dt.timestamp("us") for name, column in (("t", "t"), ("a", "start"), ("b", "end"))}
-    series, joined = _one_a_time(there.select(**times, v=pl.col(metric.name).cast(pl.Float64())))
-    caveats += [*joined, *_uneven(there, metric), *partly]
-    t, v, a, b = (series[name].to_numpy().astype(np.float64) for name in "tvab")
+    each = there.select(**times, v=pl.col(metric.name).cast(pl.Float64()))
+    of_times = _one_a_time(each)
+    if of_times.height < each.height:
+        caveats.append(f"{plural(each.height - of_times.height, 'checkpoint')} of a time that another has: averaged to one value a time.")
+    stretch = stretch_of(of_times["t"])
+    arrays = _arrays(averaged(of_times, stretch))
+    values = arrays["values"]
+    averaging = averaged_note(of_times.height, stretch, len(values)) if stretch else ""
+    caveats += [*([averaging] if averaging else []), *_uneven(there, metric), *partly]
     named = of_study[:1].select(pl.col("study_id", "label").cast(pl.String())).rows()
     study_id, label = named[0] if named else ("", "")
     one = trials_of(there, metric)
-    trials = replace(one, variance=one.variance * len(v) / max(1, there.height))  # of averaged values
-    if trials.variance and not trials.least(v):
+    trials = replace(one, variance=one.variance * len(values) / max(1, there.height))  # of averaged values
+    if trials.variance and not trials.least(values):
         caveats.append(SAME_TASKS)
-    return Observed(study_id, label, metric, t, v, a, b, there.height, of_study.height - there.height, caveats, trials)
+    return Observed(
+        study_id, label, metric, **arrays, checkpoints=there.height, missing=of_study.height - there.height, caveats=caveats,
+        trials=trials, stretch=stretch, averaging=averaging, each=each,
+    )  # fmt: skip
 
 
-def _one_a_time(there: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Average values of the same time, and very many over stretches of time."""
-    series = there.group_by("t", maintain_order=True).agg(pl.col("v").mean(), pl.col("a").min(), pl.col("b").max())
-    notes = []
-    if series.height < there.height:
-        notes.append(f"{plural(there.height - series.height, 'checkpoint')} of a time that another has: averaged to one value a time.")
-    if series.height <= MOST_VALUES:
-        return series, notes
-    for name, length in _STRETCHES:  # noqa: B007  (the first that is long enough, or the longest)
-        stretch = series.select((pl.col("t") // length).n_unique()).item()
-        if stretch <= MOST_VALUES:
-            break
-    averaged = series.group_by(pl.col("t").alias("k") // length, maintain_order=True).agg(
-        pl.col("t", "v").mean(), pl.col("a").min(), pl.col("b").max()
-    )
-    return averaged, [*notes, f"{series.height:,} values were averaged over each {name} first, to {averaged.height:,}."]
+def _one_a_time(each: pl.DataFrame) -> pl.DataFrame:
+    """Average values of the same time."""
+    return each.group_by("t", maintain_order=True).agg(pl.col("v").mean(), pl.col("a").min(), pl.col("b").max())
+
+
+def _arrays(series: pl.DataFrame) -> dict[str, Any]:
+    """Give the columns of a series as what `Observed` calls them."""
+    names = {"times": "t", "values": "v", "starts": "a", "ends": "b"}
+    return {name: series[column].to_numpy().astype(np.float64) for name, column in names.items()}
 
 
 def _uneven(there: pl.DataFrame, metric: Metric) -> list[str]:

@@ -64,7 +64,10 @@ class Trend(OneStudy):
     theil_sen
         The median of the slopes of all pairs of checkpoints, a day: what a few extreme values cannot move.
     spread
-        Standard deviation of a single checkpoint about the line, in the unit of the metric.
+        Standard deviation of a single checkpoint about the line, in the unit of the metric; of a very long series that of a mean over a
+        stretch of time, as `spread_of` says.
+    spread_of
+        What that is the standard deviation of, in words: ``a period``, or ``a day's mean``.
     autocorrelation
         Of neighbours, 0 to 0.99, averaged over what the data allow.
     more_needed
@@ -82,6 +85,7 @@ class Trend(OneStudy):
     rise: Estimate | None = None
     theil_sen: float | None = None
     spread: float | None = None
+    spread_of: str = "a period"
     autocorrelation: float | None = None
     more_needed: int | None = None
     drawn: Callable[[], pl.DataFrame] | None = None
@@ -116,7 +120,7 @@ class Trend(OneStudy):
         one = replace(self, p_corrected=p)
         if p is None or self.slope is None or not self.slope.p <= ALPHA < p:
             return one
-        return replace(one, more_needed=_more_beside(self.slope.p, p, self.used))
+        return replace(one, more_needed=_more_beside(self.slope.p, p, self.checkpoints))
 
     def row(self) -> dict[str, Any]:
         """Give the row of the table."""
@@ -147,8 +151,9 @@ class Trend(OneStudy):
         elif self.slope.p <= ALPHA < (self.p_corrected or 0.0):
             extra = [f"{ALONE}; about {plural(self.more_needed or 1, 'more checkpoint')} would tell it."]
         elif self.verdict == "insufficient" and self.more_needed:
+            of = "" if self.spread_of == "a period" else f" of {self.spread_of}"
             more = f"With about {plural(self.more_needed, 'more checkpoint')}"
-            extra = [f"{more} a rise of {TOLD_APART:.0f} standard deviations would be told about every other time."]
+            extra = [f"{more} a rise of {TOLD_APART:.0f} standard deviations{of} would be told about every other time."]
         method = f"Method: {METHOD} (here about {self.autocorrelation:.2f}); {plural(self.checkpoints, 'checkpoint')}, {self.when}."
         return [told, " ".join([over, *extra]), " ".join([method, *self.caveats, *warned(self.findings)])]
 
@@ -202,7 +207,8 @@ def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     robust = theil_sen(days, values)
     return Trend(
         **facts, slope=rise.times(1 / length), rise=rise, p_corrected=None if series.constant else rise.p, theil_sen=robust,
-        spread=found.spread, autocorrelation=found.correlation, more_needed=_more(rise, found.spread, len(values)),
+        spread=found.spread, spread_of=series.single, autocorrelation=found.correlation,
+        more_needed=_more(rise, found.spread, series.checkpoints),
         caveats=[*series.caveats, *_cautions(values, rise, robust * length, found), *(_step(series) if rise.p <= ALPHA else [])],
         drawn=lambda: _line(series, found),
     )  # fmt: skip
