@@ -54,7 +54,7 @@ LAYERS = [
     ["analysis.ar1", "analysis.per_study"],
     ["analysis.trials", "analysis.phrases", "analysis.shift", "analysis.stretches"],
     ["analysis.observed"],
-    ["analysis.carried"],
+    ["analysis.carried", "analysis.pairs"],
     ["analysis.by_study", "analysis.difference"],
     ["analysis.trend", "analysis.before_after", "analysis.compare", "analysis.changepoints"],
     ["analysis.reporting.content", "analysis.reporting.digest", "analysis.reporting.whole"],

@@ -25,6 +25,7 @@ import evalkit
 from evalkit import InvalidInputError, StudyNotFoundError, analysis, plots
 from evalkit.analysis import ar1
 from evalkit.analysis.before_after import FEWEST_A_SIDE
+from evalkit.analysis.pairs import matched
 from evalkit.analysis.parts import RESAMPLED
 from evalkit.analysis.per_study import holm
 from evalkit.analysis.phrases import WANDERS, how_likely, lasting
@@ -404,7 +405,7 @@ def test_a_comparison_uses_the_pairs_that_the_calendar_gives() -> None:
     assert (found.verdict, found.pairs) == ("better", 20)
     assert found.study_mean - found.baseline_mean == pytest.approx(found.difference.value, abs=0.05)
     later = pl.concat(
-        [both.filter(study="agent"), both.filter(study="base").with_columns(pl.col("period_start", "period_end") + timedelta(hours=7))]
+        [both.filter(study="agent"), both.filter(study="base").with_columns(pl.col("period_start", "period_end") + timedelta(hours=12))]
     )
     unpaired = analysis.compare(later, "agent", baseline="base")["agent_efficiency"]
     assert (unpaired.verdict, unpaired.pairs) == ("not distinguishable", None)
@@ -864,10 +865,73 @@ def test_a_few_chance_pairs_do_not_throw_the_rest_away() -> None:
     far = pl.concat([frame(values + 0.7), frame(noise(60, 4) / 20 + 0.5, name="base", number=2, start=START + 52 * DAY)])
     found = analysis.compare(far, "agent", baseline="base")["agent_efficiency"]
     assert (found.verdict, found.pairs) == ("better", None)
+    assert "8 periods have a value in both: fewer than half of the shorter study's, so the two are compared unpaired." in repr(found)
+    short = analysis.compare(
+        pl.concat([far[52:60], frame(noise(9, 4), name="base", number=2, start=START + 54 * DAY)]), "agent", baseline="base"
+    )
+    assert "6 periods have a value in both: fewer than 8, so the two are compared unpaired." in repr(short)
+    assert "compared unpaired" not in repr(analysis.compare(two(apart=30), "agent", baseline="base"))
     near = pl.concat([frame(values + 0.7), frame(noise(60, 4) / 20 + 0.5, name="base", number=2, start=START + 10 * DAY)])
     found = analysis.compare(near, "agent", baseline="base")["agent_efficiency"]
     assert found.pairs == 50
     assert "50 periods have a value in both. The other periods of 60 and 60 checkpoints are not used." in repr(found)
+
+
+@pytest.mark.parametrize(("later", "shorter"), [(60, 0), (0, 1), (-3600, 0), (11 * 3600, 0), (-60, 7200)])
+def test_periods_that_are_nearly_the_same_are_pairs(later: int, shorter: int) -> None:
+    """A baseline whose periods begin or end some time beside the study's is paired as one whose periods are the same."""
+    exact = analysis.compare(two(), "agent", baseline="base")["agent_efficiency"]
+    rows = two().with_columns(period_type=pl.lit(None, dtype=pl.String()))
+    base = pl.col("study") == "base"
+    moved = rows.with_columns(
+        period_start=pl.when(base).then(pl.col("period_start") + timedelta(seconds=later)).otherwise("period_start"),
+        period_end=pl.when(base).then(pl.col("period_end") + timedelta(seconds=later - shorter)).otherwise("period_end"),
+    )
+    found = analysis.compare(moved, "agent", baseline="base")["agent_efficiency"]
+    assert (found.pairs, found.study_mean, found.baseline_mean) == (20, exact.study_mean, exact.baseline_mean)
+    assert found.difference.value == pytest.approx(exact.difference.value)
+    assert (found.difference.low, found.difference.high) == pytest.approx((exact.difference.low, exact.difference.high))
+
+
+def test_half_a_day_is_not_the_same_day() -> None:
+    """Periods that overlap by half of them, or a week and a day of it, are no pairs."""
+    assert analysis.compare(two(apart=0).pipe(_moved, timedelta(hours=12)), "agent", baseline="base")["agent_efficiency"].pairs is None
+    week = frame(noise(10, 1)).with_columns(period_end=pl.col("period_start") + 7 * DAY, period_type=pl.lit("weekly"))
+    found = analysis.compare(pl.concat([week, frame(noise(10, 2), name="base", number=2)]), "agent", baseline="base")
+    assert found["agent_efficiency"].pairs is None
+
+
+def _moved(rows: pl.DataFrame, by: timedelta) -> pl.DataFrame:
+    base = pl.col("study") == "base"
+    return rows.with_columns(pl.when(base).then(pl.col(name) + by).otherwise(name).alias(name) for name in ("period_start", "period_end"))
+
+
+_PERIODS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), max_size=5, unique=True)
+
+
+@given(_PERIODS, _PERIODS)
+@settings(max_examples=200, deadline=None)
+def test_pairs_are_those_of_trying_all(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> None:
+    """Of all pairs that overlap by more than half of the longer period, or are the same, the nearest are taken first, each period once."""
+    frames = [
+        pl.DataFrame(
+            {"start": [START + at * DAY for at, _ in periods], "end": [START + (at + length) * DAY for at, length in periods]},
+            schema={"start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC")},
+        )
+        for periods in (one, other)
+    ]
+    apart: dict[tuple[int, int], float] = {}
+    for row, (start, length) in enumerate(one):
+        for partner, (begin, size) in enumerate(other):
+            overlap = min(start + length, begin + size) - max(start, begin)
+            if (start, length) == (begin, size) or 2 * overlap > max(length, size) > 0:
+                apart[row, partner] = abs(2 * start + length - 2 * begin - size) - ((start, length) == (begin, size))
+    found = list(zip(*(places.tolist() for places in matched(*frames)), strict=True))
+    assert set(found) <= set(apart)
+    for side in (0, 1):
+        assert len({pair[side] for pair in found}) == len(found)
+    for pair, distance in apart.items():  # what is not taken has lost one of its two to a pair as near or nearer
+        assert pair in found or any(apart[taken] <= distance for taken in found if taken[0] == pair[0] or taken[1] == pair[1])
 
 
 def test_a_pause_is_no_missing_checkpoint_where_the_lifecycle_is_given() -> None:

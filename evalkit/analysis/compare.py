@@ -14,7 +14,8 @@ from evalkit.analysis.ar1 import Estimate, Fit, fit
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.difference import WORDS, Difference
 from evalkit.analysis.given import checkpoints_of
-from evalkit.analysis.observed import PARTIAL, Observed, find_study, observed_of, paired
+from evalkit.analysis.observed import PARTIAL, Observed, find_study, observed_of
+from evalkit.analysis.pairs import paired
 from evalkit.analysis.per_study import holm, only_alone, table
 from evalkit.analysis.phrases import ALIKE, ALONE, METHOD, WANDERS
 from evalkit.analysis.result import Result, like
@@ -109,7 +110,8 @@ def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | N
     """Compare a study with a baseline.
 
     Where both studies have a value in the same period, in 8 periods or more and at least half of those of the shorter one, the difference
-    is that of these pairs, so that what moved both at a time does not count; else it is that of their means. Checkpoints that are
+    is that of these pairs, so that what moved both at a time does not count; else it is that of their means. Periods that overlap by more
+    than half of the longer one count as the same, the nearest first, each once. Checkpoints that are
     neighbours may correlate, and the intervals allow for it. The p-values are corrected for the number of metrics looked at (Holm).
 
     Parameters
@@ -205,6 +207,7 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     if shorter < FEWEST:
         reason = f"{len(one.values)} and {len(other.values)} values of different times, {FEWEST} of each are needed."
         return Difference(**facts, caveats=caveats, reason=reason)
+    caveats += _unpaired(pairs.checkpoints, len(pairs.values) < shorter / 2)
     fits = _level(one, one.least), _level(other, other.least)
     told = fits[0].mixture([1]).less(fits[1].mixture([1])).estimate()
     same = one.constant and other.constant and told.value == 0
@@ -213,6 +216,13 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
         spread=math.hypot(*(each.spread for each in fits)),
         spread_of=" and ".join(dict.fromkeys((one.single, other.single))), autocorrelation=sum(each.correlation for each in fits) / 2,
     )  # fmt: skip
+
+
+def _unpaired(pairs: int, less_than_half: bool) -> list[str]:
+    """Say why the pairs that there are do not count."""
+    few = "fewer than half of the shorter study's" if less_than_half else f"fewer than {FEWEST}"
+    there = f"{plural(pairs, 'period has', 'periods have')} a value in both"
+    return [f"{there}: {few}, so the two are compared unpaired."] if pairs else []
 
 
 def _as_long(study: pl.DataFrame, baseline: pl.DataFrame) -> bool:

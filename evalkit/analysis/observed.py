@@ -20,7 +20,7 @@ from evalkit.metrics import METRICS, Metric
 from evalkit.plots.source import metric_named, read_checkpoints, studies_of
 from evalkit.plots.words import plural
 
-__all__ = ["PARTIAL", "Observed", "find_study", "observe", "observed_of", "paired"]
+__all__ = ["PARTIAL", "Observed", "find_study", "observe", "observed_of", "whole_periods"]
 
 _DAY = 86_400_000_000
 PARTIAL = "partial"
@@ -134,8 +134,9 @@ def observe(frame: Any, metric: str) -> list[Observed]:
 
 
 def observed_of(rows: pl.DataFrame, metric: str) -> Observed:
-    """Give one metric of rows that `read_checkpoints` gave, all of one study."""
-    return _observed(rows, METRICS[metric])
+    """Give one metric of rows that `read_checkpoints` gave, all of one study; without its denominator it rests on no known trials."""
+    known = METRICS[metric]
+    return _observed(rows, known if known.denominator in rows.columns else replace(known, denominator=None))
 
 
 def _each(rows: pl.DataFrame, metric: Metric) -> Iterator[Observed]:
@@ -143,28 +144,9 @@ def _each(rows: pl.DataFrame, metric: Metric) -> Iterator[Observed]:
         yield _observed(of_study, metric)
 
 
-def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Observed, tuple[float | None, float | None]]:
-    """Give the differences of two studies, rows as `read_checkpoints` gives, in the periods in which both have a value, and their means."""
-    values = [
-        _whole_periods(rows, METRICS[metric])[0]
-        .filter(pl.col(metric).is_not_null())
-        .group_by("start", "end", maintain_order=True)
-        .agg(pl.col(metric).cast(pl.Float64()).mean())
-        for rows in (study, baseline)
-    ]
-    both = values[0].join(values[1], on=["start", "end"], suffix="_of_baseline", maintain_order="left")
-    named = study[:1].select("study_id", "label")
-    rows = both.select(
-        "start", "end", t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2, v=pl.col(metric) - f"{metric}_of_baseline"
-    )
-    rows = rows.sort("t").rename({"v": metric}).join(named, how="cross")
-    means: Any = both.select(pl.col(metric).mean(), pl.col(f"{metric}_of_baseline").mean()).row(0)
-    return _observed(rows, replace(METRICS[metric], denominator=None)), means
-
-
-def _whole_periods(rows: pl.DataFrame, metric: Metric) -> tuple[pl.DataFrame, list[str]]:
+def whole_periods(rows: pl.DataFrame, metric: str) -> tuple[pl.DataFrame, list[str]]:
     """Leave out the totals of periods that are covered in part, and say so."""
-    if metric.rollup != "sum" or PARTIAL not in rows.columns:
+    if METRICS[metric].rollup != "sum" or PARTIAL not in rows.columns:
         return rows, []
     whole = rows.filter(pl.col(PARTIAL).not_())
     left_out = rows.height - whole.height
@@ -172,7 +154,7 @@ def _whole_periods(rows: pl.DataFrame, metric: Metric) -> tuple[pl.DataFrame, li
 
 
 def _observed(of_study: pl.DataFrame, metric: Metric) -> Observed:
-    rows, partly = _whole_periods(of_study, metric)
+    rows, partly = whole_periods(of_study, metric.name)
     measured = rows.filter(pl.col(metric.name).is_not_null())
     there = measured.filter(pl.col(metric.name).abs() < _TOO_LARGE)
     caveats, missing = [], rows.height - there.height
