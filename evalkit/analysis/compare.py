@@ -191,11 +191,8 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     if len(pairs.values) >= max(FEWEST, shorter / 2):
         found = _level(pairs, one.trials.less(other.trials).least(pairs.values))
         told = found.estimate([1])
-        if pairs.checkpoints < max(one.checkpoints, other.checkpoints):
-            used = f"The other periods of {one.checkpoints:,} and {other.checkpoints:,} checkpoints are not used."
-            caveats.append(f"{pairs.checkpoints:,} periods have a value in both. {used}")
         kept = [caveat for caveat in caveats if caveat not in (one.averaging, other.averaging)]
-        caveats = [*kept, *pairs.caveats, *_cautions(told, found)]
+        caveats = [*kept, *_unused(pairs.checkpoints, one.checkpoints, other.checkpoints), *pairs.caveats, *_cautions(told, found)]
         return Difference(
             **facts, caveats=caveats, constant=pairs.constant and told.value == 0, study_mean=means[0], baseline_mean=means[1],
             difference=told, pairs=pairs.checkpoints, spread=found.spread, spread_of=pairs.single, autocorrelation=found.correlation,
@@ -216,6 +213,12 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
         spread=math.hypot(*(each.spread for each in fits)),
         spread_of=" and ".join(dict.fromkeys((one.single, other.single))), autocorrelation=sum(each.correlation for each in fits) / 2,
     )  # fmt: skip
+
+
+def _unused(pairs: int, one: int, other: int) -> list[str]:
+    """Say that checkpoints of which the other study has no partner do not count."""
+    used = f"The other periods of {one:,} and {other:,} checkpoints are not used."
+    return [f"{pairs:,} periods have a value in both. {used}"] if pairs < max(one, other) else []
 
 
 def _unpaired(pairs: int, less_than_half: bool) -> list[str]:

@@ -58,7 +58,7 @@ def matched(one: pl.DataFrame, other: pl.DataFrame) -> tuple[Places, Places]:
     numbered = [rows.select("start", "end").with_row_index("row") for rows in (one, other)]
     same = numbered[0].join(numbered[1], on=["start", "end"], suffix="_other", maintain_order="left")
     firsts, seconds = (same[name].to_numpy().astype(np.intp) for name in ("row", "row_other"))
-    left = [np.setdiff1d(np.arange(rows.height), used) for rows, used in ((one, firsts), (other, seconds))]
+    left = [_others(firsts, one.height), _others(seconds, other.height)]
     if all(len(rows) for rows in left):
         more = _nearly(
             *(rows.select(pl.col("start", "end").dt.timestamp("us")).to_numpy()[at] for rows, at in zip((one, other), left, strict=True))
@@ -85,13 +85,20 @@ def _nearly(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> tuple[P
 
 def _each_once(rows: Places, partners: Places) -> tuple[Places, Places]:
     """Keep of pairs, the nearest first, those of which neither was taken before."""
-    if len(np.unique(rows)) == len(rows) and len(np.unique(partners)) == len(partners):
+    counts = np.bincount(rows), np.bincount(partners)
+    if not any((count > 1).any() for count in counts):
         return rows, partners
-    taken: tuple[set[int], set[int]] = set(), set()
+    taken, gone = (bytearray(len(count)) for count in counts)
     kept = []
     for place, (row, partner) in enumerate(zip(rows.tolist(), partners.tolist(), strict=True)):
-        if row not in taken[0] and partner not in taken[1]:
-            taken[0].add(row)
-            taken[1].add(partner)
+        if not (taken[row] or gone[partner]):
+            taken[row] = gone[partner] = 1
             kept.append(place)
     return rows[kept], partners[kept]
+
+
+def _others(used: Places, count: int) -> Places:
+    """Give the numbers below `count` that are not used."""
+    free = np.ones(count, dtype=bool)
+    free[used] = False
+    return np.flatnonzero(free)
