@@ -566,7 +566,7 @@ def test_what_resample_gave_is_audited_as_a_frame() -> None:
     weeks, lived = resample(checkpoints(count=28), "weekly"), lifecycle("agent", 1, ("study_started", START))
     assert_frame_equal(audit(weeks).frame, audit(weeks.frame).frame)
     assert_frame_equal(audit((weeks, lived)).frame, audit((weeks.frame, lived)).frame)
-    assert audit((weeks, lived)).checked == 5
+    assert audit((weeks, lived)).checked == 4
 
 
 def test_a_column_of_a_wrong_type_is_refused_in_words() -> None:

@@ -143,10 +143,10 @@ def audit(source: Any, study: Any = None) -> Audit:
 
         - periods: ``no_period``, ``backwards_period``, ``empty_period``; ``missing_period``: the study ran for more than half of a period
           of its tiling, and no checkpoint covers that, nor has its middle there; ``overlapping_periods``; ``wrong_length`` for the period
-          type (a month may
-          begin on any day, and ends on the same day of the next, or its last); ``shifted_period``: right in length, but not where the
-          study's others are; with a lifecycle ``outside_running`` and ``inside_pause`` for more than half of a period, ``partly_outside``
-          and ``partly_paused`` for less. Without a period type the length of at least half of the periods is the right one.
+          type (a month may begin on any day, and ends on the same day of the next, or its last); ``shifted_period``: right in length, but
+          not where the study's others are; with a lifecycle ``outside_running`` and ``inside_pause`` for more than half of a period,
+          ``partly_outside`` and ``partly_paused`` for less. Without a period type the length of at least half of the periods is the
+          right one.
         - records: ``recorded_late``, more than a period and more than a day after its end; ``shared_sessions``, the same session in two
           checkpoints of a study; ``session_count``.
         - values: ``not_finite``, ``rate_outside``, ``negative_value``, ``below_one_iteration``, ``over_nothing`` (a mean over a count of
