@@ -304,7 +304,7 @@ def _rendered(study: StudyFrames) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "baseline", "message"),
     [
-        ("report.pdf", None, r"path: '.*report.pdf' does not end in one of .html, .md, .json"),
+        ("report.pdf", None, r"path: 'report.pdf' does not end in one of .html, .md, .json"),
         ("no/such/report.md", None, "lies in no folder that exists"),
         ("report.md", "agent", "baseline: 'agent' is the study itself; name another one."),
     ],

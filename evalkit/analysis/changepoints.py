@@ -186,11 +186,9 @@ def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePo
     when = span(series.start, series.end) if series.start else "no time"
     facts: dict[str, Any] = {
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
-        "used": len(series.values), "span": when, "findings": findings, "constant": series.constant,
+        "used": len(series.values), "span": when, "findings": findings, "constant": series.constant and len(series.values) >= FEWEST,
     }  # fmt: skip
-    if len(series.values) < FEWEST:
-        return ChangePoints(**facts, caveats=series.caveats)
-    if series.constant:
+    if len(series.values) < FEWEST or series.constant:
         return ChangePoints(**facts, caveats=series.caveats)
     first, found = _segments(series)
     wandering = [WANDERS] if fit(series.times, series.values, levels(len(series.values))).wanders else []

@@ -73,7 +73,7 @@ def report(
         raise invalid("path", path, "is no path; give, for example, 'report.html'.")
     target = Path(path)
     if target.suffix.lower() not in _FORMATS:
-        raise invalid("path", str(path), f"does not end in one of {', '.join(_FORMATS)}, which say the format.")
+        raise invalid("path", target.name, f"does not end in one of {', '.join(_FORMATS)}, which say the format.")
     if not target.absolute().parent.is_dir():
         raise invalid("path", str(path), f"lies in no folder that exists; make {str(target.parent)!r} first.")
     if not hasattr(kit, "resolve"):
