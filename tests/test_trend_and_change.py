@@ -30,7 +30,7 @@ from evalkit.analysis.parts import RESAMPLED
 from evalkit.analysis.per_study import holm
 from evalkit.analysis.phrases import WANDERS, how_likely, lasting
 from evalkit.analysis.shift import find_shift
-from evalkit.analysis.trials import SAME_TASKS, trials_of
+from evalkit.analysis.trials import SAME_TASKS, trials_of, with_chance
 from evalkit.columns import CHECKPOINTS
 from evalkit.errors import AmbiguousStudyError
 from evalkit.metrics import METRICS
@@ -848,8 +848,59 @@ def test_independent_trials_are_not_taken_for_the_same_tasks(trials: int, rate: 
     told = 0
     for _ in range(400):
         rows = pl.DataFrame({RATE: random.binomial(trials, rate, count) / trials, "sessions_completed": [trials] * count})
-        told += trials_of(rows, METRICS[RATE]).least(rows[RATE].to_numpy()) == 0
+        told += trials_of(with_chance(rows, METRICS[RATE]), RATE).steady
     assert told <= 4
+
+
+@pytest.mark.parametrize("case", ["a large step", "a large rise", "uneven counts"])
+def test_neither_steps_nor_uneven_counts_pass_for_the_same_tasks(case: str) -> None:
+    """Of 200 series of independent trials hardly one does, whatever their rates and counts."""
+    random = np.random.default_rng(3)
+    rates = np.r_[[0.05] * 60, [0.95] * 60] if case == "a large step" else np.linspace(0.05, 0.95, 120)
+    counts = np.full(120, 20)
+    if case == "uneven counts":
+        rates, counts = np.full(30, 0.8), np.r_[[1, 1], [500] * 28]
+    told = 0
+    for _ in range(200):
+        rows = pl.DataFrame({RATE: random.binomial(counts, rates) / counts, "sessions_completed": counts})
+        told += trials_of(with_chance(rows, METRICS[RATE]), RATE).steady
+    assert told <= 2
+
+
+def test_where_nothing_varies_the_chance_in_the_trials_is_all_that_is_known() -> None:
+    """Two rates that stand still at 20 tasks a night differ by no more than independent trials could: nothing is claimed for certain."""
+    rows = pl.concat([frame([0.5] * 8, RATE), frame([0.6] * 8, RATE, name="base", number=2)]).with_columns(sessions_completed=pl.lit(20))
+    found = analysis.compare(rows, "agent", baseline="base", metrics=[RATE])[RATE]
+    assert found.verdict == "not distinguishable"
+    assert found.difference.half > 0.05
+    step = frame([0.5] * 10 + [0.6] * 10, RATE).with_columns(sessions_completed=pl.lit(50))
+    assert analysis.before_after(step, RATE, at=START + 10 * DAY).effect.half > 0.05
+
+
+def test_pairs_on_the_same_tasks_say_so_and_pairs_that_never_differ_are_not_tested() -> None:
+    """What both are tried on moves both; a study against its own copy differs nowhere, nor by the error of computing."""
+    tasks = np.random.default_rng(7).uniform(0, 1, (30, 400))
+    rows = pl.concat([frame((tasks < 0.5).mean(axis=1), RATE), frame((tasks < 0.53).mean(axis=1), RATE, name="base", number=2)])
+    found = analysis.compare(rows.with_columns(sessions_completed=pl.lit(400)), "agent", baseline="base", metrics=[RATE])[RATE]
+    assert SAME_TASKS in found.caveats
+    values = 0.7 + noise(20, 5) / 50
+    copy = pl.concat([frame(values, RATE), frame(values * (1 + 2e-16), RATE, name="base", number=2)])
+    same = analysis.compare(copy, "agent", baseline="base", metrics=[RATE])
+    assert (same[RATE].p, same[RATE].verdict) == (None, "not distinguishable")
+    assert "no pair differs, so nothing was tested" in repr(same)
+    assert same.plot() is not None
+
+
+def test_pairs_are_counted_before_long_series_are_averaged() -> None:
+    """900 hours in common of 5,000 are fewer than half, though they are more than the days."""
+    values = noise(5000, 8) / 20 + 0.5
+    hours = frame(values).with_columns(period_start=START + pl.int_range(pl.len()) * timedelta(hours=1), period_type=pl.lit("hourly"))
+    hours = hours.with_columns(period_end=pl.col("period_start") + timedelta(hours=1))
+    later = pl.col("period_start", "period_end") + timedelta(hours=4100)
+    other = hours.with_columns(later, study_id=pl.lit(study_id(2)), study=pl.lit("base"))
+    found = analysis.compare(pl.concat([hours, other]), "agent", baseline="base", metrics=["agent_efficiency"])["agent_efficiency"]
+    assert found.pairs is None
+    assert "900 periods have a value in both: fewer than half of the shorter study's" in repr(found)
 
 
 def test_neighbours_that_are_very_alike_are_told_by_a_comparison_too() -> None:

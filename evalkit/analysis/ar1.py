@@ -248,7 +248,7 @@ def whitened(columns: Array, neighbours: Array) -> Array:
     return out
 
 
-def fit(times: Array, values: Array, design: Array, least: float = 0.0) -> Fit:
+def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: float = 0.0) -> Fit:
     """Regress values on the columns of a design.
 
     Parameters
@@ -262,6 +262,8 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0) -> Fit:
     least
         What the variance of a value is at least: of a rate the chance in the trials that it rests on. Else values that happen to be alike
         would have intervals of no width.
+    still
+        What it is where nothing varies about the regression.
     """
     count, terms = design.shape
     centre = float(values.mean()) if varies(values) else float(values[0])
@@ -282,7 +284,7 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0) -> Fit:
         weights = np.zeros(len(left))
         weights[0] = 1.0
         exact = np.where(np.abs(scaled) < _NOISE, 0.0, scaled) * size + constant * centre
-        return Fit(weights, exact, covariances, np.full(len(left), least), freedom, float("inf"))
+        return Fit(weights, exact, covariances, np.full(len(left), max(least, still)), freedom, float("inf"))
     correlated = -0.5 * np.log1p(-neighbours * neighbours).sum(axis=1)
     restricted = correlated - 0.5 * np.linalg.slogdet(inside)[1] - (count - terms) / 2 * np.log(left)
     weights = np.exp(restricted - restricted.max()) * PRIOR

@@ -19,6 +19,7 @@ from evalkit.analysis.observed import Observed
 from evalkit.analysis.per_study import ALPHA, LINE, MARKS, OneStudy, PerStudy, table
 from evalkit.analysis.phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
 from evalkit.analysis.stretches import averaged_note
+from evalkit.analysis.trials import Trials
 from evalkit.checks import check_time
 from evalkit.plots.words import moment, plural
 
@@ -197,7 +198,7 @@ def before_after_of(series: Observed, at: datetime, findings: Audit | None = Non
     }  # fmt: skip
     if min(facts["used"]) < FEWEST_A_SIDE:
         return BeforeAfter(**facts, placebos=table([], _PLACEBO_COLUMNS))
-    found, scale = _two_lines(times, values, moment_at, series.least)
+    found, scale = _two_lines(times, values, moment_at, series.trials)
     effect = found.estimate([0, 0, 1, 0])
     caveats += [*([WANDERS] if found.wanders else []), *([] if effect.half else [ALIKE])]
     sides = (~later, later) if placebos else ()
@@ -220,12 +221,12 @@ def _cautions(series: Observed, before: Observed, after: Observed) -> list[str]:
     return [*kept, *means, *([one] if left_out == 1 else [several] if left_out else [])]
 
 
-def _two_lines(times: Array, values: Array, at: float, chance: float) -> tuple[Fit, float]:
+def _two_lines(times: Array, values: Array, at: float, trials: Trials) -> tuple[Fit, float]:
     """Fit a line before `at` and one after: level, slope, step, change of slope. Gives the days of the slopes' unit as well."""
     scale = float(np.ptp(times))
     away = (times - at) / scale
     later = (times > at).astype(float)
-    return fit(times, values, np.column_stack([np.ones_like(away), away, later, away * later]), chance), scale / 86_400e6
+    return fit(times, values, np.column_stack([np.ones_like(away), away, later, away * later]), *trials.floor), scale / 86_400e6
 
 
 def _lines(series: Observed, found: Fit, times: Array, at: float) -> pl.DataFrame:
@@ -245,5 +246,5 @@ def _places(times: Array) -> Array:
 
 
 def _placebo(series: Observed, times: Array, values: Array, place: float) -> dict[str, Any]:
-    effect = _two_lines(times, values, place, series.least)[0].estimate([0, 0, 1, 0])
+    effect = _two_lines(times, values, place, series.trials)[0].estimate([0, 0, 1, 0])
     return {"at": series.at(place), "effect": effect.value, "low": effect.low, "high": effect.high, "p": effect.p}

@@ -19,6 +19,7 @@ from evalkit.analysis.pairs import paired
 from evalkit.analysis.per_study import holm, only_alone, table
 from evalkit.analysis.phrases import ALIKE, ALONE, METHOD, WANDERS
 from evalkit.analysis.result import Result, like
+from evalkit.analysis.trials import SAME_TASKS
 from evalkit.checks import invalid
 from evalkit.metrics import METRICS
 from evalkit.plots.source import metric_named, read_checkpoints
@@ -188,11 +189,12 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
         "baseline_findings": carried and carried.about(other),
     }  # fmt: skip
     shorter = min(len(one.values), len(other.values))
-    if len(pairs.values) >= max(FEWEST, shorter / 2):
-        found = _level(pairs, one.trials.less(other.trials).least(pairs.values))
+    half = min(one.different, other.different) / 2
+    if len(pairs.values) >= FEWEST and pairs.different >= half:
+        found = _level(pairs)
         told = found.estimate([1])
-        kept = [caveat for caveat in caveats if caveat not in (one.averaging, other.averaging)]
-        caveats = [*kept, *_unused(pairs.checkpoints, one.checkpoints, other.checkpoints), *pairs.caveats, *_cautions(told, found)]
+        kept = [caveat for caveat in caveats if caveat not in (one.averaging, other.averaging, SAME_TASKS)]
+        caveats = [*kept, *_unused(pairs.checkpoints, one.different, other.different), *pairs.caveats, *_cautions(told, found)]
         return Difference(
             **facts, caveats=caveats, constant=pairs.constant and told.value == 0, study_mean=means[0], baseline_mean=means[1],
             difference=told, pairs=pairs.checkpoints, spread=found.spread, spread_of=pairs.single, autocorrelation=found.correlation,
@@ -204,8 +206,8 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     if shorter < FEWEST:
         reason = f"{len(one.values)} and {len(other.values)} values of different times, {FEWEST} of each are needed."
         return Difference(**facts, caveats=caveats, reason=reason)
-    caveats += _unpaired(pairs.checkpoints, len(pairs.values) < shorter / 2)
-    fits = _level(one, one.least), _level(other, other.least)
+    caveats += _unpaired(pairs.checkpoints, pairs.different < half)
+    fits = _level(one), _level(other)
     told = fits[0].mixture([1]).less(fits[1].mixture([1])).estimate()
     same = one.constant and other.constant and told.value == 0
     return Difference(
@@ -241,5 +243,5 @@ def _mean(series: Observed) -> float | None:
     return float(series.values.mean()) if len(series.values) else None
 
 
-def _level(series: Observed, least: float) -> Fit:
-    return fit(series.times, series.values, np.ones((len(series.values), 1)), least)
+def _level(series: Observed) -> Fit:
+    return fit(series.times, series.values, np.ones((len(series.values), 1)), *series.trials.floor)

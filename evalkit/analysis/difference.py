@@ -36,7 +36,7 @@ class Difference(Told):
         The study less the baseline, with its 95 % interval and p-value; None with too few checkpoints, or where the two cannot be
         compared.
     constant
-        Whether all values of both are the same, so that nothing can be tested.
+        Whether all values of both are the same, or those of each pair, so that nothing can be tested.
     pairs
         In how many periods both have a value, when the difference is that of these pairs; None when they are not paired.
     study_checkpoints, baseline_checkpoints
@@ -122,7 +122,7 @@ class Difference(Told):
     def _power(self) -> float:
         """How much larger than half its interval a difference must be to be told in four of five studies."""
         quantile = needed("scipy.special").ndtri
-        return float((quantile(1 - ALPHA / 2 / self.tests) + quantile(0.8)) / quantile(1 - ALPHA / 2))
+        return float((quantile(1 - ALPHA / 2 / max(1, self.tests)) + quantile(0.8)) / quantile(1 - ALPHA / 2))
 
     def row(self) -> dict[str, Any]:
         """Give the row of the table."""
@@ -143,10 +143,11 @@ class Difference(Told):
             return [" ".join([f"{name}: {self.reason}", *self.caveats, *self.warnings()])]
         rests = f"{self.pairs:,} pairs of the same period" if self.pairs else f"{counts}, not paired"
         told = f"{change(self.metric, self.difference.value)} ({interval(self.metric, self.difference)})"
+        likely = "no pair differs, so nothing was tested" if self.constant and self.pairs else how_likely(self.p, self.p_corrected)
         return [
             " ".join(
                 [
-                    f"{name}, {told}; {how_likely(self.p, self.p_corrected)}; {rests}.",
+                    f"{name}, {told}; {likely}; {rests}.",
                     *self._more(),
                     *self.caveats,
                     *self.warnings(),

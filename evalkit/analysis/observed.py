@@ -13,7 +13,7 @@ import polars as pl
 from evalkit.analysis.ar1 import Array, varies
 from evalkit.analysis.given import checkpoints_of
 from evalkit.analysis.stretches import a_mean, averaged, averaged_note, stretch_of
-from evalkit.analysis.trials import NO_TRIALS, SAME_TASKS, Trials, trials_of
+from evalkit.analysis.trials import CHANCE, NO_TRIALS, SAME_TASKS, Trials, trials_of, with_chance
 from evalkit.checks import invalid, nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 from evalkit.metrics import METRICS, Metric
@@ -47,6 +47,8 @@ class Observed:
         Sentences.
     trials
         What is known of the trials that a rate rests on.
+    different
+        How many values of different times there are; of a very long series before it is averaged.
     stretch
         Of a very long series the stretch of time that each value is the mean over, as ``day``; else empty.
     averaging
@@ -66,14 +68,10 @@ class Observed:
     missing: int
     caveats: list[str] = field(default_factory=list)
     trials: Trials = NO_TRIALS
+    different: int = 0
     stretch: str = ""
     averaging: str = ""
     each: pl.DataFrame | None = None
-
-    @property
-    def least(self) -> float:
-        """The variance that a value has at least: of a rate that of its trials, where their number is recorded."""
-        return self.trials.least(self.values)
 
     @property
     def constant(self) -> bool:
@@ -175,13 +173,12 @@ def _observed(of_study: pl.DataFrame, metric: Metric) -> Observed:
     caveats += [*([averaging] if averaging else []), *_uneven(there, metric), *partly]
     named = of_study[:1].select(pl.col("study_id", "label").cast(pl.String())).rows()
     study_id, label = named[0] if named else ("", "")
-    one = trials_of(there, metric)
+    one = trials_of(there if CHANCE in there.columns else with_chance(there.sort("t"), metric), metric.name)
     trials = replace(one, variance=one.variance * len(values) / max(1, there.height))  # of averaged values
-    if trials.variance and not trials.least(values):
-        caveats.append(SAME_TASKS)
+    caveats += [SAME_TASKS] if trials.steady else []
     return Observed(
         study_id, label, metric, **arrays, checkpoints=there.height, missing=of_study.height - there.height, caveats=caveats,
-        trials=trials, stretch=stretch, averaging=averaging, each=each,
+        different=of_times.height, trials=trials, stretch=stretch, averaging=averaging, each=each,
     )  # fmt: skip
 
 

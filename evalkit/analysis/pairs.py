@@ -9,10 +9,13 @@ import numpy.typing as npt
 import polars as pl
 
 from evalkit.analysis.observed import Observed, observed_of, whole_periods
+from evalkit.analysis.trials import CHANCE, COMMON, with_chance
+from evalkit.metrics import METRICS
 
 __all__ = ["matched", "paired"]
 
 Places = npt.NDArray[np.intp]
+_SAME = 1e-12
 _NEIGHBOURS = 4
 """On each side; of periods that overlap no others of their study at most one fits, and it is among the nearest."""
 
@@ -29,17 +32,24 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Ob
     """
     one, other = (_by_period(rows, metric) for rows in (study, baseline))
     places = matched(one, other)
-    both = one[places[0]].with_columns(other[places[1]].select(of_baseline=metric))
-    rows = both.select("start", "end", t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2, v=pl.col(metric) - pl.col("of_baseline"))
+    both = one[places[0]].with_columns(other[places[1]].select(pl.col(metric, CHANCE, COMMON).name.suffix("_of_baseline")))
+    of_study, of_baseline = pl.col(metric), pl.col(f"{metric}_of_baseline")
+    alike = (of_study - of_baseline).abs() <= _SAME * pl.max_horizontal(of_study.abs(), of_baseline.abs())
+    rows = both.select(
+        "start", "end", t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2,
+        v=pl.when(alike).then(0.0).otherwise(of_study - of_baseline),
+        **{CHANCE: pl.col(CHANCE) + pl.col(f"{CHANCE}_of_baseline"), COMMON: pl.min_horizontal(COMMON, f"{COMMON}_of_baseline")},
+    )  # fmt: skip
     rows = rows.sort("t").rename({"v": metric}).join(study[:1].select("study_id", "label"), how="cross")
-    means: Any = both.select(pl.col(metric).mean(), pl.col("of_baseline").mean()).row(0)
+    means: Any = both.select(of_study.mean(), of_baseline.mean()).row(0)
     return observed_of(rows, metric), means
 
 
 def _by_period(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
     """Give the value of each period of a study; of periods that are exactly the same the mean."""
     there = whole_periods(rows, metric)[0].filter(pl.col(metric).is_not_null())
-    return there.group_by("start", "end", maintain_order=True).agg(pl.col(metric).cast(pl.Float64()).mean())
+    grouped = with_chance(there.sort("t"), METRICS[metric]).group_by("start", "end", maintain_order=True)
+    return grouped.agg(pl.col(metric).cast(pl.Float64()).mean(), pl.col(CHANCE).mean() / pl.len(), pl.col(COMMON).sum())
 
 
 def matched(one: pl.DataFrame, other: pl.DataFrame) -> tuple[Places, Places]:

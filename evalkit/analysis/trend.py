@@ -126,7 +126,7 @@ class Trend(OneStudy):
         """Give the row of the table."""
         slope, rise = (one or Estimate(math.nan, math.nan, math.nan, math.nan) for one in (self.slope, self.rise))
         numbers = {
-            "slope": slope.value, "slope_low": slope.low, "slope_high": slope.high, "p": slope.p, "p_corrected": self.p_corrected,
+            "slope": slope.value, "slope_low": slope.low, "slope_high": slope.high, "p": self.p, "p_corrected": self.p_corrected,
             "rise": rise.value, "rise_low": rise.low, "rise_high": rise.high, "theil_sen": self.theil_sen, "spread": self.spread,
             "autocorrelation": self.autocorrelation, "span_days": self.span_days,
         }  # fmt: skip
@@ -202,7 +202,7 @@ def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     }  # fmt: skip
     if len(values) < FEWEST:
         return Trend(**facts, more_needed=FEWEST - len(values), caveats=series.caveats)
-    found = fit(days, values, np.column_stack([np.ones_like(days), days / length - 0.5]), series.least)
+    found = fit(days, values, np.column_stack([np.ones_like(days), days / length - 0.5]), *series.trials.floor)
     rise = found.estimate([0.0, 1.0])
     robust = theil_sen(days, values)
     return Trend(
@@ -263,7 +263,7 @@ def _cautions(values: Array, rise: Estimate, robust: float, found: Fit) -> list[
         told.append(
             f"{plural(far, 'value lies', 'values lie')} very far from the others, and {'widens' if far == 1 else 'widen'} the interval."
         )
-    if rise.p <= ALPHA and not rise.low <= robust <= rise.high:
+    if rise.p <= ALPHA and rise.half and not rise.low <= robust <= rise.high:
         told.append("The median of the slopes of all pairs (Theil-Sen) lies outside the interval: a few extreme checkpoints carry this.")
     if found.wanders:
         told.append(WANDERS)
