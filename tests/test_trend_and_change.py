@@ -202,6 +202,22 @@ def test_few_checkpoints_are_insufficient_with_how_many_more() -> None:
     )
 
 
+def test_nothing_that_varies_is_stable_below_twelve_values() -> None:
+    """Of 8 to 11 values without a trend none is called stable, and enough more are asked for; those of one time count once. Equal values are stable."""
+    for count in (8, 9, 10, 11):
+        found = [analysis.trend(frame(noise(count, seed) / 10), "agent_efficiency") for seed in range(8)]
+        unclaimed = [one for one in found if one.p > 0.05]
+        assert unclaimed
+        assert all(one.verdict == "insufficient" and one.more_needed >= 12 - count for one in unclaimed)
+        assert all(f"With about {one.more_needed} more checkpoint" in repr(one) for one in unclaimed)
+    twelve = frame(noise(12, 1) / 10)
+    assert analysis.trend(twelve, "agent_efficiency").verdict == "stable"
+    twice = pl.concat([twelve.head(10)] * 2)
+    assert analysis.trend(twice, "agent_efficiency").more_needed >= 2
+    assert analysis.trend(frame([0.5] * 8), "agent_efficiency").verdict == "stable"
+    assert analysis.trend(frame(np.arange(8) / 10 + noise(8, 1) / 1000), "agent_efficiency").verdict == "improving"
+
+
 def test_a_series_that_never_changes_is_stable() -> None:
     """Of equal values the slope is exactly 0, nothing is tested, and nothing is claimed by any analysis; other metrics do not pay for it."""
     same = frame([1.0] * 20)

@@ -26,6 +26,8 @@ __all__ = ["FEWEST", "Trend", "trend", "trend_of"]
 
 FEWEST = 8
 """Checkpoints below which nothing is claimed."""
+FEWEST_FOR_STABLE = 12
+"""Values below which nothing that varies is called stable: of 9 or 10 even a rise of three standard deviations is told in 3 of 10 studies."""
 TOLD_APART = 3.0
 """What half the interval of the rise is at most where a series is called stable, in standard deviations of a single checkpoint.
 
@@ -72,8 +74,8 @@ class Trend(OneStudy):
         Of neighbours, 0 to 0.99, averaged over what the data allow.
     more_needed
         When the verdict is ``insufficient``: with about how many more checkpoints of the same kind half the interval would be three
-        standard deviations, so that a rise as large over the span would be told in about half of the studies; or this very slope,
-        where it would be told alone and is not among all that was looked at. None otherwise.
+        standard deviations and there would be 12 values, so that a rise as large over the span would be told in about half of the
+        studies; or this very slope, where it would be told alone and is not among all that was looked at. None otherwise.
     """
 
     checkpoints: int
@@ -103,8 +105,8 @@ class Trend(OneStudy):
     def verdict(self) -> str:
         """``improving``, ``declining`` (``rising``, ``falling`` for a metric without a better direction), ``stable``, ``insufficient``.
 
-        ``stable`` where no trend is told and half the interval of the rise is at most three standard deviations of a checkpoint: a rise
-        as large would be told in about half of the studies or more.
+        ``stable`` where no trend is told from 12 values or more, and half the interval of the rise is at most three standard deviations
+        of a checkpoint: a rise as large would be told in about half of the studies or more. What never varies is stable from 8 on.
         """
         if self.slope is not None and self.p_corrected is not None and self.p_corrected <= ALPHA:
             return direction(self.metric, self.slope.value, _WORDS)
@@ -208,7 +210,7 @@ def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
     return Trend(
         **facts, slope=rise.times(1 / length), rise=rise, p_corrected=None if series.constant else rise.p, theil_sen=robust,
         spread=found.spread, spread_of=series.single, autocorrelation=found.correlation,
-        more_needed=_more(rise, found.spread, series.checkpoints),
+        more_needed=_more(rise, found.spread, series),
         caveats=[*series.caveats, *_cautions(values, rise, robust * length, found), *(_step(series) if rise.p <= ALPHA else [])],
         drawn=lambda: _line(series, found),
     )  # fmt: skip
@@ -241,11 +243,17 @@ def theil_sen(days: Array, values: Array) -> float:
     return float(needed("scipy.stats").theilslopes(values, days)[0])
 
 
-def _more(rise: Estimate, spread: float, count: int) -> int | None:
-    """Give how many more checkpoints would bring half the interval of the rise, which goes with 1 / sqrt(n), to what must be told apart."""
-    if spread == 0 or rise.p <= ALPHA or rise.half <= TOLD_APART * spread:
+def _more(rise: Estimate, spread: float, series: Observed) -> int | None:
+    """Give how many more checkpoints would tell a rise of `TOLD_APART` about every other time; None where so few do, or it is claimed.
+
+    They bring half the interval, which goes with 1 / sqrt(n), to what must be told apart, and the values to `FEWEST_FOR_STABLE`.
+    """
+    if spread == 0 or rise.p <= ALPHA:
         return None
-    return max(1, math.ceil(count * (rise.half / (TOLD_APART * spread)) ** 2) - count)
+    ratio, count = rise.half / (TOLD_APART * spread), series.checkpoints
+    narrower = max(1, math.ceil(count * ratio**2) - count) if ratio > 1 else 0
+    longer = 0 if series.constant else FEWEST_FOR_STABLE - len(series.values)
+    return max(narrower, longer, 0) or None
 
 
 def _more_beside(p: float, corrected: float, count: int) -> int:
