@@ -172,6 +172,29 @@ def test_a_constant_metric_is_no_finding() -> None:
     assert [row.verdict for row in made.comparison.differences] == ["not distinguishable"] * 3
 
 
+def test_what_never_varies_is_not_too_few() -> None:
+    """Of metrics that never vary a report says that nothing was tested; of those that lack values, alone and beside them, that they are too few."""
+    names = ["session_success_rate", "total_cost"]
+    frame = checkpoints(count=20).with_columns(session_success_rate=pl.lit(0.5), total_cost=pl.lit(1.5))
+    assert report_content(StudyFrames(frame), metrics=names).in_short == [
+        "In every metric all values are the same, so nothing was tested (2 metrics of 20 checkpoints)."
+    ]
+    few = frame.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 5).then("total_cost"))
+    assert report_content(StudyFrames(few), metrics=names).in_short[0].startswith(
+        "In 1 of 2 metrics of 20 checkpoints all values are the same, so nothing was tested; of the others there are too few values: a trend"
+    )
+    assert report_content(StudyFrames(frame.head(5)), metrics=names).in_short[0].startswith("Too few checkpoints to tell anything (2 metrics")
+    rising = frame.with_columns(agent_efficiency=pl.int_range(pl.len()) / 20)
+    other = frame.with_columns(study_id=pl.lit("0-other"), study=pl.lit("other")).drop("agent_efficiency")
+    for base, told in (
+        (other, "Against other nothing was tested: in every metric that both have, their values are the same."),
+        (other.with_columns(few["total_cost"]), "Against other nothing was tested: in 1 of 2 metrics the values of both are the same, and no"),
+        (other.head(5), "Against other nothing can be told: no metric has enough checkpoints in both that can be compared."),
+    ):
+        made = report_content(StudyFrames(rising), StudyFrames(base), [*names, "agent_efficiency"]).in_short
+        assert any(sentence.startswith(told) for sentence in made), made
+
+
 def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Path) -> None:
     """Also in another process with other hashes, time zone, locale and folder, and after charts were drawn that take colours."""
     first = {ending: written(kit, "agent", tmp_path, ending, baseline="baseline") for ending in FORMATS}

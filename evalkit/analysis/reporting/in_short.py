@@ -15,7 +15,7 @@ from evalkit.analysis.reporting.content import MethodNote
 from evalkit.analysis.reporting.harmless import shortened
 from evalkit.analysis.reporting.whole import Whole
 from evalkit.analysis.shift import FEWEST as FEWEST_FOR_SHIFT
-from evalkit.analysis.trend import FEWEST, Trend
+from evalkit.analysis.trend import FEWEST, FEWEST_FOR_STABLE, Trend
 from evalkit.plots.words import moment, plural
 
 __all__ = ["claimed", "in_short", "methods"]
@@ -103,10 +103,23 @@ def _no_difference(found: Whole) -> str:
     against = shortened(found.comparison.baseline, _NAME)
     tested = found.tests[2]
     if not tested:
-        return f"Against {against} nothing can be told: no metric has enough checkpoints in both that can be compared."
+        return _untested_difference(found.differences, against)
     return (
         f"Against {against} no difference can be told from chance in any of {plural(tested, 'metric')}. That does not show that nothing "
         "changed."
+    )
+
+
+def _untested_difference(differences: Sequence[Difference], against: str) -> str:
+    """Say why no difference was tested: both have the same values, or too few."""
+    same = sum(one.constant for one in differences)
+    if not same:
+        return f"Against {against} nothing can be told: no metric has enough checkpoints in both that can be compared."
+    if same == len(differences):
+        return f"Against {against} nothing was tested: in every metric that both have, their values are the same."
+    return (
+        f"Against {against} nothing was tested: in {same} of {plural(len(differences), 'metric')} the values of both are the same, and no "
+        "other has enough checkpoints in both that can be compared."
     )
 
 
@@ -121,8 +134,7 @@ def _only_alone(found: Whole) -> list[str]:
 def _nothing(found: Whole, checkpoints: int) -> list[str]:
     looked = f"{plural(len(found.trends), 'metric')} of {plural(checkpoints, 'checkpoint')}"
     if not sum(found.tests):
-        needed = f"a trend or a difference needs {FEWEST} values of different times, a shift {FEWEST_FOR_SHIFT}"
-        return [f"Too few checkpoints to tell anything ({looked}): {needed}."]
+        return [_untested(found, looked)]
     against = "" if found.comparison is None else f", and no difference from {shortened(found.comparison.baseline, _NAME)}"
     few = sum(one.verdict == "insufficient" for one in found.trends)
     more = f" For {few} of them there are too few checkpoints to tell their trend." if few else ""
@@ -132,15 +144,27 @@ def _nothing(found: Whole, checkpoints: int) -> list[str]:
     ]
 
 
+def _untested(found: Whole, looked: str) -> str:
+    """Say why nothing was tested: all values are the same, or there are too few."""
+    same = sum(one.constant and one.slope is not None for one in found.trends)
+    if same == len(found.trends):
+        return f"In every metric all values are the same, so nothing was tested ({looked})."
+    needed = f"a trend or a difference needs {FEWEST} values of different times, a shift {FEWEST_FOR_SHIFT}"
+    if not same:
+        return f"Too few checkpoints to tell anything ({looked}): {needed}."
+    return f"In {same} of {looked} all values are the same, so nothing was tested; of the others there are too few values: {needed}."
+
+
 def methods(*, compared: bool) -> list[MethodNote]:
     """Say how each part was computed, with the publications."""
     notes = [
         MethodNote(
             what="Trends",
             how=f"The slope of a straight line over real time: {METHOD}; 95 % intervals. With fewer than {FEWEST} values of different "
-            "times nothing is claimed. “Stable” where none is told and half the interval is at most three standard deviations of a "
-            "checkpoint, so that a rise as large would be told in about half of the studies or more. “Insufficient” where it is wider, or "
-            "where a slope would be told alone and is not among all that this report looks at.",
+            f"times nothing is claimed. “Stable” where none is told from {FEWEST_FOR_STABLE} values or more and half the interval is at "
+            "most three standard deviations of a checkpoint, so that a rise as large would be told in about half of the studies or more, "
+            "and where nothing ever varies. “Insufficient” where there are fewer or it is wider, or where a slope would be told alone and "
+            "is not among all that this report looks at.",
             source="A. Zellner, G. C. Tiao, Journal of the American Statistical Association 59 (1964), 763-778",
         ),
         MethodNote(
