@@ -180,15 +180,24 @@ def test_what_never_varies_is_not_too_few() -> None:
         "In every metric all values are the same, so nothing was tested (2 metrics of 20 checkpoints)."
     ]
     few = frame.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 5).then("total_cost"))
-    assert report_content(StudyFrames(few), metrics=names).in_short[0].startswith(
-        "In 1 of 2 metrics of 20 checkpoints all values are the same, so nothing was tested; of the others there are too few values: a trend"
+    assert (
+        report_content(StudyFrames(few), metrics=names)
+        .in_short[0]
+        .startswith(
+            "In 1 of 2 metrics of 20 checkpoints all values are the same, so nothing was tested; of the others there are too few values: a trend"
+        )
     )
-    assert report_content(StudyFrames(frame.head(5)), metrics=names).in_short[0].startswith("Too few checkpoints to tell anything (2 metrics")
+    assert (
+        report_content(StudyFrames(frame.head(5)), metrics=names).in_short[0].startswith("Too few checkpoints to tell anything (2 metrics")
+    )
     rising = frame.with_columns(agent_efficiency=pl.int_range(pl.len()) / 20)
     other = frame.with_columns(study_id=pl.lit("0-other"), study=pl.lit("other")).drop("agent_efficiency")
     for base, told in (
         (other, "Against other nothing was tested: in every metric that both have, their values are the same."),
-        (other.with_columns(few["total_cost"]), "Against other nothing was tested: in 1 of 2 metrics the values of both are the same, and no"),
+        (
+            other.with_columns(few["total_cost"]),
+            "Against other nothing was tested: in 1 of 2 metrics the values of both are the same, and no",
+        ),
         (other.head(5), "Against other nothing can be told: no metric has enough checkpoints in both that can be compared."),
     ):
         made = report_content(StudyFrames(rising), StudyFrames(base), [*names, "agent_efficiency"]).in_short

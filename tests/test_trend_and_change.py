@@ -1001,6 +1001,40 @@ def test_pairs_are_those_of_trying_all(one: list[tuple[int, int]], other: list[t
         assert pair in found or any(apart[taken] <= distance for taken in found if taken[0] == pair[0] or taken[1] == pair[1])
 
 
+@given(
+    later=st.integers(-11, 11), hours=st.lists(st.integers(0, 239), min_size=20, max_size=120, unique=True),
+    days=st.sets(st.integers(0, 9)), weeks=st.sets(st.integers(-1, 1)),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_pairs_are_the_same_whichever_study_is_named_first(later: int, hours: list[int], days: set[int], weeks: set[int]) -> None:
+    """Days beside a study's days, hours and weeks are paired with its days, from either side, however many hours lie between."""
+    hour = timedelta(hours=1)
+    spans = [[(24 * day + later, 24) for day in range(10)], [(at, 1) for at in hours] + [(24 * day, 24) for day in sorted(days)]]
+    spans[1] += [(168 * week, 168) for week in sorted(weeks)]
+    one, other = (
+        pl.DataFrame(
+            {"start": [START + at * hour for at, _ in periods], "end": [START + (at + length) * hour for at, length in periods]},
+            schema={"start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC")},
+        )
+        for periods in spans
+    )
+    pairs, turned = matched(one, other), matched(other, one)
+    found = set(zip(*(places.tolist() for places in pairs), strict=True))
+    assert found == set(zip(*(places.tolist() for places in turned[::-1]), strict=True))
+    assert found == {(day, len(hours) + place) for place, day in enumerate(sorted(days))}
+
+
+def test_a_comparison_of_days_beside_hours_has_its_pairs_from_either_side() -> None:
+    """Days from 07:00 are compared with days from 00:00 in pairs, though the baseline has a checkpoint of each hour as well."""
+    one, days = frame(noise(30, 1), start=START + timedelta(hours=7)), frame(noise(30, 2), name="base", number=2)
+    rows = pl.concat([one, days, hourly(noise(720, 3), "base", 2).select(days.columns)]).with_columns(
+        period_type=pl.lit(None, dtype=pl.String())
+    )
+    found = [analysis.compare(rows, study, baseline=base)["agent_efficiency"] for study, base in (("agent", "base"), ("base", "agent"))]
+    assert [one.pairs for one in found] == [30, 30]
+    assert found[0].difference.value == pytest.approx(-found[1].difference.value)
+
+
 def test_a_pause_is_no_missing_checkpoint_where_the_lifecycle_is_given() -> None:
     """With (checkpoints, lifecycle) a pause is not carried as a finding; results and resampled frames are taken as they are."""
     rows = checkpoints(count=30, left_out=(10, 11, 12))

@@ -17,7 +17,7 @@ __all__ = ["matched", "paired"]
 Places = npt.NDArray[np.intp]
 _SAME = 1e-12
 _NEIGHBOURS = 4
-"""On each side; of periods that overlap no others of their study at most one fits, and it is among the nearest."""
+"""On each side, of periods about as long; where these overlap no others of their study at most one fits, and it is among the nearest."""
 
 
 def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Observed, tuple[float | None, float | None]]:
@@ -79,18 +79,36 @@ def matched(one: pl.DataFrame, other: pl.DataFrame) -> tuple[Places, Places]:
 
 
 def _nearly(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> tuple[Places, Places]:
-    """Pair periods, shape (n, 2) and (m, 2), that are not the same."""
-    by_time = np.argsort(other.sum(axis=1), kind="stable")
-    middles, ordered = one.sum(axis=1), other[by_time]
-    near = np.searchsorted(ordered.sum(axis=1), middles)[:, None] + np.arange(-_NEIGHBOURS, _NEIGHBOURS)
-    partner = np.clip(near, 0, len(other) - 1)
-    start, end = one[:, :1], one[:, 1:]
-    overlap = np.minimum(end, ordered[partner, 1]) - np.maximum(start, ordered[partner, 0])
-    longer = np.maximum(end - start, ordered[partner, 1] - ordered[partner, 0])
-    rows, columns = np.nonzero((overlap > 0) & (2 * overlap > longer) & (near == partner))
-    partners = by_time[partner[rows, columns]]
-    order = np.argsort(np.abs(middles[rows] - other[partners].sum(axis=1)), kind="stable")
+    """Pair periods, shape (n, 2) and (m, 2), that are not the same; alike whichever of the two studies is named first."""
+    sizes, partner_sizes = _sizes(one), _sizes(other)
+    found = [
+        _overlapping(one, other, np.flatnonzero(sizes == size), np.flatnonzero(partner_sizes == partner_size))
+        for size in np.unique(sizes)
+        for partner_size in np.unique(partner_sizes)
+        if abs(size - partner_size) <= 1
+    ]
+    rows, partners = np.hstack([np.empty((2, 0), dtype=np.intp), *found])
+    middles, lengths = ((one[rows] @ side, other[partners] @ side) for side in ([1, 1], [-1, 1]))
+    order = np.lexsort([sum(lengths), sum(middles), np.abs(middles[0] - middles[1])])
     return _each_once(rows[order], partners[order])
+
+
+def _sizes(periods: npt.NDArray[np.int64]) -> npt.NDArray[np.intc]:
+    """Give the powers of two between which periods are long: those of a pair, neither twice as long as the other, are at most one apart."""
+    return np.frexp(np.diff(periods)[:, 0])[1]
+
+
+def _overlapping(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], rows: Places, among: Places) -> npt.NDArray[np.intp]:
+    """Give the pairs, shape (2, n), of some rows of one study with some of the other's that are near: shorter ones do not stand between."""
+    by_time = among[np.argsort(other[among].sum(axis=1), kind="stable")]
+    mine, theirs = one[rows], other[by_time]
+    near = np.searchsorted(theirs.sum(axis=1), mine.sum(axis=1))[:, None] + np.arange(-_NEIGHBOURS, _NEIGHBOURS)
+    place = np.clip(near, 0, len(theirs) - 1)
+    start, end = mine[:, :1], mine[:, 1:]
+    overlap = np.minimum(end, theirs[place, 1]) - np.maximum(start, theirs[place, 0])
+    longer = np.maximum(end - start, theirs[place, 1] - theirs[place, 0])
+    fitting, columns = np.nonzero((overlap > 0) & (2 * overlap > longer) & (near == place))
+    return np.stack([rows[fitting], by_time[place[fitting, columns]]])
 
 
 def _each_once(rows: Places, partners: Places) -> tuple[Places, Places]:

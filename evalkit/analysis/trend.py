@@ -27,7 +27,7 @@ __all__ = ["FEWEST", "Trend", "trend", "trend_of"]
 FEWEST = 8
 """Checkpoints below which nothing is claimed."""
 FEWEST_FOR_STABLE = 12
-"""Values below which nothing that varies is called stable: of 9 or 10 even a rise of three standard deviations is told in 3 of 10 studies."""
+"""Values below which nothing that varies is called stable: of 9 or 10 even a rise of three standard deviations is told in 30 %."""
 TOLD_APART = 3.0
 """What half the interval of the rise is at most where a series is called stable, in standard deviations of a single checkpoint.
 
