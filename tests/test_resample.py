@@ -385,6 +385,7 @@ def test_what_is_no_longer_period_is_refused(to: Any) -> None:
         (checkpoints().with_columns(total_cost=pl.lit("much")), "the column 'total_cost' holds String; numbers are needed"),
         ([1, 2], "a list is no Polars or Pandas frame"),
         (checkpoints().lazy(), r"Call .collect\(\) first"),
+        ((checkpoints(), "x"), r"a str is no Polars or Pandas frame. Give kit.lifecycle\(\)"),
     ],
 )  # fmt: skip
 def test_wrong_frames_are_refused_in_words(wrong: Any, says: str) -> None:

@@ -206,6 +206,8 @@ def test_the_plot_is_the_overview() -> None:
         (checkpoints().drop("period_start"), "it has no column 'period_start'"),
         ("checkpoints", "a str is no Polars or Pandas frame"),
         (None, "a NoneType is no Polars or Pandas frame"),
+        ((checkpoints(), 5), r"an int is no Polars or Pandas frame. Give kit.lifecycle\(\)"),
+        ((checkpoints(), checkpoints()), "it has no column 'seq', 'status', 'at'. Needed are .* as kit.lifecycle"),
     ],
 )  # fmt: skip
 def test_wrong_frames_are_refused_in_words(wrong: Any, says: str) -> None:

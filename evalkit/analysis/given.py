@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
+
 from evalkit.analysis.result import Result
 from evalkit.checks import invalid
-from evalkit.plots.source import check_frame
+from evalkit.columns import LIFECYCLE
+from evalkit.plots.source import check_frame, read_columns
 
-__all__ = ["checkpoints_of", "pair_of"]
+__all__ = ["checkpoints_of", "pair_of", "steps_of"]
 
 
 def checkpoints_of(source: Any) -> Any:
@@ -34,7 +37,7 @@ def pair_of(source: Any, field: str = "frame") -> tuple[Any, Any]:
     Raises
     ------
     InvalidInputError
-        When it is none of these.
+        When it is none of these, or the lifecycle is no frame of one.
     """
     checkpoints, lifecycle = source, None
     if isinstance(source, tuple):
@@ -43,4 +46,17 @@ def pair_of(source: Any, field: str = "frame") -> tuple[Any, Any]:
         checkpoints, lifecycle = source
     frame = checkpoints.frame if isinstance(checkpoints, Result) else checkpoints
     check_frame(frame, field=field)
+    if lifecycle is not None:
+        steps_of(lifecycle)
     return frame, lifecycle
+
+
+def steps_of(lifecycle: Any) -> pl.DataFrame:
+    """Give the columns of a lifecycle that an analysis needs: seq, status, at, study_id and study, the last two missing where it has none.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is no frame, lacks a column, or has one of another type.
+    """
+    return read_columns(lifecycle, LIFECYCLE, ["seq", "status", "at"], ["study_id", "study"])

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from evalkit.analysis.auditing.running import Running, running
-from evalkit.analysis.given import pair_of
+from evalkit.analysis.given import pair_of, steps_of
 from evalkit.checks import invalid, nearest
-from evalkit.columns import CHECKPOINTS, LIFECYCLE
+from evalkit.columns import CHECKPOINTS
 from evalkit.metrics import METRICS
 from evalkit.plots.source import labelled, read_columns
 from evalkit.study import Study
@@ -80,7 +80,7 @@ def _prepared(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _steps(frame: Any, named: str | None) -> pl.DataFrame:
     """Give the lifecycle by what the checkpoints call their studies: ids, names, or nothing, when there is only one."""
-    steps = read_columns(frame, LIFECYCLE, ["seq", "status", "at"], ["study_id", "study"]).filter(pl.col("at").is_not_null())
+    steps = steps_of(frame).filter(pl.col("at").is_not_null())
     name = pl.col(named) if named and steps[named].is_not_null().any() else pl.lit("-")
     studies = steps.select(pl.coalesce("study_id", "study", pl.lit("-")).n_unique()).item()
     if studies > 1 and not (named and steps[named].is_not_null().any()):
