@@ -553,7 +553,7 @@ def test_placebos_lie_on_one_side_each_and_are_counted() -> None:
     assert len(before) == len(after) == 11
     assert before.min() >= START + edge  # type: ignore[operator]
     assert before.max() <= at - edge  # type: ignore[operator]
-    assert found.placebos_as_large == 0
+    assert found.placebos_as_clear == 0
     assert "Of 22 other moments" in repr(found)
 
 
@@ -563,12 +563,15 @@ def test_steps_at_other_moments_are_measured_by_their_own_intervals() -> None:
     found = analysis.before_after(frame(values, "total_cost"), "total_cost", at=at)
     clear = abs(found.effect.value) / found.effect.half
     steps, halves = found.placebos["effect"].abs(), (found.placebos["high"] - found.placebos["low"]) / 2
-    assert found.placebos_as_large == (steps / halves >= clear).sum() < (steps >= abs(found.effect.value)).sum()
-    assert found.frame["placebos_as_large"].to_list() == [found.placebos_as_large]
-    assert f"is as clear as this one (measured by its own interval) at {found.placebos_as_large}." in repr(found)
-    same = repr(analysis.before_after(frame([1.0] * 24), "agent_efficiency", at=at))
-    assert "a step is told at 0." in same
-    assert "as clear" not in same
+    assert found.placebos_as_clear == (steps / halves >= clear).sum() < (steps >= abs(found.effect.value)).sum()
+    assert found.frame["placebos_as_clear"].to_list() == [found.placebos_as_clear]
+    assert f"is as clear as this one (measured by its own interval) at {found.placebos_as_clear}." in repr(found)
+    same = analysis.before_after(frame([1.0] * 24), "agent_efficiency", at=at)
+    assert "a step is told at 0." in repr(same)
+    assert "as clear" not in repr(same)
+    few = analysis.before_after(frame(values[:14], "total_cost"), "total_cost", at=at)
+    for one in (same, few):
+        assert (one.placebos_as_clear, one.frame["placebos_as_clear"].to_list()) == (None, [None])
 
 
 def test_a_change_of_slope_is_no_second_claim() -> None:

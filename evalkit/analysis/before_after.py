@@ -34,7 +34,7 @@ _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "at": "time", "verdict": "text", "before": "count", "after": "count",
     "effect": "number", "effect_low": "number", "effect_high": "number", "p": "number", "p_corrected": "number",
     "slope_change": "number", "slope_change_low": "number", "slope_change_high": "number", "placebos": "count",
-    "placebos_as_large": "count", "autocorrelation": "number", "caveats": "texts",
+    "placebos_as_clear": "count", "autocorrelation": "number", "caveats": "texts",
 }  # fmt: skip
 _PLACEBO_COLUMNS = {"at": "time", "effect": "number", "low": "number", "high": "number", "p": "number"}
 
@@ -84,16 +84,19 @@ class BeforeAfter(OneStudy):
         return None if self.effect is None or self.constant else self.effect.p
 
     @property
-    def placebos_as_large(self) -> int:
-        """At how many of the other moments the step is as large or larger, each measured by half its own interval.
+    def placebos_as_clear(self) -> int | None:
+        """At how many of the other moments the step is as clear or clearer, each measured by half its own interval.
 
-        With fewer checkpoints their steps vary more than that at the moment does, so the bare sizes do not compare.
+        With fewer checkpoints their steps vary more than that at the moment does, so the bare sizes do not compare. None where nothing
+        was tested: without an effect, and where all values are the same.
         """
-        if self.effect is None or self.effect.value == 0:
-            return 0 if self.effect is None else self.placebos.height
+        if self.effect is None or self.constant:
+            return None
+        if self.effect.value == 0:
+            return self.placebos.height
         step, half = pl.col("effect"), (pl.col("high") - pl.col("low")) / 2
-        as_large = step.abs() * self.effect.half >= abs(self.effect.value) * half
-        return self.placebos.filter(as_large & (step != 0)).height
+        as_clear = step.abs() * self.effect.half >= abs(self.effect.value) * half
+        return self.placebos.filter(as_clear & (step != 0)).height
 
     @property
     def verdict(self) -> str:
@@ -115,7 +118,7 @@ class BeforeAfter(OneStudy):
         return {
             "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "at": self.at, "verdict": self.verdict,
             "before": self.before, "after": self.after, "p": self.p, "p_corrected": self.p_corrected,
-            "placebos": self.placebos.height, "placebos_as_large": self.placebos_as_large, "autocorrelation": self.autocorrelation,
+            "placebos": self.placebos.height, "placebos_as_clear": self.placebos_as_clear, "autocorrelation": self.autocorrelation,
             "caveats": self.caveats,
             **({} if effect is None else {"effect": effect.value, "effect_low": effect.low, "effect_high": effect.high}),
             **({} if slope is None else {"slope_change": slope.value, "slope_change_low": slope.low, "slope_change_high": slope.high}),
@@ -141,8 +144,8 @@ class BeforeAfter(OneStudy):
         tried = plural(self.placebos.height, "other moment")
         odd = " More than chance explains: steps of this kind come without a change as well." if found > self.placebos.height / 5 else ""
         told = f"a step is told at {found}"
-        if self.effect is not None and self.effect.value:
-            told += f", and is as clear as this one (measured by its own interval) at {self.placebos_as_large}"
+        if self.effect is not None and self.effect.value and not self.constant:
+            told += f", and is as clear as this one (measured by its own interval) at {self.placebos_as_clear}"
         return f"Of {tried}, at which nothing is known to have happened, {told}.{odd}"
 
 
