@@ -22,6 +22,7 @@ from polars.testing import assert_frame_equal
 import evalkit
 from evalkit.analysis import Audit, audit, resample
 from evalkit.analysis.auditing.findings import KINDS, SEVERITIES
+from evalkit.analysis.parts import RESAMPLED
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.errors import InvalidInputError, StudyNotFoundError
 from evalkit.pandas_twin import to_pandas
@@ -567,6 +568,26 @@ def test_what_resample_gave_is_audited_as_a_frame() -> None:
     assert_frame_equal(audit(weeks).frame, audit(weeks.frame).frame)
     assert_frame_equal(audit((weeks, lived)).frame, audit((weeks.frame, lived)).frame)
     assert audit((weeks, lived)).checked == 4
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas"])
+def test_a_week_of_which_one_day_was_measured_is_only_noted(library: str) -> None:
+    """A rolled-up week that was mostly stopped or paused is a note where it is marked as partial, and a warning where it is not."""
+    frame = checkpoints(count=8)
+    steps = (
+        [("study_started", START), ("study_stopped", START + 8 * DAY)],
+        [("study_started", START), ("study_paused", START + 8 * DAY), ("study_resumed", START + 14 * DAY)],
+    )
+    for taken, kind, noted in zip(steps, ("outside_running", "inside_pause"), ("partly_outside", "partly_paused"), strict=True):
+        lived = lifecycle("agent", 1, *taken)
+        weeks = resample(frame, "weekly").frame
+        assert weeks["partial"].to_list() == [False, True]
+        for marked, told in ((True, noted), (None, kind), (False, kind)):
+            rows = weeks.with_columns(partial=pl.Series([False, marked], dtype=pl.Boolean()))
+            result = audit((to_pandas(rows, RESAMPLED) if library == "pandas" else rows, lived))
+            assert list(result.frame["kind"]) == [told]
+            assert list(result.frame["rows"][0]) == [1]
+        assert kinds(audit((weeks.drop("partial"), lived))) == kinds(audit((weeks.with_columns(partial=pl.lit(3)), lived))) == [kind]
 
 
 def test_a_column_of_a_wrong_type_is_refused_in_words() -> None:

@@ -145,8 +145,8 @@ def audit(source: Any, study: Any = None) -> Audit:
           of its tiling, and no checkpoint covers that, nor has its middle there; ``overlapping_periods``; ``wrong_length`` for the period
           type (a month may begin on any day, and ends on the same day of the next, or its last); ``shifted_period``: right in length, but
           not where the study's others are; with a lifecycle ``outside_running`` and ``inside_pause`` for more than half of a period,
-          ``partly_outside`` and ``partly_paused`` for less. Without a period type the length of at least half of the periods is the
-          right one.
+          ``partly_outside`` and ``partly_paused`` for less, or of a period that `resample` marked as `partial`. Without a period
+          type the length of at least half of the periods is the right one.
         - records: ``recorded_late``, more than a period and more than a day after its end; ``shared_sessions``, the same session in two
           checkpoints of a study; ``session_count``.
         - values: ``not_finite``, ``rate_outside``, ``negative_value``, ``below_one_iteration``, ``over_nothing`` (a mean over a count of

@@ -28,7 +28,7 @@ def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, ran: Running | None)
     Parameters
     ----------
     rows
-        row, study_id, start, end: those that have both, and end after they start.
+        row, study_id, start, end, partial: those that have both times, and end after they start.
     grid
         As `grids` gives it.
     ran
@@ -144,8 +144,9 @@ def _idle(placed: pl.DataFrame, idle: pl.Expr) -> tuple[pl.DataFrame, pl.DataFra
     """Give the periods in more than half of which a study did not run, and those in which it did not for a part.
 
     Whoever starts, pauses or stops a study does so in the middle of a period more often than not: that is no fault, but worth knowing.
+    Of a period that `resample` made and checkpoints cover only in part it is no fault either, however large the part.
     """
-    mostly = 2 * idle > pl.col("end") - pl.col("start")
+    mostly = (2 * idle > pl.col("end") - pl.col("start")) & ~pl.col("partial")
     return placed.filter(mostly), placed.filter(idle > 0, ~mostly)
 
 

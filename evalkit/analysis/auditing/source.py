@@ -12,6 +12,7 @@ from evalkit.analysis.auditing.running import Running, running
 from evalkit.analysis.given import pair_of, steps_of
 from evalkit.checks import invalid, nearest
 from evalkit.columns import CHECKPOINTS
+from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS
 from evalkit.plots.source import labelled, read_columns
 from evalkit.study import Study
@@ -31,7 +32,7 @@ class Audited:
         The checkpoints as they were given.
     rows
         The same with row (its number), study_id and label (as texts), start, end and recorded_at in microseconds since 1970, metrics as
-        Float64 (durations in seconds, NaN as missing), the other columns as they are.
+        Float64 (durations in seconds, NaN as missing), partial (false where it is not said), the other columns as they are.
     ran
         When the studies ran; None where it is not known.
     """
@@ -59,12 +60,20 @@ def read(source: Any, study: Any) -> Audited:
         ["period_start", "period_end"],
         [name for name in CHECKPOINTS if not name.startswith("period_")] + ["period_type"],
     )
-    rows = rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64()))
+    rows = rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64()), _partial(frame))
     named = next((name for name in ("study_id", "study") if rows[name].is_not_null().any()), None)
     if study is not None:
         rows = rows.filter(_of_studies(rows, study))
     ran = None if lifecycle is None else running(_steps(lifecycle, named))
     return Audited(frame, _prepared(rows), ran)
+
+
+def _partial(frame: Any) -> pl.Series:
+    """Give which periods `resample` marked as covered in part: false where it is not said."""
+    try:
+        return read_columns(frame, {"partial": "flag"}, [], ["partial"])["partial"].fill_null(False)
+    except InvalidInputError:  # the name is free for whatever else a frame holds
+        return pl.repeat(False, len(frame), dtype=pl.Boolean(), eager=True).alias("partial")
 
 
 def _prepared(rows: pl.DataFrame) -> pl.DataFrame:
