@@ -25,14 +25,15 @@ __all__ = [
     "CONFIDENCE",
     "CORRELATIONS",
     "PRIOR",
+    "SAME",
     "Array",
     "Estimate",
     "Fit",
     "Mixture",
+    "constant",
     "correlations",
     "fit",
     "steps",
-    "varies",
     "whitened",
 ]
 
@@ -46,7 +47,9 @@ _BETA = (4.0, 3.0)
 _EXACT = 1e-20
 _NOISE = 1e-9
 """What is smaller than this share of the values is the error of computing, and would be a finding where nothing else varies."""
-_SAME, _TOO_SMALL = 1e-12, 1e-100
+SAME = 1e-12
+"""Values that differ by no more than this share of the larger are the same, but for the error of computing."""
+_TOO_SMALL = 1e-100
 _STRONG, _OFTEN = 0.7, 0.25
 _HARDLY = 1e-3
 _MANY = 30
@@ -219,9 +222,9 @@ class Fit:
         return bool(self.weights[CORRELATIONS > _STRONG].sum() > _OFTEN)
 
 
-def varies(values: Array) -> bool:
-    """Tell whether values differ by more than the error of computing, and by so much that their squares can be told from 0."""
-    return bool(np.ptp(values) > max(_SAME * float(np.abs(values).max()), _TOO_SMALL)) if len(values) else False
+def constant(values: Array) -> bool:
+    """Tell whether all values are the same, but for the error of computing, or for so little that its square is 0; of none it is untrue."""
+    return bool(len(values)) and bool(np.ptp(values) <= max(SAME * float(np.abs(values).max()), _TOO_SMALL))
 
 
 def steps(times: Array) -> Array:
@@ -266,8 +269,9 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: f
         What it is where nothing varies about the regression.
     """
     count, terms = design.shape
-    centre = float(values.mean()) if varies(values) else float(values[0])
-    away = values - centre if varies(values) else np.zeros(count)  # else the error of computing would be a finding
+    same = constant(values)
+    centre = float(values[0]) if same else float(values.mean())
+    away = np.zeros(count) if same else values - centre  # else the error of computing would be a finding
     size = float(np.abs(away).max()) or 1.0
     neighbours = correlations(steps(times))
     z = whitened(np.column_stack([design, away / size]), neighbours)
@@ -277,13 +281,13 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: f
     scaled = np.einsum("gij,gj->gi", covariances, towards)
     left = np.clip(total - np.einsum("gi,gi->g", scaled, towards), 0, None)
     freedom = count - terms - 1
-    constant = np.linalg.lstsq(design, np.ones(count), rcond=None)[0]
-    constant[np.abs(constant) < _NOISE] = 0.0
-    coefficients = scaled * size + constant * centre
+    intercept = np.linalg.lstsq(design, np.ones(count), rcond=None)[0]
+    intercept[np.abs(intercept) < _NOISE] = 0.0
+    coefficients = scaled * size + intercept * centre
     if left.min() <= _EXACT * count:  # a perfect fit: constant, or on a line
         weights = np.zeros(len(left))
         weights[0] = 1.0
-        exact = np.where(np.abs(scaled) < _NOISE, 0.0, scaled) * size + constant * centre
+        exact = np.where(np.abs(scaled) < _NOISE, 0.0, scaled) * size + intercept * centre
         return Fit(weights, exact, covariances, np.full(len(left), max(least, still)), freedom, float("inf"))
     correlated = -0.5 * np.log1p(-neighbours * neighbours).sum(axis=1)
     restricted = correlated - 0.5 * np.linalg.slogdet(inside)[1] - (count - terms) / 2 * np.log(left)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evalkit.analysis.ar1 import Array, Estimate, Fit, fit, varies
+from evalkit.analysis.ar1 import Array, Estimate, Fit, constant, fit
 from evalkit.analysis.auditing.audit import Audit
 from evalkit.analysis.by_study import by_study
 from evalkit.analysis.carried import warned
@@ -197,7 +197,7 @@ def before_after_of(series: Observed, at: datetime, findings: Audit | None = Non
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "at": at, "before": before.checkpoints,
         "after": after.checkpoints, "used": (len(before.values), len(after.values)), "findings": findings,
         "span_days": float(np.ptp(series.days)) if len(series.days) else 0.0,
-        "caveats": caveats, "constant": bool(len(values)) and not varies(values),
+        "caveats": caveats, "constant": constant(values),
     }  # fmt: skip
     if min(facts["used"]) < FEWEST_A_SIDE:
         return BeforeAfter(**facts, placebos=table([], _PLACEBO_COLUMNS))

@@ -112,8 +112,8 @@ def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | N
 
     Where both studies have a value in the same period, in 8 periods or more and at least half of those of the shorter one, the difference
     is that of these pairs, so that what moved both at a time does not count; else it is that of their means. Periods that overlap by more
-    than half of the longer one count as the same, the nearest first, each once. Checkpoints that are
-    neighbours may correlate, and the intervals allow for it. The p-values are corrected for the number of metrics looked at (Holm).
+    than half of the longer one count as the same, the nearest first, each once. Checkpoints that are neighbours may correlate, and the
+    intervals allow for it. The p-values are corrected for the number of metrics looked at (Holm).
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evalkit.analysis.ar1 import Array, varies
+from evalkit.analysis.ar1 import Array, constant
 from evalkit.analysis.given import checkpoints_of
 from evalkit.analysis.stretches import a_mean, averaged, averaged_note, stretch_of
 from evalkit.analysis.trials import CHANCE, NO_TRIALS, SAME_TASKS, Trials, trials_of, with_chance
@@ -76,7 +76,7 @@ class Observed:
     @property
     def constant(self) -> bool:
         """Whether all values are the same: then there is nothing to test."""
-        return bool(len(self.values)) and not varies(self.values)
+        return constant(self.values)
 
     @property
     def days(self) -> Array:

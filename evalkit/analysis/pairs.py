@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from evalkit.analysis.ar1 import SAME
 from evalkit.analysis.observed import Observed, observed_of, whole_periods
 from evalkit.analysis.trials import CHANCE, COMMON, with_chance
 from evalkit.metrics import METRICS
@@ -15,7 +16,6 @@ from evalkit.metrics import METRICS
 __all__ = ["matched", "paired"]
 
 Places = npt.NDArray[np.intp]
-_SAME = 1e-12
 _NEIGHBOURS = 4
 """On each side, of periods about as long; where these overlap no others of their study at most one fits, and it is among the nearest."""
 
@@ -34,7 +34,7 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Ob
     places = matched(one, other)
     both = one[places[0]].with_columns(other[places[1]].select(pl.col(metric, CHANCE, COMMON).name.suffix("_of_baseline")))
     of_study, of_baseline = pl.col(metric), pl.col(f"{metric}_of_baseline")
-    alike = (of_study - of_baseline).abs() <= _SAME * pl.max_horizontal(of_study.abs(), of_baseline.abs())
+    alike = (of_study - of_baseline).abs() <= SAME * pl.max_horizontal(of_study.abs(), of_baseline.abs())
     rows = both.select(
         "start", "end", t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2,
         v=pl.when(alike).then(0.0).otherwise(of_study - of_baseline),

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.analysis.ar1 import CONFIDENCE, CORRELATIONS, PRIOR, Array, fit, steps, varies
+from evalkit.analysis.ar1 import CONFIDENCE, CORRELATIONS, PRIOR, Array, constant, fit, steps
 
 __all__ = ["FEWEST", "Shift", "find_shift", "is_step", "largest", "levels"]
 
@@ -64,7 +64,7 @@ def find_shift(times: Array, values: Array, at: int | None = None) -> Shift:
         Where it is, when that is known; else the place that explains most.
     """
     count = len(values)
-    if not varies(values):
+    if constant(values):
         return Shift(count // 2, 0, count - 1, 1.0)
     y = (values - values.mean()) / float(np.abs(values - values.mean()).max())
     explained, best = _largest(y[:, None])

@@ -22,7 +22,7 @@ from evalkit.analysis.shift import FEWEST as FEWEST_FOR_SHIFT
 from evalkit.analysis.shift import is_step, largest
 from evalkit.plots.words import moment, plural, span
 
-__all__ = ["FEWEST", "Trend", "trend", "trend_of"]
+__all__ = ["FEWEST", "FEWEST_FOR_STABLE", "Trend", "trend", "trend_of"]
 
 FEWEST = 8
 """Checkpoints below which nothing is claimed."""
