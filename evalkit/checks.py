@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from evalkit.errors import InvalidInputError
+from evalkit.ids import normalized_name
 from evalkit.metrics import METRICS, LongitudinalMetrics, Metric, TimePeriod
 from evalkit.study import PeriodType
 from evalkit.times import MAX_COUNT, duration_pair, wire_time
@@ -78,8 +79,11 @@ def check_text(field: str, value: object, *, low: int = 0, high: int | None = No
 
 
 def check_name(value: object) -> str:
-    """Check a study's name: 1 to 200 characters, no control characters."""
-    return check_text("name", value, low=1, high=200)
+    """Check a study's name: 1 to 200 characters, at least one of them visible, no control characters."""
+    name = check_text("name", value, low=1, high=200)
+    if not normalized_name(name):
+        raise invalid("name", value, "is empty; give at least one visible character.")
+    return name
 
 
 def check_texts(field: str, value: object) -> list[str]:

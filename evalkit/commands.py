@@ -16,7 +16,7 @@ from evalkit import checks
 from evalkit.decoding import encode_checkpoint
 from evalkit.errors import InvalidInputError
 from evalkit.events import MAX_EVENT_BYTES, StoredEvalEvent, StudyCreated
-from evalkit.ids import event_id_at, keyed_checkpoint_id, milliseconds, new_id
+from evalkit.ids import StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
 from evalkit.log.port import LogMessage
 from evalkit.metrics import METRICS
 from evalkit.study import PeriodType, StudyConfig
@@ -59,9 +59,8 @@ class CreateStudy:
         )
         return cls(name=checks.check_name(name), period_type=period_type, period_value=period_value, config=config)
 
-    def message(self, at_ms: int) -> LogMessage:
-        """Give the event to append, `at_ms` milliseconds after 1970 began."""
-        study_id = new_id()
+    def message(self, study_id: StudyId, at_ms: int) -> LogMessage:
+        """Return the event to append, `at_ms` milliseconds after 1970 began."""
         created = StudyCreated(
             id=study_id, name=self.name, period_type=self.period_type, period_value=self.period_value, config=self.config
         )

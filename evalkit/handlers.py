@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -24,9 +25,9 @@ from evalkit.errors import (
     warn,
 )  # fmt: skip
 from evalkit.events import CheckpointRecorded, StoredEvalEvent
-from evalkit.ids import event_milliseconds, milliseconds, time_of_event
+from evalkit.ids import StudyId, event_milliseconds, milliseconds, normalized_name, study_id_of_name, time_of_event
 from evalkit.log.port import LogMessage
-from evalkit.projection.fold import APPLIED, Decision
+from evalkit.projection.fold import APPLIED, Decision, Reason
 from evalkit.references import References
 from evalkit.storage import EvalStorage
 from evalkit.study import COMMANDS, TRANSITIONS, Checkpoint, Study, StudyStatus, commands_allowed
@@ -67,21 +68,43 @@ class Handlers:
         now = datetime.now(UTC)
         moment = now if at is None else checks.check_at("at", at, now)
         with self._engine.command():
-            taken = [study for study in self._stored.find_studies(command.name) if study.name == command.name]
-            if taken and if_exists == "error":
+            named = self._named(command.name)
+            if not named:
+                study_id = self._id_of_name(command.name)
+                if self._stored.get_study(study_id) is None:
+                    message = command.message(study_id, milliseconds(moment))
+                    decision = self._engine.append(study_id, [message])[message.event_id]
+                    if decision is APPLIED:
+                        return self._study(study_id)
+                    if decision.reason is not Reason.STUDY_ID_TAKEN:
+                        raise self._lost(study_id, message, decision)
+                named = [self._study(study_id)]  # another process created the name in the meantime
+            if if_exists == "error":
                 raise StudyExistsError(
-                    f"There is a study {command.name!r} already ({taken[0].status}, created {taken[0].created_at:%Y-%m-%d}). Choose "
-                    'another name, or open it: create_study(..., if_exists="open")',
-                    name=command.name, study_ids=[study.id for study in taken],
+                    f"A study named {named[0].name!r} already exists ({named[0].status}, created {named[0].created_at:%Y-%m-%d}). Choose "
+                    'another name, or open it: create_study(..., if_exists="open").',
+                    name=command.name, study_ids=[study.id for study in named],
                 )  # fmt: skip
-            if taken:
-                return self._open(command, self.studies.resolve(command.name))
-            return self._append_to_study(command.message(milliseconds(moment)))
+            return self._open(command, named)
 
-    @staticmethod
-    def _open(command: CreateStudy, study: Study) -> Study:
+    def _named(self, name: str) -> list[Study]:
+        """Return the studies with this name, newest first: one at most, except in logs where ids did not depend on names yet."""
+        return [study for study in self._stored.find_studies(name) if normalized_name(study.name) == normalized_name(name)]
+
+    def _id_of_name(self, name: str) -> StudyId:
+        """Return the id that everyone who creates this name now gives it: of several at once, the fold accepts the first in the log."""
+        identity = self._engine.log.identity()
+        ids = (study_id_of_name(identity, name, counter) for counter in itertools.count())
+        return next(
+            study_id
+            for study_id in ids
+            if (study := self._stored.get_study(study_id)) is None or normalized_name(study.name) == normalized_name(name)
+        )
+
+    def _open(self, command: CreateStudy, named: list[Study]) -> Study:
+        study = named[0] if len(named) == 1 else self.studies.resolve(command.name)
         if (study.period_type, study.period_value) != (command.period_type, command.period_value):
-            warn(f"The study {study.name!r} was created with the period {str(study.period)!r} and keeps it.")
+            warn(f"The study {study.name!r} was created with the period {str(study.period)!r}; the period given now is ignored.")
         return study
 
     def change_study(self, command: str, reference: Study | str, at: datetime | str | None) -> Study:

@@ -7,6 +7,7 @@ milliseconds since 1970 at which the event happened, the only time that a lifecy
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import NewType
@@ -23,6 +24,8 @@ __all__ = [
     "new_id",
     "normalize_event_id",
     "normalize_id",
+    "normalized_name",
+    "study_id_of_name",
     "time_of_event",
 ]
 
@@ -31,6 +34,10 @@ CheckpointId = NewType("CheckpointId", str)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
+_STUDY_NAMES = uuid.UUID("8f1d5c0e-6d0b-4a39-9f53-2f7c1f6a8e14")
+"""The namespace of the ids that `study_id_of_name` derives. Changing it would give existing names new ids."""
+# Unicode's Default_Ignorable_Code_Point, as far as these are not of the category Cf.
+_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]")
 _SPELLINGS = re.compile(
     r"(?:urn:uuid:)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})", re.IGNORECASE | re.ASCII
 )
@@ -97,3 +104,37 @@ def event_id_at(moment_ms: int) -> str:
 def keyed_checkpoint_id(study_id: str, key: str) -> CheckpointId:
     """Give the checkpoint id that a `key` stands for: the UUIDv5 (RFC 9562, section 5.5) of the study id and the key."""
     return CheckpointId(str(uuid.uuid5(uuid.UUID(study_id), key)))
+
+
+def normalized_name(name: str) -> str:
+    """Return a study's name as it is compared: names that look the same are the same.
+
+    Invisible characters are removed, then the name is brought into Unicode normalization form C and surrounding white space is removed.
+    Empty when the name has no visible character.
+
+    Examples
+    --------
+    >>> normalized_name(" Cafe\u0301\u200b ") == "Caf\u00e9"
+    True
+    """
+    if name.isascii():
+        return name.strip()
+    visible = "".join(character for character in _IGNORABLE.sub("", name) if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFC", visible).strip()
+
+
+def study_id_of_name(log_identity: str, name: str, counter: int = 0) -> StudyId:
+    """Return the id of the study with this name in this log, so that everyone who creates the name creates the same study.
+
+    The UUIDv5 (RFC 9562, section 5.5) of the log's identity, the counter and the `normalized_name`.
+
+    Parameters
+    ----------
+    log_identity
+        See `EventLog.identity`.
+    name
+        The study's name, in any spelling that is compared as equal.
+    counter
+        Counts the studies that had this name before and were renamed.
+    """
+    return StudyId(str(uuid.uuid5(_STUDY_NAMES, f"{log_identity}\n{counter}\n{normalized_name(name)}")))

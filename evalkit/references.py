@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evalkit import checks
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
+from evalkit.ids import normalized_name
 from evalkit.storage import EvalStorage
 from evalkit.study import Study
 
@@ -57,9 +58,10 @@ class References:
     def _matches(self, text: str) -> list[Study]:
         found = self._storage.find_studies(text)
         exact = [study for study in found if study.id == text.lower()]
-        named = [study for study in found if study.name == text]
+        typed = [study for study in found if study.name == text]
+        named = [study for study in found if normalized_name(study.name) == normalized_name(text)]
         ends = [study for study in found if len(text) >= 4 and study.id.endswith(text.lower())]
-        return exact or named or ends
+        return exact or typed or named or ends
 
     def _not_found(self, reference: object, text: str) -> StudyNotFoundError:
         names = [study.name for study in self._storage.list_studies()]

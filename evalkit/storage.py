@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from evalkit.database.port import Args, Database, PageSize, Row, Value
 from evalkit.errors import InvalidInputError
-from evalkit.ids import CheckpointId, StudyId, time_of_event
+from evalkit.ids import CheckpointId, StudyId, normalized_name, time_of_event
 from evalkit.metrics import LongitudinalMetrics
 from evalkit.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 
@@ -18,6 +18,8 @@ __all__ = ["EvalStorage"]
 _STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies"
 _CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id FROM checkpoints"
 _PAGE = 1000
+# Any other name, of printable ASCII without spaces around it, is its own normalized name.
+_MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
 
 
 class EvalStorage:
@@ -55,10 +57,13 @@ class EvalStorage:
         return self._studies("status = ?", (checked_status(status),))
 
     def find_studies(self, reference: str) -> list[Study]:
-        """Give the studies whose id or name is `reference`, or whose id ends with it, newest first."""
-        return self._studies(
-            "id = ? OR name = ? OR substr(id, -length(?)) = ?", (reference, reference, reference.lower(), reference.lower())
-        )
+        """Return the studies whose id or name is `reference`, or whose id ends with it, newest first.
+
+        Names that differ only in surrounding spaces, invisible characters or Unicode normalization are equal.
+        """
+        name, end = normalized_name(reference), reference.lower()
+        candidates = self._studies(f"name IN (?, ?) OR {_MAY_DIFFER} OR substr(id, -length(?)) = ?", (reference, name, end, end))
+        return [study for study in candidates if normalized_name(study.name) == name or (end and study.id.endswith(end))]
 
     def get_checkpoint(self, study_id: str, checkpoint_id: str) -> Checkpoint | None:
         """Give the checkpoint of a study with this exact id, or None."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evalkit.ids import new_id
+from evalkit.log.memory import InMemoryEventLog
 from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
 
 STUDIES = [new_id() for _ in range(12)]
@@ -52,6 +53,18 @@ class LogContract:
         """Its ranges are empty, and polling gives nothing at once."""
         assert log.ranges() == [(0, 0)] * self.partitions
         assert log.consumer("test").poll(10, 0) == []
+
+    def test_its_identity_is_known_first_and_stays(self, log: EventLog) -> None:
+        """Everyone who opens a log reads one identity, before the first event and after, and another log has another one."""
+        other = self.another(log)
+        with ThreadPoolExecutor() as pool:
+            first = set(pool.map(lambda opened: opened.identity(), [log, other, self.another(log), log]))
+        assert len(first) == 1
+        assert log.ranges() == [(0, 0)] * self.partitions
+        log.append(messages(3))
+        log.close()
+        assert {log.identity(), other.identity()} == first
+        assert InMemoryEventLog().identity() not in first
 
     def test_what_is_appended_is_read_back_in_order(self, log: EventLog) -> None:
         """Byte for byte, in each partition in the order of appending, at the positions that append gave, whatever the batch."""

@@ -81,7 +81,7 @@ def test_creating_again_opens_or_refuses(kit: EvalKit) -> None:
     assert kit.create_study("one", period="weekly:8", if_exists="open") == study
     with pytest.raises(evalkit.StudyExistsError, match='if_exists="open"'):
         kit.create_study("one")
-    with pytest.warns(EvalkitWarning, match="'weekly:8' and keeps it"):
+    with pytest.warns(EvalkitWarning, match="'weekly:8'; the period given now is ignored"):
         assert kit.create_study("one", period="daily", if_exists="open") == study
     assert kit.status().events == 1
 

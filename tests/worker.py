@@ -263,6 +263,17 @@ def begin(home: str, *, number: int) -> None:
             say(kit.create_study(f"study {number}").id)
 
 
+def create(home: str) -> None:
+    """Create a study by name in each kit that is asked for; say its id, or the error's kind."""
+    say("ready")
+    while (asked := hear()) is not None:
+        with connect(Path(home) / asked["home"], **asked.get("urls", {})) as kit:
+            try:
+                say(kit.create_study(asked["name"], if_exists=asked["if_exists"]).id)
+            except evalkit.EvalkitError as error:
+                say(type(error).__name__)
+
+
 def contention(kit: EvalKit) -> dict[str, int]:
     return {"conflicts": kit._engine.consumer.conflicts, "busy": kit._engine.database.busy_retries}  # type: ignore[attr-defined]
 
@@ -651,7 +662,7 @@ def record_sessions(home: str, *, resume: bool | None, wait_before_cleanup: bool
 TASKS: dict[str, Callable[..., None]] = {
     task.__name__: task
     for task in (
-        commands, begin, race, meet, record, persist, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
+        commands, begin, create, race, meet, record, persist, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
         fork_and_use, fork_beside_threads, fork_and_read_frames, record_sessions,
     )
 }  # fmt: skip

@@ -35,7 +35,7 @@ _NOT_KNOWN = (
 
 
 class IggyEventLog:
-    """An `EventLog` in a topic of an Iggy server. Stream and topic come into being with the first append; until then the log is empty.
+    """An `EventLog` in a topic of an Iggy server. The first append or `identity` creates stream and topic; until then it is empty.
 
     Parameters
     ----------
@@ -51,6 +51,11 @@ class IggyEventLog:
         self._pending: dict[tuple[str, int], int] = {}
         self._committed_at = 0.0
 
+    def identity(self) -> str:
+        """See `EventLog.identity`. The topic's name, and when the server created it, in microseconds since 1970."""
+        address = self._address
+        return f"{address.stream}/{address.topic}/{self._existing_topic().created_at}"
+
     def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
         """See `EventLog.append`. What belongs to one partition goes in chunks, each of them all or nothing.
 
@@ -59,11 +64,7 @@ class IggyEventLog:
         given = list(messages)
         if not given:
             return []
-        topic = self._topic()
-        if topic is None:
-            self._connection.call(self._create, appending="Nothing was appended.")
-            topic = self._topic()
-        count = self._checked_count(topic)
+        count = self._checked_count(self._existing_topic())
         positions: list[LogPosition | None] = [None] * len(given)
         numbered = sorted(enumerate(given), key=lambda item: partition_of(item[1].study_id, count))
         for partition, group in groupby(numbered, key=lambda item: partition_of(item[1].study_id, count)):
@@ -110,6 +111,14 @@ class IggyEventLog:
             if self._pending:
                 background.run(self._store(), 1.0)
         self._connection.close()
+
+    def _existing_topic(self) -> Any:
+        """Return the topic's details, creating it where there is none."""
+        topic = self._topic()
+        if topic is None:
+            self._connection.call(self._create, appending="Nothing was appended.")
+            topic = self._topic()
+        return topic
 
     def _topic(self) -> Any:
         """Give the topic's details; None while there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 
 from evalkit.log.port import LogMessage, LogPosition, LogRecord, PartitionRange, partition_of
@@ -23,9 +24,14 @@ class InMemoryEventLog:
 
     def __init__(self, partitions: int = 1) -> None:
         self._partitions: list[list[bytes]] = [[] for _ in range(partitions)]
+        self._identity = str(uuid.uuid4())
         self._appended = threading.Condition()
         self.committed: dict[str, dict[int, int]] = {}
         """For each consumer group, the offset that it last committed in each partition."""
+
+    def identity(self) -> str:
+        """See `EventLog.identity`."""
+        return self._identity
 
     def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
         """See `EventLog.append`."""

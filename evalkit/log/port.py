@@ -64,6 +64,17 @@ class EventConsumer(Protocol):
 class EventLog(Protocol):
     """An append-only log of events, partitioned by study. Safe for several threads and processes."""
 
+    def identity(self) -> str:
+        """Return what tells this log from every other one, the same for everyone who opens it and for as long as it exists.
+
+        It is known before the first event: where there is no log yet, one is created.
+
+        Raises
+        ------
+        LogUnavailableError
+            When the log is out of reach or cannot be created.
+        """
+
     def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
         """Append in order, all or nothing where the engine can; return when they are durable, with where each stands.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,10 +28,12 @@ _TABLES = """
 CREATE TABLE events ("offset" INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE commits (consumer_group TEXT PRIMARY KEY, "offset" INTEGER NOT NULL);
 """
+# In a table of its own, made when it is first asked for: logs of earlier versions have none.
+_IDENTITY_TABLE = "CREATE TABLE IF NOT EXISTS identity (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), id TEXT NOT NULL)"
 
 
 class SqliteEventLog:
-    """An `EventLog` in one SQLite file. The file comes into being with the first append; until then the log is empty.
+    """An `EventLog` in one SQLite file. The first append or `identity` creates the file; until then it is empty.
 
     Parameters
     ----------
@@ -45,22 +48,27 @@ class SqliteEventLog:
         self._file: tuple[int, int] | None = None
         close_for_fork(self)
 
+    def identity(self) -> str:
+        """See `EventLog.identity`. A random id, kept in the file."""
+        with self._use(create=True) as connection:
+            assert connection is not None
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone():
+                with _transaction(connection):
+                    connection.execute(_IDENTITY_TABLE)
+                    connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (str(uuid.uuid4()),))
+            (identity,) = connection.execute("SELECT id FROM identity").fetchone()
+            return str(identity)
+
     def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
         """See `EventLog.append`. All or nothing."""
         with self._use(create=True) as connection:
             assert connection is not None
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with _transaction(connection):
                 (start,) = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
                 connection.executemany(
                     "INSERT INTO events VALUES (?, ?)",
                     ((start + index, message.data) for index, message in enumerate(messages)),
                 )
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
         return [LogPosition(0, start + index) for index in range(len(messages))]
 
     def ranges(self) -> list[PartitionRange]:
@@ -179,6 +187,19 @@ class SqliteEventLog:
         wrong = LogUnavailableError(f"The event log {self.path} cannot be used: {why}. Nothing was appended.")
         wrong.driver_message = driver_message
         return wrong
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit when the block ends, roll back when it raises; other writers wait meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _fill(connection: sqlite3.Connection) -> None:
