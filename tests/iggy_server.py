@@ -24,7 +24,7 @@ import pytest
 
 from evalkit.ids import new_id
 from evalkit.log.iggy_client import IggyAddress, IggyConnection
-from tests.servers import ServerProcess, free_port
+from tests.servers import ServerProcess, dies_with_us, free_port
 
 START_SECONDS = 30
 NO_IGGY = "needs an iggy-server on the PATH, or EVALKIT_TEST_IGGY_URL"
@@ -110,7 +110,7 @@ class Iggy(ServerProcess):
         assert self._process is None
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [str(iggy_binary())], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=self._environment,
+                dies_with_us([str(iggy_binary())]), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=self._environment,
                 cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         self._token = None

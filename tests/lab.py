@@ -19,7 +19,7 @@ from typing import Any
 
 import nbformat
 
-from tests.servers import ServerProcess, free_port
+from tests.servers import ServerProcess, dies_with_us, free_port
 
 START_SECONDS = 60
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -82,7 +82,12 @@ class Lab(ServerProcess):
         ]  # fmt: skip
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=self.environment, cwd=self.root
+                dies_with_us(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                cwd=self.root,
             )
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:

@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -36,7 +36,15 @@ T = TypeVar("T")
 
 START_SECONDS = 30
 STOP_SECONDS = 5
-IDLE_SECONDS = 900  # a server that outlives a killed test run ends by itself
+
+
+def dies_with_us(command: Sequence[str | Path]) -> list[str | Path]:
+    """Return a command that runs the same, as the same process, and is killed when the thread that starts it ends.
+
+    So no server outlives a test run that was killed. Only on Linux: elsewhere it is the command itself.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv and sys.platform == "linux" else [*command]
 
 
 def free_port() -> int:
@@ -210,7 +218,6 @@ class Sqld(ServerProcess):
         self._process: subprocess.Popen[bytes] | None = None
         # Neither the admin API nor gRPC nor the older Hrana server listens unless it is given an address.
         self._options = ["--no-welcome", "--db-path", str(folder / "sqld.db"), "--http-listen-addr", f"127.0.0.1:{self.port}"]
-        self._options += ["--idle-shutdown-timeout-s", str(IDLE_SECONDS)]
         if auth_key is not None:
             self._options += ["--auth-jwt-key-file", str(auth_key.public_file(folder))]
         if max_response_size is not None:
@@ -233,7 +240,11 @@ class Sqld(ServerProcess):
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQLD_", "LIBSQL_"))}
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sqld_binary(), *self._options], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+                dies_with_us([sqld_binary(), *self._options]),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
             )
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:

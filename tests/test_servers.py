@@ -1,0 +1,38 @@
+"""The servers that tests run against live exactly as long as the process that started them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.lab import clean_environment
+from tests.servers import Sqld
+
+STARTS_A_SERVER = """
+import sys
+from pathlib import Path
+from tests.servers import Sqld
+server = Sqld(Path(sys.argv[1]))
+server.start()
+print(server.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_server_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
+    """Whoever is killed cannot stop what it started, so the kernel does."""
+    command = [sys.executable, "-c", STARTS_A_SERVER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment(), text=True) as run:
+        assert run.stdout is not None
+        server = psutil.Process(int(run.stdout.readline()))
+        run.kill()
+    server.wait(10)
+
+
+def test_a_server_that_nobody_asks_goes_on(tmp_path: Path) -> None:
+    """A session's server may be idle for longer than any limit: with one, it was gone when a test asked it again a quarter of an hour later."""
+    with Sqld(tmp_path) as server:
+        assert not [word for word in psutil.Process(server.pid).cmdline() if "idle" in word]
