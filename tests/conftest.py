@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import properties  # noqa: F401  (registers the profiles before any property is defined)
 from tests.chromium import CHROMIUMS, NO_CHROMIUM, running_chromium
 from tests.iggy_server import NO_IGGY, GivenIggy, Iggy, iggy_binary, iggy_version
 from tests.servers import JwtKey, Sqld

@@ -28,6 +28,7 @@ from evalkit.errors import InvalidInputError, StudyNotFoundError
 from evalkit.pandas_twin import to_pandas
 from evalkit.samples import sample_checkpoints
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, study_id
+from tests.properties import examples
 
 MINUTE = timedelta(minutes=1)
 PERIODS = {
@@ -168,7 +169,7 @@ def ran_at(made: Series, minutes: int) -> np.ndarray[Any, Any]:
 
 @given(series())
 @example(Series("daily", START, [0, 1440, 2880], [(0, 1440)], [], [], [("study_started", 0), ("study_stopped", 2880)]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_the_faults_of_a_tiling_are_found_exactly(made: Series) -> None:
     """Missing, overlapping, wrong in length, shifted, outside the running time, inside a pause: as a grid of minutes says, and no more."""
     minutes = max(made.edges[-1], *(end for _, end in made.periods)) + 1
@@ -390,7 +391,7 @@ def could_be(rate: float, count: int) -> bool:
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 10_000), st.integers(2, 4)), min_size=1, max_size=40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 def test_a_rate_is_told_when_no_fraction_rounds_to_it(cases: list[tuple[int, int, int]]) -> None:
     """A rate and a count contradict each other exactly when no k of n, rounded as the rate is written, gives the rate."""
     counted = [(count, round(units / 10_000, decimals)) for count, units, decimals in cases]
@@ -403,7 +404,7 @@ def test_a_rate_is_told_when_no_fraction_rounds_to_it(cases: list[tuple[int, int
 @given(
     st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000), st.sampled_from([2, 3, 4, 17]), st.floats(0.01, 500)), min_size=1, max_size=40)
 )  # fmt: skip
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 def test_true_values_are_not_told_however_they_are_rounded(cases: list[tuple[int, int, int, float]]) -> None:
     """Rates and costs that come from counts give no finding, rounded to 2, 3 or 4 decimals or not at all, in single precision too."""
     values = []

@@ -51,6 +51,7 @@ from tests.generators import (
     metric_texts,
     parsed,
 )  # fmt: skip
+from tests.properties import examples
 from tests.reference_fold import fold
 
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes().splitlines()
@@ -123,7 +124,7 @@ def test_live_catch_up_and_rebuild_agree_with_the_reference() -> None:
     """Whatever stands in the log, each event is decided as the reference decides it, and every way to the read model gives its rows."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=80, derandomize=True, deadline=None)
+    @settings(max_examples=examples(80))
     @given(histories(), st.data())
     def check(history: list[Entry], data: st.DataObject) -> None:
         outcomes, expected = referred(history)
@@ -188,7 +189,7 @@ def test_the_reasons_are_the_designs() -> None:
 # --- what was decided stays decided ---------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, derandomize=True, deadline=None)
+@settings(max_examples=examples(30))
 @given(histories(max_size=12), st.data())
 def test_redelivery_changes_nothing(history: list[Entry], data: st.DataObject) -> None:
     """Any slice of the log that stands in it once more changes no row, in the process that saw it first and in another one."""
@@ -219,7 +220,7 @@ def test_two_projectors_with_stale_state_do_what_one_does() -> None:
     """Two consumers that take turns, each believing what it last saw, end with the rows of one; and they did get in each other's way."""
     conflicts = 0
 
-    @settings(max_examples=30, derandomize=True, deadline=None)
+    @settings(max_examples=examples(30))
     @given(histories(max_size=12), st.lists(st.integers(0, 1), min_size=1, max_size=12), st.integers(1, 3))
     def check(history: list[Entry], turns: list[int], batch_size: int) -> None:
         nonlocal conflicts
@@ -257,7 +258,7 @@ def interleaved(data: st.DataObject, history: Sequence[Entry]) -> list[Entry]:
     return [waiting[study_id].pop(0) for study_id in order]
 
 
-@settings(max_examples=30, derandomize=True, deadline=None)
+@settings(max_examples=examples(30))
 @given(histories(max_size=14), st.data())
 def test_partitions_and_interleaving_change_nothing(history: list[Entry], data: st.DataObject) -> None:
     """The same studies in one partition or spread over four, in any order between studies and in any batches, give the same rows."""
@@ -285,7 +286,7 @@ def test_an_event_in_a_wrong_partition_is_rejected_and_decides_nothing() -> None
     """Events that a faulty writer put elsewhere are rejected as such, whatever else there is and in whatever order it is read."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=40, derandomize=True, deadline=None)
+    @settings(max_examples=examples(40))
     @given(histories(max_size=14), st.data())
     def check(history: list[Entry], data: st.DataObject) -> None:
         shifts = [data.draw(st.sampled_from([0, 0, 1, 3])) if entry.study_id else 0 for entry in history]
@@ -309,7 +310,7 @@ def test_an_event_in_a_wrong_partition_is_rejected_and_decides_nothing() -> None
     assert seen["quarantined"] > 0
 
 
-@settings(max_examples=15, derandomize=True, deadline=None)
+@settings(max_examples=examples(15))
 @given(st.sampled_from(STUDIES), st.data(), st.integers(1, 3))
 def test_invalid_bytes_in_a_wrong_partition_decide_nothing_either(study_id: str, data: st.DataObject, shift: int) -> None:
     """Invalid bytes that name a study, in another partition than its own, take no event id from it, whichever is read first."""
@@ -400,7 +401,7 @@ def test_commands_and_raw_events_agree_with_the_reference() -> None:
     """Commands, legal and not, with raw events in between and in the middle of them, give the reference's rows; errors append nothing."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=60, derandomize=True, deadline=None)
+    @settings(max_examples=examples(60))
     @given(st.data())
     def check(data: st.DataObject) -> None:
         with read_models() as make, tempfile.TemporaryDirectory() as home, evalkit.connect(home) as kit, warnings.catch_warnings():
@@ -483,7 +484,7 @@ def frame_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     return frame.with_columns(*numbers).to_dicts()
 
 
-@settings(max_examples=50, derandomize=True, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.data())
 def test_frames_say_what_the_events_say(data: st.DataObject) -> None:
     """However a checkpoint's metrics are written, the frame has the model's values, read at once, piece by piece, or after a rebuild."""

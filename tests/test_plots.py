@@ -27,6 +27,7 @@ from evalkit.plots.theme import PALETTE, colours
 from evalkit.plots.thinning import broken, bucket, buckets_for, runs, thin
 from evalkit.plots.wilson import wilson
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, rows_of, study_id
+from tests.properties import examples
 
 GOLDEN = Path(__file__).parent / "golden" / "charts"
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -158,7 +159,7 @@ def test_half_a_period_is_a_gap_and_a_long_period_reaches_over_short_ones() -> N
     assert None not in [row["v"] for row in rows_of(plots.trend(long_first, "total_cost").to_dict(), mark="line")]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 12))
 def test_no_line_ever_bridges_what_is_missing(there: list[bool], buckets: int) -> None:
     """However thinned, between two drawn neighbours with a missing checkpoint in between stands a row without a value."""
@@ -181,7 +182,7 @@ def test_no_line_ever_bridges_what_is_missing(there: list[bool], buckets: int) -
 # --- intervals --------------------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(st.floats(0, 1), st.integers(1, 10**9))
 def test_wilson_intervals_are_those_of_statsmodels(rate: float, count: int) -> None:
     """With the successes unrounded, to 1e-9."""
@@ -415,7 +416,7 @@ def test_of_very_many_studies_the_newest_are_shown_and_that_is_said() -> None:
 # --- any size ---------------------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 400), st.floats(-1e9, 1e9)), min_size=1, max_size=120),
     st.integers(1, 20),

@@ -22,6 +22,7 @@ from evalkit.pandas_twin import to_pandas
 from evalkit.plots import overview, trend
 from tests.analysis_frames import FIRST, HOUR, assert_same, hourly_frames, odd_frames
 from tests.chart_frames import START, checkpoints, lifecycle, study_id
+from tests.properties import examples
 
 TO = ["daily", "weekly", "monthly"]
 EXTRA = ["parts", "covered", "partial", "session_time"]
@@ -92,7 +93,7 @@ def by_period(frame: pl.DataFrame, to: str) -> dict[tuple[str, datetime], list[d
     return dict(sorted(groups.items()))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
 def test_every_value_is_what_the_rules_give_in_fractions(frame: pl.DataFrame, to: str) -> None:
     """Each metric of each longer period equals the rule worked out without rounding, and is missing exactly where the rule says so."""
@@ -114,7 +115,7 @@ def test_every_value_is_what_the_rules_give_in_fractions(frame: pl.DataFrame, to
                 assert abs(found - wanted) <= wanted * Fraction(1, 10**12), name
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(frame=hourly_frames(), to=st.sampled_from(["weekly", "monthly"]))
 def test_two_steps_equal_one(frame: pl.DataFrame, to: str) -> None:
     """Hours to days to weeks or months give what hours to weeks or months give: every column, missing values and coverage included."""
@@ -123,7 +124,7 @@ def test_two_steps_equal_one(frame: pl.DataFrame, to: str) -> None:
     assert_same(resample(one_step, to).frame, one_step)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=examples(30))
 @given(frame=hourly_frames(), to=st.sampled_from(TO), seed=st.integers(0, 1000))
 def test_the_order_of_rows_is_of_no_matter(frame: pl.DataFrame, to: str, seed: int) -> None:
     """The same checkpoints in another order give the same periods, to the last bit."""
@@ -131,7 +132,7 @@ def test_the_order_of_rows_is_of_no_matter(frame: pl.DataFrame, to: str, seed: i
     assert_same(resample(shuffled, to).frame, resample(frame, to).frame, relative=0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=examples(30))
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
 def test_what_belongs_to_a_checkpoint_is_kept(frame: pl.DataFrame, to: str) -> None:
     """Times are the latest, events are added, sessions are named once each in the order of the checkpoints, and parts are counted."""
@@ -146,7 +147,7 @@ def test_what_belongs_to_a_checkpoint_is_kept(frame: pl.DataFrame, to: str) -> N
         assert (row["parts"], row["study"], row["period_type"]) == (len(parts), parts[0]["study"], to)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=examples(30))
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
 def test_every_missing_value_has_its_reason_and_no_other(frame: pl.DataFrame, to: str) -> None:
     """The table of reasons has a row for each missing value, in words, and none for a value that is there."""
@@ -160,7 +161,7 @@ def test_every_missing_value_has_its_reason_and_no_other(frame: pl.DataFrame, to
     assert all(reason for *_, reason in told)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     spans=st.lists(st.tuples(st.integers(1, 2), st.integers(0, 24 * 40), st.integers(1, 60)), min_size=1, max_size=12),
     to=st.sampled_from(TO),

@@ -41,6 +41,7 @@ from evalkit.study import StudyStatus
 from evalkit.transfer.log import export_log, import_log
 from tests.generators import Entry, histories
 from tests.iggy_server import Iggy
+from tests.properties import examples
 from tests.servers import JwtKey, Sqld, free_port
 from tests.test_database_servers import emptied
 from tests.test_fold_properties import REAL, Everything, in_words, referred, rows
@@ -107,8 +108,8 @@ def check_every_way(log: EventLog, open_empty: Callable[[], Database], history: 
     database.close()
 
 
-def check_histories(make_log: Callable[[], EventLog], server: Sqld, protocol: str, examples: int) -> None:
-    @settings(max_examples=examples, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+def check_histories(make_log: Callable[[], EventLog], server: Sqld, protocol: str, most: int) -> None:
+    @settings(max_examples=examples(most), suppress_health_check=list(HealthCheck))
     @given(histories(), st.data())
     def check(history: list[Entry], data: st.DataObject) -> None:
         log = make_log()

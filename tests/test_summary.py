@@ -21,6 +21,7 @@ from evalkit.metrics import METRICS
 from evalkit.pandas_twin import to_pandas
 from tests.analysis_frames import assert_same, hourly_frames, odd_frames
 from tests.chart_frames import checkpoints, lifecycle
+from tests.properties import examples
 
 COLUMNS = [
     "study_id", "study", "metric", "label", "unit", "checkpoints", "missing", "first", "last", "min", "max", "median", "p95", "mean",
@@ -36,7 +37,7 @@ def row(found: Any, metric: str) -> dict[str, Any]:
     return found.frame.filter(metric=metric).row(0, named=True)  # type: ignore[no-any-return]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(frame=hourly_frames())
 def test_every_statistic_is_that_of_numpy(frame: pl.DataFrame) -> None:
     """For each study and metric all plain statistics equal numpy's to 1e-9, over the checkpoints that have a value, in order of time."""
@@ -60,7 +61,7 @@ def test_every_statistic_is_that_of_numpy(frame: pl.DataFrame) -> None:
             assert one["total"] is None
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(frame=hourly_frames())
 def test_weighted_means_are_those_of_fractions(frame: pl.DataFrame) -> None:
     """Where the catalogue has a denominator, the weighted mean is the rate of the whole over the checkpoints that have both."""
@@ -116,7 +117,7 @@ def test_a_mean_of_rates_is_not_the_rate_of_the_whole() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 @given(frame=hourly_frames(), seed=st.integers(0, 1000))
 def test_the_order_of_rows_is_of_no_matter(frame: pl.DataFrame, seed: int) -> None:
     """The same checkpoints in another order give the same table: first and last are by time."""

@@ -38,6 +38,7 @@ from evalkit.pandas_twin import to_pandas
 from evalkit.plots.rendering import svg
 from tests.analysis_frames import odd_frames
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, study_id
+from tests.properties import examples
 from tests.report_studies import noise as quiet
 
 RATE = "session_success_rate"
@@ -257,7 +258,7 @@ def test_the_error_of_computing_is_no_finding(values: list[float]) -> None:
     shift=st.sampled_from([0.0, -7.0, 1e4]),
     days=st.integers(-2000, 2000),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 def test_units_and_dates_do_not_matter(seed: int, factor: float, shift: float, days: int) -> None:
     """In another unit, from another zero and at another date, slope and interval scale, and p and the verdict stay."""
     values = noise(15, seed, 0.4) + np.arange(15) / 8
@@ -980,7 +981,7 @@ _PERIODS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), max_size=5
 
 
 @given(_PERIODS, _PERIODS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 def test_pairs_are_those_of_trying_all(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> None:
     """Of all pairs that overlap by more than half of the longer period, or are the same, the nearest are taken first, each period once."""
     frames = [
@@ -1008,7 +1009,7 @@ def test_pairs_are_those_of_trying_all(one: list[tuple[int, int]], other: list[t
     later=st.integers(-11, 11), hours=st.lists(st.integers(0, 239), min_size=20, max_size=120, unique=True),
     days=st.sets(st.integers(0, 9)), weeks=st.sets(st.integers(-1, 1)),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_pairs_are_the_same_whichever_study_is_named_first(later: int, hours: list[int], days: set[int], weeks: set[int]) -> None:
     """Days beside a study's days, hours and weeks are paired with its days, from either side, however many hours lie between."""
     hour = timedelta(hours=1)

@@ -21,6 +21,7 @@ from evalkit.metrics import METRICS, LongitudinalMetrics, TimePeriod
 from evalkit.study import PeriodType, StudyConfig
 from evalkit.times import stored_time, wire_time
 from tests.generators import METRIC_NAMES
+from tests.properties import examples
 
 HERE = Path(__file__).parent
 REAL = (HERE / "data" / "wire_events.ndjson").read_bytes().splitlines()
@@ -150,7 +151,7 @@ def test_both_writers_write_a_number_alike(text: str) -> None:
     assert StoredEvalEvent.from_wire(quick).to_wire() == quick
 
 
-@settings(max_examples=100, derandomize=True, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_both_writers_give_the_same_bytes_and_lose_nothing(data: st.DataObject) -> None:
     """For any values, `encode_checkpoint` and the model write the same bytes, and reading gives every value back as it was."""
@@ -653,7 +654,7 @@ def test_both_decoders_accept_exactly_the_same_bytes() -> None:
     """For any event with any change, the model and the projection's decoder agree, and where the design says what is valid, with it."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=1500, derandomize=True, deadline=None)
+    @settings(max_examples=examples(1500))
     @given(wire_bytes())
     def check(data: bytes) -> None:
         stored, expected = read(data), valid_by_the_design(data)
@@ -665,10 +666,10 @@ def test_both_decoders_accept_exactly_the_same_bytes() -> None:
             assert read_ids(data) == (stored.study_id, stored.event_id)
 
     check()
-    assert min(seen[what] for what in ("valid", "invalid", "regular", "irregular")) > 100, seen
+    assert min(seen[what] for what in ("valid", "invalid", "regular", "irregular")) >= examples(1500) // 20, seen
 
 
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=examples(400))
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_no_bytes_break_the_decoders(data: bytes) -> None:
     """Whatever the bytes are, the answer is an event or `InvalidEventError`; and asking for their ids raises nothing."""

@@ -1,0 +1,30 @@
+"""How thoroughly properties are tried: Hypothesis profiles, chosen with ``pytest --hypothesis-profile NAME``.
+
+``fast`` for the inner loop, ``ci`` (the default) for every commit, ``nightly`` for long runs. The first two try the same examples each time;
+``nightly`` tries new ones, and says how to try a failing one again.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+__all__ = ["examples"]
+
+_PERCENT = {"fast": 6, "ci": 25, "nightly": 100}
+_LEAST = 5
+
+for _name, _percent in _PERCENT.items():
+    settings.register_profile(
+        _name,
+        max_examples=_percent,
+        derandomize=_name != "nightly",
+        print_blob=_name == "nightly",
+        deadline=None,  # shared machines are slow at times
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile("ci")
+
+
+def examples(most: int) -> int:
+    """Return how many examples the profile tries of a property that is tried with `most` in the nightly one."""
+    return max(_LEAST, most * settings().max_examples // 100)
