@@ -35,7 +35,7 @@ from evalkit.errors import (
 )  # fmt: skip
 from evalkit.events import StoredEvalEvent
 from evalkit.ids import time_of_event
-from evalkit.log.port import LogMessage, LogPosition
+from evalkit.log.port import LogMessage, LogPosition, record_at
 from evalkit.opening import open_database, open_log
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.fold import APPLIED, FOLD_VERSION, Decision, Outcome, Reason
@@ -269,13 +269,10 @@ class Engine:
         LogMismatchError
             When another event stands there, or none.
         """
-        consumer = self.log.consumer("eval-projection")
-        for partition, (_, end) in enumerate(self.log.ranges()):
-            consumer.seek(partition, position.offset if partition == position.partition else end)
-        for record in consumer.poll(1, 0):
-            if (record.partition, record.offset) == position and readable_ids(record.data)[1] == event_id:
-                stored = StoredEvalEvent.from_wire(record.data)
-                return LogMessage(stored.study_id, stored.event_id, record.data)
+        record = record_at(self.log, position)
+        if record is not None and readable_ids(record.data)[1] == event_id:
+            stored = StoredEvalEvent.from_wire(record.data)
+            return LogMessage(stored.study_id, stored.event_id, record.data)
         raise LogMismatchError(
             f"The log does not hold the event {event_id} at offset {position.offset} of partition {position.partition}: it is another log "
             "than the one that the command was given to, or it lost its end. Ask a kit of that home.",

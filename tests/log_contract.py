@@ -12,7 +12,7 @@ import pytest
 
 from evalkit.ids import new_id
 from evalkit.log.memory import InMemoryEventLog
-from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
+from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of, record_at
 
 STUDIES = [new_id() for _ in range(12)]
 
@@ -154,6 +154,19 @@ class LogContract:
                 first.setdefault(partition, found)
             assert set(first.values()) <= {offset}
             assert first
+
+    def test_a_record_is_read_by_its_position_whatever_is_appended_meanwhile(self, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An append to any partition while a record is being looked up does not come in its place."""
+        sent = messages(12)
+        positions = log.append(sent)
+        with monkeypatch.context() as patched:
+            ranges = log.ranges
+            patched.setattr(log, "ranges", lambda: (ranges(), log.append(messages(12, "meanwhile")))[0])
+            found = [record_at(log, position) for position in positions]
+        assert [record and (record.partition, record.offset, record.data) for record in found] == [
+            (*position, message.data) for position, message in zip(positions, sent, strict=True)
+        ]
+        assert record_at(log, LogPosition(positions[0].partition, 1_000_000)) is None
 
     def test_polling_waits_for_an_event_and_no_longer_than_told(self, log: EventLog) -> None:
         """An event that comes while it waits is given; when none comes, nothing is, after the time."""

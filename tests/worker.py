@@ -271,7 +271,7 @@ def create(home: str) -> None:
             try:
                 say(kit.create_study(asked["name"], if_exists=asked["if_exists"]).id)
             except evalkit.EvalkitError as error:
-                say(type(error).__name__)
+                say(type(error).__name__ if isinstance(error, evalkit.StudyExistsError) else f"{type(error).__name__}: {error}")
 
 
 def contention(kit: EvalKit) -> dict[str, int]:

@@ -9,7 +9,9 @@ import xxhash
 
 from evalkit.reports import EngineReport
 
-__all__ = ["EventConsumer", "EventLog", "LogMessage", "LogPosition", "LogRecord", "PartitionRange", "partition_of"]
+__all__ = ["EventConsumer", "EventLog", "LogMessage", "LogPosition", "LogRecord", "PartitionRange", "partition_of", "record_at"]
+
+_BEYOND_EVERY_END = 2**63 - 1
 
 
 class LogMessage(NamedTuple):
@@ -110,3 +112,12 @@ class EventLog(Protocol):
 def partition_of(study_id: str, partitions: int) -> int:
     """Give the partition of a study: xxh32 (seed 0) of the id's 36 characters, modulo the count, as Iggy's clients compute it."""
     return 0 if partitions == 1 else xxhash.xxh32_intdigest(study_id.encode()) % partitions
+
+
+def record_at(log: EventLog, position: LogPosition) -> LogRecord | None:
+    """Return the record at a position, whatever is appended meanwhile; None where there is none."""
+    consumer = log.consumer("eval-projection")
+    for partition in range(len(log.ranges())):
+        # Not the end of the others: what comes after it would be polled instead.
+        consumer.seek(partition, position.offset if partition == position.partition else _BEYOND_EVERY_END)
+    return next((record for record in consumer.poll(1, 0) if (record.partition, record.offset) == position), None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from evalkit.errors import LogIncompleteError, LogMismatchError
-from evalkit.log.port import EventLog, PartitionRange
+from evalkit.log.port import EventLog, LogPosition, PartitionRange, record_at
 from evalkit.projection.schema import Position
 
 __all__ = ["HOW_TO_ADOPT", "check_count", "check_ends", "check_identity", "check_whole", "other_event"]
@@ -70,10 +70,8 @@ def other_event(partition: int, offset: int) -> LogMismatchError:
 
 
 def _sha256_at(log: EventLog, partition: int, offset: int) -> str | None:
-    consumer = log.consumer("eval-projection")
-    for other, (_, end) in enumerate(log.ranges()):
-        consumer.seek(other, offset if other == partition else end)
-    return next((sha256(data).hexdigest() for found, at, data in consumer.poll(1, 0) if (found, at) == (partition, offset)), None)
+    record = record_at(log, LogPosition(partition, offset))
+    return None if record is None else sha256(record.data).hexdigest()
 
 
 def check_whole(ranges: Sequence[PartitionRange]) -> None:
