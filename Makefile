@@ -1,11 +1,12 @@
 # Everything runs in a virtual environment of its own, made on first use.
 PYTHON ?= python3
 VENV   := .venv
-# Most tests wait for disks, servers and pages: two files at a time take little more than half of the time.
-TESTS  := -n 2 --dist loadfile
+# Tests wait for disks, servers and pages, so one more at a time than there are cores; who is done early takes over from the others.
+SPREAD := -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist worksteal
+QUICK  := not (slow or server or iggy or kernel or browser or build)
 RUN    := $(VENV)/bin
 
-.PHONY: demo notebooks notebook-outputs test check bench faults clean
+.PHONY: demo notebooks notebook-outputs test test-fast check bench faults clean
 
 demo: $(VENV)/evalkit.stamp ## create studies, record sample checkpoints, show the frames
 	$(RUN)/evalkit demo
@@ -18,20 +19,24 @@ notebook-outputs: $(VENV)/tests.stamp ## run the notebooks and store their outpu
 	$(RUN)/python -m tests.notebooks
 
 test: $(VENV)/tests.stamp ## run every test
-	$(RUN)/pytest $(TESTS)
+	$(RUN)/pytest $(SPREAD)
+
+test-fast: $(VENV)/tests.stamp ## run the tests that need no server, kernel, browser or build, with few examples
+	$(RUN)/pytest $(SPREAD) --hypothesis-profile fast -m "$(QUICK)"
 
 check: $(VENV)/tests.stamp ## lint, types, then every test
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/pytest $(TESTS)
+	$(RUN)/pytest $(SPREAD)
 
 bench: $(VENV)/tests.stamp ## measure, print ratios, write bench-results.json
 	$(RUN)/python -m tests.bench
 	$(RUN)/python -m tests.simulations
 
-faults: $(VENV)/tests.stamp ## the long fault trials: many more kills than `make test`
-	EVALKIT_FAULTS=long $(RUN)/pytest tests/test_faults.py tests/test_shared_faults.py -s
+faults: $(VENV)/tests.stamp ## every test in its long form: more kills, more data, more examples; takes hours
+	EVALKIT_TESTS=long $(RUN)/pytest --hypothesis-profile nightly --timeout 3600
+	$(RUN)/pytest -o addopts="-q -p no:cacheprovider" --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.needs import need
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -36,6 +38,7 @@ def running_chromium() -> Iterator[Browser]:
     """Start the browser. Playwright's event loop stays in this thread until the end: nothing else may use asyncio here meanwhile."""
     from playwright.sync_api import Error, sync_playwright
 
+    need("browser")
     binary = chromium_binary()
     if binary is None:
         _without("there is none")

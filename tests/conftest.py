@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import properties  # noqa: F401  (registers the profiles before any property is defined)
+from tests import needs, properties  # noqa: F401  (registers the profiles before any property is defined)
 from tests.chromium import CHROMIUMS, NO_CHROMIUM, running_chromium
 from tests.iggy_server import NO_IGGY, GivenIggy, Iggy, iggy_binary, iggy_version
 from tests.servers import JwtKey, Sqld
@@ -69,13 +69,19 @@ def _say(terminalreporter: pytest.TerminalReporter, marker: str, about: str, why
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that needs an Iggy server or a browser, so that it can be counted and chosen: -m iggy, -m browser."""
+    """Mark every test with what its fixtures need, so that it can be counted and chosen: -m iggy, -m browser, -m server."""
     for item in items:
-        names = set(getattr(item, "fixturenames", ()))
-        if {"iggy", "shared", "shared_stream"} & names:
-            item.add_marker("iggy")
-        if "chromium" in names:
-            item.add_marker("browser")
+        needs.mark(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let what tests need see whether the running one has its marker."""
+    needs.runs(item)
+    try:
+        return (yield)
+    finally:
+        needs.runs(None)
 
 
 @pytest.fixture(scope="session")

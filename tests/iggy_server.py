@@ -24,6 +24,7 @@ import pytest
 
 from evalkit.ids import new_id
 from evalkit.log.iggy_client import IggyAddress, IggyConnection
+from tests.needs import need
 from tests.servers import ServerProcess, dies_with_us, free_port
 
 START_SECONDS = 30
@@ -107,6 +108,7 @@ class Iggy(ServerProcess):
 
     def start(self) -> None:
         """Start the server and return when it answers."""
+        need("iggy")
         assert self._process is None
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(

@@ -19,6 +19,7 @@ from typing import Any
 
 import nbformat
 
+from tests.needs import need
 from tests.servers import ServerProcess, dies_with_us, free_port
 
 START_SECONDS = 60
@@ -74,6 +75,7 @@ class Lab(ServerProcess):
 
     def start(self) -> None:
         """Start the server and return when it answers."""
+        need("kernel")
         assert self._process is None
         command = [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self.port}",

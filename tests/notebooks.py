@@ -14,6 +14,8 @@ from typing import Any
 import nbclient
 import nbformat
 
+from tests.needs import need
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -22,6 +24,7 @@ SECONDS = 120
 
 def executed(path: Path, folder: Path) -> Any:
     """Run a notebook in a working directory, and give it with its outputs."""
+    need("kernel")
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     nbclient.NotebookClient(
         notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, store_widget_state=False,

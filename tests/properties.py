@@ -1,14 +1,19 @@
-"""How thoroughly properties are tried: Hypothesis profiles, chosen with ``pytest --hypothesis-profile NAME``.
+"""How thoroughly tests try things: the Hypothesis profiles, chosen with ``pytest --hypothesis-profile NAME``.
 
 ``fast`` for the inner loop, ``ci`` (the default) for every commit, ``nightly`` for long runs. The first two try the same examples each time;
-``nightly`` tries new ones, and says how to try a failing one again.
+``nightly`` tries new ones, and says how to try a failing one again. ``EVALKIT_TESTS=long`` gives other trials their long form.
 """
 
 from __future__ import annotations
 
+import os
+from typing import TypeVar
+
 from hypothesis import HealthCheck, settings
 
-__all__ = ["examples"]
+__all__ = ["LONG", "examples", "in_long_form"]
+
+T = TypeVar("T")
 
 _PERCENT = {"fast": 6, "ci": 25, "nightly": 100}
 _LEAST = 5
@@ -28,3 +33,12 @@ settings.load_profile("ci")
 def examples(most: int) -> int:
     """Return how many examples the profile tries of a property that is tried with `most` in the nightly one."""
     return max(_LEAST, most * settings().max_examples // 100)
+
+
+LONG = os.environ.get("EVALKIT_TESTS") == "long"
+"""Whether trials have their long form: more kills, larger data, more simulated series (``make faults``)."""
+
+
+def in_long_form(long: T, short: T) -> T:
+    """Return the size that a trial has: `short` in every run, `long` in long runs."""
+    return long if LONG else short

@@ -32,6 +32,8 @@ from typing import Any, Literal, Self, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.needs import need
+
 T = TypeVar("T")
 
 START_SECONDS = 30
@@ -231,6 +233,7 @@ class Sqld(ServerProcess):
 
     def start(self) -> None:
         """Start the server and return when it answers."""
+        need("server")
         if self._process is not None:
             raise RuntimeError(f"The server runs already, as process {self._process.pid}.")
         with socket.socket() as probe:

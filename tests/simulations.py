@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -29,6 +31,7 @@ from evalkit.analysis.reporting.whole import StudyFrames, examine
 from evalkit.analysis.trend import trend_of
 from evalkit.metrics import METRICS
 
+T = TypeVar("T")
 COUNTS, CORRELATIONS, EFFECT = (12, 30, 120), (0.0, 0.5), 3.0
 METRIC = METRICS["agent_efficiency"]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -213,16 +216,19 @@ def _fitted(values: Array, design: Array, contrast: Array, rho: float) -> tuple[
 
 
 def simulate(series: int, analyses: tuple[str, ...] = ANALYSES, workers: int = 2) -> list[Cell]:
-    # Spawned: a fork of a process in which Polars has threads waits for them for ever.
-    kinds = [(analysis, count, rho) for analysis in analyses for count in COUNTS for rho in CORRELATIONS]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        return list(pool.map(cell, *zip(*kinds, strict=True), [series] * len(kinds)))
+    return _mapped(cell, [(analysis, count, rho, series) for analysis in analyses for count in COUNTS for rho in CORRELATIONS], workers)
 
 
 def simulate_families(series: int, counts: tuple[int, ...] = COUNTS, workers: int = 2) -> list[Family]:
-    kinds = [(count, rho) for count in counts for rho in CORRELATIONS]
+    return _mapped(family, [(count, rho, series) for count in counts for rho in CORRELATIONS], workers)
+
+
+def _mapped(simulate_one: Callable[..., T], kinds: list[tuple[Any, ...]], workers: int) -> list[T]:
+    if workers == 1:
+        return [simulate_one(*kind) for kind in kinds]
+    # Spawned: a fork of a process in which Polars has threads waits for them for ever.
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        return list(pool.map(family, *zip(*kinds, strict=True), [series] * len(kinds)))
+        return list(pool.map(simulate_one, *zip(*kinds, strict=True)))
 
 
 def shown(value: float | None) -> str:

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser import Notebook, OpenNotebook, Tab
 from tests.lab import HOME, REPOSITORY, Lab
 from tests.panel_page import SHOWN_MS, PanelPage
+from tests.properties import in_long_form
 from tests.sight import faults
 
 NAME = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -250,7 +251,7 @@ def test_a_cell_that_runs_again_replaces_its_panel(desk: Notebook, panel: PanelP
 
 
 @pytest.mark.slow
-def test_fifty_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> None:
+def test_many_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> None:
     """Opened, seen and closed again: no more threads, tasks, sockets, files and widgets than before."""
     desk.clear(desk.find(SHOW))
     counting, again = desk.add(COUNT), desk.add("mine = kit.panel()\nmine")
@@ -259,7 +260,7 @@ def test_fifty_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> 
         desk.run(again)
         page.ready()
     before = desk.run(counting).inner_text()
-    for _ in range(50):
+    for _ in range(in_long_form(50, 8)):
         desk.run(again)  # closes the one before
         page.root.wait_for()
     page.ready()

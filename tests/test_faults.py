@@ -1,6 +1,6 @@
 """What goes wrong with processes and files: kills, full disks, missing rights, lost and damaged files. All of it is done for real.
 
-``EVALKIT_FAULTS=long`` makes ten times as many kills.
+The long form (``make faults``) makes ten times as many kills.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from evalkit.commands import RecordCheckpoint
 from evalkit.errors import DatabaseDamagedError, LogDamagedError, LogError, LogMismatchError, SchemaError
 from evalkit.events import CheckpointRecorded, StoredEvalEvent
 from evalkit.projection.schema import read_head
+from tests.properties import in_long_form
 from tests.worker import Child, Marker, flat_sample, sample, shown_errors, study_with_checkpoints
 
-TIMES = 10 if os.environ.get("EVALKIT_FAULTS") == "long" else 1
+TIMES = in_long_form(10, 1)
 RANDOM = -1
 """Instead of a marker's value: kill at a random moment."""
 
@@ -171,7 +172,7 @@ def test_kill_a_consumer(home: Path, tmp_path: Path, seed: int) -> None:
     marker, moments, recorded = Marker(tmp_path / "marker"), [], 0
     with connect(home) as kit:
         study = study_with_checkpoints(kit, 0)
-    for trial in range(9):
+    for trial in range(in_long_form(9, 5)):
         aim = (Marker.BATCH, RANDOM)[trial % 2]
         kit = connect(home)
         if trial % 2:

@@ -1,4 +1,4 @@
-"""The notebooks run anywhere, leave nothing behind, and hold the outputs that running them gives. nbval runs them besides."""
+"""The notebooks run anywhere, leave nothing behind, and hold the outputs that running them gives."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_stored_outputs_last(path: Path) -> None:
     assert all(cell.source.strip() for cell in notebook.cells)
 
 
-@pytest.mark.slow
+@pytest.mark.kernel
 @each_notebook
 def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path) -> None:
     """Run from another working directory it leaves no file there, beside itself, or among the temporary ones, and its outputs are those stored."""
@@ -93,7 +93,7 @@ def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path
     assert comparable(notebook) == comparable(read(path)), "make notebook-outputs stores the outputs anew"
 
 
-@pytest.mark.slow
+@pytest.mark.kernel
 def test_the_notebook_on_shared_engines_works_on_them(elsewhere: Path, sqld: Sqld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the URLs are set it creates its study there, twice the same one, and shows frames, a chart and a panel."""
     (elsewhere.parent / "shared").mkdir()

@@ -28,6 +28,8 @@ from evalkit.widgets import watcher as watcher_module
 from evalkit.widgets.panel import Panel
 from evalkit.widgets.watcher import WATCHER
 from evalkit.widgets.worker import Worker
+from tests.needs import need
+from tests.properties import in_long_form
 from tests.servers import Relay, Sqld
 from tests.worker import Child, flat_sample, study_with_checkpoints
 
@@ -374,6 +376,7 @@ def test_the_watcher_runs_while_somebody_sees_a_panel(kit: EvalKit, show: Show) 
     assert WATCHER not in threads()
 
 
+@pytest.mark.server
 def test_a_server_that_is_lost_is_shown_and_comes_back(tmp_path: Path, show: Show) -> None:
     """The panel says that nothing can be read and goes on trying; commands fail in words; when the server is back it recovers by itself."""
     with Sqld(tmp_path / "sqld") as server, connect(tmp_path / "home", database_url=server.url) as kit:
@@ -395,6 +398,7 @@ def test_a_server_that_is_lost_is_shown_and_comes_back(tmp_path: Path, show: Sho
         hand.panel.close()
 
 
+@pytest.mark.server
 def test_a_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     """After two seconds the panel says for how long; the kernel goes on, and so does a panel of another kit."""
     with (
@@ -421,6 +425,7 @@ def test_a_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, show
         hand.panel.close()
 
 
+@pytest.mark.server
 def test_a_panel_opens_although_its_server_is_out_of_reach(tmp_path: Path, show: Show) -> None:
     """It says what is wrong instead of raising, and shows everything once the server is there."""
     server = Sqld(tmp_path / "sqld")
@@ -437,6 +442,7 @@ def test_a_panel_opens_although_its_server_is_out_of_reach(tmp_path: Path, show:
             hand.panel.close()
 
 
+@pytest.mark.server
 def test_an_outcome_that_is_unknown_is_asked_for_again(tmp_path: Path, show: Show) -> None:
     """A command whose database is lost after the append is neither repeated nor forgotten: the panel says what became of it."""
     with Sqld(tmp_path / "sqld") as server, connect(tmp_path / "home", database_url=server.url) as kit:
@@ -518,7 +524,7 @@ def test_a_closed_panel_says_so(kit: EvalKit) -> None:
         panel.refresh()
 
 
-def test_fifty_panels_leave_nothing_behind(kit: EvalKit) -> None:
+def test_many_panels_leave_nothing_behind(kit: EvalKit) -> None:
     """After opening, showing and closing them there are as many widgets, threads and open files as before."""
     running(kit)
     process = psutil.Process()
@@ -531,7 +537,7 @@ def test_fifty_panels_leave_nothing_behind(kit: EvalKit) -> None:
     cycle()
     gc.collect()
     before = len(_instances), len(threading.enumerate()), len(process.net_connections()), process.num_fds()
-    for _ in range(50):
+    for _ in range(in_long_form(50, 10)):
         cycle()
     gc.collect()
     assert (len(_instances), len(threading.enumerate()), len(process.net_connections()), process.num_fds()) == before
@@ -546,6 +552,7 @@ def test_a_cell_that_runs_again_closes_the_panels_that_it_made_before(kit: EvalK
     assert [repr(panel) for panel in panels] == ["Panel(closed)", "Panel(closed)", *["Panel(0 studies)"] * 3]
 
 
+@pytest.mark.server
 def test_a_process_ends_although_its_panel_waits_for_a_server(tmp_path: Path) -> None:
     """A server that does not answer keeps no interpreter alive, and its end says nothing."""
     code = """
@@ -578,6 +585,7 @@ panel
 
 
 def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *cells: str) -> list[Any]:
+    need("kernel")
     monkeypatch.setenv("EVALKIT_TEST_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(evalkit.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]))
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
@@ -589,6 +597,7 @@ def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *cells: str) -> li
     return notebook.cells
 
 
+@pytest.mark.kernel
 def test_a_headless_notebook_holds_a_table_and_a_picture(kit: EvalKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cell keeps the widget with a static twin and, beside it, the twin alone, folded; its text is the same every time; nothing watches."""
     study = running(kit, count=3)

@@ -18,10 +18,11 @@ from evalkit import EvalKit, connect
 from evalkit.commands import RecordCheckpoint
 from evalkit.events import StoredEvalEvent
 from evalkit.projection.schema import read_head
+from tests.properties import in_long_form
 from tests.worker import Child, flat_sample, sample, study_with_checkpoints
 
 PROCESSES = 4
-COMMANDS = 250
+COMMANDS = in_long_form(250, 80)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def log_events(kit: EvalKit) -> list[StoredEvalEvent]:
     return [StoredEvalEvent.from_wire(record.data) for record in kit._engine.log.consumer("test").poll(1_000_000, 0)]
 
 
-def test_four_processes_of_250_commands_lose_nothing_and_do_nothing_twice(kit: EvalKit, tmp_path: Path) -> None:
+def test_four_processes_of_many_commands_lose_nothing_and_do_nothing_twice(kit: EvalKit, tmp_path: Path) -> None:
     """Whatever four processes were told was done is there once, though they met at the log and at the read model."""
     shared = study_with_checkpoints(kit, 0, "shared")
     before = len(log_events(kit))
@@ -76,7 +77,7 @@ def test_the_first_commands_of_four_processes_make_one_home(tmp_path: Path) -> N
     """Four processes that all find no home, and each make one, end up in the same one, with nothing lost."""
     with ExitStack() as stack:
         children = in_step(stack, "begin", tmp_path, [{"number": number} for number in range(PROCESSES)])
-        for attempt in range(10):
+        for attempt in range(in_long_form(10, 5)):
             home = tmp_path / f"home {attempt}"
             for child in children:
                 child.tell(home.name)
@@ -105,7 +106,7 @@ def test_of_four_that_race_for_a_transition_exactly_one_wins(kit: EvalKit, tmp_p
                 for answer in answers:
                     ends[answer["ended"]] += 1
                 lost_events |= {answer["event_id"] for answer in answers if answer["ended"] == "lost"}
-            if ends["lost"] and number >= 9:
+            if ends["lost"] and number >= in_long_form(9, 3):
                 break
             assert number < 100, f"no race was lost in 400: {ends}"
         for child in children:

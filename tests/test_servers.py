@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.lab import clean_environment
 from tests.servers import Sqld
@@ -22,6 +23,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.server
 def test_a_server_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
     """Whoever is killed cannot stop what it started, so the kernel does."""
     command = [sys.executable, "-c", STARTS_A_SERVER, str(tmp_path)]
@@ -32,6 +34,7 @@ def test_a_server_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
     server.wait(10)
 
 
+@pytest.mark.server
 def test_a_server_that_nobody_asks_goes_on(tmp_path: Path) -> None:
     """A session's server may be idle for longer than any limit: with one, it was gone when a test asked it again a quarter of an hour later."""
     with Sqld(tmp_path) as server:

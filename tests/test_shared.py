@@ -41,7 +41,7 @@ from evalkit.study import StudyStatus
 from evalkit.transfer.log import export_log, import_log
 from tests.generators import Entry, histories
 from tests.iggy_server import Iggy
-from tests.properties import examples
+from tests.properties import examples, in_long_form
 from tests.servers import JwtKey, Sqld, free_port
 from tests.test_database_servers import emptied
 from tests.test_fold_properties import REAL, Everything, in_words, referred, rows
@@ -246,11 +246,11 @@ def test_frames_and_queries_are_the_embedded_ones(sqld: Sqld, tmp_path: Path, pr
 def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
     """Where a server sends 50 KB at once, large checkpoints and studies and many events are read, applied and compared all the same."""
     with connect(tmp_path / "one") as embedded, connect(tmp_path / "two", database_url=empty_url(small_sqld, protocol)) as shared:
-        eventful(embedded, faulty=400)
+        eventful(embedded, faulty=in_long_form(400, 100))
         for number in range(5):
             embedded.create_study(f"described {number}", description=str(number) * 30_000)
         study = study_with_checkpoints(embedded, 0, "large")
-        sizes = [20_000] * 60 + [45_000] * 3 + [100] * 900
+        sizes = [20_000] * in_long_form(60, 12) + [45_000] * 3 + [100] * in_long_form(900, 300)
         embedded.record_checkpoints(
             study, [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row, size in enumerate(sizes)]
         )
@@ -294,8 +294,12 @@ def test_a_row_that_is_larger_than_an_answer_is_told_in_words(small_sqld: Sqld, 
         assert kit.lifecycle().height == 3
 
 
-@pytest.mark.parametrize(("count", "size"), [(30, 1_000_000), (3000, 5000)], ids=["30 of 1 MB", "3000 of 5 KB"])
-@each_protocol
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "count", "size"),
+    [(protocol, *in_long_form((30, 1_000_000), (12, 1_000_000))) for protocol in PROTOCOLS]
+    + [(protocol, *in_long_form((3000, 5000), (2400, 5000))) for protocol in in_long_form(PROTOCOLS, ("http",))],
+)
 def test_tens_of_megabytes_are_recorded_and_read(sqld: Sqld, tmp_path: Path, protocol: str, count: int, size: int) -> None:
     """Checkpoints that are many times what a server sends or takes at once are recorded, read, verified and rebuilt."""
     rows_ = [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row in range(count)]

@@ -1,6 +1,6 @@
 """What goes wrong where engines are shared: writers, consumers, Iggy and sqld that are killed, wires that are cut. All of it is done for real.
 
-Each test compares the writer's own list of what was acknowledged with the log and with the read model. ``EVALKIT_FAULTS=long`` does each of
+Each test compares the writer's own list of what was acknowledged with the log and with the read model. The long form (``make faults``) does each of
 them ten times.
 """
 
@@ -24,12 +24,12 @@ from evalkit.errors import LogMismatchError
 from evalkit.events import CheckpointRecorded, StoredEvalEvent
 from evalkit.projection.schema import read_head
 from tests.iggy_server import NO_IGGY, Iggy, iggy_binary
+from tests.properties import LONG
 from tests.servers import Relay, Sqld
 from tests.worker import Child, Marker, flat_sample, sample, study_with_checkpoints
 
 pytestmark = pytest.mark.skipif(iggy_binary() is None, reason=NO_IGGY)
 
-LONG = os.environ.get("EVALKIT_FAULTS") == "long"
 TIMES = 10 if LONG else 1
 each_time = pytest.mark.parametrize("seed", range(TIMES))
 
