@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from evalkit import EvalkitError, connect
+from evalkit.cli.app import app
 from tests.iggy_server import Iggy
 from tests.servers import Garbage, JwtKey, Silent, Sqld, free_port
 
@@ -45,8 +48,26 @@ def database_urls(port: int) -> list[str]:
     return [f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", f"turso+http://127.0.0.1:{port}"]
 
 
-def assert_told(wrong: Wrong, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Check a command, a query, doctor and consume: each fails in words, in time, and shows no secret."""
+def in_a_process(home: Path, *words: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-c", "from evalkit.cli.app import main; main()", "--home", str(home), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def in_this_process(home: Path, *words: str) -> tuple[int, str, str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the command line prints them
+        done = CliRunner().invoke(app, ["--home", str(home), *words], prog_name="evalkit", catch_exceptions=False)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def assert_told(
+    wrong: Wrong, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, processes: bool = True
+) -> None:
+    """Check a command, a query, doctor and consume: each fails in words, in time, and shows no secret.
+
+    Doctor and consume run as processes of their own, which costs seconds, or in this one.
+    """
     caplog.set_level(logging.DEBUG)
     for name, value in (("LOG_URL", wrong.log_url), ("DATABASE_URL", wrong.database_url), ("DATABASE_AUTH_TOKEN", wrong.token)):
         if value is not None:
@@ -78,18 +99,14 @@ def assert_told(wrong: Wrong, home: Path, monkeypatch: pytest.MonkeyPatch, caplo
             shown.append("".join(traceback.format_exception(caught.value)))
 
     def run(*words: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-c", "from evalkit.cli.app import main; main()", "--home", str(home), *words],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        shown.extend([done.stdout, done.stderr])
+        code, output, errors = in_a_process(home, *words) if processes else in_this_process(home, *words)
+        shown.extend([output, errors])
+        assert code == 1, errors
         if words[0] == "--json":
-            assert done.returncode == 1, done
-            assert any(wrong.says in problem for problem in json.loads(done.stdout)["problems"]), done
+            assert any(wrong.says in problem for problem in json.loads(output)["problems"]), output
         else:
-            assert done.returncode == 1, done
-            assert wrong.says in done.stderr
-        assert "Traceback" not in done.stderr
+            assert wrong.says in errors
+        assert "Traceback" not in errors
 
     with pytest.warns() if wrong.reads else ExitStack():
         timed("a query", query)
@@ -121,7 +138,7 @@ def test_a_token_that_is_refused(
         "token of another key": (JwtKey().token(), "refuses the token"),
     }[case]
     wrong = Wrong(says, database_url=database_urls(guarded_sqld.port)[protocol], token=token)
-    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0)
 
 
 @pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
@@ -141,7 +158,7 @@ def test_a_token_that_may_only_read(
         kit.create_study("study")
         kit._engine.log.append([])
     wrong = Wrong("may only read", database_url=url, token=jwt_key.token("ro"), reads=True)
-    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0)
 
 
 @pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
@@ -157,7 +174,7 @@ def test_a_read_model_that_is_not_there(
     else:
         url = database_urls(free_port())[protocol]
         wrong = Wrong("cannot be reached", database_url=url if case == "wrong port" else url.replace("127.0.0.1", "no-such-host.invalid"))
-    assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0)
 
 
 # --- the log -----------------------------------------------------------------------------------------------------------------------
