@@ -22,8 +22,9 @@ def namespace(home: str | Path) -> dict[str, Any]:
     """Make a home with a study in each status, and give the names that the cases use."""
     kit = evalkit.connect(home)
     at = datetime(2025, 6, 1, tzinfo=UTC)
-    for name in ("pending", "running", "stopped", "stopped before it started", "twin"):
-        kit.create_study(name, at=at)
+    for minute, name in enumerate(("pending", "running", "stopped", "stopped before it started", "twin")):
+        kit.create_study(name, at=at + timedelta(minutes=minute))
+    at += timedelta(hours=1)
     kit.stop_study("stopped before it started", at=at)
     for name in ("running", "stopped"):
         kit.start_study(name, at=at)

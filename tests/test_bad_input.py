@@ -44,7 +44,7 @@ CASES = [
     (
         'kit.create_study("running")',
         "StudyExistsError",
-        "There is a study 'running' already (running, created 2025-06-01). Choose another name, or open it: create_study(..., if_exists=\"open\")",
+        "A study named 'running' already exists (running, created 2025-06-01). Choose another name, or open it: create_study(..., if_exists=\"open\").",
     ),
     ('kit.create_study("a", if_exists="replace")', "InvalidInputError", "if_exists: 'replace' is neither 'error' nor 'open'."),
     (

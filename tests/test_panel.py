@@ -165,7 +165,7 @@ def test_a_study_is_created_through_the_form(kit: EvalKit, show: Show) -> None:
     assert (hand.control("Name").value, hand.control("Create study").disabled) == ("", True)
     hand.type("Name", "agent")
     hand.click("Create study")
-    assert "There is a study &#x27;agent&#x27; already" in hand.status
+    assert "A study named &#x27;agent&#x27; already exists" in hand.status
     assert hand.control("Name").value == "agent"
 
 

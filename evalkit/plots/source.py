@@ -53,7 +53,7 @@ def metric_named(name: object, field: str = "metric") -> Metric:
 def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] = (), flags: Sequence[str] = ()) -> pl.DataFrame:
     """Give the checkpoints of a frame, by study and time: ``study_id``, ``label``, ``t``, ``start``, ``end``, ``length`` and the metrics.
 
-    `study_id` and `label` are enumerations in the order of the ids. `t` is the middle of the period, which is what a point stands for;
+    `study_id` and `label` are enumerations in the order of the studies. `t` is the middle of the period, which is what a point stands for;
     `length` is how long a period of this study is; durations are seconds. Rows without a period are left out. `counts` are columns that
     may be absent, and are missing then. NaN and infinity are no measurements, and are missing too. `flags` are other columns that may be
     absent, of true and false, and are false where they are missing.
@@ -70,7 +70,7 @@ def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] =
     days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
     length = pl.col("end") - pl.col("start")
     read = (
-        labelled(rows.rename({"period_start": "start", "period_end": "end"}))
+        labelled(rows.rename({"period_start": "start", "period_end": "end"}), "start")
         .filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
         .with_columns(
             *(pl.col(name).dt.total_microseconds() / 1e6 for name in metrics if METRICS[name].kind == "duration"),
@@ -104,28 +104,38 @@ def lifecycle_rows(frame: Any) -> pl.DataFrame:
         When it is no frame, or lacks a column.
     """
     rows = read_columns(frame, LIFECYCLE, ["seq", "kind", "status", "at"], optional=["study_id", "study"])
-    return labelled(rows).filter(pl.col("at").is_not_null()).sort("study_id", "seq", maintain_order=True).collect()
+    return labelled(rows, "at").filter(pl.col("at").is_not_null()).sort("study_id", "seq", maintain_order=True).collect()
 
 
-def labelled(rows: pl.DataFrame) -> pl.LazyFrame:
-    """Give the studies a `label`: the name, and the end of the id where two have the same name."""
+def labelled(rows: pl.DataFrame, time: str) -> pl.LazyFrame:
+    """Give the studies a `label`: the name, and the end of the id where two have the same name.
+
+    `study_id` and `label` become enumerations in the order in which the studies began, by the column `time`; those that began at once are
+    ordered by name, then id.
+    """
     study_id = pl.coalesce("study_id", "study", pl.lit(NAMELESS))
     named = rows.lazy().with_columns(study_id=study_id)
-    named_of = pl.col("study").drop_nulls().last()
-    found = named.group_by("study_id").agg(named_of).collect().rows()
+    found = (
+        named.group_by("study_id")
+        .agg(pl.col("study").drop_nulls().last(), pl.col(time).min())
+        .sort(time, pl.coalesce("study", "study_id"), "study_id", nulls_last=True)
+        .select("study_id", "study")
+        .collect()
+        .rows()
+    )
     names = Counter(name for _, name in found)
-    labels = {key: (name or key) + (f" (…{key[-4:]})" if names[name] > 1 else "") for key, name in sorted(found)}
+    labels = {key: (name or key) + (f" (…{key[-4:]})" if names[name] > 1 else "") for key, name in found}
     if len(set(labels.values())) < len(labels):
         labels = {key: f"{label} ({key})" for key, label in labels.items()}
-    # As enumerations, which are grouped and sorted much faster than texts: studies by id, which is the order of their creation.
+    # Enumerations are grouped and sorted much faster than texts.
     ids, shown = pl.Enum(list(labels)), pl.Enum(list(labels.values()))
     label = pl.col("study_id").replace_strict(labels, return_dtype=shown) if labels else pl.lit(None, dtype=shown)
     return named.with_columns(label=label, study_id=pl.col("study_id").cast(ids)).drop("study")
 
 
 def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
-    """Give the studies that have rows, in the order of their ids: (id, label)."""
-    return sorted(rows.select("study_id", "label").unique().cast(pl.String()).rows())
+    """Return the studies that have rows, in the order in which they began: (id, label)."""
+    return rows.select("study_id", "label").unique().sort("study_id").cast(pl.String()).rows()
 
 
 def newest(studies: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:

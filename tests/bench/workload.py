@@ -17,7 +17,7 @@ import polars as pl
 import evalkit
 from evalkit.commands import CreateStudy, lifecycle_message
 from evalkit.decoding import encode_checkpoint
-from evalkit.ids import new_id
+from evalkit.ids import StudyId, new_id
 from evalkit.log.port import LogMessage
 from evalkit.log.sqlite import SqliteEventLog
 from evalkit.metrics import METRICS
@@ -61,7 +61,7 @@ def study_messages(count: int) -> list[LogMessage]:
     """Give the events that create and start studies."""
     messages = []
     for index in range(count):
-        created = CreateStudy.of(f"agent {index}", "hourly", f"benchmark study {index}", ["bench"]).message(_STUDIES_BEGAN)
+        created = CreateStudy.of(f"agent {index}", "hourly", f"benchmark study {index}", ["bench"]).message(StudyId(new_id()), _STUDIES_BEGAN)
         messages += [created, lifecycle_message("study_started", created.study_id, _STUDIES_BEGAN + 1)]
     return messages
 

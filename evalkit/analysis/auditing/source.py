@@ -84,7 +84,7 @@ def _prepared(rows: pl.DataFrame) -> pl.DataFrame:
         for name, metric in METRICS.items()
     )
     times = (pl.col(name).dt.epoch("us").alias(shown) for name, shown in _TIMES.items())
-    return labelled(rows).with_columns(pl.col("study_id", "label").cast(pl.String()), *values, *times).collect()
+    return labelled(rows, "period_start").with_columns(pl.col("study_id", "label").cast(pl.String()), *values, *times).collect()
 
 
 def _steps(frame: Any, named: str | None) -> pl.DataFrame:
