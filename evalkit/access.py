@@ -9,6 +9,7 @@ from evalkit.database.server import token_access
 from evalkit.errors import LogUnavailableError
 from evalkit.opening import local_path
 from evalkit.settings import Settings
+from evalkit.sqlite_files import why_not_writable as why_file_not_writable
 
 __all__ = ["make_home", "uses_files", "why_not_writable"]
 
@@ -27,11 +28,8 @@ def why_not_writable(settings: Settings) -> str | None:
     if token is not None and token_access(token.get_secret_value()) == "ro":
         return "The token of EVALKIT_DATABASE_AUTH_TOKEN may only read"
     for url, scheme in ((settings.log_url, "sqlite:"), (settings.database_url, "file:")):
-        path = local_path(url.removeprefix(scheme))
-        if url.startswith(scheme) and path.exists() and not os.access(path, os.W_OK):
-            return f"{path} is not writable"
-        if url.startswith(scheme) and path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
-            return f"The folder {path.parent} is not writable"
+        if url.startswith(scheme) and (why := why_file_not_writable(local_path(url.removeprefix(scheme)))) is not None:
+            return why
     if uses_files(settings) and not home.exists() and not os.access(_nearest_existing(home), os.W_OK | os.X_OK):
         return f"The home {home} does not exist, and cannot be made"
     return None

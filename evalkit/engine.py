@@ -86,8 +86,7 @@ class Engine:
         """Why nothing can be appended; None when it can."""
         self.behind: str | None = None
         """Why the last read was answered from the read model as it stood; None when that was brought up to date."""
-        unwritable_files = self.not_writable is not None and not settings.read_only
-        self.database = open_database(settings.database_url, token=settings.auth_token, read_only=unwritable_files)
+        self.database = open_database(settings.database_url, token=settings.auth_token)
         self.consumer = EvalProjectionConsumer(self.log, self.database, writer=self.writer)
         paths = [getattr(part, "path", None) for part in (self.log, self.database)]
         if paths[0] is not None and paths[1] is not None and paths[0].resolve() == paths[1].resolve():

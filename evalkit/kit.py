@@ -51,7 +51,7 @@ def connect(
         or any ``*.turso.io`` for Turso Cloud. Without it: ``EVALKIT_DATABASE_URL``, else a file in the home. A server's token is in
         ``EVALKIT_DATABASE_AUTH_TOKEN``.
     read_only
-        Read everything, append and project nothing.
+        Read everything, append and project nothing. Works on a home that cannot be written: another user's, or on a read-only mount.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def connect(
     Raises
     ------
     InvalidInputError
-        When a URL has no known scheme, or the home is a file.
+        When a URL has no known scheme, or the home is a file or a folder that this user may not open.
     """
     return EvalKit(Settings.resolve(home, log_url, database_url, read_only=read_only))
 

@@ -14,6 +14,7 @@ from evalkit.errors import InvalidInputError
 from evalkit.log.port import EventLog
 from evalkit.log.sqlite import SqliteEventLog
 from evalkit.settings import redacted
+from evalkit.sqlite_files import why_not_writable
 
 __all__ = ["local_path", "open_database", "open_log"]
 
@@ -31,7 +32,8 @@ def open_log(url: str) -> EventLog:
     """
     scheme, _, path = url.partition(":")
     if scheme == "sqlite" and path:
-        return SqliteEventLog(local_path(path))
+        file = local_path(path)
+        return SqliteEventLog(file, read_only=why_not_writable(file) is not None)
     if scheme == "iggy+tcp":
         from evalkit.log.iggy import IggyEventLog
         from evalkit.log.iggy_client import IggyAddress
@@ -44,7 +46,7 @@ def open_log(url: str) -> EventLog:
     )  # fmt: skip
 
 
-def open_database(url: str, *, token: SecretStr | None = None, read_only: bool = False) -> Database:
+def open_database(url: str, *, token: SecretStr | None = None) -> Database:
     """Open the read model's database by its URL.
 
     Turso Cloud and every URL that begins with ``turso+`` is spoken to through turso-serverless, everything else through libsql-client.
@@ -55,8 +57,6 @@ def open_database(url: str, *, token: SecretStr | None = None, read_only: bool =
         ``file:``, ``http(s):``, ``ws(s):``, ``libsql:``, ``turso+http(s):``.
     token
         For a server.
-    read_only
-        For a file in a folder that cannot be written.
 
     Raises
     ------
@@ -65,7 +65,8 @@ def open_database(url: str, *, token: SecretStr | None = None, read_only: bool =
     """
     scheme, _, path = url.partition(":")
     if scheme == "file" and path:
-        return LibsqlFileDatabase(local_path(path), read_only=read_only)
+        file = local_path(path)
+        return LibsqlFileDatabase(file, read_only=why_not_writable(file) is not None)
     try:
         parts = urlsplit(url)
         known = scheme in (*_LIBSQL, *_TURSO) and bool(parts.hostname) and (parts.port or 1) > 0

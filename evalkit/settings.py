@@ -53,7 +53,7 @@ class Settings:
         Raises
         ------
         InvalidInputError
-            When the home is an empty text or a file.
+            When the home is an empty text, a file, or a folder that this user may not open.
         """
         environment = os.environ
         given = home if home is not None else environment.get("EVALKIT_HOME") or None
@@ -68,6 +68,11 @@ class Settings:
             found = next((folder for folder in looked_in if folder.is_dir()), looked_in[0])
         if found.exists() and not found.is_dir():
             raise InvalidInputError(f"home: {str(found)!r} is a file; give a folder.", field="home", value=str(found))
+        if found.exists() and not os.access(found, os.R_OK | os.X_OK):
+            raise InvalidInputError(
+                f"home: Cannot open {str(found)!r}: permission denied. Ask its owner for read access, or use another home.",
+                field="home", value=str(found),
+            )  # fmt: skip
         token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN")
         return cls(
             home=found,

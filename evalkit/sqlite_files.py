@@ -9,9 +9,24 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
-__all__ = ["BUSY", "DAMAGED", "NOT_WRITABLE", "close_for_fork", "create_whole", "file_identity", "primary_code", "reset_in_child", "says"]
+__all__ = [
+    "BUSY",
+    "DAMAGED",
+    "NOT_WRITABLE",
+    "close_for_fork",
+    "create_whole",
+    "file_identity",
+    "primary_code",
+    "read_without_writing",
+    "reset_in_child",
+    "says",
+    "why_not_writable",
+]
+
+_T = TypeVar("_T")
 
 BUSY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
 DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
@@ -21,12 +36,13 @@ _WORDS = {
     "SQLITE_FULL": "the disk is full",
     "SQLITE_IOERR": "reading or writing failed (a full disk, a quota, or a lost drive)",
     "SQLITE_READONLY": "it is not writable",
-    "SQLITE_CANTOPEN": "it cannot be opened",
+    "SQLITE_CANTOPEN": "it cannot be opened; check that this user has read access to it",
     "SQLITE_PERM": "access is not permitted",
     "SQLITE_NOTADB": "the file is not a database",
     "SQLITE_CORRUPT": "the file is damaged or cut short",
 }
 
+_BUSY_SECONDS = 30.0
 _log = logging.getLogger("evalkit")
 
 
@@ -50,6 +66,66 @@ def file_identity(path: str | Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def why_not_writable(path: Path) -> str | None:
+    """Return why a SQLite file, or the files that SQLite creates beside it, cannot be written; None when they can be."""
+    if path.exists() and not os.access(path, os.W_OK):
+        return f"{path} is not writable"
+    if path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+        return f"The folder {path.parent} is not writable"
+    return None
+
+
+def read_without_writing(path: Path, read: Callable[[sqlite3.Connection], _T]) -> _T:
+    """Call `read` with a connection to a file in WAL mode whose folder cannot be written, and return what it returns.
+
+    While somebody else has the file open, SQLite's own locks keep what is read consistent. Without the ``-shm`` file there are no locks:
+    then the files are compared before and after, and `read` is called again when another process wrote in between.
+    """
+    while True:
+        state = _unlocked_state(path)
+        try:
+            connection = _open_without_writing(path, state)
+            try:
+                found = read(connection)
+            finally:
+                connection.close()
+        except Exception:
+            if state == _unlocked_state(path):
+                raise
+            continue
+        if state is None or state == _unlocked_state(path):
+            return found
+
+
+def _unlocked_state(path: Path) -> tuple[object, ...] | None:
+    """Return what changes when a file without locks is written; None while its ``-wal`` and ``-shm`` files, and so locks, are there."""
+    wal, shm = (Path(f"{path}{suffix}") for suffix in ("-wal", "-shm"))
+    if wal.exists() and shm.exists():
+        return None
+    return tuple(_modified(file) for file in (wal, path))
+
+
+def _modified(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _open_without_writing(path: Path, unlocked: tuple[object, ...] | None) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path))}?mode=ro"
+    if unlocked is None:
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+    if unlocked[0] is None:  # closed by its last user: everything is in the file itself
+        return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+    # A crash, or a copy, left a -wal file alone. In exclusive mode SQLite needs no -shm file, and reads both.
+    vfs = "win32-none" if os.name == "nt" else "unix-none"
+    connection = sqlite3.connect(f"{uri}&vfs={vfs}", uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    return connection
 
 
 def create_whole(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:

@@ -15,12 +15,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from evalkit.database.port import Args, BulkInsert, ConditionFailed, Row, Statement
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseUnavailableError
 from evalkit.reports import EngineReport
-from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, says
+from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, read_without_writing, says
 
 __all__ = ["LibsqlFileDatabase"]
 
@@ -101,7 +100,7 @@ class LibsqlFileDatabase:
         while True:
             try:
                 with self._lock:  # so that nothing is open when another thread forks
-                    return _run(call(self._opened()))
+                    return self._call(call)
             except LibsqlError as error:
                 code, message = error.code, error.explanation
             except sqlite3.Error as error:  # opening a connection is outside libsql-client's own mapping
@@ -118,8 +117,22 @@ class LibsqlFileDatabase:
 
     def _opened(self) -> Any:
         if self._client is None:
-            self._client = _client(str(self.path), self._read_only)
+            self._client = _client(str(self.path))
         return self._client
+
+    def _call(self, call: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
+        client = self._opened()
+        if not self._read_only:
+            return _run(call(client))
+
+        def read(connection: sqlite3.Connection) -> _T:
+            client.kept = _Kept(connection, str(self.path))
+            return _run(call(client))
+
+        try:
+            return read_without_writing(self.path, read)
+        finally:
+            client.kept = None
 
     def _in_words(self, code: str, driver_message: str) -> DatabaseError:
         if primary_code(code) in BUSY:
@@ -143,7 +156,7 @@ class LibsqlFileDatabase:
         return wrong
 
 
-def _client(path: str, read_only: bool) -> Any:
+def _client(path: str) -> Any:
     # The class rather than create_client(url): a URL cannot hold a path with '#' or '?', and a folder may well be named C#.
     from libsql_client import LibsqlError
     from libsql_client.sqlite3_utils import Sqlite3Client, _execute_stmt
@@ -152,12 +165,11 @@ def _client(path: str, read_only: bool) -> Any:
         kept: _Kept | None = None
 
         def _connect(self) -> _Kept:
-            # One that was opened for a folder that cannot be written would not see what others write there.
-            if self.kept is not None and (read_only or not self.kept.stands_at(path)):
+            if self.kept is not None and not self.kept.stands_at(path):
                 self.kept.connection.close()
                 self.kept = None
             if self.kept is None:
-                self.kept = _Kept(_connection(path, read_only), path)
+                self.kept = _Kept(_connection(path), path)
             return self.kept
 
         async def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[Any]:
@@ -188,12 +200,7 @@ def _client(path: str, read_only: bool) -> Any:
     return FileClient(path)
 
 
-def _connection(path: str, read_only: bool) -> sqlite3.Connection:
-    if read_only:
-        # Without a WAL beside it nobody is writing, and SQLite needs to be told so, as it cannot make its lock files here.
-        still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
-        uri = f"file:{quote(path)}?mode=ro{still}"
-        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+def _connection(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
     if Path(path).stat().st_size == 0:
         connection.execute("PRAGMA journal_mode=WAL")

@@ -13,11 +13,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
 from evalkit.log.port import LogMessage, LogPosition, LogRecord, PartitionRange
 from evalkit.reports import EngineReport
-from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, says
+from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, read_without_writing, says
 
 __all__ = ["SqliteEventLog"]
 
@@ -39,10 +40,13 @@ class SqliteEventLog:
     ----------
     path
         The file. Its folder must exist when something is appended.
+    read_only
+        Read the file without writing so much as a lock beside it: for a folder that cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -73,13 +77,8 @@ class SqliteEventLog:
 
     def ranges(self) -> list[PartitionRange]:
         """See `EventLog.ranges`."""
-        with self._use() as connection:
-            if connection is None:
-                return [PartitionRange(0, 0)]
-            first, end = connection.execute(
-                'SELECT coalesce((SELECT min("offset") FROM events), 0), coalesce((SELECT max("offset") + 1 FROM events), 0)'
-            ).fetchone()
-            return [PartitionRange(first, end)]
+        sql = 'SELECT coalesce((SELECT min("offset") FROM events), 0), coalesce((SELECT max("offset") + 1 FROM events), 0)'
+        return [PartitionRange(first, end) for first, end in self._rows(sql) or [(0, 0)]]
 
     def consumer(self, group: str) -> _SqliteConsumer:
         """See `EventLog.consumer`."""
@@ -101,13 +100,26 @@ class SqliteEventLog:
             self.close()
 
     def _read(self, offset: int, count: int) -> list[LogRecord]:
-        with self._use() as connection:
-            if connection is None:
-                return []
-            rows = connection.execute('SELECT 0, "offset", data FROM events WHERE "offset" >= ? ORDER BY "offset" LIMIT ?', (offset, count))
-            return list(map(LogRecord._make, rows))
+        rows = self._rows('SELECT 0, "offset", data FROM events WHERE "offset" >= ? ORDER BY "offset" LIMIT ?', (offset, count))
+        return list(map(LogRecord._make, rows))
+
+    def _rows(self, sql: str, args: tuple[int, ...] = ()) -> list[Any]:
+        """Return the rows of a query; none while there is no file."""
+
+        def read(connection: sqlite3.Connection) -> list[Any]:
+            if self._read_only:
+                self._check(connection)  # each time, since each time the file is opened anew
+            return connection.execute(sql, args).fetchall()
+
+        if not self._read_only:
+            with self._use() as connection:
+                return [] if connection is None else read(connection)
+        with self._locked():
+            return read_without_writing(self.path, read) if self.path.exists() else []
 
     def _commit(self, group: str, offset: int) -> None:
+        if self._read_only:
+            return
         with self._use() as connection:
             if connection is not None:
                 # Never read back, so it need not be on the disk. NORMAL, not OFF: any transaction may copy the WAL back into the file, and
@@ -120,9 +132,14 @@ class SqliteEventLog:
 
     @contextmanager
     def _use(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
+        with self._locked():
+            yield self._opened(create)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         with self._lock:
             try:
-                yield self._opened(create)
+                yield
             except sqlite3.Error as error:
                 raise self._in_words(error) from None
 
@@ -164,7 +181,7 @@ class SqliteEventLog:
                 f"{self.path} is an event log of version {version}; this evalkit reads version {_VERSION}. "
                 "Upgrade: pip install --upgrade evalkit"
             )
-        if mode != "wal":
+        if mode != "wal" and not self._read_only:  # where nobody has it open, a file that cannot be written shows another mode
             raise LogDamagedError(
                 f"{self.path} is in journal mode {mode!r}, not 'wal': another program changed it. Restore it from a backup."
             )
