@@ -97,6 +97,8 @@ class Engine:
         self.embedded = None not in paths
         """Whether both engines are files."""
         self._proven = self.embedded
+        self.holds_nothing = False
+        """Whether the command that runs found neither events nor tables: there is nothing to ask, and nothing was created yet."""
         self._has_read = False
         self._warned: set[str] = set()
         self._caught_up: object = None
@@ -127,12 +129,12 @@ class Engine:
         except ReadOnlyError as error:
             self.not_writable = str(error).partition(". ")[0]  # its URL has dots, too
         except (LogUnavailableError, LogIncompleteError, DatabaseUnavailableError) as error:
-            if not self._has_tables():
+            if not self.has_tables():
                 raise
             self.behind = str(error)
             self._warn_once("stale", f"{error} Answering from the read model as it stands. {self.age()}")
             return True
-        if not self._has_tables():
+        if not self.has_tables():
             self._warn_once(
                 "home", "The log and the read model hold nothing yet. The first study is made with kit.create_study('my study')"
             )
@@ -142,8 +144,10 @@ class Engine:
         return True
 
     def _nothing_yet(self) -> bool:
-        """Whether servers hold neither events nor tables: reading makes none."""
-        if self.embedded or self._has_read or self._has_tables():
+        """Whether there are neither events nor tables: neither reading nor a refused command creates any."""
+        if self.embedded:
+            return not self.exists
+        if self._has_read or self.has_tables():
             return False
         return not any(part.end for part in self.log.ranges())
 
@@ -182,18 +186,32 @@ class Engine:
 
     @contextmanager
     def command(self) -> Iterator[None]:
-        """Hold the lock, with a home that can be written and a read model that is up to date."""
+        """Hold the lock, with a read model that is up to date; where there is nothing yet, nothing is created."""
         if self.not_writable is not None:
             way_out = "Connect without it." if self.settings.read_only else "Give another home, or ask for write access."
             raise ReadOnlyError(f"{self.not_writable}, so nothing can be appended. Nothing was. {way_out}")
         with self.lock:
-            make_home(self.settings)
-            self.catch_up()
-            if not self._proven:
-                # Nothing was new perhaps, so nothing was written, and a token that may only read would show after the event is appended.
-                self.database.batch([("UPDATE meta SET generation = generation WHERE 0", ())])
-                self._proven = True
-            yield
+            self.holds_nothing = self._nothing_yet()
+            if not self.holds_nothing:
+                self._prepare()
+            try:
+                yield
+            finally:
+                self.holds_nothing = False
+
+    def make_ready(self) -> None:
+        """Create the home and the tables if the command that runs found none: once its checks are done, before anything is appended."""
+        if self.holds_nothing:
+            self._prepare()
+            self.holds_nothing = False
+
+    def _prepare(self) -> None:
+        make_home(self.settings)
+        self.catch_up()
+        if not self._proven:
+            # Nothing was new perhaps, so nothing was written, and a token that may only read would show after the event is appended.
+            self.database.batch([("UPDATE meta SET generation = generation WHERE 0", ())])
+            self._proven = True
 
     def append(self, study_id: str, messages: Sequence[LogMessage]) -> dict[str, Decision]:
         """Append events of one study, and give what became of each, by event id.
@@ -203,6 +221,7 @@ class Engine:
         OutcomeUnknownError
             When they are durable, but what became of them cannot be learnt now.
         """
+        self.make_ready()
         positions = self.log.append(messages)
         return self.outcomes(study_id, messages, positions)
 
@@ -321,7 +340,8 @@ class Engine:
             self.database.close()
             self.consumer.restart()
 
-    def _has_tables(self) -> bool:
+    def has_tables(self) -> bool:
+        """Whether there is a read model."""
         return bool(self.database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'"))
 
     def _check_file_system(self) -> None:

@@ -58,7 +58,7 @@ class Handlers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         # The engine has caught up before these are asked.
-        self._stored = EvalStorage(engine.database)
+        self._stored = EvalStorage(engine.database, lambda: not engine.holds_nothing)
         self.studies = References(self._stored, engine.settings.home)
 
     def create_study(self, command: CreateStudy, at: datetime | str | None, if_exists: str) -> Study:
@@ -93,6 +93,7 @@ class Handlers:
 
     def _id_of_name(self, name: str) -> StudyId:
         """Return the id that everyone who creates this name now gives it: of several at once, the fold accepts the first in the log."""
+        self._engine.make_ready()
         identity = self._engine.log.identity()
         ids = (study_id_of_name(identity, name, counter) for counter in itertools.count())
         return next(

@@ -30,7 +30,7 @@ class Queries:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._frames = FrameReader(engine.database, engine.database_identity)
-        self._studies = References(EvalStorage(engine.database), engine.settings.home)
+        self._studies = References(EvalStorage(engine.database, engine.has_tables), engine.settings.home)
         self.storage = EvalStorage(engine.database, engine.ready_to_read)
         """The read model as models."""
 

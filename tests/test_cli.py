@@ -362,6 +362,29 @@ def test_a_wrong_call_is_exit_code_2(tmp_path: Path, command: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("study", "create", ""), ("study", "create", "x", "--period", "dayly"), ("study", "create", "x", "--at", "tomorrow"),
+        ("study", "create", "x", "--meta", "model"), ("study", "create", "x", "--if-exists", "maybe"), ("study", "start", "x"),
+        ("study", "stop", "x"), ("study", "show", "x"), ("checkpoint", "record", "x", "--metrics", "/dev/null"),
+        ("checkpoint", "record", "x", "--metrics", "missing.json"), ("checkpoint", "list", "x"), ("checkpoint", "export", "runs.csv"),
+        ("checkpoint", "import", "runs.csv", "--study", "x"), ("log", "import", "missing.ndjson"), ("log", "export", "out.ndjson"),
+        ("log", "import", "bad.ndjson"), ("projection", "rebuild"), ("projection", "verify"), ("projection", "catch-up"), ("consume",),
+        ("doctor",), ("report", "x", "-o", "report.html"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_refused_command_leaves_nothing(args: tuple[str, ...], tmp_path: Path) -> None:
+    """Where there is no home, a command that is refused creates neither a home nor a file."""
+    if "bad.ndjson" in args:
+        Path("bad.ndjson").write_text("[]\n")
+    before = list(tmp_path.rglob("*"))
+    result = CliRunner().invoke(app, list(args), prog_name="evalkit", catch_exceptions=False)
+    assert result.exit_code in (1, 2), result.output
+    assert list(tmp_path.rglob("*")) == before
+
+
 def test_a_warning_is_one_line_on_standard_error() -> None:
     """Listing studies where there is no home is no error: an empty list, and a warning that names the folders."""
     result = run("study", "list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import os
 import pickle
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,8 @@ from evalkit import EvalKit, EvalkitError, EvalkitWarning, InvalidInputError, Ou
 from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.log.port import LogPosition
 from evalkit.settings import Settings
+from evalkit.transfer.checkpoints import import_checkpoints
+from evalkit.transfer.log import import_log
 from tests.worker import CREATED, Child, sample, study_with_checkpoints
 
 THREADS = 8
@@ -453,12 +457,48 @@ def test_reading_never_makes_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     kit.close()
 
 
-def test_a_refused_command_makes_no_home(tmp_path: Path) -> None:
-    """A command with a value that is refused leaves no home behind."""
-    kit = connect(tmp_path / "home")
-    with pytest.raises(InvalidInputError):
-        kit.create_study("")
-    assert not (tmp_path / "home").exists()
+METRICS = {"session_success_rate": 0.5, "period": ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")}
+REFUSED: dict[str, Callable[[EvalKit], object]] = {
+    "create: a bad name": lambda kit: kit.create_study(""),
+    "create: a bad period": lambda kit: kit.create_study("study", period="dayly"),
+    "create: a bad time": lambda kit: kit.create_study("study", at="9999-01-01T00:00:00Z"),
+    "create: a bad option": lambda kit: kit.create_study("study", if_exists="maybe"),  # type: ignore[arg-type]
+    **{command: lambda kit, command=command: getattr(kit, f"{command}_study")("study") for command in ("start", "pause", "resume", "stop")},  # type: ignore[misc]
+    "start: a bad time": lambda kit: kit.start_study("study", at="yesterday"),
+    "start: no reference": lambda kit: kit.start_study(""),
+    "record: an unknown study": lambda kit: kit.record_checkpoint("study", METRICS),
+    "record: bad metrics": lambda kit: kit.record_checkpoint("study", {**METRICS, "session_success_rate": 85}),
+    "record many: an unknown study": lambda kit: kit.record_checkpoints("study", [METRICS]),
+    "record many: no rows": lambda kit: kit.record_checkpoints("study", []),
+    "record many: bad metrics": lambda kit: kit.record_checkpoints("study", [METRICS, {}]),
+    "recorder: an unknown study": lambda kit: kit.recorder("study"),
+    "panel: an unknown study": lambda kit: kit.panel("study"),
+    "import: a bad log": lambda kit: import_log(kit._engine, io.BytesIO(b'{"event_id": 1}')),
+    "import: no checkpoints file": lambda kit: import_checkpoints(kit, Path("missing.csv"), "study"),
+}
+
+
+@pytest.mark.parametrize("there", ["no home", "an empty folder"])
+@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.filterwarnings("ignore::evalkit.EvalkitWarning")
+def test_a_refused_command_creates_nothing(tmp_path: Path, refused: str, there: str) -> None:
+    """Whatever a command is refused for, it leaves no home behind, and no files in a folder that was empty; the next command works."""
+    home = tmp_path / "home"
+    if there == "an empty folder":
+        home.mkdir()
+    with connect(home) as kit:
+        with pytest.raises(EvalkitError):
+            REFUSED[refused](kit)
+        assert list(tmp_path.rglob("*")) == ([] if there == "no home" else [home])
+        kit.create_study("study")
+        assert kit.studies()["name"].to_list() == ["study"]
+
+
+def test_an_import_of_an_empty_file_creates_nothing(tmp_path: Path) -> None:
+    """A file without events is imported without effect."""
+    with connect(tmp_path / "home") as kit:
+        assert import_log(kit._engine, io.BytesIO(b"\n")).appended == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

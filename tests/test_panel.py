@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -214,6 +215,18 @@ def test_a_study_that_was_not_started_takes_no_checkpoint(kit: EvalKit, show: Sh
     assert "Start it first" in hand.view.checkpoint_form._note.value
     hand.click("Start")
     assert not hand.control("Session success rate").disabled
+
+
+def test_a_refused_click_creates_nothing(kit: EvalKit, show: Show) -> None:
+    """Where the home was deleted under an open panel, a click is refused, and leaves no home behind."""
+    kit.create_study("agent")
+    hand = show()
+    home = kit._engine.settings.home
+    kit.close()
+    shutil.rmtree(home)
+    hand.click("Start")
+    assert 'role="alert"' in hand.status
+    assert not home.exists()
 
 
 def test_filters_and_the_list_choose_what_is_shown(kit: EvalKit, show: Show) -> None:

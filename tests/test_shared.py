@@ -209,6 +209,19 @@ def assert_reads_alike(one: EvalKit, other: EvalKit) -> None:
             assert there.get_checkpoint(study.id, checkpoint.id) == checkpoint
 
 
+def test_a_refused_command_on_shared_engines_creates_nothing(tmp_path: Path, sqld: Sqld) -> None:
+    """Where neither the log nor the server's database holds anything, a refused command creates no tables and no home."""
+    with connect(tmp_path / "home", database_url=empty_url(sqld)) as kit:
+        with pytest.raises(LookupError):
+            kit.start_study("study")
+        with pytest.warns(EvalkitWarning, match="hold nothing yet"), pytest.raises(LookupError):
+            kit.resolve("study")
+        assert kit._engine.database.execute("SELECT name FROM sqlite_master") == []
+        assert list(tmp_path.iterdir()) == []
+        kit.start_study(kit.create_study("study"))
+        assert kit.studies()["status"].to_list() == ["running"]
+
+
 def test_a_log_moves_to_servers_and_back(iggy: Iggy, sqld: Sqld, tmp_path: Path) -> None:
     """An exported log gives the same digest where it is imported: from the embedded engines to Iggy and sqld, and from there back."""
     urls = {"log_url": iggy.url(iggy.stream()), "database_url": empty_url(sqld)}
@@ -609,9 +622,9 @@ def test_a_consumer_waits_for_a_read_model_that_went_away(iggy: Iggy, tmp_path: 
         for protocol in PROTOCOLS:
             monkeypatch.setenv("EVALKIT_DATABASE_URL", url_of(server, protocol))
             with connect(tmp_path / "home") as kit, Consumer(tmp_path, as_json=protocol == "ws") as consumer:
-                before = rejected_by_others(kit) if kit._engine._has_tables() else 0
+                before = rejected_by_others(kit) if kit._engine.has_tables() else 0
                 append_behind(kit, 2)
-                wait_until(lambda: kit._engine._has_tables() and rejected_by_others(kit) == before + 2)  # noqa: B023  (called at once)
+                wait_until(lambda: kit._engine.has_tables() and rejected_by_others(kit) == before + 2)  # noqa: B023  (called at once)
                 server.kill()
                 append_behind(kit, 2)
                 wait_until(lambda: "lost" in consumer.events())
@@ -642,7 +655,7 @@ def test_a_command_leaves_its_event_to_a_consumer(led: Sqld, tmp_path: Path) -> 
     """Where a consumer wrote last it decides what a command appends; when it stands still the command does so itself, soon."""
     with connect() as kit, Consumer(tmp_path) as consumer:
         append_behind(kit, 1)
-        wait_until(lambda: kit._engine._has_tables() and last_writer(kit).startswith("consumer"))
+        wait_until(lambda: kit._engine.has_tables() and last_writer(kit).startswith("consumer"))
         study = kit.create_study("study")
         assert last_writer(kit).startswith("consumer")
         kit.start_study(study)

@@ -279,6 +279,7 @@ def engine_at(home: Path, partitions: int = 1) -> Engine:
 
 def append(engine: Engine, *events: bytes) -> None:
     with engine.command():
+        engine.make_ready()
         engine.log.append([LogMessage("", "", data) for data in events])
         engine.catch_up()
 

@@ -144,6 +144,7 @@ def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
         if not _spooled(stream, spool):
             return LogImport(0, 0)
         with engine.command():
+            engine.make_ready()
             seen: set[tuple[str, str]] = set()
             appended = skipped = 0
             spool.seek(0)
