@@ -50,7 +50,7 @@ class Queries:
     @overload
     def studies(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
     def studies(self, *, backend: str = "polars") -> Any:
-        """Give every study, newest first.
+        """Return every study, newest first: by creation time, then id, both descending.
 
         Columns: study_id, name, status, period_type, period_value, description, tags, metadata, created_at, started_at, stopped_at,
         checkpoints (how many), last_period_end. Times are UTC.

@@ -20,6 +20,7 @@ _CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, session
 _PAGE = 1000
 # Any other name, of printable ASCII without spaces around it, is its own normalized name.
 _MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
+_AFTER_ALL_TIMES = ":"  # the character after "9": times are compared as text
 
 
 class EvalStorage:
@@ -43,7 +44,7 @@ class EvalStorage:
         return found[0] if found else None
 
     def list_studies(self) -> list[Study]:
-        """Give every study, newest first: by creation time, then id, both falling."""
+        """Return every study, newest first: by creation time, then id, both descending, the order of ``kit.studies()``."""
         return self._studies("1", ())
 
     def list_studies_by_status(self, status: StudyStatus | str) -> list[Study]:
@@ -71,11 +72,14 @@ class EvalStorage:
         return found[0] if found else None
 
     def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
-        """Give every checkpoint of a study, oldest first: by timestamp, then id."""
-        return self._in_order(_checked_id(study_id), "", "9")
+        """Return every checkpoint of a study, oldest first: by timestamp, then id, the order of ``kit.checkpoints()``."""
+        return self._in_order(_checked_id(study_id), "", _AFTER_ALL_TIMES)
 
     def get_latest_checkpoint(self, study_id: str) -> Checkpoint | None:
-        """Give the checkpoint of a study with the latest timestamp (of equal ones that with the greatest id), or None."""
+        """Return the checkpoint of a study with the latest timestamp, of equal ones that with the greatest id; None where there is none.
+
+        It is the last row of ``kit.checkpoints(study)``.
+        """
         found = self._checkpoints("WHERE study_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1", (_checked_id(study_id),))
         return found[0] if found else None
 
@@ -95,7 +99,7 @@ class EvalStorage:
             return []
         found: list[Study] = []
         sql = f"{_STUDY} WHERE ({where}) AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
-        after: tuple[Value, ...] = ("9", "")
+        after: tuple[Value, ...] = (_AFTER_ALL_TIMES, "")
         size = PageSize(_PAGE)
         while True:
             before = after

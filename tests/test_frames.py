@@ -14,6 +14,9 @@ import pytest
 
 import evalkit
 from evalkit import EvalKit, EvalkitWarning
+from evalkit.commands import CreateStudy
+from evalkit.ids import StudyId, milliseconds, new_id
+from evalkit.plots.source import read_checkpoints
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FRAMES = ["studies", "checkpoints", "lifecycle", "rejected"]
@@ -186,3 +189,49 @@ def test_queries_as_models(kit: EvalKit) -> None:
     assert storage.get_latest_checkpoint(first.id) == found[-1]
     assert storage.get_latest_checkpoint("no such id") is None
     assert storage.get_checkpoints_in_range(first.id, DAY + timedelta(days=2), DAY + timedelta(days=4)) == found[1:3]
+
+
+# --- order --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_models_and_frames_hold_every_year(kit: EvalKit) -> None:
+    """Timestamps from the year 9000 on, and a study whose creating event id lies in the year 9500, are in the models as in the frames."""
+    command = CreateStudy.of("late", "daily", None, (), None)
+    created = command.message(StudyId(new_id()), milliseconds(datetime(9500, 6, 1, tzinfo=UTC)))
+    kit._engine.log.append([created])
+    years = [1, 1969, 8999, 9000, 9999]
+    for year in years:
+        kit.record_checkpoint("first", rows(1)[0] | {"key": str(year), "timestamp": datetime(year, 12, 31, tzinfo=UTC)})
+    first = kit.resolve("first")
+    assert [study.name for study in kit.storage.list_studies()] == kit.studies()["name"].to_list() == ["late", "second", "first"]
+    assert kit.storage.get_study(created.study_id) == kit.resolve("late") == kit.storage.list_studies_by_status("pending")[0]
+    stamps = [checkpoint.timestamp for checkpoint in kit.storage.get_checkpoints(first.id)]
+    assert stamps == kit.checkpoints("first")["timestamp"].to_list()
+    assert {1, 1969, 8999, 9000, 9999} < {stamp.year for stamp in stamps}
+    latest = kit.storage.get_latest_checkpoint(first.id)
+    assert latest is not None
+    assert latest.timestamp.year == 9999
+    in_range = kit.storage.get_checkpoints_in_range(first.id, datetime(9000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, tzinfo=UTC))
+    assert [checkpoint.timestamp.year for checkpoint in in_range] == [9000, 9999]
+
+
+def test_equal_times_are_ordered_by_id_everywhere(tmp_path: Path) -> None:
+    """Of equal creation times or timestamps the id decides: in frames, models, the panel and charts, whatever the order of a frame's rows."""
+    with evalkit.connect(tmp_path / "home") as kit:
+        studies = [kit.create_study(name, at=DAY) for name in ("b", "a", "c")]
+        study = kit.start_study(studies[0], at=DAY)
+        for number in range(6):
+            kit.record_checkpoint(study, rows(1)[0] | {"key": str(number), "total_tokens": number})
+        by_id = sorted((one.id for one in studies), reverse=True)
+        assert [one.id for one in kit.storage.list_studies()] == kit.studies()["study_id"].to_list() == by_id
+        assert kit.lifecycle()["study_id"].unique(maintain_order=True).to_list() == by_id[::-1]
+        models, frame = kit.storage.get_checkpoints(study.id), kit.checkpoints(study)
+        tokens = [one.metrics.total_tokens for one in sorted(models, key=lambda one: one.id)]
+        assert [one.metrics.total_tokens for one in models] == frame["total_tokens"].to_list() == tokens
+        latest = kit.storage.get_latest_checkpoint(study.id)
+        assert latest == models[-1]
+        for shuffled in (frame, frame.reverse(), frame.sort("total_tokens"), kit.checkpoints(study, backend="pandas")[::-1]):
+            assert read_checkpoints(shuffled, ["total_tokens"])["total_tokens"].to_list() == tokens
+        assert read_checkpoints(frame.drop("timestamp", "checkpoint_id"), ["total_tokens"])["total_tokens"].to_list() == tokens
+        odd = frame.with_columns(timestamp=pl.lit("unknown"))
+        assert read_checkpoints(odd, ["total_tokens"])["total_tokens"].to_list() == tokens

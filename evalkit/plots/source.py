@@ -53,6 +53,7 @@ def metric_named(name: object, field: str = "metric") -> Metric:
 def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] = (), flags: Sequence[str] = ()) -> pl.DataFrame:
     """Give the checkpoints of a frame, by study and time: ``study_id``, ``label``, ``t``, ``start``, ``end``, ``length`` and the metrics.
 
+    Checkpoints of the same period are ordered by timestamp, then id, as in ``kit.checkpoints()``, whatever the order of the rows.
     `study_id` and `label` are enumerations in the order of the studies. `t` is the middle of the period, which is what a point stands for;
     `length` is how long a period of this study is; durations are seconds. Rows without a period are left out. `counts` are columns that
     may be absent, and are missing then. NaN and infinity are no measurements, and are missing too. `flags` are other columns that may be
@@ -65,7 +66,8 @@ def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] =
     """
     optional = ["study_id", "study", "period_type", *counts, *flags]
     kinds = {**CHECKPOINTS, **dict.fromkeys(flags, "flag")}
-    rows = read_columns(frame, kinds, ["period_start", "period_end", *metrics], optional)
+    ties = [name for name in ("timestamp", "checkpoint_id") if name not in optional and _is_readable(frame, name)]
+    rows = read_columns(frame, kinds, ["period_start", "period_end", *metrics], [*optional, *ties])
     metrics = [*metrics, *counts]
     days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
     length = pl.col("end") - pl.col("start")
@@ -82,12 +84,21 @@ def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] =
         .collect()
     )
     # Frames of the kit are in this order mostly, and to see that is quicker than to sort.
-    return read if read.select(_in_order()).item() else read.sort("study_id", "t", "start", maintain_order=True)
+    order = ["study_id", "t", "start", *ties]
+    return (read if read.select(_in_order(order)).item() else read.sort(order, maintain_order=True)).drop(ties)
 
 
-def _in_order() -> pl.Expr:
-    """Whether rows stand by study, middle of the period and start."""
-    order = [pl.col("study_id").to_physical(), pl.col("t"), pl.col("start")]
+def _is_readable(frame: Any, name: str) -> bool:
+    """Whether a frame has a column as ``kit.checkpoints()`` has it: what only breaks ties is never a reason to refuse a frame."""
+    try:
+        return bool(len(read_columns(frame, CHECKPOINTS, [name], []).columns))
+    except InvalidInputError:
+        return False
+
+
+def _in_order(columns: Sequence[str]) -> pl.Expr:
+    """Whether rows are sorted by some columns, the first of which is an enumeration."""
+    order = [pl.col(columns[0]).to_physical(), *(pl.col(name) for name in columns[1:])]
     ascending = pl.lit(True)
     for part in reversed(order):
         before = part.shift(1)

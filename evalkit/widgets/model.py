@@ -205,7 +205,7 @@ class PanelModel:
         row, found = self.study, self.checkpoints()
         if row is None or found is None:
             return []
-        last = None if found.is_empty() else found.sort("period_end", "timestamp").row(-1, named=True)
+        last = None if found.is_empty() else found.row(-1, named=True)  # as kit.storage.get_latest_checkpoint
         repeated = row["checkpoints"] - self._periods.get(row["study_id"], 0)
         return texts.details(row, self.progress(row), texts.last_checkpoint(last, repeated))
 
