@@ -42,7 +42,8 @@ from evalkit.projection.fold import APPLIED, FOLD_VERSION, Decision, Outcome, Re
 from evalkit.projection.identity import check_count
 from evalkit.projection.projection import EventKey
 from evalkit.projection.rebuild import rebuild
-from evalkit.projection.schema import SCHEMA_VERSION, Position, read_head
+from evalkit.projection.rows import readable
+from evalkit.projection.schema import SCHEMA_VERSION, Position, has_tables, read_head
 from evalkit.settings import Settings, network_file_system, redacted
 from evalkit.sqlite_files import file_identity, reset_in_child
 
@@ -135,6 +136,7 @@ class Engine:
             self._warn_once("stale", f"{error} Answering from the read model as it stands. {self.age()}")
             return True
         if not self.has_tables():
+            self.check_read_model()
             self._warn_once(
                 "home", "The log and the read model hold nothing yet. The first study is made with kit.create_study('my study')"
             )
@@ -195,7 +197,8 @@ class Engine:
             if not self.holds_nothing:
                 self._prepare()
             try:
-                yield
+                with readable(self.database):
+                    yield
             finally:
                 self.holds_nothing = False
 
@@ -269,9 +272,10 @@ class Engine:
         decided: dict[str, Decision] = {}
         if event_ids:
             found = in_parts(lambda part: self.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 4)), event_ids)
-            for event_id, outcome, reason, message in found:
-                known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
-                decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
+            with readable(self.database):
+                for event_id, outcome, reason, message in found:
+                    known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
+                    decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
         return decided
 
     def last_writer(self) -> tuple[str, str] | None:
@@ -302,11 +306,11 @@ class Engine:
         try:
             sql = "SELECT max((SELECT max(event_id) FROM lifecycle), coalesce((SELECT max(event_id) FROM checkpoints), ''))"
             newest = self.database.execute(sql)[0][0]
-        except (EvalkitError, IndexError):
+            if not newest:
+                return "It holds no events."
+            moment = time_of_event(str(newest))
+        except (EvalkitError, IndexError, ValueError, OverflowError):
             return "It cannot be read now."
-        if not newest:
-            return "It holds no events."
-        moment = time_of_event(str(newest))
         hours = (datetime.now(UTC) - moment).total_seconds() / 3600
         return f"Its newest event is of {moment:%Y-%m-%d %H:%M} UTC, {hours:,.1f} hours ago.{self._behind()}"
 
@@ -341,8 +345,29 @@ class Engine:
             self.consumer.restart()
 
     def has_tables(self) -> bool:
-        """Whether there is a read model."""
-        return bool(self.database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'"))
+        """Return whether there is a read model; see `evalkit.projection.schema.has_tables`."""
+        return has_tables(self.database)
+
+    def check_read_model(self) -> None:
+        """Refuse to answer with nothing where the log has events, but there is no read model, and this kit cannot create one.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            Saying how many events there are, and what to do.
+        """
+        if self.not_writable is None or self.has_tables() or not (events := sum(part.end for part in self.log.ranges())):
+            return
+        way_out = (
+            "Connect without read_only=True once, or run: evalkit projection rebuild"
+            if self.settings.read_only
+            else "Ask somebody who can write to it to run: evalkit projection rebuild; or make a copy of your own: evalkit log export, and "
+            "evalkit log import in another home"
+        )
+        raise DatabaseUnavailableError(
+            f"The log has {events:,} event{'s' if events != 1 else ''}, but there is no read model at "
+            f"{redacted(self.settings.database_url)}, and it cannot be created. {self.not_writable}. {way_out}."
+        )
 
     def _check_file_system(self) -> None:
         kind = network_file_system(self.settings.home) if uses_files(self.settings) else None

@@ -206,7 +206,14 @@ class DatabaseBusyError(DatabaseError, TimeoutError):
 
 
 class DatabaseDamagedError(DatabaseError):
-    """The file is not a database, or it is broken. It was left as it is; it can be rebuilt from the log."""
+    """The read model is not a database, broken, or changed by another program. It was left as it is; it can be rebuilt from the log."""
+
+    table: str | None = None
+    """The table of the row that another program wrote; None when it is no single row."""
+    key: tuple[object, ...] = ()
+    """The values of the row's primary key."""
+    column: str | None = None
+    value: object = None
 
 
 class RebuildSupersededError(DatabaseError):

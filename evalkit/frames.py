@@ -15,10 +15,11 @@ from evalkit.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_fra
 from evalkit.database.port import Database, PageSize, Row, Statement, Value
 from evalkit.errors import EvalkitError
 from evalkit.metrics import METRICS, LongitudinalMetrics
+from evalkit.projection.rows import readable
 from evalkit.projection.schema import HEAD_STATEMENTS, head_of
 from evalkit.projection.snapshot import Snapshot, consistently
 from evalkit.sqlite_files import reset_in_child
-from evalkit.study import TRANSITIONS, StudyStatus
+from evalkit.study import TRANSITIONS, StudyConfig, StudyStatus
 from evalkit.times import MAX_COUNT, duration_pair
 
 if TYPE_CHECKING:
@@ -89,14 +90,14 @@ class FrameReader:
             counts = {study_id: tuple(rest) for study_id, *rest in snapshot.beside}
             rows: list[list[Any]] = []
             for study in sorted(snapshot.studies(), key=lambda one: (one.created_at, one.id), reverse=True):
-                parts = from_json(study.config)
-                metadata = [{"key": key, "value": value} for key, value in parts.get("metadata", {}).items()]
-                told = (parts.get("description"), parts.get("tags", []), metadata)
+                config = StudyConfig.model_validate_json(study.config, extra="ignore")
+                metadata = [{"key": key, "value": value} for key, value in config.metadata.items()]
                 times = (study.created_at, study.started_at, study.stopped_at)
-                rows.append([*study[:5], *told, *times, *counts.get(study.id, (0, None))])
+                rows.append([*study[:5], config.description, config.tags, metadata, *times, *counts.get(study.id, (0, None))])
             return _from_rows(rows, STUDIES)
 
-        return consistently(read)
+        with readable(self._database):
+            return consistently(read)
 
     def lifecycle(self) -> pl.DataFrame:
         """Give what happened to each study: studies oldest first, each in the order of its log."""
@@ -110,7 +111,8 @@ class FrameReader:
             rows.sort(key=lambda row: (studies[row[0]].created_at, row[0], row[2]))
             return _from_rows(rows, LIFECYCLE, event_times=("at",))
 
-        return consistently(read)
+        with readable(self._database):
+            return consistently(read)
 
     def rejected(self) -> pl.DataFrame:
         """Give the events that changed nothing, rejected and quarantined, in the order of their times."""
@@ -127,7 +129,8 @@ class FrameReader:
             rows.sort(key=lambda row: tuple(part or "" for part in (row[6], row[0], row[4])))
             return _from_rows(rows, REJECTED, event_times=("at",))
 
-        return consistently(read)
+        with readable(self._database):
+            return consistently(read)
 
     def checkpoints(self, study_ids: Sequence[str] | None = None) -> pl.DataFrame:
         """Give the checkpoints of some studies, or of all: by study (oldest first), timestamp, id.
@@ -136,7 +139,7 @@ class FrameReader:
         """
         import polars as pl
 
-        with self._lock:
+        with self._lock, readable(self._database):
             identity = self._identity()
             if self._known is not None and self._known.identity != identity:
                 self._known = None
@@ -172,7 +175,9 @@ class FrameReader:
                 now = head_of(results[0], results[1]).generation
                 generation, frames = now if known.generation == -1 else known.generation, [known.frame]
                 while now == generation:
-                    last, count, page, irregular = results[-1][0]
+                    last, count, odd, page, irregular = results[-1][0]
+                    if odd:
+                        raise ValueError("a value is of another type than evalkit writes")
                     if last is None:
                         return pl.concat(frames, rechunk=False), (generation, max(bound, known.last)), studies
                     self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
@@ -186,15 +191,20 @@ class FrameReader:
 
 # One text cell a page: it travels faster than rows, and Polars decodes it faster. Rows whose metrics are written in an unusual way
 # (a key twice, keys besides) go apart as JSON texts, and are read by the model that says what they mean.
+_TEXTS = ("id", "study_id", "timestamp", "metrics", "sessions_included", "event_id", "period_start", "period_end")
+_TYPED = " AND ".join(
+    [*(f"typeof({name}) = 'text'" for name in _TEXTS), "typeof(events_analyzed) = 'integer'", "typeof(regular) = 'integer'"]
+)
 _PAGE_SQL = f"""
-SELECT max(row), count(*), group_concat(CASE WHEN regular THEN '{{"checkpoint_id":"' || id || '","study_id":"' || study_id
+SELECT max(row), count(*), sum(NOT ({_TYPED})),
+  group_concat(CASE WHEN regular THEN '{{"checkpoint_id":"' || id || '","study_id":"' || study_id
     || '","timestamp":"' || timestamp || '","event_id":"' || event_id || '","period_start":"' || period_start
     || '","period_end":"' || period_end || '","events_analyzed":' || events_analyzed || ',"sessions_included":' || sessions_included
     || ',' || substr(metrics, 2) END,
     char({ord(_SEPARATOR)})),
   json_group_array(json_array(json_object('checkpoint_id', id, 'study_id', study_id, 'timestamp', timestamp, 'event_id', event_id,
     'period_start', period_start, 'period_end', period_end, 'events_analyzed', events_analyzed), sessions_included, metrics))
-    FILTER (WHERE NOT regular)
+    FILTER (WHERE NOT regular AND {_TYPED})
 FROM (SELECT rowid AS row, * FROM checkpoints WHERE :chosen rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?)"""
 
 

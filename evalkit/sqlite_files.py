@@ -56,6 +56,8 @@ def says(code: str, driver_message: str) -> str:
     _log.debug("%s: %s", code, driver_message)
     if "no such table" in driver_message:
         return "its tables are gone: another program deleted or replaced it; connect again"
+    if "no such column" in driver_message:
+        return "another program changed its tables; rebuild it from the log: kit.rebuild() (evalkit projection rebuild)"
     return _WORDS.get(primary_code(code), f"the engine answered {code} ({driver_message})")
 
 

@@ -11,9 +11,11 @@ from evalkit.errors import EvalkitError
 from evalkit.ids import time_of_event
 from evalkit.projection.fold import FOLD_VERSION
 from evalkit.projection.identity import check_identity, check_whole
+from evalkit.projection.rows import readable
 from evalkit.projection.schema import SCHEMA_VERSION, Head, read_head
 from evalkit.reports import EngineReport
 from evalkit.settings import network_file_system, redacted
+from evalkit.times import stored_time, wire_time
 
 if TYPE_CHECKING:
     from evalkit.engine import Engine
@@ -86,7 +88,8 @@ def read_status(engine: Engine) -> Status:
 
     def learn(ask: Callable[[], _T]) -> _T | None:
         try:
-            return ask()
+            with readable(engine.database):
+                return ask()
         except EvalkitError as error:
             problems.append(str(error))
             return None
@@ -120,6 +123,7 @@ def read_status(engine: Engine) -> Status:
                 )
         elif ranges is not None and asked is not None:
             lag = tuple(part.end for part in ranges)
+            learn(engine.check_read_model)
     else:
         problems.append(f"There is no home yet; looked in {', '.join(map(str, engine.settings.looked_in))}")
     newest = counts["newest"] if counts else None
@@ -137,7 +141,7 @@ def read_status(engine: Engine) -> Status:
         **{
             name: None if counts is None else int(counts[name]) for name in ("studies", "checkpoints", "applied", "rejected", "quarantined")
         },
-        last_event_at=f"{time_of_event(newest):%Y-%m-%dT%H:%M:%S.%fZ}" if newest else None,
+        last_event_at=newest,
         last_writer=written[0] if written else None,
         last_written_at=written[1] if written else None,
         generation=None if head is None else head.generation,
@@ -167,5 +171,5 @@ def _counts(engine: Engine) -> dict[str, Any]:
     ((studies, checkpoints, lifecycle, rejected, quarantined, newest),) = engine.database.execute(sql)
     return {
         "studies": studies, "checkpoints": checkpoints, "applied": int(str(checkpoints)) + int(str(lifecycle)), "rejected": rejected,
-        "quarantined": quarantined, "newest": str(newest),
+        "quarantined": quarantined, "newest": stored_time(wire_time(time_of_event(str(newest)))) if newest else None,
     }  # fmt: skip

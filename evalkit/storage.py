@@ -11,7 +11,9 @@ from evalkit.database.port import Args, Database, PageSize, Row, Value
 from evalkit.errors import InvalidInputError
 from evalkit.ids import CheckpointId, StudyId, normalized_name, time_of_event
 from evalkit.metrics import LongitudinalMetrics
+from evalkit.projection.rows import readable
 from evalkit.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
+from evalkit.times import stored_time
 
 __all__ = ["EvalStorage"]
 
@@ -20,7 +22,7 @@ _CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, session
 _PAGE = 1000
 # Any other name, of printable ASCII without spaces around it, is its own normalized name.
 _MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
-_AFTER_ALL_TIMES = ":"  # the character after "9": times are compared as text
+_AFTER_ALL_TIMES = b"\xff"  # SQLite sorts a blob after every text, also what another program wrote in the place of a time
 
 
 class EvalStorage:
@@ -97,6 +99,10 @@ class EvalStorage:
         """Give studies, newest first."""
         if not self._before_read():
             return []
+        with readable(self._database):
+            return self._read_studies(where, args)
+
+    def _read_studies(self, where: str, args: Args) -> list[Study]:
         found: list[Study] = []
         sql = f"{_STUDY} WHERE ({where}) AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
         after: tuple[Value, ...] = (_AFTER_ALL_TIMES, "")
@@ -112,15 +118,20 @@ class EvalStorage:
     def _checkpoints(self, where: str, args: Args) -> list[Checkpoint]:
         if not self._before_read():
             return []
-        return [_checkpoint(row) for row in self._database.execute(f"{_CHECKPOINT} {where}", args)]
+        with readable(self._database):
+            return [_checkpoint(row) for row in self._database.execute(f"{_CHECKPOINT} {where}", args)]
 
-    def _in_order(self, study_id: str, start: str, end: str) -> list[Checkpoint]:
+    def _in_order(self, study_id: str, start: str, end: Value) -> list[Checkpoint]:
+        if not self._before_read():
+            return []
+        with readable(self._database):
+            return self._read_in_order(study_id, start, end)
+
+    def _read_in_order(self, study_id: str, start: str, end: Value) -> list[Checkpoint]:
         found: list[Checkpoint] = []
         sql = f"{_CHECKPOINT} WHERE study_id = ? AND timestamp < ? AND (timestamp, id) > (?, ?) ORDER BY timestamp, id LIMIT ?"
         size = PageSize(_PAGE)
         after = (start, "")
-        if not self._before_read():
-            return found
         while True:
             start, last = after
             page = size.read(lambda rows: self._database.execute(sql, (study_id, end, start, last, rows)))  # noqa: B023  (called at once)
@@ -176,7 +187,13 @@ def stored_moment(moment: datetime, field: str) -> str:
 
 
 def _time(text: object) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(str(text))
+    return None if text is None else datetime.fromisoformat(stored_time(_text(text)))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
 
 
 def _study(row: Row) -> Study:
@@ -184,12 +201,12 @@ def _study(row: Row) -> Study:
     created_at = _time(created)
     assert created_at is not None
     return Study(
-        id=StudyId(str(study_id)),
-        name=str(name),
+        id=StudyId(_text(study_id)),
+        name=_text(name),
         status=StudyStatus(str(status)),
         period_type=PeriodType(str(period_type)),
         period_value=None if period_value is None else int(str(period_value)),
-        config=StudyConfig.model_validate_json(str(config), extra="ignore"),
+        config=StudyConfig.model_validate_json(_text(config), extra="ignore"),
         created_at=created_at,
         started_at=_time(started),
         stopped_at=_time(stopped),
@@ -199,11 +216,11 @@ def _study(row: Row) -> Study:
 def _checkpoint(row: Row) -> Checkpoint:
     checkpoint_id, study_id, timestamp, metrics, analyzed, sessions, event_id = row
     return Checkpoint(
-        id=CheckpointId(str(checkpoint_id)),
-        study_id=StudyId(str(study_id)),
-        timestamp=datetime.fromisoformat(str(timestamp)),
-        metrics=LongitudinalMetrics.model_validate_json(str(metrics), extra="ignore"),
+        id=CheckpointId(_text(checkpoint_id)),
+        study_id=StudyId(_text(study_id)),
+        timestamp=datetime.fromisoformat(stored_time(_text(timestamp))),
+        metrics=LongitudinalMetrics.model_validate_json(_text(metrics), extra="ignore"),
         events_analyzed=int(str(analyzed)),
-        sessions_included=from_json(str(sessions)),
-        recorded_at=time_of_event(str(event_id)),
+        sessions_included=from_json(_text(sessions)),
+        recorded_at=time_of_event(_text(event_id)),
     )

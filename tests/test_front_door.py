@@ -22,7 +22,7 @@ LAYERS = [
     ["decoding", "log.port", "database.port", "background"],
     ["log.memory", "log.sqlite", "log.iggy_client", "database.libsql", "database.server", "projection.fold"],
     ["log.iggy", "database.libsql_server", "database.turso"],
-    ["projection.schema"],
+    ["projection.schema", "projection.rows"],
     ["projection.projection", "projection.identity", "projection.snapshot", "projection.write_behind"],
     ["projection.consumer"],
     ["projection.rebuild", "projection.verify"],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
+from evalkit import EvalkitError
 from evalkit.cli.session import in_shell_words
+from evalkit.projection.rows import check_rows
 
 __all__ = ["doctor"]
 
@@ -16,6 +20,11 @@ def doctor(ctx: typer.Context) -> None:
     """
     with ctx.obj.kit() as kit:
         found = kit.status()
+        if found.studies is not None:
+            try:
+                check_rows(kit._engine.database)
+            except EvalkitError as error:
+                found = replace(found, problems=(*found.problems, str(error)))
         verdict = "Nothing is wrong." if not found.problems else f"{len(found.problems)} to mend, see above."
         behind = "" if not found.lag else f"{found.lag:,} events wait to be applied: evalkit projection catch-up, or evalkit consume.\n"
         ctx.obj.say(in_shell_words(f"{found!r}\n\n{behind}{verdict}"), {**found.as_dict(), "ok": not found.problems})

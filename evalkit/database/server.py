@@ -16,7 +16,7 @@ import msgspec
 from evalkit.database.port import Args, BulkInsert, ConditionFailed, ResponseTooLarge, Row, Statement
 from evalkit.errors import DatabaseBusyError, DatabaseError, DatabaseUnavailableError, ReadOnlyError
 from evalkit.reports import EngineReport
-from evalkit.sqlite_files import BUSY, primary_code
+from evalkit.sqlite_files import BUSY, primary_code, says
 
 __all__ = ["Refused", "ServerDatabase", "Transport", "token_access"]
 
@@ -189,6 +189,8 @@ class ServerDatabase:
         wrong = DatabaseError(f"The read model at {self.shown} refused a statement: {message}")
         if "no such table" in message:
             wrong = DatabaseUnavailableError(f"The read model at {self.shown} cannot be used: its tables are gone; connect again.")
+        if "no such column" in message:
+            wrong = DatabaseUnavailableError(f"The read model at {self.shown} cannot be used: {says(code, message)}.")
         wrong.driver_message = message
         return wrong
 

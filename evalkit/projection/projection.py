@@ -13,6 +13,7 @@ from evalkit.decoding import DecodedEvent, decode, event_time_text, readable_ids
 from evalkit.events import InvalidEventError
 from evalkit.log.port import LogRecord, partition_of
 from evalkit.projection.fold import APPLIED, Decision, Outcome, StudyState, decide, decide_invalid
+from evalkit.projection.rows import readable
 from evalkit.projection.schema import Head, Position, Tables
 from evalkit.study import StudyStatus
 
@@ -154,6 +155,10 @@ class EvalProjection:
 
     def _load(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
         """Read what the fold must know of these events' studies and is not known yet."""
+        with readable(self._database):
+            self._load_states(events, in_place)
+
+    def _load_states(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
         unknown = list({event.study_id for event in events} - self._states.keys())
         if unknown:
             for study_id, status, seq, newest, checkpoint in self._ask(_STATES, unknown):

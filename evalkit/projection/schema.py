@@ -24,6 +24,7 @@ __all__ = [
     "create_tables",
     "empty_positions",
     "follow_count",
+    "has_tables",
     "head_of",
     "initialize",
     "read_head",
@@ -133,20 +134,7 @@ def follow_count(database: Database, head: Head, partitions: int) -> None:
 
 
 def initialize(database: Database, partitions: int) -> None:
-    """Make the tables in a database that has none. Harmless when another process does the same.
-
-    Raises
-    ------
-    SchemaError
-        When there are tables of these names that evalkit did not make.
-    """
-    found = {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "meta" not in found and (taken := found.intersection(TABLES)):
-        raise SchemaError(
-            f"The database already has tables that evalkit did not make: {', '.join(sorted(taken))}. "
-            "Give evalkit a database of its own (EVALKIT_DATABASE_URL, or another home).",
-            found=sorted(taken), supported=[],
-        )  # fmt: skip
+    """Create the tables in a database where `has_tables` found none. Harmless when another process does the same."""
     database.batch(
         [
             (_META, ()),
@@ -159,15 +147,39 @@ def initialize(database: Database, partitions: int) -> None:
     )
 
 
-def read_head(database: Database) -> Head | None:
-    """Read what a database says of itself; None when it has no tables of evalkit.
+def has_tables(database: Database) -> bool:
+    """Return whether a database has the tables of a read model.
 
     Raises
     ------
     SchemaError
-        When a newer evalkit made it.
+        When it has tables of these names that another program created.
     """
-    if not database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'"):
+    found = {str(name): str(sql) for name, sql in database.execute(_NAMED)}
+    if "fold_version" in found.get("meta", ""):
+        return True
+    if found:
+        raise SchemaError(
+            f"The database already has tables that evalkit did not create: {', '.join(sorted(found))}. Nothing was changed. Use a database "
+            "of its own for evalkit: another home, or another EVALKIT_DATABASE_URL. If this one is evalkit's, move its file away: the next "
+            "command rebuilds the read model from the log.",
+            found=sorted(found), supported=[],
+        )  # fmt: skip
+    return False
+
+
+_NAMED = f"SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name IN ('meta', {', '.join(map(repr, TABLES))})"
+
+
+def read_head(database: Database) -> Head | None:
+    """Read what a database says of itself; None when it has no tables.
+
+    Raises
+    ------
+    SchemaError
+        When a newer evalkit, or another program, made it.
+    """
+    if not has_tables(database):
         return None
     meta, rows = database.batch(HEAD_STATEMENTS)
     return head_of(meta, rows)
@@ -190,7 +202,8 @@ def head_of(meta: list[Row], rows: list[Row]) -> Head:
     DatabaseDamagedError
         When it says nothing of itself, or contradicts itself.
     """
-    if not meta or int(str(meta[0][3])) != len(rows):
+    values = [*(meta[0] if meta else ()), *(row[0] for row in rows)]
+    if not meta or not all(isinstance(value, int) for value in values) or meta[0][3] != len(rows):
         raise DatabaseDamagedError(
             "The read model is damaged: what it notes of itself (the tables meta and positions) was changed by another program. Nothing is "
             "lost, it is made from the log: move its file away, and the next command makes it anew."

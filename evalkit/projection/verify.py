@@ -18,6 +18,7 @@ from evalkit.database.port import Database, Row, Value
 from evalkit.log.port import EventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.identity import check_identity
+from evalkit.projection.rows import readable
 from evalkit.projection.snapshot import Snapshot, StudyRow, consistently
 
 __all__ = ["Difference", "VerifyResult", "digest", "verify"]
@@ -125,7 +126,8 @@ def verify(database: Database, log: EventLog, *, expect: str | None = None) -> V
     DatabaseError
         When the read model was rebuilt each time that it was being read.
     """
-    return consistently(lambda: _verify(database, log, expect))
+    with readable(database):
+        return consistently(lambda: _verify(database, log, expect))
 
 
 def _verify(database: Database, log: EventLog, expect: str | None) -> VerifyResult:

@@ -1,0 +1,220 @@
+"""What other programs write into a read model, or under its names: it is named, never shown as nothing, and never a driver's traceback."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from evalkit import EvalKit, EvalkitError, EvalkitWarning, connect
+from evalkit.cli.app import app
+from evalkit.errors import DatabaseDamagedError, DatabaseUnavailableError, SchemaError
+from evalkit.widgets.reading import read
+from tests.worker import study_with_checkpoints
+
+READS: dict[str, Callable[[EvalKit], object]] = {
+    "studies": lambda kit: kit.studies(),
+    "checkpoints": lambda kit: kit.checkpoints(),
+    "checkpoints of one": lambda kit: kit.checkpoints("study"),
+    "lifecycle": lambda kit: kit.lifecycle(),
+    "rejected": lambda kit: kit.rejected(),
+    "models": lambda kit: [kit.storage.get_checkpoints(study.id) for study in kit.storage.list_studies()],
+    "verify": lambda kit: kit.verify(),
+    "panel": lambda kit: read(kit, None),
+    "status": lambda kit: kit.status(),
+}
+COMMANDS: dict[str, Callable[[EvalKit], object]] = {
+    "create": lambda kit: kit.create_study("another"),
+    "pause": lambda kit: kit.pause_study("study"),
+    "record": lambda kit: kit.record_checkpoint("study", {"period": ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")}, key="new"),
+    "record again": lambda kit: kit.record_checkpoint("study", {"period": ("2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z")}, key="again"),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    with connect(tmp_path / "home") as kit:
+        study_with_checkpoints(kit, 3)
+        COMMANDS["record again"](kit)
+    return tmp_path / "home"
+
+
+def write(home: Path, *statements: str) -> None:
+    connection = sqlite3.connect(home / "evalkit.db")
+    with connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def cli(home: Path, *args: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["--home", str(home), *args], prog_name="evalkit", catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+FOREIGN = {
+    "studies": ["CREATE TABLE studies (a)"],
+    "studies and checkpoints": ["CREATE TABLE studies (id, name)", "CREATE TABLE checkpoints (id)", "INSERT INTO studies VALUES (1, 'x')"],
+    "meta": ["CREATE TABLE meta (key, value)", "INSERT INTO meta VALUES ('a', 'b')"],
+    "a view": ["CREATE VIEW studies AS SELECT 1"],
+}
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("tables", FOREIGN)
+def test_tables_of_another_program_are_refused(home: Path, tables: str, read_only: bool) -> None:
+    """Tables of our names that evalkit did not create are refused by every query and command, and reported by doctor; none is changed."""
+    (home / "evalkit.db").unlink()
+    write(home, *FOREIGN[tables])
+    before = (home / "evalkit.db").read_bytes()
+    with connect(home, read_only=read_only) as kit:
+        calls = {name: call for name, call in READS.items() if name != "status"} | (
+            {} if read_only else COMMANDS | {"rebuild": EvalKit.rebuild}
+        )
+        for name, call in calls.items():
+            with pytest.raises(SchemaError, match=r"tables that evalkit did not create: .*another home"):
+                call(kit)
+            assert name
+        assert any("did not create" in problem for problem in kit.status().problems)
+    assert (home / "evalkit.db").read_bytes() == before
+    code, output = cli(home, "doctor")
+    assert (code, "tables that evalkit did not create" in output, "Nothing is wrong" in output) == (1, True, False)
+    assert cli(home, "study", "list")[0] == 1
+
+
+def test_a_table_that_another_program_replaced(home: Path) -> None:
+    """Where one of evalkit's tables was replaced by one with other columns, the error says so, and a rebuild repairs it."""
+    write(home, "DROP TABLE studies", "CREATE TABLE studies (id, title)", "INSERT INTO studies VALUES (1, 'x')")
+    with connect(home) as kit:
+        for name in ("studies", "models", "panel", "verify"):
+            with pytest.raises(DatabaseUnavailableError, match="another program changed its tables; rebuild it"):
+                READS[name](kit)
+        assert kit.rebuild().generation == 2
+        assert kit.verify().ok
+
+
+def test_a_missing_read_model_is_not_an_empty_one(home: Path) -> None:
+    """Beside a log with events a read-only kit says how many there are and what to do; a kit that may write rebuilds the read model."""
+    (home / "evalkit.db").unlink()
+    with connect(home, read_only=True) as kit:
+        for name, call in READS.items():
+            if name != "status":
+                with pytest.raises(
+                    DatabaseUnavailableError, match=r"The log has 6 events, but there is no read model at .*evalkit projection"
+                ):
+                    call(kit)
+        status = kit.status()
+        assert (status.events, status.lag) == (6, 6)
+        assert any("has 6 events" in problem for problem in status.problems)
+    assert not (home / "evalkit.db").exists()
+    assert "6 events wait to be applied" in cli(home, "doctor")[1]
+    with connect(home) as kit:
+        assert kit.checkpoints().height == 4
+
+
+ODD = ["'odd'", "''", "x'00ff'", "1.5", "-1", "'{'", "'[1, 2]'", "'\"x\"'", "'5'", "'2026-01-01'", "'{\"tags\": 5}'", "9e999"]
+COLUMNS = {
+    "studies": ["id", "name", "status", "period_type", "period_value", "config", "created_at", "started_at", "stopped_at"],
+    "checkpoints": [
+        "id", "study_id", "timestamp", "metrics", "events_analyzed", "sessions_included", "event_id", "period_start", "period_end", "regular",
+    ],
+    "lifecycle": ["study_id", "seq", "event_id", "kind"],
+    "meta": ["generation", "schema_version", "fold_version", "partitions"],
+    "positions": ["next"],
+}  # fmt: skip
+CELLS = [(table, column) for table, columns in COLUMNS.items() for column in columns]
+
+
+@pytest.mark.parametrize(("table", "column"), CELLS, ids=map(".".join, CELLS))
+def test_an_odd_value_is_an_error_in_words_or_harmless(home: Path, table: str, column: str) -> None:
+    """Whatever another program writes into a cell, queries and commands answer, or raise an error of evalkit that says what to do."""
+    kept = (home / "evalkit.db").read_bytes()
+    refused: list[str] = []
+    for odd in ODD:
+        (home / "evalkit.db").write_bytes(kept)
+        write(home, f"UPDATE {table} SET {column} = {odd} WHERE rowid = (SELECT max(rowid) FROM {table})")
+        with connect(home) as kit, warnings.catch_warnings():
+            warnings.simplefilter("ignore", EvalkitWarning)
+            for call in (*READS.values(), *COMMANDS.values()):
+                try:
+                    call(kit)
+                except DatabaseDamagedError as error:
+                    refused.append(str(error) if error.__suppress_context__ or error.__context__ is None else "a driver's error shows")
+                except EvalkitError:
+                    pass  # the study is not found, or its status does not allow the command, as the row says now
+    assert all("another program" in message.lower() for message in refused)
+    if (table, column) not in (("studies", "name"), ("studies", "period_value")):
+        assert refused
+    if table not in ("meta", "positions"):
+        assert all(f"in the table '{table}'" in message and f"{column} is " in message for message in refused if "in the table" in message)
+
+
+UNREADABLE: dict[str, tuple[str, str]] = {
+    "a status": ("studies.status", "'odd'"),
+    "a period type": ("studies.period_type", "'odd'"),
+    "a number of periods": ("studies.period_value", "'many'"),
+    "a config that is not JSON": ("studies.config", "'{'"),
+    "a config of another type": ("studies.config", "'[]'"),
+    "tags of another type": ("studies.config", "'{\"tags\": 5}'"),
+    "a name that is a blob": ("studies.name", "x'00ff'"),
+    "a creation time": ("studies.created_at", "'yesterday'"),
+    "a start": ("studies.started_at", "'2026-01-01'"),
+    "metrics that are not JSON": ("checkpoints.metrics", "'{'"),
+    "a metric of another type": ("checkpoints.metrics", "replace(metrics, '0.5', '\"half\"')"),
+    "metrics that are a blob": ("checkpoints.metrics", "CAST(metrics AS BLOB)"),
+    "a timestamp": ("checkpoints.timestamp", "'yesterday'"),
+    "a count with a fraction": ("checkpoints.events_analyzed", "1.5"),
+    "a count that is text": ("checkpoints.events_analyzed", "'many'"),
+    "sessions that are not JSON": ("checkpoints.sessions_included", "'a, b'"),
+    "sessions of another type": ("checkpoints.sessions_included", "'\"x\"'"),
+    "an event id": ("checkpoints.event_id", "'odd'"),
+    "an irregular row": ("checkpoints.metrics", "'5', regular = 0"),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_row_of_another_program_is_named(home: Path, what: str) -> None:
+    """Frames, models, panel, doctor and command line name the table, the row, the column and the value alike; a rebuild repairs it."""
+    cell, value = UNREADABLE[what]
+    table, column = cell.split(".")
+    write(home, f"UPDATE {table} SET {column} = {value}")
+    reads = ["studies", "models", "panel"] if table == "studies" else ["checkpoints", "checkpoints of one", "models", "panel"]
+    with connect(home) as kit:
+        for name in reads:
+            with pytest.raises(DatabaseDamagedError) as raised:
+                READS[name](kit)
+            assert f"in the table '{table}'" in str(raised.value)
+            assert f"{column} is " in str(raised.value)
+            assert "evalkit projection rebuild" in str(raised.value)
+            assert (raised.value.table, raised.value.column) == (table, column)
+            assert raised.value.key
+    for args in (("study", "list") if table == "studies" else ("checkpoint", "list", "study"), ("doctor",)):
+        code, output = cli(home, *args)
+        assert (code, f"in the table '{table}'" in output, "Traceback" in output) == (1, True, False)
+    assert cli(home, "projection", "rebuild")[0] == 0
+    assert cli(home, "doctor")[0] == 0
+    with connect(home) as kit:
+        assert kit.verify().ok
+
+
+def test_a_row_without_its_study_is_named(home: Path) -> None:
+    """A checkpoint or a lifecycle entry of a study that does not exist names the id."""
+    write(home, "UPDATE studies SET id = '01900000-0000-7000-8000-000000000000'")
+    with connect(home) as kit:
+        for name in ("checkpoints", "lifecycle"):
+            with pytest.raises(DatabaseDamagedError, match="no study has this id"):
+                READS[name](kit)
+
+
+def test_a_row_of_another_program_as_json(home: Path) -> None:
+    """Doctor has the problem in its JSON as well."""
+    write(home, "UPDATE studies SET status = 'odd'")
+    found: dict[str, Any] = json.loads(CliRunner().invoke(app, ["--home", str(home), "--json", "doctor"], prog_name="evalkit").stdout)
+    assert not found["ok"]
+    assert "status is 'odd'" in found["problems"][0]
