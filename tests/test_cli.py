@@ -483,7 +483,7 @@ def test_a_process_ends_with_the_same_codes_and_no_traceback() -> None:
 def evalkit_version() -> str:
     from importlib.metadata import version
 
-    return version("evalkit")
+    return version("evalkit-studies")
 
 
 def test_checkpoints_and_logs_go_through_pipes() -> None:

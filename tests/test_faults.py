@@ -494,7 +494,7 @@ def test_a_read_model_of_a_newer_evalkit(aged: Aged, column: str) -> None:
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
-            assert "pip install --upgrade evalkit" in str(assert_refused(call, SchemaError))
+            assert "Upgrade evalkit from where you installed it" in str(assert_refused(call, SchemaError))
         assert any("newer evalkit" in problem for problem in kit.status().problems)
     assert contents(aged.home) == before
 
@@ -506,8 +506,8 @@ def test_a_read_model_that_a_newer_evalkit_took_over(aged: Aged) -> None:
         database = sqlite3.connect(aged.home / "evalkit.db", isolation_level=None)
         database.execute("UPDATE meta SET schema_version = schema_version + 1")
         held = database.execute("SELECT count(*) FROM checkpoints").fetchone()
-        assert "pip install --upgrade evalkit" in str(assert_refused(uses(kit)["record"], EvalkitError))
-        assert "pip install --upgrade evalkit" in str(assert_refused(uses(kit)["checkpoints"], SchemaError))
+        assert "Upgrade evalkit from where you installed it" in str(assert_refused(uses(kit)["record"], EvalkitError))
+        assert "Upgrade evalkit from where you installed it" in str(assert_refused(uses(kit)["checkpoints"], SchemaError))
         assert database.execute("SELECT count(*) FROM checkpoints").fetchone() == held
         database.close()
 
@@ -531,7 +531,7 @@ def test_a_log_of_a_newer_evalkit(aged: Aged) -> None:
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
-            assert "pip install --upgrade evalkit" in str(assert_refused(call, LogError))
+            assert "Upgrade evalkit from where you installed it" in str(assert_refused(call, LogError))
     assert contents(aged.home) == before
 
 

@@ -14,7 +14,7 @@ import evalkit
 PACKAGE = Path(evalkit.__file__).parent
 
 LAYERS = [
-    ["errors", "reports"],
+    ["errors", "reports", "distribution"],
     ["ids", "times"],
     ["metrics"],
     ["study"],

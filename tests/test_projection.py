@@ -285,7 +285,7 @@ def test_a_newer_read_model_is_refused(database: LibsqlFileDatabase, column: str
         lambda: rebuild(database, log, adopt_log=True),
         lambda: verify(database, log),
     ):
-        assert_stopped(call, database, SchemaError, "pip install --upgrade evalkit")
+        assert_stopped(call, database, SchemaError, "Upgrade evalkit from where you installed it")
 
 
 @pytest.mark.parametrize("column", ["schema_version", "fold_version"])

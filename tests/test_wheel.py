@@ -35,6 +35,7 @@ def test_the_wheel_alone_runs_the_demo_from_any_folder_and_ships_its_types(tmp_p
     """Installed with its dependencies and nothing else, `evalkit demo` runs twice, and mypy sees the types."""
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith("evalkit_studies-")
     names = zipfile.ZipFile(wheel).namelist()
     assert "evalkit/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "examples"))]
@@ -43,6 +44,7 @@ def test_the_wheel_alone_runs_the_demo_from_any_folder_and_ships_its_types(tmp_p
     _run(clean / "bin" / "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel, cwd=tmp_path)
     anywhere = tmp_path / "any folder"
     anywhere.mkdir()
+    assert _run(clean / "bin" / "evalkit", "--version", cwd=anywhere) == f"evalkit {wheel.name.split('-')[1]}\n"
     for _ in range(2):
         assert "evalkit" in _run(clean / "bin" / "evalkit", "demo", cwd=anywhere)
     assert sorted(path.name for path in anywhere.iterdir()) == ["evalkit-demo"]

@@ -24,6 +24,6 @@ def needed(name: str) -> Any:
         if error.name is None or error.name.partition(".")[0] not in ("jinja2", "markupsafe", "scipy", "statsmodels"):
             raise
         raise MissingExtraError(
-            f"evalkit.analysis needs {error.name.partition('.')[0]}, which is not installed. Type: pip install 'evalkit[analysis]'",
+            f"evalkit.analysis needs {error.name.partition('.')[0]}, which is not installed. Install: pip install scipy statsmodels jinja2",
             extra="analysis",
         ) from None

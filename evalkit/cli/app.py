@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
-from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,7 @@ from evalkit.cli.projection import projection_app
 from evalkit.cli.report import report
 from evalkit.cli.session import Command, Main, Session
 from evalkit.cli.studies import study_app
+from evalkit.distribution import installed_version
 
 __all__ = ["app", "main"]
 
@@ -56,7 +56,7 @@ def _options(
 ) -> None:
     session = ctx.obj = Session(home, log_url, database_url, as_json)
     if show_version:
-        session.say(f"evalkit {version('evalkit')}", {"version": version("evalkit")})
+        session.say(f"evalkit {installed_version()}", {"version": installed_version()})
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         ctx.fail("Missing command.")

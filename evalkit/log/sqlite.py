@@ -179,7 +179,7 @@ class SqliteEventLog:
         if version > _VERSION:
             raise LogError(
                 f"{self.path} is an event log of version {version}; this evalkit reads version {_VERSION}. "
-                "Upgrade: pip install --upgrade evalkit"
+                "Upgrade evalkit from where you installed it."
             )
         if mode != "wal" and not self._read_only:  # where nobody has it open, a file that cannot be written shows another mode
             raise LogDamagedError(

@@ -212,7 +212,7 @@ def head_of(meta: list[Row], rows: list[Row]) -> Head:
     if schema > SCHEMA_VERSION or fold > FOLD_VERSION:
         raise SchemaError(
             f"The read model was made by a newer evalkit (schema {schema}, fold {fold}); this one knows schema {SCHEMA_VERSION}, "
-            f"fold {FOLD_VERSION}. Upgrade: pip install --upgrade evalkit",
+            f"fold {FOLD_VERSION}. Upgrade evalkit from where you installed it.",
             found=(schema, fold), supported=(SCHEMA_VERSION, FOLD_VERSION),
         )  # fmt: skip
     return Head(generation, schema, fold, tuple(Position(int(str(n)), str(first), str(last)) for n, first, last in rows))

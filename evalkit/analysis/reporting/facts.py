@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.metadata import version
 from typing import Any
 
 import polars as pl
@@ -33,6 +32,7 @@ from evalkit.analysis.reporting.harmless import shortened
 from evalkit.analysis.reporting.in_short import in_short, methods
 from evalkit.analysis.reporting.whole import StudyFrames, Whole, examine
 from evalkit.analysis.trend import Trend
+from evalkit.distribution import installed_version
 
 __all__ = ["content_of", "report_content"]
 
@@ -68,7 +68,7 @@ def content_of(found: Whole, study: StudyFrames, baseline: StudyFrames | None) -
     if baseline is not None:
         comparison = ComparisonFacts(baseline=_facts(baseline), differences=[_difference(one) for one in found.differences])
     return ReportContent(
-        evalkit=version("evalkit"),
+        evalkit=installed_version(),
         study=facts,
         in_short=in_short(found, study.checkpoints.height, facts.name),
         correction=CorrectionFacts(level=ALPHA, tests=sum(found.tests), trends=trends, shifts=shifts, differences=differences),

@@ -1,0 +1,68 @@
+"""What evalkit is installed as, and what its texts tell people to install."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# `evalkit` on the public package index is another project, and `evalkit-studies` is nobody's until it is published there.
+INSTALLS_BY_NAME = re.compile(
+    r"\b(?:uvx|(?:pip[3x]?|uv|conda|mamba|poetry|pdm)\s+(?:[^\s`&;|]+\s+){0,3}?(?:add|download|inject|install|run|update|upgrade))"
+    r"(?:\s+[^\s`&;|]+){0,8}?\s+[\"'\\]*evalkit(?:[-_]studies)?(?!\.\w|[\w/-])",
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install evalkit",
+        "Type: pip install 'evalkit[analysis]'",
+        r'"It needs \"pip install \"evalkit[analysis]\"\".",',
+        "Upgrade: pip install --upgrade evalkit.",
+        "`python -m pip install -q -U evalkit==0.2.1`",
+        "%pip install scipy evalkit",
+        "pip3 install evalkit-studies",
+        "run `pip\ninstall evalkit`",
+        "uv add evalkit",
+        "uv pip install evalkit",
+        "uv tool install evalkit",
+        "uvx evalkit demo",
+        "pipx install evalkit",
+        "pipx run evalkit demo",
+        "conda install -c conda-forge evalkit",
+    ],
+)
+def test_a_text_that_installs_by_name_is_found(text: str) -> None:
+    """The pattern of the next test finds the commands of the usual installers, with options, extras and versions."""
+    assert INSTALLS_BY_NAME.search(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install scipy statsmodels jinja2",
+        "evalkit.analysis needs scipy. Install: pip install scipy statsmodels jinja2",
+        "pip install -q -c constraints.txt -e '.[test]'\n\ttouch $@ $(VENV)/evalkit.stamp",
+        "pip install --quiet /tmp/evalkit && exec evalkit --json consume",
+        "Upgrade evalkit from where you installed it.",
+    ],
+)
+def test_a_text_that_installs_something_else_is_not_found(text: str) -> None:
+    """Commands that install from a folder, or other packages, are allowed."""
+    assert not INSTALLS_BY_NAME.search(text)
+
+
+def test_no_text_installs_evalkit_by_name() -> None:
+    """No message, document, notebook, example or script installs or upgrades evalkit from a package index."""
+    folders = [ROOT / name for name in (".ci", "docs", "evalkit", "examples", "notebooks", "tests")]
+    paths = [path for path in ROOT.iterdir() if path.suffix in {"", ".md", ".toml", ".txt"} and path.is_file()]
+    paths += [
+        path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix not in {".pyc", ".png", ".parquet"}
+    ]
+    texts = {path.relative_to(ROOT): path.read_text("utf-8", errors="replace") for path in paths if path != Path(__file__)}
+    assert {Path("README.md"), Path("CHANGELOG.md"), Path("Makefile"), Path("evalkit/analysis/extra.py"), Path(".ci/run")} <= texts.keys()
+    assert {str(path): found[0] for path, text in texts.items() if (found := INSTALLS_BY_NAME.search(text))} == {}
