@@ -211,3 +211,21 @@ def test_a_stream_that_the_user_may_not_use(
     iggy.http("POST", "/users", {"username": name, "password": SECRET, "status": "active", "permissions": None})
     wrong = Wrong("does not permit this", log_url=iggy.url(stream, user=name, password=SECRET))
     assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
+
+
+def test_a_request_that_is_cancelled_prints_no_traceback() -> None:
+    """A request whose caller was cancelled while the server was silent ends with the interpreter, and prints nothing."""
+    code = """
+import sys
+from contextlib import suppress
+from evalkit import background
+from evalkit.database.libsql_server import LibsqlTransport
+transport = LibsqlTransport(sys.argv[1], None)
+with suppress(TimeoutError):
+    background.run(transport._send([("SELECT 1", ())], 60), 1)
+"""
+    with Silent() as server:
+        done = subprocess.run(
+            [sys.executable, "-c", code, f"http://127.0.0.1:{server.port}"], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
