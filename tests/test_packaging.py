@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,3 +69,31 @@ def test_no_text_installs_evalkit_by_name() -> None:
     texts = {path.relative_to(ROOT): path.read_text("utf-8", errors="replace") for path in paths if path != Path(__file__)}
     assert {Path("README.md"), Path("CHANGELOG.md"), Path("Makefile"), Path("evalkit/analysis/extra.py"), Path(".ci/run")} <= texts.keys()
     assert {str(path): found[0] for path, text in texts.items() if (found := INSTALLS_BY_NAME.search(text))} == {}
+
+
+def test_each_lower_bound_is_the_version_that_is_tested() -> None:
+    """Each package declared for users has one lower bound, and it is the version in constraints-lowest.txt."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    declared = [Requirement(text) for text in (*project["dependencies"], *extras["analysis"], *extras["notebook"])]
+    assert {package.name: _lowest(package) for package in declared} == {package.name: _lowest(package) for package in _tested()}
+
+
+def test_the_versions_that_are_installed_by_default_are_declared() -> None:
+    """No version in constraints.txt contradicts what pyproject.toml declares."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines())
+    pinned = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
+    everything = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    declared = [package for package in map(Requirement, everything) if package.name != project["name"]]
+    assert [str(package) for package in declared if pinned.get(package.name) not in package.specifier] == []
+
+
+def _tested() -> list[Requirement]:
+    lines = (ROOT / "constraints-lowest.txt").read_text("utf-8").splitlines()
+    return [Requirement(line) for line in lines if not line.startswith("#")]
+
+
+def _lowest(package: Requirement) -> Version:
+    (bound,) = (Version(part.version) for part in package.specifier if part.operator in (">=", "=="))
+    return bound
