@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,16 @@ def test_importing_twice_adds_nothing(tmp_path: Path, extension: str) -> None:
     changed = kit.checkpoints("copy").with_columns(events_analyzed=pl.lit(77, dtype=pl.Int64)).head(1)
     changed.write_parquet(tmp_path / "changed.parquet")
     assert import_checkpoints(kit, tmp_path / "changed.parquet", "copy").recorded == 1
+
+
+def test_importing_uses_nothing_that_polars_deprecates(tmp_path: Path) -> None:
+    """Polars raises these warnings where pytest's filter cannot make them errors, so they are looked for."""
+    with running(tmp_path / "home") as kit, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kit.record_checkpoint(NAME, {"period": (SINCE, SINCE + timedelta(days=14)), "total_tokens": 1})
+        export_checkpoints(kit, tmp_path / "file.parquet")
+        assert import_checkpoints(kit, tmp_path / "file.parquet", NAME).already_recorded == 1
+    assert [str(one.message) for one in caught] == []
 
 
 @pytest.mark.parametrize("extension", FORMATS)

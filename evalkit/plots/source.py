@@ -211,7 +211,7 @@ def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], opt
 
 def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
     dtype = series.dtype
-    if kind == "texts" and (dtype == pl.Null() or (isinstance(dtype, pl.List) and dtype.inner in (pl.String(), pl.Null()))):
+    if kind == "texts" and (dtype == pl.Null() or (isinstance(dtype, pl.List | pl.Array) and dtype.inner in (pl.String(), pl.Null()))):
         return series.cast(pl.List(pl.String()))
     if dtype == pl.Null():
         return series.cast(pl.String() if kind in _TEXTS else _SCHEMA.get(kind, pl.Float64()))
@@ -253,11 +253,13 @@ def _from_pandas(series: Any, name: str, kind: str) -> pl.Series:
         return _with_missing(whole, missing)
     if letter == "f":
         return _with_missing(pl.Series(name, series.fillna(0).to_numpy(dtype="float64")), missing)
-    values_list = [None if gone else value for value, gone in zip(series.astype(object).tolist(), missing.tolist(), strict=True)]
+    values_list: list[Any] = [None if gone else value for value, gone in zip(series.astype(object).tolist(), missing.tolist(), strict=True)]
     if kind in _TEXTS:
         return pl.Series(name, [None if value is None else str(value) for value in values_list], dtype=pl.String())
     if all(value is None for value in values_list):
         return pl.Series(name, values_list, dtype=pl.Null())
+    if kind == "texts":  # Polars would make arrays of one length an Array, and refuse arrays of several
+        values_list = [value.tolist() if hasattr(value, "tolist") else value for value in values_list]
     try:
         return pl.Series(name, values_list)
     except (TypeError, pl.exceptions.PolarsError):

@@ -245,7 +245,7 @@ def _recorded(frame: pl.DataFrame, times: set[datetime]) -> Counter[tuple[Any, .
     now = datetime.now(UTC)
     found: Counter[tuple[Any, ...]] = Counter()
     moments = [moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in times]
-    for row in frame.filter(pl.col("recorded_at").is_in(pl.Series(moments, dtype=frame["recorded_at"].dtype))).iter_rows(named=True):
+    for row in frame.filter(pl.col("recorded_at").is_in(moments)).iter_rows(named=True):
         try:
             (command,) = RecordCheckpoint.of_rows([row], now=now)
         except InvalidInputError:
