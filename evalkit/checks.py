@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from evalkit.errors import InvalidInputError
@@ -30,20 +31,28 @@ __all__ = [
     "invalid",
     "is_missing",
     "nearest",
+    "shown",
 ]
 
 _AHEAD = timedelta(minutes=5)
+_ROUNDING = 1e-6  # what float32 arithmetic can add to a rate of 0 or 1
 _TIME_EXAMPLE = "datetime(2026, 1, 31, tzinfo=timezone.utc) or '2026-01-31T00:00:00Z'"
 
 
 def invalid(field: str, value: object, problem: str) -> InvalidInputError:
     """Make the error for a value that is refused: the field, the value, what is wrong and what would be right."""
-    shown = repr(value)
-    if "\n" in shown:  # a frame, or what holds one: a piece of its table tells nothing
-        shown = f"({', '.join(type(part).__name__ for part in value)})" if isinstance(value, tuple) else a_type(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return InvalidInputError(f"{field}: {shown} {problem}", field=field, value=value)
+    return InvalidInputError(f"{field}: {shown(value)} {problem}", field=field, value=value)
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: its representation, cut to 80 characters, or its type."""
+    try:
+        text = repr(value)
+    except (ValueError, NotImplementedError):  # an int of more than 4,300 digits, a Timestamp beyond the year 9999
+        return a_type(value)
+    if "\n" in text:  # a frame, or what holds one: a piece of its table tells nothing
+        text = f"({', '.join(type(part).__name__ for part in value)})" if isinstance(value, tuple) else a_type(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def a_type(value: object) -> str:
@@ -54,13 +63,14 @@ def a_type(value: object) -> str:
 
 def nearest(name: object, valid: Iterable[str]) -> str:
     """Give ``". Did you mean ...?"`` with the valid name nearest to `name`, or nothing when none is near."""
-    near = difflib.get_close_matches(str(name), list(valid), n=1)
+    near = difflib.get_close_matches(name, list(valid), n=1) if isinstance(name, str) else []
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def is_missing(value: object) -> bool:
     """Whether a value means "not measured": None, and what Pandas uses for it (NaT, NA). A NaN is checked by its metric."""
-    return value is None or type(value).__name__ in ("NaTType", "NAType") or (type(value).__name__ == "timedelta64" and str(value) == "NaT")
+    kind = type(value).__name__
+    return value is None or kind in ("NaTType", "NAType") or (kind in ("timedelta64", "datetime64") and str(value) == "NaT")
 
 
 def check_text(field: str, value: object, *, low: int = 0, high: int | None = None, lines: bool = False) -> str:
@@ -75,7 +85,7 @@ def check_text(field: str, value: object, *, low: int = 0, high: int | None = No
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and not (lines and character in "\n\r\t")):
             raise invalid(field, value, f"holds the character U+{ord(character):04X}, which is not allowed; remove it.")
-    return str(value)  # a text of NumPy is one for Python, but not for JSON
+    return str.__str__(value)  # a plain text: one of NumPy is not for JSON, and str() of an enumeration's member is its name
 
 
 def check_name(value: object) -> str:
@@ -88,9 +98,13 @@ def check_name(value: object) -> str:
 
 def check_texts(field: str, value: object) -> list[str]:
     """Check a list of texts."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    try:
+        items = iter(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
+    except TypeError:  # also for an array without dimensions, which is an Iterable
+        items = None
+    if items is None:
         raise invalid(field, value, 'is no list of texts; give, for example, ["one", "two"].')
-    return [check_text(field, item) for item in value]
+    return [check_text(field, item) for item in items]
 
 
 def check_metadata(value: object) -> dict[str, str]:
@@ -109,15 +123,17 @@ def check_period(value: object) -> tuple[PeriodType, int | None]:
         name, _, text = value.partition(":")
         if not (text.isascii() and text.isdigit()):
             raise invalid("period", value, "must end in a whole number after the colon, for example 'weekly:2'.")
-        count = int(text)
-    try:
-        period_type = PeriodType(name)  # type: ignore[arg-type]
-    except ValueError:
-        valid, near = ", ".join(PeriodType), nearest(name, [period.value for period in PeriodType])
-        raise invalid("period", value, f"is none of {valid}, alone or with a number, as in 'weekly:2'.{near}") from None
-    if count is not None and (type(count) is not int or not 1 <= count < 2**32):
+        count = Decimal(text)  # of any number of digits
+    valid = [period.value for period in PeriodType]
+    if not isinstance(name, str) or name not in valid:
+        near = nearest(name, valid)
+        raise invalid("period", value, f"is none of {', '.join(valid)}, alone or with a number, as in 'weekly:2'.{near}")
+    if count is None:
+        return PeriodType(name), None
+    periods = _whole_number(count)
+    if periods is None or not 1 <= periods < 2**32:
         raise invalid("period", value, "must plan a whole number of periods, 1 to 4,294,967,295.")
-    return period_type, count
+    return PeriodType(name), periods
 
 
 def check_time(field: str, value: object) -> datetime:
@@ -135,9 +151,12 @@ def check_time(field: str, value: object) -> datetime:
     if moment.utcoffset() is None:
         raise invalid(field, value, f"has no time zone; give {_TIME_EXAMPLE}.")
     try:
-        return moment.astimezone(UTC)
+        moment = moment.astimezone(UTC)
     except OverflowError:
-        raise invalid(field, value, "lies outside the years 1 to 9999 in UTC.") from None
+        moment = None
+    if moment is None or not 1 <= moment.year <= 9999:  # a Pandas Timestamp reaches further than Python's types
+        raise invalid(field, value, "lies outside the years 1 to 9999 in UTC.")
+    return moment
 
 
 def check_at(field: str, value: object, now: datetime) -> datetime:
@@ -154,31 +173,45 @@ def check_count(field: str, value: object) -> int:
     """Check a count: a whole number from 0 to 2^63 - 1. A float without a fraction is one, as frames with gaps make them."""
     if type(value) is int and 0 <= value <= MAX_COUNT:
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
-        value = int(value)
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or _is_numpy_duration(value):
+    count = _whole_number(value)
+    if count is None:
         hint = ", or None when it was not measured" if isinstance(value, float) and math.isnan(value) else ""
         raise invalid(field, value, f"is no whole number; give a count from 0 to 9,223,372,036,854,775,807{hint}.")
-    count = int(value)
     if not 0 <= count <= MAX_COUNT:
         raise invalid(field, value, "is outside the range of a count, 0 to 9,223,372,036,854,775,807.")
     return count
 
 
-def _check_number(field: str, value: object, low: float, high: float | None) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or _is_numpy_duration(value):
+def _whole_number(value: object) -> int | None:
+    """Return a whole number of any type as an int, also a float or Decimal without a fraction; None for anything else."""
+    if isinstance(value, bool) or _is_numpy_duration(value):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value.adjusted() < 20 and value == value.to_integral_value() else None
+    number: Any = value
+    return int(number) if isinstance(value, numbers.Real) and abs(number) <= 2**53 and number == int(number) else None
+
+
+def _check_number(field: str, value: object, low: float, high: float | None, rounding: float = 0) -> float:
+    """Check a number from `low` to `high`; one that is out of this range by at most `rounding` is the bound."""
+    if not isinstance(value, numbers.Real | Decimal) or isinstance(value, bool) or _is_numpy_duration(value):
         raise invalid(field, value, f"is of type {type(value).__name__}; give a number, or None when it was not measured.")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
+    except ValueError:  # a signaling NaN
+        number = math.nan
     if not math.isfinite(number):
         raise invalid(field, value, "is not finite; give None when it was not measured.")
-    if number < low or (high is not None and number > high):
+    bound = max(number, float(low)) if high is None else min(max(number, float(low)), float(high))
+    if abs(number - bound) > rounding:
         wanted = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
         hint = f" A percentage? Divide it by 100: {number / 100:g}." if high == 1 and 2 <= number <= 100 else ""
         raise invalid(field, value, f"is outside the range {wanted}.{hint}")
-    return number
+    return bound
 
 
 def _is_numpy_duration(value: object) -> bool:
@@ -189,15 +222,21 @@ def _check_duration(field: str, value: object) -> tuple[int, int]:
     if _is_numpy_duration(value):
         if str(value.dtype) in ("timedelta64", "timedelta64[M]", "timedelta64[Y]"):  # type: ignore[attr-defined]
             raise invalid(field, value, "has a unit without a fixed length; give seconds, or a timedelta.")
-        nanoseconds = int(value.astype("timedelta64[ns]").astype("int64"))  # type: ignore[attr-defined]
-        if nanoseconds < 0:
+        if str(value.dtype).endswith(("ns]", "ps]", "fs]", "as]")):  # type: ignore[attr-defined]
+            nanoseconds = int(value.astype("timedelta64[ns]").astype("int64"))  # type: ignore[attr-defined]
+            if nanoseconds < 0:
+                raise invalid(field, value, "is negative; a duration is 0 or more.")
+            return divmod(nanoseconds, 1_000_000_000)
+        duration = value.item()  # type: ignore[attr-defined]
+        if not isinstance(duration, timedelta):
+            raise invalid(field, value, "is out of range: a duration is at most 999,999,999 days.")
+    else:
+        duration = value
+    if isinstance(duration, timedelta):
+        if duration < timedelta(0):
             raise invalid(field, value, "is negative; a duration is 0 or more.")
-        return divmod(nanoseconds, 1_000_000_000)
-    if isinstance(value, timedelta):
-        if value < timedelta(0):
-            raise invalid(field, value, "is negative; a duration is 0 or more.")
-        nanoseconds = getattr(value, "nanoseconds", 0)  # a Pandas Timedelta has them
-        seconds, fraction = duration_pair(value)
+        nanoseconds = getattr(duration, "nanoseconds", 0)  # a Pandas Timedelta has them
+        seconds, fraction = duration_pair(duration)
         return seconds, fraction + nanoseconds
     if isinstance(value, Sequence) and len(value) == 2 and all(type(part) is int for part in value):
         if 0 <= value[0] <= MAX_COUNT and 0 <= value[1] <= 999_999_999:
@@ -213,11 +252,12 @@ def _checker(metric: Metric) -> Callable[[str, object], Any]:
     if metric.kind == "duration":
         return _check_duration
     low, high = metric.low, sys.float_info.max if metric.high is None else metric.high
+    rounding = _ROUNDING if metric.kind == "rate" else 0
 
     def check(field: str, value: object) -> float:
         if type(value) is float and low <= value <= high:  # nearly always; not NaN, which compares with nothing
             return value
-        return _check_number(field, value, metric.low, metric.high)
+        return _check_number(field, value, metric.low, metric.high, rounding)
 
     return check
 
@@ -252,6 +292,6 @@ def metrics_as_mapping(metrics: LongitudinalMetrics | Mapping[str, Any]) -> Mapp
     else:
         raise invalid("period", period, "is no period; give (start, end), or {'start': start, 'end': end}.")
     for name, bound in zip(("period_start", "period_end"), bounds, strict=True):
-        if metrics.get(name, bound) != bound:
-            raise invalid("period", period, f"contradicts {name}, which is {metrics[name]!r}; give one or the other.")
+        if name in metrics and check_time(name, metrics[name]) != check_time(name, bound):
+            raise invalid("period", period, f"contradicts {name}, which is {shown(metrics[name])}; give one or the other.")
     return {**{key: value for key, value in metrics.items() if key != "period"}, "period_start": bounds[0], "period_end": bounds[1]}

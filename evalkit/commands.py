@@ -5,7 +5,7 @@ A command is made from what a user gave, and checked as a whole; nothing is appe
 
 from __future__ import annotations
 
-import math
+import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +101,7 @@ class RecordCheckpoint:
             if name in METRICS:
                 if value is not None and (type(value) in (float, int) or not checks.is_missing(value)):
                     values[name] = checks.CHECKERS[name](name, value)
-            elif name not in _EXTRAS:
+            elif not _among(name, _EXTRAS):
                 raise _unknown_name(name)
         for name in ("period_start", "period_end"):
             if given.get(name) is None:
@@ -161,11 +161,16 @@ class RecordCheckpoint:
         return _checked_size(LogMessage(study_id, event_id, wire))
 
 
+def _among(name: object, columns: Sequence[str]) -> bool:
+    """Whether a name is one of some columns; Pandas' NA, for one, cannot be compared with a text."""
+    return isinstance(name, str) and name in columns
+
+
 def _unknown_name(name: object) -> InvalidInputError:
     hint = checks.nearest(name, CHECKPOINT_COLUMNS)
     return InvalidInputError(
-        f"{name!r} is no metric.{hint} The metrics are {', '.join(METRICS)}; besides them there are {', '.join(_EXTRAS)}.",
-        field=str(name), value=name,
+        f"{checks.shown(name)} is no metric.{hint} The metrics are {', '.join(METRICS)}; besides them there are {', '.join(_EXTRAS)}.",
+        field=name if isinstance(name, str) else checks.shown(name), value=name,
     )  # fmt: skip
 
 
@@ -191,20 +196,26 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
         if twice:
             raise checks.invalid("rows", twice[0], "is the name of two columns; keep one of them.")
         for column in rows.columns:
-            if column not in CHECKPOINT_COLUMNS and column not in IGNORED_COLUMNS:
+            if not _among(column, CHECKPOINT_COLUMNS) and not _among(column, IGNORED_COLUMNS):
                 raise _unknown_name(column)
-        kept = [column for column in rows.columns if column in CHECKPOINT_COLUMNS]
+        kept = [column for column in rows.columns if _among(column, CHECKPOINT_COLUMNS)]
         if module == "polars":
             return rows.select(kept).iter_rows(named=True)  # type: ignore[no-any-return]
+        # Not by to_dict(), which fails at objects that Pandas has no type for, such as a timedelta64 in years.
+        columns = [rows[column].tolist() for column in kept]
         return [
-            {str(name): value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
-            for row in rows[kept].to_dict("records")
+            {str(name): value for name, value in zip(kept, row, strict=True) if not _is_nan(value)}
+            for row in (zip(*columns, strict=True) if columns else [()] * len(rows))
         ]
     if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Sequence):
         raise checks.invalid("rows", type(rows).__name__, "is no frame; give a Polars or Pandas frame, or a list of mappings.")
     return [_known_columns(row) for row in rows]
 
 
+def _is_nan(value: object) -> bool:
+    return isinstance(value, numbers.Real) and value != value  # noqa: PLR0124 - math.isnan() fails at huge fractions
+
+
 def _known_columns(row: Any) -> Any:
     """Give a mapping without the columns that say where a row came from; anything else as it is."""
-    return {key: value for key, value in row.items() if key not in IGNORED_COLUMNS} if isinstance(row, Mapping) else row
+    return {key: value for key, value in row.items() if not _among(key, IGNORED_COLUMNS)} if isinstance(row, Mapping) else row

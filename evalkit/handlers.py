@@ -63,7 +63,7 @@ class Handlers:
 
     def create_study(self, command: CreateStudy, at: datetime | str | None, if_exists: str) -> Study:
         """See `EvalKit.create_study`."""
-        if if_exists not in ("error", "open"):
+        if not isinstance(if_exists, str) or if_exists not in ("error", "open"):
             raise checks.invalid("if_exists", if_exists, "is neither 'error' nor 'open'.")
         now = datetime.now(UTC)
         moment = now if at is None else checks.check_at("at", at, now)

@@ -181,7 +181,7 @@ class EvalKit(Upkeep):
             See `stop_study`.
         metrics
             A `LongitudinalMetrics`, or a mapping of metric names with ``"period": (start, end)``. What is left out or None is missing.
-            `avg_session_duration` is a duration or seconds; rates are 0 to 1.
+            `avg_session_duration` is a duration or seconds. Rates are 0 to 1; rounding errors of up to 1e-6 beyond are corrected.
         timestamp
             When it was taken, with a time zone; by default the period's end.
         events_analyzed
@@ -215,7 +215,7 @@ class EvalKit(Upkeep):
         }  # fmt: skip
         for name, value in extras.items():
             if value is not None and given.get(name) is not None:
-                raise checks.invalid(name, value, f"is given beside {given[name]!r} in the metrics; give one or the other.")
+                raise checks.invalid(name, value, f"is given beside {checks.shown(given[name])} in the metrics; give one or the other.")
         given.update({name: value for name, value in extras.items() if value is not None})
         return self._handlers.record_checkpoint(study, RecordCheckpoint.of(given, now=now))
 

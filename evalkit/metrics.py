@@ -33,7 +33,8 @@ class Metric:
     format
         A d3-format pattern, as Altair and Vega read it.
     low, high
-        The range that commands accept, both ends included; None is unbounded.
+        The range that commands accept, both ends included; None is unbounded. A rate that is outside by at most 1e-6, which is
+        rounding, is recorded as the bound.
     group
         The heading it stands under.
     denominator
