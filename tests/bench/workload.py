@@ -61,7 +61,9 @@ def study_messages(count: int) -> list[LogMessage]:
     """Give the events that create and start studies."""
     messages = []
     for index in range(count):
-        created = CreateStudy.of(f"agent {index}", "hourly", f"benchmark study {index}", ["bench"]).message(StudyId(new_id()), _STUDIES_BEGAN)
+        created = CreateStudy.of(f"agent {index}", "hourly", f"benchmark study {index}", ["bench"]).message(
+            StudyId(new_id()), _STUDIES_BEGAN
+        )
         messages += [created, lifecycle_message("study_started", created.study_id, _STUDIES_BEGAN + 1)]
     return messages
 
