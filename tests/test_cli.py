@@ -109,7 +109,7 @@ def test_an_existing_study_is_opened_when_asked() -> None:
     first = read_json("study", "create", NAME)
     assert read_json("study", "create", NAME, "--if-exists", "open")["study_id"] == first["study_id"]
     assert "--if-exists open" in run("study", "create", NAME, code=1).stderr
-    assert "keeps it" in run("study", "create", NAME, "--if-exists", "open", "--period", "hourly").stderr
+    assert "given now is ignored" in run("study", "create", NAME, "--if-exists", "open", "--period", "hourly").stderr
 
 
 def test_studies_are_listed_newest_first_and_by_status() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from statsmodels.stats.proportion import proportion_confint
 
 from evalkit.plots.wilson import wilson
@@ -11,6 +12,8 @@ from tests.properties import in_long_form
 from tests.simulations import ANALYSES, error, simulate, simulate_families
 
 SERIES = in_long_form(60, 20)
+MOST_FALSE_CLAIMS = binom.ppf(0.99865, SERIES, 0.05) / SERIES
+"""Three standard errors above 5 %, exactly: so few series are far from a normal distribution."""
 TOO_WIDE = {("trend", 12, 0.0): 1.9, ("compare", 12, 0.0): 1.95, ("compare pairs", 12, 0.0): 1.95}
 """Of 12 values an interval cannot both hold at AR(1) 0.5 and be 1.5 times the best one at 0: see docs/power.md."""
 POWER = {(30, 0.0): 0.8, (30, 0.5): 0.3, (120, 0.0): 0.95, (120, 0.5): 0.95}
@@ -28,7 +31,7 @@ def test_an_analysis_is_right_as_often_as_it_says(analysis: str) -> None:
             assert cell.covered is not None
             assert cell.covered >= 0.93 - 3 * error(0.93, 2 * SERIES), cell
             assert cell.width <= TOO_WIDE.get((analysis, cell.count, cell.rho), 1.5), cell
-        assert cell.false_claims <= 0.05 + 3 * error(0.05, SERIES), cell
+        assert cell.false_claims <= MOST_FALSE_CLAIMS, cell
         if cell.count > 12:
             required = POWER[cell.count, cell.rho]
             assert cell.claims >= required - 3 * error(required, SERIES), cell
