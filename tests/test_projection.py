@@ -328,7 +328,7 @@ def test_tables_of_another_program_are_left_alone(database: LibsqlFileDatabase) 
     """A database with a table of one of evalkit's names, but not evalkit's, is refused whole."""
     database.batch([("CREATE TABLE studies (id INTEGER)", ()), ("INSERT INTO studies VALUES (7)", ())])
     for call in (EvalProjectionConsumer(log_of(history()), database).catch_up, lambda: rebuild(database, log_of(history()))):
-        with pytest.raises(SchemaError, match="did not make: studies"):
+        with pytest.raises(SchemaError, match="did not create: studies"):
             call()
     assert database.execute("SELECT name FROM sqlite_master") == [("studies",)]
     assert database.execute("SELECT * FROM studies") == [(7,)]
