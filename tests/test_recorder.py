@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -167,13 +169,13 @@ def test_an_exception_in_a_session_is_a_failure_and_goes_on(kit: EvalKit, clock:
         with pytest.raises(ZeroDivisionError), rec.session():
             clock.move(2)
             raise ZeroDivisionError
-        with pytest.raises(KeyboardInterrupt), rec.session() as session:
+        with pytest.raises(KeyError), rec.session() as session:
             session.success(iterations=1, tokens=5, cost=0.5)
-            raise KeyboardInterrupt
+            raise KeyError
         with rec.session() as session:
             session.success(iterations=1, tokens=1, cost=1)
     assert [(one.succeeded, one.error, one.tokens) for one in rec.sessions] == [
-        (False, "ZeroDivisionError", None), (False, "KeyboardInterrupt", 5), (True, None, 1),
+        (False, "ZeroDivisionError", None), (False, "KeyError", 5), (True, None, 1),
     ]  # fmt: skip
     assert rec.checkpoint is not None
     assert rec.checkpoint.metrics.session_success_rate == 1 / 3
@@ -185,14 +187,14 @@ def test_an_exception_in_a_session_is_a_failure_and_goes_on(kit: EvalKit, clock:
 
 
 def test_an_exception_goes_on_also_where_its_session_cannot_be_noted(kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk does not hide what the agent raised, nor the user's interrupt; a note says that the session is not in the journal."""
+    """A full disk does not hide what the agent raised; a note says that the session is not in the journal."""
 
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(KeyboardInterrupt) as raised, recorder(kit, clock) as rec, rec.session("a"):
+    with pytest.raises(KeyError) as raised, recorder(kit, clock) as rec, rec.session("a"):
         monkeypatch.setattr("evalkit.widgets.journal.os.fsync", full)
-        raise KeyboardInterrupt
+        raise KeyError
     assert "the session 'a' was not noted. The recorder's journal" in raised.value.__notes__[0]
     assert rec.sessions == ()
 
@@ -339,37 +341,231 @@ def test_what_cannot_be_recorded_is_refused_before_the_night(kit: EvalKit, tmp_p
         kit.recorder("study", resume="yes")  # type: ignore[arg-type]
 
 
+IS_NO_COUNT = "is no whole number; give a count from 0 to 9,223,372,036,854,775,807."
+
+
 @pytest.mark.parametrize(
     ("report", "message"),
     [
         ({"iterations": 0}, "iterations: 0 is below 1; a session that was solved at the first attempt took 1."),
-        ({"iterations": 1.5}, "iterations: 1.5 is no whole number; give a count from 0 to 9,223,372,036,854,775,807."),
+        ({"iterations": 1.5}, f"iterations: 1.5 {IS_NO_COUNT}"),
         ({"tokens": -1}, "tokens: -1 is outside the range of a count, 0 to 9,223,372,036,854,775,807."),
-        ({"tokens": True}, "tokens: True is no whole number; give a count from 0 to 9,223,372,036,854,775,807."),
+        ({"tokens": 2**63}, f"tokens: {2**63} is outside the range of a count, 0 to 9,223,372,036,854,775,807."),
+        ({"tokens": True}, f"tokens: True {IS_NO_COUNT}"),
+        ({"tokens": [1]}, f"tokens: [1] {IS_NO_COUNT}"),
         ({"cost": -0.5}, "cost: -0.5 is outside the range 0 or more."),
         ({"cost": float("nan")}, "cost: nan is not finite; give None when it was not measured."),
+        ({"cost": float("inf")}, "cost: inf is not finite; give None when it was not measured."),
+        ({"cost": 10**400}, f"cost: {str(10**400)[:77]}... is not finite; give None when it was not measured."),
         ({"cost": "1 $"}, "cost: '1 $' is of type str; give a number, or None when it was not measured."),
     ],
 )
-def test_numbers_that_cannot_be_are_refused_and_may_be_corrected(kit: EvalKit, clock: Watch, report: dict[str, Any], message: str) -> None:
-    """The message names the value; the session goes on, and takes a correct report."""
-    with recorder(kit, clock) as rec, rec.session() as session:
-        with pytest.raises(InvalidInputError) as caught:
-            session.success(**report)
-        assert str(caught.value) == message
-        session.success(iterations=1, tokens=2, cost=3)
-    assert [(one.succeeded, one.tokens) for one in rec.sessions] == [(True, 2)]
+@pytest.mark.parametrize("outcome", ["success", "failure"])
+def test_a_number_that_cannot_be_is_missing_and_that_is_said(
+    kit: EvalKit, clock: Watch, outcome: str, report: dict[str, Any], message: str
+) -> None:
+    """The warning has the argument, the value, what is allowed, and the session; its other numbers and the loop go on."""
+    whole = {"iterations": 2, "tokens": 3, "cost": 0.5}
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec:
+        for name, numbers in (("a", {**whole, **report}), ("b", whole)):
+            with rec.session(name) as session:
+                getattr(session, outcome)(**numbers)
+    assert str(caught[0].message) == f"Session 'a': {message} It counts as missing."
+    assert caught[0].filename == __file__
+    assert [(one.name, one.succeeded, one.reported, one.error) for one in rec.sessions] == [
+        (name, outcome == "success", True, None) for name in ("a", "b")
+    ]
+    assert [{name: getattr(one, name) for name in whole} for one in rec.sessions] == [{**whole, **dict.fromkeys(report)}, whole]
+    assert rec.checkpoint is not None
+    missing = {"tokens": rec.checkpoint.metrics.total_tokens, "cost": rec.checkpoint.metrics.total_cost}
+    assert {name for name, total in missing.items() if total is None} == set(report) - {"iterations"}
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_session_whose_report_was_refused_is_not_counted(kit: EvalKit, clock: Watch) -> None:
-    """That evalkit refused a number says nothing about the agent."""
-    with pytest.raises(InvalidInputError), recorder(kit, clock) as rec:
+    """That evalkit refused a report, or that warnings are errors, says nothing about the agent."""
+    with pytest.raises(RecorderError, match="reported a success already"), recorder(kit, clock) as rec:
         with rec.session() as session:
             session.success()
-        with rec.session() as session:
-            session.success(iterations=0)
-    with recorder(kit, clock, resume=True) as rec:
+        with rec.session("twice") as session:
+            session.success()
+            session.failure()
+    with pytest.raises(EvalkitWarning, match="cost: nan"), recorder(kit, clock, resume=True) as rec, rec.session("nan") as session:
+        session.success(cost=float("nan"))
+    with pytest.warns(EvalkitWarning, match=r"2 sessions interrupted .*: twice, nan\."), recorder(kit, clock, resume=True) as rec:
         assert [one.succeeded for one in rec.sessions] == [True]
+
+
+# --- what is interrupted --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_a_session_that_was_interrupted_is_neither_success_nor_failure(kit: EvalKit, clock: Watch, kind: type[BaseException]) -> None:
+    """It is in no rate and no sum, a warning names it, and its name is free for another attempt; one that had reported is what it reported."""
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec:
+        for name, report in (("reported", True), ("lost", False)):
+            with pytest.raises(kind), rec.session(name) as session:
+                clock.move(5)
+                if report:
+                    session.failure(tokens=5, cost=0.5)
+                raise kind
+        with rec.session("lost") as session:
+            clock.move(1)
+            session.success(iterations=1, tokens=1, cost=1)
+    assert [(one.name, one.succeeded, one.error, one.tokens) for one in rec.sessions] == [
+        ("reported", False, None, 5),
+        ("lost", True, None, 1),
+    ]
+    assert [str(one.message) for one in caught] == ["1 session interrupted before the end, excluded from all rates and sums: lost."]
+    assert rec.checkpoint is not None
+    metrics = rec.checkpoint.metrics
+    assert (metrics.sessions_completed, metrics.session_success_rate, metrics.total_tokens, metrics.total_cost) == (2, 0.5, 6, 1.5)
+    assert metrics.avg_session_duration == timedelta(seconds=3)
+    assert rec.checkpoint.sessions_included == ["reported", "lost"]
+    assert rec.checkpoint.events_analyzed == 2
+
+
+def test_a_block_in_which_every_session_was_interrupted_records_nothing_and_names_them(kit: EvalKit, clock: Watch) -> None:
+    """Nothing is known of the agent; of very many names some are left out."""
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec:
+        for number in range(22):
+            with contextlib.suppress(KeyboardInterrupt), rec.session(f"t{number}"):
+                raise KeyboardInterrupt
+    named = ", ".join(f"t{number}" for number in range(20))
+    assert [str(one.message) for one in caught] == [
+        "No session ended in the block, so nothing was recorded in 'study'. Use: with rec.session() as s: ...",
+        f"22 sessions interrupted before the end, excluded from all rates and sums: {named} and 2 more.",
+    ]
+    assert rec.checkpoint is None
+    assert files(kit) == []
+
+
+def test_a_timeout_within_a_session_is_a_failure_and_one_around_it_an_interruption(kit: EvalKit, clock: Watch) -> None:
+    """The first raises TimeoutError in the session, the second cancels it."""
+
+    async def block() -> None:
+        with recorder(kit, clock) as rec:
+            with pytest.raises(TimeoutError), rec.session("within"):
+                async with asyncio.timeout(0):
+                    await asyncio.sleep(10)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    with rec.session("around"):
+                        await asyncio.sleep(10)
+        assert [(one.name, one.error) for one in rec.sessions] == [("within", "TimeoutError")]
+
+    with pytest.warns(EvalkitWarning, match=r"^1 session interrupted .*: around\.$"):
+        asyncio.run(block())
+
+
+IN_THREADS = """
+import os, signal, sys, threading, time, evalkit
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
+began, done = threading.Semaphore(0), threading.Semaphore(0)
+with evalkit.connect(sys.argv[1]).recorder("study", sessions=20) as rec:
+    def work(number):
+        with rec.session(f"task {number}") as s:
+            if number >= 5:
+                began.release()
+                time.sleep(60)
+            s.success(iterations=1, tokens=10, cost=0.5)
+        done.release()
+    for number in range(19):
+        threading.Thread(target=work, args=(number,), daemon=True).start()
+    for _ in range(5):
+        done.acquire()
+    for _ in range(14):
+        began.acquire()
+    with rec.session("task 19"):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+"""
+IN_TASKS = """
+import asyncio, os, signal, sys, evalkit
+signal.signal(signal.SIGINT, signal.default_int_handler)
+async def work(rec, number):
+    with rec.session(f"task {number}") as s:
+        if number >= 5:
+            await asyncio.sleep(60)
+        s.success(iterations=1, tokens=10, cost=0.5)
+async def main():
+    with evalkit.connect(sys.argv[1]).recorder("study", sessions=20) as rec:
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(work(rec, number))
+            await asyncio.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends itself SIGINT")
+@pytest.mark.parametrize("program", [IN_THREADS, IN_TASKS], ids=["threads", "tasks"])
+def test_sessions_in_flight_at_ctrl_c_are_no_failures_of_the_agent(kit: EvalKit, tmp_path: Path, program: str) -> None:
+    """With 5 of 20 done, resuming gives the rate and the sums of the 5, and a warning that names the 15."""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "home")], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGINT, done.stderr
+    assert "5 of 20 sessions: 5 succeeded, 0 failed, 15 interrupted; US$2.50. Nothing was recorded yet, and nothing is lost." in done.stderr
+    with pytest.raises(RecorderError, match=r"holds 5 sessions: 5 succeeded, 0 failed, 15 interrupted; US\$2\.50\. Go on with it"):
+        kit.recorder("study").__enter__()
+    with pytest.warns(EvalkitWarning) as caught, kit.recorder("study", resume=True) as rec:
+        pass
+    (told,) = [str(one.message) for one in caught]
+    assert told.startswith("15 sessions interrupted before the end, excluded from all rates and sums: ")
+    assert set(told.partition(": ")[2].rstrip(".").split(", ")) == {f"task {number}" for number in range(5, 20)}
+    assert rec.checkpoint is not None
+    metrics = rec.checkpoint.metrics
+    assert (metrics.sessions_completed, metrics.session_success_rate, metrics.total_tokens, metrics.total_cost) == (5, 1.0, 50, 2.5)
+    assert sorted(rec.checkpoint.sessions_included) == [f"task {number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "SystemExit", "CancelledError", "GeneratorExit"])
+def test_a_journal_of_an_earlier_version_is_resumed_without_its_interrupted_sessions(kit: EvalKit, clock: Watch, error: str) -> None:
+    """Which it holds as failed ones, word for word as that version wrote them."""
+    study = kit.resolve("study")
+    folder = kit._engine.settings.home / "recorder"
+    folder.mkdir()
+    ended = {"nanoseconds": 10**9, "succeeded": True, "reported": True, "iterations": 1, "tokens": 10, "cost": 0.5, "error": None}
+    cut = {**ended, "succeeded": False, "iterations": None, "tokens": None, "cost": None, "error": error}
+    lines = [
+        {"journal": "019c13a5-0000-7000-8000-000000000000", "study": "study", "begun": "2026-01-31T08:00:00Z", "period": None},
+        *({"began": name} for name in ("done", "broken", "refused", "interrupted", "killed")),
+        {"session": {"name": "done", **ended}},
+        {"session": {"name": "broken", **cut, "error": "ValueError", "tokens": 1, "cost": 0.25}},
+        {"dropped": "refused"},
+        {"session": {"name": "interrupted", **cut}},
+    ]
+    (folder / f"{study.id}.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with (
+        pytest.warns(EvalkitWarning, match=r"^2 sessions interrupted .*: interrupted, killed\.$"),
+        recorder(kit, clock, resume=True) as rec,
+    ):
+        clock.move(10)
+    assert [(one.name, one.succeeded) for one in rec.sessions] == [("done", True), ("broken", False)]
+    assert rec.checkpoint is not None
+    assert (rec.checkpoint.metrics.session_success_rate, rec.checkpoint.metrics.total_tokens) == (0.5, 11)
+
+
+def test_what_was_interrupted_is_named_also_when_the_checkpoint_is_recorded_late(
+    kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block that ended could not warn: its end was an error."""
+
+    def out_of_reach(*arguments: Any, **options: Any) -> Any:
+        raise LogUnavailableError("The log is out of reach. Nothing was appended.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kit, "record_checkpoint", out_of_reach)
+        with pytest.raises(LogUnavailableError), recorder(kit, clock) as rec:
+            with contextlib.suppress(KeyboardInterrupt), rec.session("lost"):
+                raise KeyboardInterrupt
+            with rec.session() as session:
+                session.success()
+    with pytest.warns(EvalkitWarning, match=r"^1 session interrupted .*: lost\.$"), recorder(kit, clock, resume=True) as rec:
+        pass
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.session_success_rate == 1
 
 
 def test_out_of_turn_is_refused_in_words(kit: EvalKit, clock: Watch) -> None:
@@ -442,7 +638,10 @@ def test_sessions_may_overlap_in_threads(kit: EvalKit) -> None:
 
 def test_a_session_that_outlives_the_block_is_not_counted(kit: EvalKit, clock: Watch) -> None:
     """It is named in a warning, and its own end is refused in words."""
-    with pytest.warns(EvalkitWarning, match="1 began and did not end, and are not counted: late"), recorder(kit, clock) as rec:
+    with (
+        pytest.warns(EvalkitWarning, match="1 session interrupted before the end, excluded from all rates and sums: late"),
+        recorder(kit, clock) as rec,
+    ):
         with rec.session() as session:
             session.success()
         late = threading.Thread(target=lambda: stack.enter_context(rec.session("late")))
@@ -680,19 +879,20 @@ def test_a_process_killed_in_a_session_loses_that_session_alone(kit: EvalKit, tm
             kit.recorder("study").__enter__()
         child.kill()
     assert kit.checkpoints().height == 0
-    with pytest.raises(RecorderError, match=r"2 sessions: 2 succeeded, 0 failed; US\$1\.00, and 1 that began and did not end\."):
+    with pytest.raises(RecorderError, match=r"2 sessions: 2 succeeded, 0 failed, 1 interrupted; US\$1\.00\."):
         kit.recorder("study").__enter__()
     with Child("record_sessions", tmp_path / "home", resume=True) as child:
         assert child.hear() == ["one", "two"]
         run_session(child, "four")
         child.kill()
     with (
-        pytest.warns(EvalkitWarning, match="1 began and did not end, and are not counted: three"),
+        pytest.warns(EvalkitWarning, match=r"^1 session interrupted before the end, excluded from all rates and sums: three\.$"),
         kit.recorder("study", resume=True) as rec,
     ):
         pass
     assert rec.checkpoint is not None
     assert rec.checkpoint.sessions_included == ["one", "two", "four"]
+    assert rec.checkpoint.metrics.session_success_rate == 1
     assert (rec.checkpoint.metrics.total_tokens, rec.checkpoint.metrics.total_cost) == (30, 1.5)
     assert files(kit) == []
 
@@ -809,11 +1009,11 @@ def test_a_notebook_shows_a_bar_and_keeps_a_line(tmp_path: Path) -> None:
 
 
 def test_a_generator_that_is_left_after_its_session_reported_is_no_failure(tmp_path: Path) -> None:
-    """``break`` in a loop over sessions ends the generator with GeneratorExit, which says nothing about the agent."""
+    """``break`` in a loop over sessions ends the generator with GeneratorExit; before the report that is an interruption."""
     kit = evalkit.connect(tmp_path / "home")
     kit.create_study("agent")
     kit.start_study("agent")
-    with kit.recorder("agent", progress=False) as rec:
+    with pytest.warns(EvalkitWarning, match=r"1 session interrupted .*: .* #2\."), kit.recorder("agent", progress=False) as rec:
 
         def sessions() -> Iterator[Any]:
             while True:
@@ -826,4 +1026,4 @@ def test_a_generator_that_is_left_after_its_session_reported_is_no_failure(tmp_p
         unreported = sessions()
         next(unreported)
         unreported.close()
-    assert [(one.succeeded, one.error) for one in rec.sessions] == [(True, None), (False, "GeneratorExit")]
+    assert [(one.succeeded, one.error) for one in rec.sessions] == [(True, None)]

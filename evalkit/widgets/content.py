@@ -15,6 +15,9 @@ from evalkit.widgets.aggregates import SessionRecord, aggregate
 __all__ = ["JournalContent", "checked_period"]
 
 _NAMES_BYTES = 900_000
+_MOST_NAMED = 20
+_INTERRUPTIONS = ("KeyboardInterrupt", "SystemExit", "GeneratorExit", "CancelledError")
+"""Errors that journals of earlier versions have in failed sessions, which were interrupted."""
 
 
 @dataclass
@@ -30,7 +33,7 @@ class JournalContent:
     sessions: list[SessionRecord] = field(default_factory=list)
     """Those that ended, in the order of their ends."""
     began: list[str] = field(default_factory=list)
-    """The names of those that began and are not known to have ended."""
+    """The names of those that began and did not end: they run, or were interrupted."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """What the user gave besides."""
     closed: dict[str, Any] | None = None
@@ -45,11 +48,12 @@ class JournalContent:
         """Take in what a line says."""
         if "session" in line:
             session = SessionRecord(**line["session"])
-            self.sessions.append(session)
-            self._drop(session.name)
+            if session.error not in _INTERRUPTIONS:
+                self.sessions.append(session)
+                self._drop(session.name)
         elif "began" in line:
             self.began.append(line["began"])
-        elif "dropped" in line:
+        elif "dropped" in line:  # of earlier versions: a session that is not counted
             self._drop(line["dropped"])
         elif "metrics" in line:
             self.metrics.update(line["metrics"])
@@ -86,8 +90,11 @@ class JournalContent:
                     "avg_iterations_to_success are missing."
                 )
         if self.began:
-            more = ", ..." if len(self.began) > 5 else ""
-            yield f"{len(self.began)} began and did not end, and are not counted: {', '.join(self.began[:5])}{more}."
+            more = f" and {len(self.began) - _MOST_NAMED:,} more" if len(self.began) > _MOST_NAMED else ""
+            yield (
+                f"{len(self.began):,} session{'s' if len(self.began) > 1 else ''} interrupted before the end, excluded from all rates and "
+                f"sums: {', '.join(self.began[:_MOST_NAMED])}{more}."
+            )
 
     def _drop(self, name: str) -> None:
         if name in self.began:

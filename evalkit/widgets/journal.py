@@ -4,7 +4,7 @@ One JSON value a line, each durable before the next thing happens::
 
     {"journal": "<id>", "study": "...", "begun": "<time>", "period": null}
     {"began": "<session>"}
-    {"session": {...}}
+    {"session": {...}}          it ended; one that began and has no such line was interrupted
     {"metrics": {...}}
     {"closed": {...}}          what is to be recorded, word for word
 

@@ -25,13 +25,15 @@ class Tally:
     """The number of sessions that are planned, where it is known."""
     cost: float | None = None
     """US dollars that sessions reported; None when none did."""
+    interrupted: int = 0
+    """The number of sessions that began and did not end."""
 
     @classmethod
-    def of(cls, study: str, sessions: Sequence[SessionRecord], total: int | None) -> Tally:
+    def of(cls, study: str, sessions: Sequence[SessionRecord], total: int | None = None, interrupted: int = 0) -> Tally:
         """Count sessions."""
         succeeded = sum(session.succeeded for session in sessions)
         costs = [session.cost for session in sessions if session.cost is not None]
-        return cls(study, succeeded, len(sessions) - succeeded, total, sum(costs) if costs else None)
+        return cls(study, succeeded, len(sessions) - succeeded, total, sum(costs) if costs else None, interrupted)
 
     @property
     def done(self) -> int:
@@ -42,7 +44,8 @@ class Tally:
         of_total = "" if self.total is None else f" of {self.total:,}"
         plural = "" if (self.done if self.total is None else self.total) == 1 else "s"
         cost = "" if self.cost is None else f"; US${self.cost:,.2f}"
-        return f"{self.done:,}{of_total} session{plural}: {self.succeeded:,} succeeded, {self.failed:,} failed{cost}"
+        left = f", {self.interrupted:,} interrupted" if self.interrupted else ""
+        return f"{self.done:,}{of_total} session{plural}: {self.succeeded:,} succeeded, {self.failed:,} failed{left}{cost}"
 
 
 class Meter(Protocol):

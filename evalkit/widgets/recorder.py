@@ -50,15 +50,18 @@ class Recorder:
     ended, and no metric was given, records nothing, and warns.
 
     A session is a success when `Session.success` was called and no exception came after; else it failed. One that reported nothing counts
-    as failed, too, since success is claimed, never assumed; a warning says how many did. One that ended by an exception, a keyboard
-    interrupt included, failed, and the exception goes on; leaving a generator after the report is none. It is not counted when the
-    exception came from evalkit's refusing what was reported: that says nothing about the agent.
+    as failed, too, since success is claimed, never assumed; a warning says how many did. One that ended by an exception failed, and the
+    exception goes on. A number that cannot be, such as ``cost=nan``, is missing, and a warning names it.
+
+    A session that was interrupted before it reported is neither success nor failure: it is in no rate and no sum, and a warning names it.
+    Interruptions are Ctrl-C or a stopped cell (KeyboardInterrupt), SystemExit, a canceled asyncio task, a generator that is left, the end
+    of the block while the session runs, and the end of the process. Where they count against the agent, turn them into a report or an
+    exception within the session's block: ``asyncio.timeout`` inside it raises TimeoutError there, which is a failure.
 
     Every session is written at once to a journal in the home. When the block ends by an exception, or the process dies, nothing is recorded
     and the journal stays. The next recorder of the study then refuses to start until it is told what to do: ``resume=True`` counts on, the
-    period still beginning where it began; ``resume=False`` sets the journal aside, under another name. A session that was running when the
-    process died is not counted. A block that ended but could not be recorded is recorded by ``resume=True``: once, however often that is
-    tried.
+    period still beginning where it began; ``resume=False`` sets the journal aside, under another name. A block that ended but could not be
+    recorded is recorded by ``resume=True``: once, however often that is tried.
 
     Sessions may overlap in threads and asyncio tasks; within one of those they do not nest.
     """
@@ -191,9 +194,11 @@ class Recorder:
                 remarks = self._content.remarks()
             else:
                 self._journal.remove()
+                remarks = list(self._content.remarks())
                 if self.checkpoint is None:
                     remarks = [
-                        f"No session ended in the block, so nothing was recorded in {self.study.name!r}. Use: with rec.session() as s: ..."
+                        f"No session ended in the block, so nothing was recorded in {self.study.name!r}. Use: with rec.session() as s: ...",
+                        *remarks,
                     ]
         finally:
             self._journal.release()
@@ -221,15 +226,16 @@ class Recorder:
                 return
             self.checkpoint = self._record_closed(left)
             self._journal.remove()
+            for remark in left.remarks():
+                warn(remark)
         self._content = self._journal.begin(self.clock.now(), self._period)
 
     def _offer(self, left: JournalContent) -> RecorderError:
-        count = str(Tally.of("", left.sessions, None)) if left.sessions else "no session that ended"
-        began = f", and {len(left.began)} that began and did not end" if left.began else ""
+        tally = Tally.of("", left.sessions, interrupted=len(left.began))
         state, step = ("ended, but may not be recorded", "Record it") if left.closed else ("did not end", "Go on with it")
         return RecorderError(
             f"A block of {self.study.name!r} that began on {left.begun[:16].replace('T', ' ')} UTC {state}. Its journal holds "
-            f"{count}{began}. {step}: {self._call(True)}; or set it aside: {self._call(False)}",
+            f"{tally}. {step}: {self._call(True)}; or set it aside: {self._call(False)}",
             path=str(self._journal.path),
         )
 
@@ -257,7 +263,7 @@ class Recorder:
             )  # fmt: skip
         except EvalkitError as error:
             error.args = (
-                f"{error} Nothing is lost: the journal holds {Tally.of('', content.sessions, None)}. Record it, once and for all, however "
+                f"{error} Nothing is lost: the journal holds {Tally.of('', content.sessions)}. Record it, once and for all, however "
                 f"often you try: with {self._call(True)}: pass",
             )
             raise
@@ -269,7 +275,7 @@ class Recorder:
         with self._lock:
             self._check_open("rec.session()")
             given = name or f"{self._content.begun[:19]}Z"
-            chosen, number = given, len(self._taken) + 1 if name is None else 2
+            chosen, number = given, len(self._content.sessions) + len(self._content.began) + 1 if name is None else 2
             while name is None or chosen in self._taken:
                 chosen, name, number = f"{given} #{number}", given, number + 1
             self._note({"began": chosen})
@@ -280,7 +286,10 @@ class Recorder:
         """See `Host`."""
         with self._lock:
             self._check_open(f"The end of the session {name!r}")
-            self._note({"dropped": name} if session is None else {"session": session.as_dict()})
+            if session is None:
+                self._taken.discard(name)  # for the next attempt
+                return
+            self._note({"session": session.as_dict()})
             self._show()
 
     def _note(self, line: Mapping[str, Any]) -> None:
@@ -288,7 +297,8 @@ class Recorder:
             self._journal.note(self._content, line)
 
     def _tally(self) -> Tally:
-        return Tally.of(self.study.name, self._content.sessions, self._total)
+        interrupted = len(self._content.began) if self._state == "closed" else 0  # until then they run
+        return Tally.of(self.study.name, self._content.sessions, self._total, interrupted)
 
     def _show(self) -> None:
         if self._meter is not None:

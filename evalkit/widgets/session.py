@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from evalkit import checks
-from evalkit.errors import EvalkitError, RecorderError
+from evalkit.errors import EvalkitError, EvalkitWarning, InvalidInputError, RecorderError, warn
 from evalkit.widgets.aggregates import SessionRecord
 
 __all__ = ["Clock", "Host", "Session", "SystemClock"]
@@ -48,7 +48,7 @@ class Host(Protocol):
         """Note the beginning; give the session's name, and the clock's nanoseconds."""
 
     def end_session(self, name: str, session: SessionRecord | None) -> None:
-        """Note the end; without a record the session is not counted."""
+        """Note the end; a session without a record was interrupted."""
 
 
 class Session:
@@ -63,13 +63,15 @@ class Session:
         self._start = 0
         self._succeeded: bool | None = None
         self._numbers: dict[str, Any] = {}
-        self._refusal: EvalkitError | None = None
+        self._refusal: Exception | None = None
 
     def __repr__(self) -> str:
         return f"Session({self.name!r})"
 
     def success(self, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None) -> None:
         """Report that the session reached its goal.
+
+        A number that cannot be is missing, and a warning says why: one wrong report does not end a long loop.
 
         Parameters
         ----------
@@ -82,8 +84,6 @@ class Session:
 
         Raises
         ------
-        InvalidInputError
-            When a value is out of its range.
         RecorderError
             Outside the session's ``with`` block, or when it was reported already.
         """
@@ -94,17 +94,24 @@ class Session:
         self._report(False, iterations, tokens, cost)
 
     def _report(self, succeeded: bool, iterations: object, tokens: object, cost: object) -> None:
+        refused = []
         try:
             self._check_turn()
-            self._numbers = {
-                "iterations": None if checks.is_missing(iterations) else _check_iterations(iterations),
-                "tokens": None if checks.is_missing(tokens) else checks.check_count("tokens", tokens),
-                "cost": None if checks.is_missing(cost) else checks.CHECKERS["total_cost"]("cost", cost),
-            }
-        except EvalkitError as error:
+            self._succeeded = succeeded
+            for name, value, check in (
+                ("iterations", iterations, _check_iterations),
+                ("tokens", tokens, checks.check_count),
+                ("cost", cost, checks.CHECKERS["total_cost"]),
+            ):
+                try:
+                    self._numbers[name] = None if checks.is_missing(value) else check(name, value)
+                except InvalidInputError as error:
+                    refused.append(f"Session {self.name!r}: {error} It counts as missing.")
+            for problem in refused:
+                warn(problem)
+        except (RecorderError, EvalkitWarning) as error:  # a warning is an exception where a filter makes it one
             self._refusal = error
             raise
-        self._succeeded = succeeded
 
     def _check_turn(self) -> None:
         if self._state != "open":
@@ -131,9 +138,11 @@ class Session:
         self._state = "closed"
         _inside.set(self._outer)
         assert self.name is not None
-        if kind is GeneratorExit and self._succeeded is not None:
-            kind = None  # a generator that is left after its session reported says nothing about the agent
-        ended = None if error is not None and error is self._refusal else SessionRecord(
+        refused = error is not None and error is self._refusal
+        stopped = kind is not None and not issubclass(kind, Exception)  # Ctrl-C and its like say nothing about the agent
+        if stopped and self._succeeded is not None:
+            kind, stopped = None, False  # the report came before
+        ended = None if refused or stopped else SessionRecord(
             name=self.name, nanoseconds=nanoseconds, succeeded=bool(self._succeeded) and kind is None,
             reported=self._succeeded is not None or kind is not None, error=None if kind is None else kind.__name__, **self._numbers,
         )  # fmt: skip
@@ -145,8 +154,8 @@ class Session:
             error.add_note(f"evalkit: the session {self.name!r} was not noted. {refusal}")  # what the agent raised goes on
 
 
-def _check_iterations(value: object) -> int:
-    count = checks.check_count("iterations", value)
+def _check_iterations(field: str, value: object) -> int:
+    count = checks.check_count(field, value)
     if count < 1:
-        raise checks.invalid("iterations", value, "is below 1; a session that was solved at the first attempt took 1.")
+        raise checks.invalid(field, value, "is below 1; a session that was solved at the first attempt took 1.")
     return count
