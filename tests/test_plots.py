@@ -315,6 +315,62 @@ def test_the_axis_says_utc_and_the_year() -> None:
     assert named(spec) == named(plots.trend(checkpoints(), "total_cost").to_dict())
 
 
+def axis_title(chart: Any) -> str:
+    return next(layer["encoding"]["x"]["title"] for layer in chart.to_dict()["layer"] if "x" in layer["encoding"])
+
+
+@pytest.mark.parametrize(
+    ("chart", "title"),
+    [
+        (lambda: plots.trend(checkpoints(count=5), "total_cost", lifecycle=begun(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
+        (lambda: plots.trend(checkpoints(count=5), "total_cost", lifecycle=begun(START, START + 400 * DAY)), "Time (UTC, 2026 to 2027)"),
+        (lambda: plots.trend(checkpoints(count=5), "total_cost", changes=Marked(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
+        (lambda: plots.trend(checkpoints(count=5), "total_cost", fit=Marked(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
+        (lambda: plots.trend(checkpoints(count=20, start=datetime(2025, 12, 12, tzinfo=UTC)), "total_cost"), "Time (UTC, 2025)"),
+        (lambda: plots.lifecycle(begun(START, START + 2 * DAY), checkpoints(count=400)), "Time (UTC, 2026 to 2027)"),
+    ],
+    ids=["start", "stop", "change", "line", "end of a year", "checkpoints of a lifecycle"],
+)
+def test_the_axis_names_the_years_of_all_that_is_drawn(chart: Callable[[], Any], title: str) -> None:
+    """Lifecycles, changes, lines and checkpoints make the axis longer; a period that ends with the year does not."""
+    assert axis_title(chart()) == title
+
+
+@pytest.mark.parametrize("width", [300, 640])
+@pytest.mark.parametrize("first", [1, 2, 3])
+@pytest.mark.parametrize("count", [20, 100, 200, 260])
+def test_the_axis_names_the_year_of_a_tick_in_its_padding(width: int, first: int, count: int) -> None:
+    """Checkpoints that begin with a year may have a tick in the year before, and only then the title names it."""
+    begins = datetime(2024, 1, first, tzinfo=UTC)  # 31 December is a Sunday, on which there are ticks
+    chart = plots.trend(checkpoints(count=count, start=begins), "total_cost", width=width)
+    labels = re.findall(r">([A-Z][a-z]{2}) \d+</text>", svg(chart))
+    assert labels
+    assert axis_title(chart) == ("Time (UTC, 2023 to 2024)" if labels[0] == "Dec" else "Time (UTC, 2024)")
+
+
+def test_hours_that_begin_with_a_year_have_no_tick_before_it() -> None:
+    """The padding of an axis of hours is shorter than the distance of two ticks."""
+    chart = plots.trend(checkpoints(count=70, period="hourly", start=datetime(2026, 1, 1, tzinfo=UTC)), "total_cost")
+    assert axis_title(chart) == "Time (UTC, 2026)"
+
+
+def begun(*times: datetime) -> pl.DataFrame:
+    return lifecycle("agent", 1, *zip(("study_started", "study_stopped"), times, strict=False))
+
+
+class Marked:
+    """What an analysis returns that found one thing, at this time."""
+
+    def __init__(self, at: datetime) -> None:
+        self.study_id, self._at = study_id(1), at
+
+    def marks(self) -> pl.DataFrame:
+        return pl.DataFrame({"at": [self._at], "low": [self._at], "high": [self._at], "text": ["a change"]})
+
+    def line(self) -> pl.DataFrame:
+        return pl.DataFrame({"part": [0], "at": [self._at], "value": [1.0], "low": [0.5], "high": [1.5]})
+
+
 def test_no_two_ticks_have_the_same_label() -> None:
     """Days are not divided where only the day is named, and small values have as many digits as tell them apart."""
     for days in (5, 9, 40):

@@ -10,11 +10,11 @@ import polars as pl
 
 from evalkit.checks import invalid
 from evalkit.plots.chart import LayeredChart, layered
-from evalkit.plots.lines import NAMED, TOLD, colour_of, milliseconds, nothing, time_axis, values, with_field
+from evalkit.plots.lines import NAMED, TOLD, colour_of, drawn_times, milliseconds, nothing, time_axis, values, with_field
 from evalkit.plots.theme import NEUTRAL, PALETTE
 from evalkit.plots.words import plural
 
-__all__ = ["audited", "change_layers", "differences", "fit_layers"]
+__all__ = ["audited", "change_layers", "change_marks", "differences", "fit_layers", "fit_lines"]
 
 _VERDICTS = {
     "better": PALETTE[0], "worse": PALETTE[3], "higher": PALETTE[2], "lower": PALETTE[5], "not distinguishable": NEUTRAL,
@@ -22,8 +22,8 @@ _VERDICTS = {
 _SEVERITIES = {"error": PALETTE[3], "warning": PALETTE[1], "note": NEUTRAL}
 
 
-def fit_layers(found: Any, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.Y) -> tuple[list[Any], list[str]]:
-    """Give straight lines with their intervals, and what must be said of them.
+def fit_lines(found: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    """Return the points of straight lines, in `at`, with their intervals.
 
     Parameters
     ----------
@@ -37,7 +37,11 @@ def fit_layers(found: Any, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.
     InvalidInputError
         When it is something else.
     """
-    lines = _of_studies(found, "fit", "line", studies, "evalkit.analysis.trend(frame, metric) or before_after(…)")
+    return _of_studies(found, "fit", "line", studies, "evalkit.analysis.trend(frame, metric) or before_after(…)")
+
+
+def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.Y) -> tuple[list[Any], list[str]]:
+    """Return the layers that draw what `fit_lines` returned, and what must be said of them."""
     if lines.is_empty():
         return [], ["No line: no study has enough checkpoints for a trend."]
     data = values(lines.select("study", "part", x=milliseconds("at"), v="value", low="low", high="high"))
@@ -49,8 +53,8 @@ def fit_layers(found: Any, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.
     return [band.encode(x=x, **ends, **colour), line.encode(x=x, y=y, description=NAMED, **colour)], [note]
 
 
-def change_layers(found: Any, studies: Sequence[tuple[str, str]], x: alt.X) -> tuple[list[Any], list[str]]:
-    """Give marks at moments of change, with the intervals of their times, and what must be said of them.
+def change_marks(found: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    """Return moments of change, in `at`, with the intervals of their times, `low` to `high`.
 
     Parameters
     ----------
@@ -64,7 +68,11 @@ def change_layers(found: Any, studies: Sequence[tuple[str, str]], x: alt.X) -> t
     InvalidInputError
         When it is something else.
     """
-    marks = _of_studies(found, "changes", "marks", studies, "evalkit.analysis.changepoints(frame, metric) or before_after(…)")
+    return _of_studies(found, "changes", "marks", studies, "evalkit.analysis.changepoints(frame, metric) or before_after(…)")
+
+
+def change_layers(marks: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X) -> tuple[list[Any], list[str]]:
+    """Return the layers that draw what `change_marks` returned, and what must be said of them."""
     if marks.is_empty():
         return [], ["No change to mark."]
     told = pl.format("{}, {}", "study", "text")
@@ -162,11 +170,12 @@ def audited(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
     data = rows.select("severity", kind=pl.col("kind").str.replace_all("_", " "), x=milliseconds("start"), b=milliseconds("end"), told=told)
     seen = [severity for severity in _SEVERITIES if severity in rows["severity"].to_list()]
     scale = alt.Scale(domain=seen, range=[_SEVERITIES[severity] for severity in seen])
+    x = time_axis([drawn_times(rows, "start", "end")], width)
     bars = (
         alt.Chart(values(data))
         .mark_bar(minBandSize=2, opacity=0.85)
         .encode(
-            x=time_axis(rows), x2=alt.X2("b:T"), y=alt.Y("kind:N", title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
+            x=x, x2=alt.X2("b:T"), y=alt.Y("kind:N", title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
             color=alt.Color("severity:N", scale=scale, legend=alt.Legend(title=None, orient="bottom")), description=TOLD,
             stroke=alt.Stroke("severity:N", scale=scale, legend=None), tooltip=[alt.Tooltip("told:N", title="finding")],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,14 +11,14 @@ import polars as pl
 
 from evalkit.checks import check_time
 from evalkit.plots.chart import LayeredChart, check_size, layered
-from evalkit.plots.lines import PERIOD, TOLD, colour_of, milliseconds, nothing, time_axis, values
+from evalkit.plots.lines import PERIOD, TOLD, colour_of, drawn_times, milliseconds, nothing, time_axis, values
 from evalkit.plots.series import Series
 from evalkit.plots.source import MOST_STUDIES, lifecycle_rows, read_checkpoints
 from evalkit.plots.theme import NEUTRAL, STATUS_COLOURS
 from evalkit.plots.thinning import MOST_POINTS, bucket, lengths
 from evalkit.plots.words import lasting, plural, span
 
-__all__ = ["history_layers", "lifecycle", "stretches"]
+__all__ = ["History", "history_layers", "history_of", "lifecycle", "stretches"]
 
 _MARKS = {"study_started": "started", "study_stopped": "stopped"}
 _FEWEST_BUCKETS, _BUCKETS = 160, 500  # the fewest are 4 pixels wide each
@@ -37,15 +38,38 @@ def stretches(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
     )
 
 
-def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], list[str]]:
-    """Give what stands behind the lines of a series, paused time and the marks of start and stop, and what must be said of it."""
+@dataclass(frozen=True)
+class History:
+    """The lifecycles behind the lines of a series."""
+
+    parts: pl.DataFrame
+    """As `stretches` returns them."""
+    marks: pl.DataFrame
+    """The events that are marked, by their time, `at`."""
+
+    @property
+    def paused(self) -> pl.DataFrame:
+        """The stretches of paused time, which are shaded."""
+        return self.parts.filter(status="paused")
+
+    @property
+    def times(self) -> pl.Series:
+        """Where the layers are in time."""
+        return pl.concat([drawn_times(self.paused, "start", "end"), drawn_times(self.marks, "at")])
+
+
+def history_of(frame: Any, series: Series) -> History:
+    """Return the lifecycles of the studies of a series, from a frame that has those of any studies."""
     rows = _relabelled(lifecycle_rows(frame), dict(series.studies))
-    if rows.is_empty() or series.points.is_empty():
-        return [], []
-    until = max(rows["at"].max(), series.points["end"].max())  # type: ignore[type-var]
-    parts = stretches(rows, until)  # type: ignore[arg-type]
-    paused = parts.filter(status="paused")
-    marks = rows.filter(pl.col("kind").is_in(list(_MARKS)))
+    if series.points.is_empty():
+        rows = rows.clear()
+    until = None if rows.is_empty() else max(rows["at"].max(), series.points["end"].max())  # type: ignore[type-var]
+    return History(stretches(rows, until), rows.filter(pl.col("kind").is_in(list(_MARKS))))  # type: ignore[arg-type]
+
+
+def history_layers(history: History, series: Series, x: alt.X) -> tuple[list[Any], list[str]]:
+    """Return what is behind the lines of a series, paused time and the marks of start and stop, and what must be said of it."""
+    paused, marks = history.paused, history.marks
     alone = len(series.studies) == 1
     colour = {"color": alt.ColorValue(NEUTRAL)} if alone else {"color": colour_of(series.studies)}
     layers: list[Any] = []
@@ -72,7 +96,7 @@ def history_layers(frame: Any, series: Series, x: alt.X) -> tuple[list[Any], lis
         dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=["started", "stopped"], range=[[3, 3], [1, 0]]), legend=None)
         tip = [alt.Tooltip("told:N", title="lifecycle")]
         layers.append(base.mark_rule(opacity=0.9).encode(x=x, strokeDash=dash, tooltip=tip, description=TOLD, **colour))
-    return layers, [*notes, *_backwards(parts)]
+    return layers, [*notes, *_backwards(history.parts)]
 
 
 def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | None = None, width: int = 640) -> LayeredChart:
@@ -115,7 +139,7 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     drawn, thinned = _fewer(parts)
     order = shown["label"].to_list()
     y = alt.Y("study:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
-    x = time_axis(parts)
+    x = time_axis([drawn_times(parts, "start", "end"), drawn_times(ticks, "t")], width)
     layers = [_bars(drawn, x, y)]
     notes += [*thinned, *_backwards(parts)]
     if ticks.height:

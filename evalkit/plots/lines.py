@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import altair as alt
@@ -23,7 +23,9 @@ __all__ = [
     "PERIOD",
     "TOLD",
     "Plane",
+    "axis_years",
     "colour_of",
+    "drawn_times",
     "line_layers",
     "milliseconds",
     "nothing",
@@ -42,6 +44,16 @@ _WIDTH, _NAME_PIXELS = 640, 240
 _AXIS_FORMATS = {"rate": "%", "count": "~s", "number": ",f", "duration": ",f", "money": "$,f"}
 """Without a number of digits Vega takes as many as tell two ticks apart."""
 _DAY = 86_400_000
+_PADDING = 8
+_LABELS = ((4, "%b %-d %H:%M", 60_000), (300, "%b %-d", _DAY), (3000, "%b %Y", 30 * _DAY), (math.inf, "%Y", 365 * _DAY))
+"""Below how many days the ticks have which labels, and the least distance of two; finer ticks would all have the same label."""
+_MINUTE = 60_000
+_TICKS = {
+    _MINUTE: "1m", 5 * _MINUTE: "5m",
+    15 * _MINUTE: "15m", 30 * _MINUTE: "30m", 60 * _MINUTE: "1h", 180 * _MINUTE: "3h", 360 * _MINUTE: "6h",
+    _DAY / 2: "12h", _DAY: "1d", 2 * _DAY: "1d", 7 * _DAY: "1w", 30 * _DAY: "1mo", 90 * _DAY: "1q", 365 * _DAY: "1y",
+}  # fmt: skip
+"""The distances of ticks that Vega chooses from, about one for 40 pixels, and of what they are whole multiples."""
 
 
 def milliseconds(name: str) -> pl.Expr:
@@ -98,21 +110,56 @@ def _apart(studies: Sequence[tuple[str, str]], kinds: Sequence[Any], channel: Ca
     return channel(alt.Scale(domain=[label for _, label in studies], range=chosen))
 
 
-def time_axis(points: pl.DataFrame, *, title: bool = True, fixed: bool = False) -> alt.X:
-    """Give the axis of time, in UTC, which its title says; a fixed one is as long as the periods of all `points`."""
-    first, last = points["start"].min(), points["end"].max()
+def drawn_times(frame: pl.DataFrame, *names: str) -> pl.Series:
+    """Return the times in some columns, for `time_axis`."""
+    empty = pl.Series("x", [], dtype=pl.Datetime("us", "UTC"))
+    return pl.concat([empty, *(frame[name].rename("x").cast(empty.dtype) for name in names if frame.height)])
+
+
+def time_axis(times: Sequence[pl.Series], width: int, *, title: bool = True, fixed: bool = False) -> alt.X:
+    """Return the axis of time, in UTC.
+
+    Parameters
+    ----------
+    times
+        Where all that the chart draws is in time, in all its layers: labels and the years in the title follow from it.
+    width
+        Of the frame, in pixels.
+    title
+        Whether the axis has a title.
+    fixed
+        Whether the axis is exactly as long as `times`, whatever is drawn.
+    """
+    every = pl.concat(times)
+    first, last = every.min(), every.max()
     form, least, in_years = "%b %-d", _DAY, ""
     domain: dict[str, Any] = {}
     if isinstance(first, datetime) and isinstance(last, datetime):
-        days = (last - first).days
-        forms = ((4, "%b %-d %H:%M", 60_000), (300, "%b %-d", _DAY), (3000, "%b %Y", 30 * _DAY), (math.inf, "%Y", 365 * _DAY))
-        form, least = next((form, least) for most, form, least in forms if days < most)
-        in_years = f", {years(first, last)}"
+        form, least = _labels(first, last)
+        in_years = f", {axis_years(first, last, width)}"
         if fixed:
             domain = {"domain": [round(end.timestamp() * 1000) for end in (first, last)]}
-    # Finer ticks would all have the same label.
     axis = alt.Axis(format=form, tickMinStep=least, labelOverlap=True, labelSeparation=6, labelFlush=False)
-    return alt.X("x:T", title=f"Time (UTC{in_years})" if title else None, scale=alt.Scale(type="utc", padding=8, **domain), axis=axis)
+    scale = alt.Scale(type="utc", padding=_PADDING, **domain)
+    return alt.X("x:T", title=f"Time (UTC{in_years})" if title else None, scale=scale, axis=axis)
+
+
+def _labels(first: datetime, last: datetime) -> tuple[str, int]:
+    return next((form, least) for most, form, least in _LABELS if (last - first).days < most)
+
+
+def axis_years(first: datetime, last: datetime, width: int) -> str:
+    """Return the years on an axis of time: of what is drawn, and of ticks that the padding beyond it has room for."""
+    apart = max(_labels(first, last)[1], (last - first) / timedelta(milliseconds=1) / math.ceil(width / 40))
+    step = _TICKS[min(_TICKS, key=lambda distance: abs(math.log(distance / apart)))]
+    shift = timedelta(days=step == "1w")  # Vega's weeks begin on Sunday, those of Polars on Monday
+    room = (last - first) * _PADDING / (width - 2 * _PADDING)
+    try:
+        ends = pl.Series([first - room - timedelta(microseconds=1), last + room]) + shift
+    except OverflowError:  # at the ends of the calendar
+        return years(first, last)
+    earliest, latest = ends.dt.truncate(step).dt.offset_by(step)[0] - shift, ends.dt.truncate(step)[1] - shift
+    return years(min(first, earliest), max(last, latest))
 
 
 def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = True) -> tuple[alt.Y, list[str]]:

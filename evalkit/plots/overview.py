@@ -10,9 +10,9 @@ import polars as pl
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS
 from evalkit.plots.chart import StackedChart, layered, titled
-from evalkit.plots.lines import Plane, colour_of, legend_of, line_layers, nothing, time_axis, value_axis, values
+from evalkit.plots.lines import Plane, axis_years, colour_of, drawn_times, legend_of, line_layers, nothing, time_axis, value_axis, values
 from evalkit.plots.series import Series, prepare
-from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span, years
+from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span
 
 __all__ = ["overview"]
 
@@ -58,7 +58,7 @@ def overview(frame: Any) -> StackedChart:
     parts: list[Any] = [_legend(sorted({study for one in series for study in one.studies}))] if many else []
     notes: list[str] = []
     # One axis for all: a metric that was measured for a while only looks so.
-    x = time_axis(pl.concat([one.points.select("start", "end") for one in series]), title=False, fixed=True)
+    x = time_axis([drawn_times(one.points, "start", "end") for one in series], _WIDTH, title=False, fixed=True)
     for group, members in groups.items():
         small = [_small(one, x) for one in members]
         notes += [f"{one.metric.label}: {note}" for one, (_, said) in zip(members, small, strict=True) for note in said]
@@ -75,7 +75,7 @@ def overview(frame: Any) -> StackedChart:
     twin = pl.concat(
         [one.twin.select("study", "period_start", "period_end", metric=pl.lit(one.metric.name), value=one.metric.name) for one in series]
     )
-    return _stacked(parts, [f"Time is UTC, {years(first, last)}.", *notes[:_MOST_NOTES], *more], " ".join(told), twin)
+    return _stacked(parts, [f"Time is UTC, {axis_years(first, last, _WIDTH)}.", *notes[:_MOST_NOTES], *more], " ".join(told), twin)
 
 
 _TWIN = {

@@ -9,9 +9,9 @@ import polars as pl
 
 from evalkit.checks import invalid
 from evalkit.plots.chart import LayeredChart, check_size, layered
-from evalkit.plots.findings import change_layers, fit_layers
-from evalkit.plots.history import history_layers
-from evalkit.plots.lines import Plane, line_layers, nothing, reference_layer, time_axis, value_axis
+from evalkit.plots.findings import change_layers, change_marks, fit_layers, fit_lines
+from evalkit.plots.history import history_layers, history_of
+from evalkit.plots.lines import Plane, drawn_times, line_layers, nothing, reference_layer, time_axis, value_axis
 from evalkit.plots.series import Series, prepare
 from evalkit.plots.words import DIRECTIONS, described
 
@@ -127,20 +127,27 @@ def _drawn(
 ) -> LayeredChart:
     check_size(width=width, height=height)
     metric = series.metric
-    x: alt.X = time_axis(series.points)
+    lived = None if lifecycle is None else history_of(lifecycle, series)
+    marks = None if changes is None else change_marks(changes, series.studies)
+    lines = None if fit is None else fit_lines(fit, series.studies)
+    times = [drawn_times(series.points, "t")]
+    times += [] if lived is None else [lived.times]
+    times += [] if marks is None else [drawn_times(marks, "low", "at", "high")]
+    times += [] if lines is None else [drawn_times(lines, "at")]
+    x: alt.X = time_axis(times, width)
     at: pl.Expr | None = None
     if align == "start":
         series = series.from_start()
         x, at = _since_start(series.points)
     axis, notes = value_axis(metric, y, series.points)
-    behind, history = ([], []) if lifecycle is None else history_layers(lifecycle, series, x)
+    behind, history = ([], []) if lived is None else history_layers(lived, series, x)
     layers, thinned = line_layers(series, Plane(x=x, y=axis, at=at, clip=isinstance(y, tuple | list), share=width / 640))
     line: list[str] = []
-    if changes is not None:
-        marked, line = change_layers(changes, series.studies, x)
+    if marks is not None:
+        marked, line = change_layers(marks, series.studies, x)
         behind = [*behind, *marked]
-    if fit is not None:
-        fitted, more = fit_layers(fit, series.studies, x, axis)
+    if lines is not None:
+        fitted, more = fit_layers(lines, series.studies, x, axis)
         layers, line = [*layers, *fitted], [*line, *more]
     if reference is not None:
         rule, note = reference_layer(reference, metric, axis)
