@@ -48,7 +48,7 @@ def shown(value: object) -> str:
     """Return a value as messages show it: its representation, cut to 80 characters, or its type."""
     try:
         text = repr(value)
-    except (ValueError, NotImplementedError):  # an int of more than 4,300 digits, a Timestamp beyond the year 9999
+    except Exception:  # the message of an error must not fail, as repr does for an int of more than 4,300 digits
         return a_type(value)
     if "\n" in text:  # a frame, or what holds one: a piece of its table tells nothing
         text = f"({', '.join(type(part).__name__ for part in value)})" if isinstance(value, tuple) else a_type(value)

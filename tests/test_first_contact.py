@@ -64,7 +64,7 @@ def in_this_process(home: Path, *words: str) -> tuple[int, str, str]:
 def assert_told(
     wrong: Wrong, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, processes: bool = True
 ) -> None:
-    """Check a command, a query, doctor and consume: each fails in words, in time, and shows no secret.
+    """Check a command, a query, doctor and consume: each raises or prints the expected error in time, without a secret.
 
     Doctor and consume run as processes of their own, which costs seconds, or in this one.
     """

@@ -511,9 +511,9 @@ def test_sessions_in_flight_at_ctrl_c_are_no_failures_of_the_agent(kit: EvalKit,
         kit.recorder("study").__enter__()
     with pytest.warns(EvalkitWarning) as caught, kit.recorder("study", resume=True) as rec:
         pass
-    (told,) = [str(one.message) for one in caught]
-    assert told.startswith("15 sessions interrupted before the end, excluded from all rates and sums: ")
-    assert set(told.partition(": ")[2].rstrip(".").split(", ")) == {f"task {number}" for number in range(5, 20)}
+    (warning,) = [str(each.message) for each in caught]
+    assert warning.startswith("15 sessions interrupted before the end, excluded from all rates and sums: ")
+    assert set(warning.partition(": ")[2].rstrip(".").split(", ")) == {f"task {number}" for number in range(5, 20)}
     assert rec.checkpoint is not None
     metrics = rec.checkpoint.metrics
     assert (metrics.sessions_completed, metrics.session_success_rate, metrics.total_tokens, metrics.total_cost) == (5, 1.0, 50, 2.5)
@@ -547,21 +547,28 @@ def test_a_journal_of_an_earlier_version_is_resumed_without_its_interrupted_sess
     assert (rec.checkpoint.metrics.session_success_rate, rec.checkpoint.metrics.total_tokens) == (0.5, 11)
 
 
+@contextlib.contextmanager
+def out_of_reach(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a kit append nothing while the block runs."""
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise LogUnavailableError("The log is out of reach. Nothing was appended.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kit, "record_checkpoint", refuse)
+        yield
+
+
 def test_what_was_interrupted_is_named_also_when_the_checkpoint_is_recorded_late(
     kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The block that ended could not warn: its end was an error."""
 
-    def out_of_reach(*arguments: Any, **options: Any) -> Any:
-        raise LogUnavailableError("The log is out of reach. Nothing was appended.")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(kit, "record_checkpoint", out_of_reach)
-        with pytest.raises(LogUnavailableError), recorder(kit, clock) as rec:
-            with contextlib.suppress(KeyboardInterrupt), rec.session("lost"):
-                raise KeyboardInterrupt
-            with rec.session() as session:
-                session.success()
+    with out_of_reach(kit, monkeypatch), pytest.raises(LogUnavailableError), recorder(kit, clock) as rec:
+        with contextlib.suppress(KeyboardInterrupt), rec.session("lost"):
+            raise KeyboardInterrupt
+        with rec.session() as session:
+            session.success()
     with pytest.warns(EvalkitWarning, match=r"^1 session interrupted .*: lost\.$"), recorder(kit, clock, resume=True) as rec:
         pass
     assert rec.checkpoint is not None
@@ -779,11 +786,7 @@ def test_a_checkpoint_that_could_not_be_recorded_is_recorded_once_later(
 ) -> None:
     """The error says that nothing is lost and what to type; what is recorded is what the block ended with, however often it is tried."""
 
-    def out_of_reach(*arguments: Any, **options: Any) -> Any:
-        raise LogUnavailableError("The log is out of reach. Nothing was appended.")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(kit, "record_checkpoint", out_of_reach)
+    with out_of_reach(kit, monkeypatch):
         with pytest.raises(LogUnavailableError) as caught, recorder(kit, clock) as rec, rec.session() as session:
             session.success()
             clock.move(5)

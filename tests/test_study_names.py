@@ -86,7 +86,7 @@ def test_names_that_look_different_are_different(kit: EvalKit) -> None:
 
 @pytest.mark.parametrize("name", ["\u200b", "\u3164", " \u00ad\ufeff ", "\ufe0f"])
 def test_a_name_without_a_visible_character_is_refused(kit: EvalKit, name: str) -> None:
-    """It could not be told from an empty one."""
+    """It would look like an empty one."""
     with pytest.raises(evalkit.InvalidInputError, match="at least one visible character"):
         kit.create_study(name)
 
@@ -161,7 +161,7 @@ def assert_one_study_each_round(children: list[Child], home: Path, rounds: list[
 
 
 def test_eight_processes_that_create_one_name_get_one_study(tmp_path: Path) -> None:
-    """With if_exists="open" all get the same study; with "error" exactly one creates it and the others are told that it exists."""
+    """With if_exists="open" all get the same study; with "error" exactly one creates it and the others get StudyExistsError."""
     with ExitStack() as stack:
         children = [stack.enter_context(Child("create", tmp_path)) for _ in range(PROCESSES)]
         assert [child.hear() for child in children] == ["ready"] * PROCESSES

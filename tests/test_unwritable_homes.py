@@ -184,7 +184,7 @@ def test_a_writer_that_begins_while_a_closed_log_is_read(tmp_path: Path) -> None
 
 
 def test_a_home_that_this_user_may_not_open(folder: Path, tmp_path: Path) -> None:
-    """The home of another user with mode 700 is refused in words when a kit is opened; files with mode 600, when they are read."""
+    """The home of another user with mode 700 raises InvalidInputError when a kit is opened; files with mode 600 raise when they are read."""
     with connect(folder / "home") as kit:
         study_with_checkpoints(kit, 1)
     (folder / "home").chmod(0o755 if os.geteuid() == 0 else 0o555)

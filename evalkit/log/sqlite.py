@@ -108,7 +108,7 @@ class SqliteEventLog:
 
         def read(connection: sqlite3.Connection) -> list[Any]:
             if self._read_only:
-                self._check(connection)  # each time, since each time the file is opened anew
+                self._check(connection)  # every read opens the file again
             return connection.execute(sql, args).fetchall()
 
         if not self._read_only:

@@ -54,7 +54,7 @@ def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] =
     """Give the checkpoints of a frame, by study and time: ``study_id``, ``label``, ``t``, ``start``, ``end``, ``length`` and the metrics.
 
     Checkpoints of the same period are ordered by timestamp, then id, as in ``kit.checkpoints()``, whatever the order of the rows.
-    `study_id` and `label` are enumerations in the order of the studies. `t` is the middle of the period, which is what a point stands for;
+    `study_id` and `label` are enumerations in the order of the studies. `t` is the middle of the period;
     `length` is how long a period of this study is; durations are seconds. Rows without a period are left out. `counts` are columns that
     may be absent, and are missing then. NaN and infinity are no measurements, and are missing too. `flags` are other columns that may be
     absent, of true and false, and are false where they are missing.
