@@ -243,7 +243,7 @@ def test_two_projectors_with_stale_state_do_what_one_does() -> None:
             conflicts += sum(consumer.conflicts for consumer in both)
 
     check()
-    assert conflicts > 10
+    assert conflicts > 0
 
 
 # --- partitions -----------------------------------------------------------------------------------------------------------------------

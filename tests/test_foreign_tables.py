@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 from evalkit import EvalKit, EvalkitError, EvalkitWarning, connect
 from evalkit.cli.app import app
+from evalkit.database.port import ConditionFailed
 from evalkit.errors import DatabaseDamagedError, DatabaseUnavailableError, SchemaError
+from evalkit.projection.rows import readable
 from evalkit.widgets.reading import read
 from tests.worker import study_with_checkpoints
 
@@ -218,3 +220,12 @@ def test_a_row_of_another_program_as_json(home: Path) -> None:
     found: dict[str, Any] = json.loads(CliRunner().invoke(app, ["--home", str(home), "--json", "doctor"], prog_name="evalkit").stdout)
     assert not found["ok"]
     assert "status is 'odd'" in found["problems"][0]
+
+
+def test_a_lost_race_of_two_projectors_is_no_damage(tmp_path: Path) -> None:
+    """The signal by which a projector learns that another one was faster passes through, whatever the tables hold meanwhile."""
+    with connect(tmp_path / "home") as kit:
+        study_with_checkpoints(kit, 3)
+        with pytest.raises(ConditionFailed), readable(kit._engine.database):
+            kit._engine.database.execute("DELETE FROM studies")
+            raise ConditionFailed

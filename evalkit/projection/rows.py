@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic_core import from_json
 
-from evalkit.database.port import Database, Row, Value
+from evalkit.database.port import ConditionFailed, Database, Row, Value
 from evalkit.errors import DatabaseDamagedError, EvalkitError
 from evalkit.events import KINDS
 from evalkit.ids import normalize_event_id, normalize_id
@@ -90,7 +90,7 @@ def readable(database: Database) -> Iterator[None]:
     """
     try:
         yield
-    except EvalkitError:
+    except (EvalkitError, ConditionFailed):
         raise
     except Exception as error:
         damage = _damage(database)
@@ -114,17 +114,18 @@ def check_rows(database: Database) -> None:
 
 
 def _damage(database: Database) -> DatabaseDamagedError | None:
-    studies: set[Value] = set()
     for table, (width, columns) in _TABLES.items():
         for row in _rows(database, table, ", ".join(columns)):
             key = dict(zip(columns, row[:width], strict=False))
             for (column, check), value in zip(columns.items(), row, strict=True):
                 if not _holds(check, value):
                     return _damaged(table, key, column, value, f"expected {check.expected}")
-            if table == "studies":
-                studies.add(row[0])
-            elif table in ("checkpoints", "lifecycle") and row[0] not in studies:
-                return _damaged(table, key, "study_id", row[0], "no study has this id")
+        if table in ("checkpoints", "lifecycle"):
+            names = list(columns)[:width]
+            # One statement, since others write while these tables are read.
+            orphans = database.execute(f"SELECT {', '.join(names)} FROM {table} WHERE study_id NOT IN (SELECT id FROM studies) LIMIT 1")
+            for row in orphans:
+                return _damaged(table, dict(zip(names, row, strict=True)), "study_id", row[0], "no study has this id")
     return None
 
 
