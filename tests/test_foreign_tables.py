@@ -226,6 +226,6 @@ def test_a_lost_race_of_two_projectors_is_no_damage(tmp_path: Path) -> None:
     """The signal by which a projector learns that another one was faster passes through, whatever the tables hold meanwhile."""
     with connect(tmp_path / "home") as kit:
         study_with_checkpoints(kit, 3)
+        kit._engine.database.execute("DELETE FROM studies")
         with pytest.raises(ConditionFailed), readable(kit._engine.database):
-            kit._engine.database.execute("DELETE FROM studies")
             raise ConditionFailed
