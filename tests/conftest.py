@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import needs, properties  # noqa: F401  (registers the profiles before any property is defined)
+from tests import needs, properties
 from tests.chromium import CHROMIUMS, NO_CHROMIUM, running_chromium
 from tests.iggy_server import NO_IGGY, GivenIggy, Iggy, iggy_binary, iggy_version
 from tests.servers import JwtKey, Sqld
@@ -68,10 +68,18 @@ def _say(terminalreporter: pytest.TerminalReporter, marker: str, about: str, why
         terminalreporter.write_line(f"{ran} tests ran {where()}; {left or 'none'} skipped.")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with what its fixtures need, so that it can be counted and chosen: -m iggy, -m browser, -m server."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test with what its fixtures need, so that it can be counted and chosen: -m iggy, -m browser, -m server.
+
+    Tests that share a server stand together, so that of several workers mostly one starts it: each begins with a stretch of its own. Long
+    ones are left out of short runs.
+    """
     for item in items:
         needs.mark(item)
+    if not properties.LONG:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    items.sort(key=needs.place)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -23,6 +23,12 @@ def mark(item: pytest.Item) -> None:
         item.add_marker(marker)
 
 
+def place(item: pytest.Item) -> int:
+    """Return where a test stands among those that need other things: notebooks first, since they take longest to start, then servers last."""
+    markers = {marker.name for marker in item.iter_markers()}
+    return 0 if markers & {"browser", "kernel"} else 2 if markers & {"server", "iggy"} else 1
+
+
 def runs(item: pytest.Item | None) -> None:
     """Note which test is set up, run or torn down from now on."""
     global _running  # noqa: PLW0603  (pytest runs one test at a time in a process)

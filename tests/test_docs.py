@@ -231,7 +231,7 @@ def test_the_report_example_reports_on_every_family(tmp_path: Path) -> None:
     assert json.loads(page.with_suffix(".json").read_text())["study"]["description"] == "Aider polyglot benchmark"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_real
 def test_the_report_example_runs_on_the_real_file(tmp_path: Path) -> None:
     """Of the public runs, 13 at most of a family, no report claims a thing; the pages are whole, and take nothing from the network."""

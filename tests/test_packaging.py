@@ -82,7 +82,8 @@ def test_each_lower_bound_is_the_version_that_is_tested() -> None:
 def test_the_versions_that_are_installed_by_default_are_declared() -> None:
     """No version in constraints.txt contradicts what pyproject.toml declares."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines())
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     pinned = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
     everything = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
     declared = [package for package in map(Requirement, everything) if package.name != project["name"]]

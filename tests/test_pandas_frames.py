@@ -14,6 +14,7 @@ import pytest
 import evalkit
 from evalkit import InvalidInputError, analysis, plots
 from evalkit.columns import CHECKPOINTS
+from evalkit.plots.source import read_columns
 from tests.chart_frames import DAY, START, checkpoints, lifecycle
 from tests.test_plots import named
 
@@ -59,19 +60,27 @@ def two_studies(lists: str) -> pl.DataFrame:
 
 @pytest.mark.parametrize("lists", LISTS)
 @pytest.mark.parametrize("conversion", CONVERSIONS)
-@pytest.mark.parametrize("name", ANALYSES)
-def test_every_analysis_reads_what_polars_made_for_pandas(name: str, conversion: str, lists: str) -> None:
-    """The same result as from the Polars frame; the list column is an object column of arrays, or one of Arrow lists."""
+def test_lists_of_every_kind_are_read(conversion: str, lists: str) -> None:
+    """The list column is an object column of arrays, or one of Arrow lists."""
     rows = two_studies(lists)
+    assert read_columns(CONVERSIONS[conversion](rows), CHECKPOINTS, list(CHECKPOINTS), []).equals(
+        read_columns(rows, CHECKPOINTS, list(CHECKPOINTS), [])
+    )
+
+
+@pytest.mark.parametrize("conversion", CONVERSIONS)
+@pytest.mark.parametrize("name", ANALYSES)
+def test_every_analysis_reads_what_polars_made_for_pandas(name: str, conversion: str) -> None:
+    """The same result as from the Polars frame."""
+    rows = two_studies("of one length")
     assert repr(ANALYSES[name](CONVERSIONS[conversion](rows))) == repr(ANALYSES[name](rows))
 
 
-@pytest.mark.parametrize("lists", LISTS)
 @pytest.mark.parametrize("conversion", CONVERSIONS)
 @pytest.mark.parametrize("name", CHARTS)
-def test_every_chart_reads_what_polars_made_for_pandas(name: str, conversion: str, lists: str) -> None:
+def test_every_chart_reads_what_polars_made_for_pandas(name: str, conversion: str) -> None:
     """The same specification as from the Polars frame."""
-    rows, lived, convert = two_studies(lists), lifecycle("agent", 1, ("study_started", START)), CONVERSIONS[conversion]
+    rows, lived, convert = two_studies("of one length"), lifecycle("agent", 1, ("study_started", START)), CONVERSIONS[conversion]
     assert named(CHARTS[name](convert(rows), convert(lived)).to_dict()) == named(CHARTS[name](rows, lived).to_dict())
 
 

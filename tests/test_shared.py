@@ -259,11 +259,11 @@ def test_frames_and_queries_are_the_embedded_ones(sqld: Sqld, tmp_path: Path, pr
 def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
     """Where a server sends 50 KB at once, large checkpoints and studies and many events are read, applied and compared all the same."""
     with connect(tmp_path / "one") as embedded, connect(tmp_path / "two", database_url=empty_url(small_sqld, protocol)) as shared:
-        eventful(embedded, faulty=in_long_form(400, 100))
+        eventful(embedded, faulty=in_long_form(400, 60))
         for number in range(5):
             embedded.create_study(f"described {number}", description=str(number) * 30_000)
         study = study_with_checkpoints(embedded, 0, "large")
-        sizes = [20_000] * in_long_form(60, 12) + [45_000] * 3 + [100] * in_long_form(900, 300)
+        sizes = [20_000] * in_long_form(60, 6) + [45_000] * 3 + [100] * in_long_form(900, 200)
         embedded.record_checkpoints(
             study, [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row, size in enumerate(sizes)]
         )
@@ -278,7 +278,7 @@ def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_pa
         again = [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row, size in enumerate(sizes)]
         assert shared.record_checkpoints(study, again).already_recorded == len(sizes)
         with pytest.warns(EvalkitWarning, match="already"):
-            assert shared.record_checkpoints(study, [flat_sample(row) for row in range(900)]).recorded == 900
+            assert shared.record_checkpoints(study, [flat_sample(row) for row in range(200)]).recorded == 200
         assert shared.verify().ok
 
 
