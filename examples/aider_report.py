@@ -3,7 +3,7 @@
     python examples/aider_report.py polyglot_leaderboard.yml [HOME] [-o FOLDER]
 
 The studies are those of ``aider_leaderboard.py`` beside this file. FOLDER, by default ``aider-reports``, gets an HTML page for each, and
-the same as JSON. A family with too few runs has a page as well, which says so. Needs PyYAML, scipy, statsmodels and jinja2.
+the same as JSON. A family with too few runs has a page as well, which says so. Needs PyYAML, scipy and jinja2.
 """
 
 from __future__ import annotations

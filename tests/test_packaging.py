@@ -47,8 +47,8 @@ def test_a_text_that_installs_by_name_is_found(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "pip install scipy statsmodels jinja2",
-        "evalkit.analysis needs scipy. Install: pip install scipy statsmodels jinja2",
+        "pip install scipy jinja2",
+        "evalkit.analysis needs scipy. Install: pip install scipy jinja2",
         "pip install -q -c constraints.txt -e '.[test]'\n\ttouch $@ $(VENV)/evalkit.stamp",
         "pip install --quiet /tmp/source && exec evalkit --json consume",
         "Upgrade evalkit from where you installed it.",

@@ -536,8 +536,16 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", FRAMES)
-@pytest.mark.parametrize("function", FUNCTIONS)
+LARGE = ("50 studies", "100,000 rows", "100,000 rows of 50 studies")
+# Drawing takes most of the time, and other functions read a frame as `trend` does.
+MATRIX = [
+    pytest.param(kind, function, marks=[pytest.mark.long] * (kind in LARGE and function in ("overview", "compare", "scatter")))
+    for kind in FRAMES
+    for function in FUNCTIONS
+]
+
+
+@pytest.mark.parametrize(("kind", "function"), MATRIX)
 def test_every_chart_takes_every_frame_polars_and_pandas_alike(kind: str, function: str) -> None:
     """The same specification from both, valid for Altair, drawn by vl-convert, with a description and a table."""
     frame = FRAMES[kind]()

@@ -379,7 +379,7 @@ def test_the_command_refuses_in_one_line(kit: evalkit.EvalKit, tmp_path: Path, m
     assert "lies in no folder that exists; make 'absent' first." in run(kit, "report", "agent", "-o", "absent/a.md", code=1).stderr
     monkeypatch.setattr(extra, "import_module", _absent)
     said = run(kit, "report", "agent", "-o", tmp_path / "a.md", code=1).stderr
-    assert said == "error: evalkit.analysis needs scipy, which is not installed. Install: pip install scipy statsmodels jinja2\n"
+    assert said == "error: evalkit.analysis needs scipy, which is not installed. Install: pip install scipy jinja2\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import Array, Estimate, Fit, constant, fit
-from evalkit.analysis.auditing.audit import Audit
+from evalkit.analysis.auditing.audit import Findings
 from evalkit.analysis.by_study import by_study
 from evalkit.analysis.carried import warned
 from evalkit.analysis.observed import Observed
@@ -175,7 +175,7 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     InvalidInputError
         When the frame is none or lacks a column, there is no such metric, or `at` is no time with a time zone.
     MissingExtraError
-        Without scipy or statsmodels.
+        Without scipy.
 
     Notes
     -----
@@ -183,10 +183,10 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     use research", Journal of Clinical Pharmacy and Therapeutics 27 (2002), 299-309; the errors as in `evalkit.analysis.ar1`.
     """
     when = check_time("at", at)
-    return by_study(frame, metric, lambda series, findings: before_after_of(series, when, findings), _COLUMNS, ("fit", "changes"))
+    return by_study(frame, metric, lambda series, audited: before_after_of(series, when, audited), _COLUMNS, ("fit", "changes"))
 
 
-def before_after_of(series: Observed, at: datetime, findings: Audit | None = None, *, placebos: bool = True) -> BeforeAfter:
+def before_after_of(series: Observed, at: datetime, audited: Findings | None = None, *, placebos: bool = True) -> BeforeAfter:
     """Estimate the effect in one series, its p-value not corrected; without placebos it is much quicker."""
     moment_at = round(at.timestamp() * 1e6)
     before, after = series.parted(moment_at)
@@ -195,7 +195,7 @@ def before_after_of(series: Observed, at: datetime, findings: Audit | None = Non
     caveats = _cautions(series, before, after)
     facts: dict[str, Any] = {
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "at": at, "before": before.checkpoints,
-        "after": after.checkpoints, "used": (len(before.values), len(after.values)), "findings": findings,
+        "after": after.checkpoints, "used": (len(before.values), len(after.values)), "audited": audited,
         "span_days": float(np.ptp(series.days)) if len(series.days) else 0.0,
         "caveats": caveats, "constant": constant(values),
     }  # fmt: skip

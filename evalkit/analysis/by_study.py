@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from evalkit.analysis.auditing.audit import Audit
+from evalkit.analysis.auditing.audit import Findings
 from evalkit.analysis.carried import Carried
 from evalkit.analysis.given import checkpoints_of
 from evalkit.analysis.observed import Observed, observe
@@ -17,7 +17,7 @@ T = TypeVar("T", bound=OneStudy)
 
 
 def by_study(
-    source: Any, metric: str, analyse: Callable[[Observed, Audit], T], columns: Mapping[str, str], drawn_as: tuple[str, ...]
+    source: Any, metric: str, analyse: Callable[[Observed, Findings], T], columns: Mapping[str, str], drawn_as: tuple[str, ...]
 ) -> PerStudy[T]:
     """Analyse one metric of each study of a frame.
 
@@ -28,7 +28,7 @@ def by_study(
     metric
         A name of the catalogue.
     analyse
-        What is done with a series and the findings of the audit that touch it.
+        What is done with a series and what computes the findings that touch it.
     columns
         Of the table, with their kinds.
     drawn_as

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache, cached_property
 from typing import Any
 
-from evalkit.analysis.auditing.audit import Audit, audit
+from evalkit.analysis.auditing.audit import Audit, Findings, audit_of
+from evalkit.analysis.auditing.source import read
 from evalkit.analysis.given import pair_of
 from evalkit.analysis.observed import Observed
 from evalkit.plots.words import plural
@@ -13,26 +15,26 @@ __all__ = ["Carried", "warned"]
 
 
 class Carried:
-    """The audit of a frame.
+    """The audit of a frame, which is read at once and audited when findings are asked for.
 
     Parameters
     ----------
     frame
         What is analysed, or ``(checkpoints, lifecycle)``.
-
-    Attributes
-    ----------
-    audit
-        All that was found.
     """
 
     def __init__(self, frame: Any) -> None:
         checkpoints, lifecycle = pair_of(frame)
-        self.audit = audit(checkpoints if lifecycle is None else (checkpoints, lifecycle))
+        self._audited = read(checkpoints if lifecycle is None else (checkpoints, lifecycle), None)
 
-    def about(self, series: Observed) -> Audit:
-        """Give the findings that touch the metric of a series, in its study."""
-        return self.audit.about(series.metric.name, series.study_id)
+    @cached_property
+    def audit(self) -> Audit:
+        """All that was found."""
+        return audit_of(self._audited)
+
+    def about(self, series: Observed) -> Findings:
+        """Return what computes the findings that touch the metric of a series, in its study."""
+        return cache(lambda: self.audit.about(series.metric.name, series.study_id))
 
 
 def warned(*findings: Audit | None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from evalkit.analysis.ar1 import fit
-from evalkit.analysis.auditing.audit import Audit
+from evalkit.analysis.auditing.audit import Findings
 from evalkit.analysis.by_study import by_study
 from evalkit.analysis.carried import warned
 from evalkit.analysis.observed import Observed
@@ -172,7 +172,7 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     InvalidInputError
         When the frame is none or lacks a column, or there is no such metric.
     MissingExtraError
-        Without scipy or statsmodels.
+        Without scipy.
 
     Notes
     -----
@@ -181,12 +181,12 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     return by_study(frame, metric, changepoints_of, _COLUMNS, ("changes",))
 
 
-def changepoints_of(series: Observed, findings: Audit | None = None) -> ChangePoints:
+def changepoints_of(series: Observed, audited: Findings | None = None) -> ChangePoints:
     """Find the shifts of one series, its p-value not corrected."""
     when = span(series.start, series.end) if series.start else "no time"
     facts: dict[str, Any] = {
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
-        "used": len(series.values), "span": when, "findings": findings, "constant": series.constant and len(series.values) >= FEWEST,
+        "used": len(series.values), "span": when, "audited": audited, "constant": series.constant and len(series.values) >= FEWEST,
     }  # fmt: skip
     if len(series.values) < FEWEST or series.constant:
         return ChangePoints(**facts, caveats=series.caveats)

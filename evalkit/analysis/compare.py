@@ -137,7 +137,7 @@ def compare(frame: Any, study: Any, *, baseline: Any, metrics: Sequence[str] | N
     StudyNotFoundError, AmbiguousStudyError
         When no study of the frame, or more than one, is meant.
     MissingExtraError
-        Without scipy or statsmodels.
+        Without scipy.
     """
     given = checkpoints_of(frame)
     names = named_metrics(given, metrics)
@@ -185,8 +185,8 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, carried: 
     caveats = list(dict.fromkeys([*one.caveats, *other.caveats]))
     facts: dict[str, Any] = {
         "study": one.study, "baseline": other.study, "metric": metric, "study_checkpoints": one.checkpoints,
-        "baseline_checkpoints": other.checkpoints, "used": (len(one.values), len(other.values)), "findings": carried and carried.about(one),
-        "baseline_findings": carried and carried.about(other),
+        "baseline_checkpoints": other.checkpoints, "used": (len(one.values), len(other.values)),
+        "audited": carried and (carried.about(one), carried.about(other)),
     }  # fmt: skip
     shorter = min(len(one.values), len(other.values))
     half = min(one.different, other.different) / 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.analysis.ar1 import Estimate
-from evalkit.analysis.auditing.audit import Audit
+from evalkit.analysis.auditing.audit import Audit, Findings
 from evalkit.analysis.carried import warned
 from evalkit.analysis.extra import needed
 from evalkit.analysis.per_study import ALPHA
@@ -58,8 +58,8 @@ class Difference(Told):
         With how many p-values its own was corrected.
     caveats
         What to be careful about, in sentences.
-    findings, baseline_findings
-        What the audit found that touches this metric of each study.
+    audited
+        What computes `findings` and `baseline_findings`.
     """
 
     study: str
@@ -80,8 +80,17 @@ class Difference(Told):
     reason: str = ""
     tests: int = 1
     caveats: list[str] = field(default_factory=list)
-    findings: Audit | None = None
-    baseline_findings: Audit | None = None
+    audited: tuple[Findings, Findings] | None = None
+
+    @property
+    def findings(self) -> Audit | None:
+        """What the audit found that touches this metric of the study; computed when it is first read."""
+        return None if self.audited is None else self.audited[0]()
+
+    @property
+    def baseline_findings(self) -> Audit | None:
+        """The same of the baseline."""
+        return None if self.audited is None else self.audited[1]()
 
     @property
     def p(self) -> float | None:

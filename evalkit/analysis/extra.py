@@ -11,7 +11,7 @@ __all__ = ["needed"]
 
 
 def needed(name: str) -> Any:
-    """Import a module of scipy, statsmodels or jinja2.
+    """Import a module of scipy or jinja2.
 
     Raises
     ------
@@ -21,9 +21,9 @@ def needed(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("jinja2", "markupsafe", "scipy", "statsmodels"):
+        if error.name is None or error.name.partition(".")[0] not in ("jinja2", "markupsafe", "scipy"):
             raise
         raise MissingExtraError(
-            f"evalkit.analysis needs {error.name.partition('.')[0]}, which is not installed. Install: pip install scipy statsmodels jinja2",
+            f"evalkit.analysis needs {error.name.partition('.')[0]}, which is not installed. Install: pip install scipy jinja2",
             extra="analysis",
         ) from None

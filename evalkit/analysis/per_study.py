@@ -10,8 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import polars as pl
 
-from evalkit.analysis.auditing.audit import Audit
-from evalkit.analysis.extra import needed
+from evalkit.analysis.auditing.audit import Audit, Findings
 from evalkit.analysis.result import Result, Told, like
 from evalkit.metrics import Metric
 from evalkit.plots.source import NAMELESS
@@ -42,8 +41,8 @@ class OneStudy(Told):
         The p-value corrected for what else was looked at with it; `verdict` goes by it.
     caveats
         What to be careful about, in sentences.
-    findings
-        What the audit found that touches this metric of this study.
+    audited
+        What computes `findings`.
     """
 
     study_id: str
@@ -52,7 +51,12 @@ class OneStudy(Told):
     constant: bool = False
     p_corrected: float | None = None
     caveats: list[str] = field(default_factory=list)
-    findings: Audit | None = None
+    audited: Findings | None = None
+
+    @property
+    def findings(self) -> Audit | None:
+        """What the audit found that touches this metric of this study; computed when it is first read."""
+        return None if self.audited is None else self.audited()
 
     @property
     def about(self) -> str:
@@ -150,11 +154,12 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979), 65-70.
     """
-    tested = [p for p in ps if p is not None]
-    if len(tested) < 2:
-        return list(ps)
-    corrected = iter(needed("statsmodels.stats.multitest").multipletests(tested, alpha=ALPHA, method="holm")[1].tolist())
-    return [None if p is None else next(corrected) for p in ps]
+    corrected = list(ps)
+    tested = sorted((p, place) for place, p in enumerate(ps) if p is not None)
+    least = 0.0
+    for rank, (p, place) in enumerate(tested):
+        corrected[place] = least = max(least, min(1.0, (len(tested) - rank) * p))
+    return corrected
 
 
 _TYPES = {"text": pl.String(), "texts": pl.List(pl.String()), "count": pl.Int64(), "time": pl.Datetime("us", "UTC")}

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis.ar1 import Array, Estimate, Fit, fit
-from evalkit.analysis.auditing.audit import Audit
+from evalkit.analysis.auditing.audit import Findings
 from evalkit.analysis.by_study import by_study
 from evalkit.analysis.carried import warned
 from evalkit.analysis.extra import needed
@@ -184,7 +184,7 @@ def trend(frame: Any, metric: str) -> PerStudy[Trend]:
     InvalidInputError
         When the frame is none or lacks a column, or there is no such metric.
     MissingExtraError
-        Without scipy or statsmodels.
+        Without scipy.
 
     Notes
     -----
@@ -193,13 +193,13 @@ def trend(frame: Any, metric: str) -> PerStudy[Trend]:
     return by_study(frame, metric, trend_of, _COLUMNS, ("fit",))
 
 
-def trend_of(series: Observed, findings: Audit | None = None) -> Trend:
+def trend_of(series: Observed, audited: Findings | None = None) -> Trend:
     """Tell the trend of one series, its p-value not corrected."""
     days, values = series.days, series.values
     length = float(days[-1]) if len(days) else 0.0
     facts: dict[str, Any] = {
         "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
-        "missing": series.missing, "used": len(values), "span_days": length, "findings": findings, "constant": series.constant,
+        "missing": series.missing, "used": len(values), "span_days": length, "audited": audited, "constant": series.constant,
         "when": span(series.start, series.end) if series.start else "no time",
     }  # fmt: skip
     if len(values) < FEWEST:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
@@ -20,7 +20,7 @@ from evalkit.metrics import METRICS
 from evalkit.plots.source import metric_named
 from evalkit.plots.words import plural
 
-__all__ = ["Audit", "audit"]
+__all__ = ["Audit", "Findings", "audit", "audit_of"]
 
 _MOST_TOLD = 10
 _COLUMNS = {
@@ -123,6 +123,10 @@ class Audit(Result):
         return [*told, *([f"And {more:,} more: they stand in .frame."] if more else []), *self.unchecked]
 
 
+Findings: TypeAlias = Callable[[], Audit]
+"""Computes the findings of an audit when they are first asked for: an audit takes much longer than most analyses."""
+
+
 def audit(source: Any, study: Any = None) -> Audit:
     """Look for what is wrong with checkpoints. A perfect series gives no finding.
 
@@ -160,7 +164,11 @@ def audit(source: Any, study: Any = None) -> Audit:
     StudyNotFoundError, AmbiguousStudyError
         When no study of the kit, or more than one, answers to `study`.
     """
-    given = read(source, study)
+    return audit_of(read(source, study))
+
+
+def audit_of(given: Audited) -> Audit:
+    """Compute the audit of what was read."""
     rows = given.rows
     has_both = pl.col("start").is_not_null() & pl.col("end").is_not_null()
     placed = rows.filter(has_both & (pl.col("end") > pl.col("start")))

@@ -55,7 +55,7 @@ def report_content(study: StudyFrames, baseline: StudyFrames | None = None, metr
     InvalidInputError
         When a frame lacks a column, or there is no such metric.
     MissingExtraError
-        Without scipy or statsmodels.
+        Without scipy.
     """
     return content_of(examine(study, baseline, metrics), study, baseline)
 

@@ -95,7 +95,7 @@ def _shifts(found: ChangePoints) -> list[str]:
 
 def _difference(found: Difference) -> str:
     named = replace(found, study=shortened(found.study, _NAME), baseline=shortened(found.baseline, _NAME))
-    return " ".join(replace(named, findings=None, baseline_findings=None, caveats=[]).sentences())
+    return " ".join(replace(named, audited=None, caveats=[]).sentences())
 
 
 def _no_difference(found: Whole) -> str:

@@ -102,7 +102,7 @@ def examine(study: StudyFrames, baseline: StudyFrames | None = None, metrics: Se
     InvalidInputError
         When a frame lacks a column, or there is no such metric.
     MissingExtraError
-        Without scipy or statsmodels.
+        Without scipy.
     """
     names = _named(study.checkpoints, metrics)
     both = [study] if baseline is None else [study, baseline]
