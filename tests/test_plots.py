@@ -390,7 +390,7 @@ def test_paused_time_is_shaded_and_start_and_stop_are_marked() -> None:
     (shade,) = rows_of(chart, mark="rect")
     milliseconds = [round((START + days * DAY).timestamp() * 1000) for days in (4, 6)]
     assert (shade["study"], shade["a"], shade["b"]) == ("old", *milliseconds)
-    assert [row["text"] for row in rows_of(chart, mark="rule")] == ["started", "stopped", "started"]
+    assert [row["text"] for row in rows_of(chart, mark="rule")] == ["started", "started", "stopped"]
     still = lifecycle("agent", 1, ("study_started", START), ("study_paused", START + 3 * DAY))
     (open_end,) = rows_of(plots.trend(checkpoints(count=5), "total_cost", lifecycle=still).to_dict(), mark="rect")
     assert open_end["b"] == round((START + 5 * DAY).timestamp() * 1000)
@@ -574,10 +574,10 @@ def test_a_lifecycle_of_a_hundred_thousand_changes_is_drawn() -> None:
 
 def test_of_very_many_studies_the_newest_are_drawn_and_that_is_said() -> None:
     """200 lines at most, in a trend as in a scatter; the table has all of them."""
-    many = pl.concat([checkpoints(f"study {number}", number, 2) for number in range(230)])
+    many = pl.concat([checkpoints(f"study {number:03}", number, 2) for number in range(230)])
     for chart in (plots.trend(many, "total_cost"), plots.scatter(many)):
         drawn = {row["study"] for row in rows_of(chart.to_dict(), mark="line")}
-        assert drawn == {f"study {number}" for number in range(30, 230)}
+        assert drawn == {f"study {number:03}" for number in range(30, 230)}
         assert "The 200 newest of 230 studies." in subtitle(chart)
         assert plots.table(chart)["study"].n_unique() == 230
 
@@ -697,7 +697,7 @@ def test_a_chart_says_in_words_what_it_shows() -> None:
         "lowest $1.25 (2026-01-07), highest $3.50 (2026-01-06)."
     )
     assert (
-        plots.lifecycle(lived()).to_dict()["description"].startswith("Lifecycle of 2 studies, 2026-01-05 to 2026-01-17 UTC. old: pending")
+        plots.lifecycle(lived()).to_dict()["description"].startswith("Lifecycle of 2 studies, 2026-01-05 to 2026-01-17 UTC. new: pending")
     )
     assert "nothing to draw" in plots.scatter(frame.head(0)).to_dict()["description"]
 
@@ -890,3 +890,15 @@ def test_a_timestamp_before_1970_is_drawn() -> None:
     old = checkpoints(count=3).with_columns(pl.col("period_start", "period_end") - timedelta(days=365 * 80))
     assert rows_of(plots.trend(old, "total_cost").to_dict(), mark="line")[0]["a"] < 0
     assert datetime(1946, 1, 1, tzinfo=UTC) < plots.table(plots.trend(old, "total_cost"))["period_start"][0]
+
+
+def test_studies_are_ordered_by_when_they_began_then_by_name() -> None:
+    """Whatever their ids: a study's id says nothing of its age, and is another one in each home."""
+    younger, older, twin = (
+        checkpoints("a", 1).with_columns(pl.col("period_start", "period_end") + DAY),
+        checkpoints("z", 2),
+        checkpoints("y", 3),
+    )
+    for frame in (pl.concat([younger, older, twin]), pl.concat([twin, younger, older])):
+        scale = plots.trend(frame, "total_cost").to_dict()["layer"][0]["encoding"]["color"]["scale"]
+        assert scale["domain"] == ["y", "z", "a"]

@@ -122,14 +122,14 @@ def labelled(rows: pl.DataFrame, time: str) -> pl.LazyFrame:
     """Give the studies a `label`: the name, and the end of the id where two have the same name.
 
     `study_id` and `label` become enumerations in the order in which the studies began, by the column `time`; those that began at once are
-    ordered by id.
+    ordered by name, then id.
     """
     study_id = pl.coalesce("study_id", "study", pl.lit(NAMELESS))
     named = rows.lazy().with_columns(study_id=study_id)
     found = (
         named.group_by("study_id")
         .agg(pl.col("study").drop_nulls().last(), pl.col(time).min())
-        .sort(time, "study_id", nulls_last=True)
+        .sort(time, pl.coalesce("study", "study_id"), "study_id", nulls_last=True)
         .select("study_id", "study")
         .collect()
         .rows()
