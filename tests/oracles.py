@@ -1,0 +1,28 @@
+"""What another library computes, to compare with: statsmodels, whose import takes a second, is imported when it is first asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["generalized_least_squares", "holm", "wilson"]
+
+
+def wilson(successes: Any, trials: Any) -> tuple[Any, Any]:
+    """Return the bounds of Wilson's 95 % interval of a proportion."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    return proportion_confint(successes, trials, method="wilson")  # type: ignore[no-any-return]
+
+
+def holm(p: list[float]) -> list[float]:
+    """Return p-values corrected by Holm's method."""
+    from statsmodels.stats.multitest import multipletests
+
+    return list(multipletests(p, method="holm")[1].tolist()) if p else []
+
+
+def generalized_least_squares(values: Any, design: Any, *, sigma: Any) -> Any:
+    """Return the fit of `values` on the columns of `design`, with errors of covariance `sigma`."""
+    import statsmodels.api as sm
+
+    return sm.GLS(values, design, sigma=sigma).fit()
