@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from evalkit.columns import CHECKPOINTS, frame_schema
 from evalkit.metrics import METRICS
 from tests.chart_frames import checkpoints, long, study_id
+from tests.properties import in_long_form
 
 FIRST = datetime(2026, 1, 26, tzinfo=UTC)  # a Monday, six days before a month begins
 HOUR = timedelta(hours=1)
@@ -31,8 +32,8 @@ def odd_frames() -> dict[str, pl.DataFrame]:
         "all missing": ten.with_columns(nothing),
         "constant": ten.with_columns(same),
         "one study": ten,
-        "50 studies": long(5_000, 50),
-        "100,000 rows": long(100_000),
+        "50 studies": long(in_long_form(5_000, 1_000), 50),
+        "many rows": long(in_long_form(100_000, 10_000)),
         "unsorted": ten.sample(fraction=1, shuffle=True, seed=4),
         "duplicated timestamps": twice,
         "no study, no period type": ten.drop("study_id", "study", "period_type"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -19,6 +20,7 @@ def study_id(number: int) -> str:
     return f"019b8c2f-0000-7000-8000-{number:012d}"
 
 
+@cache  # a frame never changes, and samples are drawn one by one
 def checkpoints(
     name: str = "agent",
     number: int = 1,

@@ -215,8 +215,8 @@ def _fitted(values: Array, design: Array, contrast: Array, rho: float) -> tuple[
     return contrast @ np.linalg.solve(r, towards), error * deviation, deviation, likely
 
 
-def simulate(series: int, analyses: tuple[str, ...] = ANALYSES, workers: int = 2) -> list[Cell]:
-    return _mapped(cell, [(analysis, count, rho, series) for analysis in analyses for count in COUNTS for rho in CORRELATIONS], workers)
+def simulate(series: int, analyses: tuple[str, ...] = ANALYSES, counts: tuple[int, ...] = COUNTS, workers: int = 2) -> list[Cell]:
+    return _mapped(cell, [(analysis, count, rho, series) for analysis in analyses for count in counts for rho in CORRELATIONS], workers)
 
 
 def simulate_families(series: int, counts: tuple[int, ...] = COUNTS, workers: int = 2) -> list[Family]:

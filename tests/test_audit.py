@@ -167,6 +167,7 @@ def ran_at(made: Series, minutes: int) -> np.ndarray[Any, Any]:
     return ran
 
 
+@pytest.mark.slow
 @given(series())
 @example(Series("daily", START, [0, 1440, 2880], [(0, 1440)], [], [], [("study_started", 0), ("study_stopped", 2880)]))
 @settings(max_examples=examples(100))
@@ -207,6 +208,7 @@ def test_the_faults_of_a_tiling_are_found_exactly(made: Series) -> None:
     assert set(kinds(result)) <= PERIODS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["2024-01-31", "2023-01-31", "2024-01-30", "2023-10-29", "2024-02-29", "2023-12-01"])
 def test_months_end_on_the_same_day_or_the_last(first: str) -> None:
     """31 January is followed by 29 February in a leap year and by 31 March; a month that ends elsewhere is told, with what it should be."""
@@ -350,6 +352,7 @@ def made(fault: dict[str, Any] | None = None, count: int = 5) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_wrong_value_is_found_once(name: str) -> None:
     """One wrong value gives one finding, of its row, with its kind, the metrics it touches, and the value in words; in Pandas the same."""
@@ -390,6 +393,7 @@ def could_be(rate: float, count: int) -> bool:
     return any(abs(Fraction(repr(rate)) - Fraction(k, count)) <= Fraction(1, 2 * 10**written) for k in range(count + 1))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 10_000), st.integers(2, 4)), min_size=1, max_size=40))
 @settings(max_examples=examples(25))
 def test_a_rate_is_told_when_no_fraction_rounds_to_it(cases: list[tuple[int, int, int]]) -> None:
@@ -401,6 +405,7 @@ def test_a_rate_is_told_when_no_fraction_rounds_to_it(cases: list[tuple[int, int
     assert rows_of(result, "rate_not_of_count") == [row for row, (count, rate) in enumerate(counted) if not could_be(rate, count)]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000), st.sampled_from([2, 3, 4, 17]), st.floats(0.01, 500)), min_size=1, max_size=40)
 )  # fmt: skip
@@ -431,6 +436,7 @@ def test_a_back_filled_series_is_one_finding() -> None:
 # --- perfect and odd frames -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("period", ["hourly", "daily", "weekly", "monthly"])
 @pytest.mark.parametrize("seed", range(3))
 def test_samples_give_no_finding(period: str, seed: int) -> None:
@@ -474,6 +480,7 @@ ODD: dict[str, Callable[[], pl.DataFrame]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_odd_frames_are_told_of_in_words(name: str) -> None:
     """Every frame, Polars or Pandas, gives the same table with the same columns, and sentences; nothing warns, nothing breaks."""
@@ -490,6 +497,7 @@ def test_odd_frames_are_told_of_in_words(name: str) -> None:
     assert repr(twin) == repr(result)
 
 
+@pytest.mark.slow
 def test_odd_frames_have_the_findings_that_they_should() -> None:
     """Doubled rows overlap, a frame without times is without periods, the calendar's ends are no obstacle."""
     assert kinds(audit(ODD["twice"]())) == ["overlapping_periods"]
@@ -531,6 +539,7 @@ def test_a_study_is_named_as_elsewhere() -> None:
         audit(frame, 3)
 
 
+@pytest.mark.slow
 def test_a_lifecycle_is_matched_by_what_the_checkpoints_know() -> None:
     """By id, else by name, else it must be of one study; a study without one is said to be unchecked."""
     frame, ran = checkpoints(left_out=(4,)), lifecycle("agent", 1, ("study_started", START + 6 * DAY))
@@ -571,6 +580,7 @@ def test_what_resample_gave_is_audited_as_a_frame() -> None:
     assert audit((weeks, lived)).checked == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["polars", "pandas"])
 def test_a_week_of_which_one_day_was_measured_is_only_noted(library: str) -> None:
     """A rolled-up week that was mostly stopped or paused is a note where it is marked as partial, and a warning where it is not."""
@@ -597,6 +607,7 @@ def test_a_column_of_a_wrong_type_is_refused_in_words() -> None:
         audit(checkpoints().with_columns(sessions_included=pl.lit(1, dtype=pl.Int64())))
 
 
+@pytest.mark.slow
 def test_a_kit_is_audited_with_its_lifecycle(tmp_path: Path) -> None:
     """A kit brings its lifecycle along; a study is named as for kit.checkpoints; samples recorded in a kit are perfect."""
     with evalkit.connect(tmp_path) as kit:

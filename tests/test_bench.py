@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.iggy_server import iggy_binary
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +19,7 @@ FIGURES = [
 NEED_IGGY = {"append", "from iggy", "latency"}
 
 
+@pytest.mark.slow
 def test_bench_writes_every_figure(tmp_path: Path) -> None:
     """A small run prints the table and writes all figures, those of Iggy where there is a server, each with its ratio, what is required, and whether that is met."""
     results = tmp_path / "results.json"
@@ -35,6 +38,7 @@ def test_bench_writes_every_figure(tmp_path: Path) -> None:
         assert figure["required"] > 0
 
 
+@pytest.mark.slow
 def test_baselines_know_nothing_of_evalkit() -> None:
     """What evalkit is measured against imports nothing of evalkit."""
     code = "import sys, tests.bench.baselines; print([name for name in sys.modules if name.split('.')[0] == 'evalkit'])"

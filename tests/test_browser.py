@@ -8,6 +8,7 @@ import evalkit
 from tests.browser import OpenNotebook, Tab, axe_violations
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_in_the_browser(notebook: OpenNotebook) -> None:
     """Cells run in a kernel of this interpreter, with this repository's evalkit; after a restart the kernel is another."""
     opened = notebook(["import evalkit, os\nprint(evalkit.__file__)", "answer = 6 * 7\nanswer"])
@@ -20,6 +21,7 @@ def test_a_notebook_runs_in_the_browser(notebook: OpenNotebook) -> None:
     assert "NameError" in opened.run(opened.add("answer"), errors=True).inner_text()
 
 
+@pytest.mark.slow
 def test_what_a_page_should_not_do_is_noted(tab: Tab) -> None:
     """A request to another host, a dialog and an unnamed button are each found."""
     tab.page.set_content("<html lang=en><title>t</title><button></button><img alt=x src='https://example.invalid/x.png'></html>")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from playwright.sync_api import Locator, Page
 
+from evalkit import plots
 from tests.browser import Notebook, OpenNotebook, Tab, axe_violations
 from tests.lab import Lab, new_notebook
+from tests.properties import in_long_form
 from tests.sight import faults
 
 NAME = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -85,27 +90,25 @@ def executed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def ran(lab: Lab) -> str:
-    """The notebook without outputs, in a folder of its own with the studies that it makes."""
-    return lab.write("live/charts.ipynb", CELLS)
-
-
-def test_every_chart_is_drawn_where_it_is_run(notebook: OpenNotebook, ran: str) -> None:
-    """Drawn offline, without a complaint in the console, with the name as text, readable in both themes, and open to screen readers."""
-    opened = notebook(ran)
+@pytest.mark.slow
+def test_every_chart_is_drawn_where_it_is_run(notebook: OpenNotebook, lab: Lab) -> None:
+    """Drawn offline, without a complaint in the console, with the name as text, readable in both themes, and open to screen readers; a point says
+    what it stands for.
+    """
+    opened = notebook(lab.write("live/charts.ipynb", CELLS))  # in a folder of its own with the studies that it makes
     opened.tab.console.clear()
     opened.run_all()
     wait_for_drawings(opened)
     assert [line for line in opened.tab.console if "vega" in line.lower() or "WARN" in line] == []
     assert opened.output(1).locator("svg text", has_text="<img src=x").count() >= 1
     assert opened.axe(charts(opened)) == []
+    assert_told_of_a_point(opened)
     # Its own theme, the other one without running anything again, and then drawn in that.
     assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
     opened.theme("dark")
     try:
         assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
-        for index in DRAWN:
+        for index in in_long_form(DRAWN, DRAWN[::4]):
             opened.run(index)
         wait_for_drawings(opened)
         assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
@@ -114,13 +117,9 @@ def test_every_chart_is_drawn_where_it_is_run(notebook: OpenNotebook, ran: str) 
         opened.theme("light")
 
 
-def test_a_point_says_what_it_stands_for(notebook: OpenNotebook, ran: str) -> None:
-    """Hovering a point shows its study, period, value and the count it rests on; markup in the name stays text."""
-    opened = notebook(ran)
-    opened.run(0)
-    output = opened.run(1)
-    output.locator("svg text").first.wait_for()
-    points = output.locator(".mark-symbol path[aria-label*='onerror']")
+def assert_told_of_a_point(opened: Notebook) -> None:
+    """Check that hovering a point shows its study, period, value and the count it rests on; markup in the name stays text."""
+    points = opened.output(1).locator(".mark-symbol path[aria-label*='onerror']")
     points.nth(2).hover(force=True)
     tip = opened.page.locator("#vg-tooltip-element.visible")
     tip.wait_for()
@@ -131,6 +130,7 @@ def test_a_point_says_what_it_stands_for(notebook: OpenNotebook, ran: str) -> No
     assert tip.locator("img").count() == 0
 
 
+@pytest.mark.slow
 def test_every_chart_is_drawn_in_a_notebook_that_is_not_trusted(notebook: OpenNotebook, lab: Lab, executed: Path) -> None:
     """Opened without having run it, and without a kernel: the same drawings, open to screen readers."""
     opened = notebook(lab.copy(executed, "untrusted.ipynb"), kernel=False)
@@ -141,6 +141,7 @@ def test_every_chart_is_drawn_in_a_notebook_that_is_not_trusted(notebook: OpenNo
     assert opened.axe(charts(opened)) == []
 
 
+@pytest.mark.slow
 def test_every_chart_is_in_the_exported_page(tab: Tab, lab: Lab, executed: Path, tmp_path: Path) -> None:
     """`nbconvert --to html` shows a picture of each, and its page asks the network for nothing that a page without a chart does not."""
     empty = tmp_path / "empty.ipynb"
@@ -161,19 +162,24 @@ def test_every_chart_is_in_the_exported_page(tab: Tab, lab: Lab, executed: Path,
 
 
 @pytest.fixture(scope="module")
-def saved(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with each chart in a file of each format that a browser opens."""
-    folder = tmp_path_factory.mktemp("saved")
-    lines = [SETUP]
-    lines += [f'plots.save({chart}, "{name}{ending}")' for name, chart in CHARTS.items() for ending in (".html", ".svg")]
-    subprocess.run([sys.executable, "-c", "\n".join(lines)], env=lab.environment, cwd=folder, check=True, timeout=120)
-    return folder
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the file that a chart was saved in, from its name and ending."""
+    folder, studies = tmp_path_factory.mktemp("saved"), dict[str, Any]()
+    with chdir(folder):
+        exec(SETUP, studies)
+
+    def save(name: str) -> Path:
+        with chdir(folder):
+            return folder / plots.save(eval(CHARTS[name.partition(".")[0]], studies), name)
+
+    return save
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_saved_page_is_whole(tab: Tab, saved: Path, name: str) -> None:
+def test_a_saved_page_is_whole(tab: Tab, saved: Callable[[str], Path], name: str) -> None:
     """An HTML file draws its chart offline, readable in the reader's colours also when they change, with no dialog, whatever a study is called."""
-    page: Page = tab.open_file(saved / f"{name}.html")
+    page: Page = tab.open_file(saved(f"{name}.html"))
     page.locator("svg text").first.wait_for()
     assert page.locator("svg path").count() > 5
     assert faults(page.locator("body")) == []
@@ -184,9 +190,10 @@ def test_a_saved_page_is_whole(tab: Tab, saved: Path, name: str) -> None:
     assert axe_violations(page) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_saved_drawing_is_inert(tab: Tab, saved: Path, name: str) -> None:
+def test_a_saved_drawing_is_inert(tab: Tab, saved: Callable[[str], Path], name: str) -> None:
     """An SVG file opened by itself is a drawing and nothing more."""
-    page = tab.open_file(saved / f"{name}.svg")
+    page = tab.open_file(saved(f"{name}.svg"))
     assert page.locator("svg text").count() > 3
     assert page.locator("script, img, foreignObject").count() == 0

@@ -121,6 +121,7 @@ def metrics(rate: float, start: str, end: str) -> dict[str, Any]:
     return {"sessions_completed": 40, "session_success_rate": rate, "period": [start, end]}
 
 
+@pytest.mark.slow
 def test_a_study_is_driven_by_clicking(panel: PanelPage) -> None:
     """Created, started, paused, resumed and stopped with the buttons; those that are not legal cannot be pressed."""
     panel.open_form("New study")
@@ -151,6 +152,7 @@ def test_a_study_is_driven_by_clicking(panel: PanelPage) -> None:
     expect(panel.studies.locator("option", has_text="made by clicking")).to_contain_text("stopped")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_recorded_through_the_form(panel: PanelPage) -> None:
     """What is typed is checked at once; recording draws the new point, counts it, and proposes the next period."""
     panel.expect_detail("Progress", "3 of 8 periods, weekly")
@@ -174,6 +176,7 @@ def test_a_checkpoint_is_recorded_through_the_form(panel: PanelPage) -> None:
     expect(panel.chart).to_contain_text("Sessions completed", timeout=SHOWN_MS)
 
 
+@pytest.mark.slow
 def test_what_another_process_does_appears_by_itself(panel: PanelPage, other: OtherProcess, name: str) -> None:
     """Within 3 seconds, without running a cell, while the focus and the half-typed text of a field stay."""
     panel.chart.wait_for()
@@ -207,6 +210,7 @@ def test_whoever_is_second_reads_what_happened(panel: PanelPage, other: OtherPro
     panel.expect_buttons("Resume", "Stop")
 
 
+@pytest.mark.slow
 def test_a_restarted_kernel_attaches_again(desk: Notebook, panel: PanelPage, name: str) -> None:
     """After a restart and running the cells again the same studies are there, and follow the buttons."""
     panel.press("Pause", "paused", "Paused")
@@ -218,6 +222,7 @@ def test_a_restarted_kernel_attaches_again(desk: Notebook, panel: PanelPage, nam
     panel.press("Resume", "running", "Resumed")
 
 
+@pytest.mark.slow
 def test_the_watcher_ends_with_the_last_view(desk: Notebook, panel: PanelPage) -> None:
     """A second view of a panel changes nothing; once the last cell that shows one is deleted, nothing watches any more."""
     threads, first, second = desk.add(THREADS), desk.add("shown = kit.panel()\nshown"), desk.add("shown")
@@ -235,6 +240,7 @@ def test_the_watcher_ends_with_the_last_view(desk: Notebook, panel: PanelPage) -
     desk.tell("shown.close()")
 
 
+@pytest.mark.slow
 def test_a_cell_that_runs_again_replaces_its_panel(desk: Notebook, panel: PanelPage, name: str) -> None:
     """Also after the page was loaded again, which no kernel hears of: one panel lives, and with close() its threads end."""
     cell = desk.add("mine = kit.panel()\nmine")
@@ -271,6 +277,7 @@ def test_many_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> N
     desk.clear(again)
 
 
+@pytest.mark.slow
 def test_a_name_with_markup_is_text_everywhere(panel: PanelPage) -> None:
     """In the list, the details, the question, the status line, the chart and the forms; nothing of it runs."""
     panel.open_form("New study")
@@ -295,6 +302,7 @@ def test_a_name_with_markup_is_text_everywhere(panel: PanelPage) -> None:
     assert panel.root.locator("img, script").count() == 0
 
 
+@pytest.mark.slow
 def test_the_panel_is_readable_and_open_to_screen_readers(desk: Notebook, panel: PanelPage) -> None:
     """No serious rule of accessibility is broken with either form open; labels are whole, and the chart is readable in both themes."""
     panel.chart.wait_for()
@@ -310,6 +318,7 @@ def test_the_panel_is_readable_and_open_to_screen_readers(desk: Notebook, panel:
         desk.theme("light")
 
 
+@pytest.mark.slow
 def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage, name: str) -> None:
     """Enter in the search goes to the next study; Tab goes through the buttons and headings, and the space bar presses them."""
     desk.tell(f"kit.create_study({name!r} + ' too')")
@@ -336,6 +345,7 @@ def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage, nam
     expect(panel.field("Name")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_without_its_kernel_a_table_and_a_picture_stand_in(
     desk: Notebook, panel: PanelPage, name: str, notebook: OpenNotebook, lab: Lab
 ) -> None:

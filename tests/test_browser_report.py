@@ -32,7 +32,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hostile(kit)
     kit.create_study("pending", at=BEGIN)
     analysis.report(kit, "agent", folder / "stepped.html", baseline="W" * 200)
-    analysis.report(kit, HOSTILE, folder / "hostile.html", baseline="W" * 200)
+    analysis.report(kit, HOSTILE, folder / "hostile.html", baseline="W" * 200, metrics=["session_success_rate", "total_cost"])
     analysis.report(kit, "pending", folder / "pending.html")
     many = StudyFrames(hourly(4000))
     found = examine(many, metrics=["session_success_rate", "total_cost", "total_tokens"])
@@ -40,8 +40,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "dark"),
+    [pytest.param(name, dark, marks=[pytest.mark.long] if dark and name != "stepped" else []) for name in KINDS for dark in (False, True)],
+)
 def test_a_report_opens_offline_and_breaks_no_rule_of_accessibility(chromium: Browser, pages: Path, name: str, dark: bool) -> None:
     """It asks nobody for anything, runs nothing, and is open to screen readers and keyboards in both colour schemes."""
     tab = Tab(chromium, dark=dark)
@@ -63,6 +66,7 @@ def test_a_report_opens_offline_and_breaks_no_rule_of_accessibility(chromium: Br
         tab.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_report_fits_the_screen(tab: Tab, pages: Path, name: str) -> None:
     """On a wide and on a small screen the page scrolls down only; what is wide scrolls by itself, and can be reached with the keyboard."""
@@ -76,6 +80,7 @@ def test_a_report_fits_the_screen(tab: Tab, pages: Path, name: str) -> None:
         assert wide.evaluate_all("all => all.some(one => one.scrollWidth > one.clientWidth)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_report_prints_whole(tab: Tab, pages: Path, name: str, tmp_path: Path) -> None:
     """On paper it is black on white also for who reads it in dark, no table or chart is wider than the page, or drawn over two; the PDF has pages and texts."""

@@ -262,6 +262,7 @@ PRINTING = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", PRINTING)
 def test_json_is_one_document_whatever_is_printed(command: str) -> None:
     """With --json, before the command or after it, standard output is one JSON document that is not empty."""
@@ -471,6 +472,7 @@ def test_the_command_line_imports_no_heavy_package_before_it_needs_it() -> None:
 # --- processes, signals, pipes ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_the_same_codes_and_no_traceback() -> None:
     """0, 1 and 2 from real processes; errors and warnings on standard error only; --version is the package's."""
     assert finished("--version").stdout == f"evalkit {evalkit_version()}\n"
@@ -486,6 +488,7 @@ def evalkit_version() -> str:
     return version("evalkit-studies")
 
 
+@pytest.mark.slow
 def test_checkpoints_and_logs_go_through_pipes() -> None:
     """Standard input that cannot be read twice, and standard output, between two processes."""
     run("--home", "a", "log", "import", REAL)
@@ -494,6 +497,7 @@ def test_checkpoints_and_logs_go_through_pipes() -> None:
     assert Path("b/events.db").exists()
 
 
+@pytest.mark.slow
 def test_unicode_survives_a_terminal_that_knows_only_ascii() -> None:
     """A table shows what it can, JSON stays JSON."""
     started("ünï 😀")
@@ -502,6 +506,7 @@ def test_unicode_survives_a_terminal_that_knows_only_ascii() -> None:
     assert json.loads(finished("--json", "study", "list", env=ascii_only).stdout)[0]["name"] == "ünï 😀"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["study", "list"], ["log", "export", "-"], ["consume"], ["--json", "projection", "status"]])
 def test_a_reader_that_left_ends_a_command_quietly(command: list[str]) -> None:
     """As with `| head`: exit code 141, as other tools, and not a word on standard error."""
@@ -514,6 +519,7 @@ def test_a_reader_that_left_ends_a_command_quietly(command: list[str]) -> None:
         child.stdout = None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_standard_output_is_an_error_in_one_line() -> None:
     """Nothing that could not be printed passes for done."""
@@ -524,6 +530,7 @@ def test_a_full_standard_output_is_an_error_in_one_line() -> None:
             assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.slow
 def test_a_closed_standard_output_is_no_error() -> None:
     """`>&-` is how some schedulers call; the command does its work."""
     done = subprocess.run(["sh", "-c", f"{shlex.quote(str(EVALKIT))} study create a >&- 2>&-"], check=False, timeout=60)
@@ -557,6 +564,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_exit_code_130() -> None:
     """Interrupted while it waits for its input, a command ends without a traceback, and appends nothing."""
     kit = started()
@@ -579,6 +587,7 @@ def applied() -> int:
         connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_consume_catches_up_applies_what_comes_and_ends_on_a_signal(number: signal.Signals) -> None:
     """One line when it has caught up, then it applies what others append, without being asked; a signal ends it with exit code 0."""
@@ -614,6 +623,7 @@ def signal_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, *numbers: signal
     monkeypatch.setattr(EvalProjection, "apply", interrupted)
 
 
+@pytest.mark.slow
 def test_consume_ends_after_the_batch_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal while it still catches up: the batch is finished, no further one begun, and nothing said of having caught up."""
     kit = started()
@@ -628,6 +638,7 @@ def test_consume_ends_after_the_batch_at_hand(monkeypatch: pytest.MonkeyPatch) -
     assert kit.verify().ok
 
 
+@pytest.mark.slow
 def test_a_second_signal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who presses Ctrl-C twice means it: the batch at hand is given up, whole, and the exit code is 130."""
     kit = started()
@@ -638,6 +649,7 @@ def test_a_second_signal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     assert kit.verify().ok
 
 
+@pytest.mark.slow
 def test_consume_prints_json_when_asked() -> None:
     """One document, when it has caught up; the log has one on each line."""
     started()
@@ -649,6 +661,7 @@ def test_consume_prints_json_when_asked() -> None:
         assert [json.loads(line)["event"] for line in log.splitlines()] == ["started", "stopped"]
 
 
+@pytest.mark.slow
 def test_consume_makes_no_home(tmp_path: Path) -> None:
     """Without a home it is an error that names every folder looked in."""
     done = finished("consume")

@@ -160,6 +160,7 @@ print(LibsqlFileDatabase(folder / "a.db", read_only=True).execute("SELECT v FROM
 """
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_told() -> None:
     """In a process without root's rights, where a plain write fails: writing is refused in words, and reading works."""
     with tempfile.TemporaryDirectory() as name:

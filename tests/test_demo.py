@@ -233,6 +233,7 @@ def test_a_file_in_the_place_of_the_folder_is_told_in_words(tmp_path: Path) -> N
         open_demo(tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_everything_that_the_demo_says_to_try_works(tmp_path: Path) -> None:
     """In a folder with a difficult name, with settings that point elsewhere: the commands and notebook lines run, and the demo again."""
     here, elsewhere = tmp_path / "it's a folder", tmp_path / "elsewhere"
@@ -264,6 +265,7 @@ def test_everything_that_the_demo_says_to_try_works(tmp_path: Path) -> None:
     assert second["next"][1:] == next_commands(folder)[1:]
 
 
+@pytest.mark.slow
 def test_the_demo_takes_another_folder(tmp_path: Path) -> None:
     """--folder says where; folders on the way are made."""
     assert "In a/b: 24 checkpoints recorded" in shell("evalkit demo --folder a/b", tmp_path, at_home=tmp_path / "elsewhere")

@@ -37,6 +37,7 @@ def test_the_tables_are_made_from_the_code() -> None:
     assert with_tables(TEXT) == TEXT
 
 
+@pytest.mark.slow
 def test_the_python_example_runs_twice_and_records_once(tmp_path: Path) -> None:
     """Ten lines after the import, run as they stand; running them again doubles nothing."""
     block, *_ = _blocks("python")
@@ -48,6 +49,7 @@ def test_the_python_example_runs_twice_and_records_once(tmp_path: Path) -> None:
     assert kit.lifecycle().height == 2
 
 
+@pytest.mark.slow
 def test_the_examples_of_charts_and_recorder_run(tmp_path: Path) -> None:
     """After the first one, in the same folder: the chart draws what was recorded, the recorder adds a checkpoint."""
     first, chart, _, recorder = _blocks("python")
@@ -57,6 +59,7 @@ def test_the_examples_of_charts_and_recorder_run(tmp_path: Path) -> None:
     assert evalkit.connect(tmp_path / ".evalkit").checkpoints("nightly agent").height == 2
 
 
+@pytest.mark.slow
 def test_the_example_of_analyses_runs_and_answers(tmp_path: Path) -> None:
     """With weeks of nights before and after the change it sees the step and the difference, finds nothing wrong, and the page is there."""
     first, _, block, _ = _blocks("python")
@@ -114,6 +117,7 @@ def test_the_pictures_of_the_readme_are_there() -> None:
     assert all(alt and (ROOT / path).stat().st_size > 1000 for alt, path in shown)
 
 
+@pytest.mark.slow
 def test_the_command_line_example_runs(tmp_path: Path) -> None:
     """Five lines, run as they stand by a shell, and the checkpoint is there."""
     block, _ = _blocks("sh")
@@ -125,6 +129,7 @@ def test_the_command_line_example_runs(tmp_path: Path) -> None:
     assert evalkit.connect(tmp_path / ".evalkit").checkpoints()["session_success_rate"].to_list() == [0.85]
 
 
+@pytest.mark.slow
 def test_the_page_on_sharing_names_what_there_is(tmp_path: Path) -> None:
     """Its variables are read, its commands exist, its URLs are taken as they stand, and the compose file starts the three services."""
     _, block = _blocks("sh")
@@ -175,6 +180,7 @@ def _run_leaderboard(path: Path, home: Path) -> str:
     return _run("aider_leaderboard.py", path, home)
 
 
+@pytest.mark.slow
 def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> None:
     """Five invented runs: families, exact rates, what is missing, and running it twice."""
     (tmp_path / "board.yml").write_text(INVENTED)
@@ -198,6 +204,7 @@ def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> Non
     assert kit.checkpoints().height == 5
 
 
+@pytest.mark.slow
 @needs_real
 def test_the_leaderboard_example_runs_on_the_real_file(tmp_path: Path) -> None:
     """All 69 public runs become checkpoints, with the success rate over time for each family."""

@@ -74,12 +74,13 @@ def assert_mostly_inside(moments: list[int]) -> None:
     assert inside * 2 >= len(moments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_kill_a_writer(home: Path, tmp_path: Path, seed: int) -> None:
     """Whatever a writer was told is recorded outlives its `kill -9`, once; of what it was not told, at most the last is there, once."""
     chance = random.Random(seed)
     marker, moments, acknowledged = Marker(tmp_path / "marker"), [], {}
-    for trial in range(9):
+    for trial in range(in_long_form(9, 6)):
         aim = (Marker.APPEND, Marker.BATCH, RANDOM)[trial % 3]
         with Child("record", home, first=len(acknowledged), marker=str(marker.path)) as child:
             assert child.hear() == "ready"
@@ -105,12 +106,13 @@ def test_kill_a_writer(home: Path, tmp_path: Path, seed: int) -> None:
         assert sorted(assert_whole(kit)) == sorted(acknowledged.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_kill_a_writer_of_many(home: Path, tmp_path: Path, seed: int) -> None:
     """Checkpoints that are recorded together are all there or none, when the writer dies while it appends them."""
     chance, rows = random.Random(seed), 200
     marker, acknowledged = Marker(tmp_path / "marker"), set()
-    for trial in range(4):
+    for trial in range(in_long_form(4, 3)):
         with Child("record_many", home, first=1000 * trial, rows=rows, marker=str(marker.path)) as child:
             assert child.hear() == "ready"
             said, _ = kill(child, marker, Marker.APPEND, chance, 0.2)
@@ -122,11 +124,12 @@ def test_kill_a_writer_of_many(home: Path, tmp_path: Path, seed: int) -> None:
         assert len(there) <= len(acknowledged) + rows * (trial + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_kill_the_first_writer_of_a_home(tmp_path: Path, seed: int) -> None:
     """A process that dies while it makes a home leaves one that the next process can use, with what was acknowledged."""
     chance = random.Random(seed)
-    for trial in range(5):
+    for trial in range(in_long_form(5, 3)):
         home = tmp_path / f"home {trial}"
         with Child("record", home, first=0) as child:
             assert child.hear() == "ready"
@@ -165,6 +168,7 @@ def growing_log(kit: EvalKit, study: Study, first: int) -> Iterator[list[int]]:
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_kill_a_consumer(home: Path, tmp_path: Path, seed: int) -> None:
     """A consumer that dies in the middle of its work has applied whole batches; what it left is applied after it, nothing twice."""
@@ -172,7 +176,7 @@ def test_kill_a_consumer(home: Path, tmp_path: Path, seed: int) -> None:
     marker, moments, recorded = Marker(tmp_path / "marker"), [], 0
     with connect(home) as kit:
         study = study_with_checkpoints(kit, 0)
-    for trial in range(in_long_form(9, 5)):
+    for trial in range(in_long_form(9, 4)):
         aim = (Marker.BATCH, RANDOM)[trial % 2]
         kit = connect(home)
         if trial % 2:
@@ -191,15 +195,17 @@ def test_kill_a_consumer(home: Path, tmp_path: Path, seed: int) -> None:
     assert_mostly_inside(moments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_kill_a_rebuild(home: Path, tmp_path: Path, seed: int) -> None:
     """A rebuild that dies leaves the old tables serving, and the next one drops what it left."""
     chance = random.Random(seed)
     marker, moments, leftovers = Marker(tmp_path / "marker"), [], 0
+    rows = in_long_form(2000, 1000)
     with connect(home) as kit:
-        study = study_with_checkpoints(kit, 2000)
+        study = study_with_checkpoints(kit, rows)
         expected = kit.verify().digest
-    for trial in range(6):
+    for trial in range(in_long_form(6, 3)):
         aim = (Marker.SWAP, Marker.BATCH, RANDOM)[trial % 3]
         with Child("rebuild", home, batch_size=100, marker=str(marker.path)) as child:
             assert child.hear() == "ready"
@@ -208,7 +214,7 @@ def test_kill_a_rebuild(home: Path, tmp_path: Path, seed: int) -> None:
         with connect(home) as kit:
             left = _shadow_tables(kit)
             leftovers += bool(left)
-            assert kit.checkpoints().height == 2000 + trial
+            assert kit.checkpoints().height == rows + trial
             assert kit.verify(expect=expected).ok
             before = kit.status().generation
             assert before is not None
@@ -218,7 +224,7 @@ def test_kill_a_rebuild(home: Path, tmp_path: Path, seed: int) -> None:
             if trial % 2:
                 assert kit.rebuild(on_progress=lambda done, total: None).generation == before + 1
                 assert _shadow_tables(kit) == []
-            assert len(assert_whole(kit)) == 2001 + trial
+            assert len(assert_whole(kit)) == rows + 1 + trial
             expected = kit.verify().digest
     assert_mostly_inside(moments)
     assert Marker.SWAP in moments
@@ -247,6 +253,7 @@ def assert_taught(answer: dict[str, Any], file: Path) -> None:
     assert answer["shown"] == [f"evalkit.errors.{answer['error']}"], "a driver's error shows in the traceback"
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_any_moment(home: Path) -> None:
     """Nothing is appended and the error says so, or it is appended and its outcome can be asked for later: whenever the disk fills up."""
     with Child("fill_up", home) as child:
@@ -273,6 +280,7 @@ def test_a_disk_that_is_full_at_any_moment(home: Path) -> None:
     assert ends.keys() <= {"LogUnavailableError", "DatabaseUnavailableError", "OutcomeUnknownError", "recorded"}
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
     """A home that cannot be made for want of space is an error in words, and is made when there is space."""
     with Child("fill_up_first", tmp_path) as child:
@@ -285,6 +293,7 @@ def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
     assert len({answer.get("error") for answer in answers}) >= 2
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_too_full_for_a_rebuild(home: Path) -> None:
     """A rebuild that finds no space is an error in words, the old tables go on serving, and the next rebuild succeeds."""
     with connect(home) as kit:
@@ -310,6 +319,7 @@ def forbid_writing(home: Path, *, forbidden: bool) -> None:
     home.chmod(0o555 if forbidden else 0o700)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_use", [False, True], ids=["closed", "in use"])
 def test_a_home_that_cannot_be_written(home: Path, in_use: bool) -> None:
     """Queries answer and say once how old the answer is, the status says so, and every command is refused before it appends."""

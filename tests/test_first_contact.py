@@ -119,6 +119,7 @@ def assert_told(
 # --- the read model ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
 @pytest.mark.parametrize("case", ["no token", "malformed token", "expired token", "token of another key"])
 def test_a_token_that_is_refused(
@@ -141,6 +142,7 @@ def test_a_token_that_is_refused(
     assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
 def test_a_token_that_may_only_read(
     guarded_sqld: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, protocol: int
@@ -161,6 +163,7 @@ def test_a_token_that_may_only_read(
     assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
 @pytest.mark.parametrize("case", ["wrong host", "wrong port", "never answers", "answers garbage"])
 def test_a_read_model_that_is_not_there(
@@ -168,6 +171,10 @@ def test_a_read_model_that_is_not_there(
 ) -> None:
     """The error names the server, and says whether it is silent or no libSQL server."""
     if case == "never answers":
+        if protocol > 0:
+            monkeypatch.setattr(
+                "evalkit.database.server._FIRST_SECONDS", 0.5
+            )  # the processes of the first protocol wait their four seconds
         wrong = Wrong("did not answer within", database_url=database_urls(world.enter_context(Silent()).port)[protocol])
     elif case == "answers garbage":
         wrong = Wrong("does not answer as a libSQL server does", database_url=database_urls(world.enter_context(Garbage()).port)[protocol])
@@ -180,6 +187,7 @@ def test_a_read_model_that_is_not_there(
 # --- the log -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["wrong host", "wrong port", "never answers", "answers garbage"])
 def test_a_log_that_is_not_there(
     world: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: str
@@ -213,6 +221,7 @@ def test_a_stream_that_the_user_may_not_use(
     assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
 
 
+@pytest.mark.slow
 def test_a_request_that_is_cancelled_prints_no_traceback() -> None:
     """A request whose caller was cancelled while the server was silent ends with the interpreter, and prints nothing."""
     code = """

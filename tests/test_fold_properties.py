@@ -120,6 +120,7 @@ def caught_up(database: Database, log: EventLog, batch_size: int = 1000) -> str:
 # --- live, caught up, rebuilt, referred -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_live_catch_up_and_rebuild_agree_with_the_reference() -> None:
     """Whatever stands in the log, each event is decided as the reference decides it, and every way to the read model gives its rows."""
     seen: Counter[str] = Counter()
@@ -190,6 +191,7 @@ def test_the_reasons_are_the_designs() -> None:
 # --- what was decided stays decided ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(histories(max_size=12), st.data())
 def test_redelivery_changes_nothing(history: list[Entry], data: st.DataObject) -> None:
@@ -259,6 +261,7 @@ def interleaved(data: st.DataObject, history: Sequence[Entry]) -> list[Entry]:
     return [waiting[study_id].pop(0) for study_id in order]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(histories(max_size=14), st.data())
 def test_partitions_and_interleaving_change_nothing(history: list[Entry], data: st.DataObject) -> None:
@@ -283,6 +286,7 @@ def misplaced(entry: Entry, shift: int) -> tuple[Entry, bool]:
     return entry, shift == 0
 
 
+@pytest.mark.slow
 def test_an_event_in_a_wrong_partition_is_rejected_and_decides_nothing() -> None:
     """Events that a faulty writer put elsewhere are rejected as such, whatever else there is and in whatever order it is read."""
     seen: Counter[str] = Counter()
@@ -398,6 +402,7 @@ def rival_of(data: st.DataObject, kit: evalkit.EvalKit, study: str, name: str) -
     return data.draw(data.draw(st.sampled_from([like_it, like_it, entries(study_id)])), label="rival")
 
 
+@pytest.mark.slow
 def test_commands_and_raw_events_agree_with_the_reference() -> None:
     """Commands, legal and not, with raw events in between and in the middle of them, give the reference's rows; errors append nothing."""
     seen: Counter[str] = Counter()
@@ -486,6 +491,7 @@ def frame_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     return frame.with_columns(*numbers).to_dicts()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(50))
 @given(st.data())
 def test_frames_say_what_the_events_say(data: st.DataObject) -> None:

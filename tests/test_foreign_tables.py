@@ -18,6 +18,7 @@ from evalkit.database.port import ConditionFailed
 from evalkit.errors import DatabaseDamagedError, DatabaseUnavailableError, SchemaError
 from evalkit.projection.rows import readable
 from evalkit.widgets.reading import read
+from tests.properties import LONG
 from tests.worker import study_with_checkpoints
 
 READS: dict[str, Callable[[EvalKit], object]] = {
@@ -133,12 +134,13 @@ COLUMNS = {
 CELLS = [(table, column) for table, columns in COLUMNS.items() for column in columns]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "column"), CELLS, ids=map(".".join, CELLS))
 def test_an_odd_value_is_an_error_in_words_or_harmless(home: Path, table: str, column: str) -> None:
     """Whatever another program writes into a cell, queries and commands answer, or raise an error of evalkit that says what to do."""
     kept = (home / "evalkit.db").read_bytes()
     refused: list[str] = []
-    for odd in ODD:
+    for odd in ODD if LONG else ODD[CELLS.index((table, column)) % 2 :: 2]:  # in short runs every other one
         (home / "evalkit.db").write_bytes(kept)
         write(home, f"UPDATE {table} SET {column} = {odd} WHERE rowid = (SELECT max(rowid) FROM {table})")
         with connect(home) as kit, warnings.catch_warnings():

@@ -124,6 +124,7 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_imports_point_one_way() -> None:
     """Every module stands in one layer, and imports only from layers above it."""
     level = {module: index for index, layer in enumerate(LAYERS) for module in layer}

@@ -454,6 +454,7 @@ def test_eight_threads_use_one_kit(iggy: Iggy, tmp_path: Path) -> None:
     kit.close()
 
 
+@pytest.mark.slow
 def test_eight_threads_wait_for_a_silent_server(tmp_path: Path) -> None:
     """All of them are told in words, and none waits for the others' turns."""
     with Silent() as server:

@@ -44,6 +44,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- threads -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_kit_serves_eight_threads(tmp_path: Path) -> None:
     """Eight threads that give commands and ask for frames through one kit lose nothing, do nothing twice, and see their own writes."""
     kit = connect(tmp_path / "home")
@@ -74,6 +75,7 @@ def test_one_kit_serves_eight_threads(tmp_path: Path) -> None:
     kit.close()
 
 
+@pytest.mark.slow
 def test_a_kit_that_one_thread_closes_while_others_use_it(tmp_path: Path) -> None:
     """Closing lets go of the files at a moment when nobody uses them, and the next use opens them again."""
     kit = connect(tmp_path / "home")
@@ -110,6 +112,7 @@ def test_a_kit_that_one_thread_closes_while_others_use_it(tmp_path: Path) -> Non
 # --- forks -------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closes", [None, "child", "parent"])
 def test_a_kit_is_used_before_and_after_a_fork(tmp_path: Path, closes: str | None) -> None:
     """Parent and child go on with the same kit, also when one of them closes it: what either was told is recorded is there, once."""
@@ -123,6 +126,7 @@ def test_a_kit_is_used_before_and_after_a_fork(tmp_path: Path, closes: str | Non
         assert set(acknowledged) < set(there)
 
 
+@pytest.mark.slow
 def test_a_fork_while_other_threads_use_the_kit(tmp_path: Path) -> None:
     """A process that is forked while a thread is in the middle of a command does not wait for that thread, which it does not have."""
     with Child("fork_beside_threads", tmp_path / "home") as child:
@@ -131,6 +135,7 @@ def test_a_fork_while_other_threads_use_the_kit(tmp_path: Path) -> None:
     assert end == {"codes": [0] * 10, "there": list(range(100_000, 100_010)), "verified": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [False, True], ids=["no frame before", "frames before"])
 def test_frames_in_a_forked_process(tmp_path: Path, before: bool) -> None:
     """A forked process gets frames, or an error that says why not; it never hangs."""
@@ -184,6 +189,7 @@ kit.pause_study(study)
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_a_script_that_never_closes_its_kit_ends_by_itself(tmp_path: Path, ending: str) -> None:
     """A process exits within seconds of its last line, with 0 and no word on stderr, whatever is still open."""

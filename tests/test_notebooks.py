@@ -81,6 +81,7 @@ def test_stored_outputs_last(path: Path) -> None:
     assert all(cell.source.strip() for cell in notebook.cells)
 
 
+@pytest.mark.slow
 @pytest.mark.kernel
 @each_notebook
 def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path) -> None:
@@ -93,6 +94,7 @@ def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path
     assert comparable(notebook) == comparable(read(path)), "make notebook-outputs stores the outputs anew"
 
 
+@pytest.mark.slow
 @pytest.mark.kernel
 def test_the_notebook_on_shared_engines_works_on_them(elsewhere: Path, sqld: Sqld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the URLs are set it creates its study there, twice the same one, and shows frames, a chart and a panel."""
@@ -130,6 +132,7 @@ def test_a_trial_kit_never_works_on_shared_engines(elsewhere: Path, monkeypatch:
     assert (elsewhere / "kept" / "events.db").exists()
 
 
+@pytest.mark.slow
 def test_the_end_of_a_forked_process_leaves_the_folder(elsewhere: Path) -> None:
     """Only the process that made the folder takes it away."""
     code = (
@@ -141,6 +144,7 @@ def test_the_end_of_a_forked_process_leaves_the_folder(elsewhere: Path) -> None:
     assert not Path(home).exists()
 
 
+@pytest.mark.slow
 def test_folders_of_killed_processes_are_cleared_away(tmp_path: Path) -> None:
     """A kernel that was killed leaves its folder to the next trial kit, which deletes it, and none that is in use or just made."""
     code = "import sys, evalkit.samples as s\nkit = s.trial_kit()\nkit.create_study('one')\nprint(kit.status().home, flush=True)\nsys.stdin.read()"

@@ -226,6 +226,7 @@ def frame_with(field: str, value: Any) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(1000))
 @given(value=st.sampled_from(ODD), field=st.sampled_from(FIELDS), parameter=st.sampled_from(PARAMETERS), of_study=st.sampled_from(STUDY))
 def test_any_odd_value_is_recorded_or_refused_by_name(kit: EvalKit, value: Any, field: str, parameter: str, of_study: str) -> None:

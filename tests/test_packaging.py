@@ -59,6 +59,7 @@ def test_a_text_that_installs_something_else_is_not_found(text: str) -> None:
     assert not INSTALLS_BY_NAME.search(text)
 
 
+@pytest.mark.slow
 def test_no_text_installs_evalkit_by_name() -> None:
     """No message, document, notebook, example or script installs or upgrades evalkit from a package index."""
     folders = [ROOT / name for name in (".ci", "docs", "evalkit", "examples", "notebooks", "tests")]

@@ -68,6 +68,7 @@ def test_lists_of_every_kind_are_read(conversion: str, lists: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conversion", CONVERSIONS)
 @pytest.mark.parametrize("name", ANALYSES)
 def test_every_analysis_reads_what_polars_made_for_pandas(name: str, conversion: str) -> None:
@@ -76,6 +77,7 @@ def test_every_analysis_reads_what_polars_made_for_pandas(name: str, conversion:
     assert repr(ANALYSES[name](CONVERSIONS[conversion](rows))) == repr(ANALYSES[name](rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conversion", CONVERSIONS)
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_reads_what_polars_made_for_pandas(name: str, conversion: str) -> None:
@@ -106,6 +108,7 @@ def test_a_column_of_something_else_is_refused_by_name(values: list[Any]) -> Non
         analysis.trend(rows, RATE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conversion", ["polars", "object", *CONVERSIONS])
 def test_decimals_are_numbers(conversion: str) -> None:
     """In a Polars column, a Pandas column of objects, and an Arrow column."""

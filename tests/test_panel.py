@@ -118,6 +118,7 @@ def running(kit: EvalKit, name: str = "agent", count: int = 0) -> evalkit.Study:
 Show = Callable[..., Hand]
 
 
+@pytest.mark.slow
 def test_a_study_goes_through_its_lifecycle_by_clicking(kit: EvalKit, show: Show) -> None:
     """Each click changes the status, says so in words, and leaves exactly the legal buttons enabled; a stop asks first."""
     kit.create_study("agent")
@@ -170,6 +171,7 @@ def test_a_study_is_created_through_the_form(kit: EvalKit, show: Show) -> None:
     assert hand.control("Name").value == "agent"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_recorded_through_the_form(kit: EvalKit, show: Show) -> None:
     """What is typed is checked with every key; what is right is recorded, the form empties and proposes the next period, the chart changes."""
     running(kit, count=3)
@@ -246,6 +248,7 @@ def test_filters_and_the_list_choose_what_is_shown(kit: EvalKit, show: Show) -> 
     assert hand.control("Studies").options == ()
 
 
+@pytest.mark.slow
 def test_the_metric_picker_draws_another_chart(kit: EvalKit, show: Show) -> None:
     """The chart is an SVG that is named, and another one for another metric."""
     running(kit, count=3)
@@ -257,6 +260,7 @@ def test_the_metric_picker_draws_another_chart(kit: EvalKit, show: Show) -> None
     until(lambda: "Total tokens" in hand.view.chart.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pressed", ["Pause", "Yes, stop for good"])
 def test_a_press_that_arrives_after_the_panel_knew_better_is_answered(kit: EvalKit, show: Show, pressed: str) -> None:
     """Another stopped the study, the panel read that, and the page did not show it yet: what was pressed did nothing, and says why."""
@@ -269,6 +273,7 @@ def test_a_press_that_arrives_after_the_panel_knew_better_is_answered(kit: EvalK
     assert f"{pressed.removeprefix('Yes, ').split()[0].capitalize()} did nothing: &#x27;agent&#x27; is stopped already." in hand.status
 
 
+@pytest.mark.slow
 def test_what_another_process_does_appears_within_three_seconds(kit: EvalKit, show: Show, tmp_path: Path) -> None:
     """A checkpoint and a transition from elsewhere are seen without running anything, while half-typed text stays as it is."""
     study = running(kit, "study", count=1)
@@ -349,6 +354,7 @@ def test_several_panels_on_one_kit_show_the_same(kit: EvalKit, show: Show) -> No
     assert one.panel.widget.comm is None
 
 
+@pytest.mark.slow
 def test_a_panel_that_opens_is_told_nothing_before_it_can_show_it(
     kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -370,6 +376,7 @@ def test_a_panel_that_opens_is_told_nothing_before_it_can_show_it(
     assert caplog.records == []
 
 
+@pytest.mark.slow
 def test_the_watcher_runs_while_somebody_sees_a_panel(kit: EvalKit, show: Show) -> None:
     """It starts with the first view, ends soon after the last, and starts again with the next."""
     running(kit)
@@ -389,6 +396,7 @@ def test_the_watcher_runs_while_somebody_sees_a_panel(kit: EvalKit, show: Show) 
     assert WATCHER not in threads()
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_server_that_is_lost_is_shown_and_comes_back(tmp_path: Path, show: Show) -> None:
     """The panel says that nothing can be read and goes on trying; commands fail in words; when the server is back it recovers by itself."""
@@ -411,6 +419,7 @@ def test_a_server_that_is_lost_is_shown_and_comes_back(tmp_path: Path, show: Sho
         hand.panel.close()
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     """After two seconds the panel says for how long; the kernel goes on, and so does a panel of another kit."""
@@ -438,6 +447,7 @@ def test_a_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, show
         hand.panel.close()
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_panel_opens_although_its_server_is_out_of_reach(tmp_path: Path, show: Show) -> None:
     """It says what is wrong instead of raising, and shows everything once the server is there."""
@@ -455,6 +465,7 @@ def test_a_panel_opens_although_its_server_is_out_of_reach(tmp_path: Path, show:
             hand.panel.close()
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_an_outcome_that_is_unknown_is_asked_for_again(tmp_path: Path, show: Show) -> None:
     """A command whose database is lost after the append is neither repeated nor forgotten: the panel says what became of it."""
@@ -478,6 +489,7 @@ def test_an_outcome_that_is_unknown_is_asked_for_again(tmp_path: Path, show: Sho
         hand.panel.close()
 
 
+@pytest.mark.slow
 def test_markup_in_names_is_inert_everywhere(kit: EvalKit, show: Show) -> None:
     """No HTML of any widget, and neither output of the cell, holds a tag that came from a study."""
     study = kit.create_study(MARKUP, description=MARKUP, tags=[MARKUP], metadata={MARKUP: MARKUP})
@@ -537,6 +549,7 @@ def test_a_closed_panel_says_so(kit: EvalKit) -> None:
         panel.refresh()
 
 
+@pytest.mark.slow
 def test_many_panels_leave_nothing_behind(kit: EvalKit) -> None:
     """After opening, showing and closing them there are as many widgets, threads and open files as before."""
     running(kit)
@@ -565,6 +578,7 @@ def test_a_cell_that_runs_again_closes_the_panels_that_it_made_before(kit: EvalK
     assert [repr(panel) for panel in panels] == ["Panel(closed)", "Panel(closed)", *["Panel(0 studies)"] * 3]
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_process_ends_although_its_panel_waits_for_a_server(tmp_path: Path) -> None:
     """A server that does not answer keeps no interpreter alive, and its end says nothing."""
@@ -610,6 +624,7 @@ def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *cells: str) -> li
     return notebook.cells
 
 
+@pytest.mark.slow
 @pytest.mark.kernel
 def test_a_headless_notebook_holds_a_table_and_a_picture(kit: EvalKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cell keeps the widget with a static twin and, beside it, the twin alone, folded; its text is the same every time; nothing watches."""

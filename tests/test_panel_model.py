@@ -352,6 +352,7 @@ def test_a_month_after_the_31st_ends_on_the_last_day() -> None:
     assert period_end("monthly", datetime(2026, 1, 31, tzinfo=UTC)) == datetime(2026, 2, 28, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_the_next_period_is_proposed_until_something_is_typed(kit: EvalKit) -> None:
     """A checkpoint from elsewhere moves the proposal of an untouched form, never what somebody typed."""
     three_studies(kit)

@@ -43,6 +43,7 @@ def log_events(kit: EvalKit) -> list[StoredEvalEvent]:
     return [StoredEvalEvent.from_wire(record.data) for record in kit._engine.log.consumer("test").poll(1_000_000, 0)]
 
 
+@pytest.mark.slow
 def test_four_processes_of_many_commands_lose_nothing_and_do_nothing_twice(kit: EvalKit, tmp_path: Path) -> None:
     """Whatever four processes were told was done is there once, though they met at the log and at the read model."""
     shared = study_with_checkpoints(kit, 0, "shared")
@@ -73,6 +74,7 @@ def test_four_processes_of_many_commands_lose_nothing_and_do_nothing_twice(kit: 
     assert kit.verify().ok
 
 
+@pytest.mark.slow
 def test_the_first_commands_of_four_processes_make_one_home(tmp_path: Path) -> None:
     """Four processes that all find no home, and each make one, end up in the same one, with nothing lost."""
     with ExitStack() as stack:
@@ -90,6 +92,7 @@ def test_the_first_commands_of_four_processes_make_one_home(tmp_path: Path) -> N
             assert child.finish() == []
 
 
+@pytest.mark.slow
 def test_of_four_that_race_for_a_transition_exactly_one_wins(kit: EvalKit, tmp_path: Path) -> None:
     """Four processes start, pause, resume and stop the same studies at once: each time one is told that it did, the others why not."""
     ends = {"won": 0, "lost": 0, "late": 0}
@@ -123,6 +126,7 @@ def test_of_four_that_race_for_a_transition_exactly_one_wins(kit: EvalKit, tmp_p
     assert kit.verify().ok
 
 
+@pytest.mark.slow
 def test_two_commands_that_were_both_checked_before_either_appended(kit: EvalKit, tmp_path: Path) -> None:
     """The log decides between two commands that both looked legal: the second is told of the conflict, and nothing else changes."""
     study = kit.create_study("contended")
@@ -142,6 +146,7 @@ def test_two_commands_that_were_both_checked_before_either_appended(kit: EvalKit
     assert kit.rejected().height == 1
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: EvalKit, tmp_path: Path) -> None:
     """A reader that loops through rebuilds, beside a writer and a live consumer, sees rows come and none go, and no error."""
     study = study_with_checkpoints(kit, 3000)
@@ -201,6 +206,7 @@ def test_a_rebuild_that_is_overtaken_just_before_its_swap(kit: EvalKit, tmp_path
     assert kit.verify().ok
 
 
+@pytest.mark.slow
 def test_two_projectors_at_once_end_as_one(tmp_path: Path) -> None:
     """Two processes that bring one read model up to date from the same 5,000 events meet, and give the digest that one alone gives."""
     home, alone = tmp_path / "home", tmp_path / "alone"
@@ -263,6 +269,7 @@ def test_an_append_is_a_durable_transaction(kit: EvalKit, monkeypatch: pytest.Mo
     assert seen == [(True, 2, "wal")] * 2
 
 
+@pytest.mark.slow
 def test_two_processes_renew_an_older_read_model_at_once(kit: EvalKit, tmp_path: Path) -> None:
     """Both find the read model of an older version; one makes it anew, the other waits for that, and neither fails."""
     study_with_checkpoints(kit, 5000)

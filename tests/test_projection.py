@@ -134,6 +134,7 @@ DAMAGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("partitions", [1, 4])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_log_that_is_not_the_one_it_was_stops_everything(
@@ -363,6 +364,7 @@ class CrashingDatabase:
         self._database.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("same", [False, True], ids=["another process", "the same process"])
 def test_a_crash_at_any_batch_leaves_nothing_half(tmp_path: Path, after: bool, same: bool) -> None:
@@ -785,6 +787,7 @@ print(digest(Snapshot(database)))
 """
 
 
+@pytest.mark.slow
 def test_the_digest_is_the_same_in_another_time_zone_and_locale(tmp_path: Path) -> None:
     """A process on the other side of the world, with another hash seed and a small character set, makes the same rows."""
     there = {**os.environ, "TZ": "NZST-12NZDT", "LC_ALL": "C", "PYTHONHASHSEED": "7", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

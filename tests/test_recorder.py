@@ -500,6 +500,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends itself SIGINT")
 @pytest.mark.parametrize("program", [IN_THREADS, IN_TASKS], ids=["threads", "tasks"])
 def test_sessions_in_flight_at_ctrl_c_are_no_failures_of_the_agent(kit: EvalKit, tmp_path: Path, program: str) -> None:
@@ -748,6 +749,7 @@ def test_a_resumed_block_keeps_its_period(kit: EvalKit, clock: Watch) -> None:
     assert (rec.checkpoint.metrics.period.start, rec.checkpoint.metrics.period.end) == week
 
 
+@pytest.mark.slow
 def test_a_torn_last_line_is_no_obstacle(kit: EvalKit, clock: Watch) -> None:
     """A journal cut anywhere gives the sessions whose lines are whole, and takes the next line on a line of its own."""
     leave_a_journal(kit, clock, 3)
@@ -870,6 +872,7 @@ def run_session(child: Child, name: str) -> None:
     assert child.hear() == "ended"
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_a_session_loses_that_session_alone(kit: EvalKit, tmp_path: Path) -> None:
     """After a SIGKILL the lock is no obstacle, what was acknowledged is there, and what was running is named and not counted."""
     with Child("record_sessions", tmp_path / "home", resume=None) as child:
@@ -900,6 +903,7 @@ def test_a_process_killed_in_a_session_loses_that_session_alone(kit: EvalKit, tm
     assert files(kit) == []
 
 
+@pytest.mark.slow
 def test_a_process_killed_between_recording_and_cleaning_up_records_once(kit: EvalKit, tmp_path: Path) -> None:
     """The journal is there still, and recording it again finds the same checkpoint."""
     with Child("record_sessions", tmp_path / "home", resume=None, wait_before_cleanup=True) as child:
@@ -950,6 +954,7 @@ with evalkit.connect(sys.argv[1]).recorder("study") as rec:
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_shown_where_nobody_would_see_it(kit: EvalKit, tmp_path: Path) -> None:
     """Without a terminal and without a kernel both streams stay empty."""
     command = [sys.executable, "-W", "error", "-c", IN_A_TERMINAL, str(tmp_path / "home")]
@@ -957,6 +962,7 @@ def test_nothing_is_shown_where_nobody_would_see_it(kit: EvalKit, tmp_path: Path
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_terminal_shows_a_bar_and_at_last_one_line(kit: EvalKit, tmp_path: Path) -> None:
     """The line that stays says what was recorded."""
@@ -995,6 +1001,7 @@ IN_A_NOTEBOOK = [
 ]
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_bar_and_keeps_a_line(tmp_path: Path) -> None:
     """What is saved is text that needs no kernel, whatever the study's name; while it runs the bar has a text beside it for others."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")

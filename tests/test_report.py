@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -72,9 +74,22 @@ def written(kit: evalkit.EvalKit, study: Any, folder: Path, ending: str, **more:
     return analysis.report(kit, study, folder / f"report.{ending}", **more).read_text("utf-8")
 
 
-def test_each_format_says_what_can_be_claimed(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def known(kit: evalkit.EvalKit, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Gives the text of a report, written once for all tests: nothing in it depends on when it is written, as a test below shows."""
+    folder = tmp_path_factory.mktemp("known")
+
+    @cache
+    def text(study: str, ending: str, baseline: str | None = None) -> str:
+        return written(kit, study, folder, ending, baseline=baseline)
+
+    return text
+
+
+@pytest.mark.slow
+def test_each_format_says_what_can_be_claimed(known: Callable[..., str]) -> None:
     """The claims, the facts, the audit and the digest stand in all three; the page has a chart of each kind."""
-    texts = {ending: written(kit, "agent", tmp_path, ending, baseline="baseline") for ending in FORMATS}
+    texts = {ending: known("agent", ending, "baseline") for ending in FORMATS}
     made = json.loads(texts["json"])
     assert [row["verdict"] for row in made["shifts"] if row["metric"] == "agent_efficiency"] == ["shifted"]
     assert made["comparison"]["baseline"]["name"] == "baseline"
@@ -95,19 +110,21 @@ def test_each_format_says_what_can_be_claimed(kit: evalkit.EvalKit, tmp_path: Pa
     assert "<svg" not in texts["md"]
 
 
-def test_the_json_follows_its_documented_schema(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_json_follows_its_documented_schema(known: Callable[..., str]) -> None:
     """docs/report.schema.json is that of the model (`python -m tests.report_schema` writes it), and reports fit it; nothing is NaN."""
     assert SCHEMA.read_text("utf-8") == schema()
     validator = Draft202012Validator(json.loads(schema()))
     for study, baseline in (("agent", "baseline"), (HOSTILE, "agent"), ("pending", None), ("agent", "pending")):
-        text = written(kit, study, tmp_path, "json", baseline=baseline)
+        text = known(study, "json", baseline)
         assert list(validator.iter_errors(json.loads(text))) == []
         assert "NaN" not in text
 
 
-def test_all_p_values_of_a_report_are_corrected_together(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_all_p_values_of_a_report_are_corrected_together(kit: evalkit.EvalKit, known: Callable[..., str], tmp_path: Path) -> None:
     """Trends, shifts and differences of all metrics are one family for Holm, as statsmodels corrects it."""
-    made = json.loads(written(kit, "agent", tmp_path, "json", baseline="baseline"))
+    made = json.loads(known("agent", "json", "baseline"))
     rows = [*made["metrics"], *made["shifts"], *made["comparison"]["differences"]]
     ps = [row["p"] for row in rows]
     assert len(ps) == made["correction"]["tests"] == 48
@@ -117,6 +134,7 @@ def test_all_p_values_of_a_report_are_corrected_together(kit: evalkit.EvalKit, t
     assert fewer["correction"]["tests"] == 4
 
 
+@pytest.mark.slow
 def test_with_no_effect_hardly_any_report_claims_something() -> None:
     """Of 8 studies of noise, each with trends, shifts and a baseline for 16 metrics, at most 2 claim anything (more would come in 0.6 % of runs at 5 %)."""
     claims = 0
@@ -126,6 +144,7 @@ def test_with_no_effect_hardly_any_report_claims_something() -> None:
     assert claims <= 2
 
 
+@pytest.mark.slow
 def test_what_only_the_correction_hides_is_named() -> None:
     """A report without a claim names the metrics that would be told alone, and says that no difference told is no proof of none."""
     made = report_content(noise(2), noise(3, number=2))
@@ -142,6 +161,7 @@ def test_what_only_the_correction_hides_is_named() -> None:
     assert any(one.endswith("in any of 15 metrics. That does not show that nothing changed.") for one in said)
 
 
+@pytest.mark.slow
 def test_a_report_says_where_its_promise_does_not_hold() -> None:
     """Where neighbours may be very alike the sentence on 5 % says that more may be claimed there, and of how many metrics; else not."""
     random = np.random.default_rng(1)
@@ -173,6 +193,7 @@ def test_a_constant_metric_is_no_finding() -> None:
     assert [row.verdict for row in made.comparison.differences] == ["not distinguishable"] * 3
 
 
+@pytest.mark.slow
 def test_what_never_varies_is_not_too_few() -> None:
     """Of metrics that never vary a report says that nothing was tested; of those that lack values, alone and beside them, that they are too few."""
     names = ["session_success_rate", "total_cost"]
@@ -205,9 +226,10 @@ def test_what_never_varies_is_not_too_few() -> None:
         assert any(sentence.startswith(told) for sentence in made), made
 
 
-def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, known: Callable[..., str], tmp_path: Path) -> None:
     """Also in another process with other hashes, time zone, locale and folder, and after charts were drawn that take colours."""
-    first = {ending: written(kit, "agent", tmp_path, ending, baseline="baseline") for ending in FORMATS}
+    first = {ending: known("agent", ending, "baseline") for ending in FORMATS}
     code = (
         "import sys, evalkit; from evalkit import analysis, plots; kit = evalkit.connect(sys.argv[1])\n"
         "plots.trend(kit.checkpoints('pending'), 'total_cost'), plots.trend(kit.checkpoints('baseline'), 'total_cost')\n"
@@ -225,9 +247,10 @@ def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Pat
     assert {ending: path.read_text("utf-8") for ending, path in others.items()} == first
 
 
-def test_a_page_is_inert_whatever_the_texts_are(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_page_is_inert_whatever_the_texts_are(known: Callable[..., str]) -> None:
     """No script, no image, no address to ask; every text of the study is text, and what steers the direction of writing is not there."""
-    text = written(kit, HOSTILE, tmp_path, "html", baseline="agent")
+    text = known(HOSTILE, "html", "agent")
     page = Page(text)
     assert not {"script", "img", "iframe", "link", "object", "a"} & set(page.tags)
     names = {name for name, _ in page.attributes}
@@ -241,9 +264,10 @@ def test_a_page_is_inert_whatever_the_texts_are(kit: evalkit.EvalKit, tmp_path: 
     assert "{{ 7*7 }}" in text
 
 
-def test_a_table_of_markdown_holds_any_text(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_table_of_markdown_holds_any_text(known: Callable[..., str]) -> None:
     """Each row has as many cells as its heading, no text is markup or a link, and none begins a line of its own."""
-    text = written(kit, HOSTILE, tmp_path, "md", baseline="agent")
+    text = known(HOSTILE, "md", "agent")
     assert "<img" not in text
     assert "http://" not in text
     assert "www.x" not in text
@@ -256,6 +280,7 @@ def test_a_table_of_markdown_holds_any_text(kit: evalkit.EvalKit, tmp_path: Path
     assert all(re.match(r"(#{1,2} |- |\||\S)", line) for line in text.splitlines() if line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frame", "told"),
     [
@@ -282,13 +307,15 @@ def test_odd_frames_have_reports(odd: str) -> None:
     assert "NaN" not in made.model_dump_json()
 
 
-def test_a_pending_study_has_a_report_in_every_format(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_pending_study_has_a_report_in_every_format(known: Callable[..., str]) -> None:
     """And it can be a baseline."""
     for ending in FORMATS:
-        assert "No checkpoint is recorded yet" in written(kit, "pending", tmp_path, ending, baseline="agent")
-        written(kit, "agent", tmp_path, ending, baseline="pending")
+        assert "No checkpoint is recorded yet" in known("pending", ending, "agent")
+        assert known("agent", ending, "pending")
 
 
+@pytest.mark.slow
 def test_a_study_is_named_as_in_the_kit(kit: evalkit.EvalKit, tmp_path: Path) -> None:
     """By itself, its id, its name, or the end of its id; an unknown one is not found."""
     study = kit.resolve("agent")
@@ -356,11 +383,12 @@ def run(kit: evalkit.EvalKit, *args: str | Path, code: int = 0) -> Any:
     return result
 
 
-def test_the_command_writes_a_report(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_command_writes_a_report(kit: evalkit.EvalKit, known: Callable[..., str], tmp_path: Path) -> None:
     """`evalkit report REF -o FILE --baseline REF` writes what the function does, and says where."""
     target = tmp_path / "a.md"
     assert run(kit, "report", "agent", "-o", target, "--baseline", "baseline").stdout == f"Report written to {target}\n"
-    assert target.read_text("utf-8") == written(kit, "agent", tmp_path, "md", baseline="baseline")
+    assert target.read_text("utf-8") == known("agent", "md", "baseline")
     run(kit, "report", "agent", "-o", target, "--metric", "total_cost", "--metric", "session_success_rate")
     assert target.read_text("utf-8") == written(kit, "agent", tmp_path, "md", metrics=["total_cost", "session_success_rate"])
     told = json.loads(run(kit, "report", "agent", "-o", tmp_path / "a.json", "--json").stdout)

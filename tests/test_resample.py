@@ -93,6 +93,7 @@ def by_period(frame: pl.DataFrame, to: str) -> dict[tuple[str, datetime], list[d
     return dict(sorted(groups.items()))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
 def test_every_value_is_what_the_rules_give_in_fractions(frame: pl.DataFrame, to: str) -> None:
@@ -115,6 +116,7 @@ def test_every_value_is_what_the_rules_give_in_fractions(frame: pl.DataFrame, to
                 assert abs(found - wanted) <= wanted * Fraction(1, 10**12), name
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(frame=hourly_frames(), to=st.sampled_from(["weekly", "monthly"]))
 def test_two_steps_equal_one(frame: pl.DataFrame, to: str) -> None:
@@ -147,6 +149,7 @@ def test_what_belongs_to_a_checkpoint_is_kept(frame: pl.DataFrame, to: str) -> N
         assert (row["parts"], row["study"], row["period_type"]) == (len(parts), parts[0]["study"], to)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
 def test_every_missing_value_has_its_reason_and_no_other(frame: pl.DataFrame, to: str) -> None:
@@ -161,6 +164,7 @@ def test_every_missing_value_has_its_reason_and_no_other(frame: pl.DataFrame, to
     assert all(reason for *_, reason in told)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(
     spans=st.lists(st.tuples(st.integers(1, 2), st.integers(0, 24 * 40), st.integers(1, 60)), min_size=1, max_size=12),
@@ -204,6 +208,7 @@ def reason(found: Any, metric: str) -> str:
     return str(found.reasons.filter(metric=metric)["reason"].item())
 
 
+@pytest.mark.slow
 def test_the_frame_has_the_shape_of_checkpoints() -> None:
     """The columns of kit.checkpoints() come first, in order and dtype, so that charts take the frame; then come four more."""
     found = resample(checkpoints(count=60), "weekly")

@@ -24,6 +24,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_server_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
     """Whoever is killed cannot stop what it started, so the kernel does."""

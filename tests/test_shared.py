@@ -125,6 +125,7 @@ def test_every_way_to_the_read_model_agrees_over_iggy_and_sqld(iggy: Iggy, sqld:
     check_histories(lambda: open_log(iggy.url(iggy.stream(partitions=4))), sqld, "http", 15)
 
 
+@pytest.mark.slow
 @each_protocol
 def test_every_way_to_the_read_model_agrees_over_each_protocol(sqld: Sqld, protocol: str) -> None:
     """The same with the log in memory, over each of the protocols that a read model is spoken to with."""
@@ -241,6 +242,7 @@ def test_a_log_moves_to_servers_and_back(iggy: Iggy, sqld: Sqld, tmp_path: Path)
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 @each_protocol
 def test_frames_and_queries_are_the_embedded_ones(sqld: Sqld, tmp_path: Path, protocol: str) -> None:
     """Every frame, for Polars and Pandas, and every query answers over each protocol as the embedded read model does for the same log."""
@@ -255,7 +257,9 @@ def test_frames_and_queries_are_the_embedded_ones(sqld: Sqld, tmp_path: Path, pr
 
 
 @pytest.mark.slow
-@each_protocol
+@pytest.mark.parametrize(
+    "protocol", [protocol if protocol == "turso+http" else pytest.param(protocol, marks=pytest.mark.long) for protocol in PROTOCOLS]
+)
 def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
     """Where a server sends 50 KB at once, large checkpoints and studies and many events are read, applied and compared all the same."""
     with connect(tmp_path / "one") as embedded, connect(tmp_path / "two", database_url=empty_url(small_sqld, protocol)) as shared:
@@ -282,6 +286,7 @@ def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_pa
         assert shared.verify().ok
 
 
+@pytest.mark.slow
 @each_protocol
 def test_a_row_that_is_larger_than_an_answer_is_told_in_words(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
     """A single checkpoint that is more than the server sends is recorded, and each query for it says which limit of the server to raise."""
@@ -310,7 +315,7 @@ def test_a_row_that_is_larger_than_an_answer_is_told_in_words(small_sqld: Sqld, 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "count", "size"),
-    [(protocol, *in_long_form((30, 1_000_000), (12, 1_000_000))) for protocol in PROTOCOLS]
+    [(protocol, *in_long_form((30, 1_000_000), (8, 1_000_000))) for protocol in in_long_form(PROTOCOLS, ("ws", "turso+http"))]
     + [(protocol, *in_long_form((3000, 5000), (2400, 5000))) for protocol in in_long_form(PROTOCOLS, ("http",))],
 )
 def test_tens_of_megabytes_are_recorded_and_read(sqld: Sqld, tmp_path: Path, protocol: str, count: int, size: int) -> None:
@@ -382,6 +387,7 @@ def guarded(guarded_sqld: Sqld, jwt_key: JwtKey, monkeypatch: pytest.MonkeyPatch
     return guarded_sqld
 
 
+@pytest.mark.slow
 @each_protocol
 @pytest.mark.parametrize("way", ["token", "read_only=True", "hidden claim"])
 def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, protocol: str) -> None:
@@ -432,6 +438,7 @@ def test_a_command_with_a_hidden_claim_appends_nothing_either(
             assert ask_everything(kit) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["token", "read_only=True", "writable"])
 def test_reading_while_the_log_is_out_of_reach(
     guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
@@ -460,6 +467,7 @@ database.execute("SELECT 1")
 """
 
 
+@pytest.mark.slow
 @each_protocol
 def test_a_process_that_closes_nothing_ends(sqld: Sqld, protocol: str) -> None:
     """What is still open when the interpreter ends keeps it from nothing."""
@@ -748,6 +756,7 @@ def test_doctor_of_a_topic_that_loses_events(led: Sqld, iggy: Iggy, monkeypatch:
     assert "loses acknowledged events when the server is killed" in said
 
 
+@pytest.mark.slow
 def test_doctor_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where engines are files and there is no home, it says where it looked, and makes none."""
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))

@@ -160,6 +160,7 @@ def assert_one_study_each_round(children: list[Child], home: Path, rounds: list[
             assert set(kit.rejected()["reason"]) <= {"study id taken"}
 
 
+@pytest.mark.slow
 def test_eight_processes_that_create_one_name_get_one_study(tmp_path: Path) -> None:
     """With if_exists="open" all get the same study; with "error" exactly one creates it and the others get StudyExistsError."""
     with ExitStack() as stack:

@@ -37,6 +37,7 @@ def row(found: Any, metric: str) -> dict[str, Any]:
     return found.frame.filter(metric=metric).row(0, named=True)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(frame=hourly_frames())
 def test_every_statistic_is_that_of_numpy(frame: pl.DataFrame) -> None:
@@ -61,6 +62,7 @@ def test_every_statistic_is_that_of_numpy(frame: pl.DataFrame) -> None:
             assert one["total"] is None
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(frame=hourly_frames())
 def test_weighted_means_are_those_of_fractions(frame: pl.DataFrame) -> None:
@@ -117,6 +119,7 @@ def test_a_mean_of_rates_is_not_the_rate_of_the_whole() -> None:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40))
 @given(frame=hourly_frames(), seed=st.integers(0, 1000))
 def test_the_order_of_rows_is_of_no_matter(frame: pl.DataFrame, seed: int) -> None:
@@ -195,6 +198,7 @@ def test_names_are_no_markup() -> None:
     assert r"\*x\*" in found._repr_markdown_()
 
 
+@pytest.mark.slow
 def test_the_plot_is_the_overview() -> None:
     """Drawing a summary draws every metric that has data."""
     assert summary(checkpoints()).plot().to_dict()["title"]["text"] == ["Overview"]

@@ -241,6 +241,7 @@ def test_an_export_replaces_a_file_at_once(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "link.csv", "real.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["a.csv", "a.parquet", "a.ndjson", "log"])
 def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, file: str) -> None:
     """On a full disk (a limit on the size of files stands in) the old file stays whole, and no half one is left beside it."""

@@ -77,6 +77,7 @@ def noise(count: int, seed: int, rho: float = 0.0) -> np.ndarray[Any, Any]:
 # The regression
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_every_autocorrelation_gives_the_fit_of_statsmodels(seed: int) -> None:
     """Coefficients, covariances and variances equal generalised least squares of statsmodels to 1e-9, at irregular times."""
@@ -138,6 +139,7 @@ def test_the_ends_of_an_interval_leave_two_and_a_half_percent_each() -> None:
         assert (found.weights * scipy.stats.t.cdf((end - found.centres) / found.scales, 18)).sum() == pytest.approx(level, abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))  # statsmodels collects garbage each time
 @given(st.lists(st.none() | st.floats(0, 1) | st.sampled_from([0.0, 0.01, 0.05, 1.0]), max_size=40))
 def test_holm_is_that_of_statsmodels_and_leaves_out_what_was_not_tested(ps: list[float | None]) -> None:
@@ -188,6 +190,7 @@ def test_a_verdict_goes_by_the_better_direction_of_the_metric(metric: str, up: s
     assert analysis.trend(frame(values[::-1], metric), metric).verdict == down
 
 
+@pytest.mark.slow
 def test_few_checkpoints_are_insufficient_with_how_many_more() -> None:
     """Below eight nothing is estimated; with more, an interval too wide for a rise of three deviations says what would tell it."""
     few = analysis.trend(frame([0.1, 0.5, 0.3, 0.9, 0.2]), "agent_efficiency")
@@ -202,6 +205,7 @@ def test_few_checkpoints_are_insufficient_with_how_many_more() -> None:
     )
 
 
+@pytest.mark.slow
 def test_nothing_that_varies_is_stable_below_twelve_values() -> None:
     """Of 8 to 11 values without a trend none is called stable, and enough more are asked for; those of one time count once. Equal values are stable."""
     for count in (8, 9, 10, 11):
@@ -218,6 +222,7 @@ def test_nothing_that_varies_is_stable_below_twelve_values() -> None:
     assert analysis.trend(frame(np.arange(8) / 10 + noise(8, 1) / 1000), "agent_efficiency").verdict == "improving"
 
 
+@pytest.mark.slow
 def test_a_series_that_never_changes_is_stable() -> None:
     """Of equal values the slope is exactly 0, nothing is tested, and nothing is claimed by any analysis; other metrics do not pay for it."""
     same = frame([1.0] * 20)
@@ -317,6 +322,7 @@ def test_extreme_values_are_told() -> None:
     )
 
 
+@pytest.mark.slow
 def test_one_of_a_kind_is_told_in_the_singular() -> None:
     """One value is too few, one of twenty checkpoints has no value, and a frame that names no study has no name before its metric."""
     alone = frame([0.5])
@@ -343,6 +349,7 @@ def test_a_short_span_is_told_in_hours(days: float, words: str) -> None:
     assert f"Over the {words} that is" in repr(analysis.trend(close, "agent_efficiency"))
 
 
+@pytest.mark.slow
 def test_a_long_series_is_averaged_over_equal_stretches_first() -> None:
     """100,000 hourly values become fewer than 1,000 weeks, and the result says so."""
     found = analysis.trend(long(100_000), RATE)
@@ -372,6 +379,7 @@ def test_the_spread_of_a_long_series_is_that_of_its_means() -> None:
     assert analysis.trend(frame(one[:50]), "agent_efficiency").spread_of == "a period"
 
 
+@pytest.mark.slow
 def test_a_moment_in_a_day_that_is_averaged_parts_its_hours() -> None:
     """Before and after are counted in checkpoints; only the hour that the moment falls into is left out, and no mean reaches over it."""
     rows = hourly(np.where(np.arange(2400) < 1210, 0.2, 0.8))
@@ -437,6 +445,7 @@ def test_a_comparison_turned_round_is_its_opposite() -> None:
         assert (one.value, one.low, one.high, one.p) == pytest.approx((-other.value, -other.high, -other.low, other.p), rel=1e-3, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_metrics_looked_at_are_corrected_together() -> None:
     """The p-values of a comparison are Holm's over its metrics; metrics that both lack are not looked at."""
     rows = pl.concat([checkpoints("agent", 1, 20, seed=1), checkpoints("base", 2, 20, seed=2)])
@@ -503,6 +512,7 @@ def test_a_kit_is_told_from_its_checkpoints(tmp_path: Path) -> None:
         analysis.trend(kit, RATE)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_insufficient_with_the_reason() -> None:
     """Fewer than eight of each are not compared, though their means are given; totals of periods of different lengths have none to compare."""
     rows = two(7, apart=30)
@@ -691,6 +701,7 @@ def test_too_few_points_are_no_guess_and_a_line_is_told_from_a_step() -> None:
     assert "gradual" not in repr(stepping)
 
 
+@pytest.mark.slow
 def test_a_trend_that_is_a_step_says_so() -> None:
     """A line that is claimed where a step describes the series better says when; one that rises steadily, or is not claimed, does not."""
     told = repr(analysis.trend(frame(4.0 * (np.arange(60) >= 30) + noise(60, 5)), "agent_efficiency"))
@@ -715,8 +726,15 @@ ANALYSES = {
 }
 
 
-@pytest.mark.parametrize("odd", list(odd_frames()))
-@pytest.mark.parametrize("name", list(ANALYSES))
+LARGE = ("50 studies", "many rows")
+# All analyses read a frame alike, and detecting a shift takes longest.
+MATRIX = [
+    pytest.param(name, odd, marks=[pytest.mark.long] * (odd in LARGE and name != "trend")) for name in ANALYSES for odd in odd_frames()
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "odd"), MATRIX)
 def test_odd_frames_are_analysed_without_a_warning(name: str, odd: str) -> None:
     """Every odd frame gives a result with words, a table and a chart, the same from Polars and Pandas."""
     rows = odd_frames()[odd]
@@ -730,7 +748,8 @@ def test_odd_frames_are_analysed_without_a_warning(name: str, odd: str) -> None:
     assert type(twin.frame).__module__.startswith("pandas")
 
 
-@pytest.mark.parametrize("odd", list(odd_frames()))
+@pytest.mark.slow
+@pytest.mark.parametrize("odd", [pytest.param(odd, marks=[pytest.mark.long] * (odd in LARGE)) for odd in odd_frames()])
 def test_odd_frames_are_compared(odd: str) -> None:
     """A study of any odd frame is compared with an ordinary one, or the error says that it has none."""
     rows = odd_frames()[odd]
@@ -756,6 +775,7 @@ def test_names_are_no_markup() -> None:
     assert r"\*bold\* \[a\](b) \`c\` \| \$x\$" in found._repr_markdown_()
 
 
+@pytest.mark.slow
 def test_what_the_audit_found_is_carried() -> None:
     """A result holds the findings that touch it, and says that there are some."""
     rows = checkpoints(count=20)
@@ -770,6 +790,7 @@ def test_what_the_audit_found_is_carried() -> None:
     assert analysis.changepoints(spoiled, RATE).findings.errors == 1
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_error_says_what_to_install() -> None:
     """Without scipy the statistics say how to get them; summary, resample and audit need neither."""
     code = """
@@ -792,6 +813,7 @@ except EvalkitError as error:
 # The layers of charts
 
 
+@pytest.mark.slow
 def test_a_chart_takes_the_line_of_a_trend_and_the_marks_of_changes() -> None:
     """The line is the fitted one with its interval; a shift is a band from the low to the high end of its date."""
     rows = frame(0.5 + 0.3 * (np.arange(40) >= 20) + noise(40, 8) / 30)
@@ -815,6 +837,7 @@ def test_a_chart_takes_the_line_of_a_trend_and_the_marks_of_changes() -> None:
         plots.trend(rows, "agent_efficiency", changes=fit)
 
 
+@pytest.mark.slow
 def test_an_audit_and_a_comparison_are_drawn() -> None:
     """A bar for each finding with a time, a dot with its interval for each difference; with nothing to draw the chart says so."""
     rows = checkpoints(count=20, left_out=(4, 5, 9))
@@ -833,6 +856,7 @@ def test_an_audit_and_a_comparison_are_drawn() -> None:
 # What fresh eyes found
 
 
+@pytest.mark.slow
 def test_a_rate_that_happens_to_be_alike_has_the_width_of_its_trials() -> None:
     """Eight nights of one session each, all successful, do not make a rate of exactly 1; where no count is known the result says so."""
     rows = checkpoints(count=8).with_columns(session_success_rate=pl.lit(1.0), sessions_completed=pl.lit(1), tool_success_rate=pl.lit(1.0))
@@ -845,6 +869,7 @@ def test_a_rate_that_happens_to_be_alike_has_the_width_of_its_trials() -> None:
     assert found.difference.half > 0.2
 
 
+@pytest.mark.slow
 def test_the_same_tasks_each_night_are_no_independent_trials() -> None:
     """Of 20 tasks 12 are solved each night, then 13, with a flip now and then: all analyses tell it, and that it holds for these tasks."""
     solved = np.array([12] * 30 + [13] * 30)
@@ -859,6 +884,7 @@ def test_the_same_tasks_each_night_are_no_independent_trials() -> None:
     assert analysis.trend(fixed, RATE).spread == pytest.approx(analysis.trend(fixed.drop("sessions_completed"), RATE).spread)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("trials", "rate"), [(1, 0.5), (3, 0.97), (5, 0.6), (20, 0.99), (20, 0.5), (200, 0.9)])
 @pytest.mark.parametrize("count", [8, 30])
 def test_independent_trials_are_not_taken_for_the_same_tasks(trials: int, rate: float, count: int) -> None:
@@ -871,6 +897,7 @@ def test_independent_trials_are_not_taken_for_the_same_tasks(trials: int, rate: 
     assert told <= in_long_form(4, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["a large step", "a large rise", "uneven counts"])
 def test_neither_steps_nor_uneven_counts_pass_for_the_same_tasks(case: str) -> None:
     """Of 200 series of independent trials hardly one does, whatever their rates and counts."""
@@ -929,6 +956,7 @@ def test_neighbours_that_are_very_alike_are_told_by_a_comparison_too() -> None:
     assert WANDERS in analysis.compare(still, "agent", baseline="base")["agent_efficiency"].caveats
 
 
+@pytest.mark.slow
 def test_a_few_chance_pairs_do_not_throw_the_rest_away() -> None:
     """With 8 periods in common of 60 the means of all are compared; with most in common the pairs, and it says what is not used."""
     values = noise(60, 3) / 20
@@ -979,6 +1007,7 @@ def _moved(rows: pl.DataFrame, by: timedelta) -> pl.DataFrame:
 _PERIODS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), max_size=5, unique=True)
 
 
+@pytest.mark.slow
 @given(_PERIODS, _PERIODS)
 @settings(max_examples=examples(200))
 def test_pairs_are_those_of_trying_all(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> None:
@@ -1038,6 +1067,7 @@ def test_a_comparison_of_days_beside_hours_has_its_pairs_from_either_side() -> N
     assert found[0].difference.value == pytest.approx(-found[1].difference.value)
 
 
+@pytest.mark.slow
 def test_a_pause_is_no_missing_checkpoint_where_the_lifecycle_is_given() -> None:
     """With (checkpoints, lifecycle) a pause is not carried as a finding; results and resampled frames are taken as they are."""
     rows = checkpoints(count=30, left_out=(10, 11, 12))
@@ -1066,6 +1096,7 @@ def test_totals_of_weeks_that_are_covered_in_part_are_left_out(library: str) -> 
     assert "have no value" not in repr(totals)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["polars", "pandas"])
 def test_what_is_not_marked_as_partial_is_whole(library: str) -> None:
     """Beside the rows of a roll-up those of a plain frame keep their totals; a mark that is neither true nor false is refused by name."""
@@ -1085,6 +1116,7 @@ def test_what_is_not_marked_as_partial_is_whole(library: str) -> None:
     assert len(analysis.trend(marked, RATE)) == 2
 
 
+@pytest.mark.slow
 def test_neighbours_that_are_very_alike_are_told() -> None:
     """Of series with an autocorrelation of 0.95 most results warn that they may wander; of independent ones hardly any."""
     warned = {
@@ -1095,6 +1127,7 @@ def test_neighbours_that_are_very_alike_are_told() -> None:
     assert warned[0.95] >= 14
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_shift_ends_at_its_neighbours() -> None:
     """Of two shifts neither date reaches over the other."""
     steps = 0.2 * (np.arange(60) >= 20) - 0.2 * (np.arange(60) >= 40)
@@ -1105,6 +1138,7 @@ def test_the_interval_of_a_shift_ends_at_its_neighbours() -> None:
             assert other.low > one.at
 
 
+@pytest.mark.slow
 def test_a_comparison_in_which_nothing_differs_still_has_its_numbers() -> None:
     """Of few metrics every difference is told; of many what they rest on and what the audit found; a power is that after the correction."""
     one = repr(analysis.compare(two(), "agent", baseline="base", metrics="agent_efficiency"))
@@ -1126,6 +1160,7 @@ def test_a_comparison_in_which_nothing_differs_still_has_its_numbers() -> None:
         analysis.compare(rows, "agent", baseline="base", metrics=[])
 
 
+@pytest.mark.slow
 def test_a_comparison_names_what_only_the_correction_hides() -> None:
     """Of sixteen metrics the one that would be told alone stands by name; what is told, or would not be told alone, does not."""
     rows = pl.concat([quiet(2).checkpoints, quiet(3, number=2).checkpoints])

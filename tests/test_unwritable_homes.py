@@ -116,6 +116,7 @@ def check(seen: dict[str, Any], tokens: list[int]) -> None:
 WAYS = ["closed", "in use", "copied with its -wal files", "copied with all files"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_home_of_another_user(folder: Path, tmp_path: Path, way: str) -> None:
     """With mode 755 and 644 everything that reads works, ``verify`` too: closed, in use, and as a crash or a copy left it."""
@@ -150,6 +151,7 @@ def mounting(source: Path, target: Path) -> tuple[str, ...] | None:
     return prefix if permitted else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["closed", "in use"])
 def test_a_home_on_a_read_only_mount(folder: Path, tmp_path: Path, way: str) -> None:
     """A home on a read-only mount is read like any other one; where mounting is not permitted, one in a folder without write permission."""
@@ -183,6 +185,7 @@ def test_a_writer_that_begins_while_a_closed_log_is_read(tmp_path: Path) -> None
     assert len(wrote) == 1
 
 
+@pytest.mark.slow
 def test_a_home_that_this_user_may_not_open(folder: Path, tmp_path: Path) -> None:
     """The home of another user with mode 700 raises InvalidInputError when a kit is opened; files with mode 600 raise when they are read."""
     with connect(folder / "home") as kit:

@@ -33,6 +33,7 @@ def _run(*command: str | Path, cwd: Path, expect: int = 0) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.build
 def test_the_wheel_alone_runs_the_demo_from_any_folder_and_ships_its_types(tmp_path: Path) -> None:
     """Installed with its dependencies and nothing else (in the short form: beside those of this environment), `evalkit demo` runs, and in the long form mypy sees the types."""

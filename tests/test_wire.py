@@ -151,6 +151,7 @@ def test_both_writers_write_a_number_alike(text: str) -> None:
     assert StoredEvalEvent.from_wire(quick).to_wire() == quick
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(st.data())
 def test_both_writers_give_the_same_bytes_and_lose_nothing(data: st.DataObject) -> None:
@@ -650,6 +651,7 @@ def _is_metric(name: str, value: Any) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_both_decoders_accept_exactly_the_same_bytes() -> None:
     """For any event with any change, the model and the projection's decoder agree, and where the design says what is valid, with it."""
     seen: Counter[str] = Counter()
@@ -669,6 +671,7 @@ def test_both_decoders_accept_exactly_the_same_bytes() -> None:
     assert min(seen[what] for what in ("valid", "invalid", "regular", "irregular")) >= examples(1500) // 20, seen
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_no_bytes_break_the_decoders(data: bytes) -> None:
