@@ -19,7 +19,7 @@ FIGURES = [
 NEED_IGGY = {"append", "from iggy", "latency"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bench_writes_every_figure(tmp_path: Path) -> None:
     """A small run prints the table and writes all figures, those of Iggy where there is a server, each with its ratio, what is required, and whether that is met."""
     results = tmp_path / "results.json"

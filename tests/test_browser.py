@@ -8,7 +8,7 @@ import evalkit
 from tests.browser import OpenNotebook, Tab, axe_violations
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_notebook_runs_in_the_browser(notebook: OpenNotebook) -> None:
     """Cells run in a kernel of this interpreter, with this repository's evalkit; after a restart the kernel is another."""
     opened = notebook(["import evalkit, os\nprint(evalkit.__file__)", "answer = 6 * 7\nanswer"])

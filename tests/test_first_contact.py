@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from evalkit import EvalkitError, connect
 from evalkit.cli.app import app
 from tests.iggy_server import Iggy
+from tests.properties import LONG
 from tests.servers import Garbage, JwtKey, Silent, Sqld, free_port
 
 SECONDS = 10
@@ -139,7 +140,7 @@ def test_a_token_that_is_refused(
         "token of another key": (JwtKey().token(), "refuses the token"),
     }[case]
     wrong = Wrong(says, database_url=database_urls(guarded_sqld.port)[protocol], token=token)
-    assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0)
+    assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0 and (LONG or case == "no token"))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,14 @@ def test_a_chart_is_what_it_was(name: str, request: pytest.FixtureRequest) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CHARTS)
-@pytest.mark.parametrize("mode", ["light", "dark", "page"])
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        pytest.param(mode, name, marks=[pytest.mark.long] * (name == "overview" and mode != "dark"))
+        for mode in ("light", "dark", "page")
+        for name in CHARTS
+    ],
+)
 def test_a_chart_is_drawn_without_a_browser(name: str, mode: Any) -> None:
     """Each chart renders, in every mode; nothing in it is NaN, and it is named for screen readers by its description."""
     chart = CHARTS[name]()
@@ -552,14 +559,10 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 LARGE = ("50 studies", "100,000 rows", "100,000 rows of 50 studies")
 # Drawing takes most of the time, and other functions read a frame as `trend` does.
-MATRIX = [
-    pytest.param(kind, function, marks=[pytest.mark.long] * (kind in LARGE and function in ("overview", "compare", "scatter")))
-    for kind in FRAMES
-    for function in FUNCTIONS
-]
+LATER = {*product(LARGE, ("overview", "compare", "scatter")), ("one row", "overview")}
+MATRIX = [pytest.param(*one, marks=[pytest.mark.long] * (one in LATER)) for one in product(FRAMES, FUNCTIONS)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "function"), MATRIX)
 def test_every_chart_takes_every_frame_polars_and_pandas_alike(kind: str, function: str) -> None:
     """The same specification from both, valid for Altair, drawn by vl-convert, with a description and a table."""

@@ -39,11 +39,11 @@ def test_an_analysis_is_right_as_often_as_it_says(analysis: str) -> None:
     assert np.mean([cell.false_claims for cell in cells]) <= 0.05 + 3 * error(0.05, SERIES * len(cells))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_comparison_and_a_report_of_all_metrics_claim_little_without_an_effect() -> None:
     """All that a comparison, and a report, claims on 16 metrics together is claimed of at most 5 % of studies, within three standard errors."""
-    series = in_long_form(10, 2)
-    families = simulate_families(series, in_long_form((12, 30), (12,)), workers=1)
+    series = 10
+    families = simulate_families(series, (12, 30), workers=1)
     for shares in ([one.compared for one in families], [one.page for one in families]):
         assert np.mean(shares) <= 0.05 + 3 * error(0.05, series * len(families))
 

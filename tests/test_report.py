@@ -136,12 +136,14 @@ def test_all_p_values_of_a_report_are_corrected_together(kit: evalkit.EvalKit, k
 
 @pytest.mark.slow
 def test_with_no_effect_hardly_any_report_claims_something() -> None:
-    """Of 8 studies of noise, each with trends, shifts and a baseline for 16 metrics, at most 2 claim anything (more would come in 0.6 % of runs at 5 %)."""
+    """Of 8 studies of noise (3 in short runs), each with trends, shifts and a baseline for 16 metrics, at most 2 claim anything: of 8, more would come
+    in 0.6 % of runs at 5 %.
+    """
     claims = 0
-    for seed in range(8):
+    for seed in range(in_long_form(8, 3)):
         made = report_content(noise(2 * seed), noise(2 * seed + 1, number=2))
         claims += not made.in_short[0].startswith("Nothing can be told from chance: of 16 metrics")
-    assert claims <= 2
+    assert claims <= in_long_form(2, 1)
 
 
 @pytest.mark.slow

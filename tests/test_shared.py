@@ -315,7 +315,7 @@ def test_a_row_that_is_larger_than_an_answer_is_told_in_words(small_sqld: Sqld, 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "count", "size"),
-    [(protocol, *in_long_form((30, 1_000_000), (8, 1_000_000))) for protocol in in_long_form(PROTOCOLS, ("ws", "turso+http"))]
+    [(protocol, *in_long_form((30, 1_000_000), (12, 1_000_000))) for protocol in in_long_form(PROTOCOLS, ("ws",))]
     + [(protocol, *in_long_form((3000, 5000), (2400, 5000))) for protocol in in_long_form(PROTOCOLS, ("http",))],
 )
 def test_tens_of_megabytes_are_recorded_and_read(sqld: Sqld, tmp_path: Path, protocol: str, count: int, size: int) -> None:

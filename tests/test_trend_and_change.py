@@ -196,7 +196,7 @@ def test_few_checkpoints_are_insufficient_with_how_many_more() -> None:
     few = analysis.trend(frame([0.1, 0.5, 0.3, 0.9, 0.2]), "agent_efficiency")
     assert (few.verdict, few.more_needed, few.slope) == ("insufficient", 3, None)
     assert "5 values of different times are too few to tell a trend; at least 3 more are needed" in repr(few)
-    found = [analysis.trend(frame(noise(8, seed, 0.9) / 10), "agent_efficiency") for seed in range(40)]
+    found = [analysis.trend(frame(noise(8, seed, 0.9) / 10), "agent_efficiency") for seed in range(in_long_form(40, 10))]
     wide = [one for one in found if one.verdict == "insufficient"]
     assert wide
     assert all(
@@ -209,7 +209,7 @@ def test_few_checkpoints_are_insufficient_with_how_many_more() -> None:
 def test_nothing_that_varies_is_stable_below_twelve_values() -> None:
     """Of 8 to 11 values without a trend none is called stable, and enough more are asked for; those of one time count once. Equal values are stable."""
     for count in (8, 9, 10, 11):
-        found = [analysis.trend(frame(noise(count, seed) / 10), "agent_efficiency") for seed in range(8)]
+        found = [analysis.trend(frame(noise(count, seed) / 10), "agent_efficiency") for seed in range(in_long_form(8, 3))]
         unclaimed = [one for one in found if one.p > 0.05]
         assert unclaimed
         assert all(one.verdict == "insufficient" and one.more_needed >= 12 - count for one in unclaimed)
@@ -1119,12 +1119,13 @@ def test_what_is_not_marked_as_partial_is_whole(library: str) -> None:
 @pytest.mark.slow
 def test_neighbours_that_are_very_alike_are_told() -> None:
     """Of series with an autocorrelation of 0.95 most results warn that they may wander; of independent ones hardly any."""
+    series = in_long_form(20, 8)
     warned = {
-        rho: sum("wanders" in repr(analysis.trend(frame(noise(40, seed, rho) / 10), "agent_efficiency")) for seed in range(20))
+        rho: sum("wanders" in repr(analysis.trend(frame(noise(40, seed, rho) / 10), "agent_efficiency")) for seed in range(series))
         for rho in (0.0, 0.95)
     }
     assert warned[0.0] <= 1
-    assert warned[0.95] >= 14
+    assert warned[0.95] >= 0.7 * series
 
 
 @pytest.mark.slow

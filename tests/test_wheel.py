@@ -44,11 +44,12 @@ def test_the_wheel_alone_runs_the_demo_from_any_folder_and_ships_its_types(tmp_p
     assert "evalkit/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "examples"))]
     clean = tmp_path / "clean"
-    _run(sys.executable, "-m", "venv", clean, cwd=tmp_path)
+    _run(sys.executable, "-m", "venv", "--without-pip", clean, cwd=tmp_path)
+    install = [sys.executable, "-m", "pip", "--python", clean / "bin" / "python", "install", "-q"]
     if LONG:
-        _run(clean / "bin" / "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel, cwd=tmp_path)
+        _run(*install, "-c", ROOT / "constraints.txt", wheel, cwd=tmp_path)
     else:
-        _run(clean / "bin" / "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path)
+        _run(*install, "--no-deps", wheel, cwd=tmp_path)
         (packages,) = (clean / "lib").glob("python*/site-packages")
         (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     anywhere = tmp_path / "any folder"
