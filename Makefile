@@ -5,7 +5,7 @@ VENV   := .venv
 SPREAD := -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist worksteal
 QUICK  := not (slow or server or iggy or kernel or browser or build)
 RUN    := $(VENV)/bin
-# Tests start hundreds of processes: what they import is compiled once, also where the environment asks Python to keep nothing.
+# Tests start hundreds of processes; they share compiled bytecode even where the environment disables it.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo notebooks notebook-outputs test test-fast check bench faults clean

@@ -1,4 +1,4 @@
-"""What another library computes, to compare with: statsmodels, whose import takes a second, is imported when it is first asked."""
+"""Reference values from statsmodels, imported on first use because the import takes a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["generalized_least_squares", "holm", "wilson"]
 
 
 def wilson(successes: Any, trials: Any) -> tuple[Any, Any]:
-    """Return the bounds of Wilson's 95 % interval of a proportion."""
+    """Return the bounds of the 95% Wilson interval of a proportion."""
     from statsmodels.stats.proportion import proportion_confint
 
     return proportion_confint(successes, trials, method="wilson")  # type: ignore[no-any-return]
@@ -18,7 +18,7 @@ def holm(p: list[float]) -> list[float]:
     """Return p-values corrected by Holm's method."""
     from statsmodels.stats.multitest import multipletests
 
-    return list(multipletests(p, method="holm")[1].tolist()) if p else []
+    return multipletests(p, method="holm")[1].tolist() if p else []  # type: ignore[no-any-return]
 
 
 def generalized_least_squares(values: Any, design: Any, *, sigma: Any) -> Any:

@@ -92,8 +92,8 @@ def executed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_every_chart_is_drawn_where_it_is_run(notebook: OpenNotebook, lab: Lab) -> None:
-    """Drawn offline, without a complaint in the console, with the name as text, readable in both themes, and open to screen readers; a point says
-    what it stands for.
+    """Drawn offline, without a complaint in the console, with the name as text, readable in both themes, accessible, and with a
+    tooltip for each point.
     """
     opened = notebook(lab.write("live/charts.ipynb", CELLS))  # in a folder of its own with the studies that it makes
     opened.tab.console.clear()
@@ -102,7 +102,7 @@ def test_every_chart_is_drawn_where_it_is_run(notebook: OpenNotebook, lab: Lab) 
     assert [line for line in opened.tab.console if "vega" in line.lower() or "WARN" in line] == []
     assert opened.output(1).locator("svg text", has_text="<img src=x").count() >= 1
     assert opened.axe(charts(opened)) == []
-    assert_told_of_a_point(opened)
+    assert_tooltip(opened)
     # Its own theme, the other one without running anything again, and then drawn in that.
     assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
     opened.theme("dark")
@@ -117,8 +117,8 @@ def test_every_chart_is_drawn_where_it_is_run(notebook: OpenNotebook, lab: Lab) 
         opened.theme("light")
 
 
-def assert_told_of_a_point(opened: Notebook) -> None:
-    """Check that hovering a point shows its study, period, value and the count it rests on; markup in the name stays text."""
+def assert_tooltip(opened: Notebook) -> None:
+    """Check that a point's tooltip shows the study, period, value and count; markup in the name is shown as text."""
     points = opened.output(1).locator(".mark-symbol path[aria-label*='onerror']")
     points.nth(2).hover(force=True)
     tip = opened.page.locator("#vg-tooltip-element.visible")

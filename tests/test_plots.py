@@ -756,6 +756,18 @@ def test_a_long_title_is_in_lines() -> None:
 
 
 @pytest.mark.slow
+def test_a_changed_copy_of_an_overview_leaves_the_original_alone() -> None:
+    """Charts share no encoding with each other or with a copy."""
+    chart = plots.overview(checkpoints(count=3))
+    before, copy = chart.to_dict(), chart.copy()
+    copy.vconcat[0].concat[0].layer[0].encoding.x.title = "changed"
+    assert copy.to_dict() != before
+    assert chart.to_dict() == before
+    chart.vconcat[0].concat[0].layer[0].encoding.x.title = "changed"
+    assert json.dumps(chart.to_dict()).count('"changed"') == 1
+
+
+@pytest.mark.slow
 def test_better_directions_units_and_groups_come_from_the_catalogue() -> None:
     """Each metric of an overview stands in its group, with its direction, on an axis in its format."""
     spec = plots.overview(checkpoints(count=3)).to_dict()

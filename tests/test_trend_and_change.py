@@ -890,11 +890,11 @@ def test_the_same_tasks_each_night_are_no_independent_trials() -> None:
 def test_independent_trials_are_not_taken_for_the_same_tasks(trials: int, rate: float, count: int) -> None:
     """Of many series of independent trials hardly one varies so little that its trials would pass for dependent."""
     random = np.random.default_rng([trials, count])
-    told = 0
+    dependent = 0
     for _ in range(in_long_form(400, 100)):
         rows = pl.DataFrame({RATE: random.binomial(trials, rate, count) / trials, "sessions_completed": [trials] * count})
-        told += trials_of(with_chance(rows, METRICS[RATE]), RATE).steady
-    assert told <= in_long_form(4, 2)
+        dependent += trials_of(with_chance(rows, METRICS[RATE]), RATE).steady
+    assert dependent <= in_long_form(4, 2)
 
 
 @pytest.mark.slow
@@ -906,11 +906,11 @@ def test_neither_steps_nor_uneven_counts_pass_for_the_same_tasks(case: str) -> N
     counts = np.full(120, 20)
     if case == "uneven counts":
         rates, counts = np.full(30, 0.8), np.r_[[1, 1], [500] * 28]
-    told = 0
+    dependent = 0
     for _ in range(200):
         rows = pl.DataFrame({RATE: random.binomial(counts, rates) / counts, "sessions_completed": counts})
-        told += trials_of(with_chance(rows, METRICS[RATE]), RATE).steady
-    assert told <= 2
+        dependent += trials_of(with_chance(rows, METRICS[RATE]), RATE).steady
+    assert dependent <= 2
 
 
 def test_where_nothing_varies_the_chance_in_the_trials_is_all_that_is_known() -> None:

@@ -97,7 +97,7 @@ def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.LazyFrame |
 
 
 class _Shared(alt.FacetedEncoding):
-    """An encoding that Altair does not copy while charts are composed: it would copy each one nine times, the most of the work by far."""
+    """An encoding that is not copied while charts are composed; Altair would copy each one about 20 times."""
 
     _class_is_valid_at_instantiation = False
 
@@ -106,7 +106,7 @@ class _Shared(alt.FacetedEncoding):
 
 
 def _layers(chart: Any) -> Iterator[Any]:
-    """Give the layers of composed charts whose encoding is shared."""
+    """Yield the layers of a composed chart whose encoding is shared."""
     for part in (part for name in ("vconcat", "concat", "layer") for part in chart._kwds.get(name, ())):
         yield from _layers(part)
     if isinstance(chart._kwds.get("encoding"), _Shared):
