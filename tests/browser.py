@@ -1,6 +1,7 @@
 """A page of a real browser, and a notebook of JupyterLab that is open in one.
 
-Whatever a page asks of another host than this one is recorded and refused, and so is every dialog; `Tab.check` says that there was none.
+Whatever a page asks of another host than this one is recorded, and the browser finds no such host (`tests.chromium`); every dialog is recorded
+and dismissed. `Tab.check` fails where there was one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from nbformat import NotebookNode
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Request, Route, WebSocket, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Request, WebSocket, expect
 
 from tests.lab import Lab
 
@@ -40,13 +41,9 @@ class Tab:
             timezone_id="Asia/Kathmandu",  # five hours and three quarters ahead: what is not in UTC is seen
         )
         self.context.set_default_timeout(CLICK_MS)
-        self.context.route(lambda url: not _here(url), self._refuse)
         self.context.on("page", self._watch)
         self.context.on("request", self._note)
         self.page: Page = self.context.new_page()
-
-    def _refuse(self, route: Route) -> None:
-        route.abort()
 
     def _note(self, request: Request) -> None:
         if not _here(request.url):
@@ -89,29 +86,43 @@ def _here(url: str) -> bool:
 
 
 class Notebook:
-    """A notebook that is open in JupyterLab, in `tab`."""
+    """A notebook that is open in JupyterLab, in `tab`; one page may hold several of them."""
 
     def __init__(self, tab: Tab, lab: Lab, path: str) -> None:
         self.tab, self.lab, self.path = tab, lab, path
         self.page = tab.page
+        self._panel = f"[...jupyterapp.shell.widgets('main')].find(one => one.context?.path === {json.dumps(path)})"
+        self._shown: Locator | None = None
 
     def open(self, *, kernel: bool = True) -> Notebook:
         """Open the page and wait for the notebook, and for its kernel until it can really run something."""
         self.page.goto(self.lab.address(self.path))
-        self._opened()
-        if kernel:
-            self.wait_for_kernel()
+        self._opened(kernel=kernel)
         return self
+
+    def open_beside(self, path: str, *, kernel: bool = True) -> Notebook:
+        """Open another notebook in the same page, in front of this one: a page of its own takes seconds to load."""
+        self._call(f"await app.commands.execute('docmanager:open', {{path: {json.dumps(path)}}})", READY_MS)
+        other = Notebook(self.tab, self.lab, path)
+        other._opened(kernel=kernel)
+        return other
+
+    def close(self) -> None:
+        """Close the notebook without saving it, and end its kernel; what was open beside it is in front again."""
+        self._call("panel.dispose()")
+        self.lab.end_kernels(self.path)
 
     def reload(self) -> None:
         """Load the page again; the kernel runs on, and what was not saved is gone."""
         self.page.reload()
-        self._opened()
-        self.wait_for_kernel()
+        self._opened(kernel=True)
 
-    def _opened(self) -> None:
-        self._wait("jupyterapp?.shell?.currentWidget?.content?.widgets?.length > 0", READY_MS)
+    def _opened(self, *, kernel: bool) -> None:
+        self._wait(f"({self._panel})?.content?.widgets?.length > 0", READY_MS)
         self._call("await app.restored; await panel.context.ready; await panel.revealed", READY_MS)
+        self._shown = self.page.locator(f"id={self._look('panel.id')}")
+        if kernel:
+            self.wait_for_kernel()
 
     def wait_for_kernel(self) -> None:
         """Wait until the kernel has run something: it says that it is idle before it can, and what is run then is lost."""
@@ -125,15 +136,11 @@ class Notebook:
             self.no_errors()
 
     def run(self, index: int, *, errors: bool = False) -> Locator:
-        """Run one cell, wait for its end, and give its output area."""
+        """Run one cell, wait for its end, and return its output area."""
         self._call(f"notebook.activeCellIndex = {index}; notebook.deselectAll(); await app.commands.execute('notebook:run-cell')", RUN_MS)
         if not errors:
             self.no_errors()
         return self.output(index)
-
-    def start(self, index: int) -> None:
-        """Run one cell without waiting for its end."""
-        self._call(f"notebook.activeCellIndex = {index}; notebook.deselectAll(); app.commands.execute('notebook:run-cell')", RUN_MS)
 
     def tell(self, source: str) -> None:
         """Run something in the kernel, in no cell; it must not raise."""
@@ -141,48 +148,47 @@ class Notebook:
         self._call(f"const {{content}} = await {request}; if (content.status !== 'ok') throw new Error(content.evalue)", RUN_MS)
 
     def add(self, source: str) -> int:
-        """Add a code cell at the end and give its index."""
-        count: int = self.page.evaluate(
-            """source => {
-                const model = jupyterapp.shell.currentWidget.content.model.sharedModel;
-                model.addCell({cell_type: 'code', source});
-                return model.cells.length - 1;
-            }""",
-            source,
+        """Add a code cell at the end and return its index."""
+        count: int = self._look(
+            "notebook.model.sharedModel.addCell({cell_type: 'code', source: argument}) && notebook.model.sharedModel.cells.length", source
         )
-        return count
+        return count - 1
 
     def value(self, source: str) -> str:
-        """Run a cell at the end and give the text of its output."""
+        """Run a cell at the end and return the text of its output."""
         return self.run(self.add(source)).inner_text().strip()
 
     def find(self, source: str) -> int:
-        """Give the index of the first cell whose source is, or has a line that is, this text."""
-        found: int = self.page.evaluate(
-            "source => jupyterapp.shell.currentWidget.content.widgets.findIndex(cell => cell.model.sharedModel.source.split('\\n').includes(source))",
+        """Return the index of the first cell whose source is, or has a line that is, this text."""
+        index: int = self._look(
+            "notebook.widgets.findIndex(cell => cell.model.sharedModel.source.split('\\n').includes(argument))",
             source,
         )
-        assert found >= 0, f"no cell has the line {source!r}"
-        return found
+        assert index >= 0, f"no cell has the line {source!r}"
+        return index
 
     def cell(self, index: int) -> Locator:
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+        assert self._shown is not None, "the notebook is not open"
+        return self._shown.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def output(self, index: int) -> Locator:
-        """Give the output area of a cell: what is in it, not the prompts beside it."""
+        """Return the output area of a cell: what is in it, not the prompts beside it."""
         return self.cell(index).locator(".jp-Cell-outputArea .jp-OutputArea-output")
 
-    def models(self, index: int) -> list[dict[str, Any]]:
-        """Give the outputs of a cell as the notebook format has them."""
-        outputs: list[dict[str, Any]] = self.page.evaluate(
-            "index => jupyterapp.shell.currentWidget.content.widgets[index].model.sharedModel.getOutputs()", index
-        )
-        return outputs
+    def outputs(self) -> Locator:
+        """Return the output areas of all cells."""
+        assert self._shown is not None, "the notebook is not open"
+        return self._shown.locator(".jp-Cell-outputArea .jp-OutputArea-output")
+
+    def trusts(self) -> list[bool]:
+        """Return for each cell whether JupyterLab trusts what it shows."""
+        trusted: list[bool] = self._look("notebook.widgets.map(cell => cell.model.trusted)")
+        return trusted
 
     def no_errors(self) -> None:
-        """Say that no cell raised, with what the first that did said."""
-        raised: list[str] = self.page.evaluate(
-            """jupyterapp.shell.currentWidget.content.widgets.flatMap(cell => cell.model.sharedModel.getOutputs?.() ?? [])
+        """Check that no cell raised an error; a failure shows the first."""
+        raised: list[str] = self._look(
+            """notebook.widgets.flatMap(cell => cell.model.sharedModel.getOutputs?.() ?? [])
                .filter(output => output.output_type === 'error').map(output => `${output.ename}: ${output.evalue}`)"""
         )
         assert raised == []
@@ -209,23 +215,30 @@ class Notebook:
         self._wait(f"document.body.dataset.jpThemeLight === '{'true' if name == 'light' else 'false'}'", CLICK_MS)
 
     def axe(self, target: Locator) -> list[str]:
-        """Give the serious and critical violations of accessibility rules in `target`, each in a line."""
+        """Return the serious and critical violations of accessibility rules in `target`, each in a line."""
         return axe_violations(self.page, target)
 
     def _call(self, body: str, timeout: int = CLICK_MS) -> None:
         """Run JavaScript that may await; Playwright alone would wait for ever for a promise that never ends."""
         self.page.evaluate(
-            """body => {
-                const app = window.jupyterapp, panel = app.shell.currentWidget, notebook = panel.content, session = panel.sessionContext;
-                const task = new (Object.getPrototypeOf(async function () {}).constructor)('app', 'panel', 'notebook', 'session', body);
-                const state = window.testCall = {done: false, error: ''};
-                task(app, panel, notebook, session).catch(error => { state.error = String(error); }).finally(() => { state.done = true; });
-            }""",
+            f"""body => {{
+                const app = window.jupyterapp, panel = {self._panel}, notebook = panel?.content, session = panel?.sessionContext;
+                const task = new (Object.getPrototypeOf(async function () {{}}).constructor)('app', 'panel', 'notebook', 'session', body);
+                const state = window.testCall = {{done: false, error: ''}};
+                task(app, panel, notebook, session).catch(error => {{ state.error = String(error); }}).finally(() => {{ state.done = true; }});
+            }}""",
             body,
         )
         self._wait("window.testCall.done", timeout)
         error = self.page.evaluate("window.testCall.error")
         assert not error, f"{body}: {error}"
+
+    def _look(self, expression: str, argument: object = None) -> Any:
+        """Evaluate a JavaScript expression about the ``panel`` and its ``notebook``."""
+        return self.page.evaluate(
+            f"argument => {{ const panel = {self._panel}, notebook = panel.content; return {expression}; }}",
+            argument,
+        )
 
     def _wait(self, condition: str, timeout: int) -> None:
         self.page.wait_for_function(f"() => {{ try {{ return !!({condition}); }} catch {{ return false; }} }}", timeout=timeout)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Page
 
 from evalkit import plots
-from tests.browser import Notebook, OpenNotebook, Tab, axe_violations
+from tests.browser import Notebook, Tab, axe_violations
 from tests.lab import Lab, new_notebook
 from tests.properties import in_long_form
 from tests.sight import faults
@@ -67,10 +67,6 @@ DRAWN = range(1, len(CELLS))
 NAMES = [*CHARTS, *COMPOSED]
 
 
-def charts(opened: Notebook) -> Locator:
-    return opened.page.locator(".jp-Cell-outputArea .jp-OutputArea-output")
-
-
 def wait_for_drawings(opened: Notebook) -> None:
     """Wait until every cell but the first shows a drawing with texts and marks."""
     for index in DRAWN:
@@ -78,43 +74,54 @@ def wait_for_drawings(opened: Notebook) -> None:
         assert opened.output(index).locator("svg path").count() > 5, NAMES[index - 1]
 
 
+def assert_readable(opened: Notebook) -> None:
+    assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
+
+
 @pytest.fixture(scope="module")
-def executed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The notebook as it is after it was run without a browser; nothing has signed it, so JupyterLab does not trust it."""
-    folder = tmp_path_factory.mktemp("executed")
-    path = folder / "charts.ipynb"
-    nbformat.write(new_notebook(CELLS), path)
-    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", str(path)]
-    done = subprocess.run(command, env=lab.environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return path
+def live(chromium: Browser, lab: Lab) -> Iterator[Notebook]:
+    """A notebook in which every chart was drawn by running its cell, and which is saved."""
+    tab = Tab(chromium)
+    opened = Notebook(tab, lab, lab.write("live/charts.ipynb", CELLS)).open()  # in a folder of its own with the studies that it makes
+    tab.console.clear()
+    opened.run_all()
+    wait_for_drawings(opened)
+    opened.save()
+    yield opened
+    lab.end_kernels(opened.path)
+    tab.check()
+    tab.close()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(live: Notebook, lab: Lab) -> Path:
+    """The notebook as if somebody had sent it: with its outputs, but it differs from what JupyterLab has signed."""
+    strange = nbformat.read(lab.root / live.path, as_version=4)
+    strange.cells[0].source += "  # from elsewhere"
+    return lab.root / lab.write("live/elsewhere.ipynb", strange)
 
 
 @pytest.mark.slow
-def test_every_chart_is_drawn_where_it_is_run(notebook: OpenNotebook, lab: Lab) -> None:
+def test_every_chart_is_drawn_where_it_is_run(live: Notebook) -> None:
     """Drawn offline, without a complaint in the console, with the name as text, readable in both themes, accessible, and with a
     tooltip for each point.
     """
-    opened = notebook(lab.write("live/charts.ipynb", CELLS))  # in a folder of its own with the studies that it makes
-    opened.tab.console.clear()
-    opened.run_all()
-    wait_for_drawings(opened)
-    assert [line for line in opened.tab.console if "vega" in line.lower() or "WARN" in line] == []
-    assert opened.output(1).locator("svg text", has_text="<img src=x").count() >= 1
-    assert opened.axe(charts(opened)) == []
-    assert_tooltip(opened)
+    assert [line for line in live.tab.console if "vega" in line.lower() or "WARN" in line] == []
+    assert live.output(1).locator("svg text", has_text="<img src=x").count() >= 1
+    assert live.axe(live.outputs()) == []
+    assert_tooltip(live)
     # Its own theme, the other one without running anything again, and then drawn in that.
-    assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
-    opened.theme("dark")
+    assert_readable(live)
+    live.theme("dark")
     try:
-        assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
+        assert_readable(live)
         for index in in_long_form(DRAWN, DRAWN[::4]):
-            opened.run(index)
-        wait_for_drawings(opened)
-        assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
-        assert opened.axe(charts(opened)) == []
+            live.run(index)
+        wait_for_drawings(live)
+        assert_readable(live)
+        assert live.axe(live.outputs()) == []
     finally:
-        opened.theme("light")
+        live.theme("light")
 
 
 def assert_tooltip(opened: Notebook) -> None:
@@ -131,23 +138,25 @@ def assert_tooltip(opened: Notebook) -> None:
 
 
 @pytest.mark.slow
-def test_every_chart_is_drawn_in_a_notebook_that_is_not_trusted(notebook: OpenNotebook, lab: Lab, executed: Path) -> None:
-    """Opened without having run it, and without a kernel: the same drawings, open to screen readers."""
-    opened = notebook(lab.copy(executed, "untrusted.ipynb"), kernel=False)
-    wait_for_drawings(opened)
-    trusted = opened.page.evaluate("jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model.trusted)")
-    assert not any(trusted)
-    assert {name: faults(opened.output(index)) for index, name in zip(DRAWN, NAMES, strict=True)} == {name: [] for name in NAMES}
-    assert opened.axe(charts(opened)) == []
+def test_every_chart_is_drawn_in_a_notebook_that_is_not_trusted(live: Notebook, elsewhere: Path, lab: Lab) -> None:
+    """Opened without having run it: the same drawings, open to screen readers."""
+    opened = live.open_beside(elsewhere.relative_to(lab.root).as_posix(), kernel=False)
+    try:
+        wait_for_drawings(opened)
+        assert not any(opened.trusts())
+        assert_readable(opened)
+        assert opened.axe(opened.outputs()) == []
+    finally:
+        opened.close()
 
 
 @pytest.mark.slow
-def test_every_chart_is_in_the_exported_page(tab: Tab, lab: Lab, executed: Path, tmp_path: Path) -> None:
+def test_every_chart_is_in_the_exported_page(tab: Tab, lab: Lab, elsewhere: Path, tmp_path: Path) -> None:
     """`nbconvert --to html` shows a picture of each, and its page asks the network for nothing that a page without a chart does not."""
     empty = tmp_path / "empty.ipynb"
     nbformat.write(new_notebook(["1"]), empty)
     asked = []
-    for path in (empty, executed):
+    for path in (empty, elsewhere):
         command = [sys.executable, "-m", "nbconvert", "--to", "html", str(path), "--output-dir", str(tmp_path)]
         done = subprocess.run(command, env=lab.environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser import Notebook, OpenNotebook, Tab
+from tests.browser import Notebook, Tab
 from tests.lab import HOME, REPOSITORY, Lab
 from tests.panel_page import SHOWN_MS, PanelPage
 from tests.properties import in_long_form
@@ -270,7 +270,7 @@ def test_many_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> N
         return [int(number) for number in desk.run(counting).inner_text().split()]
 
     before = counted()
-    for _ in range(in_long_form(50, 8)):
+    for _ in range(in_long_form(50, 5)):
         desk.run(again)  # closes the one before
         page.root.wait_for()
     page.ready()
@@ -353,27 +353,27 @@ def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage, nam
 
 
 @pytest.mark.slow
-def test_without_its_kernel_a_table_and_a_picture_stand_in(
-    desk: Notebook, panel: PanelPage, name: str, notebook: OpenNotebook, lab: Lab
-) -> None:
+def test_without_its_kernel_a_table_and_a_picture_are_shown(desk: Notebook, panel: PanelPage, name: str, lab: Lab) -> None:
     """Reopened in a notebook that is trusted, and in one that is not: what the panel showed, as table and picture."""
     cell = desk.add(f"kit.panel({name!r})")
     desk.run(cell)
     desk.save()
-    trusted = notebook(lab.copy(lab.root / desk.path, "trusted.ipynb"), kernel=False)
+    trusted = desk.open_beside(lab.copy(lab.root / desk.path, "trusted.ipynb"), kernel=False)
     copy = trusted.output(cell).last
     copy.get_by_text("Static copy").click()
     expect(copy.get_by_role("rowheader", name=name)).to_be_visible()
     expect(copy.locator("img[alt*='uccess']")).to_be_visible()
+    trusted.close()
     stranger = nbformat.read(lab.root / desk.path, as_version=4)
     stranger.cells[cell].source += "  # from elsewhere"
-    untrusted = notebook(lab.write("untrusted.ipynb", stranger), kernel=False)
+    untrusted = desk.open_beside(lab.write("untrusted.ipynb", stranger), kernel=False)
     shown = untrusted.output(cell).first
     expect(shown.get_by_role("rowheader", name=name)).to_be_visible()
     picture = shown.locator("img[alt*='uccess']")
     expect(picture).to_be_visible()
     assert picture.evaluate("one => one.naturalWidth") > 200
     assert untrusted.axe(untrusted.output(cell)) == []
+    untrusted.close()
 
 
 def test_a_trial_of_every_cell_asks_nothing_of_the_network(desk: Notebook) -> None:
