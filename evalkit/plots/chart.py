@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from evalkit.checks import a_type, invalid
 from evalkit.errors import InvalidInputError
 from evalkit.plots.rendering import bundle
 
-__all__ = ["EvalChart", "LayeredChart", "StackedChart", "check_size", "layered", "table", "titled"]
+__all__ = ["EvalChart", "GroupedChart", "LayeredChart", "StackedChart", "check_size", "layered", "table", "titled"]
 
 
 class EvalChart(alt.TopLevelMixin):
@@ -29,9 +30,14 @@ class EvalChart(alt.TopLevelMixin):
         object.__setattr__(self, "_valid", valid)
         return self
 
-    def copy(self, *args: Any, **kwargs: Any) -> Any:
+    def copy(self, deep: Any = True, ignore: list[str] | None = None) -> Any:
         """Copy, as `properties` and other methods of Altair do; the copy shows the same numbers."""
-        return super().copy(*args, **kwargs).with_twin(vars(self).get("_twin"))  # type: ignore[misc]
+        if deep is False:  # Altair would compose the parts anew, and copy each of them deeply in doing so
+            shallow = copy.copy(self)
+            object.__setattr__(shallow, "_kwds", dict(vars(self)["_kwds"]))
+        else:
+            shallow = super().copy(deep, ignore)  # type: ignore[misc]
+        return shallow.with_twin(vars(self).get("_twin"))
 
     def to_dict(self, validate: bool = True, **kwargs: Any) -> Any:
         """Give the specification. Altair checks what a user changed; what evalkit made is checked in its tests, and that takes long."""
@@ -52,6 +58,10 @@ class EvalChart(alt.TopLevelMixin):
 
 class LayeredChart(EvalChart, alt.LayerChart):
     """One evalkit chart; for Altair a `LayerChart`."""
+
+
+class GroupedChart(EvalChart, alt.ConcatChart):
+    """Several evalkit charts in columns; for Altair a `ConcatChart`."""
 
 
 class StackedChart(EvalChart, alt.VConcatChart):

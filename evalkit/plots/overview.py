@@ -10,7 +10,7 @@ import polars as pl
 
 from evalkit.errors import InvalidInputError
 from evalkit.metrics import METRICS
-from evalkit.plots.chart import StackedChart, layered, titled
+from evalkit.plots.chart import GroupedChart, LayeredChart, StackedChart, layered, titled
 from evalkit.plots.lines import Plane, axis_years, colour_of, drawn_times, legend_of, line_layers, nothing, time_axis, value_axis, values
 from evalkit.plots.series import Series, prepare
 from evalkit.plots.words import DIRECTIONS, axis_title, described, number, plural, span
@@ -64,8 +64,12 @@ def overview(frame: Any) -> StackedChart:
         small = [_small(one, x) for one in members]
         notes += [f"{one.metric.label}: {note}" for one, (_, said) in zip(members, small, strict=True) for note in said]
         parts.append(
-            alt.concat(*(chart for chart, _ in small), columns=_COLUMNS, spacing=_SPACING, bounds="flush").properties(
-                title=alt.TitleParams(group, fontSize=12)
+            GroupedChart(
+                concat=[chart for chart, _ in small],
+                columns=_COLUMNS,
+                spacing=_SPACING,
+                bounds="flush",
+                title=alt.TitleParams(group, fontSize=12),
             )
         )
     first: Any = min(one.points["start"].min() for one in series)  # type: ignore[type-var]
@@ -123,9 +127,8 @@ def _small(series: Series, x: alt.X) -> tuple[Any, list[str]]:
     for layer in layers:
         layer.encoding = _Shared(**layer.encoding._kwds)
     title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
-    return alt.layer(*layers).resolve_scale(color="independent", strokeDash="independent").properties(
-        width=_WIDTH, height=_HEIGHT, title=title
-    ), [*notes, *thinned]
+    apart = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent"))
+    return LayeredChart(layer=layers, resolve=apart, width=_WIDTH, height=_HEIGHT, title=title), [*notes, *thinned]
 
 
 def _legend(studies: list[tuple[str, str]]) -> Any:
