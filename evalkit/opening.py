@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.database.port import Database
 from evalkit.database.server import ServerDatabase
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.errors import InvalidInputError
 from evalkit.log.port import EventLog
 from evalkit.log.sqlite import SqliteEventLog
@@ -66,7 +66,7 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
     scheme, _, path = url.partition(":")
     if scheme == "file" and path:
         file = local_path(path)
-        return LibsqlFileDatabase(file, read_only=why_not_writable(file) is not None)
+        return SqliteDatabase(file, read_only=why_not_writable(file) is not None)
     try:
         parts = urlsplit(url)
         known = scheme in (*_LIBSQL, *_TURSO) and bool(parts.hostname) and (parts.port or 1) > 0

@@ -14,35 +14,35 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseUnavailableError
 from tests.database_contract import DatabaseContract
 
 TABLE = ("CREATE TABLE t (k INTEGER PRIMARY KEY, v)", ())
 
 
-class TestLibsqlFile(DatabaseContract):
+class TestSqlite(DatabaseContract):
     @pytest.fixture
-    def database(self, tmp_path: Path) -> Iterator[LibsqlFileDatabase]:
-        database = LibsqlFileDatabase(tmp_path / "read model.db")
+    def database(self, tmp_path: Path) -> Iterator[SqliteDatabase]:
+        database = SqliteDatabase(tmp_path / "read model.db")
         database.batch([TABLE])
         yield database
         database.close()
 
-    def another(self, database: LibsqlFileDatabase) -> LibsqlFileDatabase:
-        return LibsqlFileDatabase(database.path)
+    def another(self, database: SqliteDatabase) -> SqliteDatabase:
+        return SqliteDatabase(database.path)
 
 
 def test_a_busy_file_is_tried_again_and_in_the_end_told(tmp_path: Path) -> None:
     """While another connection holds the write lock a batch waits; past the time it is told, and nothing was written."""
-    database = LibsqlFileDatabase(tmp_path / "a.db", busy_seconds=0.3)
+    database = SqliteDatabase(tmp_path / "a.db", busy_seconds=0.3)
     database.batch([TABLE])
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(DatabaseBusyError, match="stayed locked"):
         database.batch([("INSERT INTO t VALUES (1, 'a')", ())])
     assert database.busy_retries > 0
-    patient = LibsqlFileDatabase(tmp_path / "a.db")
+    patient = SqliteDatabase(tmp_path / "a.db")
     release = threading.Timer(0.2, lambda: other.execute("ROLLBACK"))
     began = time.monotonic()
     release.start()
@@ -56,7 +56,7 @@ def test_a_busy_file_is_tried_again_and_in_the_end_told(tmp_path: Path) -> None:
 
 def test_reading_creates_no_file(tmp_path: Path) -> None:
     """A file that is not there reads as empty."""
-    assert LibsqlFileDatabase(tmp_path / "a.db").execute("SELECT 1") == []
+    assert SqliteDatabase(tmp_path / "a.db").execute("SELECT 1") == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -64,7 +64,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     """Garbage is refused in words that say that nothing is lost, and stays."""
     (tmp_path / "a.db").write_bytes(b"garbage " * 1000)
     with pytest.raises(DatabaseDamagedError, match="Nothing is lost") as raised:
-        LibsqlFileDatabase(tmp_path / "a.db").execute("SELECT 1 FROM sqlite_master")
+        SqliteDatabase(tmp_path / "a.db").execute("SELECT 1 FROM sqlite_master")
     assert raised.value.driver_message
     assert (tmp_path / "a.db").read_bytes() == b"garbage " * 1000
 
@@ -72,13 +72,13 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
     """The driver's error does not reach the caller."""
     with pytest.raises(DatabaseUnavailableError, match="cannot be used"):
-        LibsqlFileDatabase(tmp_path / "missing" / "a.db").batch([TABLE])
+        SqliteDatabase(tmp_path / "missing" / "a.db").batch([TABLE])
 
 
 def test_a_folder_in_the_place_of_a_database_is_told(tmp_path: Path) -> None:
     """As an error of evalkit, for reading as for writing, the second time too."""
     (tmp_path / "a.db").mkdir()
-    database = LibsqlFileDatabase(tmp_path / "a.db")
+    database = SqliteDatabase(tmp_path / "a.db")
     for call in (lambda: database.execute("SELECT 1"), lambda: database.batch([TABLE])) * 2:
         with pytest.raises(DatabaseUnavailableError, match="cannot be opened") as raised:
             call()
@@ -90,7 +90,7 @@ def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None
     """As the error says: the next write makes it, whole, private and in WAL mode, in the process that was told so."""
     path = tmp_path / "a.db"
     path.write_bytes(b"garbage " * 1000)
-    database = LibsqlFileDatabase(path)
+    database = SqliteDatabase(path)
     for call in (lambda: database.execute("SELECT 1 FROM sqlite_master"), lambda: database.batch([TABLE])):
         with pytest.raises(DatabaseDamagedError, match="move the file away"):
             call()
@@ -107,24 +107,24 @@ def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None
 def test_a_truncated_file_is_told(tmp_path: Path) -> None:
     """Cut in its middle it is refused in words, and stays as it is."""
     path = tmp_path / "a.db"
-    database = LibsqlFileDatabase(path)
+    database = SqliteDatabase(path)
     database.batch([TABLE, ("INSERT INTO t SELECT value, hex(randomblob(500)) FROM json_each(?)", (str(list(range(100))),))])
     database.close()
     cut = path.read_bytes()[: path.stat().st_size // 2 // 4096 * 4096]
     path.write_bytes(cut)
     with pytest.raises(DatabaseDamagedError, match="damaged or cut short"):
-        LibsqlFileDatabase(path).execute("SELECT count(v), max(v) FROM t")
+        SqliteDatabase(path).execute("SELECT count(v), max(v) FROM t")
     assert path.read_bytes() == cut
 
 
 def test_a_read_only_opening_writes_nothing(tmp_path: Path) -> None:
     """It reads what is there, leaves no file beside it, and refuses to write."""
     path = tmp_path / "a.db"
-    database = LibsqlFileDatabase(path)
+    database = SqliteDatabase(path)
     database.batch([TABLE, ("INSERT INTO t VALUES (1, 'a')", ())])
     database.close()
     before = path.read_bytes()
-    reader = LibsqlFileDatabase(path, read_only=True)
+    reader = SqliteDatabase(path, read_only=True)
     assert reader.execute("SELECT v FROM t") == [("a",)]
     with pytest.raises(DatabaseUnavailableError, match="not writable"):
         reader.batch([("INSERT INTO t VALUES (2, 'b')", ())])
@@ -136,8 +136,7 @@ def test_a_read_only_opening_writes_nothing(tmp_path: Path) -> None:
 WITHOUT_RIGHTS = """
 import os, sys
 from pathlib import Path
-import libsql_client.sqlite3_utils  # while it can still be read
-from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.errors import DatabaseUnavailableError
 
 folder = Path(sys.argv[1])
@@ -153,10 +152,10 @@ for name in ("new", "a.db"):
     raise SystemExit(f"{name} could be written")
 for name in ("new.db", "a.db"):
     try:
-        LibsqlFileDatabase(folder / name, busy_seconds=1).batch([("CREATE TABLE u (n)", ())])
+        SqliteDatabase(folder / name, busy_seconds=1).batch([("CREATE TABLE u (n)", ())])
     except DatabaseUnavailableError as error:
         print(type(error).__name__, error.__cause__, bool(error.driver_message))
-print(LibsqlFileDatabase(folder / "a.db", read_only=True).execute("SELECT v FROM t"))
+print(SqliteDatabase(folder / "a.db", read_only=True).execute("SELECT v FROM t"))
 """
 
 
@@ -165,7 +164,7 @@ def test_a_folder_that_cannot_be_written_is_told() -> None:
     """In a process without root's rights, where a plain write fails: writing is refused in words, and reading works."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        database = LibsqlFileDatabase(folder / "a.db")
+        database = SqliteDatabase(folder / "a.db")
         database.batch([TABLE, ("INSERT INTO t VALUES (1, 'a')", ())])
         database.close()
         database.path.chmod(0o444)

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evalkit
-from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.database.port import Database
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.errors import EvalkitError
 from evalkit.events import StoredEvalEvent
 from evalkit.frames import FrameReader
@@ -76,11 +76,11 @@ class Everything:
 @contextmanager
 def read_models() -> Iterator[Any]:
     """Gives a function that makes empty read models, gone afterwards."""
-    made: list[LibsqlFileDatabase] = []
+    made: list[SqliteDatabase] = []
     with tempfile.TemporaryDirectory() as folder:
 
-        def make() -> LibsqlFileDatabase:
-            made.append(LibsqlFileDatabase(Path(folder) / f"{len(made)}.db"))
+        def make() -> SqliteDatabase:
+            made.append(SqliteDatabase(Path(folder) / f"{len(made)}.db"))
             return made[-1]
 
         try:

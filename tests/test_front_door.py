@@ -20,7 +20,7 @@ LAYERS = [
     ["study"],
     ["events", "sqlite_files", "garbage"],
     ["decoding", "log.port", "database.port", "background"],
-    ["log.memory", "log.sqlite", "log.iggy_client", "database.libsql", "database.server", "projection.fold"],
+    ["log.memory", "log.sqlite", "log.iggy_client", "database.sqlite", "database.server", "projection.fold"],
     ["log.iggy", "database.libsql_server", "database.turso"],
     ["projection.schema", "projection.rows"],
     ["projection.projection", "projection.identity", "projection.snapshot", "projection.write_behind"],

@@ -25,7 +25,7 @@ import psutil
 import pytest
 
 from evalkit import EvalKit, EvalkitError, EvalkitWarning, InvalidInputError, OutcomeUnknownError, connect, errors
-from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.log.port import LogPosition
 from evalkit.settings import Settings
 from evalkit.transfer.checkpoints import import_checkpoints
@@ -543,7 +543,7 @@ def test_a_read_only_home_with_an_odd_name(tmp_path: Path) -> None:
     home = tmp_path / "C# home?mode=rw"
     with connect(home) as kit:
         study_with_checkpoints(kit, 2)
-    database = LibsqlFileDatabase(home / "evalkit.db", read_only=True)
+    database = SqliteDatabase(home / "evalkit.db", read_only=True)
     assert database.execute("SELECT count(*) FROM checkpoints") == [(2,)]
     with pytest.raises(errors.DatabaseUnavailableError, match="not writable"):
         database.batch([("DELETE FROM checkpoints", ())])

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import evalkit
-from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.database.port import Args, Row, Statement
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.errors import (
     DatabaseDamagedError,
     DatabaseError,
@@ -46,8 +46,8 @@ REAL_DIGEST = "73e7b7faf585530f6f98bdcb5a265bce3429743d08a50725c5593a78510b0245"
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[LibsqlFileDatabase]:
-    database = LibsqlFileDatabase(tmp_path / "read model.db")
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    database = SqliteDatabase(tmp_path / "read model.db")
     yield database
     database.close()
 
@@ -77,16 +77,16 @@ def log_of(messages: Sequence[LogMessage], partitions: int = 1) -> InMemoryEvent
     return log
 
 
-def contents(database: LibsqlFileDatabase) -> dict[str, list[Row]]:
+def contents(database: SqliteDatabase) -> dict[str, list[Row]]:
     """Every row of every table that the projection writes."""
     return {table: database.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in [*TABLES, "meta"]}
 
 
-def whole_digest(database: LibsqlFileDatabase) -> str:
+def whole_digest(database: SqliteDatabase) -> str:
     return digest(Snapshot(database))
 
 
-def assert_stopped(call: Callable[[], object], database: LibsqlFileDatabase, kind: type[Exception], says: str) -> None:
+def assert_stopped(call: Callable[[], object], database: SqliteDatabase, kind: type[Exception], says: str) -> None:
     """Check that a call stops with an error that says so, and left the tables as they were."""
     before = contents(database)
     with pytest.raises(kind, match=says):
@@ -138,7 +138,7 @@ DAMAGES = [
 @pytest.mark.parametrize("partitions", [1, 4])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_log_that_is_not_the_one_it_was_stops_everything(
-    database: LibsqlFileDatabase, damage: Callable[[InMemoryEventLog], None], partitions: int
+    database: SqliteDatabase, damage: Callable[[InMemoryEventLog], None], partitions: int
 ) -> None:
     """A running consumer, a new one, a rebuild and verify refuse it and change nothing; only `adopt_log` takes it."""
     log = log_of(history(), partitions)
@@ -162,7 +162,7 @@ def test_a_log_that_is_not_the_one_it_was_stops_everything(
     assert verify(database, log).ok
 
 
-def test_a_partition_that_lost_its_tail_stops_catch_up_though_another_one_has_news(database: LibsqlFileDatabase) -> None:
+def test_a_partition_that_lost_its_tail_stops_catch_up_though_another_one_has_news(database: SqliteDatabase) -> None:
     """New events of one partition do not hide that another one lost its end."""
     log = log_of(history(), 4)
     running = EvalProjectionConsumer(log, database)
@@ -174,7 +174,7 @@ def test_a_partition_that_lost_its_tail_stops_catch_up_though_another_one_has_ne
         running.catch_up()
 
 
-def test_another_number_of_partitions_stops_everything(database: LibsqlFileDatabase) -> None:
+def test_another_number_of_partitions_stops_everything(database: SqliteDatabase) -> None:
     """When a topic's partition count changed, events of one study would be in two orders: refused, until the log is adopted."""
     EvalProjectionConsumer(log_of(history()), database).catch_up()
     for partitions in (4, 1, 2):
@@ -188,7 +188,7 @@ def test_another_number_of_partitions_stops_everything(database: LibsqlFileDatab
         assert len(database.execute("SELECT * FROM positions")) == partitions
 
 
-def test_a_projector_of_the_old_log_writes_nothing_after_another_one_was_adopted(database: LibsqlFileDatabase) -> None:
+def test_a_projector_of_the_old_log_writes_nothing_after_another_one_was_adopted(database: SqliteDatabase) -> None:
     """Also when its partition has no position any more: every batch compares the generation before it writes."""
     old, new = log_of(history(), 4), log_of(history(4, studies=[0]))
     stale = EvalProjectionConsumer(old, database)
@@ -211,11 +211,11 @@ def delete_events(log: SqliteEventLog, where: str) -> None:
     connection.close()
 
 
-def test_nothing_goes_over_a_hole_at_the_beginning(database: LibsqlFileDatabase, tmp_path: Path) -> None:
+def test_nothing_goes_over_a_hole_at_the_beginning(database: SqliteDatabase, tmp_path: Path) -> None:
     """A log whose first events are gone holds less than everything: no first catch-up, no resume, no rebuild; what was read can be read."""
     log = sqlite_log(tmp_path / "events.db", history())
     EvalProjectionConsumer(log, database, batch_size=5).catch_up(until=[5])
-    fresh = LibsqlFileDatabase(tmp_path / "fresh.db")
+    fresh = SqliteDatabase(tmp_path / "fresh.db")
     delete_events(log, "< 3")
     assert log.ranges() == [(3, 16)]
     for call in (
@@ -233,7 +233,7 @@ def test_nothing_goes_over_a_hole_at_the_beginning(database: LibsqlFileDatabase,
     log.close()
 
 
-def test_nothing_goes_over_a_hole_in_the_middle(database: LibsqlFileDatabase, tmp_path: Path) -> None:
+def test_nothing_goes_over_a_hole_in_the_middle(database: SqliteDatabase, tmp_path: Path) -> None:
     """Offsets are contiguous; where one is missing catch-up stops, and applies nothing that comes after."""
     log = sqlite_log(tmp_path / "events.db", history())
     delete_events(log, "= 9")
@@ -248,7 +248,7 @@ def test_nothing_goes_over_a_hole_in_the_middle(database: LibsqlFileDatabase, tm
 
 @pytest.mark.parametrize("group", ["eval-projection", "eval-rebuild"])
 @pytest.mark.parametrize("offset", [0, 3, 10_000])
-def test_the_committed_position_is_never_read_back(database: LibsqlFileDatabase, tmp_path: Path, group: str, offset: int) -> None:
+def test_the_committed_position_is_never_read_back(database: SqliteDatabase, tmp_path: Path, group: str, offset: int) -> None:
     """Rewound or moved ahead in the log, it changes nothing for a running consumer, a new one, a rebuild or verify."""
     log = sqlite_log(tmp_path / "events.db", history())
     running = EvalProjectionConsumer(log, database, batch_size=5)
@@ -272,7 +272,7 @@ def test_the_committed_position_is_never_read_back(database: LibsqlFileDatabase,
 
 
 @pytest.mark.parametrize("column", ["schema_version", "fold_version"])
-def test_a_newer_read_model_is_refused(database: LibsqlFileDatabase, column: str) -> None:
+def test_a_newer_read_model_is_refused(database: SqliteDatabase, column: str) -> None:
     """By a running consumer, a new one, a rebuild, adopting or not, and verify, with the line that upgrades."""
     log = log_of(history())
     running = EvalProjectionConsumer(log, database)
@@ -290,7 +290,7 @@ def test_a_newer_read_model_is_refused(database: LibsqlFileDatabase, column: str
 
 
 @pytest.mark.parametrize("column", ["schema_version", "fold_version"])
-def test_an_older_read_model_waits_for_a_rebuild(database: LibsqlFileDatabase, column: str) -> None:
+def test_an_older_read_model_waits_for_a_rebuild(database: SqliteDatabase, column: str) -> None:
     """A projector does not write into it; a rebuild makes it anew, of this version."""
     log = log_of(history())
     running = EvalProjectionConsumer(log, database)
@@ -325,7 +325,7 @@ def test_an_embedded_home_rebuilds_an_older_read_model_by_itself(tmp_path: Path,
             assert kit.verify().ok
 
 
-def test_tables_of_another_program_are_left_alone(database: LibsqlFileDatabase) -> None:
+def test_tables_of_another_program_are_left_alone(database: SqliteDatabase) -> None:
     """A database with a table of one of evalkit's names, but not evalkit's, is refused whole."""
     database.batch([("CREATE TABLE studies (id INTEGER)", ()), ("INSERT INTO studies VALUES (7)", ())])
     for call in (EvalProjectionConsumer(log_of(history()), database).catch_up, lambda: rebuild(database, log_of(history()))):
@@ -345,7 +345,7 @@ class Crash(Exception):
 class CrashingDatabase:
     """A database that dies at one of its batches, before it or right after it was written."""
 
-    def __init__(self, database: LibsqlFileDatabase, at: int, *, after: bool) -> None:
+    def __init__(self, database: SqliteDatabase, at: int, *, after: bool) -> None:
         self._database, self._left, self._after = database, at, after
 
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
@@ -371,11 +371,11 @@ def test_a_crash_at_any_batch_leaves_nothing_half(tmp_path: Path, after: bool, s
     """Rows, outcomes and positions go together: after a crash at any batch nothing is missing and nothing is applied twice."""
     messages = [*history(100), event(0, "study_started", 500), event(0, "study_started", 501), event(1, "study_paused", 502)]
     log = log_of(messages, 4)
-    expected = LibsqlFileDatabase(tmp_path / "expected.db")
+    expected = SqliteDatabase(tmp_path / "expected.db")
     EvalProjectionConsumer(log, expected).catch_up()
     crashes = 0
     for at in range(1, 30):
-        database = LibsqlFileDatabase(tmp_path / f"{at}.db")
+        database = SqliteDatabase(tmp_path / f"{at}.db")
         consumer = EvalProjectionConsumer(log, CrashingDatabase(database, at, after=after), batch_size=2)
         try:
             consumer.catch_up()
@@ -390,7 +390,7 @@ def test_a_crash_at_any_batch_leaves_nothing_half(tmp_path: Path, after: bool, s
     expected.close()
 
 
-def assert_consistent(database: LibsqlFileDatabase, log: InMemoryEventLog) -> None:
+def assert_consistent(database: SqliteDatabase, log: InMemoryEventLog) -> None:
     """The rows are those of the events before the positions, no more and no less."""
     reached = [int(str(value)) for (value,) in database.execute('SELECT next FROM positions ORDER BY "partition"')]
     decided = sum(int(str(database.execute(f"SELECT count(*) FROM {table}")[0][0])) for table in ("checkpoints", "lifecycle", "rejected"))
@@ -398,7 +398,7 @@ def assert_consistent(database: LibsqlFileDatabase, log: InMemoryEventLog) -> No
     assert verify(database, log).ok
 
 
-def test_a_database_that_fails_for_a_moment_is_no_loss(database: LibsqlFileDatabase) -> None:
+def test_a_database_that_fails_for_a_moment_is_no_loss(database: SqliteDatabase) -> None:
     """The error is told; the same consumer goes on when the database is back, and forgets what it had folded in vain."""
 
     class Failing(CrashingDatabase):
@@ -429,7 +429,7 @@ def event_id_of(log: InMemoryEventLog, index: int) -> str:
 # --- several projectors ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_projector_that_lost_the_race_reads_anew_and_goes_on(database: LibsqlFileDatabase) -> None:
+def test_a_projector_that_lost_the_race_reads_anew_and_goes_on(database: SqliteDatabase) -> None:
     """Of two that apply the same events one wins; the other counts a conflict, finds nothing left to do, and goes on with what follows."""
     log = log_of(history())
     one, other = EvalProjectionConsumer(log, database), EvalProjectionConsumer(log, database)
@@ -449,10 +449,10 @@ def test_a_projector_that_lost_the_race_reads_anew_and_goes_on(database: LibsqlF
     assert verify(database, log).ok
 
 
-def test_many_projectors_in_threads_end_as_one(database: LibsqlFileDatabase) -> None:
+def test_many_projectors_in_threads_end_as_one(database: SqliteDatabase) -> None:
     """Four live loops on one database, while events come in: they meet, the rows are those of one, and the loops end when told."""
     log, stop, start = InMemoryEventLog(4), threading.Event(), threading.Barrier(5)
-    databases = [LibsqlFileDatabase(database.path) for _ in range(4)]
+    databases = [SqliteDatabase(database.path) for _ in range(4)]
     consumers = [EvalProjectionConsumer(log, one, batch_size=3) for one in databases]
     applied: list[int] = []
 
@@ -482,7 +482,7 @@ def test_many_projectors_in_threads_end_as_one(database: LibsqlFileDatabase) -> 
         one.close()
 
 
-def test_every_partition_of_a_batch_is_committed(database: LibsqlFileDatabase) -> None:
+def test_every_partition_of_a_batch_is_committed(database: SqliteDatabase) -> None:
     """The engine's own tools see no lag where there is none; and a partition that grows does not end a catch-up of the others."""
     log = log_of(history(), 4)
     EvalProjectionConsumer(log, database).catch_up()
@@ -495,7 +495,7 @@ def test_every_partition_of_a_batch_is_committed(database: LibsqlFileDatabase) -
 
 
 @pytest.mark.parametrize("damage", ["DELETE FROM meta", "DELETE FROM positions"])
-def test_a_read_model_that_lost_its_notes_says_so(database: LibsqlFileDatabase, damage: str) -> None:
+def test_a_read_model_that_lost_its_notes_says_so(database: SqliteDatabase, damage: str) -> None:
     """What another program did to it is told in words, with what to do."""
     log = log_of(history())
     EvalProjectionConsumer(log, database).catch_up()
@@ -507,13 +507,13 @@ def test_a_read_model_that_lost_its_notes_says_so(database: LibsqlFileDatabase, 
 # --- rebuild --------------------------------------------------------------------------------------------------------------------------
 
 
-def shadow_tables(database: LibsqlFileDatabase) -> list[str]:
+def shadow_tables(database: SqliteDatabase) -> list[str]:
     known = {*TABLES, "meta"}
     found = [str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return [name for name in found if name not in known]
 
 
-def test_of_two_rebuilds_the_later_one_goes_on(database: LibsqlFileDatabase) -> None:
+def test_of_two_rebuilds_the_later_one_goes_on(database: SqliteDatabase) -> None:
     """The first one finds its tables gone, gives way in words, and has changed nothing; the second one is whole."""
     log = log_of(history())
     EvalProjectionConsumer(log, database).catch_up()
@@ -533,13 +533,13 @@ def test_of_two_rebuilds_the_later_one_goes_on(database: LibsqlFileDatabase) -> 
     assert whole_digest(database) == before
 
 
-def test_a_rebuild_that_gives_way_in_its_middle_says_so(database: LibsqlFileDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_that_gives_way_in_its_middle_says_so(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when there is more to replay after the other one dropped its tables."""
     monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 3)
     test_of_two_rebuilds_the_later_one_goes_on(database)
 
 
-def test_a_rebuild_that_dies_leaves_the_old_tables_and_the_next_one_sweeps_up(database: LibsqlFileDatabase) -> None:
+def test_a_rebuild_that_dies_leaves_the_old_tables_and_the_next_one_sweeps_up(database: SqliteDatabase) -> None:
     """What serves goes on serving and being written to; leftovers are dropped, and nothing else is."""
     log = log_of(history())
     consumer = EvalProjectionConsumer(log, database)
@@ -566,7 +566,7 @@ def test_a_rebuild_that_dies_leaves_the_old_tables_and_the_next_one_sweeps_up(da
 @pytest.mark.parametrize("at", range(1, 12))
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_rebuild_that_dies_at_any_batch_leaves_whole_tables(
-    database: LibsqlFileDatabase, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
 ) -> None:
     """The rows that serve are all there, the old ones or the new ones, and a consumer goes on with them."""
     monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 5)
@@ -586,7 +586,7 @@ def test_a_rebuild_that_dies_at_any_batch_leaves_whole_tables(
     assert verify(database, log).ok
 
 
-def test_a_rebuild_takes_in_what_comes_meanwhile(database: LibsqlFileDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_takes_in_what_comes_meanwhile(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it runs, a live consumer goes on with the old tables; the new ones are never behind them, and the consumer goes on after."""
     monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 4)
     log = log_of(history())
@@ -612,7 +612,7 @@ def test_a_rebuild_takes_in_what_comes_meanwhile(database: LibsqlFileDatabase, m
     assert verify(database, log).ok
 
 
-def test_a_rebuild_makes_the_tables_and_indexes_that_were_there(database: LibsqlFileDatabase) -> None:
+def test_a_rebuild_makes_the_tables_and_indexes_that_were_there(database: SqliteDatabase) -> None:
     """The names, types and order that other programs read, and the index of the fixed name, are the same after it."""
     log = log_of(history())
     EvalProjectionConsumer(log, database).catch_up()
@@ -633,7 +633,7 @@ def test_a_rebuild_makes_the_tables_and_indexes_that_were_there(database: Libsql
         ]  # fmt: skip
 
 
-def indexed(database: LibsqlFileDatabase) -> dict[str, tuple[str, list[str]]]:
+def indexed(database: SqliteDatabase) -> dict[str, tuple[str, list[str]]]:
     names = database.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'")
     columns = {name: database.execute(f"SELECT name FROM pragma_index_info('{name}')") for name, _ in names}
     return {str(name): (str(table), [str(column) for (column,) in columns[name]]) for name, table in names}
@@ -642,7 +642,7 @@ def indexed(database: LibsqlFileDatabase) -> dict[str, tuple[str, list[str]]]:
 # --- what is decided, and what is kept ------------------------------------------------------------------------------------------------
 
 
-def test_catch_up_gives_the_decisions_that_were_asked_for(database: LibsqlFileDatabase) -> None:
+def test_catch_up_gives_the_decisions_that_were_asked_for(database: SqliteDatabase) -> None:
     """By event id, with outcome, reason and words; those of other events are not given."""
     wanted = [event(0), event(0, number=1), event(0, "study_paused", 2), event(0, "study_started", 3)]
     log = log_of([*wanted, event(1, number=4)])
@@ -654,7 +654,7 @@ def test_catch_up_gives_the_decisions_that_were_asked_for(database: LibsqlFileDa
     assert list(decided) == [(message.study_id, message.event_id) for message in wanted]
 
 
-def test_what_is_quarantined_is_kept(database: LibsqlFileDatabase) -> None:
+def test_what_is_quarantined_is_kept(database: SqliteDatabase) -> None:
     """With the error, the size, the SHA-256 of all of it, and the first 64 KiB, whatever the bytes."""
     too_long = event(0).data.replace(b"study 0", b"x" * MAX_EVENT_BYTES)
     strange = [b"", b"\0\xff", "ünï".encode("utf-16"), too_long, b"x" * (64 * 1024 + 1)]
@@ -671,7 +671,7 @@ def test_what_is_quarantined_is_kept(database: LibsqlFileDatabase) -> None:
         assert 0 < len(str(error)) <= 500
 
 
-def test_catch_up_stops_where_it_is_told(database: LibsqlFileDatabase) -> None:
+def test_catch_up_stops_where_it_is_told(database: SqliteDatabase) -> None:
     """`until` is an offset for each partition; what stands behind it is applied by the next call, once."""
     log = log_of(history(), 4)
     ends = [part.end for part in log.ranges()]
@@ -700,7 +700,7 @@ def test_catch_up_stops_where_it_is_told(database: LibsqlFileDatabase) -> None:
         ("DELETE FROM rejected", "rejected .*transition not allowed: missing in the read model"),
     ],
 )  # fmt: skip
-def test_verify_names_the_first_row_that_differs(database: LibsqlFileDatabase, change: str, says: str) -> None:
+def test_verify_names_the_first_row_that_differs(database: SqliteDatabase, change: str, says: str) -> None:
     """Whatever was changed behind the projection's back is found and named, and the digest is another one."""
     log = log_of([*history(), event(0, "study_paused", 500)])
     EvalProjectionConsumer(log, database).catch_up()
@@ -716,7 +716,7 @@ def test_verify_names_the_first_row_that_differs(database: LibsqlFileDatabase, c
         raise AssertionError(str(found))
 
 
-def test_verify_compares_with_a_digest_that_was_noted(database: LibsqlFileDatabase) -> None:
+def test_verify_compares_with_a_digest_that_was_noted(database: SqliteDatabase) -> None:
     """A read model that is right but not the one that was noted is not ok, and the words say which of the two is the matter."""
     log = log_of(history())
     EvalProjectionConsumer(log, database).catch_up()
@@ -730,14 +730,14 @@ def test_verify_compares_with_a_digest_that_was_noted(database: LibsqlFileDataba
     assert verify(database, log).ok
 
 
-def test_verify_looks_only_as_far_as_the_read_model_stands(database: LibsqlFileDatabase) -> None:
+def test_verify_looks_only_as_far_as_the_read_model_stands(database: SqliteDatabase) -> None:
     """Events that were not applied yet are no difference."""
     log = log_of(history(), 4)
     EvalProjectionConsumer(log, database).catch_up(until=[2, 1, 3, 0])
     assert verify(database, log).ok
 
 
-def independent_digest(database: LibsqlFileDatabase) -> str:
+def independent_digest(database: SqliteDatabase) -> str:
     """The digest as section 5 of the design and its docstring describe it, from the rows."""
     tables = {
         "studies": ("id, name, status, period_type, period_value, config, created_at, started_at, stopped_at", "id"),
@@ -757,7 +757,7 @@ def independent_digest(database: LibsqlFileDatabase) -> str:
     return total.hexdigest()
 
 
-def test_the_digest_of_the_real_events_is_golden(database: LibsqlFileDatabase) -> None:
+def test_the_digest_of_the_real_events_is_golden(database: SqliteDatabase) -> None:
     """It is what its description says, and does not drift."""
     log = InMemoryEventLog()
     for line in REAL:
@@ -770,7 +770,7 @@ def test_the_digest_of_the_real_events_is_golden(database: LibsqlFileDatabase) -
 ELSEWHERE = """
 import sys, time
 from pathlib import Path
-from evalkit.database.libsql import LibsqlFileDatabase
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.log.memory import InMemoryEventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.snapshot import Snapshot
@@ -781,7 +781,7 @@ assert time.timezone != 0
 log = InMemoryEventLog()
 for line in Path(sys.argv[1]).read_bytes().splitlines():
     log.place(0, line)
-database = LibsqlFileDatabase(Path(sys.argv[2]))
+database = SqliteDatabase(Path(sys.argv[2]))
 EvalProjectionConsumer(log, database).catch_up()
 print(digest(Snapshot(database)))
 """
@@ -797,7 +797,7 @@ def test_the_digest_is_the_same_in_another_time_zone_and_locale(tmp_path: Path) 
     assert (answer.stdout.strip(), answer.stderr) == (REAL_DIGEST, "")
 
 
-def test_a_log_is_any_event_log(database: LibsqlFileDatabase, tmp_path: Path) -> None:
+def test_a_log_is_any_event_log(database: SqliteDatabase, tmp_path: Path) -> None:
     """The same events in a file and in memory, in one partition or in four, give the same digest: an adopted log need not be alike."""
     logs: list[EventLog] = [log_of(history()), log_of(history(), 4), sqlite_log(tmp_path / "events.db", history())]
     digests = set()

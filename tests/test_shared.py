@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 
 from evalkit import ConflictError, EvalKit, EvalkitWarning, TransitionError, connect
 from evalkit.commands import lifecycle_message
-from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.database.port import Database
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.errors import DatabaseError, DatabaseUnavailableError, EvalkitError, ReadOnlyError
 from evalkit.ids import new_id
 from evalkit.log.memory import InMemoryEventLog
@@ -74,7 +74,7 @@ def as_message(entry: Entry) -> LogMessage:
 def embedded_digest(messages: Sequence[LogMessage]) -> str:
     """The digest of the embedded engines for the same events."""
     with tempfile.TemporaryDirectory() as folder:
-        log, database = SqliteEventLog(Path(folder) / "events.db"), LibsqlFileDatabase(Path(folder) / "evalkit.db")
+        log, database = SqliteEventLog(Path(folder) / "events.db"), SqliteDatabase(Path(folder) / "evalkit.db")
         try:
             log.append(messages)
             EvalProjectionConsumer(log, database).catch_up()

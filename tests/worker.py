@@ -26,7 +26,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import libsql_client  # noqa: F401  (evalkit imports it with the first call, which takes longer than what is to be interrupted)
 import psutil
 
 import evalkit

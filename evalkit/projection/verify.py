@@ -13,8 +13,8 @@ from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
 
-from evalkit.database.libsql import LibsqlFileDatabase
 from evalkit.database.port import Database, Row, Value
+from evalkit.database.sqlite import SqliteDatabase
 from evalkit.log.port import EventLog
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.identity import check_identity
@@ -132,7 +132,7 @@ def verify(database: Database, log: EventLog, *, expect: str | None = None) -> V
 
 def _verify(database: Database, log: EventLog, expect: str | None) -> VerifyResult:
     with tempfile.TemporaryDirectory(prefix="evalkit-verify-") as folder:
-        fresh = LibsqlFileDatabase(Path(folder) / "fresh.db")
+        fresh = SqliteDatabase(Path(folder) / "fresh.db")
         try:
             stored = Snapshot(database)
             check_identity(log, stored.head.positions)
