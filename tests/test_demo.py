@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
+from typer.testing import CliRunner
 
 import evalkit
 from evalkit import METRICS, InvalidInputError, PeriodType, demo
+from evalkit.cli.app import app
 from evalkit.demo import DemoResult, next_commands, open_demo, picture, run_demo, snippet
 from evalkit.samples import sample_checkpoints
 
@@ -234,7 +236,7 @@ def test_a_file_in_the_place_of_the_folder_is_told_in_words(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_everything_that_the_demo_says_to_try_works(tmp_path: Path) -> None:
+def test_everything_that_the_demo_says_to_try_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with a difficult name, with settings that point elsewhere: the commands and notebook lines run, and the demo again."""
     here, elsewhere = tmp_path / "it's a folder", tmp_path / "elsewhere"
     here.mkdir()
@@ -259,15 +261,18 @@ def test_everything_that_the_demo_says_to_try_works(tmp_path: Path) -> None:
     names["panel"].close()
     assert "weekly coder" in (folder / "charts.html").read_text()
     assert snippet(folder) in notebook
-    second = json.loads(shell("evalkit --json demo", here, at_home=elsewhere))
+    monkeypatch.chdir(here)
+    second = json.loads(CliRunner().invoke(app, ["--json", "demo"], catch_exceptions=False).stdout)
     assert (second["recorded"], second["already_recorded"]) == (0, 24)
     assert [row["status"] for row in second["studies"] if row["name"] == "weekly coder"] == ["paused"]
     assert second["next"][1:] == next_commands(folder)[1:]
 
 
 @pytest.mark.slow
-def test_the_demo_takes_another_folder(tmp_path: Path) -> None:
+def test_the_demo_takes_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--folder says where; folders on the way are made."""
-    assert "In a/b: 24 checkpoints recorded" in shell("evalkit demo --folder a/b", tmp_path, at_home=tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["demo", "--folder", "a/b"], catch_exceptions=False)
+    assert "In a/b: 24 checkpoints recorded" in done.stdout
     assert evalkit.connect(tmp_path / "a" / "b" / ".evalkit").studies().height == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]

@@ -229,13 +229,14 @@ def test_what_never_varies_is_not_too_few() -> None:
 
 
 @pytest.mark.slow
-def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, known: Callable[..., str], tmp_path: Path) -> None:
+def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Path) -> None:
     """Also in another process with other hashes, time zone, locale and folder, and after charts were drawn that take colours."""
-    first = {ending: known("agent", ending, "baseline") for ending in FORMATS}
+    metrics = in_long_form(None, ["agent_efficiency", "total_cost"])
+    first = {ending: written(kit, "agent", tmp_path, ending, baseline="baseline", metrics=metrics) for ending in FORMATS}
     code = (
         "import sys, evalkit; from evalkit import analysis, plots; kit = evalkit.connect(sys.argv[1])\n"
         "plots.trend(kit.checkpoints('pending'), 'total_cost'), plots.trend(kit.checkpoints('baseline'), 'total_cost')\n"
-        "for path in sys.argv[2:]: analysis.report(kit, 'agent', path, baseline='baseline')"
+        f"for path in sys.argv[2:]: analysis.report(kit, 'agent', path, baseline='baseline', metrics={metrics})"
     )
     environment = os.environ | {
         "PYTHONHASHSEED": "7",
@@ -355,7 +356,7 @@ def test_a_report_of_many_checkpoints_is_hardly_larger() -> None:
 
 
 def _rendered(study: StudyFrames) -> list[str]:
-    found = examine(study)
+    found = examine(study, metrics=in_long_form(None, ["session_success_rate", "total_cost", "total_tokens"]))
     content = content_of(found, study, None)
     return [html(content, figures(found, study, None)), markdown(content), content.model_dump_json()]
 
