@@ -23,7 +23,7 @@ notebook-outputs: $(VENV)/tests.stamp ## run the notebooks and store their outpu
 test: $(VENV)/tests.stamp ## run every test
 	$(RUN)/pytest $(SPREAD)
 
-test-fast: $(VENV)/tests.stamp ## run the tests that need no server, kernel, browser or build, with few examples
+test-fast: $(VENV)/tests.stamp ## run the tests that take less than a second and need no server, kernel, browser or build, with few examples
 	$(RUN)/pytest $(SPREAD) --hypothesis-profile fast -m "$(QUICK)"
 
 check: $(VENV)/tests.stamp ## lint, types, then every test

@@ -193,7 +193,13 @@ class FrameReader:
 # (a key twice, keys besides) go apart as JSON texts, and are read by the model that says what they mean.
 _TEXTS = ("id", "study_id", "timestamp", "metrics", "sessions_included", "event_id", "period_start", "period_end")
 _TYPED = " AND ".join(
-    [*(f"typeof({name}) = 'text'" for name in _TEXTS), "typeof(events_analyzed) = 'integer'", "typeof(regular) = 'integer'"]
+    [
+        *(f"typeof({name}) = 'text'" for name in _TEXTS),
+        "substr(metrics, 1, 1) = '{'",
+        "substr(sessions_included, 1, 1) = '['",  # some versions of Polars read a text as a missing list
+        "typeof(events_analyzed) = 'integer'",
+        "typeof(regular) = 'integer'",
+    ]
 )
 _PAGE_SQL = f"""
 SELECT max(row), count(*), sum(NOT ({_TYPED})),

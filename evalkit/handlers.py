@@ -25,7 +25,7 @@ from evalkit.errors import (
     warn,
 )  # fmt: skip
 from evalkit.events import CheckpointRecorded, StoredEvalEvent
-from evalkit.ids import StudyId, event_milliseconds, milliseconds, normalized_name, study_id_of_name, time_of_event
+from evalkit.ids import StudyId, event_milliseconds, milliseconds, new_id, normalized_name, study_id_of_name, time_of_event
 from evalkit.log.port import LogMessage
 from evalkit.projection.fold import APPLIED, Decision, Reason
 from evalkit.references import References
@@ -67,6 +67,7 @@ class Handlers:
             raise checks.invalid("if_exists", if_exists, "is neither 'error' nor 'open'.")
         now = datetime.now(UTC)
         moment = now if at is None else checks.check_at("at", at, now)
+        command.message(StudyId(new_id()), milliseconds(moment))  # refuses an event that is too large, before anything is created
         with self._engine.command():
             named = self._named(command.name)
             if not named:

@@ -36,8 +36,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
 _STUDY_NAMES = uuid.UUID("8f1d5c0e-6d0b-4a39-9f53-2f7c1f6a8e14")
 """The namespace of the ids that `study_id_of_name` derives. Changing it would give existing names new ids."""
-# Unicode's Default_Ignorable_Code_Point, as far as these are not of the category Cf.
-_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]")
+# Unicode's Default_Ignorable_Code_Point, as a list of its own: ids are derived from names, whatever Unicode version an interpreter has.
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 _SPELLINGS = re.compile(
     r"(?:urn:uuid:)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})", re.IGNORECASE | re.ASCII
 )
@@ -119,8 +122,7 @@ def normalized_name(name: str) -> str:
     """
     if name.isascii():
         return name.strip()
-    visible = "".join(character for character in _IGNORABLE.sub("", name) if unicodedata.category(character) != "Cf")
-    return unicodedata.normalize("NFC", visible).strip()
+    return unicodedata.normalize("NFC", _IGNORABLE.sub("", name)).strip()
 
 
 def study_id_of_name(log_identity: str, name: str, counter: int = 0) -> StudyId:

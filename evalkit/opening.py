@@ -13,7 +13,7 @@ from evalkit.database.sqlite import SqliteDatabase
 from evalkit.errors import InvalidInputError
 from evalkit.log.port import EventLog
 from evalkit.log.sqlite import SqliteEventLog
-from evalkit.settings import redacted
+from evalkit.settings import reachable, redacted
 from evalkit.sqlite_files import why_not_writable
 
 __all__ = ["local_path", "open_database", "open_log"]
@@ -32,7 +32,7 @@ def open_log(url: str) -> EventLog:
     """
     scheme, _, path = url.partition(":")
     if scheme == "sqlite" and path:
-        file = local_path(path)
+        file = reachable("log_url", local_path(path))
         return SqliteEventLog(file, read_only=why_not_writable(file) is not None)
     if scheme == "iggy+tcp":
         from evalkit.log.iggy import IggyEventLog
@@ -65,7 +65,7 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
     """
     scheme, _, path = url.partition(":")
     if scheme == "file" and path:
-        file = local_path(path)
+        file = reachable("database_url", local_path(path))
         return SqliteDatabase(file, read_only=why_not_writable(file) is not None)
     try:
         parts = urlsplit(url)

@@ -42,7 +42,7 @@ class References:
             text = reference.name
         elif isinstance(reference, str) and reference:
             text = reference
-            matches = self._matches(text)
+            matches = [] if any("\ud800" <= character <= "\udfff" for character in text) else self._matches(text)  # no database holds these
         else:
             raise checks.invalid("study", reference, "is no study; give a Study, an id, a name, or the last four characters of an id.")
         if not matches:

@@ -65,10 +65,11 @@ class Settings:
         else:
             here = Path.cwd()
             looked_in = tuple(folder / ".evalkit" for folder in (here, *here.parents))
-            found = next((folder for folder in looked_in if folder.is_dir()), looked_in[0])
-        if found.exists() and not found.is_dir():
+            found = next((folder for folder in looked_in if os.path.isdir(folder)), looked_in[0])  # noqa: PTH112  (False where it is forbidden)
+        is_there = reachable("home", found).exists()
+        if is_there and not found.is_dir():
             raise InvalidInputError(f"home: {str(found)!r} is a file; give a folder.", field="home", value=str(found))
-        if found.exists() and not os.access(found, os.R_OK | os.X_OK):
+        if is_there and not os.access(found, os.R_OK | os.X_OK):
             raise InvalidInputError(
                 f"home: Cannot open {str(found)!r}: permission denied. Ask its owner for read access, or use another home.",
                 field="home", value=str(found),
@@ -82,6 +83,24 @@ class Settings:
             auth_token=SecretStr(token) if token else None,
             read_only=read_only,
         )
+
+
+def reachable(field: str, path: Path) -> Path:
+    """Return a path, whether or not something is there.
+
+    Raises
+    ------
+    InvalidInputError
+        When a folder above it may not be entered by this user, so that nobody can say.
+    """
+    try:
+        path.exists()
+    except PermissionError:
+        raise InvalidInputError(
+            f"{field}: Cannot open {str(path)!r}: permission denied in a folder above it. Ask its owner for access, or use another place.",
+            field=field, value=str(path),
+        ) from None  # fmt: skip
+    return path
 
 
 def redacted(url: str) -> str:

@@ -58,6 +58,8 @@ def says(code: str, driver_message: str) -> str:
         return "its tables are gone: another program deleted or replaced it; connect again"
     if "no such column" in driver_message:
         return "another program changed its tables; rebuild it from the log: kit.rebuild() (evalkit projection rebuild)"
+    if "not decode to UTF-8" in driver_message:
+        return "another program wrote text that is not UTF-8; rebuild it from the log: kit.rebuild() (evalkit projection rebuild)"
     return _WORDS.get(primary_code(code), f"the engine answered {code} ({driver_message})")
 
 

@@ -65,6 +65,7 @@ FOREIGN = {
     "studies": ["CREATE TABLE studies (a)"],
     "studies and checkpoints": ["CREATE TABLE studies (id, name)", "CREATE TABLE checkpoints (id)", "INSERT INTO studies VALUES (1, 'x')"],
     "meta": ["CREATE TABLE meta (key, value)", "INSERT INTO meta VALUES ('a', 'b')"],
+    "upper case": ["CREATE TABLE Studies (a)", "INSERT INTO Studies VALUES ('mine')"],
     "a view": ["CREATE VIEW studies AS SELECT 1"],
 }
 
@@ -205,6 +206,24 @@ def test_a_row_of_another_program_is_named(home: Path, what: str) -> None:
     assert cli(home, "doctor")[0] == 0
     with connect(home) as kit:
         assert kit.verify().ok
+
+
+def test_metrics_in_another_spelling_are_named_by_frames(home: Path) -> None:
+    """Valid JSON, which models read; frames are decoded from what evalkit writes, and name the row."""
+    write(home, "UPDATE checkpoints SET metrics = ' ' || metrics")
+    with connect(home) as kit, pytest.raises(DatabaseDamagedError, match="in the table 'checkpoints'"):
+        kit.checkpoints()
+    assert "in the table 'checkpoints'" in cli(home, "doctor")[1]
+
+
+def test_a_text_that_is_no_utf_8_is_an_error_in_words(home: Path) -> None:
+    """SQLite keeps such bytes as text, and Python refuses to read them; the error says to rebuild, which repairs it."""
+    write(home, "UPDATE studies SET name = CAST(x'ff41' AS TEXT)")
+    with connect(home) as kit, pytest.raises(EvalkitError, match=r"text that is not UTF-8; rebuild it from the log: kit\.rebuild\(\)"):
+        kit.studies()
+    assert cli(home, "projection", "rebuild")[0] == 0
+    with connect(home) as kit:
+        assert kit.studies()["name"].to_list() == ["study"]
 
 
 def test_a_row_without_its_study_is_named(home: Path) -> None:

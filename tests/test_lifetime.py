@@ -468,6 +468,7 @@ REFUSED: dict[str, Callable[[EvalKit], object]] = {
     "create: a bad name": lambda kit: kit.create_study(""),
     "create: a bad period": lambda kit: kit.create_study("study", period="dayly"),
     "create: a bad time": lambda kit: kit.create_study("study", at="9999-01-01T00:00:00Z"),
+    "create: a text too long": lambda kit: kit.create_study("study", description="a" * 1_200_000),
     "create: a bad option": lambda kit: kit.create_study("study", if_exists="maybe"),  # type: ignore[arg-type]
     **{command: lambda kit, command=command: getattr(kit, f"{command}_study")("study") for command in ("start", "pause", "resume", "stop")},  # type: ignore[misc]
     "start: a bad time": lambda kit: kit.start_study("study", at="yesterday"),

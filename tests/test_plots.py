@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from evalkit import METRICS, InvalidInputError, analysis, plots
 from evalkit.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.pandas_twin import to_pandas
+from evalkit.plots.lines import axis_years
 from evalkit.plots.rendering import bundle, page, specification, svg
 from evalkit.plots.source import read_checkpoints
 from evalkit.plots.theme import PALETTE, colours
@@ -365,6 +366,12 @@ def test_the_axis_names_the_year_of_a_tick_in_its_padding(width: int, first: int
     assert axis_title(chart) == ("Time (UTC, 2023 to 2024)" if labels[0] == "Dec" else "Time (UTC, 2024)")
 
 
+def test_an_axis_at_the_end_of_the_calendar_names_its_year() -> None:
+    """Where there is no time after it, the padding has no year of its own."""
+    last = datetime(9999, 12, 31, 23, 59, 30, tzinfo=UTC)
+    assert axis_years(last, last, 640) == "9999"
+
+
 def test_hours_that_begin_with_a_year_have_no_tick_before_it() -> None:
     """The padding of an axis of hours is shorter than the distance of two ticks."""
     chart = plots.trend(checkpoints(count=70, period="hourly", start=datetime(2026, 1, 1, tzinfo=UTC)), "total_cost")
@@ -485,7 +492,7 @@ def test_of_very_many_studies_the_newest_are_shown_and_that_is_said() -> None:
     many = pl.concat([lifecycle(f"s{number}", number) for number in range(250)])
     chart = plots.lifecycle(many)
     assert len(rows_of(chart.to_dict(), mark="bar")) == 200
-    assert "The 200 newest of 250 studies." in subtitle(chart)
+    assert "The 200 of 250 studies that began last." in subtitle(chart)
 
 
 # --- any size ---------------------------------------------------------------------------------------------------------------------------
@@ -597,7 +604,7 @@ def test_of_very_many_studies_the_newest_are_drawn_and_that_is_said() -> None:
     for chart in (plots.trend(many, "total_cost"), plots.scatter(many)):
         drawn = {row["study"] for row in rows_of(chart.to_dict(), mark="line")}
         assert drawn == {f"study {number:03}" for number in range(30, 230)}
-        assert "The 200 newest of 230 studies." in subtitle(chart)
+        assert "The 200 of 230 studies that began last." in subtitle(chart)
         assert plots.table(chart)["study"].n_unique() == 230
 
 

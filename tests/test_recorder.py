@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import inspect
 import json
@@ -396,6 +397,10 @@ def test_a_session_whose_report_was_refused_is_not_counted(kit: EvalKit, clock: 
         assert [one.succeeded for one in rec.sessions] == [True]
 
 
+class Panic(BaseException):
+    """Stands for Rust's panics."""
+
+
 # --- what is interrupted --------------------------------------------------------------------------------------------------------------
 
 
@@ -521,31 +526,47 @@ def test_sessions_in_flight_at_ctrl_c_are_no_failures_of_the_agent(kit: EvalKit,
     assert sorted(rec.checkpoint.sessions_included) == [f"task {number}" for number in range(5)]
 
 
-@pytest.mark.parametrize("error", ["KeyboardInterrupt", "SystemExit", "CancelledError", "GeneratorExit"])
-def test_a_journal_of_an_earlier_version_is_resumed_without_its_interrupted_sessions(kit: EvalKit, clock: Watch, error: str) -> None:
-    """Which it holds as failed ones, word for word as that version wrote them."""
+def test_a_journal_of_an_earlier_version_is_resumed(kit: EvalKit, clock: Watch) -> None:
+    """Word for word as that version wrote it: with a line for a session that is not counted."""
     study = kit.resolve("study")
     folder = kit._engine.settings.home / "recorder"
     folder.mkdir()
     ended = {"nanoseconds": 10**9, "succeeded": True, "reported": True, "iterations": 1, "tokens": 10, "cost": 0.5, "error": None}
-    cut = {**ended, "succeeded": False, "iterations": None, "tokens": None, "cost": None, "error": error}
     lines = [
         {"journal": "019c13a5-0000-7000-8000-000000000000", "study": "study", "begun": "2026-01-31T08:00:00Z", "period": None},
-        *({"began": name} for name in ("done", "broken", "refused", "interrupted", "killed")),
+        *({"began": name} for name in ("done", "broken", "refused", "killed")),
         {"session": {"name": "done", **ended}},
-        {"session": {"name": "broken", **cut, "error": "ValueError", "tokens": 1, "cost": 0.25}},
+        {"session": {"name": "broken", **ended, "succeeded": False, "error": "CancelledError", "iterations": None, "tokens": 1}},
         {"dropped": "refused"},
-        {"session": {"name": "interrupted", **cut}},
     ]
     (folder / f"{study.id}.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with (
-        pytest.warns(EvalkitWarning, match=r"^2 sessions interrupted .*: interrupted, killed\.$"),
-        recorder(kit, clock, resume=True) as rec,
-    ):
+    with pytest.warns(EvalkitWarning, match=r"^1 session interrupted .*: killed\.$"), recorder(kit, clock, resume=True) as rec:
         clock.move(10)
     assert [(one.name, one.succeeded) for one in rec.sessions] == [("done", True), ("broken", False)]
     assert rec.checkpoint is not None
     assert (rec.checkpoint.metrics.session_success_rate, rec.checkpoint.metrics.total_tokens) == (0.5, 11)
+
+
+@pytest.mark.parametrize("error", [concurrent.futures.CancelledError(), Panic(), BaseExceptionGroup("both", [Panic(), ValueError()])])
+def test_what_is_no_interruption_is_a_failure(kit: EvalKit, clock: Watch, error: BaseException) -> None:
+    """A future that was canceled, and an error of another library that derives from BaseException, are failures of the session."""
+    with recorder(kit, clock) as rec, pytest.raises(type(error)), rec.session("broken"):
+        clock.move(1)
+        raise error
+    assert [(one.name, one.succeeded, one.error) for one in rec.sessions] == [("broken", False, type(error).__name__)]
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.session_success_rate == 0
+
+
+def test_a_group_with_an_interruption_is_one(kit: EvalKit, clock: Watch) -> None:
+    """As asyncio's task groups raise Ctrl-C."""
+    group = BaseExceptionGroup("tasks", [ValueError(), KeyboardInterrupt()])
+    with pytest.warns(EvalkitWarning, match="1 session interrupted"), recorder(kit, clock) as rec:
+        with pytest.raises(BaseExceptionGroup), rec.session("lost"):
+            raise group
+        with rec.session() as session:
+            session.success()
+    assert len(rec.sessions) == 1
 
 
 @contextlib.contextmanager

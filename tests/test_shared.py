@@ -34,6 +34,7 @@ from evalkit.log.sqlite import SqliteEventLog
 from evalkit.opening import open_database, open_log
 from evalkit.projection.consumer import EvalProjectionConsumer
 from evalkit.projection.rebuild import rebuild
+from evalkit.projection.rows import check_rows
 from evalkit.projection.schema import read_head
 from evalkit.projection.snapshot import Snapshot
 from evalkit.projection.verify import digest, verify
@@ -283,6 +284,7 @@ def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_pa
         assert shared.record_checkpoints(study, again).already_recorded == len(sizes)
         with pytest.warns(EvalkitWarning, match="already"):
             assert shared.record_checkpoints(study, [flat_sample(row) for row in range(200)]).recorded == 200
+        check_rows(shared._engine.database)  # as doctor does
         assert shared.verify().ok
 
 

@@ -196,10 +196,11 @@ import os, sys, evalkit
 evalkit.connect(sys.argv[2]).create_study("mine", if_exists="open")  # imports everything, while it can be read
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
-try:
-    evalkit.connect(sys.argv[1], read_only=True).storage.list_studies()
-except evalkit.EvalkitError as error:
-    print(type(error).__name__, error)
+for home, more in ((sys.argv[1], {}), ("/nowhere", {"database_url": "file:" + sys.argv[1] + "/evalkit.db"})):
+    try:
+        evalkit.connect(home, read_only=True, **more).storage.list_studies()
+    except evalkit.EvalkitError as error:
+        print(type(error).__name__, error)
 """
     for file in (folder / "home").iterdir():
         file.chmod(0o600 if os.geteuid() == 0 else 0)
@@ -207,7 +208,13 @@ except evalkit.EvalkitError as error:
     unreadable = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     (folder / "home").chmod(0o700 if os.geteuid() == 0 else 0)
     closed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (unreadable.stderr, closed.stderr) == ("", "")
+    folder.chmod(0o700 if os.geteuid() == 0 else 0)
+    below = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    folder.chmod(0o755)
+    assert (unreadable.stderr, closed.stderr, below.stderr) == ("", "", "")
+    said = below.stdout.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["InvalidInputError home", "InvalidInputError database_url"]
+    assert all("permission denied in a folder above it" in line for line in said)
     assert unreadable.stdout.startswith("DatabaseUnavailableError")
     assert "read access" in unreadable.stdout
     assert closed.stdout.startswith("InvalidInputError home: Cannot open")

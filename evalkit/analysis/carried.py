@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from evalkit.analysis.auditing.audit import Audit, Findings, audit_of
@@ -34,7 +34,10 @@ class Carried:
 
     def about(self, series: Observed) -> Findings:
         """Return what computes the findings that touch the metric of a series, in its study."""
-        return cache(lambda: self.audit.about(series.metric.name, series.study_id))
+        return partial(self._about, series.metric.name, series.study_id)
+
+    def _about(self, metric: str, study_id: str) -> Audit:
+        return self.audit.about(metric, study_id)
 
 
 def warned(*findings: Audit | None) -> list[str]:

@@ -30,14 +30,14 @@ _BOUND_VALUES = 30_000  # SQLite binds at most 32,766 in one statement
 
 
 class SqliteDatabase:
-    """A `Database` in one file, in WAL mode. The file comes into being with the first batch; until then it is empty.
+    """A `Database` in one file, in WAL mode. The first batch creates the file; until then the database is empty.
 
     Parameters
     ----------
     path
         The file. Its folder must exist when something is written.
     read_only
-        Open the file without writing so much as a lock beside it: for a folder that cannot be written.
+        Open the file without writing anything, not even a lock beside it: for a folder that cannot be written.
     busy_seconds
         How long to try again while others hold the database.
     """
@@ -129,7 +129,7 @@ class SqliteDatabase:
         elif primary_code(code) in DAMAGED:
             wrong = DatabaseDamagedError(
                 f"The read model {self.path} cannot be read: {says(code, driver_message)}. It was left as it is. "
-                "Nothing is lost, it is made from the log: move the file away, and the next command makes it anew."
+                "Nothing is lost: move the file away, and the next command rebuilds it from the log."
             )
         else:
             return self._unavailable(says(code, driver_message), driver_message)

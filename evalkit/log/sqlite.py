@@ -41,7 +41,7 @@ class SqliteEventLog:
     path
         The file. Its folder must exist when something is appended.
     read_only
-        Read the file without writing so much as a lock beside it: for a folder that cannot be written.
+        Read the file without writing anything, not even a lock beside it: for a folder that cannot be written.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:

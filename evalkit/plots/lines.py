@@ -156,9 +156,9 @@ def axis_years(first: datetime, last: datetime, width: int) -> str:
     room = (last - first) * _PADDING / (width - 2 * _PADDING)
     try:
         ends = pl.Series([first - room - timedelta(microseconds=1), last + room]) + shift
+        earliest, latest = ends.dt.truncate(step).dt.offset_by(step)[0] - shift, ends.dt.truncate(step)[1] - shift
     except OverflowError:  # at the ends of the calendar
         return years(first, last)
-    earliest, latest = ends.dt.truncate(step).dt.offset_by(step)[0] - shift, ends.dt.truncate(step)[1] - shift
     return years(min(first, earliest), max(last, latest))
 
 

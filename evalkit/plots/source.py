@@ -119,7 +119,7 @@ def lifecycle_rows(frame: Any) -> pl.DataFrame:
 
 
 def labelled(rows: pl.DataFrame, time: str) -> pl.LazyFrame:
-    """Give the studies a `label`: the name, and the end of the id where two have the same name.
+    """Add a `label` for each study: the name, and the end of the id where two have the same name.
 
     `study_id` and `label` become enumerations in the order in which the studies began, by the column `time`; those that began at once are
     ordered by name, then id.
@@ -150,10 +150,10 @@ def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
 
 
 def newest(studies: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Give the studies that a chart can hold, the newest of very many, and the note that says so."""
+    """Return the studies that a chart can hold, of very many those that began last, and the note that says so."""
     if len(studies) <= MOST_STUDIES:
         return studies, []
-    return studies[-MOST_STUDIES:], [f"The {MOST_STUDIES} newest of {len(studies):,} studies."]
+    return studies[-MOST_STUDIES:], [f"The {MOST_STUDIES} of {len(studies):,} studies that began last."]
 
 
 def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic_core import from_json
 
-from evalkit.database.port import ConditionFailed, Database, Row, Value
+from evalkit.database.port import ConditionFailed, Database, PageSize, Row, Value
 from evalkit.errors import DatabaseDamagedError, EvalkitError
 from evalkit.events import KINDS
 from evalkit.ids import normalize_event_id, normalize_id
@@ -47,6 +47,10 @@ def _model(model: type[StudyConfig | LongitudinalMetrics], expected: str) -> _Ch
     return _Check(lambda value: isinstance(value, str) and model.model_validate_json(value, extra="ignore") is not None, expected)
 
 
+def _compact(check: _Check) -> _Check:
+    return _Check(lambda value: str(value).startswith("{") and check.holds(value), check.expected)
+
+
 def _or(other: Value, words: str, check: _Check) -> _Check:
     return _Check(lambda value: value == other or check.holds(value), f"{check.expected}, or {words}")
 
@@ -68,7 +72,8 @@ _TABLES: dict[str, tuple[int, dict[str, _Check]]] = {
         "started_at": _or(None, "NULL", _TIME), "stopped_at": _or(None, "NULL", _TIME),
     }),
     "checkpoints": (2, {
-        "study_id": _ID, "id": _ID, "timestamp": _TIME, "metrics": _model(LongitudinalMetrics, "a JSON object of metrics with a period"),
+        "study_id": _ID, "id": _ID, "timestamp": _TIME,
+        "metrics": _compact(_model(LongitudinalMetrics, "a JSON object of metrics with a period")),
         "events_analyzed": _integer(0, MAX_COUNT), "sessions_included": _Check(_is_texts, "a JSON list of texts"), "event_id": _EVENT_ID,
         "period_start": _TIME, "period_end": _TIME, "regular": _integer(0, 1),
     }),
@@ -90,7 +95,7 @@ def readable(database: Database) -> Iterator[None]:
     """
     try:
         yield
-    except (EvalkitError, ConditionFailed):
+    except (EvalkitError, ConditionFailed, Warning):  # a warning where the user made them errors
         raise
     except Exception as error:
         damage = _damage(database)
@@ -130,10 +135,14 @@ def _damage(database: Database) -> DatabaseDamagedError | None:
 
 
 def _rows(database: Database, table: str, columns: str) -> Iterator[Row]:
-    last: Value = -(2**63)
-    while page := database.execute(f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?", (last, _PAGE)):
+    last, size = -(2**63), PageSize(_PAGE)
+
+    def after(count: int) -> list[Row]:
+        return database.execute(f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?", (last, count))
+
+    while page := size.read(after):
         yield from (row[1:] for row in page)
-        last = page[-1][0]
+        last = int(str(page[-1][0]))
 
 
 def _holds(check: _Check, value: Value) -> bool:

@@ -156,7 +156,7 @@ def has_tables(database: Database) -> bool:
         When it has tables of these names that another program created.
     """
     found = {str(name): str(sql) for name, sql in database.execute(_NAMED)}
-    if "fold_version" in found.get("meta", ""):
+    if any(name.lower() == "meta" and "fold_version" in sql for name, sql in found.items()):
         return True
     if found:
         raise SchemaError(
@@ -168,7 +168,8 @@ def has_tables(database: Database) -> bool:
     return False
 
 
-_NAMED = f"SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name IN ('meta', {', '.join(map(repr, TABLES))})"
+# SQLite does not distinguish upper and lower case in the names of tables.
+_NAMED = f"SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) IN ('meta', {', '.join(map(repr, TABLES))})"
 
 
 def read_head(database: Database) -> Head | None:

@@ -16,8 +16,6 @@ __all__ = ["JournalContent", "checked_period"]
 
 _NAMES_BYTES = 900_000
 _MOST_NAMED = 20
-_INTERRUPTIONS = ("KeyboardInterrupt", "SystemExit", "GeneratorExit", "CancelledError")
-"""Errors that journals of earlier versions have in failed sessions, which were interrupted."""
 
 
 @dataclass
@@ -48,9 +46,8 @@ class JournalContent:
         """Take in what a line says."""
         if "session" in line:
             session = SessionRecord(**line["session"])
-            if session.error not in _INTERRUPTIONS:
-                self.sessions.append(session)
-                self._drop(session.name)
+            self.sessions.append(session)
+            self._drop(session.name)
         elif "began" in line:
             self.began.append(line["began"])
         elif "dropped" in line:  # of earlier versions: a session that is not counted

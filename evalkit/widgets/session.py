@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from evalkit.widgets.aggregates import SessionRecord
 
 __all__ = ["Clock", "Host", "Session", "SystemClock"]
 
+_INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 _inside: ContextVar[Session | None] = ContextVar("_inside", default=None)
 
 
@@ -71,7 +73,7 @@ class Session:
     def success(self, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None) -> None:
         """Report that the session reached its goal.
 
-        A number that cannot be is missing, and a warning says why: one wrong report does not end a long loop.
+        An invalid number (``cost=nan``) is recorded as missing, and a warning says why: one wrong report does not end a long loop.
 
         Parameters
         ----------
@@ -139,7 +141,7 @@ class Session:
         _inside.set(self._outer)
         assert self.name is not None
         refused = error is not None and error is self._refusal
-        stopped = kind is not None and not issubclass(kind, Exception)  # Ctrl-C and its like say nothing about the agent
+        stopped = error is not None and _interrupts(error)
         if stopped and self._succeeded is not None:
             kind, stopped = None, False  # the report came before
         ended = None if refused or stopped else SessionRecord(
@@ -152,6 +154,13 @@ class Session:
             if error is None:
                 raise
             error.add_note(f"evalkit: the session {self.name!r} was not noted. {refusal}")  # what the agent raised goes on
+
+
+def _interrupts(error: BaseException) -> bool:
+    """Return whether an error says nothing about the agent: Ctrl-C, a stopped cell, a canceled task, or the end of the process."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(_INTERRUPTIONS) is not None
+    return isinstance(error, _INTERRUPTIONS)
 
 
 def _check_iterations(field: str, value: object) -> int:
