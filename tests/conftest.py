@@ -71,8 +71,8 @@ def _say(terminalreporter: pytest.TerminalReporter, marker: str, about: str, why
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark every test with what its fixtures need, so that it can be counted and chosen: -m iggy, -m browser, -m server.
 
-    Tests that share a server stand together, so that of several workers mostly one starts it: each begins with a stretch of its own. Long
-    ones are left out of short runs.
+    Tests that share a server are placed side by side, so that of several workers mostly one starts it: each begins with a part of its own.
+    Long ones are left out of short runs.
     """
     for item in items:
         needs.mark(item)
@@ -158,7 +158,7 @@ def tab(chromium: Chromium) -> Iterator[Tab]:
 
 @pytest.fixture
 def notebook(tab: Tab, lab: Lab, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
-    """Opens a notebook of these cells, a notebook, or one that stands in the server's folder, in the test's page."""
+    """Opens a notebook of these cells, a notebook, or one in the server's folder, in the test's page."""
     from tests.browser import Notebook
 
     paths = []

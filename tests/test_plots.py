@@ -492,7 +492,7 @@ def test_of_very_many_studies_the_newest_are_shown_and_that_is_said() -> None:
     many = pl.concat([lifecycle(f"s{number}", number) for number in range(250)])
     chart = plots.lifecycle(many)
     assert len(rows_of(chart.to_dict(), mark="bar")) == 200
-    assert "The 200 of 250 studies that began last." in subtitle(chart)
+    assert "The 200 newest of 250 studies." in subtitle(chart)
 
 
 # --- any size ---------------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from evalkit.opening import open_database
 from tests.lab import clean_environment
 from tests.servers import Sqld
 
@@ -43,6 +45,14 @@ def test_a_server_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
 
 @pytest.mark.server
 def test_a_server_that_nobody_asks_goes_on(tmp_path: Path) -> None:
-    """A session's server may be idle for longer than any limit: with one, it was gone when a test asked it again a quarter of an hour later."""
+    """No option limits how long a server may be idle: with such a limit it was gone when a test asked it again a quarter of an hour later."""
     with Sqld(tmp_path) as server:
         assert not [word for word in psutil.Process(server.pid).cmdline() if "idle" in word]
+
+
+@pytest.mark.server
+def test_a_port_that_was_taken_in_the_meantime_is_no_obstacle(tmp_path: Path) -> None:
+    """Between the choice of a port and the start of the server anybody may take it."""
+    server = Sqld(tmp_path)
+    with socket.create_server(("127.0.0.1", server.port)), server:
+        assert open_database(server.url).execute("SELECT 1") == [(1,)]

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -727,10 +727,10 @@ ANALYSES = {
 
 
 LARGE = ("50 studies", "many rows")
-# All analyses read a frame alike, and detecting a shift takes longest.
-MATRIX = [
-    pytest.param(name, odd, marks=[pytest.mark.long] * (odd in LARGE and name != "trend")) for name in ANALYSES for odd in odd_frames()
-]
+# All analyses read a frame alike: what is odd about values is tried in every run with one that splits the series, and one that does not.
+OF_VALUES = ("not finite", "below 0", "at the limits", "few columns", "duplicated timestamps")
+LATER = {*product(("changepoints", "before_after"), LARGE), *product(("before_after",), OF_VALUES)}
+MATRIX = [pytest.param(*one, marks=[pytest.mark.long] * (one in LATER)) for one in product(ANALYSES, odd_frames())]
 
 
 @pytest.mark.slow
@@ -760,10 +760,12 @@ def test_odd_frames_are_compared(odd: str) -> None:
         return
     joined = pl.concat([rows, base.select(rows.columns)], how="vertical_relaxed")
     study = rows["study"][0]
-    found = analysis.compare(joined, study, baseline="base")
+    metrics = in_long_form(None, [name for name in (RATE, "total_cost", "total_tokens", "sessions_completed") if name in joined.columns])
+    found = analysis.compare(joined, study, baseline="base", metrics=metrics)
     assert found._repr_html_()
     assert found.plot().to_dict()["description"]
-    twin = analysis.compare(to_pandas(joined, {column: CHECKPOINTS[column] for column in joined.columns}), study, baseline="base")
+    pandas = to_pandas(joined, {column: CHECKPOINTS[column] for column in joined.columns})
+    twin = analysis.compare(pandas, study, baseline="base", metrics=metrics)
     assert repr(twin) == repr(found)
 
 

@@ -67,7 +67,7 @@ class LibsqlTransport:
                 background.at_end(id(client), lambda: _closed(client))
             # The library does not bear that its futures are cancelled: what takes too long is left, and ends when the client is closed.
             answer = asyncio.ensure_future(self._client.batch([(sql, tuple(args)) for sql, args in statements]))
-            # Its late error is nobody's, also when this coroutine is cancelled while it waits: asyncio would print a traceback.
+            # Nobody waits for its late error, also when this coroutine is cancelled while it waits: asyncio would print a traceback.
             answer.add_done_callback(lambda late: late.cancelled() or late.exception())
             await asyncio.wait({answer}, timeout=seconds)
             if not answer.done():

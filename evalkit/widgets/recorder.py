@@ -51,7 +51,7 @@ class Recorder:
 
     A session is a success when `Session.success` was called and no exception came after; else it failed. One that reported nothing counts
     as failed, too, since success is claimed, never assumed; a warning says how many did. One that ended by an exception failed, and the
-    exception goes on. A number that cannot be, such as ``cost=nan``, is missing, and a warning names it.
+    exception goes on. An invalid number, such as ``cost=nan``, is missing, and a warning names it.
 
     A session that was interrupted before it reported is neither success nor failure: it is in no rate and no sum, and a warning names it.
     Interruptions are Ctrl-C or a stopped cell (KeyboardInterrupt), SystemExit, a canceled asyncio task, a generator that is left, the end
