@@ -285,12 +285,12 @@ class Handlers:
         there = {(str(start), str(end)) for start, end in found}
         repeated = [period for period in periods if period in there]
         counted = Counter(periods)
-        twice = len(periods) - len(counted)
-        if repeated or twice:
+        again = sum(times if period in there else times - 1 for period, times in counted.items())
+        if again:
             start, end = repeated[0] if repeated else next(period for period, times in counted.items() if times > 1)
             warn(
                 f"The study {study.name!r} has a checkpoint for the period [{start[:16]}, {end[:16]}) UTC already, "
-                f"and gets another one ({len(repeated) + twice} such in all). "
+                f"and gets another one ({again} such in all). "
                 "Give each checkpoint a key, and running a cell again records nothing twice.",
             )
 

@@ -149,6 +149,8 @@ def test_a_repeated_period_without_a_key_is_warned_of(kit: EvalKit, running: eva
     rows = [{"period_start": DAY + timedelta(days=90), "period_end": DAY + timedelta(days=91)}] * 2
     with pytest.warns(EvalkitWarning, match="1 such in all"):
         kit.record_checkpoints(running, rows)
+    with pytest.warns(EvalkitWarning, match="2 such in all"):  # each of them repeats what is recorded
+        kit.record_checkpoints(running, rows)
 
 
 def test_a_checkpoint_of_a_study_in_any_status_after_its_start(kit: EvalKit, running: evalkit.Study) -> None:

@@ -66,6 +66,7 @@ FOREIGN = {
     "studies and checkpoints": ["CREATE TABLE studies (id, name)", "CREATE TABLE checkpoints (id)", "INSERT INTO studies VALUES (1, 'x')"],
     "meta": ["CREATE TABLE meta (key, value)", "INSERT INTO meta VALUES ('a', 'b')"],
     "upper case": ["CREATE TABLE Studies (a)", "INSERT INTO Studies VALUES ('mine')"],
+    "an index": ["CREATE TABLE q (a)", "CREATE INDEX studies ON q (a)"],
     "a view": ["CREATE VIEW studies AS SELECT 1"],
 }
 

@@ -168,8 +168,11 @@ def has_tables(database: Database) -> bool:
     return False
 
 
-# SQLite does not distinguish upper and lower case in the names of tables.
-_NAMED = f"SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) IN ('meta', {', '.join(map(repr, TABLES))})"
+# SQLite does not distinguish upper and lower case in names, and gives a table no name that an index has.
+_NAMED = (
+    "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view', 'index') "
+    f"AND lower(name) IN ('meta', {', '.join(map(repr, TABLES))})"
+)
 
 
 def read_head(database: Database) -> Head | None:
