@@ -21,6 +21,8 @@ def mark(item: pytest.Item) -> None:
     """Add the markers of what a test's fixtures need."""
     for marker in {_BY_FIXTURE[name] for name in getattr(item, "fixturenames", ()) if name in _BY_FIXTURE}:
         item.add_marker(marker)
+    if item.get_closest_marker("iggy"):  # a shared log is mostly tried with a shared read model
+        item.add_marker("server")
 
 
 def place(item: pytest.Item) -> int:
