@@ -11,7 +11,7 @@ import pytest
 
 from tests import needs, properties
 from tests.chromium import CHROMIUMS, NO_CHROMIUM, running_chromium
-from tests.iggy_server import NO_IGGY, GivenIggy, Iggy, iggy_binary, iggy_version
+from tests.iggy_server import NO_IGGY, VERSIONS, GivenIggy, Iggy, iggy_binary, iggy_version
 from tests.servers import JwtKey, Sqld
 
 if TYPE_CHECKING:
@@ -33,16 +33,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let the process that reports know which browsers this one started, where tests run in several."""
+    """Let the process that reports know which browsers and servers this one started, where tests run in several."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["chromiums"] = CHROMIUMS
+        output["chromiums"], output["iggies"] = CHROMIUMS, VERSIONS
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take what a process that ran tests lets know."""
-    CHROMIUMS.extend(getattr(node, "workeroutput", {}).get("chromiums", []))
+    output = getattr(node, "workeroutput", {})
+    CHROMIUMS.extend(output.get("chromiums", []))
+    VERSIONS.extend(output.get("iggies", []))
 
 
 def _skipped(terminalreporter: pytest.TerminalReporter, why: str) -> int:

@@ -22,6 +22,7 @@ from evalkit import EvalKit, connect
 from evalkit.commands import CreateStudy, RecordCheckpoint
 from evalkit.errors import LogMismatchError
 from evalkit.events import CheckpointRecorded, StoredEvalEvent
+from evalkit.ids import StudyId, new_id
 from evalkit.projection.schema import read_head
 from tests.iggy_server import NO_IGGY, Iggy, iggy_binary
 from tests.properties import LONG
@@ -275,7 +276,7 @@ def test_a_topic_that_loses_acknowledged_events(shared: Shared) -> None:
     with pytest.raises(LogMismatchError, match="lost its end"):
         kit.record_checkpoint(study, sample(100))
     studies = [CreateStudy.of(f"study {number}", "daily", None, (), None) for number in range(40)]
-    kit._engine.log.append([command.message(1_700_000_000_000 + number) for number, command in enumerate(studies)])
+    kit._engine.log.append([command.message(StudyId(new_id()), 1_700_000_000_000 + number) for number, command in enumerate(studies)])
     assert len(in_log(kit)) > 22
     with pytest.raises(LogMismatchError, match=r"lost its end|begins with another event"):
         kit.record_checkpoint(study, sample(100))
