@@ -8,14 +8,18 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
+
+from evalkit.reports import EngineReport
 
 __all__ = [
     "BUSY",
     "DAMAGED",
     "NOT_WRITABLE",
+    "SqliteFile",
     "close_for_fork",
     "create_whole",
     "file_identity",
@@ -191,6 +195,60 @@ def close_for_fork(resource: _Closes) -> None:
     for connections that it opens itself: so nothing may be open while a process forks.
     """
     _files.add(resource)
+
+
+class SqliteFile:
+    """A SQLite file with one connection, which stays open between calls, and is closed before every fork.
+
+    Parameters
+    ----------
+    path
+        The file. It need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        close_for_fork(self)
+
+    def describe(self) -> EngineReport:
+        """Return which engine this is, and where the file is."""
+        return EngineReport("SQLite", sqlite3.sqlite_version, (str(self.path),))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again. Closing twice is harmless."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # a kit need not be closed, and an interpreter that ends has taken things away already
+            self.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open a connection to the file."""
+        raise NotImplementedError
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        """Check the file, and set what holds for the connection."""
+        raise NotImplementedError
+
+    def _connected(self) -> sqlite3.Connection:
+        """Return the connection to the file that is at the path now: the one before may have been moved away, deleted or replaced."""
+        if self._connection is not None and (self._identity is None or self._identity != file_identity(self.path)):
+            self.close()
+        if self._connection is None:
+            connection = self._connect()
+            try:
+                self._set_up(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._identity = connection, file_identity(self.path)
+        return self._connection
 
 
 def reset_in_child(resource: _Resets) -> None:

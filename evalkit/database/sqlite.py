@@ -10,17 +10,14 @@ from __future__ import annotations
 import logging
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from evalkit.database.port import Args, BulkInsert, ConditionFailed, Row, Statement
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseUnavailableError
-from evalkit.reports import EngineReport
-from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, read_without_writing, says
+from evalkit.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
 
 __all__ = ["SqliteDatabase"]
 
@@ -29,7 +26,7 @@ _T = TypeVar("_T")
 _BOUND_VALUES = 30_000  # SQLite binds at most 32,766 in one statement
 
 
-class SqliteDatabase:
+class SqliteDatabase(SqliteFile):
     """A `Database` in one file, in WAL mode. The first batch creates the file; until then the database is empty.
 
     Parameters
@@ -43,15 +40,11 @@ class SqliteDatabase:
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_seconds: float = 30.0) -> None:
-        self.path = path
+        super().__init__(path)
         self.busy_retries = 0
         """How often a call found the database busy and tried again."""
         self._read_only = read_only
         self._busy_seconds = busy_seconds
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-        close_for_fork(self)
 
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
         """See `Database.execute`."""
@@ -63,21 +56,6 @@ class SqliteDatabase:
         """See `Database.batch`."""
         self._exists(create=True)
         return self._patiently(lambda connection: _transaction(connection, statements))
-
-    def describe(self) -> EngineReport:
-        """See `Database.describe`."""
-        return EngineReport("SQLite", sqlite3.sqlite_version, (str(self.path),))
-
-    def close(self) -> None:
-        """See `Database.close`."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
-
-    def __del__(self) -> None:
-        with suppress(Exception):  # a kit need not be closed, and an interpreter that ends has taken things away already
-            self.close()
 
     def _exists(self, *, create: bool) -> bool:
         if self.path.exists():
@@ -98,27 +76,27 @@ class SqliteDatabase:
         while True:
             try:
                 with self._lock:  # so that nothing is open when another thread forks
-                    return read_without_writing(self.path, call) if self._read_only else call(self._opened())
+                    return read_without_writing(self.path, call) if self._read_only else call(self._connected())
             except sqlite3.Error as error:
                 code, message = getattr(error, "sqlite_errorname", "SQLITE_ERROR"), str(error)
             if code == "SQLITE_CONSTRAINT_NOTNULL":
                 raise ConditionFailed(message)
             if primary_code(code) not in BUSY or time.monotonic() > deadline:
-                self.close()  # the next call opens the file anew: it may be another one by then
+                self.close()  # the next call opens the file again: it may be another one by then
                 raise self._in_words(code, message)
             self.busy_retries += 1
             _logger.debug("database busy (%s), trying again", code)
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (keeps processes out of step; no secret)
             pause = min(pause * 2, 0.05)
 
-    def _opened(self) -> sqlite3.Connection:
-        """Return the connection that is kept, to the file that is at the path now: it may have been deleted or replaced."""
-        if self._connection is not None and (self._file is None or self._file != file_identity(self.path)):
-            self.close()
-        if self._connection is None:
-            self._connection = _connection(self.path)
-            self._file = file_identity(self.path)
-        return self._connection
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0)
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        if self.path.stat().st_size == 0:
+            connection.execute("PRAGMA journal_mode=WAL")
+        # Some builds of SQLite overwrite with zeros what is deleted: a rebuild would write the old tables once more.
+        connection.execute("PRAGMA secure_delete=OFF")
 
     def _in_words(self, code: str, driver_message: str) -> DatabaseError:
         if primary_code(code) in BUSY:
@@ -140,15 +118,6 @@ class SqliteDatabase:
         wrong = DatabaseUnavailableError(f"The read model {self.path} cannot be used: {why}.")
         wrong.driver_message = driver_message
         return wrong
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
-    if path.stat().st_size == 0:
-        connection.execute("PRAGMA journal_mode=WAL")
-    # Some builds of SQLite overwrite with zeros what is deleted: a rebuild would write the old tables once more.
-    connection.execute("PRAGMA secure_delete=OFF")
-    return connection
 
 
 def _rows(connection: sqlite3.Connection, statement: Statement) -> list[Row]:

@@ -7,18 +7,16 @@ Safe for several processes at once on a local disk: writers take turns, readers 
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
 from evalkit.log.port import LogMessage, LogPosition, LogRecord, PartitionRange
-from evalkit.reports import EngineReport
-from evalkit.sqlite_files import BUSY, DAMAGED, close_for_fork, create_whole, file_identity, primary_code, read_without_writing, says
+from evalkit.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
 
 __all__ = ["SqliteEventLog"]
 
@@ -33,7 +31,7 @@ CREATE TABLE commits (consumer_group TEXT PRIMARY KEY, "offset" INTEGER NOT NULL
 _IDENTITY_TABLE = "CREATE TABLE IF NOT EXISTS identity (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), id TEXT NOT NULL)"
 
 
-class SqliteEventLog:
+class SqliteEventLog(SqliteFile):
     """An `EventLog` in one SQLite file. The first append or `identity` creates the file; until then it is empty.
 
     Parameters
@@ -45,12 +43,8 @@ class SqliteEventLog:
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
+        super().__init__(path)
         self._read_only = read_only
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-        close_for_fork(self)
 
     def identity(self) -> str:
         """See `EventLog.identity`. A random id, kept in the file."""
@@ -83,21 +77,6 @@ class SqliteEventLog:
     def consumer(self, group: str) -> _SqliteConsumer:
         """See `EventLog.consumer`."""
         return _SqliteConsumer(self, group)
-
-    def describe(self) -> EngineReport:
-        """See `EventLog.describe`."""
-        return EngineReport("SQLite", sqlite3.sqlite_version, (str(self.path),))
-
-    def close(self) -> None:
-        """See `EventLog.close`."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    def __del__(self) -> None:
-        with suppress(Exception):  # a kit need not be closed, and an interpreter that ends has taken things away already
-            self.close()
 
     def _read(self, offset: int, count: int) -> list[LogRecord]:
         rows = self._rows('SELECT 0, "offset", data FROM events WHERE "offset" >= ? ORDER BY "offset" LIMIT ?', (offset, count))
@@ -144,28 +123,22 @@ class SqliteEventLog:
                 raise self._in_words(error) from None
 
     def _opened(self, create: bool) -> sqlite3.Connection | None:
-        if self._connection is not None and self._file != file_identity(self.path):
-            self.close()  # the file was moved away or replaced: nobody would find what is appended to it
-        if self._connection is None:
-            if not self.path.exists():
-                if not create:
-                    return None
-                try:
-                    create_whole(self.path, _fill)
-                except OSError as error:
-                    raise self._unavailable("it cannot be created", str(error)) from None
-            connection = sqlite3.connect(
-                self.path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False, cached_statements=32
-            )
+        if not self.path.exists():
+            self.close()  # should it have been moved away: nobody would find what is appended to it
+            if not create:
+                return None
             try:
-                self._check(connection)
-                connection.execute("PRAGMA synchronous=FULL")
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-            self._file = file_identity(self.path)
-        return self._connection
+                create_whole(self.path, _fill)
+            except OSError as error:
+                raise self._unavailable("it cannot be created", str(error)) from None
+        return self._connected()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False, cached_statements=32)
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        self._check(connection)
+        connection.execute("PRAGMA synchronous=FULL")
 
     def _check(self, connection: sqlite3.Connection) -> None:
         (application,) = connection.execute("PRAGMA application_id").fetchone()

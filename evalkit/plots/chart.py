@@ -32,7 +32,7 @@ class EvalChart(alt.TopLevelMixin):
 
     def copy(self, deep: Any = True, ignore: list[str] | None = None) -> Any:
         """Copy, as `properties` and other methods of Altair do; the copy shows the same numbers."""
-        if deep is False:  # Altair would compose the parts anew, and copy each of them deeply in doing so
+        if deep is False:  # Altair would compose the parts again and copy each of them deeply
             shallow = copy.copy(self)
             object.__setattr__(shallow, "_kwds", dict(vars(self)["_kwds"]))
         else:
