@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -228,9 +228,8 @@ def test_the_read_model_is_caught_up_rebuilt_and_verified() -> None:
 def test_a_read_model_that_differs_is_found() -> None:
     """verify names the row, exits with 1, and with --json prints the finding as well; a rebuild mends it."""
     started().close()
-    with sqlite3.connect(".evalkit/evalkit.db") as connection:
+    with closing(sqlite3.connect(".evalkit/evalkit.db")) as connection, connection:
         connection.execute("UPDATE studies SET name = 'forged'")
-    connection.close()
     result = run("projection", "verify", code=1)
     assert result.stdout == ""
     assert re.fullmatch(r"error: The read model differs from the log.*: studies \S+: other values in name\n", result.stderr)
@@ -578,13 +577,11 @@ def test_ctrl_c_is_exit_code_130() -> None:
 
 def applied() -> int:
     """How far the read model is, asked without bringing it further."""
-    connection = sqlite3.connect("file:.evalkit/evalkit.db?mode=ro", uri=True)
-    try:
-        return int(connection.execute("SELECT next FROM positions").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
+    with closing(sqlite3.connect("file:.evalkit/evalkit.db?mode=ro", uri=True)) as connection:
+        try:
+            return int(connection.execute("SELECT next FROM positions").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
 
 
 @pytest.mark.slow

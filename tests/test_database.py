@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,21 +38,20 @@ def test_a_busy_file_is_tried_again_and_in_the_end_told(tmp_path: Path) -> None:
     """While another connection holds the write lock a batch waits; past the time it is told, and nothing was written."""
     database = SqliteDatabase(tmp_path / "a.db", busy_seconds=0.3)
     database.batch([TABLE])
-    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(DatabaseBusyError, match="stayed locked"):
-        database.batch([("INSERT INTO t VALUES (1, 'a')", ())])
-    assert database.busy_retries > 0
-    patient = SqliteDatabase(tmp_path / "a.db")
-    release = threading.Timer(0.2, lambda: other.execute("ROLLBACK"))
-    began = time.monotonic()
-    release.start()
-    patient.batch([("INSERT INTO t VALUES (1, 'b')", ())])
-    release.join()
-    assert time.monotonic() - began >= 0.15
-    assert patient.busy_retries > 0
-    assert patient.execute("SELECT v FROM t") == [("b",)]
-    other.close()
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseBusyError, match="stayed locked"):
+            database.batch([("INSERT INTO t VALUES (1, 'a')", ())])
+        assert database.busy_retries > 0
+        patient = SqliteDatabase(tmp_path / "a.db")
+        release = threading.Timer(0.2, lambda: other.execute("ROLLBACK"))
+        began = time.monotonic()
+        release.start()
+        patient.batch([("INSERT INTO t VALUES (1, 'b')", ())])
+        release.join()
+        assert time.monotonic() - began >= 0.15
+        assert patient.busy_retries > 0
+        assert patient.execute("SELECT v FROM t") == [("b",)]
 
 
 def test_reading_creates_no_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -462,7 +462,7 @@ def test_a_log_that_is_not_the_one_it_was(aged: Aged, damage: Callable[[Aged], N
     """A log that lost its end, or grew past it again, or another one, stops everything, changes nothing, and can be adopted."""
     damage(aged)
     connect(aged.home).close()
-    with sqlite3.connect(aged.home / "evalkit.db") as reader:
+    with closing(sqlite3.connect(aged.home / "evalkit.db")) as reader:
         held = reader.execute("SELECT count(*) FROM checkpoints").fetchone()
         before = contents(aged.home)
         with connect(aged.home) as kit:
@@ -471,7 +471,6 @@ def test_a_log_that_is_not_the_one_it_was(aged: Aged, damage: Callable[[Aged], N
             assert any(re.search(says, problem) for problem in kit.status().problems)
         assert reader.execute("SELECT count(*) FROM checkpoints").fetchone() == held
         assert contents(aged.home) == before
-    reader.close()
 
     with connect(aged.home) as kit:
         kit.rebuild(adopt_log=True, on_progress=lambda done, total: None)
@@ -498,9 +497,8 @@ def test_a_log_that_is_replaced_under_an_open_kit(aged: Aged) -> None:
 @pytest.mark.parametrize("column", ["schema_version", "fold_version"])
 def test_a_read_model_of_a_newer_evalkit(aged: Aged, column: str) -> None:
     """What a newer version made is refused with the line that upgrades, and left as it is."""
-    with sqlite3.connect(aged.home / "evalkit.db") as database:
+    with closing(sqlite3.connect(aged.home / "evalkit.db")) as database, database:
         database.execute(f"UPDATE meta SET {column} = {column} + 1")
-    database.close()
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
@@ -513,20 +511,18 @@ def test_a_read_model_that_a_newer_evalkit_took_over(aged: Aged) -> None:
     """A kit that was open when a newer version took the read model over stops with the line that upgrades, before it writes into it."""
     with connect(aged.home) as kit:
         kit.record_checkpoint("study", sample(20))
-        database = sqlite3.connect(aged.home / "evalkit.db", isolation_level=None)
-        database.execute("UPDATE meta SET schema_version = schema_version + 1")
-        held = database.execute("SELECT count(*) FROM checkpoints").fetchone()
-        assert "Upgrade evalkit from where you installed it" in str(assert_refused(uses(kit)["record"], EvalkitError))
-        assert "Upgrade evalkit from where you installed it" in str(assert_refused(uses(kit)["checkpoints"], SchemaError))
-        assert database.execute("SELECT count(*) FROM checkpoints").fetchone() == held
-        database.close()
+        with closing(sqlite3.connect(aged.home / "evalkit.db", isolation_level=None)) as database:
+            database.execute("UPDATE meta SET schema_version = schema_version + 1")
+            held = database.execute("SELECT count(*) FROM checkpoints").fetchone()
+            assert "Upgrade evalkit from where you installed it" in str(assert_refused(uses(kit)["record"], EvalkitError))
+            assert "Upgrade evalkit from where you installed it" in str(assert_refused(uses(kit)["checkpoints"], SchemaError))
+            assert database.execute("SELECT count(*) FROM checkpoints").fetchone() == held
 
 
 def test_a_read_model_of_an_older_evalkit(aged: Aged) -> None:
     """An embedded home whose read model an older version made is brought up to date by itself."""
-    with sqlite3.connect(aged.home / "evalkit.db") as database:
+    with closing(sqlite3.connect(aged.home / "evalkit.db")) as database, database:
         database.execute("UPDATE meta SET fold_version = fold_version - 1")
-    database.close()
     with connect(aged.home) as kit:
         assert kit.checkpoints().height == 15
         assert kit.status().generation == 2
@@ -535,9 +531,8 @@ def test_a_read_model_of_an_older_evalkit(aged: Aged) -> None:
 
 def test_a_log_of_a_newer_evalkit(aged: Aged) -> None:
     """A log that a newer version wrote is refused with the line that upgrades, and left as it is."""
-    with sqlite3.connect(aged.home / "events.db") as log:
+    with closing(sqlite3.connect(aged.home / "events.db")) as log, log:
         log.execute("PRAGMA user_version = 2")
-    log.close()
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
@@ -548,17 +543,15 @@ def test_a_log_of_a_newer_evalkit(aged: Aged) -> None:
 def test_a_database_with_tables_of_somebody_else(tmp_path: Path) -> None:
     """A database that has a table of one of evalkit's names, but is not evalkit's, is refused and left as it is."""
     path = tmp_path / "theirs.db"
-    with sqlite3.connect(path) as theirs:
+    with closing(sqlite3.connect(path)) as theirs, theirs:
         theirs.execute("CREATE TABLE studies (anything)")
         theirs.execute("INSERT INTO studies VALUES ('precious')")
-    theirs.close()
     with connect(tmp_path / "home", database_url=f"file:{path}") as kit:
         for name in ("create", "models", "rebuild"):
             assert_refused(uses(kit)[name], SchemaError)
-    with sqlite3.connect(path) as theirs:
+    with closing(sqlite3.connect(path)) as theirs:
         assert theirs.execute("SELECT * FROM studies").fetchall() == [("precious",)]
         assert theirs.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
-    theirs.close()
 
 
 def test_a_log_that_is_a_database_of_something_else(aged: Aged) -> None:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,9 @@ def home(tmp_path: Path) -> Path:
 
 
 def write(home: Path, *statements: str) -> None:
-    connection = sqlite3.connect(home / "evalkit.db")
-    with connection:
+    with closing(sqlite3.connect(home / "evalkit.db")) as connection, connection:
         for statement in statements:
             connection.execute(statement)
-    connection.close()
 
 
 def cli(home: Path, *args: str) -> tuple[int, str]:

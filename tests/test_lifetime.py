@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -245,11 +246,10 @@ def test_an_unknown_outcome_can_be_asked_for_by_another_process(tmp_path: Path, 
     kit = connect(tmp_path / "home")
     study = study_with_checkpoints(kit, 0)
     monkeypatch.setattr(kit._engine.database, "_busy_seconds", 0.2)
-    holder = sqlite3.connect(tmp_path / "home" / "evalkit.db", isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OutcomeUnknownError) as caught:
-        kit.record_checkpoint(study, sample(5))
-    holder.close()
+    with closing(sqlite3.connect(tmp_path / "home" / "evalkit.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OutcomeUnknownError) as caught:
+            kit.record_checkpoint(study, sample(5))
     pickled = pickle.dumps(caught.value)
     kit.close()
 

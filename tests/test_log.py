@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,8 @@ def test_a_sqlite_log_is_private_and_in_wal_mode(tmp_path: Path) -> None:
     log = SqliteEventLog(tmp_path / "events.db")
     log.append(messages(1))
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
-    with sqlite3.connect(log.path) as connection:
+    with closing(sqlite3.connect(log.path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
     assert log._connection is not None
     assert log._connection.execute("PRAGMA synchronous").fetchone() == (2,)
     log.close()
@@ -108,9 +108,8 @@ def test_a_log_without_its_beginning_says_so(tmp_path: Path) -> None:
     """The range begins where the first event is that is still there."""
     log = SqliteEventLog(tmp_path / "events.db")
     log.append(messages(10))
-    with sqlite3.connect(log.path) as connection:
+    with closing(sqlite3.connect(log.path)) as connection, connection:
         connection.execute('DELETE FROM events WHERE "offset" < 4')
-    connection.close()
     assert log.ranges() == [(4, 10)]
     assert log.consumer("test").poll(1, 0)[0].offset == 4
     log.close()
@@ -121,9 +120,8 @@ def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     log = SqliteEventLog(tmp_path / "events.db")
     log.append(messages(1))
     log.close()
-    with sqlite3.connect(log.path) as connection:
+    with closing(sqlite3.connect(log.path)) as connection, connection:
         connection.execute("PRAGMA user_version = 2")
-    connection.close()
     before = log.path.read_bytes()
     for call in (log.ranges, lambda: log.append(messages(1)), lambda: log.consumer("test").poll(1, 0)):
         with pytest.raises(LogError, match="Upgrade evalkit from where you installed it"):
@@ -133,9 +131,8 @@ def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:
     """A SQLite file that is no event log stays as it is."""
-    with sqlite3.connect(tmp_path / "events.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "events.db")) as connection, connection:
         connection.execute("CREATE TABLE events (theirs)")
-    connection.close()
     before = (tmp_path / "events.db").read_bytes()
     with pytest.raises(LogDamagedError, match="not an evalkit event log"):
         SqliteEventLog(tmp_path / "events.db").append(messages(1))

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -187,7 +187,7 @@ def test_a_rebuild_that_is_overtaken_just_before_its_swap(kit: EvalKit, tmp_path
     study = study_with_checkpoints(kit, 10)
     database: Any = kit._engine.database
     batch, counts = database.batch, []
-    with connect(tmp_path / "home") as other, sqlite3.connect(tmp_path / "home" / "evalkit.db") as reader:
+    with connect(tmp_path / "home") as other, closing(sqlite3.connect(tmp_path / "home" / "evalkit.db")) as reader:
 
         def overtaken(statements: Any) -> Any:
             swapping = any("RENAME TO" in one[0] for one in statements)
@@ -201,7 +201,6 @@ def test_a_rebuild_that_is_overtaken_just_before_its_swap(kit: EvalKit, tmp_path
 
         database.batch = overtaken
         assert kit.rebuild(on_progress=lambda done, total: None).generation == 2
-    reader.close()
     assert counts == [11, 12, 13, 13]
     assert kit.verify().ok
 
@@ -274,9 +273,8 @@ def test_two_processes_renew_an_older_read_model_at_once(kit: EvalKit, tmp_path:
     """Both find the read model of an older version; one makes it anew, the other waits for that, and neither fails."""
     study_with_checkpoints(kit, 5000)
     kit.close()
-    with sqlite3.connect(tmp_path / "home" / "evalkit.db") as database:
+    with closing(sqlite3.connect(tmp_path / "home" / "evalkit.db")) as database, database:
         database.execute("UPDATE meta SET fold_version = 0")
-    database.close()
     with ExitStack() as stack:
         children = in_step(stack, "catch_up", tmp_path / "home", [{"batch_size": 1000}] * 2)
         for child in children:

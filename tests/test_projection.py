@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -206,9 +207,8 @@ def sqlite_log(path: Path, messages: Sequence[LogMessage]) -> SqliteEventLog:
 
 
 def delete_events(log: SqliteEventLog, where: str) -> None:
-    with sqlite3.connect(log.path) as connection:
+    with closing(sqlite3.connect(log.path)) as connection, connection:
         connection.execute(f'DELETE FROM events WHERE "offset" {where}')
-    connection.close()
 
 
 def test_nothing_goes_over_a_hole_at_the_beginning(database: SqliteDatabase, tmp_path: Path) -> None:
@@ -314,10 +314,9 @@ def test_an_embedded_home_rebuilds_an_older_read_model_by_itself(tmp_path: Path,
         home = tmp_path / f"{sha256(repr(use).encode()).hexdigest()}"
         with evalkit.connect(home) as kit:
             kit.create_study("study")
-        with sqlite3.connect(home / "evalkit.db") as connection:
+        with closing(sqlite3.connect(home / "evalkit.db")) as connection, connection:
             connection.execute(f"UPDATE meta SET {column} = {column} - 1")
             connection.execute("UPDATE studies SET name = 'as the older version had it'")
-        connection.close()
         with evalkit.connect(home) as kit:
             use(kit)
             assert kit.studies()["name"].to_list() == ["study"]
@@ -706,9 +705,8 @@ def test_verify_names_the_first_row_that_differs(database: SqliteDatabase, chang
     EvalProjectionConsumer(log, database).catch_up()
     before = verify(database, log)
     assert before.ok
-    with sqlite3.connect(database.path) as connection:
+    with closing(sqlite3.connect(database.path)) as connection, connection:
         assert connection.execute(change).rowcount >= 1
-    connection.close()
     found = verify(database, log)
     assert not found.ok
     assert found.digest != before.digest

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def test_a_log_of_an_earlier_version_is_given_an_identity(tmp_path: Path) -> Non
     """Its file had none: the first that asks writes one, of several at once all get the same."""
     path = tmp_path / "events.db"
     SqliteEventLog(path).append([created("one")])
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone(), "made before it was asked for"
     logs = [SqliteEventLog(path) for _ in range(8)]
     begin = threading.Barrier(len(logs))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -489,8 +490,7 @@ def test_an_export_says_when_events_are_missing_in_the_middle(tmp_path: Path) ->
     """A backup of a log with a hole is made as far as it can be, and warned of."""
     with running(tmp_path / "home") as kit:
         kit.stop_study(NAME)
-        with sqlite3.connect(tmp_path / "home" / "events.db") as connection:
+        with closing(sqlite3.connect(tmp_path / "home" / "events.db")) as connection, connection:
             connection.execute('DELETE FROM events WHERE "offset" = 1')
-        connection.close()
         with pytest.warns(EvalkitWarning, match="lacks 1 events"):
             assert export_log(kit._engine, io.BytesIO()).exported == 2
