@@ -8,7 +8,7 @@ RUN    := $(VENV)/bin
 # Tests start hundreds of processes; they share compiled bytecode even where the environment disables it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo notebooks notebook-outputs test test-fast check bench faults clean
+.PHONY: demo notebooks notebook-outputs test test-fast lint check bench faults clean
 
 demo: $(VENV)/evalkit.stamp ## create studies, record sample checkpoints, show the frames
 	$(RUN)/evalkit demo
@@ -26,11 +26,13 @@ test: $(VENV)/tests.stamp ## run every test
 test-fast: $(VENV)/tests.stamp ## run the tests that take less than a second and need no server, kernel, browser or build, with few examples
 	$(RUN)/pytest $(SPREAD) --hypothesis-profile fast -m "$(QUICK)"
 
-check: $(VENV)/tests.stamp ## lint, types, then every test
+lint: $(VENV)/tests.stamp ## style, types, and which package may import which
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/pytest $(SPREAD)
+	$(RUN)/lint-imports
+
+check: lint test ## lint, then every test
 
 bench: $(VENV)/tests.stamp ## measure, print ratios, write bench-results.json
 	$(RUN)/python -m tests.bench

@@ -7,7 +7,10 @@
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-from evalkit.commands import CreateStudy, RecordCheckpoint
+from evalkit.domain.commands import CreateStudy, RecordCheckpoint
+from evalkit.domain.ids import CheckpointId, StudyId
+from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod
+from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 from evalkit.errors import (
     AmbiguousStudyError,
     ConflictError,
@@ -19,10 +22,7 @@ from evalkit.errors import (
     StudyNotFoundError,
     TransitionError,
 )
-from evalkit.ids import CheckpointId, StudyId
 from evalkit.kit import EvalKit, connect
-from evalkit.metrics import METRICS, LongitudinalMetrics, TimePeriod
-from evalkit.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 
 __all__ = [
     "METRICS",

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from evalkit.log.port import LogPosition
+    from evalkit.eventlog.event_log import LogPosition
 
 __all__ = [
     "AmbiguousStudyError",

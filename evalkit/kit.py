@@ -7,20 +7,20 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from evalkit import checks
-from evalkit.commands import CreateStudy, RecordCheckpoint
-from evalkit.engine import Engine
+from evalkit._util.garbage import collector_paused
+from evalkit.domain import validation as checks
+from evalkit.domain.commands import CreateStudy, RecordCheckpoint
+from evalkit.domain.metrics import LongitudinalMetrics
+from evalkit.domain.study import Checkpoint, PeriodType, Study
 from evalkit.errors import OutcomeUnknownError
-from evalkit.garbage import collector_paused
-from evalkit.handlers import Handlers, RecordedCheckpoints
-from evalkit.metrics import LongitudinalMetrics
+from evalkit.runtime.engine import Engine
+from evalkit.runtime.handlers import Handlers, RecordedCheckpoints
 from evalkit.settings import Settings
-from evalkit.study import Checkpoint, PeriodType, Study
 from evalkit.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from evalkit.widgets.panel import Panel
-    from evalkit.widgets.recorder import Recorder
+    from evalkit.panel.panel import Panel
+    from evalkit.recording.recorder import Recorder
 
 __all__ = ["EvalKit", "connect"]
 
@@ -286,7 +286,7 @@ class EvalKit(Upkeep):
         RecorderError
             When the block is entered while another recorder of the study is at work, or with a journal to decide about.
         """
-        from evalkit.widgets.recorder import Recorder
+        from evalkit.recording.recorder import Recorder
 
         with self._engine.command():
             found = self._handlers.recordable(study)
@@ -324,6 +324,6 @@ class EvalKit(Upkeep):
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, answers to `study`.
         """
-        from evalkit.widgets.panel import Panel
+        from evalkit.panel.panel import Panel
 
         return Panel(self, None if study is None else self.resolve(study).id)

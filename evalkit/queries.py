@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from evalkit import checks
-from evalkit.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame
-from evalkit.engine import Engine
-from evalkit.frames import FrameReader
-from evalkit.pandas_twin import to_pandas
-from evalkit.projection.schema import read_head
-from evalkit.references import References
-from evalkit.selection import select
-from evalkit.storage import EvalStorage
-from evalkit.study import Checkpoint, Study
+from evalkit.domain import validation as checks
+from evalkit.domain.study import Checkpoint, Study
+from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame
+from evalkit.frames.pandas_output import to_pandas
+from evalkit.frames.reader import FrameReader
+from evalkit.frames.selection import select
+from evalkit.readmodel.references import References
+from evalkit.readmodel.repository import EvalStorage
+from evalkit.readmodel.schema import read_head
+from evalkit.runtime.engine import Engine
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,8 @@ from random import Random
 from typing import Any
 
 from evalkit import EvalKit, PeriodType, connect
-from evalkit.checks import check_count, check_period, check_time
-from evalkit.widgets.locks import FileLock
+from evalkit.domain.validation import check_count, check_period, check_time
+from evalkit.recording.locks import FileLock
 
 __all__ = ["sample_checkpoints", "trial_kit"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from evalkit._util.progress_bar import progress_bar
 from evalkit.errors import ReadOnlyError
-from evalkit.progress import progress_bar
-from evalkit.projection.rebuild import RebuildResult, rebuild
-from evalkit.projection.verify import VerifyResult, verify
 from evalkit.queries import Queries
-from evalkit.status import Status, read_status
+from evalkit.readmodel.rebuild import RebuildResult, rebuild
+from evalkit.readmodel.verify import VerifyResult, verify
+from evalkit.runtime.status import Status, read_status
 
 __all__ = ["Upkeep"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 from hypothesis import strategies as st
 
-from evalkit.columns import CHECKPOINTS, frame_schema
-from evalkit.metrics import METRICS
+from evalkit.domain.metrics import METRICS
+from evalkit.frames.columns import CHECKPOINTS, frame_schema
 from tests.chart_frames import checkpoints, long, study_id
 from tests.properties import in_long_form
 

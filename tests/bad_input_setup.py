@@ -34,8 +34,8 @@ def namespace(home: str | Path) -> dict[str, Any]:
     other.create_study("twin", at=at)
     consumer = other._engine.log.consumer("test")
     for record in consumer.poll(10, 0):
-        stored = evalkit.events.StoredEvalEvent.from_wire(record.data)
-        kit._engine.log.append([evalkit.log.port.LogMessage(stored.study_id, stored.event_id, record.data)])
+        stored = evalkit.domain.events.StoredEvalEvent.from_wire(record.data)
+        kit._engine.log.append([evalkit.eventlog.event_log.EncodedEvent(stored.study_id, stored.event_id, record.data)])
     other.close()
     kit.record_checkpoint("running", {"period": (DAY, NEXT), "total_tokens": 5}, key="taken", at=at)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.columns import CHECKPOINTS, LIFECYCLE, frame_schema
+from evalkit.domain.study import TRANSITIONS
+from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, frame_schema
 from evalkit.samples import sample_checkpoints
-from evalkit.study import TRANSITIONS
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = timedelta(days=1)

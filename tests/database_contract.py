@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evalkit.database.port import BulkInsert, ConditionFailed, Database
 from evalkit.errors import DatabaseError
+from evalkit.readmodel.database.database import BulkInsert, ConditionFailed, Database
 
 
 class DatabaseContract:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from evalkit.plots.theme import colours
+from evalkit.plots._theme import colours
 from tests.test_plots import CHARTS, GOLDEN, named
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from evalkit.ids import new_id
-from evalkit.log.iggy_client import IggyAddress, IggyConnection
+from evalkit.domain.ids import new_id
+from evalkit.eventlog.iggy_client import IggyAddress, IggyConnection
 from tests.needs import need
 from tests.servers import ServerProcess, dies_with_us, free_port
 

@@ -10,25 +10,26 @@ from typing import Any
 
 import pytest
 
-from evalkit.ids import new_id
-from evalkit.log.memory import InMemoryEventLog
-from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of, record_at
+from evalkit.domain.events import EncodedEvent
+from evalkit.domain.ids import new_id
+from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of, record_at
+from evalkit.eventlog.memory_log import InMemoryEventLog
 
 STUDIES = [new_id() for _ in range(12)]
 
 
-def messages(count: int, tag: str = "event") -> list[LogMessage]:
-    return [LogMessage(STUDIES[index % len(STUDIES)], new_id(), f"{tag} {index}".encode()) for index in range(count)]
+def messages(count: int, tag: str = "event") -> list[EncodedEvent]:
+    return [EncodedEvent(STUDIES[index % len(STUDIES)], new_id(), f"{tag} {index}".encode()) for index in range(count)]
 
 
 class Interrupted(Exception):
     """Stops an append in its middle."""
 
 
-class BreaksOff(list[LogMessage]):
+class BreaksOff(list[EncodedEvent]):
     """Messages that cannot be taken to the end."""
 
-    def __iter__(self) -> Iterator[LogMessage]:
+    def __iter__(self) -> Iterator[EncodedEvent]:
         yield from list.__iter__(self)
         raise Interrupted
 
@@ -68,7 +69,7 @@ class LogContract:
 
     def test_what_is_appended_is_read_back_in_order(self, log: EventLog) -> None:
         """Byte for byte, in each partition in the order of appending, at the positions that append gave, whatever the batch."""
-        appended = [*messages(40), LogMessage(STUDIES[0], "", b""), LogMessage(STUDIES[1], "", bytes(range(256)))]
+        appended = [*messages(40), EncodedEvent(STUDIES[0], "", b""), EncodedEvent(STUDIES[1], "", bytes(range(256)))]
         positions = [*log.append(appended[:5]), *log.append(appended[5:])]
         expected = {position: message.data for position, message in zip(positions, appended, strict=True)}
         for at_once in (1, 7, 1000):
@@ -132,7 +133,7 @@ class LogContract:
 
     def test_a_large_event_comes_back_whole(self, log: EventLog) -> None:
         """An event may have 1 MiB, and one more does not disturb the log."""
-        large = [LogMessage(STUDIES[0], new_id(), bytes([number]) * (1 << 20)) for number in range(3)]
+        large = [EncodedEvent(STUDIES[0], new_id(), bytes([number]) * (1 << 20)) for number in range(3)]
         log.append(large)
         assert [data for _, _, data in self.read_all(log, 2)] == [message.data for message in large]
 
@@ -225,7 +226,7 @@ class LogContract:
             start.wait(30)
             written: dict[LogPosition, bytes] = {}
             for batch in range(10):
-                mine = [LogMessage(STUDIES[number], new_id(), b"%d %d %d" % (number, batch, part)) for part in range(5)]
+                mine = [EncodedEvent(STUDIES[number], new_id(), b"%d %d %d" % (number, batch, part)) for part in range(5)]
                 positions = logs[number].append(mine)
                 assert [position.offset for position in positions] == list(range(positions[0].offset, positions[0].offset + 5))
                 written |= dict(zip(positions, (message.data for message in mine), strict=True))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from evalkit.metrics import METRICS
-from evalkit.study import COMMANDS, TRANSITIONS, StudyStatus
+from evalkit.domain.metrics import METRICS
+from evalkit.domain.study import COMMANDS, TRANSITIONS, StudyStatus
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from evalkit.analysis.reporting.content import ReportContent
+from evalkit.analysis._report.content import ReportContent
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "report.schema.json"
 

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 import evalkit
-from evalkit.analysis.reporting.whole import StudyFrames
-from evalkit.metrics import METRICS
+from evalkit.analysis._report.whole import StudyFrames
+from evalkit.domain.metrics import METRICS
 from evalkit.samples import sample_checkpoints
 from tests.chart_frames import START, study_id
 

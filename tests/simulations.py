@@ -21,15 +21,15 @@ import numpy as np
 import polars as pl
 import scipy.stats
 
-from evalkit.analysis.ar1 import Array, Estimate
-from evalkit.analysis.before_after import before_after_of
-from evalkit.analysis.changepoints import changepoints_of
-from evalkit.analysis.compare import compare_of
-from evalkit.analysis.observed import Observed
-from evalkit.analysis.per_study import ALPHA, holm
-from evalkit.analysis.reporting.whole import StudyFrames, examine
-from evalkit.analysis.trend import trend_of
-from evalkit.metrics import METRICS
+from evalkit.analysis._before_after import before_after_of
+from evalkit.analysis._changepoints import changepoints_of
+from evalkit.analysis._compare import compare_of
+from evalkit.analysis._observed import Observed
+from evalkit.analysis._per_study import ALPHA, holm
+from evalkit.analysis._report.whole import StudyFrames, examine
+from evalkit.analysis._stats.ar1 import Array, Estimate
+from evalkit.analysis._trend import trend_of
+from evalkit.domain.metrics import METRICS
 
 T = TypeVar("T")
 COUNTS, CORRELATIONS, EFFECT = (12, 30, 120), (0.0, 0.5), 3.0

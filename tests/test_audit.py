@@ -21,11 +21,11 @@ from polars.testing import assert_frame_equal
 
 import evalkit
 from evalkit.analysis import Audit, audit, resample
-from evalkit.analysis.auditing.findings import KINDS, SEVERITIES
-from evalkit.analysis.parts import RESAMPLED
-from evalkit.columns import CHECKPOINTS, LIFECYCLE
+from evalkit.analysis._audit.finding_kinds import KINDS, SEVERITIES
+from evalkit.analysis._resample_parts import RESAMPLED
 from evalkit.errors import InvalidInputError, StudyNotFoundError
-from evalkit.pandas_twin import to_pandas
+from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
+from evalkit.frames.pandas_output import to_pandas
 from evalkit.samples import sample_checkpoints
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, study_id
 from tests.properties import examples

@@ -10,10 +10,10 @@ from playwright.sync_api import Browser
 
 import evalkit
 from evalkit import analysis
-from evalkit.analysis.reporting.charts import figures
-from evalkit.analysis.reporting.facts import content_of
-from evalkit.analysis.reporting.html import html
-from evalkit.analysis.reporting.whole import StudyFrames, examine
+from evalkit.analysis._report.charts import figures
+from evalkit.analysis._report.facts import content_of
+from evalkit.analysis._report.html import html
+from evalkit.analysis._report.whole import StudyFrames, examine
 from tests.browser import Tab, axe_violations
 from tests.report_studies import BEGIN, HOSTILE, add, hostile, hourly, samples, stepped
 

@@ -24,12 +24,11 @@ from typer.testing import CliRunner, Result
 
 import evalkit
 from evalkit.cli.app import app
-from evalkit.events import StoredEvalEvent, StudyCreated
-from evalkit.ids import event_id_at, new_id
-from evalkit.log.port import LogMessage
-from evalkit.projection.projection import EvalProjection
-from evalkit.study import StudyConfig
-from evalkit.transfer.log import import_log
+from evalkit.domain.events import EncodedEvent, StoredEvalEvent, StudyCreated
+from evalkit.domain.ids import event_id_at, new_id
+from evalkit.domain.study import StudyConfig
+from evalkit.io.log_files import import_log
+from evalkit.readmodel.projection import EvalProjection
 
 EVALKIT = Path(sys.executable).parent / "evalkit"
 REAL = Path(__file__).parent / "data" / "wire_events.ndjson"
@@ -195,7 +194,7 @@ def test_the_log_goes_out_and_in() -> None:
     assert run("log", "import", REAL).stdout == "43 appended, 0 skipped\n"
     assert read_json("log", "import", "-", stdin=REAL.read_bytes()) == {"appended": 0, "skipped": 43}
     kit = evalkit.connect()
-    kit._engine.log.append([LogMessage("", "", data) for data in (b"no JSON", b"{}", b'{"event_id":\n"%s"}' % new_id().encode())])
+    kit._engine.log.append([EncodedEvent("", "", data) for data in (b"no JSON", b"{}", b'{"event_id":\n"%s"}' % new_id().encode())])
     exported = run("log", "export", "-")
     assert exported.stdout_bytes.splitlines()[:43] == REAL.read_bytes().splitlines()
     assert [line[:40] for line in exported.stderr.splitlines()] == [
@@ -595,7 +594,7 @@ def test_consume_catches_up_applies_what_comes_and_ends_on_a_signal(number: sign
     with child_of("consume") as child:
         assert child.stdout.readline() == "Caught up: 2 events applied. Waiting for more; Ctrl-C ends.\n"  # type: ignore[union-attr]
         assert applied() == 2
-        messages = [LogMessage("", "", b"%d" % index) for index in range(3)]
+        messages = [EncodedEvent("", "", b"%d" % index) for index in range(3)]
         kit._engine.log.append(messages)
         wait_until(lambda: applied() == 5)
         child.send_signal(number)
@@ -624,7 +623,7 @@ def signal_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, *numbers: signal
 def test_consume_ends_after_the_batch_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal while it still catches up: the batch is finished, no further one begun, and nothing said of having caught up."""
     kit = started()
-    kit._engine.log.append([LogMessage("", "", b"%d" % index) for index in range(9000)])
+    kit._engine.log.append([EncodedEvent("", "", b"%d" % index) for index in range(9000)])
     before = signal.getsignal(signal.SIGTERM)
     signal_in_the_second_batch(monkeypatch, signal.SIGTERM)
     result = run("consume")
@@ -639,7 +638,7 @@ def test_consume_ends_after_the_batch_at_hand(monkeypatch: pytest.MonkeyPatch) -
 def test_a_second_signal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who presses Ctrl-C twice means it: the batch at hand is given up, whole, and the exit code is 130."""
     kit = started()
-    kit._engine.log.append([LogMessage("", "", b"%d" % index) for index in range(4000)])
+    kit._engine.log.append([EncodedEvent("", "", b"%d" % index) for index in range(4000)])
     signal_in_the_second_batch(monkeypatch, signal.SIGINT, signal.SIGINT)
     assert run("consume", code=130).stdout == ""
     assert applied() == 1002

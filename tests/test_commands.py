@@ -17,10 +17,10 @@ import pytest
 
 import evalkit
 from evalkit import ConflictError, EvalKit, EvalkitWarning, InvalidInputError, OutcomeUnknownError, PeriodType, StudyStatus, TransitionError
-from evalkit.commands import lifecycle_message
+from evalkit.domain.commands import lifecycle_message
+from evalkit.domain.events import EncodedEvent
+from evalkit.domain.ids import milliseconds
 from evalkit.errors import DatabaseBusyError, LogMismatchError
-from evalkit.ids import milliseconds
-from evalkit.log.port import LogMessage
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2025, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -220,7 +220,7 @@ def _append_behind(kit: EvalKit, event: str) -> None:
     log = kit._engine.log
     append = log.append
 
-    def late(messages: list[LogMessage]) -> Any:
+    def late(messages: list[EncodedEvent]) -> Any:
         log.append = append  # type: ignore[method-assign]
         other = evalkit.connect(kit._engine.settings.home)
         eval(event, {"other": other, "week": week})
@@ -259,7 +259,7 @@ def test_an_unknown_outcome_can_be_asked_for_again(kit: EvalKit, running: evalki
     with monkeypatch.context() as patched:
         append = kit._engine.log.append
 
-        def append_then_lose(messages: list[LogMessage]) -> Any:
+        def append_then_lose(messages: list[EncodedEvent]) -> Any:
             positions = append(messages)
             patched.setattr(kit._engine.database, "batch", busy)
             return positions
@@ -287,7 +287,7 @@ def test_an_outcome_that_stays_unknown_is_told_in_the_end(
     with monkeypatch.context() as patched:
         append = kit._engine.log.append
 
-        def append_behind_and_lose(messages: list[LogMessage]) -> Any:
+        def append_behind_and_lose(messages: list[EncodedEvent]) -> Any:
             append([lifecycle_message("study_stopped", running.id, milliseconds(datetime.now(UTC)))])
             patched.setattr(kit._engine.database, "batch", busy)
             return append(messages)
@@ -316,7 +316,7 @@ def test_an_event_id_that_another_study_has_too_decides_nothing(kit: EvalKit, ru
         append([lifecycle_message("study_stopped", running.id, milliseconds(datetime.now(UTC)))])
         positions = append(messages)
         twin = messages[0].data.replace(running.id.encode(), other.id.encode()).replace(b"study_paused", b"study_started")
-        append([LogMessage(other.id, messages[0].event_id, twin)])
+        append([EncodedEvent(other.id, messages[0].event_id, twin)])
         return positions
 
     kit._engine.log.append = append_between  # type: ignore[method-assign]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.database.sqlite import SqliteDatabase
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseUnavailableError
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
 from tests.database_contract import DatabaseContract
 
 TABLE = ("CREATE TABLE t (k INTEGER PRIMARY KEY, v)", ())
@@ -136,7 +136,7 @@ def test_a_read_only_opening_writes_nothing(tmp_path: Path) -> None:
 WITHOUT_RIGHTS = """
 import os, sys
 from pathlib import Path
-from evalkit.database.sqlite import SqliteDatabase
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
 from evalkit.errors import DatabaseUnavailableError
 
 folder = Path(sys.argv[1])

@@ -16,9 +16,10 @@ from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 import evalkit
-from evalkit import METRICS, InvalidInputError, PeriodType, demo
+from evalkit import METRICS, InvalidInputError, PeriodType
+from evalkit.cli import demo
 from evalkit.cli.app import app
-from evalkit.demo import DemoResult, next_commands, open_demo, picture, run_demo, snippet
+from evalkit.cli.demo import DemoResult, next_commands, open_demo, picture, run_demo, snippet
 from evalkit.samples import sample_checkpoints
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 
 from evalkit import EvalKit, EvalkitError, Study, connect
-from evalkit.commands import RecordCheckpoint
+from evalkit.domain.commands import RecordCheckpoint
+from evalkit.domain.events import CheckpointRecorded, StoredEvalEvent
 from evalkit.errors import DatabaseDamagedError, LogDamagedError, LogError, LogMismatchError, SchemaError
-from evalkit.events import CheckpointRecorded, StoredEvalEvent
-from evalkit.projection.schema import read_head
+from evalkit.readmodel.schema import read_head
 from tests.properties import in_long_form
 from tests.worker import Child, Marker, flat_sample, sample, shown_errors, study_with_checkpoints
 

@@ -154,7 +154,7 @@ def test_a_token_that_may_only_read(
     """Reading works; a command is refused before anything is appended."""
     from pydantic import SecretStr
 
-    from evalkit.opening import open_database
+    from evalkit.runtime.opening import open_database
     from tests.test_database_servers import emptied
 
     url = database_urls(guarded_sqld.port)[protocol]
@@ -177,7 +177,7 @@ def test_a_read_model_that_is_not_there(
     if case == "never answers":
         if protocol > 0:
             monkeypatch.setattr(
-                "evalkit.database.server._FIRST_SECONDS", 0.5
+                "evalkit.readmodel.database.server_database._FIRST_SECONDS", 0.5
             )  # the processes of the first protocol wait their four seconds
         wrong = Wrong("did not answer within", database_url=database_urls(world.enter_context(Silent()).port)[protocol])
     elif case == "answers garbage":
@@ -231,8 +231,8 @@ def test_a_request_that_is_cancelled_prints_no_traceback() -> None:
     code = """
 import sys
 from contextlib import suppress
-from evalkit import background
-from evalkit.database.libsql_server import LibsqlTransport
+from evalkit._util import background_loop as background
+from evalkit.readmodel.database.libsql_transport import LibsqlTransport
 transport = LibsqlTransport(sys.argv[1], None)
 with suppress(TimeoutError):
     background.run(transport._send([("SELECT 1", ())], 60), 1)

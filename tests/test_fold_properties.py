@@ -20,24 +20,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evalkit
-from evalkit.database.port import Database
-from evalkit.database.sqlite import SqliteDatabase
+from evalkit.domain.events import EncodedEvent, StoredEvalEvent
+from evalkit.domain.ids import keyed_checkpoint_id, time_of_event
+from evalkit.domain.metrics import METRICS
+from evalkit.domain.study import COMMANDS as LIFECYCLE_COMMANDS
+from evalkit.domain.study import commands_allowed
 from evalkit.errors import EvalkitError
-from evalkit.events import StoredEvalEvent
-from evalkit.frames import FrameReader
-from evalkit.ids import keyed_checkpoint_id, time_of_event
-from evalkit.log.memory import InMemoryEventLog
-from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
-from evalkit.log.sqlite import SqliteEventLog
-from evalkit.metrics import METRICS
-from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.fold import Decision, Outcome, Reason
-from evalkit.projection.rebuild import rebuild
-from evalkit.projection.snapshot import Snapshot
-from evalkit.projection.verify import digest, verify
-from evalkit.storage import EvalStorage
-from evalkit.study import COMMANDS as LIFECYCLE_COMMANDS
-from evalkit.study import commands_allowed
+from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of
+from evalkit.eventlog.memory_log import InMemoryEventLog
+from evalkit.eventlog.sqlite_log import SqliteEventLog
+from evalkit.frames.reader import FrameReader
+from evalkit.readmodel.consumer import EvalProjectionConsumer
+from evalkit.readmodel.database.database import Database
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
+from evalkit.readmodel.fold import Decision, Outcome, Reason
+from evalkit.readmodel.rebuild import rebuild
+from evalkit.readmodel.repository import EvalStorage
+from evalkit.readmodel.snapshot import Snapshot
+from evalkit.readmodel.verify import digest, verify
 from tests.generators import (
     CHECKPOINTS,
     STUDIES,
@@ -268,7 +268,7 @@ def test_partitions_and_interleaving_change_nothing(history: list[Entry], data: 
     """The same studies in one partition or spread over four, in any order between studies and in any batches, give the same rows."""
     log, one = InMemoryEventLog(4), logged(history)
     for entry in interleaved(data, history):
-        log.append([LogMessage(entry.study_id, entry.event_id, entry.data)])
+        log.append([EncodedEvent(entry.study_id, entry.event_id, entry.data)])
     with read_models() as make:
         whole = caught_up(make(), one)
         spread = make()
@@ -380,9 +380,9 @@ class Rivals:
 
     def slip_in(self, entry: Entry) -> None:
         self.raw[entry.data] = entry
-        self.append_to_log([LogMessage(entry.study_id, entry.event_id, entry.data)])
+        self.append_to_log([EncodedEvent(entry.study_id, entry.event_id, entry.data)])
 
-    def append(self, messages: Sequence[LogMessage]) -> list[LogPosition]:
+    def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
         while self.ready:
             self.slip_in(self.ready.pop())
         return self.append_to_log(messages)

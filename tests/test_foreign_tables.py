@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from evalkit import EvalKit, EvalkitError, EvalkitWarning, connect
 from evalkit.cli.app import app
-from evalkit.database.port import ConditionFailed
 from evalkit.errors import DatabaseDamagedError, DatabaseUnavailableError, SchemaError
-from evalkit.projection.rows import readable
-from evalkit.widgets.reading import read
+from evalkit.panel.reading import read
+from evalkit.readmodel.database.database import ConditionFailed
+from evalkit.readmodel.rows import readable
 from tests.properties import LONG
 from tests.worker import study_with_checkpoints
 

@@ -14,9 +14,9 @@ import pytest
 
 import evalkit
 from evalkit import EvalKit, EvalkitWarning
-from evalkit.commands import CreateStudy
-from evalkit.ids import StudyId, milliseconds, new_id
-from evalkit.plots.source import read_checkpoints
+from evalkit.domain.commands import CreateStudy
+from evalkit.domain.ids import StudyId, milliseconds, new_id
+from evalkit.frames.normalize import read_checkpoints
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FRAMES = ["studies", "checkpoints", "lifecycle", "rejected"]
@@ -157,7 +157,7 @@ def test_a_frame_follows_what_is_recorded_and_a_rebuild(kit: EvalKit) -> None:
 
 def test_a_rebuild_between_two_pages_restarts_the_read(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame is one state: when the tables are swapped in the middle, the rows of the new ones are given, each once."""
-    monkeypatch.setattr("evalkit.frames._PAGE", 3)
+    monkeypatch.setattr("evalkit.frames.reader._PAGE", 3)
     expected = kit.checkpoints()
     fresh = evalkit.connect(kit._engine.settings.home)
     batch, pages = fresh._engine.database.batch, []

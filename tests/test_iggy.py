@@ -24,13 +24,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from evalkit import EvalKit, EvalkitError, EvalkitWarning, InvalidInputError, connect
-from evalkit.commands import RecordCheckpoint
+from evalkit.domain.commands import RecordCheckpoint
+from evalkit.domain.events import MAX_EVENT_BYTES, EncodedEvent
+from evalkit.domain.ids import new_id
 from evalkit.errors import LogError, LogIncompleteError, LogMismatchError, LogUnavailableError
-from evalkit.events import MAX_EVENT_BYTES
-from evalkit.ids import new_id
-from evalkit.log import iggy as iggy_log
-from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
-from evalkit.opening import open_log
+from evalkit.eventlog import iggy_log
+from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of
+from evalkit.runtime.opening import open_log
 from tests.iggy_server import PASSWORD, URL_PASSWORD, USER, Iggy
 from tests.log_contract import LogContract, messages
 from tests.servers import Relay, Silent
@@ -213,7 +213,7 @@ def test_other_programs_find_evalkits_events(iggy: Iggy, partitions: int) -> Non
     """Iggy's own client reads them under the event's id, from the partition to which it routes the study's id as a key."""
     stream = iggy.stream(partitions=partitions)
     log = open_log(iggy.url(stream))
-    mine = [LogMessage(new_id(), new_id(), b"evalkit") for _ in range(30)]
+    mine = [EncodedEvent(new_id(), new_id(), b"evalkit") for _ in range(30)]
     positions = log.append(mine)
     log.close()
 
@@ -401,7 +401,7 @@ def test_large_events(iggy: Iggy, tmp_path: Path) -> None:
     assert sizes.count(MAX_EVENT_BYTES) == 30
     before = kit._engine.log.ranges()
     with pytest.raises(LogError, match=r"Iggy takes no event of 67,108,865 bytes; it must be smaller\. It was not appended"):
-        kit._engine.log.append([LogMessage(study.id, new_id(), b"x" * ((64 << 20) + 1))])
+        kit._engine.log.append([EncodedEvent(study.id, new_id(), b"x" * ((64 << 20) + 1))])
     assert kit._engine.log.ranges() == before
     assert kit.checkpoints().height == 30
     kit.close()

@@ -26,11 +26,11 @@ import psutil
 import pytest
 
 from evalkit import EvalKit, EvalkitError, EvalkitWarning, InvalidInputError, OutcomeUnknownError, connect, errors
-from evalkit.database.sqlite import SqliteDatabase
-from evalkit.log.port import LogPosition
+from evalkit.eventlog.event_log import LogPosition
+from evalkit.io.checkpoint_files import import_checkpoints
+from evalkit.io.log_files import import_log
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
 from evalkit.settings import Settings
-from evalkit.transfer.checkpoints import import_checkpoints
-from evalkit.transfer.log import import_log
 from tests.worker import CREATED, Child, sample, study_with_checkpoints
 
 THREADS = 8
@@ -182,7 +182,7 @@ threading.Thread(target=go_on, daemon=True).start()
 going.wait()
 """,
     "a live consumer in a thread": """
-from evalkit.projection.consumer import EvalProjectionConsumer
+from evalkit.readmodel.consumer import EvalProjectionConsumer
 consumer = EvalProjectionConsumer(kit._engine.log, kit._engine.database)
 threading.Thread(target=consumer.run, args=(threading.Event(),), daemon=True).start()
 kit.pause_study(study)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
-from evalkit.log.memory import InMemoryEventLog
-from evalkit.log.port import LogPosition
-from evalkit.log.sqlite import SqliteEventLog
+from evalkit.eventlog.event_log import LogPosition
+from evalkit.eventlog.memory_log import InMemoryEventLog
+from evalkit.eventlog.sqlite_log import SqliteEventLog
 from tests.log_contract import LogContract, messages
 
 
@@ -152,8 +152,8 @@ WITHOUT_RIGHTS = """
 import os, sys
 from pathlib import Path
 from evalkit.errors import LogUnavailableError
-from evalkit.log.port import LogMessage
-from evalkit.log.sqlite import SqliteEventLog
+from evalkit.domain.events import EncodedEvent
+from evalkit.eventlog.sqlite_log import SqliteEventLog
 
 folder = Path(sys.argv[1])
 if os.getuid() == 0:  # root may write anywhere
@@ -168,7 +168,7 @@ for name in ("new", "events.db"):
     raise SystemExit(f"{name} could be written")
 for name in ("new.db", "events.db"):
     try:
-        SqliteEventLog(folder / name).append([LogMessage("s", "e", b"event")])
+        SqliteEventLog(folder / name).append([EncodedEvent("s", "e", b"event")])
     except LogUnavailableError as error:
         print(type(error).__name__, error.__cause__, error.__suppress_context__, "Nothing was appended" in str(error))
 """

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import evalkit
 from evalkit import METRICS, EvalKit, InvalidInputError
-from evalkit.commands import CHECKPOINT_COLUMNS
+from evalkit.domain.commands import CHECKPOINT_COLUMNS
 from tests.properties import examples
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,8 +13,8 @@ import pytest
 
 import evalkit
 from evalkit import InvalidInputError, analysis, plots
-from evalkit.columns import CHECKPOINTS
-from evalkit.plots.source import read_columns
+from evalkit.frames.columns import CHECKPOINTS
+from evalkit.frames.normalize import read_columns
 from tests.chart_frames import DAY, START, checkpoints, lifecycle
 from tests.test_plots import named
 

@@ -24,11 +24,11 @@ from nbclient import NotebookClient
 
 import evalkit
 from evalkit import EvalKit, EvalkitError, StudyNotFoundError, connect
-from evalkit.widgets import panel as panel_module
-from evalkit.widgets import watcher as watcher_module
-from evalkit.widgets.panel import Panel
-from evalkit.widgets.watcher import WATCHER
-from evalkit.widgets.worker import Worker
+from evalkit.panel import panel as panel_module
+from evalkit.panel import watcher as watcher_module
+from evalkit.panel.panel import Panel
+from evalkit.panel.watcher import WATCHER
+from evalkit.panel.worker import Worker
 from tests.needs import need
 from tests.properties import in_long_form
 from tests.servers import Relay, Sqld
@@ -573,7 +573,7 @@ def test_many_panels_leave_nothing_behind(kit: EvalKit) -> None:
 def test_a_cell_that_runs_again_closes_the_panels_that_it_made_before(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of this run and of other cells stay; outside a notebook nothing is closed."""
     cells: Any = [("a", "1"), ("a", "1"), ("b", "2"), ("a", "3"), (None, "4")]
-    monkeypatch.setattr("evalkit.widgets.cells._present_cell", lambda: cells.pop(0))
+    monkeypatch.setattr("evalkit.panel.cells._present_cell", lambda: cells.pop(0))
     panels = [show().panel for _ in range(5)]
     assert [repr(panel) for panel in panels] == ["Panel(closed)", "Panel(closed)", *["Panel(0 studies)"] * 3]
 
@@ -645,7 +645,7 @@ def test_a_headless_notebook_holds_a_table_and_a_picture(kit: EvalKit, tmp_path:
 
 def test_a_worker_ends_by_itself_and_gives_up_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread is there only while there is something to do; ending it cancels what has not begun, and waits a bounded time for the rest."""
-    monkeypatch.setattr("evalkit.widgets.worker._IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("evalkit.panel.worker._IDLE_SECONDS", 0.05)
     worker, go = Worker("evalkit-test"), threading.Event()
     assert worker.submit(lambda: 1).result(SECONDS) == 1
     until(lambda: threads() == [])

@@ -12,12 +12,12 @@ import pytest
 
 from evalkit import METRICS, EvalKit, EvalkitWarning, InvalidInputError, PeriodType, connect
 from evalkit.errors import LogUnavailableError, told_warnings, warn
+from evalkit.panel.forms import CHECKPOINT_FIELDS, CheckpointForm, StudyForm, period_end, period_start
+from evalkit.panel.model import PanelModel
+from evalkit.panel.reading import read
+from evalkit.panel.static import static_html, table_html
+from evalkit.panel.texts import shortened
 from evalkit.samples import sample_checkpoints
-from evalkit.widgets.forms import CHECKPOINT_FIELDS, CheckpointForm, StudyForm, period_end, period_start
-from evalkit.widgets.model import PanelModel
-from evalkit.widgets.reading import read
-from evalkit.widgets.static import static_html, table_html
-from evalkit.widgets.texts import shortened
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"

@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit import METRICS, InvalidInputError, analysis, plots
-from evalkit.columns import CHECKPOINTS, LIFECYCLE
-from evalkit.pandas_twin import to_pandas
-from evalkit.plots.lines import axis_years
-from evalkit.plots.rendering import bundle, page, specification, svg
-from evalkit.plots.source import read_checkpoints
-from evalkit.plots.theme import PALETTE, colours
-from evalkit.plots.thinning import broken, bucket, buckets_for, runs, thin
-from evalkit.plots.wilson import wilson
+from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
+from evalkit.frames.normalize import read_checkpoints
+from evalkit.frames.pandas_output import to_pandas
+from evalkit.plots._lines import axis_years
+from evalkit.plots._rendering import bundle, page, specification, svg
+from evalkit.plots._theme import PALETTE, colours
+from evalkit.plots._thinning import broken, bucket, buckets_for, runs, thin
+from evalkit.plots._wilson import wilson
 from tests import oracles
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, rows_of, study_id
 from tests.properties import examples

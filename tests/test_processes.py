@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from evalkit import EvalKit, connect
-from evalkit.commands import RecordCheckpoint
-from evalkit.events import StoredEvalEvent
-from evalkit.projection.schema import read_head
+from evalkit.domain.commands import RecordCheckpoint
+from evalkit.domain.events import StoredEvalEvent
+from evalkit.readmodel.schema import read_head
 from tests.properties import in_long_form
 from tests.worker import Child, flat_sample, sample, study_with_checkpoints
 

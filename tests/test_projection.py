@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 import evalkit
-from evalkit.database.port import Args, Row, Statement
-from evalkit.database.sqlite import SqliteDatabase
+from evalkit.domain.events import MAX_EVENT_BYTES, EncodedEvent, StoredEvalEvent
 from evalkit.errors import (
     DatabaseDamagedError,
     DatabaseError,
@@ -29,16 +28,17 @@ from evalkit.errors import (
     RebuildSupersededError,
     SchemaError,
 )
-from evalkit.events import MAX_EVENT_BYTES, StoredEvalEvent
-from evalkit.log.memory import InMemoryEventLog
-from evalkit.log.port import EventLog, LogMessage, LogPosition, partition_of
-from evalkit.log.sqlite import SqliteEventLog
-from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.fold import FOLD_VERSION
-from evalkit.projection.rebuild import rebuild
-from evalkit.projection.schema import SCHEMA_VERSION, TABLES
-from evalkit.projection.snapshot import Snapshot
-from evalkit.projection.verify import digest, verify
+from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of
+from evalkit.eventlog.memory_log import InMemoryEventLog
+from evalkit.eventlog.sqlite_log import SqliteEventLog
+from evalkit.readmodel.consumer import EvalProjectionConsumer
+from evalkit.readmodel.database.database import Args, Row, Statement
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
+from evalkit.readmodel.fold import FOLD_VERSION
+from evalkit.readmodel.rebuild import rebuild
+from evalkit.readmodel.schema import SCHEMA_VERSION, TABLES
+from evalkit.readmodel.snapshot import Snapshot
+from evalkit.readmodel.verify import digest, verify
 from tests.generators import STUDIES
 
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes().splitlines()
@@ -53,7 +53,7 @@ def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
     database.close()
 
 
-def event(study: int = 0, kind: str = "study_created", number: int = 0) -> LogMessage:
+def event(study: int = 0, kind: str = "study_created", number: int = 0) -> EncodedEvent:
     """An event of one of four studies, each of which belongs to another partition of four."""
     study_id, event_id = STUDIES[study], f"018bcfe5-{number:04x}-7000-8000-{study:012d}"
     content: dict[str, Any] = {"type": kind, "id": study_id}
@@ -64,15 +64,15 @@ def event(study: int = 0, kind: str = "study_created", number: int = 0) -> LogMe
         content |= {"id": f"00000000-0000-4000-8000-{number:012d}", "study_id": study_id, "timestamp": day, "events_analyzed": number}
         content |= {"metrics": {"total_tokens": number, "period": {"start": day, "end": day}}, "sessions_included": []}
     stored = StoredEvalEvent.model_validate({"event_id": event_id, "event": content}, strict=False)
-    return LogMessage(study_id, event_id, stored.to_wire())
+    return EncodedEvent(study_id, event_id, stored.to_wire())
 
 
-def history(checkpoints: int = 12, studies: Sequence[int] = (0, 1, 2, 3)) -> list[LogMessage]:
+def history(checkpoints: int = 12, studies: Sequence[int] = (0, 1, 2, 3)) -> list[EncodedEvent]:
     created = [event(study, number=study) for study in studies]
     return created + [event(studies[number % len(studies)], "checkpoint_recorded", number) for number in range(100, 100 + checkpoints)]
 
 
-def log_of(messages: Sequence[LogMessage], partitions: int = 1) -> InMemoryEventLog:
+def log_of(messages: Sequence[EncodedEvent], partitions: int = 1) -> InMemoryEventLog:
     log = InMemoryEventLog(partitions)
     log.append(messages)
     return log
@@ -200,7 +200,7 @@ def test_a_projector_of_the_old_log_writes_nothing_after_another_one_was_adopted
     assert_stopped(stale.catch_up, database, LogMismatchError, "partitions")
 
 
-def sqlite_log(path: Path, messages: Sequence[LogMessage]) -> SqliteEventLog:
+def sqlite_log(path: Path, messages: Sequence[EncodedEvent]) -> SqliteEventLog:
     log = SqliteEventLog(path)
     log.append(messages)
     return log
@@ -534,7 +534,7 @@ def test_of_two_rebuilds_the_later_one_goes_on(database: SqliteDatabase) -> None
 
 def test_a_rebuild_that_gives_way_in_its_middle_says_so(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when there is more to replay after the other one dropped its tables."""
-    monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 3)
+    monkeypatch.setattr("evalkit.readmodel.rebuild._BATCH", 3)
     test_of_two_rebuilds_the_later_one_goes_on(database)
 
 
@@ -568,7 +568,7 @@ def test_a_rebuild_that_dies_at_any_batch_leaves_whole_tables(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
 ) -> None:
     """The rows that serve are all there, the old ones or the new ones, and a consumer goes on with them."""
-    monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 5)
+    monkeypatch.setattr("evalkit.readmodel.rebuild._BATCH", 5)
     log = log_of(history())
     consumer = EvalProjectionConsumer(log, database)
     consumer.catch_up()
@@ -587,7 +587,7 @@ def test_a_rebuild_that_dies_at_any_batch_leaves_whole_tables(
 
 def test_a_rebuild_takes_in_what_comes_meanwhile(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it runs, a live consumer goes on with the old tables; the new ones are never behind them, and the consumer goes on after."""
-    monkeypatch.setattr("evalkit.projection.rebuild._BATCH", 4)
+    monkeypatch.setattr("evalkit.readmodel.rebuild._BATCH", 4)
     log = log_of(history())
     live = EvalProjectionConsumer(log, database)
     live.catch_up()
@@ -768,11 +768,11 @@ def test_the_digest_of_the_real_events_is_golden(database: SqliteDatabase) -> No
 ELSEWHERE = """
 import sys, time
 from pathlib import Path
-from evalkit.database.sqlite import SqliteDatabase
-from evalkit.log.memory import InMemoryEventLog
-from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.snapshot import Snapshot
-from evalkit.projection.verify import digest
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
+from evalkit.eventlog.memory_log import InMemoryEventLog
+from evalkit.readmodel.consumer import EvalProjectionConsumer
+from evalkit.readmodel.snapshot import Snapshot
+from evalkit.readmodel.verify import digest
 
 time.tzset()
 assert time.timezone != 0

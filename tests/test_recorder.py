@@ -28,12 +28,12 @@ from hypothesis import strategies as st
 
 import evalkit
 from evalkit import EvalKit, EvalkitWarning, InvalidInputError, StudyNotFoundError, TransitionError
+from evalkit.domain.times import MAX_COUNT
 from evalkit.errors import LogUnavailableError, ReadOnlyError, RecorderError
-from evalkit.times import MAX_COUNT
-from evalkit.widgets.aggregates import COMPUTED, SessionRecord, aggregate
-from evalkit.widgets.meter import Tally
-from evalkit.widgets.recorder import Recorder
-from evalkit.widgets.session import Session
+from evalkit.recording.aggregate import COMPUTED, SessionRecord, aggregate
+from evalkit.recording.progress import Tally
+from evalkit.recording.recorder import Recorder
+from evalkit.recording.session import Session
 from tests.worker import Child, exit_code, in_fork
 
 BEGUN = datetime(2026, 1, 31, 8, tzinfo=UTC)
@@ -194,7 +194,7 @@ def test_an_exception_goes_on_also_where_its_session_cannot_be_noted(kit: EvalKi
         raise OSError(28, "No space left on device")
 
     with pytest.raises(KeyError) as raised, recorder(kit, clock) as rec, rec.session("a"):
-        monkeypatch.setattr("evalkit.widgets.journal.os.fsync", full)
+        monkeypatch.setattr("evalkit.recording.journal.os.fsync", full)
         raise KeyError
     assert "the session 'a' was not noted. The recorder's journal" in raised.value.__notes__[0]
     assert rec.sessions == ()
@@ -833,7 +833,7 @@ def test_a_checkpoint_that_could_not_be_recorded_is_recorded_once_later(
 def test_what_is_recorded_late_and_the_new_block_are_two_checkpoints(kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions of the next block are not mixed into one that had ended."""
     with monkeypatch.context() as patched:
-        patched.setattr("evalkit.widgets.journal.Journal.remove", lambda self: None)
+        patched.setattr("evalkit.recording.journal.Journal.remove", lambda self: None)
         with recorder(kit, clock) as rec, rec.session() as session:
             session.success()
             clock.move(5)
@@ -871,7 +871,7 @@ def test_a_journal_that_cannot_be_written_says_so(kit: EvalKit, clock: Watch, mo
         def full(file: int) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("evalkit.widgets.journal.os.fsync", full)
+        monkeypatch.setattr("evalkit.recording.journal.os.fsync", full)
         with rec.session():
             pass
     monkeypatch.undo()

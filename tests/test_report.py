@@ -21,15 +21,15 @@ from typer.testing import CliRunner
 
 import evalkit
 from evalkit import analysis
-from evalkit.analysis import extra
-from evalkit.analysis.compare import FEWEST as FEWEST_PAIRS
-from evalkit.analysis.reporting.charts import figures
-from evalkit.analysis.reporting.digest import digest
-from evalkit.analysis.reporting.facts import content_of, report_content
-from evalkit.analysis.reporting.html import html
-from evalkit.analysis.reporting.in_short import methods
-from evalkit.analysis.reporting.markdown import markdown
-from evalkit.analysis.reporting.whole import StudyFrames, examine
+from evalkit.analysis import _extra as extra
+from evalkit.analysis._compare import FEWEST as FEWEST_PAIRS
+from evalkit.analysis._report.charts import figures
+from evalkit.analysis._report.digest import digest
+from evalkit.analysis._report.facts import content_of, report_content
+from evalkit.analysis._report.html import html
+from evalkit.analysis._report.in_short import methods
+from evalkit.analysis._report.markdown import markdown
+from evalkit.analysis._report.whole import StudyFrames, examine
 from evalkit.cli.app import app
 from tests import oracles
 from tests.analysis_frames import odd_frames

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from evalkit.analysis import resample
-from evalkit.columns import CHECKPOINTS, frame_schema
+from evalkit.domain.metrics import METRICS
 from evalkit.errors import InvalidInputError
-from evalkit.metrics import METRICS
-from evalkit.pandas_twin import to_pandas
+from evalkit.frames.columns import CHECKPOINTS, frame_schema
+from evalkit.frames.pandas_output import to_pandas
 from evalkit.plots import overview, trend
 from tests.analysis_frames import FIRST, HOUR, assert_same, hourly_frames, odd_frames
 from tests.chart_frames import START, checkpoints, lifecycle, study_id

@@ -23,23 +23,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit import ConflictError, EvalKit, EvalkitWarning, TransitionError, connect
-from evalkit.commands import lifecycle_message
-from evalkit.database.port import Database
-from evalkit.database.sqlite import SqliteDatabase
+from evalkit.domain.commands import lifecycle_message
+from evalkit.domain.events import EncodedEvent
+from evalkit.domain.ids import new_id
+from evalkit.domain.study import StudyStatus
 from evalkit.errors import DatabaseError, DatabaseUnavailableError, EvalkitError, ReadOnlyError
-from evalkit.ids import new_id
-from evalkit.log.memory import InMemoryEventLog
-from evalkit.log.port import EventLog, LogMessage
-from evalkit.log.sqlite import SqliteEventLog
-from evalkit.opening import open_database, open_log
-from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.rebuild import rebuild
-from evalkit.projection.rows import check_rows
-from evalkit.projection.schema import read_head
-from evalkit.projection.snapshot import Snapshot
-from evalkit.projection.verify import digest, verify
-from evalkit.study import StudyStatus
-from evalkit.transfer.log import export_log, import_log
+from evalkit.eventlog.event_log import EventLog
+from evalkit.eventlog.memory_log import InMemoryEventLog
+from evalkit.eventlog.sqlite_log import SqliteEventLog
+from evalkit.io.log_files import export_log, import_log
+from evalkit.readmodel.consumer import EvalProjectionConsumer
+from evalkit.readmodel.database.database import Database
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
+from evalkit.readmodel.rebuild import rebuild
+from evalkit.readmodel.rows import check_rows
+from evalkit.readmodel.schema import read_head
+from evalkit.readmodel.snapshot import Snapshot
+from evalkit.readmodel.verify import digest, verify
+from evalkit.runtime.opening import open_database, open_log
 from tests.generators import Entry, histories
 from tests.iggy_server import Iggy
 from tests.properties import examples, in_long_form
@@ -65,14 +66,14 @@ def empty_url(server: Sqld, protocol: str = "http") -> str:
     return url_of(server, protocol)
 
 
-def as_message(entry: Entry) -> LogMessage:
-    return LogMessage(entry.study_id, entry.event_id if len(entry.event_id) == 36 else "", entry.data)
+def as_message(entry: Entry) -> EncodedEvent:
+    return EncodedEvent(entry.study_id, entry.event_id if len(entry.event_id) == 36 else "", entry.data)
 
 
 # --- the fold -------------------------------------------------------------------------------------------------------------------------
 
 
-def embedded_digest(messages: Sequence[LogMessage]) -> str:
+def embedded_digest(messages: Sequence[EncodedEvent]) -> str:
     """The digest of the embedded engines for the same events."""
     with tempfile.TemporaryDirectory() as folder:
         log, database = SqliteEventLog(Path(folder) / "events.db"), SqliteDatabase(Path(folder) / "evalkit.db")
@@ -180,7 +181,7 @@ def add_faulty(kit: EvalKit, count: int) -> None:
             {"type": "study_created", "id": study, "name": "x" * (number % 40)} if number % 2 else {"type": "study_renamed", "id": study}
         )
         event_id = new_id()
-        messages.append(LogMessage(study, event_id, json.dumps({"event_id": event_id, "event": event}).encode()))
+        messages.append(EncodedEvent(study, event_id, json.dumps({"event_id": event_id, "event": event}).encode()))
     kit._engine.log.append(messages)
 
 
@@ -402,8 +403,8 @@ def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatc
         if way != "read_only=True":
             monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
         if way == "hidden claim":
-            monkeypatch.setattr("evalkit.access.token_access", lambda token: "")
-            monkeypatch.setattr("evalkit.database.server.token_access", lambda token: "")
+            monkeypatch.setattr("evalkit.runtime.access.token_access", lambda token: "")
+            monkeypatch.setattr("evalkit.readmodel.database.server_database.token_access", lambda token: "")
         says = "read_only=True" if way == "read_only=True" else "may only read"
         with connect(tmp_path, database_url=url, read_only=way == "read_only=True") as kit:
             told = ask_everything(kit)
@@ -429,8 +430,8 @@ def test_a_command_with_a_hidden_claim_appends_nothing_either(
     with connect(tmp_path, database_url=url) as writer:
         study_with_checkpoints(writer, 3)
     monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
-    monkeypatch.setattr("evalkit.access.token_access", lambda token: "")
-    monkeypatch.setattr("evalkit.database.server.token_access", lambda token: "")
+    monkeypatch.setattr("evalkit.runtime.access.token_access", lambda token: "")
+    monkeypatch.setattr("evalkit.readmodel.database.server_database.token_access", lambda token: "")
     for command in ("create_study", "pause_study"):
         with connect(tmp_path, database_url=url) as kit:
             before = kit._engine.log.ranges()
@@ -462,7 +463,7 @@ def test_reading_while_the_log_is_out_of_reach(
 
 UNCLOSED = """
 import sys
-from evalkit.opening import open_database
+from evalkit.runtime.opening import open_database
 
 database = open_database(sys.argv[1])
 database.execute("SELECT 1")
@@ -591,7 +592,7 @@ def test_a_consumer_catches_up_applies_and_ends(led: Sqld, tmp_path: Path, as_js
             wait_until(lambda: rejected_by_others(kit) == 10)
             wait_until(lambda: "applied" in consumer.events())
             quarantined = new_id()
-            kit._engine.log.append([LogMessage("", quarantined, b'{"event_id":"%s","event":{}}' % quarantined.encode())])
+            kit._engine.log.append([EncodedEvent("", quarantined, b'{"event_id":"%s","event":{}}' % quarantined.encode())])
             wait_until(lambda: kit._engine.database.execute("SELECT count(*) FROM quarantined") == [(1,)])
             told = evalkit("projection", "status", "--json")
             status = json.loads(told.stdout)

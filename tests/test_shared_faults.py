@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from evalkit import EvalKit, connect
-from evalkit.commands import CreateStudy, RecordCheckpoint
+from evalkit.domain.commands import CreateStudy, RecordCheckpoint
+from evalkit.domain.events import CheckpointRecorded, StoredEvalEvent
+from evalkit.domain.ids import StudyId, new_id
 from evalkit.errors import LogMismatchError
-from evalkit.events import CheckpointRecorded, StoredEvalEvent
-from evalkit.ids import StudyId, new_id
-from evalkit.projection.schema import read_head
+from evalkit.readmodel.schema import read_head
 from tests.iggy_server import NO_IGGY, Iggy, iggy_binary
 from tests.properties import LONG
 from tests.servers import Relay, Sqld

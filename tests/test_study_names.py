@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 
 import evalkit
 from evalkit import ConflictError, EvalKit, OutcomeUnknownError, StudyExistsError, connect
+from evalkit.domain.events import EncodedEvent, StoredEvalEvent, StudyCreated
+from evalkit.domain.ids import event_id_at, new_id, normalized_name, study_id_of_name
+from evalkit.domain.study import PeriodType, StudyConfig
 from evalkit.errors import DatabaseBusyError
-from evalkit.events import StoredEvalEvent, StudyCreated
-from evalkit.ids import event_id_at, new_id, normalized_name, study_id_of_name
-from evalkit.log.port import LogMessage
-from evalkit.log.sqlite import SqliteEventLog
-from evalkit.study import PeriodType, StudyConfig
+from evalkit.eventlog.sqlite_log import SqliteEventLog
 from tests.iggy_server import Iggy
 from tests.servers import Sqld
 from tests.test_shared import empty_url
@@ -49,11 +48,11 @@ def kit(tmp_path: Path) -> Iterator[EvalKit]:
         yield kit
 
 
-def created(name: str, at_ms: int = 1_700_000_000_000) -> LogMessage:
+def created(name: str, at_ms: int = 1_700_000_000_000) -> EncodedEvent:
     """Return the event of a program that mints random study ids."""
     event = StudyCreated(id=new_id(), name=name, period_type=PeriodType.DAILY, period_value=None, config=StudyConfig())
     stored = StoredEvalEvent(event_id=event_id_at(at_ms), event=event)
-    return LogMessage(event.id, stored.event_id, stored.to_wire())
+    return EncodedEvent(event.id, stored.event_id, stored.to_wire())
 
 
 @pytest.mark.parametrize("other", SAME_NAME.values(), ids=SAME_NAME)

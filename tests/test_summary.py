@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from evalkit.analysis import resample, summary
-from evalkit.columns import CHECKPOINTS
+from evalkit.domain.metrics import METRICS
 from evalkit.errors import InvalidInputError
-from evalkit.metrics import METRICS
-from evalkit.pandas_twin import to_pandas
+from evalkit.frames.columns import CHECKPOINTS
+from evalkit.frames.pandas_output import to_pandas
 from tests.analysis_frames import assert_same, hourly_frames, odd_frames
 from tests.chart_frames import checkpoints, lifecycle
 from tests.properties import examples

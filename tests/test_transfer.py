@@ -23,18 +23,19 @@ from polars.testing import assert_frame_equal
 
 import evalkit
 from evalkit import METRICS, EvalkitError, EvalkitWarning, InvalidInputError
-from evalkit.engine import Engine
+from evalkit._util.atomic_files import writing
+from evalkit.domain.events import EncodedEvent
+from evalkit.domain.ids import event_id_at
 from evalkit.errors import LogError, LogUnavailableError
-from evalkit.ids import event_id_at
-from evalkit.log.memory import InMemoryEventLog
-from evalkit.log.port import LogMessage, partition_of
-from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.snapshot import Snapshot
-from evalkit.projection.verify import digest
+from evalkit.eventlog.event_log import partition_of
+from evalkit.eventlog.memory_log import InMemoryEventLog
+from evalkit.io.checkpoint_files import export_checkpoints, import_checkpoints
+from evalkit.io.log_files import LogExport, LogImport, export_log, import_log
+from evalkit.readmodel.consumer import EvalProjectionConsumer
+from evalkit.readmodel.snapshot import Snapshot
+from evalkit.readmodel.verify import digest
+from evalkit.runtime.engine import Engine
 from evalkit.settings import Settings
-from evalkit.transfer.checkpoints import export_checkpoints, import_checkpoints
-from evalkit.transfer.files import writing
-from evalkit.transfer.log import LogExport, LogImport, export_log, import_log
 
 FORMATS = ["csv", "parquet", "ndjson"]
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes()
@@ -293,7 +294,7 @@ def engine_at(home: Path, partitions: int = 1) -> Engine:
 def append(engine: Engine, *events: bytes) -> None:
     with engine.command():
         engine.make_ready()
-        engine.log.append([LogMessage("", "", data) for data in events])
+        engine.log.append([EncodedEvent("", "", data) for data in events])
         engine.catch_up()
 
 
@@ -328,7 +329,7 @@ def test_the_real_log_goes_in_and_out_byte_for_byte(tmp_path: Path) -> None:
 
 def test_importing_a_log_twice_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Applied, rejected, quarantined and unknown events are skipped the second time, and so is what a file holds twice, chunk by chunk."""
-    monkeypatch.setattr("evalkit.transfer.log._CHUNK", 5)
+    monkeypatch.setattr("evalkit.io.log_files._CHUNK", 5)
     more = [
         envelope({"type": "study_started", "id": STUDY}),  # not allowed: rejected
         envelope({"type": "study_archived", "study_id": STUDY}),  # an unknown kind
@@ -441,11 +442,11 @@ def test_an_empty_file_imports_as_nothing(tmp_path: Path) -> None:
 
 def test_an_import_that_was_cut_short_is_finished_by_importing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the log goes away in the middle, the message says how far it came, and a second import appends the rest."""
-    monkeypatch.setattr("evalkit.transfer.log._CHUNK", 10)
+    monkeypatch.setattr("evalkit.io.log_files._CHUNK", 10)
     engine = engine_at(tmp_path / "home")
     append_really = engine.log.append
 
-    def append_twice(messages: list[LogMessage]) -> object:
+    def append_twice(messages: list[EncodedEvent]) -> object:
         if len(all_data(engine)) >= 20:
             raise LogUnavailableError("The event log cannot be used: the disk is full. Nothing was appended.")
         return append_really(messages)

@@ -21,19 +21,19 @@ from hypothesis import strategies as st
 
 import evalkit
 from evalkit import InvalidInputError, StudyNotFoundError, analysis, plots
-from evalkit.analysis import ar1
-from evalkit.analysis.before_after import FEWEST_A_SIDE
-from evalkit.analysis.pairs import matched
-from evalkit.analysis.parts import RESAMPLED
-from evalkit.analysis.per_study import holm
-from evalkit.analysis.phrases import WANDERS, how_likely, lasting
-from evalkit.analysis.shift import find_shift
-from evalkit.analysis.trials import SAME_TASKS, trials_of, with_chance
-from evalkit.columns import CHECKPOINTS
+from evalkit.analysis._before_after import FEWEST_A_SIDE
+from evalkit.analysis._pairs import matched
+from evalkit.analysis._per_study import holm
+from evalkit.analysis._phrases import WANDERS, how_likely, lasting
+from evalkit.analysis._resample_parts import RESAMPLED
+from evalkit.analysis._stats import ar1
+from evalkit.analysis._stats.shift import find_shift
+from evalkit.analysis._stats.trials import SAME_TASKS, trials_of, with_chance
+from evalkit.domain.metrics import METRICS
 from evalkit.errors import AmbiguousStudyError
-from evalkit.metrics import METRICS
-from evalkit.pandas_twin import to_pandas
-from evalkit.plots.rendering import svg
+from evalkit.frames.columns import CHECKPOINTS
+from evalkit.frames.pandas_output import to_pandas
+from evalkit.plots._rendering import svg
 from tests import oracles
 from tests.analysis_frames import odd_frames
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, study_id
@@ -663,7 +663,7 @@ def test_the_interval_of_a_shift_is_wide_where_the_data_do_not_tell() -> None:
 
 def test_the_place_of_a_shift_has_the_likelihood_of_dense_algebra() -> None:
     """The marginal likelihood of each place equals that of matrices, for uneven times and the correlations looked at."""
-    from evalkit.analysis.shift import _places
+    from evalkit.analysis._stats.shift import _places
 
     times = np.array([0, 1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14.0])
     values = noise(13, 2, 0.5) + 2 * (np.arange(13) >= 6)

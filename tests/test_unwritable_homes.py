@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from evalkit import connect
-from evalkit.log.sqlite import SqliteEventLog
+from evalkit.eventlog.sqlite_log import SqliteEventLog
 from tests.worker import sample, study_with_checkpoints
 
 LOOK = """

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.decoding import DecodedEvent, decode, encode_checkpoint
-from evalkit.decoding import readable_ids as read_ids
-from evalkit.events import KINDS, MAX_EVENT_BYTES, InvalidEventError, StoredEvalEvent
-from evalkit.metrics import METRICS, LongitudinalMetrics, TimePeriod
-from evalkit.study import PeriodType, StudyConfig
-from evalkit.times import stored_time, wire_time
+from evalkit.domain.codec import DecodedEvent, decode, encode_checkpoint
+from evalkit.domain.codec import readable_ids as read_ids
+from evalkit.domain.events import KINDS, MAX_EVENT_BYTES, InvalidEventError, StoredEvalEvent
+from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod
+from evalkit.domain.study import PeriodType, StudyConfig
+from evalkit.domain.times import stored_time, wire_time
 from tests.generators import METRIC_NAMES
 from tests.properties import examples
 

@@ -31,10 +31,10 @@ import psutil
 import evalkit
 from evalkit import EvalKit, OutcomeUnknownError, connect
 from evalkit.errors import DatabaseBusyError, DatabaseUnavailableError, LogUnavailableError
-from evalkit.projection import rebuild as rebuild_module
-from evalkit.projection.consumer import EvalProjectionConsumer
-from evalkit.projection.schema import read_head
-from evalkit.widgets.journal import Journal
+from evalkit.readmodel import rebuild as rebuild_module
+from evalkit.readmodel.consumer import EvalProjectionConsumer
+from evalkit.readmodel.schema import read_head
+from evalkit.recording.journal import Journal
 
 LIFETIME_SECONDS = 240
 LOST = (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError, OutcomeUnknownError)

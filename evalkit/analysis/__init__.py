@@ -7,16 +7,16 @@ Each function takes a frame, as ``kit.checkpoints()`` gives it, and gives a resu
 sentences when displayed, ``.plot()`` for a chart.
 """
 
-from evalkit.analysis.auditing.audit import Audit, audit
-from evalkit.analysis.before_after import BeforeAfter, before_after
-from evalkit.analysis.changepoints import Change, ChangePoints, changepoints
-from evalkit.analysis.compare import Comparison, compare
-from evalkit.analysis.difference import Difference
-from evalkit.analysis.per_study import PerStudy
-from evalkit.analysis.reporting.report import report
-from evalkit.analysis.rollup import Resampled, resample
-from evalkit.analysis.summary import Summary, summary
-from evalkit.analysis.trend import Trend, trend
+from evalkit.analysis._audit.audit import Audit, audit
+from evalkit.analysis._before_after import BeforeAfter, before_after
+from evalkit.analysis._changepoints import Change, ChangePoints, changepoints
+from evalkit.analysis._compare import Comparison, compare
+from evalkit.analysis._difference import Difference
+from evalkit.analysis._per_study import PerStudy
+from evalkit.analysis._report.report import report
+from evalkit.analysis._resample import Resampled, resample
+from evalkit.analysis._summary import Summary, summary
+from evalkit.analysis._trend import Trend, trend
 
 __all__ = [
     "Audit",

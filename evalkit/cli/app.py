@@ -14,16 +14,16 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli.checkpoints import checkpoint_app
-from evalkit.cli.consume import consume
-from evalkit.cli.doctor import doctor
-from evalkit.cli.log import log_app
-from evalkit.cli.printing import json_rows
-from evalkit.cli.projection import projection_app
-from evalkit.cli.report import report
-from evalkit.cli.session import Command, Main, Session
-from evalkit.cli.studies import study_app
-from evalkit.distribution import installed_version
+from evalkit._util.distribution import installed_version
+from evalkit.cli.checkpoint_commands import checkpoint_app
+from evalkit.cli.common import Command, Main, Session
+from evalkit.cli.consume_command import consume
+from evalkit.cli.doctor_command import doctor
+from evalkit.cli.log_commands import log_app
+from evalkit.cli.projection_commands import projection_app
+from evalkit.cli.report_command import report
+from evalkit.cli.study_commands import study_app
+from evalkit.cli.tables import json_rows
 
 __all__ = ["app", "main"]
 
@@ -71,7 +71,7 @@ def demo(
 
     Example: evalkit demo
     """
-    from evalkit.demo import next_commands, open_demo, picture, run_demo, snippet, write_charts
+    from evalkit.cli.demo import next_commands, open_demo, picture, run_demo, snippet, write_charts
 
     if (ctx.obj.home, ctx.obj.log_url, ctx.obj.database_url) != (None, None, None):
         raise typer.BadParameter(

@@ -7,11 +7,11 @@ Each function gives an Altair chart that displays by itself, without a network. 
 ``a + layer``); what comes out is plain Altair, displayed by `show`, or after `enable`.
 """
 
-from evalkit.plots.chart import table
-from evalkit.plots.history import lifecycle
-from evalkit.plots.overview import overview
-from evalkit.plots.rendering import enable, save, show
-from evalkit.plots.scatter import scatter
-from evalkit.plots.trends import compare, trend
+from evalkit.plots._chart import table
+from evalkit.plots._history import lifecycle
+from evalkit.plots._overview import overview
+from evalkit.plots._rendering import enable, save, show
+from evalkit.plots._scatter import scatter
+from evalkit.plots._trends import compare, trend
 
 __all__ = ["compare", "enable", "lifecycle", "overview", "save", "scatter", "show", "table", "trend"]

@@ -15,8 +15,9 @@ from time import perf_counter
 from uuid import UUID
 
 import evalkit
-from evalkit.log.port import EventLog, LogMessage
-from evalkit.opening import open_log
+from evalkit.domain.events import EncodedEvent
+from evalkit.eventlog.event_log import EventLog
+from evalkit.runtime.opening import open_log
 from tests.bench import baselines, workload
 from tests.iggy_server import PASSWORD, USER, Iggy
 from tests.servers import Sqld
@@ -27,12 +28,12 @@ _LATENCY_APPENDS = 15
 Round = tuple[float, float | None]
 
 
-def _checkpoints(count: int) -> tuple[list[LogMessage], list[LogMessage]]:
+def _checkpoints(count: int) -> tuple[list[EncodedEvent], list[EncodedEvent]]:
     studies = workload.study_messages(workload.STUDIES)
     return studies, list(workload.checkpoint_messages(sorted({message.study_id for message in studies}), count))
 
 
-def _append(log: EventLog, messages: list[LogMessage]) -> None:
+def _append(log: EventLog, messages: list[EncodedEvent]) -> None:
     remaining = iter(messages)
     while chunk := list(islice(remaining, 5000)):
         log.append(chunk)
@@ -145,8 +146,8 @@ def reaching_another(folder: Path, size: dict[str, int], rounds: int) -> Iterato
 _WRITER = """
 import json, sys, time
 import evalkit
-from evalkit.log.port import LogMessage
-from evalkit.opening import open_log
+from evalkit.domain.events import EncodedEvent
+from evalkit.runtime.opening import open_log
 from tests.bench import workload
 urls, study, count = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 log = open_log(urls["log_url"])

@@ -15,13 +15,13 @@ from typing import Any
 import polars as pl
 
 import evalkit
-from evalkit.commands import CreateStudy, lifecycle_message
-from evalkit.decoding import encode_checkpoint
-from evalkit.ids import StudyId, new_id
-from evalkit.log.port import LogMessage
-from evalkit.log.sqlite import SqliteEventLog
-from evalkit.metrics import METRICS
-from evalkit.times import wire_time
+from evalkit.domain.codec import encode_checkpoint
+from evalkit.domain.commands import CreateStudy, lifecycle_message
+from evalkit.domain.events import EncodedEvent
+from evalkit.domain.ids import StudyId, new_id
+from evalkit.domain.metrics import METRICS
+from evalkit.domain.times import wire_time
+from evalkit.eventlog.sqlite_log import SqliteEventLog
 
 STUDIES = 20
 _START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -57,7 +57,7 @@ def sessions(index: int) -> list[str]:
     return [f"session-{2 * index}", f"session-{2 * index + 1}"]
 
 
-def study_messages(count: int) -> list[LogMessage]:
+def study_messages(count: int) -> list[EncodedEvent]:
     """Give the events that create and start studies."""
     messages = []
     for index in range(count):
@@ -68,7 +68,7 @@ def study_messages(count: int) -> list[LogMessage]:
     return messages
 
 
-def checkpoint_messages(study_ids: list[str], count: int) -> Iterator[LogMessage]:
+def checkpoint_messages(study_ids: list[str], count: int) -> Iterator[EncodedEvent]:
     """Give checkpoint events as hourly evaluations of all studies append them: the studies take turns."""
     rng = random.Random(1)
     for index in range(count):
@@ -76,7 +76,7 @@ def checkpoint_messages(study_ids: list[str], count: int) -> Iterator[LogMessage
         start, end = (wire_time(moment) for moment in period(index // len(study_ids)))
         event_id, checkpoint_id = new_id(), new_id()
         metrics = {**measured(rng), "period": {"start": start, "end": end}}
-        yield LogMessage(study_id, event_id, encode_checkpoint(event_id, checkpoint_id, study_id, end, metrics, 40, sessions(index)))
+        yield EncodedEvent(study_id, event_id, encode_checkpoint(event_id, checkpoint_id, study_id, end, metrics, 40, sessions(index)))
 
 
 def make_home(home: Path, checkpoints: int) -> None:

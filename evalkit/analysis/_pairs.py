@@ -1,0 +1,132 @@
+"""Which periods of two studies are the same, or nearly: those that overlap by more than half of the longer of the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from evalkit.analysis._observed import Observed, observed_of, whole_periods
+from evalkit.analysis._stats.ar1 import SAME
+from evalkit.analysis._stats.trials import CHANCE, COMMON, with_chance
+from evalkit.domain.metrics import METRICS
+
+__all__ = ["matched", "paired"]
+
+Places = npt.NDArray[np.intp]
+_NEIGHBOURS = 4
+"""On each side, of periods about as long; where these overlap no others of their study at most one fits, and it is among the nearest."""
+
+
+def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Observed, tuple[float | None, float | None]]:
+    """Give the differences of two studies in the periods in which both have a value, and the means of both there.
+
+    Parameters
+    ----------
+    study, baseline
+        Rows as `read_checkpoints` gives.
+    metric
+        A name of `evalkit.METRICS`.
+    """
+    one, other = (_by_period(rows, metric) for rows in (study, baseline))
+    places = matched(one, other)
+    both = one[places[0]].with_columns(other[places[1]].select(pl.col(metric, CHANCE, COMMON).name.suffix("_of_baseline")))
+    of_study, of_baseline = pl.col(metric), pl.col(f"{metric}_of_baseline")
+    alike = (of_study - of_baseline).abs() <= SAME * pl.max_horizontal(of_study.abs(), of_baseline.abs())
+    rows = both.select(
+        "start", "end", t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2,
+        v=pl.when(alike).then(0.0).otherwise(of_study - of_baseline),
+        **{CHANCE: pl.col(CHANCE) + pl.col(f"{CHANCE}_of_baseline"), COMMON: pl.min_horizontal(COMMON, f"{COMMON}_of_baseline")},
+    )  # fmt: skip
+    rows = rows.sort("t").rename({"v": metric}).join(study[:1].select("study_id", "label"), how="cross")
+    means: Any = both.select(of_study.mean(), of_baseline.mean()).row(0)
+    return observed_of(rows, metric), means
+
+
+def _by_period(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """Give the value of each period of a study; of periods that are exactly the same the mean."""
+    there = whole_periods(rows, metric)[0].filter(pl.col(metric).is_not_null())
+    grouped = with_chance(there.sort("t"), METRICS[metric]).group_by("start", "end", maintain_order=True)
+    return grouped.agg(pl.col(metric).cast(pl.Float64()).mean(), pl.col(CHANCE).mean() / pl.len(), pl.col(COMMON).sum())
+
+
+def matched(one: pl.DataFrame, other: pl.DataFrame) -> tuple[Places, Places]:
+    """Pair periods one to one, the nearest first.
+
+    Parameters
+    ----------
+    one, other
+        start and end (datetimes), no two periods of one of them the same.
+
+    Returns
+    -------
+    tuple of two arrays
+        The rows of `one` that have a partner, ascending, and the rows of their partners.
+    """
+    numbered = [rows.select("start", "end").with_row_index("row") for rows in (one, other)]
+    same = numbered[0].join(numbered[1], on=["start", "end"], suffix="_other", maintain_order="left")
+    firsts, seconds = (same[name].to_numpy().astype(np.intp) for name in ("row", "row_other"))
+    left = [_others(firsts, one.height), _others(seconds, other.height)]
+    if all(len(rows) for rows in left):
+        more = _nearly(
+            *(rows.select(pl.col("start", "end").dt.timestamp("us")).to_numpy()[at] for rows, at in zip((one, other), left, strict=True))
+        )
+        firsts, seconds = np.concatenate([firsts, left[0][more[0]]]), np.concatenate([seconds, left[1][more[1]]])
+    order = np.argsort(firsts, kind="stable")
+    return firsts[order], seconds[order]
+
+
+def _nearly(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> tuple[Places, Places]:
+    """Pair periods, shape (n, 2) and (m, 2), that are not the same; alike whichever of the two studies is named first."""
+    sizes, partner_sizes = _sizes(one), _sizes(other)
+    found = [
+        _overlapping(one, other, np.flatnonzero(sizes == size), np.flatnonzero(partner_sizes == partner_size))
+        for size in np.unique(sizes)
+        for partner_size in np.unique(partner_sizes)
+        if abs(size - partner_size) <= 1
+    ]
+    rows, partners = np.hstack([np.empty((2, 0), dtype=np.intp), *found])
+    middles, lengths = ((one[rows] @ side, other[partners] @ side) for side in ([1, 1], [-1, 1]))
+    order = np.lexsort([sum(lengths), sum(middles), np.abs(middles[0] - middles[1])])
+    return _each_once(rows[order], partners[order])
+
+
+def _sizes(periods: npt.NDArray[np.int64]) -> npt.NDArray[np.intc]:
+    """Give the powers of two between which periods are long: those of a pair, neither twice as long as the other, are at most one apart."""
+    return np.frexp(np.diff(periods)[:, 0])[1]
+
+
+def _overlapping(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], rows: Places, among: Places) -> npt.NDArray[np.intp]:
+    """Give the pairs, shape (2, n), of some rows of one study with some of the other's that are near: shorter ones do not stand between."""
+    by_time = among[np.argsort(other[among].sum(axis=1), kind="stable")]
+    mine, theirs = one[rows], other[by_time]
+    near = np.searchsorted(theirs.sum(axis=1), mine.sum(axis=1))[:, None] + np.arange(-_NEIGHBOURS, _NEIGHBOURS)
+    place = np.clip(near, 0, len(theirs) - 1)
+    start, end = mine[:, :1], mine[:, 1:]
+    overlap = np.minimum(end, theirs[place, 1]) - np.maximum(start, theirs[place, 0])
+    longer = np.maximum(end - start, theirs[place, 1] - theirs[place, 0])
+    fitting, columns = np.nonzero((overlap > 0) & (2 * overlap > longer) & (near == place))
+    return np.stack([rows[fitting], by_time[place[fitting, columns]]])
+
+
+def _each_once(rows: Places, partners: Places) -> tuple[Places, Places]:
+    """Keep of pairs, the nearest first, those of which neither was taken before."""
+    counts = np.bincount(rows), np.bincount(partners)
+    if not any((count > 1).any() for count in counts):
+        return rows, partners
+    taken, gone = (bytearray(len(count)) for count in counts)
+    kept = []
+    for place, (row, partner) in enumerate(zip(rows.tolist(), partners.tolist(), strict=True)):
+        if not (taken[row] or gone[partner]):
+            taken[row] = gone[partner] = 1
+            kept.append(place)
+    return rows[kept], partners[kept]
+
+
+def _others(used: Places, count: int) -> Places:
+    """Give the numbers below `count` that are not used."""
+    free = np.ones(count, dtype=bool)
+    free[used] = False
+    return np.flatnonzero(free)

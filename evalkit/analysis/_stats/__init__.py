@@ -1,0 +1,1 @@
+"""The statistics: numbers in, numbers out."""

@@ -1,0 +1,148 @@
+"""``evalkit study``: create studies, drive their lifecycle, look at them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from evalkit import StudyStatus
+from evalkit.cli.common import At, Command, Ref, group
+from evalkit.cli.tables import checkpoint_table, json_rows, minute, safe, shown, study_row, table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["study_app"]
+
+study_app = group("Create studies, drive their lifecycle, look at them.")
+
+
+@study_app.command("create", cls=Command)
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    *,
+    period: Annotated[str, typer.Option(help="hourly, daily, weekly or monthly; weekly:2 plans two of them.")] = "daily",
+    description: Annotated[str | None, typer.Option(metavar="TEXT")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="T", help="May be given several times.")] = None,
+    meta: Annotated[list[str] | None, typer.Option(metavar="K=V", help="May be given several times.")] = None,
+    at: At = None,
+    if_exists: Annotated[Literal["error", "open"], typer.Option(help="What to do when a study has this name.")] = "error",
+) -> None:
+    """Create a study, pending.
+
+    Example: evalkit study create "nightly agent" --period daily:30 --tag baseline --meta model=m-1
+    """
+    with ctx.obj.kit() as kit:
+        study = kit.create_study(
+            name, period=period, description=description, tags=tag or (), metadata=_pairs(meta or []), at=at, if_exists=if_exists
+        )
+        ctx.obj.say(f"{shown(study)}, id {study.id}", lambda: study_row(kit, study))
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or key in pairs:
+            problem = f"gives {key!r} twice" if equals else "is no K=V, as in model=m-1"
+            raise typer.BadParameter(f"{text!r} {problem}.", param_hint="'--meta'")
+        pairs[key] = value
+    return pairs
+
+
+def _change(ctx: typer.Context, command: str, ref: str, at: str | None) -> None:
+    with ctx.obj.kit() as kit:
+        study = getattr(kit, f"{command}_study")(ref, at=at)
+        ctx.obj.say(shown(study), lambda: study_row(kit, study))
+
+
+@study_app.command("start", cls=Command)
+def start(ctx: typer.Context, ref: Ref, at: At = None) -> None:
+    """Let a pending study run.
+
+    Example: evalkit study start "nightly agent"
+    """
+    _change(ctx, "start", ref, at)
+
+
+@study_app.command("pause", cls=Command)
+def pause(ctx: typer.Context, ref: Ref, at: At = None) -> None:
+    """Pause a running study.
+
+    Example: evalkit study pause "nightly agent"
+    """
+    _change(ctx, "pause", ref, at)
+
+
+@study_app.command("resume", cls=Command)
+def resume(ctx: typer.Context, ref: Ref, at: At = None) -> None:
+    """Let a paused study run on.
+
+    Example: evalkit study resume "nightly agent" --at 2026-01-31T08:00:00Z
+    """
+    _change(ctx, "resume", ref, at)
+
+
+@study_app.command("stop", cls=Command)
+def stop(ctx: typer.Context, ref: Ref, at: At = None) -> None:
+    """Stop a study for good.
+
+    Example: evalkit study stop "nightly agent"
+    """
+    _change(ctx, "stop", ref, at)
+
+
+@study_app.command("list", cls=Command)
+def list_studies(ctx: typer.Context, status: Annotated[StudyStatus | None, typer.Option(help="Only these.")] = None) -> None:
+    """List the studies, newest first.
+
+    Example: evalkit study list --status running
+    """
+    with ctx.obj.kit() as kit:
+        frame = kit.studies()
+        rows = [row for row in json_rows(frame) if status in (None, row["status"])]
+        columns = {
+            "name": "name",
+            "status": "status",
+            "period": "period",
+            "checkpoints": "checkpoints",
+            "created_at": "created",
+            "id": "id",
+        }
+        for row in rows if not ctx.obj.json else ():
+            planned = f":{row['period_value']}" if row["period_value"] is not None else ""
+            row.update(period=row["period_type"] + planned, id=f"…{row['study_id'][-8:]}", created_at=minute(row["created_at"]))
+        ctx.obj.say(lambda: table(rows, columns), rows)
+
+
+@study_app.command("show", cls=Command)
+def show(ctx: typer.Context, ref: Ref) -> None:
+    """Show a study: what it is about, its lifecycle, its last checkpoints.
+
+    Example: evalkit study show "nightly agent"
+    """
+    with ctx.obj.kit() as kit:
+        row = study_row(kit, kit.resolve(ref))
+        lifecycle = [one for one in json_rows(kit.lifecycle()) if one["study_id"] == row["study_id"]]
+        frame = kit.checkpoints(row["study_id"])
+        recorded = frame.select("period_start", "period_end").unique().height
+        data = {**row, "periods_recorded": recorded, "lifecycle": lifecycle, "last_checkpoints": json_rows(frame.tail(5))}
+        ctx.obj.say(lambda: _study_text(data, frame.tail(5)), data)
+
+
+def _study_text(study: dict[str, Any], last: pl.DataFrame) -> str:
+    planned = "until stopped" if study["period_value"] is None else f"of {study['period_value']}"
+    about = {
+        "id": study["study_id"],
+        "status": study["status"],
+        "period": f"{study['period_type']}, {study['periods_recorded']} {planned}",
+        "description": study["description"],
+        "tags": ", ".join(study["tags"]),
+        "metadata": ", ".join(f"{key}={value}" for key, value in study["metadata"].items()),
+    }
+    lines = [safe(study["name"]), *(f"  {name:<13}{safe(value)}" for name, value in about.items() if value)]
+    events = [{**one, "kind": one["kind"].removeprefix("study_"), "at": minute(one["at"])} for one in study["lifecycle"]]
+    lines += ["", table(events, {"seq": "", "kind": "what happened", "at": "at (UTC)"})]
+    return "\n".join([*lines, "", checkpoint_table(last) if last.height else "No checkpoints yet."])

@@ -1,1 +1,0 @@
-"""The database that holds the read model."""

@@ -1,0 +1,187 @@
+"""Events between the wire and the read model, without a model in between where that is safe: what the projection decodes with.
+
+`decode` gives valid events in the read model's terms. It recognises the usual shape of a checkpoint by itself, several times faster than
+the models, and leaves every doubt to `StoredEvalEvent.from_wire`, so both accept exactly the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from pydantic_core import from_json
+
+from evalkit.domain.events import KINDS, MAX_EVENT_BYTES, CheckpointRecorded, StoredEvalEvent, StudyCreated
+from evalkit.domain.ids import normalize_event_id, normalize_id, time_of_event
+from evalkit.domain.metrics import METRICS
+from evalkit.domain.times import MAX_COUNT, stored_time
+
+__all__ = ["DecodedEvent", "decode", "encode_checkpoint", "event_time_text", "readable_ids"]
+
+
+class DecodedEvent(NamedTuple):
+    """A valid event in the read model's terms.
+
+    `row` is what the kind adds to the read model, texts and times in the database's form: for `study_created` (name,
+    period_type, period_value, config), for `checkpoint_recorded` (timestamp, metrics, events_analyzed, sessions_included,
+    period_start, period_end, regular), else empty. `regular` is 1 when the metrics are written as evalkit and the Rust program
+    write them: every key once and none besides.
+    """
+
+    kind: str
+    study_id: str
+    event_id: str
+    checkpoint_id: str
+    row: tuple[Any, ...]
+
+
+class _PlainPeriod(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    start: str
+    end: str
+
+
+_number = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+_PLAIN_TYPES: dict[str, Any] = {"count": _number | None, "duration": tuple[_number, _number] | None}
+_PlainMetrics = msgspec.defstruct(
+    "_PlainMetrics",
+    [*((name, _PLAIN_TYPES.get(metric.kind, float | None)) for name, metric in METRICS.items()), ("period", _PlainPeriod)],
+    forbid_unknown_fields=True,
+    gc=False,
+)
+
+
+class _PlainCheckpoint(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["checkpoint_recorded"]  # not msgspec's tag, which may be absent
+    id: str
+    study_id: str
+    timestamp: str
+    metrics: msgspec.Raw
+    events_analyzed: _number
+    sessions_included: msgspec.Raw
+
+
+class _PlainEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    event_id: str
+    event: _PlainCheckpoint
+
+
+_plain_envelope = msgspec.json.Decoder(_PlainEnvelope).decode
+_plain_metrics: Any = msgspec.json.Decoder(_PlainMetrics).decode
+_plain_sessions = msgspec.json.Decoder(list[str]).decode
+_SHAPE = bytes(48 if byte in b"0123456789abcdef" else 45 if byte == 45 else 120 for byte in range(256))
+_THREE_IDS = b"00000000-0000-0000-0000-000000000000" * 3
+_METRICS_QUOTES = 2 * (len(METRICS) + 5)  # every key, the period's two, and its two times
+_ENVELOPE_QUOTES = 28  # 9 keys and 5 texts
+
+
+def _decode_plain(data: bytes) -> DecodedEvent | None:
+    """Decode a checkpoint written in the usual shape; None where there is any doubt.
+
+    The count of quotation marks proves that no key is there twice: each is required, and none besides is allowed.
+    """
+    try:
+        envelope = _plain_envelope(data)
+        event = envelope.event
+        measured = _plain_metrics(event.metrics)
+        _plain_sessions(event.sessions_included)
+        metrics, sessions = str(event.metrics, "utf-8"), str(event.sessions_included, "utf-8")
+        timestamp = stored_time(event.timestamp)
+        period_start, period_end = stored_time(measured.period.start), stored_time(measured.period.end)
+    except (ValueError, RecursionError):
+        return None
+    duration = measured.avg_session_duration
+    event_id = envelope.event_id
+    if (
+        len(data) > MAX_EVENT_BYTES
+        or data.count(b'"') != _ENVELOPE_QUOTES + _METRICS_QUOTES + sessions.count('"')
+        or not len(event_id) == len(event.id) == 36
+        or (event_id + event.id + event.study_id).encode().translate(_SHAPE) != _THREE_IDS
+        or event_id[14] != "7"
+        or event_id[19] not in "89ab"
+        or event_id[0] > "d"  # perhaps after the year 9999
+        or (duration is not None and duration[1] > 999_999_999)
+    ):
+        return None
+    row = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1)
+    return DecodedEvent("checkpoint_recorded", event.study_id, envelope.event_id, event.id, row)
+
+
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _text_of(data: bytes, field: str) -> str:
+    """Give a field of the event as it is written; of equal keys the last counts, at both levels."""
+    return bytes(_fields_of(_fields_of(data)["event"])[field]).decode()
+
+
+def decode(data: bytes) -> DecodedEvent:
+    """Read one event into the read model's terms.
+
+    Raises
+    ------
+    InvalidEventError
+        Exactly where `StoredEvalEvent.from_wire` raises it.
+    """
+    if (plain := _decode_plain(data)) is not None:
+        return plain
+    stored = StoredEvalEvent.from_wire(data)
+    event = stored.event
+    row: tuple[Any, ...] = ()
+    checkpoint_id = ""
+    if isinstance(event, StudyCreated):
+        config = _text_of(data, "config")
+        row = (event.name, event.period_type.value, event.period_value, config)
+    elif isinstance(event, CheckpointRecorded):
+        checkpoint_id = event.id
+        period = event.metrics.period
+        times = [stored_time(moment.wire) for moment in (event.timestamp, period.start, period.end)]  # type: ignore[attr-defined]
+        metrics, sessions = _text_of(data, "metrics"), _text_of(data, "sessions_included")
+        row = (times[0], metrics, event.events_analyzed, sessions, times[1], times[2], 0)
+    return DecodedEvent(event.type, stored.study_id, stored.event_id, checkpoint_id, row)
+
+
+def readable_ids(data: bytes) -> tuple[str, str]:
+    """Give (study id, event id) of bytes that are no valid event, as far as they can be read; ``""`` where they cannot.
+
+    The study can be read only from a known kind: nobody knows where another kind keeps it.
+    """
+    try:
+        content = from_json(data[:MAX_EVENT_BYTES], allow_inf_nan=False)
+        event_id = normalize_event_id(content["event_id"])
+    except (ValueError, TypeError, KeyError):
+        return "", ""
+    try:
+        event = content["event"]
+        if event["type"] not in KINDS:
+            return "", event_id
+        return normalize_id(event["study_id" if event["type"] == "checkpoint_recorded" else "id"]), event_id
+    except (ValueError, TypeError, KeyError):
+        return "", event_id
+
+
+def encode_checkpoint(  # noqa: PLR0917  (the fields of the wire, in its order)
+    event_id: str, checkpoint_id: str, study_id: str, timestamp: str, metrics: dict[str, Any], events_analyzed: int, sessions: list[str]
+) -> bytes:
+    """Give the wire bytes of a checkpoint from checked values; `metrics` holds all 16 in wire order, then the period.
+
+    The same bytes as `StoredEvalEvent.to_wire`, about ten times faster: a frame of 10,000 goes through here.
+    """
+    return msgspec.json.encode(
+        {
+            "event_id": event_id,
+            "event": {
+                "type": "checkpoint_recorded",
+                "id": checkpoint_id,
+                "study_id": study_id,
+                "timestamp": timestamp,
+                "metrics": metrics,
+                "events_analyzed": events_analyzed,
+                "sessions_included": sessions,
+            },
+        }
+    )
+
+
+def event_time_text(event_id: str) -> str:
+    """Give the time inside an event id in the read model's width."""
+    return time_of_event(event_id).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,328 @@
+"""The shared event log: a topic of an Apache Iggy server, for several notebooks and consumers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from evalkit._util import background_loop as background
+from evalkit._util.engine_report import EngineReport
+from evalkit.domain.events import EncodedEvent
+from evalkit.errors import EvalkitError, LogError, LogMismatchError, LogUnavailableError, warn
+from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange, partition_of
+from evalkit.eventlog.iggy_client import IggyAddress, IggyConnection
+
+__all__ = ["IggyEventLog"]
+
+_logger = logging.getLogger("evalkit.eventlog")
+
+_CHUNK_MESSAGES = 1000
+_CHUNK_BYTES = 8 << 20  # the server takes 64 MiB at most
+_POLL_BYTES = 32 << 20
+_POLL_MESSAGES = 500
+_SEND_SECONDS = 30.0
+_COMMIT_SECONDS = 0.5
+_NEVER = 2**64 - 1
+_NOT_KNOWN = (
+    "Whether the last events were appended is not known: look what is there when the server is back, before you repeat the command. "
+    "Checkpoints with a key can be repeated as they are."
+)
+
+
+class IggyEventLog:
+    """An `EventLog` in a topic of an Iggy server. The first append or `identity` creates stream and topic; until then it is empty.
+
+    Parameters
+    ----------
+    address
+        Where the server is, and what the stream and the topic are called.
+    """
+
+    def __init__(self, address: IggyAddress) -> None:
+        self._address = address
+        self._connection = IggyConnection(address)
+        self._partitions: int | None = None
+        self._policy_told = False
+        self._pending: dict[tuple[str, int], int] = {}
+        self._committed_at = 0.0
+
+    def identity(self) -> str:
+        """See `EventLog.identity`. The topic's name, and when the server created it, in microseconds since 1970."""
+        address = self._address
+        return f"{address.stream}/{address.topic}/{self._existing_topic().created_at}"
+
+    def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
+        """See `EventLog.append`. What belongs to one partition goes in chunks, each of them all or nothing.
+
+        When it fails in the middle, the error's `positions` say where each message stands, with None for those that were not appended.
+        """
+        given = list(messages)
+        if not given:
+            return []
+        count = self._checked_count(self._existing_topic())
+        positions: list[LogPosition | None] = [None] * len(given)
+        numbered = sorted(enumerate(given), key=lambda item: partition_of(item[1].study_id, count))
+        for partition, group in groupby(numbered, key=lambda item: partition_of(item[1].study_id, count)):
+            for chunk in _chunks(list(group)):
+                try:
+                    start = self._send(partition, [message for _, message in chunk])
+                except LogError as error:
+                    error.positions = positions
+                    raise
+                for step, (index, _) in enumerate(chunk):
+                    positions[index] = LogPosition(partition, start + step)
+        return [position for position in positions if position is not None]
+
+    def ranges(self) -> list[PartitionRange]:
+        """See `EventLog.ranges`."""
+        topic = self._topic()
+        if topic is None:
+            return [PartitionRange(0, 0)] * self._address.partitions
+        self._checked_count(topic)
+        return [self._range(partition) for partition in sorted(topic.partitions, key=lambda one: one.id)]
+
+    def consumer(self, group: str) -> _IggyConsumer:
+        """See `EventLog.consumer`."""
+        return _IggyConsumer(self, group)
+
+    def describe(self) -> EngineReport:
+        """See `EventLog.describe`."""
+        try:
+            version = str(self._connection.call(lambda client: client.get_stats()).iggy_server_version)
+        except LogError as error:
+            if "permit" not in str(error):
+                raise
+            version = ""  # only a user who may read the server's statistics is told
+        topic = self._topic()
+        where = f"topic {self._address.topic!r} of the stream {self._address.stream!r}"
+        if topic is None:
+            return EngineReport("Apache Iggy", version, (f"The {where} does not exist yet: the first study makes it.",))
+        details = (f"{where}, {topic.partitions_count} partitions, {topic.messages_count:,} messages",)
+        return EngineReport("Apache Iggy", version, details, tuple(_weaknesses(topic, where)))
+
+    def close(self) -> None:
+        """See `EventLog.close`."""
+        with suppress(EvalkitError, TimeoutError):
+            if self._pending:
+                background.run(self._store(), 1.0)
+        self._connection.close()
+
+    def _existing_topic(self) -> Any:
+        """Return the topic's details, creating it where there is none."""
+        topic = self._topic()
+        if topic is None:
+            self._connection.call(self._create, appending="Nothing was appended.")
+            topic = self._topic()
+        return topic
+
+    def _topic(self) -> Any:
+        """Give the topic's details; None while there is none."""
+        address = self._address
+        topic = self._connection.call(lambda client: client.get_topic(address.stream, address.topic))
+        if topic is not None and not self._policy_told:
+            self._policy_told = True
+            for weakness in _weaknesses(topic, f"topic {address.topic!r} of the stream {address.stream!r}"):
+                warn(weakness)
+        return topic
+
+    def _checked_count(self, topic: Any) -> int:
+        count = int(topic.partitions_count)
+        if self._partitions is None:
+            self._partitions = count
+        if count != self._partitions:
+            raise LogMismatchError(
+                f"The topic {self._address.topic!r} has {count} partitions now, it had {self._partitions}: events of one study would no "
+                "longer be in one order. Nothing was appended. Export the log (evalkit log export), recreate the topic, import.",
+                partition=min(count, self._partitions),
+            )
+        return count
+
+    async def _create(self, client: Any) -> None:
+        from apache_iggy import Durability, IggyExpiry, MaxTopicSize
+
+        address = self._address
+        if await client.get_stream(address.stream) is None:
+            try:
+                await client.create_stream(address.stream)
+            except RuntimeError as error:
+                if "already exists" not in str(error):
+                    raise
+        try:
+            await client.create_topic(
+                address.stream, address.topic, address.partitions,
+                message_expiry=IggyExpiry.NeverExpire(), max_topic_size=MaxTopicSize.Unlimited(),
+                durability=Durability.PERSISTED, messages_required_to_save=1,
+            )  # fmt: skip
+        except RuntimeError as error:
+            if "Unsupported option" in str(error):
+                raise LogError(
+                    f"The Iggy server at {address} is older than 0.9.0 and takes no durability from its clients. Upgrade it, or create the "
+                    f"topic {address.topic!r} of the stream {address.stream!r} through its HTTP API, with the options "
+                    "enforce_fsync=true and messages_required_to_save=1. Nothing was appended."
+                ) from None
+            if "already exists" not in str(error):
+                raise
+        for _ in range(50):  # its partitions come into being a moment later
+            topic = await client.get_topic(address.stream, address.topic)
+            if topic is not None and topic.partitions_count == len(topic.partitions):
+                return
+            await asyncio.sleep(0.02)
+
+    def _send(self, partition: int, messages: Sequence[EncodedEvent]) -> int:
+        """Append messages to one partition, and give the offset of the first."""
+        from apache_iggy import Partitioning, SendMessage
+
+        address = self._address
+        try:
+            batch = [
+                SendMessage(_framed(message.data), id=UUID(message.event_id).int if message.event_id else None) for message in messages
+            ]
+        except ValueError as error:
+            largest = max(len(message.data) for message in messages)
+            wrong = LogError(f"Iggy takes no event of {largest:,} bytes; it must be smaller. It was not appended.")
+            wrong.driver_message = str(error)
+            raise wrong from None
+        where = Partitioning.partition_id(partition)
+        answer = self._connection.call(
+            lambda client: client.send_messages(address.stream, address.topic, where, batch), seconds=_SEND_SECONDS, appending=_NOT_KNOWN
+        )
+        if not answer.confirmations:
+            raise LogUnavailableError(
+                f"The Iggy server at {address} did not say where it put the events; it needs version 0.9. {_NOT_KNOWN}"
+            )
+        return int(answer.confirmations[0].base_offset)
+
+    def _range(self, partition: Any) -> PartitionRange:
+        count, last = int(partition.messages_count), int(partition.current_offset)
+        end = last + 1 if count or last else 0
+        if count == end:
+            return PartitionRange(0, end)
+        held = self._poll(partition.id, None, 1)
+        return PartitionRange(held[0].offset if held else end, end)
+
+    def _poll(self, partition: int, offset: int | None, count: int) -> list[LogRecord]:
+        """Read from one partition, from its first message on where no offset is given."""
+        from apache_iggy import Consumer, PollingStrategy
+
+        address = self._address
+        strategy = PollingStrategy.First() if offset is None else PollingStrategy.Offset(offset)
+
+        async def poll(client: Any) -> list[LogRecord]:
+            found = await client.poll_messages(
+                address.stream, address.topic, consumer=Consumer.Single("evalkit"), polling_strategy=strategy, count=count,
+                auto_commit=False, partition_id=partition,
+            )  # fmt: skip
+            return [LogRecord(partition, message.offset(), _unframed(message.payload())) for message in found]
+
+        return self._connection.call(poll, seconds=_SEND_SECONDS)
+
+    def _commit(self, group: str, position: LogPosition) -> None:
+        """Note a position, and send what was noted twice a second: it is for the engine's own tools, and nobody waits for it."""
+        self._pending[group, position.partition] = position.offset
+        if time.monotonic() - self._committed_at > _COMMIT_SECONDS:
+            self._committed_at = time.monotonic()
+            background.spawn(self._store())
+
+    async def _store(self) -> None:
+        client, address = self._connection._client, self._address
+        pending, self._pending = self._pending, {}
+        try:
+            for group, stored in groupby(sorted(pending.items()), key=lambda item: item[0][0]):
+                member = await client.consumer_group(group, address.stream, address.topic)
+                for (_, partition), offset in stored:
+                    await member.store_offset(offset, partition)
+        except Exception as error:
+            _logger.debug("Iggy: the position was not stored: %s", error)
+
+
+class _IggyConsumer:
+    def __init__(self, log: IggyEventLog, group: str) -> None:
+        self._log = log
+        self._group = group
+        self._next: dict[int, int] = {}
+        self._turn = 0
+
+    def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
+        deadline = time.monotonic() + timeout
+        pause = 0.005
+        while not (records := self._take(max_count)):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            time.sleep(min(pause, remaining))
+            pause = min(pause * 2, 0.1)
+        return records
+
+    def _take(self, max_count: int) -> list[LogRecord]:
+        topic = self._log._topic()
+        if topic is None:
+            return []
+        partitions = sorted(topic.partitions, key=lambda one: one.id)
+        records: list[LogRecord] = []
+        size = 0
+        for step in range(len(partitions)):
+            partition = partitions[(self._turn + step) % len(partitions)]
+            at, count = self._next.get(partition.id, 0), int(partition.messages_count)
+            if not count or at > partition.current_offset:
+                continue
+            # A poll has no limit in bytes, and messages differ in size: so no poll asks for many.
+            while (wanted := min(max_count - len(records), _POLL_MESSAGES)) > 0 and size < _POLL_BYTES:
+                found = self._log._poll(partition.id, at, wanted)
+                records += found
+                size += sum(len(record.data) for record in found)
+                if found:
+                    self._next[partition.id] = at = found[-1].offset + 1
+                if len(found) < wanted:
+                    break
+        self._turn = (self._turn + 1) % max(len(partitions), 1)
+        return records
+
+    def seek(self, partition: int, offset: int) -> None:
+        self._next[partition] = offset
+
+    def commit(self, position: LogPosition) -> None:
+        self._log._commit(self._group, position)
+
+
+def _chunks(numbered: list[tuple[int, EncodedEvent]]) -> Iterator[list[tuple[int, EncodedEvent]]]:
+    """Cut messages into chunks under the server's limits; a message that is larger than a chunk goes alone."""
+    chunk: list[tuple[int, EncodedEvent]] = []
+    size = 0
+    for one in numbered:
+        if chunk and (len(chunk) == _CHUNK_MESSAGES or size + len(one[1].data) > _CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(one)
+        size += len(one[1].data)
+    yield chunk
+
+
+def _framed(data: bytes) -> bytes:
+    """Iggy takes no empty message. No event begins with a NUL, so one stands for nothing, and for itself when another follows."""
+    return b"\x00" + data if not data or data[0] == 0 else data
+
+
+def _unframed(payload: bytes) -> bytes:
+    return payload[1:] if payload[:1] == b"\x00" else payload
+
+
+def _weaknesses(topic: Any, where: str) -> Iterator[str]:
+    """Say in words what of a topic's policy can lose events."""
+    options = {**topic.derived_options.to_scalar_dict(), **topic.options.to_scalar_dict()}
+    recreate = "Export the log (evalkit log export), recreate the topic without that, and import."
+    if options.get("message_expiry", _NEVER) != _NEVER:
+        yield f"The {where} lets its messages expire: evalkit's log must keep them for ever. {recreate}"
+    if options.get("max_topic_size", _NEVER) != _NEVER:
+        yield f"The {where} has a largest size: the server deletes the oldest events when it is reached. {recreate}"
+    durable = options.get("durability") == "persisted" or options.get("enforce_fsync") is True
+    if not durable or options.get("messages_required_to_save") != 1:
+        yield (
+            f"The {where} loses acknowledged events when the server is killed: its durability is not 'persisted' (enforce_fsync) with "
+            f"messages_required_to_save=1. {recreate}"
+        )

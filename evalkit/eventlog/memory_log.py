@@ -1,0 +1,102 @@
+"""An event log in memory: for trying things out and for tests. It is gone with the process."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+
+from evalkit._util.engine_report import EngineReport
+from evalkit.domain.events import EncodedEvent
+from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange, partition_of
+
+__all__ = ["InMemoryEventLog"]
+
+
+class InMemoryEventLog:
+    """An `EventLog` in lists.
+
+    Parameters
+    ----------
+    partitions
+        The number of partitions, 1 or more.
+    """
+
+    def __init__(self, partitions: int = 1) -> None:
+        self._partitions: list[list[bytes]] = [[] for _ in range(partitions)]
+        self._identity = str(uuid.uuid4())
+        self._appended = threading.Condition()
+        self.committed: dict[str, dict[int, int]] = {}
+        """For each consumer group, the offset that it last committed in each partition."""
+
+    def identity(self) -> str:
+        """See `EventLog.identity`."""
+        return self._identity
+
+    def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
+        """See `EventLog.append`."""
+        placed = [(partition_of(message.study_id, len(self._partitions)), message.data) for message in messages]
+        with self._appended:
+            positions = [self.place(partition, data) for partition, data in placed]
+            self._appended.notify_all()
+        return positions
+
+    def place(self, partition: int, data: bytes) -> LogPosition:
+        """Append bytes to a partition of one's choice, as a faulty writer might."""
+        self._partitions[partition].append(data)
+        return LogPosition(partition, len(self._partitions[partition]) - 1)
+
+    def ranges(self) -> list[PartitionRange]:
+        """See `EventLog.ranges`."""
+        return [PartitionRange(0, len(events)) for events in self._partitions]
+
+    def consumer(self, group: str) -> _InMemoryConsumer:
+        """See `EventLog.consumer`."""
+        return _InMemoryConsumer(self, self.committed.setdefault(group, {}))
+
+    def describe(self) -> EngineReport:
+        """See `EventLog.describe`."""
+        return EngineReport("memory", "")
+
+    def close(self) -> None:
+        """See `EventLog.close`."""
+
+    def _wait(self, timeout: float) -> None:
+        with self._appended:
+            self._appended.wait(timeout)
+
+
+class _InMemoryConsumer:
+    def __init__(self, log: InMemoryEventLog, committed: dict[int, int]) -> None:
+        self._log = log
+        self._committed = committed
+        self._next = [0] * len(log._partitions)
+        self._turn = 0
+
+    def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
+        deadline = time.monotonic() + timeout
+        while not (records := self._take(max_count)):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            self._log._wait(min(remaining, 0.05))
+        return records
+
+    def _take(self, max_count: int) -> list[LogRecord]:
+        records: list[LogRecord] = []
+        count = len(self._next)
+        for step in range(count):
+            partition = (self._turn + step) % count
+            start = self._next[partition]
+            events = self._log._partitions[partition][start : start + max_count - len(records)]
+            records += [LogRecord(partition, start + index, data) for index, data in enumerate(events)]
+            self._next[partition] += len(events)
+        self._turn = (self._turn + 1) % count
+        return records
+
+    def seek(self, partition: int, offset: int) -> None:
+        self._next[partition] = offset
+
+    def commit(self, position: LogPosition) -> None:
+        self._committed[position.partition] = position.offset

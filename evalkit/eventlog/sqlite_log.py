@@ -1,0 +1,224 @@
+"""The embedded event log: one SQLite file, one partition, no server.
+
+Safe for several processes at once on a local disk: writers take turns, readers never block them. An append is a transaction with
+``synchronous=FULL`` in WAL mode, so it is on the disk when it returns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
+from evalkit.domain.events import EncodedEvent
+from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
+from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange
+
+__all__ = ["SqliteEventLog"]
+
+_APPLICATION_ID = 0x45564C47  # "EVLG": tells this file from every other SQLite file
+_VERSION = 1
+_BUSY_SECONDS = 30.0
+_TABLES = """
+CREATE TABLE events ("offset" INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE commits (consumer_group TEXT PRIMARY KEY, "offset" INTEGER NOT NULL);
+"""
+# In a table of its own, made when it is first asked for: logs of earlier versions have none.
+_IDENTITY_TABLE = "CREATE TABLE IF NOT EXISTS identity (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), id TEXT NOT NULL)"
+
+
+class SqliteEventLog(SqliteFile):
+    """An `EventLog` in one SQLite file. The first append or `identity` creates the file; until then it is empty.
+
+    Parameters
+    ----------
+    path
+        The file. Its folder must exist when something is appended.
+    read_only
+        Read the file without writing anything, not even a lock beside it: for a folder that cannot be written.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(path)
+        self._read_only = read_only
+
+    def identity(self) -> str:
+        """See `EventLog.identity`. A random id, kept in the file."""
+        with self._use(create=True) as connection:
+            assert connection is not None
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone():
+                with _transaction(connection):
+                    connection.execute(_IDENTITY_TABLE)
+                    connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (str(uuid.uuid4()),))
+            (identity,) = connection.execute("SELECT id FROM identity").fetchone()
+            return str(identity)
+
+    def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
+        """See `EventLog.append`. All or nothing."""
+        with self._use(create=True) as connection:
+            assert connection is not None
+            with _transaction(connection):
+                (start,) = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
+                connection.executemany(
+                    "INSERT INTO events VALUES (?, ?)",
+                    ((start + index, message.data) for index, message in enumerate(messages)),
+                )
+        return [LogPosition(0, start + index) for index in range(len(messages))]
+
+    def ranges(self) -> list[PartitionRange]:
+        """See `EventLog.ranges`."""
+        sql = 'SELECT coalesce((SELECT min("offset") FROM events), 0), coalesce((SELECT max("offset") + 1 FROM events), 0)'
+        return [PartitionRange(first, end) for first, end in self._rows(sql) or [(0, 0)]]
+
+    def consumer(self, group: str) -> _SqliteConsumer:
+        """See `EventLog.consumer`."""
+        return _SqliteConsumer(self, group)
+
+    def _read(self, offset: int, count: int) -> list[LogRecord]:
+        rows = self._rows('SELECT 0, "offset", data FROM events WHERE "offset" >= ? ORDER BY "offset" LIMIT ?', (offset, count))
+        return list(map(LogRecord._make, rows))
+
+    def _rows(self, sql: str, args: tuple[int, ...] = ()) -> list[Any]:
+        """Return the rows of a query; none while there is no file."""
+
+        def read(connection: sqlite3.Connection) -> list[Any]:
+            if self._read_only:
+                self._check(connection)  # every read opens the file again
+            return connection.execute(sql, args).fetchall()
+
+        if not self._read_only:
+            with self._use() as connection:
+                return [] if connection is None else read(connection)
+        with self._locked():
+            return read_without_writing(self.path, read) if self.path.exists() else []
+
+    def _commit(self, group: str, offset: int) -> None:
+        if self._read_only:
+            return
+        with self._use() as connection:
+            if connection is not None:
+                # Never read back, so it need not be on the disk. NORMAL, not OFF: any transaction may copy the WAL back into the file, and
+                # OFF would do so without a flush, at the risk of events that were acknowledged.
+                connection.execute("PRAGMA synchronous=NORMAL")
+                try:
+                    connection.execute("INSERT OR REPLACE INTO commits VALUES (?, ?)", (group, offset))
+                finally:
+                    connection.execute("PRAGMA synchronous=FULL")
+
+    @contextmanager
+    def _use(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
+        with self._locked():
+            yield self._opened(create)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise self._in_words(error) from None
+
+    def _opened(self, create: bool) -> sqlite3.Connection | None:
+        if not self.path.exists():
+            self.close()  # should it have been moved away: nobody would find what is appended to it
+            if not create:
+                return None
+            try:
+                create_whole(self.path, _fill)
+            except OSError as error:
+                raise self._unavailable("it cannot be created", str(error)) from None
+        return self._connected()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False, cached_statements=32)
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        self._check(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if application != _APPLICATION_ID:
+            raise LogDamagedError(
+                f"{self.path} is not an evalkit event log (or it was emptied). It was left as it is: "
+                "restore it from a backup, or move it away and give another home."
+            )
+        if version > _VERSION:
+            raise LogError(
+                f"{self.path} is an event log of version {version}; this evalkit reads version {_VERSION}. "
+                "Upgrade evalkit from where you installed it."
+            )
+        if mode != "wal" and not self._read_only:  # where nobody has it open, a file that cannot be written shows another mode
+            raise LogDamagedError(
+                f"{self.path} is in journal mode {mode!r}, not 'wal': another program changed it. Restore it from a backup."
+            )
+
+    def _in_words(self, error: sqlite3.Error) -> LogError:
+        name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+        code = primary_code(name)
+        if code in DAMAGED:
+            wrong = LogDamagedError(
+                f"The event log {self.path} cannot be read: {says(name, str(error))}. It was left as it is: restore it from a backup "
+                "(`evalkit log export` makes one)."
+            )
+            wrong.driver_message = str(error)
+            return wrong
+        if code in BUSY:
+            return self._unavailable(f"other processes kept it locked for {_BUSY_SECONDS:.0f} s; try again", str(error))
+        return self._unavailable(says(name, str(error)), str(error))
+
+    def _unavailable(self, why: str, driver_message: str) -> LogUnavailableError:
+        wrong = LogUnavailableError(f"The event log {self.path} cannot be used: {why}. Nothing was appended.")
+        wrong.driver_message = driver_message
+        return wrong
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit when the block ends, roll back when it raises; other writers wait meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _fill(connection: sqlite3.Connection) -> None:
+    connection.executescript(f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; {_TABLES}")
+
+
+class _SqliteConsumer:
+    def __init__(self, log: SqliteEventLog, group: str) -> None:
+        self._log = log
+        self._group = group
+        self._next = 0
+
+    def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
+        deadline = time.monotonic() + timeout
+        pause = 0.005
+        while not (records := self._log._read(self._next, max_count)):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            time.sleep(min(pause, remaining))
+            pause = min(pause * 2, 0.05)
+        if records:
+            self._next = records[-1].offset + 1
+        return records
+
+    def seek(self, partition: int, offset: int) -> None:
+        assert partition == 0
+        self._next = offset
+
+    def commit(self, position: LogPosition) -> None:
+        self._log._commit(self._group, position.offset)

@@ -1,1 +1,0 @@
-"""The event log: the only source of truth."""

@@ -1,0 +1,1 @@
+"""The ipywidgets panel that lists studies, follows them, and drives their lifecycle."""

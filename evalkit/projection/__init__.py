@@ -1,1 +1,0 @@
-"""From the event log to the read model."""

@@ -1,0 +1,250 @@
+"""The projection: folds records of the log and writes rows, outcomes and positions as one atomic batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from evalkit.domain.codec import DecodedEvent, decode, event_time_text, readable_ids
+from evalkit.domain.events import InvalidEventError
+from evalkit.domain.study import StudyStatus
+from evalkit.eventlog.event_log import LogRecord, partition_of
+from evalkit.readmodel.database.database import BulkInsert, Database, Row, Statement, in_parts
+from evalkit.readmodel.fold import APPLIED, Decision, Outcome, StudyState, decide, decide_invalid
+from evalkit.readmodel.rows import readable
+from evalkit.readmodel.schema import Head, Position, Tables
+
+__all__ = ["DECIDED", "EvalProjection", "EventKey"]
+
+EventKey = tuple[str, str]
+"""What an event is decided by: (study id, event id); an empty study id where it says nothing of a study."""
+
+_KEPT_BYTES = 64 * 1024
+
+_STATES = """
+SELECT j.value, (SELECT status FROM {studies} WHERE id = j.value), (SELECT max(seq) FROM {lifecycle} WHERE study_id = j.value),
+  max(coalesce((SELECT max(event_id) FROM {checkpoints} WHERE study_id = j.value), ''),
+      coalesce((SELECT max(event_id) FROM {lifecycle} WHERE study_id = j.value), ''),
+      coalesce((SELECT max(event_id) FROM {rejected} WHERE study_id = j.value AND reason <> 'wrong partition'), ''),
+      coalesce((SELECT max(key) FROM {quarantined} WHERE study_id = j.value), '')),
+  coalesce((SELECT max(id) FROM {checkpoints} WHERE study_id = j.value), '')
+FROM json_each(?) j"""
+_ASKED = "WITH asked (study, id) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
+DECIDED = (
+    _ASKED
+    + """
+SELECT study_id, event_id, '' FROM asked CROSS JOIN {checkpoints} ON study_id = study AND event_id = asked.id
+UNION ALL SELECT study_id, event_id, '' FROM asked CROSS JOIN {lifecycle} ON study_id = study AND event_id = asked.id
+UNION ALL SELECT study_id, event_id, reason FROM asked CROSS JOIN {rejected} ON study_id = study AND event_id = asked.id
+UNION ALL SELECT study_id, key, '' FROM asked CROSS JOIN {quarantined} ON study_id = study AND key = asked.id"""
+)
+_RECORDED = _ASKED + " SELECT study_id, c.id FROM asked CROSS JOIN {checkpoints} c ON study_id = study AND c.id = asked.id"
+
+# Compare and set: NULL in a NOT NULL column fails the whole batch. The generation is compared on its own, since a position that another
+# generation does not have would compare with nothing, and fail nothing.
+_STILL = """
+UPDATE meta SET generation = CASE WHEN generation = ? AND schema_version = ? AND fold_version = ? THEN generation ELSE NULL END"""
+_MOVE = """
+UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, writer = ?, written_at = ?,
+  next = CASE WHEN next = ? AND last_sha256 = ? THEN ? ELSE NULL END
+WHERE "partition" = ?"""
+_TIME_COLUMN = {"study_started": "started_at", "study_stopped": "stopped_at"}
+
+
+class EvalProjection:
+    """Brings one set of tables forward.
+
+    It remembers the positions that it last wrote and the states of the studies it met, and trusts them: when another projector
+    moved on in between, the compare-and-set fails, nothing is written, and `restart` reads anew.
+
+    Parameters
+    ----------
+    database
+        Where the tables are.
+    head
+        What the database says of itself; its positions are those of the set of tables.
+    suffix
+        Of the set of tables; without one, those that serve.
+    writer
+        Who writes: noted with the positions, for people.
+    """
+
+    def __init__(self, database: Database, head: Head, suffix: str = "", *, writer: str = "") -> None:
+        self._writer = writer
+        self.tables = Tables.with_suffix(suffix)
+        self._database = database
+        self.restart(head)
+
+    def restart(self, head: Head) -> None:
+        """Forget everything, and go on from `head`."""
+        self._version = (head.generation, head.schema_version, head.fold_version)
+        self.positions = list(head.positions)
+        self._states: dict[str, StudyState] = {}
+
+    @contextmanager
+    def writing_to(self, database: Database) -> Iterator[None]:
+        """Write to (and read from) another view of the same database while the block runs."""
+        before, self._database = self._database, database
+        try:
+            yield
+        except BaseException:
+            self._states.clear()  # what was to be written may not be
+            raise
+        finally:
+            self._database = before
+
+    def apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
+        """Fold records that follow on the positions, write what they do, and give the decision of each.
+
+        Raises
+        ------
+        ConditionFailed
+            When another projector or a rebuild moved on in between. Nothing was written; call `restart`.
+        """
+        try:
+            return self._apply(records)
+        except BaseException:
+            self._states.clear()  # they are ahead of the tables now
+            raise
+
+    def _apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
+        events = [self._decode(record) for record in records]
+        count = len(self.positions)
+        in_place = [
+            event.kind == "" or record.partition == partition_of(event.study_id, count)
+            for record, event in zip(records, events, strict=True)
+        ]
+        self._load(events, in_place)
+        batch = _Batch(self.tables)
+        decisions = []
+        for record, event, right in zip(records, events, in_place, strict=True):
+            state = self._states[event.study_id]
+            if event.kind == "":
+                decision = decide_invalid(state, event.event_id, event.row[0])
+                batch.quarantine(decision, event, record.data)
+            else:
+                decision = decide(state, event, right_partition=right)
+                batch.add(decision, event, state)
+            # In a wrong partition it decides nothing about its study.
+            decisions.append(((event.study_id if right or event.kind == "" else "", event.event_id), decision))
+        moves = self._moves(records)
+        self._database.batch([(_STILL, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
+        for partition, (_, position) in moves.items():
+            self.positions[partition] = position
+        for event in events:
+            state = self._states[event.study_id]
+            state.decided.clear()
+            state.misplaced.clear()
+            state.checkpoints.clear()
+        return decisions
+
+    def _decode(self, record: LogRecord) -> DecodedEvent:
+        """Decode bytes; what is no valid event has no kind, what was readable of its ids, and (error, event id) as its row."""
+        try:
+            return decode(record.data)
+        except InvalidEventError as error:
+            study_id, event_id = readable_ids(record.data)
+            row = (str(error)[:500], event_id)
+            if study_id and record.partition != partition_of(study_id, len(self.positions)):
+                # In a wrong partition it decides nothing about its study, like a valid event there.
+                study_id = event_id = ""
+            return DecodedEvent("", study_id, event_id or sha256(record.data).hexdigest(), "", row)
+
+    def _load(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
+        """Read what the fold must know of these events' studies and is not known yet."""
+        with readable(self._database):
+            self._load_states(events, in_place)
+
+    def _load_states(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
+        unknown = list({event.study_id for event in events} - self._states.keys())
+        if unknown:
+            for study_id, status, seq, newest, checkpoint in self._ask(_STATES, unknown):
+                known = StudyStatus(str(status)) if status else None
+                self._states[str(study_id)] = StudyState(known, int(seq or 0), str(newest), str(checkpoint))
+        asked = [
+            (event.study_id, event.event_id)
+            for event, right in zip(events, in_place, strict=True)
+            if not right or event.event_id <= self._states[event.study_id].newest_event
+        ]
+        if asked:
+            for study_id, event_id, reason in self._ask(DECIDED, asked):
+                state = self._states[str(study_id)]
+                (state.misplaced if reason == "wrong partition" else state.decided).add(str(event_id))
+        asked = [
+            (event.study_id, event.checkpoint_id)
+            for event in events
+            if event.kind == "checkpoint_recorded" and event.checkpoint_id <= self._states[event.study_id].newest_checkpoint
+        ]
+        if asked:
+            for study_id, checkpoint_id in self._ask(_RECORDED, asked):
+                self._states[str(study_id)].checkpoints.add(str(checkpoint_id))
+
+    def _ask(self, sql: str, about: Sequence[object]) -> list[Row]:
+        named = sql.format(**self.tables._asdict())
+        return in_parts(lambda part: self._database.execute(named, (json.dumps(part),)), about)
+
+    def _moves(self, records: Sequence[LogRecord]) -> dict[int, tuple[Statement, Position]]:
+        """Give, for each partition touched, the statement that compares and sets its position, and the position after it."""
+        last = {record.partition: record for record in records}
+        first = {record.partition: record for record in records if record.offset == 0}
+        moves: dict[int, tuple[Statement, Position]] = {}
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"  # for people: nothing is decided by it
+        for partition, record in last.items():
+            old = self.positions[partition]
+            beginning = sha256(first[partition].data).hexdigest() if partition in first else old.first_sha256
+            new = Position(record.offset + 1, beginning, sha256(record.data).hexdigest())
+            args = (new.first_sha256, new.last_sha256, self._writer, now, old.next, old.last_sha256, new.next, partition)
+            moves[partition] = ((_MOVE.format(positions=self.tables.positions), args), new)
+        return moves
+
+
+class _Batch:
+    """Collects what decisions change, as statements: bulk rows together, changes of studies in their order."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._checkpoints: list[str | int | None] = []
+        self._others: list[Statement] = []
+
+    def add(self, decision: Decision, event: DecodedEvent, state: StudyState) -> None:
+        """Note what a valid event changes; `state` is its study's after it."""
+        if decision is APPLIED:
+            if event.kind == "checkpoint_recorded":
+                timestamp, metrics, analyzed, sessions, start, end, regular = event.row
+                self._checkpoints += (
+                    event.checkpoint_id, event.study_id, timestamp, metrics, analyzed, sessions, event.event_id, start, end, regular,
+                )  # fmt: skip
+            else:
+                self._change_study(event, state)
+        elif decision.outcome is Outcome.REJECTED:
+            args = (event.study_id, event.event_id, str(decision.reason), event.kind, decision.message)
+            self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?)", args))
+
+    def _change_study(self, event: DecodedEvent, state: StudyState) -> None:
+        study_id, at = event.study_id, event_time_text(event.event_id)
+        if event.kind == "study_created":
+            args = (study_id, event.row[0], state.status, *event.row[1:], at)
+            self._others.append((f"INSERT INTO {self._tables.studies} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", args))
+        else:
+            column = _TIME_COLUMN.get(event.kind)
+            times = f", {column} = ?" if column else ""
+            args = (state.status, *([at] if column else []), study_id)
+            self._others.append((f"UPDATE {self._tables.studies} SET status = ?{times} WHERE id = ?", args))
+        entry = (study_id, state.seq, event.event_id, event.kind)
+        self._others.append((f"INSERT INTO {self._tables.lifecycle} VALUES (?, ?, ?, ?)", entry))
+
+    def quarantine(self, decision: Decision, event: DecodedEvent, data: bytes) -> None:
+        """Note bytes that are no valid event; of those over 64 KiB, the beginning and the SHA-256."""
+        if decision.outcome is Outcome.QUARANTINED:
+            digest = sha256(data).hexdigest()
+            kept = data[:_KEPT_BYTES]
+            args = (event.study_id, event.event_id, event.row[1], digest, decision.message, len(data), kept)
+            self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?)", args))
+
+    def statements(self) -> list[Statement | BulkInsert]:
+        """Give everything noted, as statements."""
+        bulk = [BulkInsert(self._tables.checkpoints, 10, self._checkpoints)] if self._checkpoints else []
+        return [*self._others, *bulk]

@@ -1,0 +1,226 @@
+"""The read model as models: studies and checkpoints, one by one and in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pydantic_core import from_json
+
+from evalkit.domain.ids import CheckpointId, StudyId, normalized_name, time_of_event
+from evalkit.domain.metrics import LongitudinalMetrics
+from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
+from evalkit.domain.times import stored_time
+from evalkit.errors import InvalidInputError
+from evalkit.readmodel.database.database import Args, Database, PageSize, Row, Value
+from evalkit.readmodel.rows import readable
+
+__all__ = ["EvalStorage"]
+
+_STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies"
+_CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id FROM checkpoints"
+_PAGE = 1000
+# Any other name, of printable ASCII without spaces around it, is its own normalized name.
+_MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
+_AFTER_ALL_TIMES = b"\xff"  # SQLite sorts a blob after every text, also what another program wrote in the place of a time
+
+
+class EvalStorage:
+    """Answers queries from the read model. It never writes.
+
+    Parameters
+    ----------
+    database
+        Where the read model is.
+    before_read
+        Called before each query: brings the read model up to date. It answers False when there is no read model to ask.
+    """
+
+    def __init__(self, database: Database, before_read: Callable[[], bool] = lambda: True) -> None:
+        self._database = database
+        self._before_read = before_read
+
+    def get_study(self, study_id: str) -> Study | None:
+        """Give the study with this exact id, or None."""
+        found = self._studies("id = ?", (_checked_id(study_id),))
+        return found[0] if found else None
+
+    def list_studies(self) -> list[Study]:
+        """Return every study, newest first: by creation time, then id, both descending, the order of ``kit.studies()``."""
+        return self._studies("1", ())
+
+    def list_studies_by_status(self, status: StudyStatus | str) -> list[Study]:
+        """Give the studies in a status, newest first.
+
+        Raises
+        ------
+        InvalidInputError
+            When `status` is none.
+        """
+        return self._studies("status = ?", (checked_status(status),))
+
+    def find_studies(self, reference: str) -> list[Study]:
+        """Return the studies whose id or name is `reference`, or whose id ends with it, newest first.
+
+        Names that differ only in surrounding spaces, invisible characters or Unicode normalization are equal.
+        """
+        name, end = normalized_name(reference), reference.lower()
+        candidates = self._studies(f"name IN (?, ?) OR {_MAY_DIFFER} OR substr(id, -length(?)) = ?", (reference, name, end, end))
+        return [study for study in candidates if normalized_name(study.name) == name or (end and study.id.endswith(end))]
+
+    def get_checkpoint(self, study_id: str, checkpoint_id: str) -> Checkpoint | None:
+        """Give the checkpoint of a study with this exact id, or None."""
+        found = self._checkpoints("WHERE study_id = ? AND id = ?", (study_id, checkpoint_id))
+        return found[0] if found else None
+
+    def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
+        """Return every checkpoint of a study, oldest first: by timestamp, then id, the order of ``kit.checkpoints()``."""
+        return self._in_order(_checked_id(study_id), "", _AFTER_ALL_TIMES)
+
+    def get_latest_checkpoint(self, study_id: str) -> Checkpoint | None:
+        """Return the checkpoint of a study with the latest timestamp, of equal ones that with the greatest id; None where there is none.
+
+        It is the last row of ``kit.checkpoints(study)``.
+        """
+        found = self._checkpoints("WHERE study_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1", (_checked_id(study_id),))
+        return found[0] if found else None
+
+    def get_checkpoints_in_range(self, study_id: str, start: datetime, end: datetime) -> list[Checkpoint]:
+        """Give the checkpoints of a study with a timestamp in ``[start, end)``, oldest first. Times need a time zone.
+
+        Raises
+        ------
+        InvalidInputError
+            When a time has no time zone.
+        """
+        return self._in_order(_checked_id(study_id), stored_moment(start, "start"), stored_moment(end, "end"))
+
+    def _studies(self, where: str, args: Args) -> list[Study]:
+        """Give studies, newest first."""
+        if not self._before_read():
+            return []
+        with readable(self._database):
+            return self._read_studies(where, args)
+
+    def _read_studies(self, where: str, args: Args) -> list[Study]:
+        found: list[Study] = []
+        sql = f"{_STUDY} WHERE ({where}) AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
+        after: tuple[Value, ...] = (_AFTER_ALL_TIMES, "")
+        size = PageSize(_PAGE)
+        while True:
+            before = after
+            page = size.read(lambda rows: self._database.execute(sql, (*args, *before, rows)))  # noqa: B023  (called at once)
+            found += [_study(row) for row in page]
+            if len(page) < size.rows:
+                return found
+            after = (page[-1][6], page[-1][0])
+
+    def _checkpoints(self, where: str, args: Args) -> list[Checkpoint]:
+        if not self._before_read():
+            return []
+        with readable(self._database):
+            return [_checkpoint(row) for row in self._database.execute(f"{_CHECKPOINT} {where}", args)]
+
+    def _in_order(self, study_id: str, start: str, end: Value) -> list[Checkpoint]:
+        if not self._before_read():
+            return []
+        with readable(self._database):
+            return self._read_in_order(study_id, start, end)
+
+    def _read_in_order(self, study_id: str, start: str, end: Value) -> list[Checkpoint]:
+        found: list[Checkpoint] = []
+        sql = f"{_CHECKPOINT} WHERE study_id = ? AND timestamp < ? AND (timestamp, id) > (?, ?) ORDER BY timestamp, id LIMIT ?"
+        size = PageSize(_PAGE)
+        after = (start, "")
+        while True:
+            start, last = after
+            page = size.read(lambda rows: self._database.execute(sql, (study_id, end, start, last, rows)))  # noqa: B023  (called at once)
+            found += [_checkpoint(row) for row in page]
+            if len(page) < size.rows:
+                return found
+            after = (str(page[-1][2]), str(page[-1][0]))
+
+
+def _checked_id(study_id: object) -> str:
+    """Give an id as text, in lower case as ids are; a `Study` is one that has it."""
+    given = study_id.id if isinstance(study_id, Study) else study_id
+    if not isinstance(given, str):
+        raise InvalidInputError(
+            f"study_id: {study_id!r} is no id. Give the id of a study as text, for example study.id.", field="study_id", value=study_id
+        )
+    return given.lower()
+
+
+def checked_status(status: StudyStatus | str) -> StudyStatus:
+    """Give a status by its name.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no such status.
+    """
+    try:
+        return StudyStatus(status)
+    except ValueError:
+        valid = ", ".join(StudyStatus)
+        raise InvalidInputError(f"status: {status!r} is none. Give one of {valid}.", field="status", value=status) from None
+
+
+def stored_moment(moment: datetime, field: str) -> str:
+    """Give a time in the read model's width.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is no time with a time zone.
+    """
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidInputError(
+            f"{field}: {moment!r} is no time with a time zone. Give, for example, datetime(2026, 1, 31, tzinfo=timezone.utc).",
+            field=field, value=moment,
+        )  # fmt: skip
+    try:
+        # Not strftime: that writes the year 33 as "33".
+        return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    except OverflowError:
+        raise InvalidInputError(f"{field}: {moment} lies outside the years 1 to 9999 in UTC.", field=field, value=moment) from None
+
+
+def _time(text: object) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(stored_time(_text(text)))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _study(row: Row) -> Study:
+    study_id, name, status, period_type, period_value, config, created, started, stopped = row
+    created_at = _time(created)
+    assert created_at is not None
+    return Study(
+        id=StudyId(_text(study_id)),
+        name=_text(name),
+        status=StudyStatus(str(status)),
+        period_type=PeriodType(str(period_type)),
+        period_value=None if period_value is None else int(str(period_value)),
+        config=StudyConfig.model_validate_json(_text(config), extra="ignore"),
+        created_at=created_at,
+        started_at=_time(started),
+        stopped_at=_time(stopped),
+    )
+
+
+def _checkpoint(row: Row) -> Checkpoint:
+    checkpoint_id, study_id, timestamp, metrics, analyzed, sessions, event_id = row
+    return Checkpoint(
+        id=CheckpointId(_text(checkpoint_id)),
+        study_id=StudyId(_text(study_id)),
+        timestamp=datetime.fromisoformat(stored_time(_text(timestamp))),
+        metrics=LongitudinalMetrics.model_validate_json(_text(metrics), extra="ignore"),
+        events_analyzed=int(str(analyzed)),
+        sessions_included=from_json(_text(sessions)),
+        recorded_at=time_of_event(_text(event_id)),
+    )

@@ -1,0 +1,162 @@
+"""What the rows of a read model look like as evalkit writes them: to name one that another program wrote or changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from pydantic_core import from_json
+
+from evalkit.domain.events import KINDS
+from evalkit.domain.ids import normalize_event_id, normalize_id
+from evalkit.domain.metrics import LongitudinalMetrics
+from evalkit.domain.study import PeriodType, StudyConfig, StudyStatus
+from evalkit.domain.times import MAX_COUNT, stored_time
+from evalkit.errors import DatabaseDamagedError, EvalkitError
+from evalkit.readmodel.database.database import ConditionFailed, Database, PageSize, Row, Value
+from evalkit.readmodel.fold import Reason
+
+__all__ = ["check_rows", "readable"]
+
+_PAGE = 2000
+_SHOWN = 80
+
+
+class _Check(NamedTuple):
+    """What a column holds where evalkit wrote it."""
+
+    holds: Callable[[Value], object]
+    """Returns a false value, or raises, for any other value."""
+    expected: str
+
+
+def _one_of(values: Sequence[str]) -> _Check:
+    return _Check(values.__contains__, ", ".join(values))
+
+
+def _integer(low: int, high: int) -> _Check:
+    return _Check(lambda value: isinstance(value, int) and low <= value <= high, f"an integer from {low} to {high}")
+
+
+def _normal(normalize: Callable[[str], str], expected: str) -> _Check:
+    return _Check(lambda value: isinstance(value, str) and normalize(value) == value, expected)
+
+
+def _model(model: type[StudyConfig | LongitudinalMetrics], expected: str) -> _Check:
+    return _Check(lambda value: isinstance(value, str) and model.model_validate_json(value, extra="ignore") is not None, expected)
+
+
+def _compact(check: _Check) -> _Check:
+    return _Check(lambda value: str(value).startswith("{") and check.holds(value), check.expected)
+
+
+def _or(other: Value, words: str, check: _Check) -> _Check:
+    return _Check(lambda value: value == other or check.holds(value), f"{check.expected}, or {words}")
+
+
+def _is_texts(value: Value) -> bool:
+    found = from_json(value) if isinstance(value, str) else None
+    return isinstance(found, list) and all(isinstance(one, str) for one in found)
+
+
+_ID = _normal(normalize_id, "a UUID of 36 lower-case characters")
+_EVENT_ID = _normal(normalize_event_id, "a version 7 UUID of 36 lower-case characters")
+_TIME = _normal(stored_time, "a time like 2026-01-31T08:00:00.000000Z")
+_TEXT = _Check(lambda value: isinstance(value, str), "text")
+_TABLES: dict[str, tuple[int, dict[str, _Check]]] = {
+    "studies": (1, {
+        "id": _ID, "name": _TEXT, "status": _one_of(list(StudyStatus)), "period_type": _one_of(list(PeriodType)),
+        "period_value": _or(None, "NULL", _integer(0, 2**32 - 1)),
+        "config": _model(StudyConfig, "a JSON object of description, tags and metadata"), "created_at": _TIME,
+        "started_at": _or(None, "NULL", _TIME), "stopped_at": _or(None, "NULL", _TIME),
+    }),
+    "checkpoints": (2, {
+        "study_id": _ID, "id": _ID, "timestamp": _TIME,
+        "metrics": _compact(_model(LongitudinalMetrics, "a JSON object of metrics with a period")),
+        "events_analyzed": _integer(0, MAX_COUNT), "sessions_included": _Check(_is_texts, "a JSON list of texts"), "event_id": _EVENT_ID,
+        "period_start": _TIME, "period_end": _TIME, "regular": _integer(0, 1),
+    }),
+    "lifecycle": (2, {"study_id": _ID, "seq": _integer(1, MAX_COUNT), "event_id": _EVENT_ID, "kind": _one_of(KINDS[:-1])}),
+    "rejected": (2, {"study_id": _ID, "event_id": _EVENT_ID, "reason": _one_of(list(Reason)), "kind": _one_of(KINDS), "message": _TEXT}),
+    "quarantined": (2, {"study_id": _or("", "empty", _ID), "key": _TEXT, "event_id": _or("", "empty", _EVENT_ID), "error": _TEXT}),
+}  # fmt: skip
+"""For each table, how many of its first columns are its key, and what each column holds."""
+
+
+@contextmanager
+def readable(database: Database) -> Iterator[None]:
+    """Turn an error over a value that evalkit did not write into one that names its row; any other error passes through.
+
+    Raises
+    ------
+    DatabaseDamagedError
+        When the block fails, and a row of the read model is the reason.
+    """
+    try:
+        yield
+    except (EvalkitError, ConditionFailed, Warning):  # a warning where the user made them errors
+        raise
+    except Exception as error:
+        damage = _damage(database)
+        if damage is None:
+            raise
+        damage.driver_message = str(error)
+        raise damage from None
+
+
+def check_rows(database: Database) -> None:
+    """Check every value of a read model: not that it is what the log says, but that it can be read.
+
+    Raises
+    ------
+    DatabaseDamagedError
+        Naming the first row that another program wrote.
+    """
+    damage = _damage(database)
+    if damage is not None:
+        raise damage
+
+
+def _damage(database: Database) -> DatabaseDamagedError | None:
+    for table, (width, columns) in _TABLES.items():
+        for row in _rows(database, table, ", ".join(columns)):
+            key = dict(zip(columns, row[:width], strict=False))
+            for (column, check), value in zip(columns.items(), row, strict=True):
+                if not _holds(check, value):
+                    return _damaged(table, key, column, value, f"expected {check.expected}")
+        if table in ("checkpoints", "lifecycle"):
+            names = list(columns)[:width]
+            # One statement, since others write while these tables are read.
+            orphans = database.execute(f"SELECT {', '.join(names)} FROM {table} WHERE study_id NOT IN (SELECT id FROM studies) LIMIT 1")
+            for row in orphans:
+                return _damaged(table, dict(zip(names, row, strict=True)), "study_id", row[0], "no study has this id")
+    return None
+
+
+def _rows(database: Database, table: str, columns: str) -> Iterator[Row]:
+    last, size = -(2**63), PageSize(_PAGE)
+
+    def after(count: int) -> list[Row]:
+        return database.execute(f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?", (last, count))
+
+    while page := size.read(after):
+        yield from (row[1:] for row in page)
+        last = int(str(page[-1][0]))
+
+
+def _holds(check: _Check, value: Value) -> bool:
+    try:
+        return bool(check.holds(value))
+    except (ValueError, TypeError):
+        return False
+
+
+def _damaged(table: str, key: dict[str, Value], column: str, value: Value, expected: str) -> DatabaseDamagedError:
+    shown, where = repr(value), ", ".join(f"{name} {one!r}" for name, one in key.items())
+    shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
+    return DatabaseDamagedError(
+        f"The read model has a row that evalkit did not write, in the table {table!r} ({where}): {column} is {shown} ({expected}). Another "
+        "program changed it. Nothing is lost: rebuild the read model from the log with kit.rebuild() (evalkit projection rebuild).",
+        table=table, key=tuple(key.values()), column=column, value=value,
+    )  # fmt: skip

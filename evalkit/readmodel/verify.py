@@ -1,0 +1,155 @@
+"""Digest and verify: proves that the read model holds exactly what the log says.
+
+The digest is a SHA-256 over the rows that the events decide, in the order of their keys. It leaves out whatever depends on how they got
+there: partitions, offsets, generations, message texts, quarantined bytes. The same events give the same digest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import zip_longest
+from pathlib import Path
+
+from evalkit.eventlog.event_log import EventLog
+from evalkit.readmodel.consumer import EvalProjectionConsumer
+from evalkit.readmodel.database.database import Database, Row, Value
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
+from evalkit.readmodel.log_identity import check_identity
+from evalkit.readmodel.rows import readable
+from evalkit.readmodel.snapshot import Snapshot, StudyRow, consistently
+
+__all__ = ["Difference", "VerifyResult", "digest", "verify"]
+
+_KEYS = {
+    "studies": ("id",),
+    "checkpoints": ("study_id", "id"),
+    "lifecycle": ("study_id", "seq"),
+    "rejected": ("study_id", "event_id", "reason"),
+}
+_COLUMNS = {
+    "studies": ", ".join(StudyRow._fields),
+    "checkpoints": "study_id, id, timestamp, metrics, events_analyzed, sessions_included",
+    "lifecycle": "study_id, seq, event_id, kind",
+    "rejected": "study_id, event_id, reason",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first row in which a read model and its log differ."""
+
+    table: str
+    key: tuple[Value, ...]
+    stored: Row | None
+    """The row in the read model; None when it is missing there."""
+    expected: Row | None
+    """The row that the log gives; None when there should be none."""
+
+    def __str__(self) -> str:
+        where = f"{self.table} {', '.join(str(part) for part in self.key)}"
+        if self.stored is None or self.expected is None:
+            return f"{where}: {'missing in the read model' if self.stored is None else 'not in the log'}"
+        names = _COLUMNS[self.table].split(", ")
+        columns = [name for name, one, other in zip(names, self.stored, self.expected, strict=True) if one != other]
+        return f"{where}: other values in {', '.join(columns)}"
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What `verify` found."""
+
+    digest: str
+    """SHA-256 of the read model's rows, 64 hexadecimal digits."""
+    difference: Difference | None
+    """The first row that differs from the log's; None when there is none."""
+    expected: str | None = None
+    """The digest that was asked for, if any."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return self.difference is None and self.expected in (None, self.digest)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        if self.difference is not None:
+            return f"The read model differs from the log. First row that does: {self.difference}"
+        if not self.ok:
+            return f"The read model is what the log says, but its digest is {self.digest}, not {self.expected}"
+        return f"The read model is what the log says. Digest {self.digest}"
+
+
+def digest(snapshot: Snapshot) -> str:
+    """Give the SHA-256 of a snapshot, 64 hexadecimal digits.
+
+    For each of studies, checkpoints, lifecycle and rejected: the table's name, then each row's values (9, 6, 4 and 3) in the order of the
+    key. Every value is preceded by its type (``n``, ``i`` or ``t``) and its length in bytes (8, big-endian); integers are decimal text.
+    """
+    total = sha256()
+    for table in _KEYS:
+        total.update(_prefixed(table))
+        for row in _rows(snapshot, table):
+            total.update(b"".join(map(_prefixed, row)))
+    return total.hexdigest()
+
+
+def _rows(snapshot: Snapshot, table: str) -> Iterable[Row]:
+    return snapshot.studies() if table == "studies" else snapshot.rows(table, _COLUMNS[table], _KEYS[table])
+
+
+def _prefixed(value: Value) -> bytes:
+    if value is None:
+        return b"n"
+    data = str(value).encode()
+    return (b"i" if isinstance(value, int) else b"t") + len(data).to_bytes(8, "big") + data
+
+
+def verify(database: Database, log: EventLog, *, expect: str | None = None) -> VerifyResult:
+    """Fold the log afresh up to where the read model stands, and compare every row.
+
+    Parameters
+    ----------
+    database, log
+        The read model, and the log that it was made from.
+    expect
+        A digest noted earlier, to compare with.
+
+    Raises
+    ------
+    LogMismatchError
+        When the log is another one, or lost events.
+    DatabaseError
+        When the read model was rebuilt each time that it was being read.
+    """
+    with readable(database):
+        return consistently(lambda: _verify(database, log, expect))
+
+
+def _verify(database: Database, log: EventLog, expect: str | None) -> VerifyResult:
+    with tempfile.TemporaryDirectory(prefix="evalkit-verify-") as folder:
+        fresh = SqliteDatabase(Path(folder) / "fresh.db")
+        try:
+            stored = Snapshot(database)
+            check_identity(log, stored.head.positions)
+            consumer = EvalProjectionConsumer(log, fresh, batch_size=5000, group="eval-rebuild")
+            consumer.catch_up(until=[position.next for position in stored.head.positions])
+            made = Snapshot(fresh)
+            return VerifyResult(digest(stored), _first_difference(stored, made), expect)
+        finally:
+            fresh.close()
+
+
+def _first_difference(stored: Snapshot, made: Snapshot) -> Difference | None:
+    for table, key in _KEYS.items():
+        for one, other in zip_longest(_rows(stored, table), _rows(made, table)):
+            if one != other:
+                width = len(key)
+                if one is None or (other is not None and other[:width] < one[:width]):
+                    return Difference(table, other[:width], None, other)
+                return Difference(table, one[:width], one, None if other is None or one[:width] < other[:width] else other)
+    return None

@@ -1,0 +1,59 @@
+"""Writing one batch while the next is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from evalkit._util.engine_report import EngineReport
+from evalkit.readmodel.database.database import Args, BulkInsert, Database, Row, Statement
+
+__all__ = ["WriteBehind"]
+
+
+class WriteBehind:
+    """A `Database` whose batches run in a thread while the next events are decoded; whatever reads waits for them first.
+
+    A batch that fails raises with the next call, or with `flush`. Leaving the ``with`` waits for the last batch, and raises nothing.
+
+    Parameters
+    ----------
+    database
+        Where the batches go.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evalkit-rebuild")
+        self._pending: Future[list[list[Row]]] | None = None
+
+    def __enter__(self) -> WriteBehind:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.shutdown()
+
+    def execute(self, sql: str, args: Args = ()) -> list[Row]:
+        """See `Database.execute`."""
+        self.flush()
+        return self._database.execute(sql, args)
+
+    def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
+        """See `Database.batch`; it gives no rows."""
+        self.flush()
+        self._pending = self._writer.submit(self._database.batch, statements)
+        return []
+
+    def flush(self) -> None:
+        """Wait for the last batch, and raise what it raised."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def describe(self) -> EngineReport:
+        """See `Database.describe`."""
+        return self._database.describe()
+
+    def close(self) -> None:
+        """Wait for the last batch; the database stays open."""
+        self.flush()

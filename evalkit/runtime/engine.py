@@ -1,0 +1,391 @@
+"""The machine under the facade: a log, a read model, and what keeps the second up to date with the first.
+
+It decides when a home comes into being, whether it can be written, and what became of an event that was appended. Either engine may be a
+file in the home, or a server that others use as well.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from evalkit._util.sqlite_files import file_identity, reset_in_child
+from evalkit.domain.codec import readable_ids
+from evalkit.domain.events import EncodedEvent, StoredEvalEvent
+from evalkit.domain.ids import time_of_event
+from evalkit.errors import (
+    DatabaseUnavailableError,
+    EvalkitError,
+    InvalidInputError,
+    LogIncompleteError,
+    LogMismatchError,
+    LogUnavailableError,
+    OutcomeUnknownError,
+    ReadOnlyError,
+    RebuildSupersededError,
+    SchemaError,
+    is_told,
+    warn,
+)  # fmt: skip
+from evalkit.eventlog.event_log import LogPosition, record_at
+from evalkit.readmodel.consumer import EvalProjectionConsumer
+from evalkit.readmodel.database.database import in_parts
+from evalkit.readmodel.fold import APPLIED, FOLD_VERSION, Decision, Outcome, Reason
+from evalkit.readmodel.log_identity import check_count
+from evalkit.readmodel.projection import EventKey
+from evalkit.readmodel.rebuild import rebuild
+from evalkit.readmodel.rows import readable
+from evalkit.readmodel.schema import SCHEMA_VERSION, Position, has_tables, read_head
+from evalkit.runtime.access import make_home, uses_files, why_not_writable
+from evalkit.runtime.opening import open_database, open_log
+from evalkit.settings import Settings, network_file_system, redacted
+
+__all__ = ["CONSUMER", "Engine"]
+
+_logger = logging.getLogger("evalkit")
+
+_RENEWAL_SECONDS = 300.0
+_CONSUMER_SECONDS = 0.3
+CONSUMER = "consumer"
+"""How the name of a writer begins that is a consumer process."""
+
+_OUTCOME = """
+WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(?))
+SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN lifecycle ON study_id = ? AND event_id = id
+UNION ALL SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN checkpoints c ON c.study_id = ? AND c.event_id = asked.id
+UNION ALL SELECT event_id, 'rejected', reason, message FROM asked CROSS JOIN rejected ON study_id = ? AND event_id = id
+  AND reason <> 'wrong partition'
+UNION ALL SELECT event_id, 'quarantined', '', error FROM asked CROSS JOIN quarantined ON study_id = ? AND key = id"""
+
+
+class Engine:
+    """A log and its read model, opened when first needed.
+
+    Parameters
+    ----------
+    settings
+        Where they are.
+    role
+        What it works for, noted in the read model with what it writes.
+    """
+
+    def __init__(self, settings: Settings, role: str = "kit") -> None:
+        self.settings = settings
+        self.writer = f"{role} {platform.node()}:{os.getpid()}"
+        """Who this is, for people."""
+        self.log = open_log(settings.log_url)
+        self.lock = threading.RLock()
+        """Held by a command from its checks to its outcome."""
+        self.not_writable = why_not_writable(settings)
+        """Why nothing can be appended; None when it can."""
+        self.behind: str | None = None
+        """Why the last read was answered from the read model as it stood; None when that was brought up to date."""
+        self.database = open_database(settings.database_url, token=settings.auth_token)
+        self.consumer = EvalProjectionConsumer(self.log, self.database, writer=self.writer)
+        paths = [getattr(part, "path", None) for part in (self.log, self.database)]
+        if paths[0] is not None and paths[1] is not None and paths[0].resolve() == paths[1].resolve():
+            raise InvalidInputError(
+                f"database_url: {paths[1]} is the event log. Give the read model a file of its own: another home, or another file:PATH.",
+                field="database_url", value=redacted(settings.database_url),
+            )  # fmt: skip
+        self.embedded = None not in paths
+        """Whether both engines are files."""
+        self._proven = self.embedded
+        self.holds_nothing = False
+        """Whether the command that runs found neither events nor tables: there is nothing to ask, and nothing was created yet."""
+        self._has_read = False
+        self._warned: set[str] = set()
+        self._caught_up: object = None
+        self._check_file_system()
+        reset_in_child(self)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything to read: a home with a log or a read model, or engines elsewhere."""
+        paths = [getattr(part, "path", None) for part in (self.log, self.database)]
+        return any(path is None or path.exists() for path in paths)
+
+    def ready_to_read(self) -> bool:
+        """Bring the read model up to date, as far as that is possible now. False when there is nothing to read yet."""
+        if not self.exists:
+            self._warn_once(
+                "home",
+                f"There is no evalkit home yet. Looked in {', '.join(map(str, self.settings.looked_in[:6]))}. The first study makes one: "
+                'kit.create_study("my study"), or give another folder: evalkit.connect(home=...)',
+            )
+            return False
+        try:
+            if self.not_writable is None and not self._nothing_yet():
+                make_home(self.settings)  # a log elsewhere may be read before anything is written here
+                self.catch_up()
+                self._has_read, self.behind = True, None
+                return True
+        except ReadOnlyError as error:
+            self.not_writable = str(error).partition(". ")[0]  # its URL has dots, too
+        except (LogUnavailableError, LogIncompleteError, DatabaseUnavailableError) as error:
+            if not self.has_tables():
+                raise
+            self.behind = str(error)
+            self._warn_once("stale", f"{error} Answering from the read model as it stands. {self.age()}")
+            return True
+        if not self.has_tables():
+            self.check_read_model()
+            self._warn_once(
+                "home", "The log and the read model hold nothing yet. The first study is made with kit.create_study('my study')"
+            )
+            return False
+        if self.not_writable is not None:
+            self._warn_once("stale", f"{self.not_writable}; reading only. {self.age()}")
+        return True
+
+    def _nothing_yet(self) -> bool:
+        """Whether there are neither events nor tables: neither reading nor a refused command creates any."""
+        if self.embedded:
+            return not self.exists
+        if self._has_read or self.has_tables():
+            return False
+        return not any(part.end for part in self.log.ranges())
+
+    def database_identity(self) -> object:
+        """Give what tells the read model from another one under the same name; None while there is none, or where it is no file."""
+        path = getattr(self.database, "path", None)
+        return None if path is None else file_identity(path)
+
+    def catch_up(self, wanted: Collection[EventKey] = ()) -> dict[EventKey, Decision]:
+        """Apply what is new in the log. An embedded read model of an older version is made anew first."""
+        with self.lock:
+            if self._caught_up != self.database_identity():
+                self.consumer.restart()  # the file was moved away or replaced
+            try:
+                return self.consumer.catch_up(wanted)
+            except SchemaError as error:
+                if not (self.embedded and isinstance(error.found, tuple) and error.found < error.supported):  # type: ignore[operator]
+                    raise
+                self._renew()
+                self.consumer.restart()
+                return self.consumer.catch_up(wanted)
+            finally:
+                self._caught_up = self.database_identity()
+
+    def _renew(self) -> None:
+        """Make an embedded read model of an older version anew, or wait while another process does."""
+        _logger.info("the read model was made by an older evalkit; making it anew")
+        try:
+            rebuild(self.database, self.log, writer=self.writer)
+        except RebuildSupersededError:
+            deadline = time.monotonic() + _RENEWAL_SECONDS
+            while (head := read_head(self.database)) is None or (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    @contextmanager
+    def command(self) -> Iterator[None]:
+        """Hold the lock, with a read model that is up to date; where there is nothing yet, nothing is created."""
+        if self.not_writable is not None:
+            way_out = "Connect without it." if self.settings.read_only else "Give another home, or ask for write access."
+            raise ReadOnlyError(f"{self.not_writable}, so nothing can be appended. Nothing was. {way_out}")
+        with self.lock:
+            self.holds_nothing = self._nothing_yet()
+            if not self.holds_nothing:
+                self._prepare()
+            try:
+                with readable(self.database):
+                    yield
+            finally:
+                self.holds_nothing = False
+
+    def make_ready(self) -> None:
+        """Create the home and the tables if the command that runs found none: once its checks are done, before anything is appended."""
+        if self.holds_nothing:
+            self._prepare()
+            self.holds_nothing = False
+
+    def _prepare(self) -> None:
+        make_home(self.settings)
+        self.catch_up()
+        if not self._proven:
+            # Nothing was new perhaps, so nothing was written, and a token that may only read would show after the event is appended.
+            self.database.batch([("UPDATE meta SET generation = generation WHERE 0", ())])
+            self._proven = True
+
+    def append(self, study_id: str, messages: Sequence[EncodedEvent]) -> dict[str, Decision]:
+        """Append events of one study, and give what became of each, by event id.
+
+        Raises
+        ------
+        OutcomeUnknownError
+            When they are durable, but what became of them cannot be learnt now.
+        """
+        self.make_ready()
+        positions = self.log.append(messages)
+        return self.outcomes(study_id, messages, positions)
+
+    def outcomes(self, study_id: str, messages: Sequence[EncodedEvent], positions: Sequence[LogPosition] = ()) -> dict[str, Decision]:
+        """Give what became of appended events of one study, by event id.
+
+        Raises
+        ------
+        OutcomeUnknownError
+            When the read model cannot be brought that far.
+        """
+        event_ids = [message.event_id for message in messages]
+        try:
+            decided = {} if self.embedded else self._decided_by_a_consumer(study_id, event_ids)
+            if len(decided) < len(event_ids):
+                found = self.catch_up({(study_id, event_id) for event_id in event_ids})
+                decided |= {event_id: decision for (_, event_id), decision in found.items()}
+            # What is a duplicate, or not among them, was decided before this call: by another process, or by an earlier one.
+            missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
+            decided |= self._stored_outcomes(study_id, missing)
+            if len(decided) < len(event_ids):
+                raise EvalkitError("the read model does not hold them.")
+        except EvalkitError as error:
+            unknown = OutcomeUnknownError(
+                f"{len(messages)} event(s) are durable in the log, the first with the id {event_ids[0]}, but what became of them cannot be "
+                f"learnt now: {error} Do not repeat the command. Ask again with kit.outcome(error).",
+                study_id=study_id, event_ids=event_ids, positions=list(positions),
+            )  # fmt: skip
+            unknown.driver_message = error.driver_message
+            raise unknown from None
+        return decided
+
+    def _decided_by_a_consumer(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
+        """Wait a moment for a consumer process, where one wrote last: of two that apply the same events one works for nothing."""
+        deadline = time.monotonic() + _CONSUMER_SECONDS
+        while (last := self.last_writer()) is not None and last[0].startswith(CONSUMER):
+            if len(decided := self._stored_outcomes(study_id, event_ids)) == len(event_ids):
+                return decided
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        return {}
+
+    def _stored_outcomes(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
+        decided: dict[str, Decision] = {}
+        if event_ids:
+            found = in_parts(lambda part: self.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 4)), event_ids)
+            with readable(self.database):
+                for event_id, outcome, reason, message in found:
+                    known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
+                    decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
+        return decided
+
+    def last_writer(self) -> tuple[str, str] | None:
+        """Give who wrote the read model last, and when; None when nobody did."""
+        found = self.database.execute("SELECT writer, written_at FROM positions ORDER BY written_at DESC LIMIT 1")
+        return (str(found[0][0]), str(found[0][1])) if found and found[0][1] else None
+
+    def message_at(self, position: LogPosition, event_id: str) -> EncodedEvent:
+        """Read an event of one's own back from the log.
+
+        Raises
+        ------
+        LogMismatchError
+            When another event stands there, or none.
+        """
+        record = record_at(self.log, position)
+        if record is not None and readable_ids(record.data)[1] == event_id:
+            stored = StoredEvalEvent.from_wire(record.data)
+            return EncodedEvent(stored.study_id, stored.event_id, record.data)
+        raise LogMismatchError(
+            f"The log does not hold the event {event_id} at offset {position.offset} of partition {position.partition}: it is another log "
+            "than the one that the command was given to, or it lost its end. Ask a kit of that home.",
+            partition=position.partition,
+        )
+
+    def age(self) -> str:
+        """Say in words how old the read model's newest event is."""
+        try:
+            sql = "SELECT max((SELECT max(event_id) FROM lifecycle), coalesce((SELECT max(event_id) FROM checkpoints), ''))"
+            newest = self.database.execute(sql)[0][0]
+            if not newest:
+                return "It holds no events."
+            moment = time_of_event(str(newest))
+        except (EvalkitError, IndexError, ValueError, OverflowError):
+            return "It cannot be read now."
+        hours = (datetime.now(UTC) - moment).total_seconds() / 3600
+        return f"Its newest event is of {moment:%Y-%m-%d %H:%M} UTC, {hours:,.1f} hours ago.{self._behind()}"
+
+    def _behind(self) -> str:
+        """Say how far the read model is behind the log; nothing when that cannot be seen."""
+        try:
+            head = read_head(self.database)
+            lag = sum(self.lag(head.positions)) if head is not None else 0
+        except EvalkitError:
+            return ""
+        return f" It is {lag:,} event{'s' if lag != 1 else ''} behind the log." if lag > 0 else " It holds all that is in the log."
+
+    def lag(self, positions: Sequence[Position]) -> tuple[int, ...]:
+        """Give how many events of each partition the read model does not hold yet.
+
+        Raises
+        ------
+        LogMismatchError
+            When the log has another number of partitions.
+        """
+        ranges = self.log.ranges()
+        if not any(position.next for position in positions):
+            return tuple(part.end for part in ranges)
+        check_count(positions, ranges)
+        return tuple(part.end - position.next for position, part in zip(positions, ranges, strict=True))
+
+    def close(self) -> None:
+        """Let go of the log and the database."""
+        with self.lock:
+            self.log.close()
+            self.database.close()
+            self.consumer.restart()
+
+    def has_tables(self) -> bool:
+        """Return whether there is a read model; see `evalkit.readmodel.schema.has_tables`."""
+        return has_tables(self.database)
+
+    def check_read_model(self) -> None:
+        """Refuse to answer with nothing where the log has events, but there is no read model, and this kit cannot create one.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            Saying how many events there are, and what to do.
+        """
+        if self.not_writable is None or self.has_tables() or not (events := sum(part.end for part in self.log.ranges())):
+            return
+        way_out = (
+            "Connect without read_only=True once, or run: evalkit projection rebuild"
+            if self.settings.read_only
+            else "Ask somebody who can write to it to run: evalkit projection rebuild; or make a copy of your own: evalkit log export, and "
+            "evalkit log import in another home"
+        )
+        raise DatabaseUnavailableError(
+            f"The log has {events:,} event{'s' if events != 1 else ''}, but there is no read model at "
+            f"{redacted(self.settings.database_url)}, and it cannot be created. {self.not_writable}. {way_out}."
+        )
+
+    def _check_file_system(self) -> None:
+        kind = network_file_system(self.settings.home) if uses_files(self.settings) else None
+        if kind is not None:
+            self._warn_once(
+                "network",
+                f"The home {self.settings.home} is on a network file system ({kind}), where SQLite's WAL mode is not safe. Give a folder "
+                "on a local disk (EVALKIT_HOME), or shared engines (EVALKIT_LOG_URL, EVALKIT_DATABASE_URL).",
+            )
+
+    def _warn_once(self, about: str, message: str) -> None:
+        if is_told():  # who watches a kit takes no warning from the cell that comes after
+            warn(message)
+        elif about not in self._warned:
+            self._warned.add(about)
+            warn(message)
+
+    def reset_in_child(self) -> None:
+        """Go on in a forked process."""
+        self.lock = threading.RLock()
+        self.consumer.restart()

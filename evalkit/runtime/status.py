@@ -1,0 +1,175 @@
+"""What a kit says of itself, and of the engines that it works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from evalkit._util.engine_report import EngineReport
+from evalkit.domain.ids import time_of_event
+from evalkit.domain.times import stored_time, wire_time
+from evalkit.errors import EvalkitError
+from evalkit.readmodel.fold import FOLD_VERSION
+from evalkit.readmodel.log_identity import check_identity, check_whole
+from evalkit.readmodel.rows import readable
+from evalkit.readmodel.schema import SCHEMA_VERSION, Head, read_head
+from evalkit.runtime.access import uses_files
+from evalkit.settings import network_file_system, redacted
+
+if TYPE_CHECKING:
+    from evalkit.runtime.engine import Engine
+
+__all__ = ["Status", "read_status"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where things are, how far they are, and what is wrong. What cannot be learnt now is None."""
+
+    home: str
+    file_system: str
+    """``local``, or the type of the network file system that the home is on; ``unused`` where nothing is in the home."""
+    log_url: str
+    log_engine: str | None
+    """The log's engine and its version."""
+    log_details: tuple[str, ...]
+    """How the log is set up."""
+    database_url: str
+    database_engine: str | None
+    """The read model's engine and its version."""
+    events: int | None
+    """In the log, over all partitions."""
+    lag: int | None
+    """Events in the log that the read model does not hold yet."""
+    lag_by_partition: tuple[int, ...] | None
+    studies: int | None
+    checkpoints: int | None
+    applied: int | None
+    """Events that changed something."""
+    rejected: int | None
+    """Valid events that changed nothing, see ``kit.rejected()``."""
+    quarantined: int | None
+    """Bytes that are no valid event."""
+    last_event_at: str | None
+    """The time of the newest event that was applied, RFC 3339 UTC."""
+    last_writer: str | None
+    """Who brought the read model forward last: role, host and process."""
+    last_written_at: str | None
+    """When that was, by that host's clock, RFC 3339 UTC."""
+    generation: int | None
+    """Of the read model; each rebuild adds 1."""
+    schema_version: int | None
+    fold_version: int | None
+    problems: tuple[str, ...]
+    """What is wrong, in words, with what to do; empty when nothing is."""
+
+    def __repr__(self) -> str:
+        width = max(len(field.name) for field in fields(self))
+        lines = [f"{field.name:<{width}}  {_shown(getattr(self, field.name))}" for field in fields(self) if field.name != "problems"]
+        return "\n".join([*lines, *(f"{'problem':<{width}}  {problem}" for problem in self.problems)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything by name, as JSON can hold it."""
+        return asdict(self)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "-"
+    return "unknown" if value is None else str(value)
+
+
+def read_status(engine: Engine) -> Status:
+    """Ask the engines, and change nothing. Raises nothing: what cannot be learnt stands under `problems`."""
+    problems: list[str] = []
+
+    def learn(ask: Callable[[], _T]) -> _T | None:
+        try:
+            with readable(engine.database):
+                return ask()
+        except EvalkitError as error:
+            problems.append(str(error))
+            return None
+
+    if engine.not_writable is not None and not engine.settings.read_only:
+        problems.append(f"{engine.not_writable}: reading only. {engine.age()}")
+    log: EngineReport | None = None
+    database: EngineReport | None = None
+    events = lag = counts = head = written = None
+    kind = network_file_system(engine.settings.home) if uses_files(engine.settings) else None
+    if kind is not None:
+        problems.append(f"The home is on a network file system ({kind}), where WAL is not safe: use a local folder, or shared engines")
+    if engine.exists:
+        log, database = learn(engine.log.describe), learn(engine.database.describe)
+        problems += [*(log.problems if log is not None else ()), *(database.problems if database is not None else ())]
+        asked = learn(lambda: (read_head(engine.database),))
+        head = asked[0] if asked is not None else None
+        ranges = learn(engine.log.ranges)
+        events = None if ranges is None else sum(part.end - part.first for part in ranges)
+        if ranges is not None:
+            learn(lambda: check_whole(ranges))
+        if head is not None:
+            if (head.schema_version, head.fold_version) == (SCHEMA_VERSION, FOLD_VERSION):
+                counts, written = learn(lambda: _counts(engine)), learn(engine.last_writer)
+                if ranges is not None:
+                    lag = learn(lambda: _proven_lag(engine, head))
+            else:
+                problems.append(
+                    f"The read model was made by an older evalkit (schema {head.schema_version}, fold {head.fold_version}). Make it anew: "
+                    "evalkit projection rebuild"
+                )
+        elif ranges is not None and asked is not None:
+            lag = tuple(part.end for part in ranges)
+            learn(engine.check_read_model)
+    else:
+        problems.append(f"There is no home yet; looked in {', '.join(map(str, engine.settings.looked_in))}")
+    newest = counts["newest"] if counts else None
+    return Status(
+        home=str(engine.settings.home),
+        file_system=kind or ("local" if uses_files(engine.settings) else "unused"),
+        log_url=redacted(engine.settings.log_url),
+        log_engine=_named(log),
+        log_details=log.details if log is not None else (),
+        database_url=redacted(engine.settings.database_url),
+        database_engine=_named(database),
+        events=events,
+        lag=None if lag is None else sum(lag),
+        lag_by_partition=lag,
+        **{
+            name: None if counts is None else int(counts[name]) for name in ("studies", "checkpoints", "applied", "rejected", "quarantined")
+        },
+        last_event_at=newest,
+        last_writer=written[0] if written else None,
+        last_written_at=written[1] if written else None,
+        generation=None if head is None else head.generation,
+        schema_version=None if head is None else head.schema_version,
+        fold_version=None if head is None else head.fold_version,
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _named(report: EngineReport | None) -> str | None:
+    return None if report is None else f"{report.engine} {report.version}".strip()
+
+
+def _proven_lag(engine: Engine, head: Head) -> tuple[int, ...]:
+    """Give how far the read model is behind its log, once it is proven that it is its log."""
+    if any(position.next for position in head.positions):
+        check_identity(engine.log, head.positions)
+    return engine.lag(head.positions)
+
+
+def _counts(engine: Engine) -> dict[str, Any]:
+    sql = (
+        "SELECT (SELECT count(*) FROM studies), (SELECT count(*) FROM checkpoints), (SELECT count(*) FROM lifecycle), "
+        "(SELECT count(*) FROM rejected), (SELECT count(*) FROM quarantined), "
+        "max(coalesce((SELECT max(event_id) FROM lifecycle), ''), coalesce((SELECT max(event_id) FROM checkpoints), ''))"
+    )
+    ((studies, checkpoints, lifecycle, rejected, quarantined, newest),) = engine.database.execute(sql)
+    return {
+        "studies": studies, "checkpoints": checkpoints, "applied": int(str(checkpoints)) + int(str(lifecycle)), "rejected": rejected,
+        "quarantined": quarantined, "newest": stored_time(wire_time(time_of_event(str(newest)))) if newest else None,
+    }  # fmt: skip
