@@ -1,0 +1,88 @@
+"""Times, lengths of time and counts as text, for charts, reports, tables and messages alike."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+__all__ = ["duration", "exact_duration", "exact_moment", "moment", "plural", "span"]
+
+_UNITS = ((86_400_000_000, "day"), (3_600_000_000, "hour"), (60_000_000, "minute"), (1_000_000, "second"))
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "checkpoint"), plural(1200, "checkpoint"), plural(0, "study", "studies")
+    ('1 checkpoint', '1,200 checkpoints', '0 studies')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time to the minute, of midnight the date alone; ``?`` where there is none.
+
+    Examples
+    --------
+    >>> moment(datetime(2026, 1, 31)), moment(datetime(2026, 1, 31, 8, 30))
+    ('2026-01-31', '2026-01-31 08:30')
+    """
+    if at is None:
+        return "?"
+    return at.isoformat(sep=" ", timespec="minutes")[: 10 if (at.hour, at.minute) == (0, 0) else 16]
+
+
+def exact_moment(at: datetime) -> str:
+    """Return a time to the minute, or as fine as it is.
+
+    Examples
+    --------
+    >>> exact_moment(datetime(2026, 1, 31)), exact_moment(datetime(2026, 1, 31, 8, 30, 15))
+    ('2026-01-31 00:00', '2026-01-31 08:30:15')
+    """
+    text = at.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds" if at.microsecond else "seconds")
+    return text if at.second or at.microsecond else text[:16]
+
+
+def span(start: datetime | None, end: datetime | None) -> str:
+    """Return a stretch of time in UTC.
+
+    Examples
+    --------
+    >>> span(datetime(2026, 1, 31), datetime(2026, 2, 1))
+    '2026-01-31 to 2026-02-01 UTC'
+    """
+    return f"{moment(start)} to {moment(end)} UTC"
+
+
+def duration(length: timedelta) -> str:
+    """Return a length of time, rounded to a tenth of the largest unit that it has one of.
+
+    Examples
+    --------
+    >>> duration(timedelta(hours=36)), duration(timedelta(days=70)), duration(timedelta(seconds=1))
+    ('1.5 days', '70 days', '1 second')
+    """
+    microseconds = length // _MICROSECOND
+    size, unit = next((one for one in _UNITS if microseconds >= one[0]), _UNITS[-1])
+    number = f"{microseconds / size:,.1f}".removesuffix(".0")
+    return f"{number} {unit}{'' if number == '1' else 's'}"
+
+
+def exact_duration(length: timedelta) -> str:
+    """Return a length of time with every unit that it has, where a rounded one could equal another.
+
+    Examples
+    --------
+    >>> exact_duration(timedelta(days=1, minutes=5)), exact_duration(timedelta(seconds=1.5))
+    ('1 day 5 minutes', '1.5 seconds')
+    """
+    microseconds, parts = length // _MICROSECOND, []
+    for size, unit in _UNITS[:-1]:
+        whole, microseconds = divmod(microseconds, size)
+        parts += [plural(whole, unit)] if whole else []
+    if microseconds or not parts:
+        parts.append("1 second" if microseconds == 1_000_000 else f"{microseconds / 1e6:g} seconds")
+    return " ".join(parts)
