@@ -5,7 +5,7 @@
 """
 
 from importlib import import_module as _import_module
-from typing import Any as _Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint
 from evalkit.domain.ids import CheckpointId, StudyId
@@ -14,15 +14,38 @@ from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, Stu
 from evalkit.errors import (
     AmbiguousStudyError,
     ConflictError,
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseError,
+    DatabaseUnavailableError,
     EvalkitError,
     EvalkitWarning,
     InvalidInputError,
+    LogDamagedError,
+    LogError,
+    LogIncompleteError,
+    LogMismatchError,
+    LogUnavailableError,
+    MissingExtraError,
     OutcomeUnknownError,
+    ReadOnlyError,
+    RebuildSupersededError,
+    RecorderError,
+    SchemaError,
     StudyExistsError,
     StudyNotFoundError,
     TransitionError,
 )
 from evalkit.kit import EvalKit, connect
+from evalkit.readmodel.rebuild import RebuildResult
+from evalkit.readmodel.repository import EvalStorage
+from evalkit.readmodel.verify import VerifyResult
+from evalkit.runtime.handlers import RecordedCheckpoints
+from evalkit.runtime.status import Status
+
+if _TYPE_CHECKING:
+    from evalkit.panel.panel import Panel
+    from evalkit.recording.recorder import Recorder
 
 __all__ = [
     "METRICS",
@@ -31,14 +54,34 @@ __all__ = [
     "CheckpointId",
     "ConflictError",
     "CreateStudy",
+    "DatabaseBusyError",
+    "DatabaseDamagedError",
+    "DatabaseError",
+    "DatabaseUnavailableError",
     "EvalKit",
+    "EvalStorage",
     "EvalkitError",
     "EvalkitWarning",
     "InvalidInputError",
+    "LogDamagedError",
+    "LogError",
+    "LogIncompleteError",
+    "LogMismatchError",
+    "LogUnavailableError",
     "LongitudinalMetrics",
+    "MissingExtraError",
     "OutcomeUnknownError",
+    "Panel",
     "PeriodType",
+    "ReadOnlyError",
+    "RebuildResult",
+    "RebuildSupersededError",
     "RecordCheckpoint",
+    "RecordedCheckpoints",
+    "Recorder",
+    "RecorderError",
+    "SchemaError",
+    "Status",
     "Study",
     "StudyConfig",
     "StudyExistsError",
@@ -47,11 +90,17 @@ __all__ = [
     "StudyStatus",
     "TimePeriod",
     "TransitionError",
+    "VerifyResult",
     "connect",
 ]
 
+_LAZY = {"Panel": "evalkit.panel.panel", "Recorder": "evalkit.recording.recorder"}
+"""What is imported when it is first asked for, since its module is heavy."""
 
-def __getattr__(name: str) -> _Any:
-    if name in ("analysis", "plots"):  # heavy, so imported when first asked for
+
+def __getattr__(name: str) -> object:
+    if name in ("analysis", "plots"):
         return _import_module(f"evalkit.{name}")
+    if name in _LAZY:
+        return getattr(_import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'evalkit' has no attribute {name!r}")

@@ -25,17 +25,20 @@
         ├── RebuildSupersededError          another rebuild began, this one gave way
         └── SchemaError                     made by another version of evalkit
 
-The message says what was wrong, the value, the valid options and what to do next. The offending values are attributes.
-Where a driver failed, `driver_message` holds its words, with secrets removed.
+An error is data: its `Message` holds the problem, what is allowed, what became of the data and the next step, for Python and for a
+shell; the text is composed from them here alone. The offending values are attributes. Where a driver failed, `driver_message`
+holds its words, with secrets removed. A warning is an `EvalkitWarning` with a `Message` too.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +60,7 @@ __all__ = [
     "LogIncompleteError",
     "LogMismatchError",
     "LogUnavailableError",
+    "Message",
     "MissingExtraError",
     "OutcomeUnknownError",
     "ReadOnlyError",
@@ -72,23 +76,89 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What an error, a warning or a status says, in parts.
+
+    Examples
+    --------
+    >>> message = Message(problem="The study 'x' is running", hint="Next: kit.stop_study('x')", shell_hint="Next: evalkit study stop x")
+    >>> print(message)
+    The study 'x' is running. Next: kit.stop_study('x')
+    >>> print(message.in_shell())
+    The study 'x' is running. Next: evalkit study stop x
+    """
+
+    problem: str
+    """What is wrong, with which value."""
+    where: str = ""
+    """Where in a file or frame, written before the problem: ``row 3, ``."""
+    allowed: str = ""
+    """What would be right."""
+    effect: str = ""
+    """What became of the data: ``Nothing was appended.``"""
+    hint: str = ""
+    """The next step, for Python."""
+    shell_hint: str = ""
+    """The next step, for a shell; empty where it is the same."""
+
+    def __str__(self) -> str:
+        return self._with(self.hint)
+
+    def in_shell(self) -> str:
+        """Return the text with the next step as it is typed in a shell."""
+        return self._with(self.shell_hint or self.hint)
+
+    def _with(self, step: str) -> str:
+        problem = f"{self.where}{self.problem}" + (f"; {self.allowed}" if self.allowed else "")
+        end = "" if problem.endswith((".", "?", "!")) else "."
+        return " ".join(part for part in (problem + end, self.effect, step) if part)
+
+
 class EvalkitError(Exception):
     """Base of every error of evalkit.
 
     Parameters
     ----------
-    message
-        What was wrong, the value, the valid options and the next step.
+    problem
+        What is wrong, with which value; or a whole `Message`.
+    allowed, effect, hint, shell_hint
+        See `Message`.
+    driver_message
+        What the database or log driver said, secrets removed; None when no driver was involved.
     values
         The offending values; each becomes an attribute of the error.
     """
 
     driver_message: str | None = None
-    """What the database or log driver said, secrets removed; None when no driver was involved."""
 
-    def __init__(self, message: str, **values: object) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        problem: str | Message,
+        *,
+        allowed: str = "",
+        effect: str = "",
+        hint: str = "",
+        shell_hint: str = "",
+        driver_message: str | None = None,
+        **values: object,
+    ) -> None:
+        super().__init__(problem)
+        given = problem if isinstance(problem, Message) else Message(problem=problem)
+        parts = {"allowed": allowed, "effect": effect, "hint": hint, "shell_hint": shell_hint}
+        self.message = replace(given, **{name: part for name, part in parts.items() if part})
+        """What it says, in parts."""
+        self.driver_message = driver_message
         vars(self).update(values)
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+    def but(self, **parts: str) -> Self:
+        """Return the same error with other parts of its message."""
+        other = copy.copy(self)
+        other.message = replace(self.message, **parts)
+        return other
 
 
 class InvalidInputError(EvalkitError, ValueError):
@@ -100,6 +170,12 @@ class InvalidInputError(EvalkitError, ValueError):
     """The value as given."""
     row: int | None = None
     """The row of a frame or list, counted from 0; None for a single value."""
+
+    def in_row(self, row: int, *, effect: str = "") -> Self:
+        """Return the same error, of a row of a frame or list."""
+        other = self.but(where=f"row {row}, ", effect=effect)
+        other.row = row
+        return other
 
 
 class StudyNotFoundError(EvalkitError, LookupError):
@@ -228,7 +304,20 @@ class SchemaError(DatabaseError):
 
 
 class EvalkitWarning(UserWarning):
-    """Something a researcher should know, that stops nothing."""
+    """Something a researcher should know, that stops nothing.
+
+    Parameters
+    ----------
+    message
+        What it says.
+    """
+
+    def __init__(self, message: str | Message) -> None:
+        super().__init__(message)
+        self.message = message if isinstance(message, Message) else Message(problem=message)
+
+    def __str__(self) -> str:
+        return str(self.message)
 
 
 _listener: ContextVar[Callable[[str], None] | None] = ContextVar("evalkit_listener", default=None)
@@ -249,13 +338,14 @@ def is_told() -> bool:
     return _listener.get() is not None
 
 
-def warn(message: str) -> None:
+def warn(message: str | Message) -> None:
     """Warn with an `EvalkitWarning` that points to the line outside evalkit which led here."""
+    message = message if isinstance(message, Message) else Message(problem=message)
     listener = _listener.get()
     if listener is not None:
-        listener(message)
+        listener(str(message))
         return
     depth, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("evalkit", "contextlib"):
         depth, frame = depth + 1, frame.f_back
-    warnings.warn(message, EvalkitWarning, stacklevel=depth + 1)
+    warnings.warn(EvalkitWarning(message), stacklevel=depth + 1)

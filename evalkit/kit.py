@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from evalkit._util.garbage import collector_paused
+from evalkit._util.progress_bar import progress_bar
 from evalkit.domain import validation as checks
-from evalkit.domain.commands import CreateStudy, RecordCheckpoint
-from evalkit.domain.metrics import LongitudinalMetrics
+from evalkit.domain.commands import CreateStudy, RecordCheckpoint, checkpoint_commands
+from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.study import Checkpoint, PeriodType, Study
-from evalkit.errors import OutcomeUnknownError
+from evalkit.errors import OutcomeUnknownError, ReadOnlyError
+from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame
+from evalkit.frames.pandas_output import to_pandas
+from evalkit.frames.reader import FrameReader
+from evalkit.frames.selection import select
+from evalkit.readmodel.rebuild import RebuildResult, rebuild
+from evalkit.readmodel.references import References
+from evalkit.readmodel.repository import EvalStorage
+from evalkit.readmodel.schema import read_head
+from evalkit.readmodel.verify import VerifyResult, verify
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.handlers import Handlers, RecordedCheckpoints
+from evalkit.runtime.status import Status, read_status
 from evalkit.settings import Settings
-from evalkit.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
     from evalkit.panel.panel import Panel
     from evalkit.recording.recorder import Recorder
 
@@ -66,7 +80,7 @@ def connect(
     return EvalKit(Settings.resolve(home, log_url, database_url, read_only=read_only))
 
 
-class EvalKit(Upkeep):
+class EvalKit:
     """Studies and checkpoints: commands append to the log, queries answer from the read model, and see what commands did.
 
     Made by `connect`. Serves several threads, and goes on working in a forked process.
@@ -76,8 +90,13 @@ class EvalKit(Upkeep):
     """
 
     def __init__(self, settings: Settings, *, role: str = "kit") -> None:
-        super().__init__(Engine(settings, role))
-        self._handlers = Handlers(self._engine)
+        self.engine = Engine(settings, role)
+        """The log and the read model at work, for the command line, the panel and import and export. It may change in any version."""
+        self.storage = EvalStorage(self.engine.database, self.engine.ready_to_read)
+        """The read model as models."""
+        self._handlers = Handlers(self.engine)
+        self._frames = FrameReader(self.engine.database, self.engine.database_identity)
+        self._references = References(EvalStorage(self.engine.database, self.engine.has_tables), settings.home)
 
     def __enter__(self) -> EvalKit:
         return self
@@ -86,18 +105,18 @@ class EvalKit(Upkeep):
         self.close()
 
     def __repr__(self) -> str:
-        home = self._engine.settings.home
+        home = self.engine.settings.home
         return f"EvalKit({str(home.relative_to(os.getcwd()) if home.is_relative_to(os.getcwd()) else home)!r})"  # noqa: PTH109
 
     def close(self) -> None:
         """Let go of the files. The kit opens them again when it is used again."""
-        self._engine.close()
+        self.engine.close()
 
     # --- commands -----------------------------------------------------------------------------------------------------------------
 
     def create_study(
         self,
-        name: str,
+        name: str | CreateStudy,
         *,
         period: Period = "daily",
         description: str | None = None,
@@ -111,7 +130,7 @@ class EvalKit(Upkeep):
         Parameters
         ----------
         name
-            1 to 200 characters, no control characters.
+            1 to 200 characters, no control characters; or a whole `CreateStudy`, without the options that it has.
         period
             The length of a checkpoint's period, and how many are planned: ``"daily"``, ``"weekly:2"``, ``(PeriodType.WEEKLY, 2)``.
         description, tags, metadata
@@ -126,8 +145,11 @@ class EvalKit(Upkeep):
         StudyExistsError
             When a study has this name, and `if_exists` is ``"error"``.
         """
-        command = CreateStudy.of(name, period, description, tags, metadata)
-        return self._handlers.create_study(command, at, if_exists)
+        if not isinstance(name, CreateStudy):
+            name = CreateStudy(name, period=period, description=description, tags=tags, metadata=metadata)
+        elif (period, description, tags, metadata) != ("daily", None, (), None):
+            raise checks.invalid("name", name, "is a whole command", "give the options to CreateStudy")
+        return self._handlers.create_study(name, at, if_exists)
 
     def start_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
         """Let a pending study run. See `stop_study`."""
@@ -165,11 +187,12 @@ class EvalKit(Upkeep):
     def record_checkpoint(
         self,
         study: StudyRef,
-        metrics: LongitudinalMetrics | Mapping[str, Any],
+        metrics: LongitudinalMetrics | Mapping[str, object] | RecordCheckpoint,
         *,
+        period: TimePeriod | tuple[datetime | str, datetime | str] | None = None,
         timestamp: datetime | str | None = None,
-        events_analyzed: int = 0,
-        sessions_included: Iterable[str] = (),
+        events_analyzed: int | None = None,
+        sessions_included: Iterable[str] | None = None,
         key: str | None = None,
         at: datetime | str | None = None,
     ) -> Checkpoint:
@@ -180,12 +203,15 @@ class EvalKit(Upkeep):
         study
             See `stop_study`.
         metrics
-            A `LongitudinalMetrics`, or a mapping of metric names with ``"period": (start, end)``. What is left out or None is missing.
-            `avg_session_duration` is a duration or seconds. Rates are 0 to 1; rounding errors of up to 1e-6 beyond are corrected.
+            A `LongitudinalMetrics`, or a mapping of metric names, which may hold the other arguments too. What is left out or None is
+            missing. `avg_session_duration` is a duration or seconds. Rates are 0 to 1; rounding errors of up to 1e-6 beyond are
+            corrected. Or a whole `RecordCheckpoint`, without other arguments.
+        period
+            ``(start, end)`` with time zones: the half-open time that was measured.
         timestamp
             When it was taken, with a time zone; by default the period's end.
         events_analyzed
-            The number of session events that the metrics come from.
+            The number of session events that the metrics come from; 0 where it is not given.
         sessions_included
             The names of the sessions that were counted.
         key
@@ -205,21 +231,21 @@ class EvalKit(Upkeep):
         ConflictError
             When the key stands for other content.
         """
-        given = dict(checks.metrics_as_mapping(metrics))
-        now = datetime.now(UTC)
-        sessions = checks.check_texts("sessions_included", sessions_included)
-        analyzed = checks.check_count("events_analyzed", events_analyzed)
-        extras = {
-            "timestamp": timestamp, "events_analyzed": analyzed or None, "sessions_included": sessions or None, "key": key,
-            "recorded_at": None if at is None else checks.check_at("at", at, now),
-        }  # fmt: skip
-        for name, value in extras.items():
-            if value is not None and given.get(name) is not None:
-                raise checks.invalid(name, value, f"is given beside {checks.shown(given[name])} in the metrics; give one or the other.")
-        given.update({name: value for name, value in extras.items() if value is not None})
-        return self._handlers.record_checkpoint(study, RecordCheckpoint.of(given, now=now))
+        moment = None if at is None else checks.check_at("at", at)
+        options = (period, timestamp, events_analyzed, sessions_included, key, moment)
+        if isinstance(metrics, RecordCheckpoint):
+            if any(option is not None for option in options):
+                raise checks.invalid("metrics", metrics, "is a whole command", "give the other arguments to RecordCheckpoint")
+            return self._handlers.record_checkpoint(study, metrics)
+        command = RecordCheckpoint(
+            metrics, period=period, timestamp=timestamp, events_analyzed=events_analyzed, sessions_included=sessions_included, key=key,
+            recorded_at=moment,
+        )  # fmt: skip
+        return self._handlers.record_checkpoint(study, command)
 
-    def record_checkpoints(self, study: StudyRef, rows: Any) -> RecordedCheckpoints:
+    def record_checkpoints(
+        self, study: StudyRef, rows: pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any] | RecordCheckpoint]
+    ) -> RecordedCheckpoints:
         """Record many checkpoints at once: all, or none when anything is wrong with any.
 
         Parameters
@@ -227,9 +253,9 @@ class EvalKit(Upkeep):
         study
             See `stop_study`.
         rows
-            A Polars or Pandas frame, or a list of mappings. Columns: the metric names, ``period_start``, ``period_end``, and optionally
-            ``timestamp``, ``events_analyzed``, ``sessions_included``, ``recorded_at``, ``key``. A frame that ``kit.checkpoints()`` gave
-            can be recorded as it is.
+            A Polars or pandas DataFrame, or a list of mappings or `RecordCheckpoint` commands. Columns: the metric names,
+            ``period_start``, ``period_end``, and optionally ``timestamp``, ``events_analyzed``, ``sessions_included``, ``recorded_at``,
+            ``key``. A frame that ``kit.checkpoints()`` gave can be recorded as it is.
 
         Raises
         ------
@@ -239,7 +265,7 @@ class EvalKit(Upkeep):
             When a key stands for other content.
         """
         with collector_paused():
-            return self._handlers.record_checkpoints(study, RecordCheckpoint.of_rows(rows, now=datetime.now(UTC)))
+            return self._handlers.record_checkpoints(study, checkpoint_commands(rows))
 
     def recorder(
         self,
@@ -288,9 +314,9 @@ class EvalKit(Upkeep):
         """
         from evalkit.recording.recorder import Recorder
 
-        with self._engine.command():
+        with self.engine.command():
             found = self._handlers.recordable(study)
-        home = self._engine.settings.home
+        home = self.engine.settings.home
         return Recorder(found, home=home, record=self.record_checkpoint, sessions=sessions, period=period, resume=resume, progress=progress)
 
     def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints:
@@ -304,6 +330,147 @@ class EvalKit(Upkeep):
             When another event won, and these changed nothing.
         """
         return self._handlers.outcome(error)
+
+    # --- queries ------------------------------------------------------------------------------------------------------------------
+
+    def resolve(self, reference: Study | str) -> Study:
+        """Give the one study that a `Study`, an id, a name or the end of an id stands for.
+
+        Raises
+        ------
+        StudyNotFoundError, AmbiguousStudyError
+            When no study, or more than one, answers to it.
+        """
+        self.engine.ready_to_read()
+        return self._references.resolve(reference)
+
+    @overload
+    def studies(self, *, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
+    @overload
+    def studies(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
+    def studies(self, *, backend: str = "polars") -> Any:
+        """Return every study, newest first: by creation time, then id, both descending.
+
+        Columns: study_id, name, status, period_type, period_value, description, tags, metadata, created_at, started_at, stopped_at,
+        checkpoints (how many), last_period_end. Times are UTC.
+        """
+        return self._frame(STUDIES, self._frames.studies, backend)
+
+    @overload
+    def checkpoints(
+        self, study: Study | str | Sequence[Study | str] | None = None, *, start: datetime | None = None, end: datetime | None = None,
+        by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[Checkpoint | str] = (),
+        backend: Literal["polars"] = "polars",
+    ) -> pl.DataFrame: ...  # fmt: skip
+    @overload
+    def checkpoints(
+        self, study: Study | str | Sequence[Study | str] | None = None, *, start: datetime | None = None, end: datetime | None = None,
+        by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[Checkpoint | str] = (), backend: Literal["pandas"],
+    ) -> pd.DataFrame: ...  # fmt: skip
+    def checkpoints(
+        self,
+        study: Study | str | Sequence[Study | str] | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        by: Literal["timestamp", "period"] = "timestamp",
+        exclude: Iterable[Checkpoint | str] = (),
+        backend: str = "polars",
+    ) -> Any:
+        """Give checkpoints, all of them unless told otherwise: by study (oldest first), timestamp, id.
+
+        Columns: study_id, study, period_type, checkpoint_id, timestamp, recorded_at, period_start, period_end, the 16 metrics,
+        events_analyzed, sessions_included. A metric that was not measured is null.
+
+        Parameters
+        ----------
+        study
+            A study (see `stop_study`), a list of them, or None for all.
+        start, end
+            Only what lies in ``[start, end)``, with a time zone.
+        by
+            What must lie there: the ``"timestamp"``, or the start of the ``"period"``.
+        exclude
+            Checkpoints to leave out: `Checkpoint` objects, exact ids, or the last four or more characters of ids. Events cannot be
+            deleted; what should not count is left out by name.
+        backend
+            ``"polars"`` or ``"pandas"``.
+
+        Raises
+        ------
+        StudyNotFoundError, AmbiguousStudyError
+            When no study, or more than one, answers to `study`.
+        InvalidInputError
+            When a time has no time zone, or `exclude` names no checkpoint.
+        """
+
+        def read() -> pl.DataFrame:
+            chosen = None if study is None else [study] if isinstance(study, Study | str) else list(study)
+            ids = None if chosen is None else list(dict.fromkeys(self._references.resolve(one).id for one in chosen))
+            return select(self._frames.checkpoints(ids), start, end, by, exclude)
+
+        return self._frame(CHECKPOINTS, read, backend, always=study is not None)
+
+    @overload
+    def lifecycle(self, *, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
+    @overload
+    def lifecycle(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
+    def lifecycle(self, *, backend: str = "polars") -> Any:
+        """Give what happened to each study: study_id, study, seq (its order in the log, from 1), kind, status (after it), at."""
+        return self._frame(LIFECYCLE, self._frames.lifecycle, backend)
+
+    @overload
+    def rejected(self, *, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
+    @overload
+    def rejected(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
+    def rejected(self, *, backend: str = "polars") -> Any:
+        """Give the events that changed nothing: study_id, event_id, kind, outcome (rejected or quarantined), reason, message, at."""
+        return self._frame(REJECTED, self._frames.rejected, backend)
+
+    # --- the read model -----------------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Say where the kit keeps its things, how far the read model is, and what is wrong, if anything is."""
+        return read_status(self.engine)
+
+    def rebuild(self, *, adopt_log: bool = False, on_progress: Callable[[int, int], None] | None = None) -> RebuildResult:
+        """Make the read model anew from the log, while readers go on with the old one.
+
+        Parameters
+        ----------
+        adopt_log
+            Accept a log that is not the one the read model was made from.
+        on_progress
+            Called with the number of events replayed, and in the log; by default a progress bar is shown.
+
+        Raises
+        ------
+        LogMismatchError
+            When the log is another one, or lost events.
+        """
+        engine = self.engine
+        if engine.not_writable is not None:
+            raise ReadOnlyError(f"{engine.not_writable}, so the read model cannot be rebuilt", hint="Ask for write access.")
+        if not engine.exists:
+            engine.ready_to_read()
+            return RebuildResult(0, 0)
+        try:
+            with progress_bar("Rebuilding") if on_progress is None else nullcontext(on_progress) as show:
+                return rebuild(engine.database, engine.log, adopt_log=adopt_log, on_progress=show, writer=engine.writer)
+        finally:
+            engine.consumer.restart()
+
+    def verify(self, *, expect: str | None = None) -> VerifyResult:
+        """Fold the log afresh and compare every row of the read model with it.
+
+        Parameters
+        ----------
+        expect
+            A digest noted earlier, to compare with as well.
+        """
+        if self.engine.ready_to_read():
+            return verify(self.engine.database, self.engine.log, expect=expect)
+        return VerifyResult("", None, expect)
 
     # --- in a notebook --------------------------------------------------------------------------------------------------------------
 
@@ -327,3 +494,20 @@ class EvalKit(Upkeep):
         from evalkit.panel.panel import Panel
 
         return Panel(self, None if study is None else self.resolve(study).id)
+
+    def _read_version(self) -> object:
+        """Give what is another one whenever a frame may be: cheap, to ask before frames are read again."""
+        if not self.engine.ready_to_read() or (head := read_head(self.engine.database)) is None:
+            return None
+        return (self.engine.database_identity(), head.generation, *(position.next for position in head.positions))
+
+    def _read_state(self) -> tuple[str | None, str | None]:
+        """Give why the last answer may be behind the log, and why nothing can be appended; None each where there is no reason."""
+        return self.engine.behind, self.engine.not_writable
+
+    def _frame(self, columns: dict[str, str], read: Callable[[], pl.DataFrame], backend: str, *, always: bool = False) -> Any:
+        if backend not in ("polars", "pandas"):
+            raise checks.invalid("backend", backend, "is neither 'polars' nor 'pandas'")
+        self._frames.check_process()
+        frame = read() if self.engine.ready_to_read() or always else empty_frame(columns)
+        return frame if backend == "polars" else to_pandas(frame, columns)

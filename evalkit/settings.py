@@ -59,7 +59,7 @@ class Settings:
         given = home if home is not None else environment.get("EVALKIT_HOME") or None
         if given is not None:
             if not os.fspath(given):
-                raise InvalidInputError("home: '' is no folder. Leave it out, or give a folder.", field="home", value=given)
+                raise InvalidInputError("home: '' is no folder", hint="Leave it out, or give a folder.", field="home", value=given)
             looked_in: tuple[Path, ...] = (Path(given).expanduser().absolute(),)
             found = looked_in[0]
         else:
@@ -68,10 +68,10 @@ class Settings:
             found = next((folder for folder in looked_in if os.path.isdir(folder)), looked_in[0])  # noqa: PTH112  (False where it is forbidden)
         is_there = reachable("home", found).exists()
         if is_there and not found.is_dir():
-            raise InvalidInputError(f"home: {str(found)!r} is a file; give a folder.", field="home", value=str(found))
+            raise InvalidInputError(f"home: {str(found)!r} is a file", allowed="give a folder", field="home", value=str(found))
         if is_there and not os.access(found, os.R_OK | os.X_OK):
             raise InvalidInputError(
-                f"home: Cannot open {str(found)!r}: permission denied. Ask its owner for read access, or use another home.",
+                f"home: Cannot open {str(found)!r}: permission denied", hint="Ask its owner for read access, or use another home.",
                 field="home", value=str(found),
             )  # fmt: skip
         token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN")
@@ -97,7 +97,8 @@ def reachable(field: str, path: Path) -> Path:
         path.exists()
     except PermissionError:
         raise InvalidInputError(
-            f"{field}: Cannot open {str(path)!r}: permission denied in a folder above it. Ask its owner for access, or use another place.",
+            f"{field}: Cannot open {str(path)!r}: permission denied in a folder above it",
+            hint="Ask its owner for access, or use another place.",
             field=field, value=str(path),
         ) from None  # fmt: skip
     return path

@@ -32,10 +32,10 @@ def namespace(home: str | Path) -> dict[str, Any]:
     # Two studies of one name come from two processes that created them at once; here, from the events of another home.
     other = evalkit.connect(Path(home) / "other")
     other.create_study("twin", at=at)
-    consumer = other._engine.log.consumer("test")
+    consumer = other.engine.log.consumer("test")
     for record in consumer.poll(10, 0):
         stored = evalkit.domain.events.StoredEvalEvent.from_wire(record.data)
-        kit._engine.log.append([evalkit.eventlog.event_log.EncodedEvent(stored.study_id, stored.event_id, record.data)])
+        kit.engine.log.append([evalkit.eventlog.event_log.EncodedEvent(stored.study_id, stored.event_id, record.data)])
     other.close()
     kit.record_checkpoint("running", {"period": (DAY, NEXT), "total_tokens": 5}, key="taken", at=at)
 

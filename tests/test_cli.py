@@ -194,7 +194,7 @@ def test_the_log_goes_out_and_in() -> None:
     assert run("log", "import", REAL).stdout == "43 appended, 0 skipped\n"
     assert read_json("log", "import", "-", stdin=REAL.read_bytes()) == {"appended": 0, "skipped": 43}
     kit = evalkit.connect()
-    kit._engine.log.append([EncodedEvent("", "", data) for data in (b"no JSON", b"{}", b'{"event_id":\n"%s"}' % new_id().encode())])
+    kit.engine.log.append([EncodedEvent("", "", data) for data in (b"no JSON", b"{}", b'{"event_id":\n"%s"}' % new_id().encode())])
     exported = run("log", "export", "-")
     assert exported.stdout_bytes.splitlines()[:43] == REAL.read_bytes().splitlines()
     assert [line[:40] for line in exported.stderr.splitlines()] == [
@@ -231,7 +231,7 @@ def test_a_read_model_that_differs_is_found() -> None:
         connection.execute("UPDATE studies SET name = 'forged'")
     result = run("projection", "verify", code=1)
     assert result.stdout == ""
-    assert re.fullmatch(r"error: The read model differs from the log.*: studies \S+: other values in name\n", result.stderr)
+    assert re.fullmatch(r"error: The read model differs from the log.*: studies \S+: other values in name\.\n", result.stderr)
     found = read_json("projection", "verify", code=1)
     assert found["ok"] is False
     assert "other values in name" in found["difference"]
@@ -309,7 +309,7 @@ ERRORS = {
     "study start 'nightly agent'": "Next: evalkit study pause 'nightly agent' or evalkit study stop 'nightly agent'",
     "study create 'nightly agent'": "Choose another name, or open it: --if-exists open",
     "study create x --period yearly": "period: 'yearly' is none of hourly, daily, weekly, monthly",
-    "study create x --at tomorrow": "at: 'tomorrow' is no RFC 3339 time; give 2026-01-31T00:00:00Z.",
+    "study create x --at tomorrow": "at: 'tomorrow' is no RFC 3339 time; give a time with a time zone, as in '2026-01-31T00:00:00Z'.",
     "study create x --at 2026-01-01T00:00:00": "has no time zone",
     "study create ''": "name: '' is empty",
     "study stop 'nightly agent' --at 2020-01-01T00:00:00Z": "lies before the study's last lifecycle event",
@@ -416,7 +416,7 @@ def test_names_cannot_steer_a_terminal_or_the_layout() -> None:
     name = "\x1b[31mred\n[bold]x[/bold]\r\x9b2J"
     created = StudyCreated(id=new_id(), name=name, period_type=evalkit.PeriodType.DAILY, config=StudyConfig())
     event = StoredEvalEvent(event_id=event_id_at(10**12), event=created).to_wire()
-    import_log(evalkit.connect()._engine, io.BytesIO(event))
+    import_log(evalkit.connect().engine, io.BytesIO(event))
     for args, code in (
         ("study list", 0),
         (f"study show {created.id}", 0),
@@ -588,14 +588,14 @@ def applied() -> int:
 def test_consume_catches_up_applies_what_comes_and_ends_on_a_signal(number: signal.Signals) -> None:
     """One line when it has caught up, then it applies what others append, without being asked; a signal ends it with exit code 0."""
     kit = started()
-    first, second = kit._engine.log.consumer("test").poll(10, 0)
+    first, second = kit.engine.log.consumer("test").poll(10, 0)
     kit.close()
     Path(".evalkit/evalkit.db").unlink()
     with child_of("consume") as child:
         assert child.stdout.readline() == "Caught up: 2 events applied. Waiting for more; Ctrl-C ends.\n"  # type: ignore[union-attr]
         assert applied() == 2
         messages = [EncodedEvent("", "", b"%d" % index) for index in range(3)]
-        kit._engine.log.append(messages)
+        kit.engine.log.append(messages)
         wait_until(lambda: applied() == 5)
         child.send_signal(number)
         rest, log = child.communicate(timeout=30)
@@ -603,7 +603,7 @@ def test_consume_catches_up_applies_what_comes_and_ends_on_a_signal(number: sign
     assert [line.split()[1:3] for line in log.splitlines()] == [["info", event] for event in ("started", "applied", "applied", "stopped")]
     assert "events=3 total=5" in log
     assert kit.verify().ok
-    assert [record.data for record in kit._engine.log.consumer("test").poll(10, 0)][:2] == [first.data, second.data]
+    assert [record.data for record in kit.engine.log.consumer("test").poll(10, 0)][:2] == [first.data, second.data]
 
 
 def signal_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, *numbers: signal.Signals) -> None:
@@ -623,7 +623,7 @@ def signal_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, *numbers: signal
 def test_consume_ends_after_the_batch_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal while it still catches up: the batch is finished, no further one begun, and nothing said of having caught up."""
     kit = started()
-    kit._engine.log.append([EncodedEvent("", "", b"%d" % index) for index in range(9000)])
+    kit.engine.log.append([EncodedEvent("", "", b"%d" % index) for index in range(9000)])
     before = signal.getsignal(signal.SIGTERM)
     signal_in_the_second_batch(monkeypatch, signal.SIGTERM)
     result = run("consume")
@@ -638,7 +638,7 @@ def test_consume_ends_after_the_batch_at_hand(monkeypatch: pytest.MonkeyPatch) -
 def test_a_second_signal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who presses Ctrl-C twice means it: the batch at hand is given up, whole, and the exit code is 130."""
     kit = started()
-    kit._engine.log.append([EncodedEvent("", "", b"%d" % index) for index in range(4000)])
+    kit.engine.log.append([EncodedEvent("", "", b"%d" % index) for index in range(4000)])
     signal_in_the_second_batch(monkeypatch, signal.SIGINT, signal.SIGINT)
     assert run("consume", code=130).stdout == ""
     assert applied() == 1002

@@ -17,7 +17,7 @@ import pytest
 
 import evalkit
 from evalkit import ConflictError, EvalKit, EvalkitWarning, InvalidInputError, OutcomeUnknownError, PeriodType, StudyStatus, TransitionError
-from evalkit.domain.commands import lifecycle_message
+from evalkit.domain.commands import lifecycle_event
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import milliseconds
 from evalkit.errors import DatabaseBusyError, LogMismatchError
@@ -217,12 +217,12 @@ def test_a_frame_of_one_study_can_be_recorded_in_another(kit: EvalKit, running: 
 
 def _append_behind(kit: EvalKit, event: str) -> None:
     """Append an event between a command's check and its append, as another process might."""
-    log = kit._engine.log
+    log = kit.engine.log
     append = log.append
 
     def late(messages: list[EncodedEvent]) -> Any:
         log.append = append  # type: ignore[method-assign]
-        other = evalkit.connect(kit._engine.settings.home)
+        other = evalkit.connect(kit.engine.settings.home)
         eval(event, {"other": other, "week": week})
         other.close()
         return append(messages)
@@ -257,14 +257,14 @@ def test_an_unknown_outcome_can_be_asked_for_again(kit: EvalKit, running: evalki
         raise DatabaseBusyError("The read model stayed locked.")
 
     with monkeypatch.context() as patched:
-        append = kit._engine.log.append
+        append = kit.engine.log.append
 
         def append_then_lose(messages: list[EncodedEvent]) -> Any:
             positions = append(messages)
-            patched.setattr(kit._engine.database, "batch", busy)
+            patched.setattr(kit.engine.database, "batch", busy)
             return positions
 
-        patched.setattr(kit._engine.log, "append", append_then_lose)
+        patched.setattr(kit.engine.log, "append", append_then_lose)
         with pytest.raises(OutcomeUnknownError, match="Do not repeat") as first:
             kit.pause_study(running)
         with pytest.raises(OutcomeUnknownError) as still:
@@ -285,14 +285,14 @@ def test_an_outcome_that_stays_unknown_is_told_in_the_end(
         raise DatabaseBusyError("The read model stayed locked.")
 
     with monkeypatch.context() as patched:
-        append = kit._engine.log.append
+        append = kit.engine.log.append
 
         def append_behind_and_lose(messages: list[EncodedEvent]) -> Any:
-            append([lifecycle_message("study_stopped", running.id, milliseconds(datetime.now(UTC)))])
-            patched.setattr(kit._engine.database, "batch", busy)
+            append([lifecycle_event("study_stopped", running.id, milliseconds(datetime.now(UTC))).encoded()])
+            patched.setattr(kit.engine.database, "batch", busy)
             return append(messages)
 
-        patched.setattr(kit._engine.log, "append", append_behind_and_lose)
+        patched.setattr(kit.engine.log, "append", append_behind_and_lose)
         with pytest.raises(OutcomeUnknownError) as raised:
             kit.pause_study(running)
         for _ in range(2):
@@ -310,16 +310,16 @@ def test_an_outcome_that_stays_unknown_is_told_in_the_end(
 def test_an_event_id_that_another_study_has_too_decides_nothing(kit: EvalKit, running: evalkit.Study) -> None:
     """The outcome of a command is that of its own event in its own study, whatever events of others share its id."""
     other = kit.create_study("another study")
-    append = kit._engine.log.append
+    append = kit.engine.log.append
 
     def append_between(messages: Any) -> Any:
-        append([lifecycle_message("study_stopped", running.id, milliseconds(datetime.now(UTC)))])
+        append([lifecycle_event("study_stopped", running.id, milliseconds(datetime.now(UTC))).encoded()])
         positions = append(messages)
         twin = messages[0].data.replace(running.id.encode(), other.id.encode()).replace(b"study_paused", b"study_started")
         append([EncodedEvent(other.id, messages[0].event_id, twin)])
         return positions
 
-    kit._engine.log.append = append_between  # type: ignore[method-assign]
+    kit.engine.log.append = append_between  # type: ignore[method-assign]
     with pytest.raises(ConflictError, match="not allowed"):
         kit.pause_study(running)
     assert set(kit.studies()["status"]) == {"stopped", "running"}

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def kill(child: Child, marker: Marker, aim: int, chance: random.Random, at_most:
 
 def checkpoints_in_log(kit: EvalKit) -> list[str]:
     """Give the ids of all checkpoints in the log, and check that no event stands there twice."""
-    events = [StoredEvalEvent.from_wire(record.data) for record in kit._engine.log.consumer("test").poll(1_000_000, 0)]
+    events = [StoredEvalEvent.from_wire(record.data) for record in kit.engine.log.consumer("test").poll(1_000_000, 0)]
     assert len({event.event_id for event in events}) == len(events)
     return [event.event.id for event in events if isinstance(event.event, CheckpointRecorded)]
 
@@ -150,8 +149,8 @@ def growing_log(kit: EvalKit, study: Study, first: int) -> Iterator[list[int]]:
 
     def append(count: int) -> None:
         numbers = range(first + len(appended), first + len(appended) + count)
-        commands = [RecordCheckpoint.of(flat_sample(number), now=datetime.now(UTC)) for number in numbers]
-        kit._engine.log.append([command.message(study.id, command.checkpoint_id(study.id)) for command in commands])
+        commands = [RecordCheckpoint(flat_sample(number)) for number in numbers]
+        kit.engine.log.append([command.event(study.id, command.checkpoint_id(study.id)).encoded() for command in commands])
         appended.extend(numbers)
 
     def go_on() -> None:
@@ -186,9 +185,9 @@ def test_kill_a_consumer(home: Path, tmp_path: Path, seed: int) -> None:
             _, moment = kill(child, marker, aim, chance, 0.15)
         moments.append(moment)
         recorded += len(appended)
-        head = read_head(kit._engine.database)
+        head = read_head(kit.engine.database)
         assert head is not None
-        (applied,) = kit._engine.database.execute("SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM lifecycle)")[0]
+        (applied,) = kit.engine.database.execute("SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM lifecycle)")[0]
         assert head.positions[0].next == applied
         assert len(assert_whole(kit)) == recorded
         kit.close()
@@ -236,7 +235,7 @@ def test_kill_a_rebuild(home: Path, tmp_path: Path, seed: int) -> None:
 
 
 def _shadow_tables(kit: EvalKit) -> list[str]:
-    names = [str(name) for (name,) in kit._engine.database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    names = [str(name) for (name,) in kit.engine.database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return [name for name in names if re.search(r"_[0-9a-f]{8}$", name)]
 
 

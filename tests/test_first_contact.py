@@ -162,7 +162,7 @@ def test_a_token_that_may_only_read(
     monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token())
     with connect(tmp_path / "home", database_url=url) as kit:
         kit.create_study("study")
-        kit._engine.log.append([])
+        kit.engine.log.append([])
     wrong = Wrong("may only read", database_url=url, token=jwt_key.token("ro"), reads=True)
     assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0)
 

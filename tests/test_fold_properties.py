@@ -413,7 +413,7 @@ def test_commands_and_raw_events_agree_with_the_reference() -> None:
         with read_models() as make, tempfile.TemporaryDirectory() as home, evalkit.connect(home) as kit, warnings.catch_warnings():
             warnings.simplefilter("ignore", evalkit.EvalkitWarning)  # a period that the study has already is recorded with one
             kit.create_study("one", at="2026-01-01T00:00:00Z")
-            rivals = Rivals(kit._engine.log)  # type: ignore[arg-type]
+            rivals = Rivals(kit.engine.log)  # type: ignore[arg-type]
             if data.draw(st.sampled_from([True, True, False]), label="started"):
                 kit.start_study("one")
                 kit.record_checkpoint("one", WEEK, key=KEY)
@@ -441,11 +441,11 @@ def test_commands_and_raw_events_agree_with_the_reference() -> None:
                 rivals.ready.clear()
             kit.studies()
             outcomes, expected = referred(rivals.history())
-            assert rows(kit._engine.database) == expected
+            assert rows(kit.engine.database) == expected
             whole = kit.verify().digest
             assert kit.rebuild(on_progress=lambda done, total: None).events == len(outcomes)
             assert kit.verify(expect=whole).ok
-            assert caught_up(make(), kit._engine.log, data.draw(st.integers(1, 5), label="batch size")) == whole
+            assert caught_up(make(), kit.engine.log, data.draw(st.integers(1, 5), label="batch size")) == whole
             seen.update(outcomes)
 
     check()

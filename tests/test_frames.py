@@ -91,8 +91,8 @@ def test_a_selection_by_study_time_and_exclusion(kit: EvalKit) -> None:
     assert kit.checkpoints(["first", "second"]).equals(kit.checkpoints())
     assert kit.checkpoints([]).height == 0
     day2, day4 = DAY + timedelta(days=2), DAY + timedelta(days=4)
-    assert kit.checkpoints("first", day2, day4)["timestamp"].to_list() == [day2, DAY + timedelta(days=3)]
-    assert kit.checkpoints("first", day2, day4, by="period")["period_start"].to_list() == [day2, DAY + timedelta(days=3)]
+    assert kit.checkpoints("first", start=day2, end=day4)["timestamp"].to_list() == [day2, DAY + timedelta(days=3)]
+    assert kit.checkpoints("first", start=day2, end=day4, by="period")["period_start"].to_list() == [day2, DAY + timedelta(days=3)]
     out = kit.storage.get_checkpoints(first.id)[1]
     for reference in (out, out.id, out.id[-8:], [out]):
         assert out.id not in kit.checkpoints(exclude=reference)["checkpoint_id"].to_list()
@@ -101,7 +101,7 @@ def test_a_selection_by_study_time_and_exclusion(kit: EvalKit) -> None:
 
 def test_a_fresh_kit_reads_the_same_for_one_study_as_for_all(kit: EvalKit) -> None:
     """Asking for one study before, or after, asking for all gives the same rows."""
-    fresh = evalkit.connect(kit._engine.settings.home)
+    fresh = evalkit.connect(kit.engine.settings.home)
     before = fresh.checkpoints("first")
     assert before.equals(fresh.checkpoints().filter(pl.col("study") == "first"))
     assert before.equals(fresh.checkpoints("first"))
@@ -145,13 +145,13 @@ def test_changing_a_frame_changes_no_later_one(kit: EvalKit, frame: str) -> None
 def test_a_frame_follows_what_is_recorded_and_a_rebuild(kit: EvalKit) -> None:
     """Only what is new is read, and it is right: after more checkpoints, after a rebuild, and after another process's."""
     kit.checkpoints()
-    other = evalkit.connect(kit._engine.settings.home)
+    other = evalkit.connect(kit.engine.settings.home)
     other.record_checkpoints("first", rows(4, first=5))
-    assert kit.checkpoints().equals(evalkit.connect(kit._engine.settings.home).checkpoints())
+    assert kit.checkpoints().equals(evalkit.connect(kit.engine.settings.home).checkpoints())
     other.rebuild(on_progress=lambda done, total: None)
-    assert kit.checkpoints().equals(evalkit.connect(kit._engine.settings.home).checkpoints())
+    assert kit.checkpoints().equals(evalkit.connect(kit.engine.settings.home).checkpoints())
     kit.record_checkpoints("second", rows(2, first=9))
-    assert kit.checkpoints().equals(evalkit.connect(kit._engine.settings.home).checkpoints())
+    assert kit.checkpoints().equals(evalkit.connect(kit.engine.settings.home).checkpoints())
     assert kit.checkpoints().height == 14
 
 
@@ -159,8 +159,8 @@ def test_a_rebuild_between_two_pages_restarts_the_read(kit: EvalKit, monkeypatch
     """A frame is one state: when the tables are swapped in the middle, the rows of the new ones are given, each once."""
     monkeypatch.setattr("evalkit.frames.reader._PAGE", 3)
     expected = kit.checkpoints()
-    fresh = evalkit.connect(kit._engine.settings.home)
-    batch, pages = fresh._engine.database.batch, []
+    fresh = evalkit.connect(kit.engine.settings.home)
+    batch, pages = fresh.engine.database.batch, []
 
     def rebuild_after_the_first_page(statements: Any) -> Any:
         pages.append(statements)
@@ -170,7 +170,7 @@ def test_a_rebuild_between_two_pages_restarts_the_read(kit: EvalKit, monkeypatch
         return answer
 
     assert fresh.studies().height == 2
-    monkeypatch.setattr(fresh._engine.database, "batch", rebuild_after_the_first_page)
+    monkeypatch.setattr(fresh.engine.database, "batch", rebuild_after_the_first_page)
     assert fresh.checkpoints().equals(expected)
     assert len(pages) == 6  # one of the old generation, one that sees the new, three of it, one that is empty
 
@@ -196,9 +196,9 @@ def test_queries_as_models(kit: EvalKit) -> None:
 
 def test_models_and_frames_hold_every_year(kit: EvalKit) -> None:
     """Timestamps from the year 9000 on, and a study whose creating event id lies in the year 9500, are in the models as in the frames."""
-    command = CreateStudy.of("late", "daily", None, (), None)
-    created = command.message(StudyId(new_id()), milliseconds(datetime(9500, 6, 1, tzinfo=UTC)))
-    kit._engine.log.append([created])
+    command = CreateStudy("late")
+    created = command.event(StudyId(new_id()), milliseconds(datetime(9500, 6, 1, tzinfo=UTC))).encoded()
+    kit.engine.log.append([created])
     years = [1, 1969, 8999, 9000, 9999]
     for year in years:
         kit.record_checkpoint("first", rows(1)[0] | {"key": str(year), "timestamp": datetime(year, 12, 31, tzinfo=UTC)})

@@ -169,9 +169,9 @@ def test_partitions_that_are_added_under_an_open_log(iggy: Iggy, tmp_path: Path)
         time.sleep(0.01)
     before = heights(iggy, stream)
     for call in (
-        lambda: kit._engine.log.append(messages(3)),
-        kit._engine.log.ranges,
-        kit._engine.catch_up,
+        lambda: kit.engine.log.append(messages(3)),
+        kit.engine.log.ranges,
+        kit.engine.catch_up,
         lambda: kit.record_checkpoint(study, sample(100)),
     ):
         with pytest.raises(LogMismatchError, match=r"has 5 partitions now, it had 2.*Nothing was appended"):
@@ -193,8 +193,8 @@ def test_an_event_that_another_program_put_in_the_wrong_partition(iggy: Iggy, tm
     stream = iggy.stream()
     kit = connect(tmp_path / "home", log_url=iggy.url(stream))
     study = study_with_checkpoints(kit, 3)
-    command = RecordCheckpoint.of(flat_sample(50), now=datetime.datetime.now(datetime.UTC))
-    stray = command.message(study.id, command.checkpoint_id(study.id))
+    command = RecordCheckpoint(flat_sample(50))
+    stray = command.event(study.id, command.checkpoint_id(study.id)).encoded()
     right = partition_of(study.id, 4)
     send(iggy, stream, Partitioning.partition_id((right + 1) % 4), stray.data)
     assert kit.checkpoints()["total_tokens"].to_list() == [0, 1, 2]
@@ -288,18 +288,18 @@ def test_a_log_that_lost_its_beginning(iggy: Iggy, tmp_path: Path) -> None:
     segments = iggy.http("GET", f"/streams/{stream}/topics/events")["partitions"][0]["segments_count"]
     assert segments > 2
     iggy.http("DELETE", f"/streams/{stream}/topics/events/partitions/0?segments_count={segments - 2}")
-    ((first, end),) = kit._engine.log.ranges()
+    ((first, end),) = kit.engine.log.ranges()
     assert 0 < first < end == 8
     with pytest.warns(EvalkitWarning, match=rf"begins at offset {first}: its first {first} events are gone"):
         assert kit.checkpoints().height == 6
     for call in (lambda: kit.rebuild(on_progress=lambda done, total: None), lambda: kit.record_checkpoint(study, sample(100))):
-        kit._engine.consumer.restart()
+        kit.engine.consumer.restart()
         with pytest.raises(LogIncompleteError, match="The tables stay readable"):
             call()
     assert any("events are gone" in problem for problem in kit.status().problems)
     with connect(tmp_path / "new", log_url=url) as new, pytest.raises(LogIncompleteError, match="events are gone"):
         new.checkpoints()
-    assert kit._engine.log.ranges() == [(first, end)]
+    assert kit.engine.log.ranges() == [(first, end)]
     kit.close()
 
 
@@ -311,11 +311,11 @@ def test_a_topic_that_is_purged(iggy: Iggy, tmp_path: Path) -> None:
     as_another_program(iggy, lambda client: client.purge_topic(stream, "events"))
     with pytest.raises(LogMismatchError, match=r"lost its end|begins at offset"):
         kit.record_checkpoint(study, sample(10))
-    kit._engine.log.append(messages(30))
+    kit.engine.log.append(messages(30))
     with pytest.raises(LogMismatchError):
         kit.record_checkpoint(study, sample(10))
     assert kit.status().problems
-    assert kit._engine.database.execute("SELECT count(*) FROM checkpoints") == [(5,)]
+    assert kit.engine.database.execute("SELECT count(*) FROM checkpoints") == [(5,)]
     kit.close()
 
 
@@ -324,7 +324,7 @@ def test_a_topic_that_is_purged(iggy: Iggy, tmp_path: Path) -> None:
 
 def cut_before_chunk(kit: EvalKit, wire: Relay, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the wire before the n-th chunk that the kit's log sends from now on; those before it were acknowledged."""
-    log: Any = kit._engine.log
+    log: Any = kit.engine.log
     sent = log._send
     count = 0
 
@@ -393,22 +393,22 @@ def test_large_events(iggy: Iggy, tmp_path: Path) -> None:
     def row(index: int, length: int) -> dict[str, Any]:
         return {**flat_sample(index), "sessions_included": ["x" * length]}
 
-    command = RecordCheckpoint.of(row(0, 0), now=datetime.datetime.now(datetime.UTC))
-    small = len(command.message(study.id, new_id()).data)
+    command = RecordCheckpoint(row(0, 0))
+    small = len(command.event(study.id, new_id()).encoded().data)
     rows = [row(index, MAX_EVENT_BYTES - small - len(str(index)) + 1) for index in range(30)]
     assert kit.record_checkpoints(study, rows).recorded == 30
     sizes = [len(record.data) for record in whole_log(kit)]
     assert sizes.count(MAX_EVENT_BYTES) == 30
-    before = kit._engine.log.ranges()
+    before = kit.engine.log.ranges()
     with pytest.raises(LogError, match=r"Iggy takes no event of 67,108,865 bytes; it must be smaller\. It was not appended"):
-        kit._engine.log.append([EncodedEvent(study.id, new_id(), b"x" * ((64 << 20) + 1))])
-    assert kit._engine.log.ranges() == before
+        kit.engine.log.append([EncodedEvent(study.id, new_id(), b"x" * ((64 << 20) + 1))])
+    assert kit.engine.log.ranges() == before
     assert kit.checkpoints().height == 30
     kit.close()
 
 
 def whole_log(kit: EvalKit) -> list[Any]:
-    consumer, found = kit._engine.log.consumer("test"), []
+    consumer, found = kit.engine.log.consumer("test"), []
     while records := consumer.poll(1000, 0):
         found += records
     return found
@@ -490,7 +490,7 @@ time.sleep(0.2)
 """,
     "after an error": "kit.checkpoints(); raise RuntimeError('on purpose')",
     "while a thread polls": """
-consumer = kit._engine.log.consumer("test")
+consumer = kit.engine.log.consumer("test")
 consumer.poll(1000, 0)
 threading.Thread(target=consumer.poll, args=(1000, 5), daemon=True).start()
 time.sleep(0.2)
@@ -524,7 +524,7 @@ from tests.worker import exit_code, in_fork
 
 def refused():
     began = time.monotonic()
-    for call in (lambda: kit.record_checkpoint(study, sample(100)), kit._engine.log.ranges, lambda: evalkit.connect(home + "-new", log_url=url).create_study("new")):
+    for call in (lambda: kit.record_checkpoint(study, sample(100)), kit.engine.log.ranges, lambda: evalkit.connect(home + "-new", log_url=url).create_study("new")):
         try:
             call()
         except evalkit.errors.LogUnavailableError as error:
@@ -753,6 +753,6 @@ def test_a_password_with_special_characters(iggy: Iggy, tmp_path: Path) -> None:
     assert set("@/#") <= set(PASSWORD)
     with connect(tmp_path / "home", log_url=iggy.url(iggy.stream())) as kit:
         kit.create_study("study")
-        shown = f"{kit!r} {kit.status()} {kit._engine.settings} {kit._engine.log._address!r}"  # type: ignore[attr-defined]
+        shown = f"{kit!r} {kit.status()} {kit.engine.settings} {kit.engine.log._address!r}"  # type: ignore[attr-defined]
     assert PASSWORD not in shown
     assert URL_PASSWORD not in shown

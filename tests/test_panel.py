@@ -223,7 +223,7 @@ def test_a_refused_click_creates_nothing(kit: EvalKit, show: Show) -> None:
     """Where the home was deleted under an open panel, a click is refused, and leaves no home behind."""
     kit.create_study("agent")
     hand = show()
-    home = kit._engine.settings.home
+    home = kit.engine.settings.home
     kit.close()
     shutil.rmtree(home)
     hand.click("Start")
@@ -311,7 +311,7 @@ def test_a_refresh_that_finds_nothing_new_sends_nothing(kit: EvalKit, show: Show
 def test_of_two_people_who_press_the_same_button_one_reads_what_happened(kit: EvalKit, show: Show) -> None:
     """The second press is refused in words, and the buttons then show what is legal."""
     kit.create_study("agent")
-    with connect(kit._engine.settings.home) as other_kit:
+    with connect(kit.engine.settings.home) as other_kit:
         one, two = show(), show(on=other_kit)
         one.click("Start")
         assert two.enabled == {"Start", "Stop"}
@@ -326,15 +326,15 @@ def test_a_lost_race_is_told_too(kit: EvalKit, show: Show, tmp_path: Path) -> No
     """When both were legal at the same moment, the loser reads that another process was quicker."""
     study = kit.create_study("agent")
     hand = show()
-    append = kit._engine.log.append
+    append = kit.engine.log.append
 
     def after_another_was_quicker(messages: Any) -> Any:
-        kit._engine.log.append = append  # type: ignore[method-assign]
+        kit.engine.log.append = append  # type: ignore[method-assign]
         with connect(tmp_path / "home") as other:
             other.stop_study(study)
         return append(messages)
 
-    kit._engine.log.append = after_another_was_quicker  # type: ignore[method-assign]
+    kit.engine.log.append = after_another_was_quicker  # type: ignore[method-assign]
     hand.click("Start")
     assert "Another process was quicker" in hand.status
     assert "The study is stopped now." in hand.status
@@ -472,14 +472,14 @@ def test_an_outcome_that_is_unknown_is_asked_for_again(tmp_path: Path, show: Sho
     with Sqld(tmp_path / "sqld") as server, connect(tmp_path / "home", database_url=server.url) as kit:
         running(kit)
         hand = show(on=kit, seen=True)
-        append = kit._engine.log.append
+        append = kit.engine.log.append
 
         def and_then_the_server_dies(messages: Any) -> Any:
             positions = append(messages)
             server.kill()
             return positions
 
-        kit._engine.log.append = and_then_the_server_dies  # type: ignore[method-assign]
+        kit.engine.log.append = and_then_the_server_dies  # type: ignore[method-assign]
         hand.click("Pause")
         assert "The panel asks again by itself." in hand.status
         assert isinstance(hand.panel.last_error, evalkit.OutcomeUnknownError)

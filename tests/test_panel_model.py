@@ -139,7 +139,7 @@ def test_a_stopped_study_allows_nothing_and_a_read_only_kit_neither(kit: EvalKit
     kit.stop_study("paused")
     assert selecting(model_of(kit), "paused").allowed() == []
     kit.close()
-    with connect(kit._engine.settings.home, read_only=True) as reader:
+    with connect(kit.engine.settings.home, read_only=True) as reader:
         model = selecting(model_of(reader), "running")
     assert model.legal() == ["pause", "stop"]
     assert model.allowed() == []
@@ -170,7 +170,7 @@ def test_nothing_is_read_again_while_nothing_changes(kit: EvalKit) -> None:
     assert model.take(first, NOW)
     assert read(kit, first) is first
     assert not model.take(first, NOW)
-    with connect(kit._engine.settings.home) as other:
+    with connect(kit.engine.settings.home) as other:
         other.pause_study("running")
     assert read(kit, first) is not first
 
@@ -224,7 +224,7 @@ def test_a_log_out_of_reach_is_noticed_and_warned_of_in_cells_all_the_same(kit: 
         raise LogUnavailableError("The log cannot be reached.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(kit._engine.consumer, "catch_up", gone)
+        patch.setattr(kit.engine.consumer, "catch_up", gone)
         assert [read(kit, whole).behind for _ in range(2)] == ["The log cannot be reached."] * 2
         with pytest.warns(EvalkitWarning, match="Answering from the read model as it stands"):
             kit.studies()
@@ -238,7 +238,7 @@ def test_warnings_are_told_on_one_thread_alone() -> None:
         warn("here")
         with pytest.warns(EvalkitWarning, match="there"):
             other.submit(warn, "there").result()
-    assert heard == ["here"]
+    assert heard == ["here."]
     with pytest.warns(EvalkitWarning, match="after"):
         warn("after")
 

@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ def in_step(stack: ExitStack, task: str, home: Path, options: list[dict[str, Any
 
 
 def log_events(kit: EvalKit) -> list[StoredEvalEvent]:
-    return [StoredEvalEvent.from_wire(record.data) for record in kit._engine.log.consumer("test").poll(1_000_000, 0)]
+    return [StoredEvalEvent.from_wire(record.data) for record in kit.engine.log.consumer("test").poll(1_000_000, 0)]
 
 
 @pytest.mark.slow
@@ -161,10 +160,10 @@ def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: Eva
         (seen,) = reader.finish()
         # The consumer, which others may have outrun so far, outlived all of that: it alone applies what nobody else looks at.
         numbers = range(200_000, 200_010)
-        commands = [RecordCheckpoint.of(flat_sample(number), now=datetime.now(UTC)) for number in numbers]
-        positions = kit._engine.log.append([command.message(study.id, command.checkpoint_id(study.id)) for command in commands])
+        commands = [RecordCheckpoint(flat_sample(number)) for number in numbers]
+        positions = kit.engine.log.append([command.event(study.id, command.checkpoint_id(study.id)).encoded() for command in commands])
         deadline = time.monotonic() + 60
-        while (head := read_head(kit._engine.database)) is None or head.positions[0].next <= positions[-1].offset:
+        while (head := read_head(kit.engine.database)) is None or head.positions[0].next <= positions[-1].offset:
             assert time.monotonic() < deadline, "the consumer does not go on"
             time.sleep(0.05)
         (consumed,) = consumer.finish()
@@ -185,7 +184,7 @@ def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: Eva
 def test_a_rebuild_that_is_overtaken_just_before_its_swap(kit: EvalKit, tmp_path: Path) -> None:
     """What others apply after the rebuild last looked is in the new tables when they begin to serve, not only after the next catch-up."""
     study = study_with_checkpoints(kit, 10)
-    database: Any = kit._engine.database
+    database: Any = kit.engine.database
     batch, counts = database.batch, []
     with connect(tmp_path / "home") as other, closing(sqlite3.connect(tmp_path / "home" / "evalkit.db")) as reader:
 
@@ -256,7 +255,7 @@ class _LookedAt(list[Any]):
 def test_an_append_is_a_durable_transaction(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it appends, the log's connection is in a transaction with synchronous=FULL (2) and in WAL mode, also when it was reopened."""
     study = study_with_checkpoints(kit, 0)
-    log: Any = kit._engine.log
+    log: Any = kit.engine.log
     append, seen = log.append, []
     monkeypatch.setattr(log, "append", lambda messages: append(_LookedAt(messages, log._connection, seen)))
 

@@ -69,12 +69,12 @@ def clock() -> Watch:
 
 
 def recorder(kit: EvalKit, clock: Watch, **options: Any) -> Recorder:
-    home = kit._engine.settings.home
+    home = kit.engine.settings.home
     return Recorder(kit.resolve("study"), home=home, record=kit.record_checkpoint, clock=clock, progress=False, **options)
 
 
 def files(kit: EvalKit) -> list[str]:
-    folder = kit._engine.settings.home / "recorder"
+    folder = kit.engine.settings.home / "recorder"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -529,7 +529,7 @@ def test_sessions_in_flight_at_ctrl_c_are_no_failures_of_the_agent(kit: EvalKit,
 def test_a_journal_of_an_earlier_version_is_resumed(kit: EvalKit, clock: Watch) -> None:
     """Word for word as that version wrote it: with a line for a session that is not counted."""
     study = kit.resolve("study")
-    folder = kit._engine.settings.home / "recorder"
+    folder = kit.engine.settings.home / "recorder"
     folder.mkdir()
     ended = {"nanoseconds": 10**9, "succeeded": True, "reported": True, "iterations": 1, "tokens": 10, "cost": 0.5, "error": None}
     lines = [
@@ -775,7 +775,7 @@ def test_a_torn_last_line_is_no_obstacle(kit: EvalKit, clock: Watch) -> None:
     """A journal cut anywhere gives the sessions whose lines are whole, and takes the next line on a line of its own."""
     leave_a_journal(kit, clock, 3)
     (name,) = files(kit)
-    path = kit._engine.settings.home / "recorder" / name
+    path = kit.engine.settings.home / "recorder" / name
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -793,7 +793,7 @@ def test_a_damaged_journal_is_left_as_it_is_and_named(kit: EvalKit, clock: Watch
     """Whatever stands in a line before the last; setting it aside goes on without it."""
     leave_a_journal(kit, clock)
     (name,) = files(kit)
-    path = kit._engine.settings.home / "recorder" / name
+    path = kit.engine.settings.home / "recorder" / name
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([*lines[:2], damage, *lines[2:]]))
     before = path.read_bytes()
@@ -877,8 +877,8 @@ def test_a_journal_that_cannot_be_written_says_so(kit: EvalKit, clock: Watch, mo
     monkeypatch.undo()
     with recorder(kit, clock, resume=True) as rec:
         assert len(rec.sessions) == 1
-    (kit._engine.settings.home / "recorder").rmdir()
-    (kit._engine.settings.home / "recorder").write_text("in the way")
+    (kit.engine.settings.home / "recorder").rmdir()
+    (kit.engine.settings.home / "recorder").write_text("in the way")
     with pytest.raises(RecorderError, match="cannot be kept: File exists"):
         recorder(kit, clock).__enter__()
 

@@ -245,7 +245,7 @@ def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Pat
         "PYTHONPATH": str(Path(evalkit.__file__).parents[1]),
     }
     others = {ending: tmp_path / f"other.{ending}" for ending in FORMATS}
-    command = [sys.executable, "-W", "error", "-c", code, str(kit._engine.settings.home), *map(str, others.values())]
+    command = [sys.executable, "-W", "error", "-c", code, str(kit.engine.settings.home), *map(str, others.values())]
     subprocess.run(command, env=environment, cwd="/", check=True, timeout=120)
     assert {ending: path.read_text("utf-8") for ending, path in others.items()} == first
 
@@ -380,7 +380,7 @@ def test_a_refusal_teaches_and_leaves_no_file(kit: evalkit.EvalKit, tmp_path: Pa
 
 def run(kit: evalkit.EvalKit, *args: str | Path, code: int = 0) -> Any:
     result = CliRunner().invoke(
-        app, ["--home", str(kit._engine.settings.home), *map(str, args)], prog_name="evalkit", catch_exceptions=False
+        app, ["--home", str(kit.engine.settings.home), *map(str, args)], prog_name="evalkit", catch_exceptions=False
     )
     assert result.exit_code == code, result.output
     return result

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit import ConflictError, EvalKit, EvalkitWarning, TransitionError, connect
-from evalkit.domain.commands import lifecycle_message
+from evalkit.domain.commands import lifecycle_event
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import new_id
 from evalkit.domain.study import StudyStatus
@@ -141,7 +141,7 @@ def test_the_real_events_have_their_golden_digest_on_servers(iggy: Iggy, sqld: S
     shared = {"log_url": iggy.url(iggy.stream(partitions=partitions), partitions=partitions), "database_url": empty_url(sqld)}
     for urls in ({}, shared):
         with connect(tmp_path / "home", **urls) as kit:
-            import_log(kit._engine, BytesIO(b"\n".join(REAL)))
+            import_log(kit.engine, BytesIO(b"\n".join(REAL)))
             digests.append(kit.verify().digest)
     assert digests == [REAL_DIGEST, REAL_DIGEST]
 
@@ -176,18 +176,18 @@ def add_faulty(kit: EvalKit, count: int) -> None:
     messages = []
     for number in range(count):
         study = studies[number % len(studies)].id
-        messages.append(lifecycle_message("study_resumed", study if number % 2 else new_id(), 1_700_000_000_000 + number))
+        messages.append(lifecycle_event("study_resumed", study if number % 2 else new_id(), 1_700_000_000_000 + number).encoded())
         event = (
             {"type": "study_created", "id": study, "name": "x" * (number % 40)} if number % 2 else {"type": "study_renamed", "id": study}
         )
         event_id = new_id()
         messages.append(EncodedEvent(study, event_id, json.dumps({"event_id": event_id, "event": event}).encode()))
-    kit._engine.log.append(messages)
+    kit.engine.log.append(messages)
 
 
 def exported(kit: EvalKit) -> bytes:
     stream = BytesIO()
-    export_log(kit._engine, stream)
+    export_log(kit.engine, stream)
     return stream.getvalue()
 
 
@@ -219,7 +219,7 @@ def test_a_refused_command_on_shared_engines_creates_nothing(tmp_path: Path, sql
             kit.start_study("study")
         with pytest.warns(EvalkitWarning, match="hold nothing yet"), pytest.raises(LookupError):
             kit.resolve("study")
-        assert kit._engine.database.execute("SELECT name FROM sqlite_master") == []
+        assert kit.engine.database.execute("SELECT name FROM sqlite_master") == []
         assert list(tmp_path.iterdir()) == []
         kit.start_study(kit.create_study("study"))
         assert kit.studies()["status"].to_list() == ["running"]
@@ -231,11 +231,11 @@ def test_a_log_moves_to_servers_and_back(iggy: Iggy, sqld: Sqld, tmp_path: Path)
     with connect(tmp_path / "first") as first, connect(tmp_path / "none", **urls) as shared, connect(tmp_path / "second") as second:
         eventful(first)
         lines = exported(first)
-        assert import_log(shared._engine, BytesIO(lines)).appended == lines.count(b"\n")
-        assert import_log(shared._engine, BytesIO(lines)).appended == 0
+        assert import_log(shared.engine, BytesIO(lines)).appended == lines.count(b"\n")
+        assert import_log(shared.engine, BytesIO(lines)).appended == 0
         back = exported(shared)
         assert sorted(back.splitlines()) == sorted(lines.splitlines())
-        import_log(second._engine, BytesIO(back))
+        import_log(second.engine, BytesIO(back))
         assert first.verify().digest == shared.verify().digest == second.verify().digest
         for kit in (first, shared, second):
             assert kit.verify().ok
@@ -250,7 +250,7 @@ def test_frames_and_queries_are_the_embedded_ones(sqld: Sqld, tmp_path: Path, pr
     """Every frame, for Polars and Pandas, and every query answers over each protocol as the embedded read model does for the same log."""
     with connect(tmp_path / "one") as embedded, connect(tmp_path / "two", database_url=empty_url(sqld, protocol)) as shared:
         eventful(embedded)
-        import_log(shared._engine, BytesIO(exported(embedded)))
+        import_log(shared.engine, BytesIO(exported(embedded)))
         assert_reads_alike(embedded, shared)
         assert set(embedded.rejected()["outcome"]) == {"rejected", "quarantined"}
 
@@ -274,8 +274,8 @@ def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_pa
             study, [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row, size in enumerate(sizes)]
         )
         lines = exported(embedded)
-        assert import_log(shared._engine, BytesIO(lines)).appended == lines.count(b"\n")
-        assert import_log(shared._engine, BytesIO(lines)).appended == 0
+        assert import_log(shared.engine, BytesIO(lines)).appended == lines.count(b"\n")
+        assert import_log(shared.engine, BytesIO(lines)).appended == 0
         assert_reads_alike(embedded, shared)
         expected = embedded.verify().digest
         assert shared.verify(expect=expected).ok
@@ -285,7 +285,7 @@ def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_pa
         assert shared.record_checkpoints(study, again).already_recorded == len(sizes)
         with pytest.warns(EvalkitWarning, match="already"):
             assert shared.record_checkpoints(study, [flat_sample(row) for row in range(200)]).recorded == 200
-        check_rows(shared._engine.database)  # as doctor does
+        check_rows(shared.engine.database)  # as doctor does
         assert shared.verify().ok
 
 
@@ -361,7 +361,7 @@ def ask_everything(kit: EvalKit) -> list[str]:
 
 
 def assert_commands_refused(kit: EvalKit, says: str) -> None:
-    before = kit._engine.log.ranges()
+    before = kit.engine.log.ranges()
     commands: list[Callable[[], object]] = [
         lambda: kit.create_study("other"),
         lambda: kit.pause_study("study"),
@@ -372,7 +372,7 @@ def assert_commands_refused(kit: EvalKit, says: str) -> None:
     for command in commands:
         with pytest.raises(ReadOnlyError, match=says):
             command()
-    assert kit._engine.log.ranges() == before
+    assert kit.engine.log.ranges() == before
 
 
 def positions(database: Database) -> object:
@@ -398,8 +398,8 @@ def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatc
     url = url_of(guarded, protocol)
     with connect(tmp_path, database_url=url) as writer:
         study = study_with_checkpoints(writer, 3)
-        stood = positions(writer._engine.database)
-        writer._engine.log.append([lifecycle_message("study_paused", study.id, 1_700_000_000_000 + number) for number in range(5)])
+        stood = positions(writer.engine.database)
+        writer.engine.log.append([lifecycle_event("study_paused", study.id, 1_700_000_000_000 + number).encoded() for number in range(5)])
         if way != "read_only=True":
             monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
         if way == "hidden claim":
@@ -418,7 +418,7 @@ def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatc
             status = kit.status()
             assert status.lag == 5
             assert way == "read_only=True" or any("may only read" in problem for problem in status.problems)
-        assert positions(writer._engine.database) == stood
+        assert positions(writer.engine.database) == stood
 
 
 @each_protocol
@@ -434,10 +434,10 @@ def test_a_command_with_a_hidden_claim_appends_nothing_either(
     monkeypatch.setattr("evalkit.readmodel.database.server_database.token_access", lambda token: "")
     for command in ("create_study", "pause_study"):
         with connect(tmp_path, database_url=url) as kit:
-            before = kit._engine.log.ranges()
+            before = kit.engine.log.ranges()
             with pytest.raises(ReadOnlyError, match="may only read"):
                 getattr(kit, command)("study" if command == "pause_study" else "other")
-            assert kit._engine.log.ranges() == before
+            assert kit.engine.log.ranges() == before
             assert ask_everything(kit) == []
 
 
@@ -568,15 +568,15 @@ def evalkit(*words: str) -> subprocess.CompletedProcess[str]:
 
 def append_behind(kit: EvalKit, count: int) -> None:
     """Append what changes nothing but counts, without applying it."""
-    kit._engine.log.append([lifecycle_message("study_started", new_id(), 1_700_000_000_000) for _ in range(count)])
+    kit.engine.log.append([lifecycle_event("study_started", new_id(), 1_700_000_000_000).encoded() for _ in range(count)])
 
 
 def rejected_by_others(kit: EvalKit) -> int:
-    return int(str(kit._engine.database.execute("SELECT count(*) FROM rejected")[0][0]))
+    return int(str(kit.engine.database.execute("SELECT count(*) FROM rejected")[0][0]))
 
 
 def last_writer(kit: EvalKit) -> str:
-    found = kit._engine.last_writer()
+    found = kit.engine.last_writer()
     return found[0] if found else ""
 
 
@@ -592,8 +592,8 @@ def test_a_consumer_catches_up_applies_and_ends(led: Sqld, tmp_path: Path, as_js
             wait_until(lambda: rejected_by_others(kit) == 10)
             wait_until(lambda: "applied" in consumer.events())
             quarantined = new_id()
-            kit._engine.log.append([EncodedEvent("", quarantined, b'{"event_id":"%s","event":{}}' % quarantined.encode())])
-            wait_until(lambda: kit._engine.database.execute("SELECT count(*) FROM quarantined") == [(1,)])
+            kit.engine.log.append([EncodedEvent("", quarantined, b'{"event_id":"%s","event":{}}' % quarantined.encode())])
+            wait_until(lambda: kit.engine.database.execute("SELECT count(*) FROM quarantined") == [(1,)])
             told = evalkit("projection", "status", "--json")
             status = json.loads(told.stdout)
             assert consumer.end() == 0
@@ -633,9 +633,9 @@ def test_a_consumer_waits_for_a_read_model_that_went_away(iggy: Iggy, tmp_path: 
         for protocol in PROTOCOLS:
             monkeypatch.setenv("EVALKIT_DATABASE_URL", url_of(server, protocol))
             with connect(tmp_path / "home") as kit, Consumer(tmp_path, as_json=protocol == "ws") as consumer:
-                before = rejected_by_others(kit) if kit._engine.has_tables() else 0
+                before = rejected_by_others(kit) if kit.engine.has_tables() else 0
                 append_behind(kit, 2)
-                wait_until(lambda: kit._engine.has_tables() and rejected_by_others(kit) == before + 2)  # noqa: B023  (called at once)
+                wait_until(lambda: kit.engine.has_tables() and rejected_by_others(kit) == before + 2)  # noqa: B023  (called at once)
                 server.kill()
                 append_behind(kit, 2)
                 wait_until(lambda: "lost" in consumer.events())
@@ -666,7 +666,7 @@ def test_a_command_leaves_its_event_to_a_consumer(led: Sqld, tmp_path: Path) -> 
     """Where a consumer wrote last it decides what a command appends; when it stands still the command does so itself, soon."""
     with connect() as kit, Consumer(tmp_path) as consumer:
         append_behind(kit, 1)
-        wait_until(lambda: kit._engine.has_tables() and last_writer(kit).startswith("consumer"))
+        wait_until(lambda: kit.engine.has_tables() and last_writer(kit).startswith("consumer"))
         study = kit.create_study("study")
         assert last_writer(kit).startswith("consumer")
         kit.start_study(study)
@@ -720,7 +720,7 @@ def test_doctor_of_a_read_model_of_an_older_version(led: Sqld) -> None:
     """It says so, and that a rebuild mends it, which it does."""
     with connect() as kit:
         study_with_checkpoints(kit, 2)
-        kit._engine.database.batch([("UPDATE meta SET schema_version = 1", ())])
+        kit.engine.database.batch([("UPDATE meta SET schema_version = 1", ())])
     code, said = doctor()
     assert code == 1
     assert "made by an older evalkit" in said
@@ -741,10 +741,10 @@ def test_doctor_of_another_log(led: Sqld, iggy: Iggy, monkeypatch: pytest.Monkey
     assert "not the log that the read model was made from" in said
     with connect() as kit:
         append_behind(kit, 20)
-        before = kit._engine.log.ranges()
+        before = kit.engine.log.ranges()
         with pytest.raises(EvalkitError, match="not the log"):
             kit.create_study("other")
-        assert kit._engine.log.ranges() == before
+        assert kit.engine.log.ranges() == before
     code, said = doctor()
     assert code == 1
     assert "not the log that the read model was made from" in said

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -64,7 +63,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
 
 
 def in_log(kit: EvalKit) -> list[StoredEvalEvent]:
-    consumer, found = kit._engine.log.consumer("test"), []
+    consumer, found = kit.engine.log.consumer("test"), []
     while records := consumer.poll(10_000, 0):
         found += [StoredEvalEvent.from_wire(record.data) for record in records]
     return found
@@ -118,17 +117,17 @@ def test_kill_a_consumer(shared: Shared, tmp_path: Path, seed: int) -> None:
         for trial in range(3):
             with Child("project", shared.home, batch_size=5, marker=str(marker.path)) as child:
                 assert child.hear() == "ready"
-                commands = [RecordCheckpoint.of(flat_sample(count + row), now=datetime.now(UTC)) for row in range(300)]
-                kit._engine.log.append([command.message(study.id, command.checkpoint_id(study.id)) for command in commands])
+                commands = [RecordCheckpoint(flat_sample(count + row)) for row in range(300)]
+                kit.engine.log.append([command.event(study.id, command.checkpoint_id(study.id)).encoded() for command in commands])
                 count += 300
                 child.kill_while(marker, Marker.BATCH)
             moments.append(marker.get())
-            head = read_head(kit._engine.database)
+            head = read_head(kit.engine.database)
             assert head is not None
-            applied = kit._engine.database.execute("SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM lifecycle)")[0][0]
+            applied = kit.engine.database.execute("SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM lifecycle)")[0][0]
             assert sum(position.next for position in head.positions) == applied
             assert trial > 1 or int(str(applied)) < count + 2
-            kit._engine.consumer.restart()
+            kit.engine.consumer.restart()
             assert assert_nothing_lost(kit, set()) == count
     report(moments)
 
@@ -195,7 +194,7 @@ def test_kill_sqld_in_a_rebuild(shared: Shared, tmp_path: Path, seed: int) -> No
         assert before is not None
         assert kit.rebuild(on_progress=lambda done, total: None).generation == before + 1
         assert kit.verify(expect=expected).ok
-        tables = kit._engine.database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name GLOB '*_[0-9a-f]*[0-9a-f]'")
+        tables = kit.engine.database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name GLOB '*_[0-9a-f]*[0-9a-f]'")
         assert tables == [(0,)]
 
 
@@ -275,8 +274,10 @@ def test_a_topic_that_loses_acknowledged_events(shared: Shared) -> None:
     assert len(in_log(kit)) < 22
     with pytest.raises(LogMismatchError, match="lost its end"):
         kit.record_checkpoint(study, sample(100))
-    studies = [CreateStudy.of(f"study {number}", "daily", None, (), None) for number in range(40)]
-    kit._engine.log.append([command.message(StudyId(new_id()), 1_700_000_000_000 + number) for number, command in enumerate(studies)])
+    studies = [CreateStudy(f"study {number}") for number in range(40)]
+    kit.engine.log.append(
+        [command.event(StudyId(new_id()), 1_700_000_000_000 + number).encoded() for number, command in enumerate(studies)]
+    )
     assert len(in_log(kit)) > 22
     with pytest.raises(LogMismatchError, match=r"lost its end|begins with another event"):
         kit.record_checkpoint(study, sample(100))
@@ -286,7 +287,7 @@ def test_a_topic_that_loses_acknowledged_events(shared: Shared) -> None:
 
 def count_by_others(kit: EvalKit) -> int:
     """Count the checkpoints that others applied, without applying any."""
-    return int(str(kit._engine.database.execute("SELECT count(*) FROM checkpoints")[0][0]))
+    return int(str(kit.engine.database.execute("SELECT count(*) FROM checkpoints")[0][0]))
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:

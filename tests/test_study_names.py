@@ -108,7 +108,7 @@ def test_an_id_derived_from_a_name_never_changes() -> None:
 def test_homes_with_random_ids_go_on_working(kit: EvalKit) -> None:
     """A study of an older home, or of another program, keeps its name; of two that are the same today each is found as it was typed."""
     kit.create_study("first")
-    kit._engine.log.append([created("alone"), created("twice"), created("twice ", 1_700_000_000_001)])
+    kit.engine.log.append([created("alone"), created("twice"), created("twice ", 1_700_000_000_001)])
     alone, _, twice, spaced = sorted(kit.storage.list_studies(), key=lambda study: study.name)
     assert kit.create_study("\u200balone", if_exists="open") == alone
     with pytest.raises(StudyExistsError):
@@ -209,15 +209,15 @@ def test_a_creation_whose_outcome_was_unknown_says_later_that_it_lost(
         raise DatabaseBusyError("The read model stayed locked.")
 
     with monkeypatch.context() as patched:
-        append = kit._engine.log.append
+        append = kit.engine.log.append
 
         def append_second(messages: Any) -> Any:
             with connect(tmp_path / "home") as other:
                 other.create_study("daily run")
-            patched.setattr(kit._engine.database, "batch", busy)
+            patched.setattr(kit.engine.database, "batch", busy)
             return append(messages)
 
-        patched.setattr(kit._engine.log, "append", append_second)
+        patched.setattr(kit.engine.log, "append", append_second)
         with pytest.raises(OutcomeUnknownError) as unknown:
             kit.create_study("daily run", if_exists="open")
     with pytest.raises(ConflictError, match="a study with this id was created before"):

@@ -211,7 +211,7 @@ def test_a_file_with_anything_wrong_is_refused_whole(tmp_path: Path, name: str) 
         import_checkpoints(kit, tmp_path / name, NAME)
     assert message in str(caught.value)
     assert name in str(caught.value)
-    assert [part.end for part in kit._engine.log.ranges()] == [2]
+    assert [part.end for part in kit.engine.log.ranges()] == [2]
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_told_in_words(tmp_path: Path) -> None:
@@ -482,7 +482,7 @@ def test_an_export_says_when_the_beginning_is_gone(tmp_path: Path) -> None:
 
 def test_errors_of_evalkit_pass_through_file_errors(tmp_path: Path) -> None:
     """An `EvalkitError` inside a write is told as it is, not as a file that cannot be written."""
-    with pytest.raises(EvalkitError, match=r"^as it is$"), writing(tmp_path / "file"):
+    with pytest.raises(EvalkitError, match=r"^as it is\.$"), writing(tmp_path / "file"):
         raise LogUnavailableError("as it is")
     assert list(tmp_path.iterdir()) == []
 
@@ -494,4 +494,4 @@ def test_an_export_says_when_events_are_missing_in_the_middle(tmp_path: Path) ->
         with closing(sqlite3.connect(tmp_path / "home" / "events.db")) as connection, connection:
             connection.execute('DELETE FROM events WHERE "offset" = 1')
         with pytest.warns(EvalkitWarning, match="lacks 1 events"):
-            assert export_log(kit._engine, io.BytesIO()).exported == 2
+            assert export_log(kit.engine, io.BytesIO()).exported == 2

@@ -85,7 +85,7 @@ class Marker:
     def watch(self, kit: EvalKit) -> None:
         """Mark every append to the log of a kit, and every batch and swap of its database."""
         self.set(self.OUTSIDE)  # where an earlier process died is no longer of interest
-        engine: Any = kit._engine
+        engine: Any = kit.engine
         engine.log.append = self._marking(engine.log.append, lambda messages: self.APPEND)
         engine.database.batch = self._marking(
             engine.database.batch,
@@ -274,7 +274,7 @@ def create(home: str) -> None:
 
 
 def contention(kit: EvalKit) -> dict[str, int]:
-    return {"conflicts": kit._engine.consumer.conflicts, "busy": kit._engine.database.busy_retries}  # type: ignore[attr-defined]
+    return {"conflicts": kit.engine.consumer.conflicts, "busy": kit.engine.database.busy_retries}  # type: ignore[attr-defined]
 
 
 def race(home: str) -> None:
@@ -294,14 +294,14 @@ def race(home: str) -> None:
 def meet(home: str, *, command: str, study: str) -> None:
     """Give one lifecycle command that was checked before anybody appended: it waits, between its check and its append, for the test."""
     kit = connect(home)
-    append = kit._engine.log.append
+    append = kit.engine.log.append
 
     def after_the_others_checked(messages: Any) -> Any:
         say("checked")
         hear()
         return append(messages)
 
-    kit._engine.log.append = after_the_others_checked  # type: ignore[method-assign]
+    kit.engine.log.append = after_the_others_checked  # type: ignore[method-assign]
     try:
         getattr(kit, f"{command}_study")(study)
         say("won")
@@ -356,7 +356,7 @@ def project(home: str, *, batch_size: int, marker: str | None = None) -> None:
     kit = connect(home)
     if marker is not None:
         Marker(Path(marker)).watch(kit)
-    consumer = EvalProjectionConsumer(kit._engine.log, kit._engine.database, batch_size=batch_size)
+    consumer = EvalProjectionConsumer(kit.engine.log, kit.engine.database, batch_size=batch_size)
     stop = threading.Event()
     applied = 0
 
@@ -387,7 +387,7 @@ def rebuild(home: str, *, batch_size: int, marker: str) -> None:
 def read(home: str) -> None:
     """Read as a user and as another program would, again and again, and say whether rows ever went missing."""
     kit = connect(home)
-    other_program = sqlite3.connect(f"file:{kit._engine.database.path}?mode=ro", uri=True, timeout=30)  # type: ignore[attr-defined]
+    other_program = sqlite3.connect(f"file:{kit.engine.database.path}?mode=ro", uri=True, timeout=30)  # type: ignore[attr-defined]
     most = dict.fromkeys(("frame", "studies", "raw"), 0)
     missing: list[Any] = []
     generations: set[int] = set()
@@ -401,7 +401,7 @@ def read(home: str) -> None:
         }
         missing += [[what, most[what], rows] for what, rows in seen.items() if rows < most[what]]
         most = {what: max(rows, most[what]) for what, rows in seen.items()}
-        head = read_head(kit._engine.database)
+        head = read_head(kit.engine.database)
         assert head is not None
         generations.add(head.generation)
         reads += 1
@@ -412,10 +412,10 @@ def read(home: str) -> None:
 def catch_up(home: str, *, batch_size: int) -> None:
     """Bring the read model up to date, when told, and say its digest."""
     kit = connect(home)
-    kit._engine.consumer._batch_size = batch_size
+    kit.engine.consumer._batch_size = batch_size
     say("ready")
     hear()
-    kit._engine.catch_up()
+    kit.engine.catch_up()
     found = contention(kit)
     say({"digest": kit.verify().digest, **found})
 
@@ -495,7 +495,7 @@ def fill_up(home: str) -> None:
     study = study_with_checkpoints(kit, 0)
     for index in range(40):
         kit.close()  # a new pair of write-ahead files begins
-        before = kit._engine.log.ranges()[0].end
+        before = kit.engine.log.ranges()[0].end
         if index % 2:
             kit.storage.list_studies()  # the files are open before the disk is full
         else:
@@ -512,7 +512,7 @@ def fill_up(home: str) -> None:
                 answer = described_error(error)
         if answer.get("error") == "OutcomeUnknownError":
             answer["outcome"] = kit.outcome(unknown).id  # type: ignore[union-attr]
-        say({**answer, "before": before, "after": kit._engine.log.ranges()[0].end})
+        say({**answer, "before": before, "after": kit.engine.log.ranges()[0].end})
     say({"verified": kit.verify().ok, "checkpoints": kit.checkpoints().height})
 
 

@@ -24,6 +24,7 @@ def needed(name: str) -> Any:
         if error.name is None or error.name.partition(".")[0] not in ("jinja2", "markupsafe", "scipy"):
             raise
         raise MissingExtraError(
-            f"evalkit.analysis needs {error.name.partition('.')[0]}, which is not installed. Install: pip install scipy jinja2",
+            f"evalkit.analysis needs {error.name.partition('.')[0]}, which is not installed",
+            hint="Install: pip install scipy jinja2",
             extra="analysis",
         ) from None

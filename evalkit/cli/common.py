@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import sys
 import warnings
-from ast import literal_eval
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ import evalkit
 from evalkit import EvalkitError, EvalkitWarning, InvalidInputError
 from evalkit.settings import Settings
 
-__all__ = ["At", "Command", "File", "LogFile", "Main", "Ref", "Session", "complain", "group", "in_shell_words"]
+__all__ = ["At", "Command", "File", "LogFile", "Main", "Ref", "Session", "complain", "group"]
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="A study's name, id, or the last four or more characters of its id.")]
 At = Annotated[str | None, typer.Option(metavar="TIME", help="When it happened, with a time zone: 2026-01-31T08:00:00Z. [default: now]")]
@@ -38,14 +36,14 @@ class Main(TyperGroup):
             warnings.simplefilter("always", EvalkitWarning)
             shown = warnings.showwarning
             warnings.showwarning = lambda message, category, *where: (
-                complain("warning", message) if issubclass(category, EvalkitWarning) else shown(message, category, *where)
+                complain("warning", in_shell(message)) if issubclass(category, EvalkitWarning) else shown(message, category, *where)
             )
             code = 0
             try:
                 try:
                     super().invoke(ctx)
                 except EvalkitError as error:
-                    complain("error", error)
+                    complain("error", error.message.in_shell())
                     code = 1
                 sys.stdout.flush()
             except OSError as error:
@@ -72,25 +70,13 @@ class Command(TyperCommand):
 
 def complain(what: str, message: object) -> None:
     """Tell a warning or an error in one line on stderr."""
-    text = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", in_shell_words(str(message)))
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(message))
     print(f"{what}: {text}", file=sys.stderr)
 
 
-def in_shell_words(message: str) -> str:
-    """Say what the kit tells a Python user to type next as it is typed in a shell."""
-
-    def command(match: re.Match[str]) -> str:
-        return f"evalkit study {match[1]} {shlex.quote(literal_eval(match[2]))}"
-
-    message = re.sub(r"""kit\.(create|start|pause|resume|stop)_study\(('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""", command, message)
-    for python, shell in (
-        ('create_study(..., if_exists="open")', "--if-exists open"),
-        ("evalkit.connect(home=...)", "--home DIR"),
-        ("Ask again with kit.outcome(error).", "Look first what is there: evalkit study show, evalkit checkpoint list."),
-        ("datetime(2026, 1, 31, tzinfo=timezone.utc) or '2026-01-31T00:00:00Z'", "2026-01-31T00:00:00Z"),
-    ):
-        message = message.replace(python, shell)
-    return message
+def in_shell(warning: object) -> str:
+    """Return what a warning says, with the next step as it is typed in a shell."""
+    return warning.message.in_shell() if isinstance(warning, EvalkitWarning) else str(warning)
 
 
 @dataclass
@@ -105,11 +91,11 @@ class Session:
     def kit(self, *, must_exist: bool = False, role: str = "cli") -> evalkit.EvalKit:
         """Open the kit that the options name; where there must be a home already, refuse when there is none."""
         kit = evalkit.EvalKit(Settings.resolve(self.home, self.log_url, self.database_url), role=role)
-        if must_exist and not kit._engine.exists:
-            looked_in = ", ".join(map(str, kit._engine.settings.looked_in))
+        if must_exist and not kit.engine.exists:
+            looked_in = ", ".join(map(str, kit.engine.settings.looked_in))
             raise InvalidInputError(
-                f"There is no evalkit home. Looked in {looked_in}. Give another folder with --home DIR; the first study makes one: "
-                "evalkit study create NAME",
+                f"There is no evalkit home. Looked in {looked_in}",
+                hint="Give another folder with --home DIR; the first study makes one: evalkit study create NAME",
                 field="home", value=looked_in,
             )  # fmt: skip
         return kit

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 
 import typer
 
-from evalkit.cli.common import in_shell_words
 from evalkit.errors import DatabaseBusyError, DatabaseUnavailableError, LogUnavailableError, ReadOnlyError, SchemaError
 from evalkit.runtime.engine import CONSUMER, Engine
 from evalkit.settings import redacted
@@ -27,7 +26,7 @@ def consume(ctx: typer.Context) -> None:
     Example: evalkit consume
     """
     with _stopped_by_signals() as stop, ctx.obj.kit(must_exist=True, role=CONSUMER) as kit:
-        engine: Engine = kit._engine
+        engine: Engine = kit.engine
         log = _Log(as_json=ctx.obj.json)
         log.say("started", log=redacted(engine.settings.log_url), database=redacted(engine.settings.database_url), writer=engine.writer)
         try:
@@ -42,7 +41,7 @@ def consume(ctx: typer.Context) -> None:
             engine.consumer.run(
                 stop,
                 on_batch=log.count,
-                on_lost=lambda error: log.say("lost", "warning", reason=in_shell_words(str(error)), then="waiting for it"),
+                on_lost=lambda error: log.say("lost", "warning", reason=error.message.in_shell(), then="waiting for it"),
                 on_back=lambda: log.say("back"),
             )
         log.flush()

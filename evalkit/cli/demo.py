@@ -89,7 +89,7 @@ def run_demo(kit: EvalKit) -> DemoResult:
 
     All times hang on the day of the first run, so that a later one finds everything in its place.
     """
-    there = {study.name: study.created_at for study in kit.storage.list_studies()} if kit._engine.exists else {}
+    there = {study.name: study.created_at for study in kit.storage.list_studies()} if kit.engine.exists else {}
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     today = next((there[plan.name] + plan.age * _DAY for plan in _PLANS if plan.name in there), midnight)
     results = [_carry_out(kit, plan, today - plan.age * _DAY) for plan in _PLANS]

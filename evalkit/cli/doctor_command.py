@@ -7,7 +7,6 @@ from dataclasses import replace
 import typer
 
 from evalkit import EvalkitError
-from evalkit.cli.common import in_shell_words
 from evalkit.readmodel.rows import check_rows
 
 __all__ = ["doctor"]
@@ -22,11 +21,11 @@ def doctor(ctx: typer.Context) -> None:
         found = kit.status()
         if found.studies is not None:
             try:
-                check_rows(kit._engine.database)
+                check_rows(kit.engine.database)
             except EvalkitError as error:
-                found = replace(found, problems=(*found.problems, str(error)))
+                found = replace(found, messages=(*found.messages, error.message))
         verdict = "Nothing is wrong." if not found.problems else f"{len(found.problems)} to mend, see above."
         behind = "" if not found.lag else f"{found.lag:,} events wait to be applied: evalkit projection catch-up, or evalkit consume.\n"
-        ctx.obj.say(in_shell_words(f"{found!r}\n\n{behind}{verdict}"), {**found.as_dict(), "ok": not found.problems})
+        ctx.obj.say(f"{found.in_shell()}\n\n{behind}{verdict}", {**found.as_dict(), "ok": not found.problems})
     if found.problems:
         raise typer.Exit(1)

@@ -28,10 +28,10 @@ def log_export(ctx: typer.Context, file: LogFile) -> None:
         raise typer.BadParameter("with - the events themselves go to standard output; leave out --json.", param_hint="'FILE'")
     with ctx.obj.kit(must_exist=True) as kit:
         if str(file) == "-":
-            done = export_log(kit._engine, sys.stdout.buffer)
+            done = export_log(kit.engine, sys.stdout.buffer)
         else:
             with writing(file) as stream:
-                done = export_log(kit._engine, stream)
+                done = export_log(kit.engine, stream)
             ctx.obj.say(f"{done.exported} events written to {file}", asdict(done))
     for count, what in (
         (done.not_json, "are not JSON, and were left out"),
@@ -54,5 +54,5 @@ def log_import(ctx: typer.Context, file: LogFile) -> None:
     with reading(file):
         source = nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb")
     with source as stream, ctx.obj.kit() as kit:
-        done = import_log(kit._engine, stream)
+        done = import_log(kit.engine, stream)
         ctx.obj.say(f"{done.appended} appended, {done.skipped} skipped", asdict(done))

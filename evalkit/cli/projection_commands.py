@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evalkit import EvalkitError
-from evalkit.cli.common import Command, group, in_shell_words
+from evalkit.cli.common import Command, group
 from evalkit.cli.consume_command import catch_up_now
 
 __all__ = ["projection_app"]
@@ -24,7 +24,7 @@ def status(ctx: typer.Context) -> None:
     """
     with ctx.obj.kit() as kit:
         found = kit.status()
-        ctx.obj.say(in_shell_words(repr(found)), found.as_dict())
+        ctx.obj.say(found.in_shell(), found.as_dict())
 
 
 @projection_app.command("catch-up", cls=Command)
@@ -34,7 +34,7 @@ def catch_up(ctx: typer.Context) -> None:
     Example: evalkit projection catch-up
     """
     with ctx.obj.kit(must_exist=True) as kit:
-        applied = catch_up_now(kit._engine)
+        applied = catch_up_now(kit.engine)
         found = kit.status()
         ctx.obj.say(
             f"{applied} events applied; {found.events} in the log, {found.lag} behind",

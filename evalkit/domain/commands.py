@@ -1,100 +1,133 @@
-"""The commands, and what each appends. Pure: the clock and the source of ids are passed in.
-
-A command is made from what a user gave, and checked as a whole; nothing is appended when anything is wrong.
-"""
+"""The commands. Constructing one checks everything a user gave; what exists is valid. Pure: the clock is passed in."""
 
 from __future__ import annotations
 
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalkit.domain import validation as checks
-from evalkit.domain.codec import encode_checkpoint
-from evalkit.domain.events import MAX_EVENT_BYTES, EncodedEvent, StoredEvalEvent, StudyCreated
-from evalkit.domain.ids import StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
-from evalkit.domain.metrics import METRICS
-from evalkit.domain.study import PeriodType, StudyConfig
-from evalkit.domain.times import wire_time
+from evalkit.domain.events import CheckpointRecorded, StoredEvalEvent, StudyCreated
+from evalkit.domain.ids import CheckpointId, StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
+from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod, constructed
+from evalkit.domain.study import Checkpoint, PeriodType, StudyConfig
+from evalkit.domain.times import duration_pair
 from evalkit.errors import InvalidInputError
 
-__all__ = ["CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "lifecycle_message"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
 
-_EXTRAS = ("period_start", "period_end", "timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
+__all__ = ["CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "checkpoint_commands", "content", "lifecycle_event"]
+
+_OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
+_NO_OPTIONS = (None,) * 6
+_EXTRAS = ("period_start", "period_end", *_OPTIONS)
 CHECKPOINT_COLUMNS = (*METRICS, *_EXTRAS)
 """The columns that `record_checkpoints` knows."""
 IGNORED_COLUMNS = ("study_id", "study", "period_type", "checkpoint_id")
 """Columns of ``kit.checkpoints()`` that say where a row came from; a frame may be recorded in another study as it is."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class CreateStudy:
-    """Create a study, pending."""
+    """Create a study, pending. ``kit.create_study`` takes the same arguments, or the command.
 
-    name: str
-    period_type: PeriodType
-    period_value: int | None
-    config: StudyConfig
+    Parameters
+    ----------
+    name
+        1 to 200 characters, no control characters.
+    period
+        The length of a checkpoint's period, and how many are planned: ``"daily"``, ``"weekly:2"``, ``(PeriodType.WEEKLY, 2)``.
+    description, tags, metadata
+        What the study is about; metadata is text by name.
 
-    @classmethod
-    def of(
-        cls, name: object, period: object = "daily", description: object = None, tags: object = (), metadata: object = None
-    ) -> CreateStudy:
-        """Make the command from what a user gave.
+    Raises
+    ------
+    InvalidInputError
+        When an argument is refused.
+    """
 
-        Raises
-        ------
-        InvalidInputError
-            When anything is wrong with it.
-        """
-        period_type, period_value = checks.check_period(period)
-        config = StudyConfig(
+    __slots__ = ("config", "name", "period_type", "period_value")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        period: str | PeriodType | tuple[str | PeriodType, int] = "daily",
+        description: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.period_type, self.period_value = checks.check_period(period)
+        self.config = StudyConfig(
             description=None if description is None else checks.check_text("description", description, lines=True) or None,
             tags=checks.check_texts("tags", tags),
             metadata=checks.check_metadata({} if metadata is None else metadata),
         )
-        return cls(name=checks.check_name(name), period_type=period_type, period_value=period_value, config=config)
+        self.name = checks.check_name(name)
 
-    def message(self, study_id: StudyId, at_ms: int) -> EncodedEvent:
+    def event(self, study_id: StudyId, at_ms: int) -> StoredEvalEvent:
         """Return the event to append, `at_ms` milliseconds after 1970 began."""
         created = StudyCreated(
             id=study_id, name=self.name, period_type=self.period_type, period_value=self.period_value, config=self.config
         )
-        stored = StoredEvalEvent(event_id=event_id_at(at_ms), event=created)
-        return _checked_size(EncodedEvent(study_id, stored.event_id, stored.to_wire()))
+        return StoredEvalEvent(event_id=event_id_at(at_ms), event=created)
 
 
-def lifecycle_message(kind: str, study_id: str, at_ms: int) -> EncodedEvent:
-    """Give the event that a lifecycle command appends: `kind` is one of `TRANSITIONS`."""
-    stored = StoredEvalEvent.model_validate({"event_id": event_id_at(at_ms), "event": {"type": kind, "id": study_id}})
-    return EncodedEvent(study_id, stored.event_id, stored.to_wire())
+def lifecycle_event(kind: str, study_id: str, at_ms: int) -> StoredEvalEvent:
+    """Return the event that a lifecycle command appends, `at_ms` milliseconds after 1970 began; `kind` is a key of `TRANSITIONS`."""
+    return StoredEvalEvent.model_validate({"event_id": event_id_at(at_ms), "event": {"type": kind, "id": study_id}})
 
 
-@dataclass(slots=True)
 class RecordCheckpoint:
-    """Record what was measured in one period of a study. Values are in the form that they have on the wire."""
+    """Record what was measured in one period of a study. ``kit.record_checkpoint`` takes the same arguments, or the command.
 
-    metrics: dict[str, Any]
-    """All 16 in wire order, None for what was not measured, then the period."""
-    timestamp: str
-    events_analyzed: int = 0
-    sessions_included: list[str] = field(default_factory=list)
-    key: str | None = None
-    at: datetime | None = None
+    Parameters
+    ----------
+    metrics
+        A `LongitudinalMetrics`, or a mapping with the names in `CHECKPOINT_COLUMNS` or ``"period": (start, end)``.
+    period
+        ``(start, end)`` with time zones, where `metrics` does not have it.
+    timestamp, events_analyzed, sessions_included, recorded_at, key
+        See ``kit.record_checkpoint``; where `metrics` does not have them.
+    now
+        The clock, for `recorded_at`: by default the system's.
+
+    Raises
+    ------
+    InvalidInputError
+        When an argument is refused, or is given twice.
+    """
+
+    __slots__ = ("at", "events_analyzed", "key", "metrics", "sessions_included", "timestamp")
+
+    metrics: LongitudinalMetrics
+    timestamp: datetime
+    """When it was taken; the end of the period where it was not given."""
+    events_analyzed: int
+    sessions_included: list[str]
+    key: str | None
+    at: datetime | None
     """When it was recorded; None is now."""
 
-    @classmethod
-    def of(cls, given: Mapping[str, Any], *, now: datetime) -> RecordCheckpoint:
-        """Make the command from a mapping with the names in `CHECKPOINT_COLUMNS`.
-
-        Raises
-        ------
-        InvalidInputError
-            When anything is wrong with it.
-        """
+    def __init__(
+        self,
+        metrics: LongitudinalMetrics | Mapping[str, object],
+        *,
+        period: TimePeriod | tuple[datetime | str, datetime | str] | None = None,
+        timestamp: datetime | str | None = None,
+        events_analyzed: int | None = None,
+        sessions_included: Iterable[str] | None = None,
+        recorded_at: datetime | str | None = None,
+        key: str | None = None,
+        now: datetime | None = None,
+    ) -> None:
+        given = checks.metrics_as_mapping(metrics)
+        options = (period, timestamp, events_analyzed, sessions_included, recorded_at, key)
+        if options != _NO_OPTIONS:
+            given = _merged(given, dict(zip(("period", *_OPTIONS), options, strict=True)))
         values: dict[str, Any] = dict.fromkeys(METRICS)
         for name, value in given.items():
             if name in METRICS:
@@ -105,81 +138,94 @@ class RecordCheckpoint:
         for name in ("period_start", "period_end"):
             if given.get(name) is None:
                 raise InvalidInputError(
-                    f"{name} is missing. A checkpoint needs its period: period_start and period_end, with a time zone.",
-                    field=name,
-                    value=None,
-                )
+                    f"{name} is missing", hint="A checkpoint needs its period: period_start and period_end, with a time zone.",
+                    field=name, value=None,
+                )  # fmt: skip
         start, end = checks.check_bounds(given["period_start"], given["period_end"])
-        values["period"] = {"start": wire_time(start), "end": wire_time(end)}
-        command = cls(values, values["period"]["end"])
-        for name in ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key"):
+        values["period"] = constructed(TimePeriod, {"start": start, "end": end})
+        self.metrics = constructed(LongitudinalMetrics, values)
+        self.timestamp, self.events_analyzed, self.sessions_included = end, 0, []
+        self.key = self.at = None
+        for name in _OPTIONS:
             value = given.get(name)
             if value is None or checks.is_missing(value):
                 continue
             if name == "timestamp":
-                command.timestamp = wire_time(checks.check_time(name, value))
+                self.timestamp = checks.check_time(name, value)
             elif name == "events_analyzed":
-                command.events_analyzed = checks.check_count(name, value)
+                self.events_analyzed = checks.check_count(name, value)
             elif name == "sessions_included":
-                command.sessions_included = checks.check_texts(name, value)
+                self.sessions_included = checks.check_texts(name, value)
             elif name == "recorded_at":
-                command.at = checks.check_at(name, value, now)
+                self.at = checks.check_at(name, value, now)
             else:
-                command.key = checks.check_text(name, value, low=1, high=500)
-        return command
+                self.key = checks.check_text(name, value, low=1, high=500)
 
-    @classmethod
-    def of_rows(cls, rows: Any, *, now: datetime) -> list[RecordCheckpoint]:
-        """Make the commands from a Polars or Pandas frame, or a list of mappings.
+    def checkpoint_id(self, study_id: str) -> CheckpointId:
+        """Return the id: from the key when there is one, so that the same key is the same checkpoint; else a new one."""
+        return CheckpointId(new_id()) if self.key is None else keyed_checkpoint_id(study_id, self.key)
 
-        Raises
-        ------
-        InvalidInputError
-            Naming the row (counted from 0) and the column, when anything is wrong with any of them.
-        """
-        commands = []
-        for row, given in enumerate(_mappings(rows)):
-            try:
-                commands.append(cls.of(checks.metrics_as_mapping(given), now=now))
-            except InvalidInputError as error:
-                raise InvalidInputError(
-                    f"row {row}, {error} Nothing was recorded.", field=error.field, value=error.value, row=row
-                ) from None
-        return commands
-
-    def checkpoint_id(self, study_id: str) -> str:
-        """Give the id: from the key when there is one, so that the same key is the same checkpoint; else a new one."""
-        return new_id() if self.key is None else keyed_checkpoint_id(study_id, self.key)
-
-    def message(self, study_id: str, checkpoint_id: str) -> EncodedEvent:
-        """Give the event to append."""
+    def event(self, study_id: str, checkpoint_id: str) -> StoredEvalEvent:
+        """Return the event to append."""
+        event = {
+            "type": "checkpoint_recorded", "id": checkpoint_id, "study_id": study_id, "timestamp": self.timestamp, "metrics": self.metrics,
+            "events_analyzed": self.events_analyzed, "sessions_included": self.sessions_included,
+        }  # fmt: skip
         event_id = new_id() if self.at is None else event_id_at(milliseconds(self.at))
-        wire = encode_checkpoint(
-            event_id, checkpoint_id, study_id, self.timestamp, self.metrics, self.events_analyzed, self.sessions_included
-        )
-        return _checked_size(EncodedEvent(study_id, event_id, wire))
+        return constructed(StoredEvalEvent, {"event_id": event_id, "event": constructed(CheckpointRecorded, event)})
+
+
+def content(checkpoint: Checkpoint | CheckpointRecorded | RecordCheckpoint) -> tuple[object, ...]:
+    """Return what a checkpoint says, beside its ids: of checkpoints that say the same it is equal, and has the same hash."""
+    duration = checkpoint.metrics.avg_session_duration  # as a timedelta it compares without its nanoseconds
+    exact = None if duration is None else duration_pair(duration)
+    return checkpoint.timestamp, checkpoint.metrics, exact, checkpoint.events_analyzed, tuple(checkpoint.sessions_included)
+
+
+def checkpoint_commands(
+    rows: pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any] | RecordCheckpoint], *, now: datetime | None = None
+) -> list[RecordCheckpoint]:
+    """Return the commands of a Polars or pandas DataFrame, or of a list of mappings or commands.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming the row (counted from 0) and the column, when anything is wrong with any of them.
+    """
+    commands = []
+    for row, given in enumerate(_mappings(rows)):
+        try:
+            commands.append(given if isinstance(given, RecordCheckpoint) else RecordCheckpoint(given, now=now))
+        except InvalidInputError as error:
+            raise error.in_row(row, effect="Nothing was recorded.") from None
+    return commands
+
+
+def _merged(given: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metrics and the options in one mapping; None is an option that was not given."""
+    merged = dict(given)
+    for name, value in options.items():
+        if value is None:
+            continue
+        known = (given["period_start"], given["period_end"]) if name == "period" and "period_start" in given else given.get(name)
+        if known is not None:
+            raise checks.invalid(name, value, f"is given beside {checks.shown(known)} in the metrics", "give one or the other")
+        merged[name] = value
+    return checks.metrics_as_mapping(merged)
 
 
 def _among(name: object, columns: Sequence[str]) -> bool:
-    """Whether a name is one of some columns; Pandas' NA, for one, cannot be compared with a text."""
+    """Whether a name is one of some columns; pandas' NA, for one, cannot be compared with a text."""
     return isinstance(name, str) and name in columns
 
 
 def _unknown_name(name: object) -> InvalidInputError:
-    hint = checks.nearest(name, CHECKPOINT_COLUMNS)
+    near = checks.nearest(name, CHECKPOINT_COLUMNS)
     return InvalidInputError(
-        f"{checks.shown(name)} is no metric.{hint} The metrics are {', '.join(METRICS)}; besides them there are {', '.join(_EXTRAS)}.",
+        f"{checks.shown(name)} is no metric.{near}",
+        hint=f"The metrics are {', '.join(METRICS)}; besides them there are {', '.join(_EXTRAS)}.",
         field=name if isinstance(name, str) else checks.shown(name), value=name,
     )  # fmt: skip
-
-
-def _checked_size(message: EncodedEvent) -> EncodedEvent:
-    if len(message.data) > MAX_EVENT_BYTES:
-        raise InvalidInputError(
-            f"The event has {len(message.data):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed. Shorten its texts or list of sessions.",
-            field="event", value=len(message.data),
-        )  # fmt: skip
-    return message
 
 
 def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
@@ -187,13 +233,10 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
     module = type(rows).__module__.partition(".")[0]
     if module in ("polars", "pandas"):
         if not hasattr(rows, "iter_rows" if module == "polars" else "to_dict") or not hasattr(rows, "columns"):
-            collect = " Call .collect() first." if hasattr(rows, "collect") else ""
-            raise checks.invalid(
-                "rows", type(rows).__name__, f"is no frame; give a Polars or Pandas frame, or a list of mappings.{collect}"
-            )
+            raise _no_rows(rows)
         twice = [column for column, times in Counter(rows.columns).items() if times > 1]
         if twice:
-            raise checks.invalid("rows", twice[0], "is the name of two columns; keep one of them.")
+            raise checks.invalid("rows", twice[0], "is the name of two columns", "keep one of them")
         for column in rows.columns:
             if not _among(column, CHECKPOINT_COLUMNS) and not _among(column, IGNORED_COLUMNS):
                 raise _unknown_name(column)
@@ -207,8 +250,13 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
             for row in (zip(*columns, strict=True) if columns else [()] * len(rows))
         ]
     if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Sequence):
-        raise checks.invalid("rows", type(rows).__name__, "is no frame; give a Polars or Pandas frame, or a list of mappings.")
+        raise _no_rows(rows)
     return [_known_columns(row) for row in rows]
+
+
+def _no_rows(rows: object) -> InvalidInputError:
+    collect = "Call .collect() first." if hasattr(rows, "collect") else ""
+    return checks.invalid("rows", type(rows).__name__, "is no frame", "give a Polars or Pandas frame, or a list of mappings", collect)
 
 
 def _is_nan(value: object) -> bool:

@@ -11,7 +11,8 @@ from pydantic_core import from_json
 from evalkit.domain.ids import normalize_event_id, normalize_id
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import PeriodType, StudyConfig
-from evalkit.domain.times import MAX_COUNT, UtcTime
+from evalkit.domain.times import MAX_COUNT, UtcTime, duration_pair, wire_time
+from evalkit.errors import InvalidInputError
 
 __all__ = [
     "KINDS",
@@ -145,8 +146,36 @@ class StoredEvalEvent(BaseModel):
             raise InvalidEventError(f"not strict JSON: {error}") from None
 
     def to_wire(self) -> bytes:
-        """Give the event as one line of JSON, without the line's end."""
-        return msgspec.json.encode(self.model_dump(mode="json"))
+        """Return the event as one line of JSON, without the line's end."""
+        return msgspec.json.encode(self._checkpoint() if isinstance(self.event, CheckpointRecorded) else self.model_dump(mode="json"))
+
+    def _checkpoint(self) -> dict[str, Any]:
+        """Return the wire form of a checkpoint, as ``model_dump`` does in ten times as long: a frame of 10,000 goes through here."""
+        event = vars(self.event)
+        metrics = vars(event["metrics"])
+        duration, period = metrics["avg_session_duration"], metrics["period"]
+        wire = {
+            **metrics,
+            "avg_session_duration": None if duration is None else duration_pair(duration),
+            "period": {"start": wire_time(period.start), "end": wire_time(period.end)},
+        }
+        return {"event_id": self.event_id, "event": {**event, "timestamp": wire_time(event["timestamp"]), "metrics": wire}}
+
+    def encoded(self) -> EncodedEvent:
+        """Return the event as it is appended.
+
+        Raises
+        ------
+        InvalidInputError
+            When it is larger than an event may be.
+        """
+        data = self.to_wire()
+        if len(data) > MAX_EVENT_BYTES:
+            raise InvalidInputError(
+                f"The event has {len(data):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed",
+                hint="Shorten its texts or list of sessions.", field="event", value=len(data),
+            )  # fmt: skip
+        return EncodedEvent(self.study_id, self.event_id, data)
 
     @property
     def study_id(self) -> str:

@@ -7,13 +7,27 @@ README's table are made from `METRICS`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from evalkit.domain.times import MAX_COUNT, Duration, UtcTime
 
-__all__ = ["METRICS", "LongitudinalMetrics", "Metric", "TimePeriod"]
+__all__ = ["METRICS", "LongitudinalMetrics", "Metric", "TimePeriod", "constructed"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def constructed(kind: type[_Model], values: dict[str, Any]) -> _Model:
+    """Return a model of values that were checked already; all of its fields must be there.
+
+    pydantic's own ``model_construct`` does the same, looks at every field, and takes ten times as long: 10,000 rows go through here.
+    """
+    model = kind.__new__(kind)
+    for name, value in (("__dict__", values), ("__pydantic_fields_set__", set(values)), ("__pydantic_extra__", None)):
+        object.__setattr__(model, name, value)
+    object.__setattr__(model, "__pydantic_private__", None)
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)

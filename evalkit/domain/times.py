@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator
 
-__all__ = ["MAX_COUNT", "Duration", "UtcTime", "WireDuration", "WireTime", "duration_pair", "stored_time", "wire_time"]
+__all__ = ["MAX_COUNT", "Duration", "UtcTime", "WireDuration", "WireTime", "duration_of", "duration_pair", "stored_time", "wire_time"]
 
 MAX_COUNT = 2**63 - 1
 
@@ -73,6 +73,13 @@ def duration_pair(duration: timedelta) -> tuple[int, int]:
     return duration.days * 86_400 + duration.seconds, duration.microseconds * 1000
 
 
+def duration_of(seconds: int, nanoseconds: int) -> WireDuration:
+    """Return the duration that these are on the wire."""
+    duration = WireDuration(seconds=min(seconds, timedelta.max.days * 86_400), microseconds=nanoseconds // 1000)
+    duration.pair = (seconds, nanoseconds)
+    return duration
+
+
 def _read_time(value: Any) -> datetime:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
@@ -102,10 +109,7 @@ def _read_duration(value: Any) -> timedelta:
         and 0 <= value[0] <= MAX_COUNT
         and 0 <= value[1] <= 999_999_999
     ):
-        seconds = min(value[0], timedelta.max.days * 86_400)
-        duration = WireDuration(seconds=seconds, microseconds=value[1] // 1000)
-        duration.pair = (value[0], value[1])
-        return duration
+        return duration_of(*value)
     raise ValueError("a duration must be a timedelta, or [seconds, nanoseconds] with nanoseconds below 1,000,000,000")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from evalkit.domain.ids import normalized_name
 from evalkit.domain.metrics import METRICS, LongitudinalMetrics, Metric, TimePeriod
 from evalkit.domain.study import PeriodType
-from evalkit.domain.times import MAX_COUNT, duration_pair, wire_time
+from evalkit.domain.times import MAX_COUNT, WireDuration, WireTime, duration_of, duration_pair, wire_time
 from evalkit.errors import InvalidInputError
 
 __all__ = [
@@ -36,12 +36,12 @@ __all__ = [
 
 _AHEAD = timedelta(minutes=5)
 _ROUNDING = 1e-6  # what float32 arithmetic can add to a rate of 0 or 1
-_TIME_EXAMPLE = "datetime(2026, 1, 31, tzinfo=timezone.utc) or '2026-01-31T00:00:00Z'"
+_TIME_EXAMPLE = "a time with a time zone, as in '2026-01-31T00:00:00Z'"
 
 
-def invalid(field: str, value: object, problem: str) -> InvalidInputError:
-    """Make the error for a value that is refused: the field, the value, what is wrong and what would be right."""
-    return InvalidInputError(f"{field}: {shown(value)} {problem}", field=field, value=value)
+def invalid(field: str, value: object, problem: str, allowed: str = "", hint: str = "") -> InvalidInputError:
+    """Return the error for a value that is refused: the field, the value, what is wrong and what would be right."""
+    return InvalidInputError(f"{field}: {shown(value)} {problem}", allowed=allowed, hint=hint, field=field, value=value)
 
 
 def shown(value: object) -> str:
@@ -76,15 +76,15 @@ def is_missing(value: object) -> bool:
 def check_text(field: str, value: object, *, low: int = 0, high: int | None = None, lines: bool = False) -> str:
     """Check a text: `low` to `high` characters, no lone surrogates, no control characters (line breaks and tabs where `lines`)."""
     if not isinstance(value, str):
-        raise invalid(field, value, f"is of type {type(value).__name__}; give text.")
+        raise invalid(field, value, f"is of type {type(value).__name__}", "give text")
     if len(value) < low or (not value.strip() and low > 0):
-        raise invalid(field, value, "is empty; give at least one visible character.")
+        raise invalid(field, value, "is empty", "give at least one visible character")
     if high is not None and len(value) > high:
-        raise invalid(field, value, f"has {len(value)} characters; at most {high} are allowed.")
+        raise invalid(field, value, f"has {len(value)} characters", f"at most {high} are allowed")
     for character in value:
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and not (lines and character in "\n\r\t")):
-            raise invalid(field, value, f"holds the character U+{ord(character):04X}, which is not allowed; remove it.")
+            raise invalid(field, value, f"holds the character U+{ord(character):04X}, which is not allowed", "remove it")
     return str.__str__(value)  # a plain text: one of NumPy is not for JSON, and str() of an enumeration's member is its name
 
 
@@ -92,7 +92,7 @@ def check_name(value: object) -> str:
     """Check a study's name: 1 to 200 characters, at least one of them visible, no control characters."""
     name = check_text("name", value, low=1, high=200)
     if not normalized_name(name):
-        raise invalid("name", value, "is empty; give at least one visible character.")
+        raise invalid("name", value, "is empty", "give at least one visible character")
     return name
 
 
@@ -103,14 +103,14 @@ def check_texts(field: str, value: object) -> list[str]:
     except TypeError:  # also for an array without dimensions, which is an Iterable
         items = None
     if items is None:
-        raise invalid(field, value, 'is no list of texts; give, for example, ["one", "two"].')
+        raise invalid(field, value, "is no list of texts", 'give, for example, ["one", "two"]')
     return [check_text(field, item) for item in items]
 
 
 def check_metadata(value: object) -> dict[str, str]:
     """Check a mapping of text to text."""
     if not isinstance(value, Mapping):
-        raise invalid("metadata", value, 'is no mapping; give, for example, {"model": "m-1"}.')
+        raise invalid("metadata", value, "is no mapping", 'give, for example, {"model": "m-1"}')
     return {check_text("metadata key", key, low=1): check_text(f"metadata[{key!r}]", text, lines=True) for key, text in value.items()}
 
 
@@ -122,17 +122,18 @@ def check_period(value: object) -> tuple[PeriodType, int | None]:
     elif isinstance(value, str) and ":" in value:
         name, _, text = value.partition(":")
         if not (text.isascii() and text.isdigit()):
-            raise invalid("period", value, "must end in a whole number after the colon, for example 'weekly:2'.")
+            raise invalid("period", value, "must end in a whole number after the colon, for example 'weekly:2'")
         count = Decimal(text)  # of any number of digits
     valid = [period.value for period in PeriodType]
     if not isinstance(name, str) or name not in valid:
-        near = nearest(name, valid)
-        raise invalid("period", value, f"is none of {', '.join(valid)}, alone or with a number, as in 'weekly:2'.{near}")
+        raise invalid(
+            "period", value, f"is none of {', '.join(valid)}, alone or with a number, as in 'weekly:2'", hint=nearest(name, valid).strip()
+        )
     if count is None:
         return PeriodType(name), None
     periods = _whole_number(count)
     if periods is None or not 1 <= periods < 2**32:
-        raise invalid("period", value, "must plan a whole number of periods, 1 to 4,294,967,295.")
+        raise invalid("period", value, "must plan a whole number of periods, 1 to 4,294,967,295")
     return PeriodType(name), periods
 
 
@@ -143,29 +144,32 @@ def check_time(field: str, value: object) -> datetime:
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            raise invalid(field, value, f"is no RFC 3339 time; give {_TIME_EXAMPLE}.") from None
+            raise invalid(field, value, "is no RFC 3339 time", f"give {_TIME_EXAMPLE}") from None
     if type(moment) is datetime and moment.tzinfo is UTC:
         return moment
     if not isinstance(moment, datetime) or is_missing(value):
-        raise invalid(field, value, f"is no time; give {_TIME_EXAMPLE}.")
+        raise invalid(field, value, "is no time", f"give {_TIME_EXAMPLE}")
     if moment.utcoffset() is None:
-        raise invalid(field, value, f"has no time zone; give {_TIME_EXAMPLE}.")
+        raise invalid(field, value, "has no time zone", f"give {_TIME_EXAMPLE}")
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:
         moment = None
     if moment is None or not 1 <= moment.year <= 9999:  # a Pandas Timestamp reaches further than Python's types
-        raise invalid(field, value, "lies outside the years 1 to 9999 in UTC.")
+        raise invalid(field, value, "lies outside the years 1 to 9999 in UTC")
+    if type(moment) not in (datetime, WireTime):  # a pandas Timestamp
+        return datetime(*moment.timetuple()[:6], moment.microsecond, UTC)
     return moment
 
 
-def check_at(field: str, value: object, now: datetime) -> datetime:
-    """Check when something happened: not before 1970, and at most 5 minutes after `now`."""
+def check_at(field: str, value: object, now: datetime | None = None) -> datetime:
+    """Check when something happened: not before 1970, and at most 5 minutes after `now`, by default the system's clock."""
     moment = check_time(field, value)
+    now = now or datetime.now(UTC)
     if moment > now + _AHEAD:
-        raise invalid(field, value, f"lies in the future: now is {wire_time(now)}, and at most 5 minutes ahead are allowed.")
+        raise invalid(field, value, f"lies in the future: now is {wire_time(now)}, and at most 5 minutes ahead are allowed")
     if moment.year < 1970:
-        raise invalid(field, value, "lies before 1970, which an event id cannot hold.")
+        raise invalid(field, value, "lies before 1970, which an event id cannot hold")
     return moment
 
 
@@ -176,9 +180,9 @@ def check_count(field: str, value: object) -> int:
     count = _whole_number(value)
     if count is None:
         hint = ", or None when it was not measured" if isinstance(value, float) and math.isnan(value) else ""
-        raise invalid(field, value, f"is no whole number; give a count from 0 to 9,223,372,036,854,775,807{hint}.")
+        raise invalid(field, value, "is no whole number", f"give a count from 0 to 9,223,372,036,854,775,807{hint}")
     if not 0 <= count <= MAX_COUNT:
-        raise invalid(field, value, "is outside the range of a count, 0 to 9,223,372,036,854,775,807.")
+        raise invalid(field, value, "is outside the range of a count, 0 to 9,223,372,036,854,775,807")
     return count
 
 
@@ -197,7 +201,7 @@ def _whole_number(value: object) -> int | None:
 def _check_number(field: str, value: object, low: float, high: float | None, rounding: float = 0) -> float:
     """Check a number from `low` to `high`; one that is out of this range by at most `rounding` is the bound."""
     if not isinstance(value, numbers.Real | Decimal) or isinstance(value, bool) or _is_numpy_duration(value):
-        raise invalid(field, value, f"is of type {type(value).__name__}; give a number, or None when it was not measured.")
+        raise invalid(field, value, f"is of type {type(value).__name__}", "give a number, or None when it was not measured")
     try:
         number = float(value)
     except OverflowError:
@@ -205,12 +209,12 @@ def _check_number(field: str, value: object, low: float, high: float | None, rou
     except ValueError:  # a signaling NaN
         number = math.nan
     if not math.isfinite(number):
-        raise invalid(field, value, "is not finite; give None when it was not measured.")
+        raise invalid(field, value, "is not finite", "give None when it was not measured")
     bound = max(number, float(low)) if high is None else min(max(number, float(low)), float(high))
     if abs(number - bound) > rounding:
         wanted = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
-        hint = f" A percentage? Divide it by 100: {number / 100:g}." if high == 1 and 2 <= number <= 100 else ""
-        raise invalid(field, value, f"is outside the range {wanted}.{hint}")
+        hint = f"A percentage? Divide it by 100: {number / 100:g}." if high == 1 and 2 <= number <= 100 else ""
+        raise invalid(field, value, f"is outside the range {wanted}", hint=hint)
     return bound
 
 
@@ -218,30 +222,34 @@ def _is_numpy_duration(value: object) -> bool:
     return type(value).__name__ == "timedelta64"  # which NumPy counts among the integers
 
 
-def _check_duration(field: str, value: object) -> tuple[int, int]:
+def _check_duration(field: str, value: object) -> WireDuration:
+    return duration_of(*_seconds_and_nanoseconds(field, value))
+
+
+def _seconds_and_nanoseconds(field: str, value: object) -> tuple[int, int]:
     if _is_numpy_duration(value):
         if str(value.dtype) in ("timedelta64", "timedelta64[M]", "timedelta64[Y]"):  # type: ignore[attr-defined]
-            raise invalid(field, value, "has a unit without a fixed length; give seconds, or a timedelta.")
+            raise invalid(field, value, "has a unit without a fixed length", "give seconds, or a timedelta")
         if str(value.dtype).endswith(("ns]", "ps]", "fs]", "as]")):  # type: ignore[attr-defined]
             nanoseconds = int(value.astype("timedelta64[ns]").astype("int64"))  # type: ignore[attr-defined]
             if nanoseconds < 0:
-                raise invalid(field, value, "is negative; a duration is 0 or more.")
+                raise invalid(field, value, "is negative", "a duration is 0 or more")
             return divmod(nanoseconds, 1_000_000_000)
         duration = value.item()  # type: ignore[attr-defined]
         if not isinstance(duration, timedelta):
-            raise invalid(field, value, "is out of range: a duration is at most 999,999,999 days.")
+            raise invalid(field, value, "is out of range: a duration is at most 999,999,999 days")
     else:
         duration = value
     if isinstance(duration, timedelta):
         if duration < timedelta(0):
-            raise invalid(field, value, "is negative; a duration is 0 or more.")
+            raise invalid(field, value, "is negative", "a duration is 0 or more")
         nanoseconds = getattr(duration, "nanoseconds", 0)  # a Pandas Timedelta has them
         seconds, fraction = duration_pair(duration)
         return seconds, fraction + nanoseconds
     if isinstance(value, Sequence) and len(value) == 2 and all(type(part) is int for part in value):
         if 0 <= value[0] <= MAX_COUNT and 0 <= value[1] <= 999_999_999:
             return value[0], value[1]
-        raise invalid(field, value, "must be [seconds, nanoseconds] with nanoseconds below 1,000,000,000.")
+        raise invalid(field, value, "must be [seconds, nanoseconds] with nanoseconds below 1,000,000,000")
     seconds_given = _check_number(field, value, 0, float(2**53))
     return divmod(round(seconds_given * 1_000_000_000), 1_000_000_000)
 
@@ -263,14 +271,14 @@ def _checker(metric: Metric) -> Callable[[str, object], Any]:
 
 
 CHECKERS: dict[str, Callable[[str, object], Any]] = {name: _checker(metric) for name, metric in METRICS.items()}
-"""For each metric, what checks its value and gives it as it stands on the wire."""
+"""For each metric, what checks its value and returns it as `LongitudinalMetrics` holds it."""
 
 
 def check_bounds(start: object, end: object) -> tuple[datetime, datetime]:
     """Check a period's start and end: `end` comes after `start`."""
     first, last = check_time("period_start", start), check_time("period_end", end)
     if last <= first:
-        raise invalid("period_end", end, f"does not come after period_start, {wire_time(first)}; a period is [start, end).")
+        raise invalid("period_end", end, f"does not come after period_start, {wire_time(first)}", "a period is [start, end)")
     return first, last
 
 
@@ -279,7 +287,7 @@ def metrics_as_mapping(metrics: LongitudinalMetrics | Mapping[str, Any]) -> Mapp
     if isinstance(metrics, LongitudinalMetrics):
         return {**metrics.measured(), "period_start": metrics.period.start, "period_end": metrics.period.end}
     if not isinstance(metrics, Mapping):
-        raise invalid("metrics", metrics, 'is no mapping; give {"session_success_rate": 0.8, ..., "period": (start, end)}.')
+        raise invalid("metrics", metrics, "is no mapping", 'give {"session_success_rate": 0.8, ..., "period": (start, end)}')
     if "period" not in metrics:
         return metrics
     period = metrics["period"]
@@ -290,8 +298,8 @@ def metrics_as_mapping(metrics: LongitudinalMetrics | Mapping[str, Any]) -> Mapp
     elif isinstance(period, list | tuple) and len(period) == 2:
         bounds = period
     else:
-        raise invalid("period", period, "is no period; give (start, end), or {'start': start, 'end': end}.")
+        raise invalid("period", period, "is no period", "give (start, end), or {'start': start, 'end': end}")
     for name, bound in zip(("period_start", "period_end"), bounds, strict=True):
         if name in metrics and check_time(name, metrics[name]) != check_time(name, bound):
-            raise invalid("period", period, f"contradicts {name}, which is {shown(metrics[name])}; give one or the other.")
+            raise invalid("period", period, f"contradicts {name}, which is {shown(metrics[name])}", "give one or the other")
     return {**{key: value for key, value in metrics.items() if key != "period"}, "period_start": bounds[0], "period_end": bounds[1]}

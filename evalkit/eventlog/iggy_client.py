@@ -114,7 +114,7 @@ class IggyAddress:
 
 def _wrong(why: str) -> InvalidInputError:
     return InvalidInputError(
-        f"log_url: {why}. For example iggy+tcp://evalkit:secret@iggy.example.org:8090?tls=true", field="log_url", value="***"
+        f"log_url: {why}", hint="For example iggy+tcp://evalkit:secret@iggy.example.org:8090?tls=true", field="log_url", value="***"
     )
 
 
@@ -241,9 +241,8 @@ class IggyConnection:
 
     def _unavailable(self, why: str, text: str, appending: str) -> LogUnavailableError:
         _logger.debug("Iggy at %s: %s", self.address, text)
-        wrong = LogUnavailableError(f"The event log cannot be used: the Iggy server at {self.address} {why}. {appending}".rstrip())
-        wrong.driver_message = text
-        return wrong
+        problem = f"The event log cannot be used: the Iggy server at {self.address} {why}"
+        return LogUnavailableError(problem, effect=appending, driver_message=text)
 
     @classmethod
     def _check_process(cls) -> None:
@@ -251,8 +250,8 @@ class IggyConnection:
             cls._process = os.getpid()
         elif cls._process != os.getpid():
             raise LogUnavailableError(
-                "The Iggy client cannot be used in a process that was forked after it was used: its threads are not there. Start processes "
-                'with multiprocessing.get_context("spawn").'
+                "The Iggy client cannot be used in a process that was forked after it was used: its threads are not there",
+                hint='Start processes with multiprocessing.get_context("spawn").',
             )
 
 

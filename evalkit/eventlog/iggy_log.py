@@ -138,7 +138,9 @@ class IggyEventLog:
         if count != self._partitions:
             raise LogMismatchError(
                 f"The topic {self._address.topic!r} has {count} partitions now, it had {self._partitions}: events of one study would no "
-                "longer be in one order. Nothing was appended. Export the log (evalkit log export), recreate the topic, import.",
+                "longer be in one order",
+                effect="Nothing was appended.",
+                hint="Export the log (evalkit log export), recreate the topic, import.",
                 partition=min(count, self._partitions),
             )
         return count
@@ -162,9 +164,10 @@ class IggyEventLog:
         except RuntimeError as error:
             if "Unsupported option" in str(error):
                 raise LogError(
-                    f"The Iggy server at {address} is older than 0.9.0 and takes no durability from its clients. Upgrade it, or create the "
-                    f"topic {address.topic!r} of the stream {address.stream!r} through its HTTP API, with the options "
-                    "enforce_fsync=true and messages_required_to_save=1. Nothing was appended."
+                    f"The Iggy server at {address} is older than 0.9.0 and takes no durability from its clients",
+                    effect="Nothing was appended.",
+                    hint=f"Upgrade it, or create the topic {address.topic!r} of the stream {address.stream!r} through its HTTP API, "
+                    "with the options enforce_fsync=true and messages_required_to_save=1.",
                 ) from None
             if "already exists" not in str(error):
                 raise
@@ -194,7 +197,7 @@ class IggyEventLog:
         )
         if not answer.confirmations:
             raise LogUnavailableError(
-                f"The Iggy server at {address} did not say where it put the events; it needs version 0.9. {_NOT_KNOWN}"
+                f"The Iggy server at {address} did not say where it put the events; it needs version 0.9", effect=_NOT_KNOWN
             )
         return int(answer.confirmations[0].base_offset)
 

@@ -147,37 +147,35 @@ class SqliteEventLog(SqliteFile):
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         if application != _APPLICATION_ID:
             raise LogDamagedError(
-                f"{self.path} is not an evalkit event log (or it was emptied). It was left as it is: "
-                "restore it from a backup, or move it away and give another home."
+                f"{self.path} is not an evalkit event log (or it was emptied)",
+                effect="It was left as it is: restore it from a backup, or move it away and give another home.",
             )
         if version > _VERSION:
             raise LogError(
-                f"{self.path} is an event log of version {version}; this evalkit reads version {_VERSION}. "
-                "Upgrade evalkit from where you installed it."
+                f"{self.path} is an event log of version {version}; this evalkit reads version {_VERSION}",
+                hint="Upgrade evalkit from where you installed it.",
             )
         if mode != "wal" and not self._read_only:  # where nobody has it open, a file that cannot be written shows another mode
             raise LogDamagedError(
-                f"{self.path} is in journal mode {mode!r}, not 'wal': another program changed it. Restore it from a backup."
+                f"{self.path} is in journal mode {mode!r}, not 'wal': another program changed it", hint="Restore it from a backup."
             )
 
     def _in_words(self, error: sqlite3.Error) -> LogError:
         name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
         code = primary_code(name)
         if code in DAMAGED:
-            wrong = LogDamagedError(
-                f"The event log {self.path} cannot be read: {says(name, str(error))}. It was left as it is: restore it from a backup "
-                "(`evalkit log export` makes one)."
-            )
-            wrong.driver_message = str(error)
-            return wrong
+            return LogDamagedError(
+                f"The event log {self.path} cannot be read: {says(name, str(error))}",
+                effect="It was left as it is: restore it from a backup (`evalkit log export` makes one).", driver_message=str(error),
+            )  # fmt: skip
         if code in BUSY:
             return self._unavailable(f"other processes kept it locked for {_BUSY_SECONDS:.0f} s; try again", str(error))
         return self._unavailable(says(name, str(error)), str(error))
 
     def _unavailable(self, why: str, driver_message: str) -> LogUnavailableError:
-        wrong = LogUnavailableError(f"The event log {self.path} cannot be used: {why}. Nothing was appended.")
-        wrong.driver_message = driver_message
-        return wrong
+        return LogUnavailableError(
+            f"The event log {self.path} cannot be used: {why}", effect="Nothing was appended.", driver_message=driver_message
+        )
 
 
 @contextmanager

@@ -78,7 +78,8 @@ class FrameReader:
         if self._stranded:
             raise EvalkitError(
                 "Frames cannot be read in a forked process once Polars was imported before the fork: its threads are not there, and it "
-                'would wait for them for ever. Start processes with multiprocessing.get_context("spawn"), or use kit.storage, which works.'
+                "would wait for them for ever",
+                hint='Start processes with multiprocessing.get_context("spawn"), or use kit.storage, which works.',
             )
 
     def studies(self) -> pl.DataFrame:

@@ -31,8 +31,7 @@ from pydantic_core import from_json
 from evalkit import EvalKit, Study
 from evalkit._util.atomic_files import reading, writing
 from evalkit._util.garbage import collector_paused
-from evalkit.domain.command_content import content_of_command
-from evalkit.domain.commands import RecordCheckpoint
+from evalkit.domain.commands import RecordCheckpoint, checkpoint_commands, content
 from evalkit.domain.events import MAX_EVENT_BYTES
 from evalkit.domain.ids import milliseconds
 from evalkit.errors import InvalidInputError
@@ -107,18 +106,18 @@ def _import(kit: EvalKit, path: Path, read: Callable[[Path], Any], study: Study 
     with reading(path):
         rows = read(path)
     try:
-        commands = RecordCheckpoint.of_rows(rows, now=datetime.now(UTC))
+        commands = checkpoint_commands(rows)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {error}", field=error.field, value=error.value, row=error.row) from None
+        raise error.but(where=f"{path}: {error.message.where}") from None
     there = _recorded(kit.checkpoints(study), {command.at for command in commands if command.at is not None})
     new = []
     for command in commands:
-        content = _content(command)
-        if command.key is None and command.at is not None and there[content] > 0:
-            there[content] -= 1
+        recorded = _content(command)
+        if command.key is None and command.at is not None and there[recorded] > 0:
+            there[recorded] -= 1
         else:
             new.append(command)
-    done = kit._handlers.record_checkpoints(study, new)
+    done = kit.record_checkpoints(study, new)
     return RecordedCheckpoints(done.recorded, done.already_recorded + len(commands) - len(new), done.checkpoint_ids)
 
 
@@ -139,7 +138,7 @@ def _format(path: Path) -> str:
     extension = path.suffix.lower().removeprefix(".")
     if extension not in ("csv", "parquet", "ndjson"):
         raise InvalidInputError(
-            f"file: {str(path)!r} ends in none of .csv, .parquet and .ndjson, which say how it is written. Give one of the three.",
+            f"file: {str(path)!r} ends in none of .csv, .parquet and .ndjson, which say how it is written", hint="Give one of the three.",
             field="file", value=str(path),
         )  # fmt: skip
     return extension
@@ -235,7 +234,7 @@ def _exact_pair(seconds: Decimal) -> tuple[int, int] | None:
 
 def _content(command: RecordCheckpoint) -> tuple[Any, ...]:
     # Event ids hold milliseconds: that is what is left of a time of recording.
-    return (*content_of_command(command), None if command.at is None else milliseconds(command.at))
+    return (*content(command), None if command.at is None else milliseconds(command.at))
 
 
 def _recorded(frame: pl.DataFrame, times: set[datetime]) -> Counter[tuple[Any, ...]]:
@@ -247,7 +246,7 @@ def _recorded(frame: pl.DataFrame, times: set[datetime]) -> Counter[tuple[Any, .
     moments = [moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in times]
     for row in frame.filter(pl.col("recorded_at").is_in(moments)).iter_rows(named=True):
         try:
-            (command,) = RecordCheckpoint.of_rows([row], now=now)
+            (command,) = checkpoint_commands([row], now=now)
         except InvalidInputError:
             continue  # the log holds what a command would refuse, and so does no file that can be imported
         found[_content(command)] += 1

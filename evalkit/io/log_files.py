@@ -118,7 +118,10 @@ def _event_id_in(data: bytes) -> str:
         raise ValueError(f"is JSON, but no object: {data[:60].decode(errors='replace')}")
     if not isinstance(content.get("event_id"), str):
         raise ValueError('has no "event_id" that is a text')
-    return normalize_event_id(content["event_id"])
+    try:
+        return normalize_event_id(content["event_id"])
+    except ValueError as error:
+        raise ValueError(f"has a wrong event_id: {error}") from None
 
 
 def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
@@ -154,8 +157,9 @@ def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
                     if messages:
                         engine.log.append([one.message for one in messages])
                 except LogError as error:
-                    raise LogError(
-                        f"{error} Before that {appended} events of the import were appended: import again, and the rest is."
+                    raise error.but(
+                        effect=f"{error.message.effect} Before that {appended} events of the import were appended: import again, and the "
+                        "rest is."
                     ) from None
                 appended += len(messages)
                 skipped += len(chunk) - len(messages)
@@ -173,17 +177,13 @@ def _spooled(stream: Iterable[bytes], spool: tempfile.SpooledTemporaryFile[bytes
             _event_id_in(line.rstrip(b"\r\n"))
         except ValueError as error:
             raise InvalidInputError(
-                f"line {number} {_as_problem(error)}. Every line must be a JSON object with a version 7 event_id. Nothing was appended.",
+                f"line {number} {error}. Every line must be a JSON object with a version 7 event_id",
+                effect="Nothing was appended.",
                 field="line", value=number,
             ) from None  # fmt: skip
         spool.write(line)
         count += 1
     return count
-
-
-def _as_problem(error: ValueError) -> str:
-    text = str(error)
-    return text if text.startswith(("is ", "has ")) else f"has a wrong event_id: {text}"
 
 
 class _Imported(NamedTuple):

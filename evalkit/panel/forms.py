@@ -173,13 +173,11 @@ class StudyForm:
         texts = self.texts
         count = texts["periods"].strip()
         planned = _number("periods", count) if count else None
-        return CreateStudy.of(
-            texts["name"].strip(),
-            (texts["period"], int(planned) if isinstance(planned, float) and planned.is_integer() else planned),
-            texts["description"].strip() or None,
-            _parts(texts["tags"]),
-            _pairs(texts["metadata"]),
-        )
+        period: Any = (texts["period"], int(planned) if isinstance(planned, float) and planned.is_integer() else planned)
+        return CreateStudy(
+            texts["name"].strip(), period=period, description=texts["description"].strip() or None, tags=_parts(texts["tags"]),
+            metadata=_pairs(texts["metadata"]),
+        )  # fmt: skip
 
     def problems(self) -> dict[str, str]:
         """Say what is wrong, by field; nothing while nothing was typed."""
@@ -264,7 +262,7 @@ class CheckpointForm:
         if not any(name in METRICS for name in values):
             return {"": "Nothing was measured yet: fill in at least one metric."}
         try:
-            RecordCheckpoint.of(values, now=datetime.now(UTC))
+            RecordCheckpoint(values)
         except InvalidInputError as error:
             return {error.field if error.field in self.texts else "": str(error)}
         return {}

@@ -38,7 +38,7 @@ class Panel:
 
     def __init__(self, kit: EvalKit, selected: str | None = None) -> None:
         self._feed = watchers.join(kit)
-        self._screen = Screen(PanelModel(clock(), selected, "kit" if kit._engine.embedded else "server"), self._feed.drawer)
+        self._screen = Screen(PanelModel(clock(), selected, "kit" if kit.engine.embedded else "server"), self._feed.drawer)
         self._controls = Controls(kit, self._screen, self._feed)
         self._feed.followers.append(self)
         with suppress(Exception):  # the status line says it; and a server that does not answer is not waited for

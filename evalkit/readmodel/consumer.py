@@ -19,7 +19,7 @@ from evalkit.errors import (
 from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord
 from evalkit.readmodel.database.database import ConditionFailed, Database
 from evalkit.readmodel.fold import FOLD_VERSION, Decision
-from evalkit.readmodel.log_identity import HOW_TO_ADOPT, check_ends, check_identity, check_whole, other_event
+from evalkit.readmodel.log_identity import check_ends, check_identity, check_whole, how_to_adopt, other_event
 from evalkit.readmodel.projection import EvalProjection, EventKey
 from evalkit.readmodel.schema import SCHEMA_VERSION, Head, Position, follow_count, initialize, read_head
 from evalkit.readmodel.write_behind import WriteBehind
@@ -224,7 +224,8 @@ class EvalProjectionConsumer:
         if (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
             raise SchemaError(
                 f"The read model was made by an older evalkit (schema {head.schema_version}, fold {head.fold_version}; now "
-                f"{SCHEMA_VERSION}, {FOLD_VERSION}). Make it anew from the log: evalkit projection rebuild",
+                f"{SCHEMA_VERSION}, {FOLD_VERSION})",
+                hint="Make it anew from the log: kit.rebuild().", shell_hint="Make it anew from the log: evalkit projection rebuild",
                 found=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION),
             )  # fmt: skip
         return head
@@ -266,10 +267,9 @@ class EvalProjectionConsumer:
 
     def _gap(self, partition: int, expected: int, found: int) -> LogMismatchError:
         return LogMismatchError(
-            f"The log's partition {partition} was asked for event {expected} and gave {found}: events are missing in between. "
-            f"Nothing was changed. {HOW_TO_ADOPT}",
-            partition=partition,
-        )
+            f"The log's partition {partition} was asked for event {expected} and gave {found}: events are missing in between",
+            effect="Nothing was changed.", partition=partition, **how_to_adopt(),
+        )  # fmt: skip
 
 
 def _fitting(records: Sequence[LogRecord]) -> int:

@@ -128,7 +128,7 @@ def _serving(database: Database, before: Head) -> Head:
 
 
 def _superseded() -> RebuildSupersededError:
-    return RebuildSupersededError("Another rebuild of this read model began, and this one gave way. Nothing was changed by it.")
+    return RebuildSupersededError("Another rebuild of this read model began, and this one gave way", effect="Nothing was changed by it.")
 
 
 def _make_shadow(database: Database, partitions: int) -> str:

@@ -44,13 +44,13 @@ class References:
             text = reference
             matches = [] if any("\ud800" <= character <= "\udfff" for character in text) else self._matches(text)  # no database holds these
         else:
-            raise checks.invalid("study", reference, "is no study; give a Study, an id, a name, or the last four characters of an id.")
+            raise checks.invalid("study", reference, "is no study", "give a Study, an id, a name, or the last four characters of an id")
         if not matches:
             raise self._not_found(reference, text)
         if len(matches) > 1:
             listed = "; ".join(f"{study.id} ({study.name!r}, {study.status}, created {study.created_at:%Y-%m-%d})" for study in matches[:8])
             raise AmbiguousStudyError(
-                f"{text!r} could be any of {len(matches)} studies: {listed}. Give the id, or its last characters.",
+                f"{text!r} could be any of {len(matches)} studies: {listed}", hint="Give the id, or its last characters.",
                 reference=reference, candidates=[study.id for study in matches],
             )  # fmt: skip
         return matches[0]
@@ -65,7 +65,7 @@ class References:
 
     def _not_found(self, reference: object, text: str) -> StudyNotFoundError:
         names = [study.name for study in self._storage.list_studies()]
-        near = checks.nearest(text, names)
-        known = f" The newest are {', '.join(map(repr, names[:5]))}." if names and not near else ""
-        none = f" There are no studies in {self._home}; create one, or give another home." if not names else ""
-        return StudyNotFoundError(f"No study answers to {text!r}.{near}{known}{none}", reference=reference)
+        hint = checks.nearest(text, names).strip() or f"The newest are {', '.join(map(repr, names[:5]))}."
+        if not names:
+            hint = f"There are no studies in {self._home}; create one, or give another home."
+        return StudyNotFoundError(f"No study answers to {text!r}", hint=hint, reference=reference)

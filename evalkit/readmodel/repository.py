@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from pydantic_core import from_json
@@ -11,8 +12,8 @@ from evalkit.domain.ids import CheckpointId, StudyId, normalized_name, time_of_e
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 from evalkit.domain.times import stored_time
-from evalkit.errors import InvalidInputError
-from evalkit.readmodel.database.database import Args, Database, PageSize, Row, Value
+from evalkit.domain.validation import invalid
+from evalkit.readmodel.database.database import Args, Database, PageSize, Row, Value, in_parts
 from evalkit.readmodel.rows import readable
 
 __all__ = ["EvalStorage"]
@@ -72,6 +73,15 @@ class EvalStorage:
         """Give the checkpoint of a study with this exact id, or None."""
         found = self._checkpoints("WHERE study_id = ? AND id = ?", (study_id, checkpoint_id))
         return found[0] if found else None
+
+    def checkpoints_by_id(self, study_id: str, checkpoint_ids: Sequence[str]) -> list[Checkpoint]:
+        """Return the checkpoints of a study with these exact ids, as far as there are any, in no order."""
+        sql = f"{_CHECKPOINT} WHERE study_id = ? AND id IN (SELECT value FROM json_each(?))"
+        if not self._before_read():
+            return []
+        with readable(self._database):
+            rows = in_parts(lambda part: self._database.execute(sql, (study_id, json.dumps(part))), checkpoint_ids)
+            return [_checkpoint(row) for row in rows]
 
     def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
         """Return every checkpoint of a study, oldest first: by timestamp, then id, the order of ``kit.checkpoints()``."""
@@ -145,9 +155,7 @@ def _checked_id(study_id: object) -> str:
     """Give an id as text, in lower case as ids are; a `Study` is one that has it."""
     given = study_id.id if isinstance(study_id, Study) else study_id
     if not isinstance(given, str):
-        raise InvalidInputError(
-            f"study_id: {study_id!r} is no id. Give the id of a study as text, for example study.id.", field="study_id", value=study_id
-        )
+        raise invalid("study_id", study_id, "is no id", hint="Give the id of a study as text, for example study.id.")
     return given.lower()
 
 
@@ -162,8 +170,7 @@ def checked_status(status: StudyStatus | str) -> StudyStatus:
     try:
         return StudyStatus(status)
     except ValueError:
-        valid = ", ".join(StudyStatus)
-        raise InvalidInputError(f"status: {status!r} is none. Give one of {valid}.", field="status", value=status) from None
+        raise invalid("status", status, "is none", hint=f"Give one of {', '.join(StudyStatus)}.") from None
 
 
 def stored_moment(moment: datetime, field: str) -> str:
@@ -175,15 +182,12 @@ def stored_moment(moment: datetime, field: str) -> str:
         When it is no time with a time zone.
     """
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise InvalidInputError(
-            f"{field}: {moment!r} is no time with a time zone. Give, for example, datetime(2026, 1, 31, tzinfo=timezone.utc).",
-            field=field, value=moment,
-        )  # fmt: skip
+        raise invalid(field, moment, "is no time with a time zone", hint="Give, for example, datetime(2026, 1, 31, tzinfo=timezone.utc).")
     try:
         # Not strftime: that writes the year 33 as "33".
         return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     except OverflowError:
-        raise InvalidInputError(f"{field}: {moment} lies outside the years 1 to 9999 in UTC.", field=field, value=moment) from None
+        raise invalid(field, moment, "lies outside the years 1 to 9999 in UTC") from None
 
 
 def _time(text: object) -> datetime | None:

@@ -157,6 +157,8 @@ def _damaged(table: str, key: dict[str, Value], column: str, value: Value, expec
     shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
     return DatabaseDamagedError(
         f"The read model has a row that evalkit did not write, in the table {table!r} ({where}): {column} is {shown} ({expected}). Another "
-        "program changed it. Nothing is lost: rebuild the read model from the log with kit.rebuild() (evalkit projection rebuild).",
+        "program changed it",
+        hint="Nothing is lost: rebuild the read model from the log with kit.rebuild().",
+        shell_hint="Nothing is lost: rebuild the read model from the log with evalkit projection rebuild.",
         table=table, key=tuple(key.values()), column=column, value=value,
     )  # fmt: skip

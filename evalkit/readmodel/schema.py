@@ -160,9 +160,10 @@ def has_tables(database: Database) -> bool:
         return True
     if found:
         raise SchemaError(
-            f"The database already has tables that evalkit did not create: {', '.join(sorted(found))}. Nothing was changed. Use a database "
-            "of its own for evalkit: another home, or another EVALKIT_DATABASE_URL. If this one is evalkit's, move its file away: the next "
-            "command rebuilds the read model from the log.",
+            f"The database already has tables that evalkit did not create: {', '.join(sorted(found))}",
+            effect="Nothing was changed.",
+            hint="Use a database of its own for evalkit: another home, or another EVALKIT_DATABASE_URL. If this one is evalkit's, move its "
+            "file away: the next command rebuilds the read model from the log.",
             found=sorted(found), supported=[],
         )  # fmt: skip
     return False
@@ -209,14 +210,15 @@ def head_of(meta: list[Row], rows: list[Row]) -> Head:
     values = [*(meta[0] if meta else ()), *(row[0] for row in rows)]
     if not meta or not all(isinstance(value, int) for value in values) or meta[0][3] != len(rows):
         raise DatabaseDamagedError(
-            "The read model is damaged: what it notes of itself (the tables meta and positions) was changed by another program. Nothing is "
-            "lost, it is made from the log: move its file away, and the next command makes it anew."
+            "The read model is damaged: what it notes of itself (the tables meta and positions) was changed by another program",
+            hint="Nothing is lost, it is made from the log: move its file away, and the next command makes it anew.",
         )
     generation, schema, fold, _ = (int(str(value)) for value in meta[0])
     if schema > SCHEMA_VERSION or fold > FOLD_VERSION:
         raise SchemaError(
             f"The read model was made by a newer evalkit (schema {schema}, fold {fold}); this one knows schema {SCHEMA_VERSION}, "
-            f"fold {FOLD_VERSION}. Upgrade evalkit from where you installed it.",
+            f"fold {FOLD_VERSION}",
+            hint="Upgrade evalkit from where you installed it.",
             found=(schema, fold), supported=(SCHEMA_VERSION, FOLD_VERSION),
         )  # fmt: skip
     return Head(generation, schema, fold, tuple(Position(int(str(n)), str(first), str(last)) for n, first, last in rows))

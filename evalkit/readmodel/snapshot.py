@@ -91,7 +91,7 @@ class Snapshot:
             start = after
             meta, positions, page = size.read(lambda rows: self._database.batch([*HEAD_STATEMENTS, (sql, (*args, *start, rows))]))  # noqa: B023  (called at once)
             if head_of(meta, positions).generation != self.head.generation:
-                raise RebuiltMeanwhileError("The read model was rebuilt while it was being read. Try again.")
+                raise RebuiltMeanwhileError("The read model was rebuilt while it was being read", hint="Try again.")
             yield from page
             if len(page) < size.rows:
                 return

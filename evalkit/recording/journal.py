@@ -85,8 +85,8 @@ class Journal:
                 content.take(json.loads(line))
         except (ValueError, LookupError, TypeError):
             raise RecorderError(
-                f"The journal {self.path} cannot be read in line {number}. It was left as it is; look into it with an editor, or set it "
-                f"aside: kit.recorder({self._study!r}, resume=False)",
+                f"The journal {self.path} cannot be read in line {number}", effect="It was left as it is; look into it with an editor, or "
+                f"set it aside: kit.recorder({self._study!r}, resume=False)",
                 path=str(self.path),
             ) from None  # fmt: skip
         return content

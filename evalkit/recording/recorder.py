@@ -234,8 +234,8 @@ class Recorder:
         tally = Tally.of("", left.sessions, interrupted=len(left.began))
         state, step = ("ended, but may not be recorded", "Record it") if left.closed else ("did not end", "Go on with it")
         return RecorderError(
-            f"A block of {self.study.name!r} that began on {left.begun[:16].replace('T', ' ')} UTC {state}. Its journal holds "
-            f"{tally}. {step}: {self._call(True)}; or set it aside: {self._call(False)}",
+            f"A block of {self.study.name!r} that began on {left.begun[:16].replace('T', ' ')} UTC {state}. Its journal holds {tally}",
+            hint=f"{step}: {self._call(True)}; or set it aside: {self._call(False)}",
             path=str(self._journal.path),
         )
 
@@ -262,11 +262,10 @@ class Recorder:
                 sessions_included=closed["sessions_included"], key=f"recorder {content.journal}",
             )  # fmt: skip
         except EvalkitError as error:
-            error.args = (
-                f"{error} Nothing is lost: the journal holds {Tally.of('', content.sessions)}. Record it, once and for all, however "
-                f"often you try: with {self._call(True)}: pass",
-            )
-            raise
+            raise error.but(
+                hint=f"{error.message.hint} Nothing is lost: the journal holds {Tally.of('', content.sessions)}. Record it, once and for "
+                f"all, however often you try: with {self._call(True)}: pass".strip()
+            ) from None
 
     # --- for sessions -------------------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def make_home(settings: Settings) -> None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (home / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise LogUnavailableError(f"The home {home} cannot be made: {error.strerror}. Nothing was appended.") from None
+        raise LogUnavailableError(f"The home {home} cannot be made: {error.strerror}", effect="Nothing was appended.") from None
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from evalkit._util.sqlite_files import file_identity, reset_in_child
+from evalkit._util.text import plural
 from evalkit.domain.codec import readable_ids
 from evalkit.domain.events import EncodedEvent, StoredEvalEvent
 from evalkit.domain.ids import time_of_event
@@ -27,6 +28,7 @@ from evalkit.errors import (
     LogIncompleteError,
     LogMismatchError,
     LogUnavailableError,
+    Message,
     OutcomeUnknownError,
     ReadOnlyError,
     RebuildSupersededError,
@@ -92,7 +94,8 @@ class Engine:
         paths = [getattr(part, "path", None) for part in (self.log, self.database)]
         if paths[0] is not None and paths[1] is not None and paths[0].resolve() == paths[1].resolve():
             raise InvalidInputError(
-                f"database_url: {paths[1]} is the event log. Give the read model a file of its own: another home, or another file:PATH.",
+                f"database_url: {paths[1]} is the event log",
+                hint="Give the read model a file of its own: another home, or another file:PATH.",
                 field="database_url", value=redacted(settings.database_url),
             )  # fmt: skip
         self.embedded = None not in paths
@@ -117,8 +120,11 @@ class Engine:
         if not self.exists:
             self._warn_once(
                 "home",
-                f"There is no evalkit home yet. Looked in {', '.join(map(str, self.settings.looked_in[:6]))}. The first study makes one: "
-                'kit.create_study("my study"), or give another folder: evalkit.connect(home=...)',
+                Message(
+                    problem=f"There is no evalkit home yet. Looked in {', '.join(map(str, self.settings.looked_in[:6]))}",
+                    hint='The first study makes one: kit.create_study("my study"), or give another folder: evalkit.connect(home=...)',
+                    shell_hint="The first study makes one: evalkit study create 'my study', or give another folder: --home DIR",
+                ),
             )
             return False
         try:
@@ -128,7 +134,7 @@ class Engine:
                 self._has_read, self.behind = True, None
                 return True
         except ReadOnlyError as error:
-            self.not_writable = str(error).partition(". ")[0]  # its URL has dots, too
+            self.not_writable = error.message.problem
         except (LogUnavailableError, LogIncompleteError, DatabaseUnavailableError) as error:
             if not self.has_tables():
                 raise
@@ -138,8 +144,12 @@ class Engine:
         if not self.has_tables():
             self.check_read_model()
             self._warn_once(
-                "home", "The log and the read model hold nothing yet. The first study is made with kit.create_study('my study')"
-            )
+                "home",
+                Message(
+                    problem="The log and the read model hold nothing yet", hint="The first study is made with kit.create_study('my study')",
+                    shell_hint="The first study is made with evalkit study create 'my study'",
+                ),
+            )  # fmt: skip
             return False
         if self.not_writable is not None:
             self._warn_once("stale", f"{self.not_writable}; reading only. {self.age()}")
@@ -191,7 +201,7 @@ class Engine:
         """Hold the lock, with a read model that is up to date; where there is nothing yet, nothing is created."""
         if self.not_writable is not None:
             way_out = "Connect without it." if self.settings.read_only else "Give another home, or ask for write access."
-            raise ReadOnlyError(f"{self.not_writable}, so nothing can be appended. Nothing was. {way_out}")
+            raise ReadOnlyError(f"{self.not_writable}, so nothing can be appended", effect="Nothing was.", hint=way_out)
         with self.lock:
             self.holds_nothing = self._nothing_yet()
             if not self.holds_nothing:
@@ -248,13 +258,13 @@ class Engine:
             if len(decided) < len(event_ids):
                 raise EvalkitError("the read model does not hold them.")
         except EvalkitError as error:
-            unknown = OutcomeUnknownError(
+            raise OutcomeUnknownError(
                 f"{len(messages)} event(s) are durable in the log, the first with the id {event_ids[0]}, but what became of them cannot be "
-                f"learnt now: {error} Do not repeat the command. Ask again with kit.outcome(error).",
-                study_id=study_id, event_ids=event_ids, positions=list(positions),
-            )  # fmt: skip
-            unknown.driver_message = error.driver_message
-            raise unknown from None
+                f"learnt now: {error}",
+                effect="Do not repeat the command.", hint="Ask again with kit.outcome(error).",
+                shell_hint="Look first what is there: evalkit study show, evalkit checkpoint list.",
+                study_id=study_id, event_ids=event_ids, positions=list(positions), driver_message=error.driver_message,
+            ) from None  # fmt: skip
         return decided
 
     def _decided_by_a_consumer(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
@@ -297,7 +307,8 @@ class Engine:
             return EncodedEvent(stored.study_id, stored.event_id, record.data)
         raise LogMismatchError(
             f"The log does not hold the event {event_id} at offset {position.offset} of partition {position.partition}: it is another log "
-            "than the one that the command was given to, or it lost its end. Ask a kit of that home.",
+            "than the one that the command was given to, or it lost its end",
+            hint="Ask a kit of that home.",
             partition=position.partition,
         )
 
@@ -321,7 +332,7 @@ class Engine:
             lag = sum(self.lag(head.positions)) if head is not None else 0
         except EvalkitError:
             return ""
-        return f" It is {lag:,} event{'s' if lag != 1 else ''} behind the log." if lag > 0 else " It holds all that is in the log."
+        return f" It is {plural(lag, 'event')} behind the log." if lag > 0 else " It holds all that is in the log."
 
     def lag(self, positions: Sequence[Position]) -> tuple[int, ...]:
         """Give how many events of each partition the read model does not hold yet.
@@ -359,14 +370,15 @@ class Engine:
         if self.not_writable is None or self.has_tables() or not (events := sum(part.end for part in self.log.ranges())):
             return
         way_out = (
-            "Connect without read_only=True once, or run: evalkit projection rebuild"
+            "Connect without read_only=True once, or run: evalkit projection rebuild."
             if self.settings.read_only
             else "Ask somebody who can write to it to run: evalkit projection rebuild; or make a copy of your own: evalkit log export, and "
-            "evalkit log import in another home"
+            "evalkit log import in another home."
         )
         raise DatabaseUnavailableError(
-            f"The log has {events:,} event{'s' if events != 1 else ''}, but there is no read model at "
-            f"{redacted(self.settings.database_url)}, and it cannot be created. {self.not_writable}. {way_out}."
+            f"The log has {plural(events, 'event')}, but there is no read model at {redacted(self.settings.database_url)}, and it cannot "
+            f"be created. {self.not_writable}",
+            hint=way_out,
         )
 
     def _check_file_system(self) -> None:
@@ -378,7 +390,7 @@ class Engine:
                 "on a local disk (EVALKIT_HOME), or shared engines (EVALKIT_LOG_URL, EVALKIT_DATABASE_URL).",
             )
 
-    def _warn_once(self, about: str, message: str) -> None:
+    def _warn_once(self, about: str, message: str | Message) -> None:
         if is_told():  # who watches a kit takes no warning from the cell that comes after
             warn(message)
         elif about not in self._warned:

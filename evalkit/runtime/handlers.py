@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from evalkit.domain import validation as checks
-from evalkit.domain.command_content import CONTENT_COLUMNS, content_of_command, content_of_event, same_content
-from evalkit.domain.commands import CreateStudy, RecordCheckpoint, lifecycle_message
+from evalkit.domain.commands import CreateStudy, RecordCheckpoint, content, lifecycle_event
 from evalkit.domain.events import CheckpointRecorded, EncodedEvent, StoredEvalEvent
-from evalkit.domain.ids import StudyId, event_milliseconds, milliseconds, new_id, normalized_name, study_id_of_name, time_of_event
+from evalkit.domain.ids import (
+    CheckpointId,
+    StudyId,
+    event_milliseconds,
+    milliseconds,
+    new_id,
+    normalized_name,
+    study_id_of_name,
+    time_of_event,
+)
 from evalkit.domain.study import COMMANDS, TRANSITIONS, Checkpoint, Study, StudyStatus, commands_allowed
 from evalkit.domain.times import stored_time, wire_time
 from evalkit.errors import (
@@ -21,12 +31,13 @@ from evalkit.errors import (
     InvalidInputError,
     LogError,
     LogUnavailableError,
+    Message,
     OutcomeUnknownError,
     StudyExistsError,
     TransitionError,
     warn,
 )  # fmt: skip
-from evalkit.readmodel.database.database import Row, in_parts
+from evalkit.readmodel.database.database import in_parts
 from evalkit.readmodel.fold import APPLIED, Decision, Reason
 from evalkit.readmodel.references import References
 from evalkit.readmodel.repository import EvalStorage
@@ -51,6 +62,32 @@ class RecordedCheckpoints:
         return f"RecordedCheckpoints({self.recorded} recorded{again})"
 
 
+class _New(NamedTuple):
+    """A checkpoint to append."""
+
+    row: int
+    key: str | None
+    event: StoredEvalEvent
+    encoded: EncodedEvent
+
+
+@dataclass
+class _Recording:
+    """What becomes of the commands that record checkpoints in one study."""
+
+    ids: list[str]
+    stored: dict[str, Checkpoint]
+    """By id, what was there before, or was recorded by another process meanwhile."""
+    new: dict[str, _New] = field(default_factory=dict)
+    """By id, what was appended."""
+
+    def checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """Return the checkpoint with an id, as it was recorded now or before."""
+        if checkpoint_id in self.stored:
+            return self.stored[checkpoint_id].model_copy(update={"already_recorded": True})
+        return _as_checkpoint(self.new[checkpoint_id].event)
+
+
 class Handlers:
     """Carries out commands on an engine."""
 
@@ -63,26 +100,27 @@ class Handlers:
     def create_study(self, command: CreateStudy, at: datetime | str | None, if_exists: str) -> Study:
         """See `EvalKit.create_study`."""
         if not isinstance(if_exists, str) or if_exists not in ("error", "open"):
-            raise checks.invalid("if_exists", if_exists, "is neither 'error' nor 'open'.")
+            raise checks.invalid("if_exists", if_exists, "is neither 'error' nor 'open'")
         now = datetime.now(UTC)
-        moment = now if at is None else checks.check_at("at", at, now)
-        command.message(StudyId(new_id()), milliseconds(moment))  # refuses an event that is too large, before anything is created
+        at_ms = milliseconds(now if at is None else checks.check_at("at", at, now))
+        command.event(StudyId(new_id()), at_ms).encoded()  # refuses an event that is too large, before anything is created
         with self._engine.command():
             named = self._named(command.name)
             if not named:
                 study_id = self._id_of_name(command.name)
                 if self._stored.get_study(study_id) is None:
-                    message = command.message(study_id, milliseconds(moment))
-                    decision = self._engine.append(study_id, [message])[message.event_id]
+                    event = command.event(study_id, at_ms)
+                    decision = self._append(event)
                     if decision is APPLIED:
                         return self._study(study_id)
                     if decision.reason is not Reason.STUDY_ID_TAKEN:
-                        raise self._lost(study_id, message, decision)
+                        raise self._lost(event, decision)
                 named = [self._study(study_id)]  # another process created the name in the meantime
             if if_exists == "error":
                 raise StudyExistsError(
-                    f"A study named {named[0].name!r} already exists ({named[0].status}, created {named[0].created_at:%Y-%m-%d}). Choose "
-                    'another name, or open it: create_study(..., if_exists="open").',
+                    f"A study named {named[0].name!r} already exists ({named[0].status}, created {named[0].created_at:%Y-%m-%d})",
+                    hint='Choose another name, or open it: create_study(..., if_exists="open").',
+                    shell_hint="Choose another name, or open it: --if-exists open.",
                     name=command.name, study_ids=[study.id for study in named],
                 )  # fmt: skip
             return self._open(command, named)
@@ -117,76 +155,81 @@ class Handlers:
             study = self.studies.resolve(reference)
             if study.status not in TRANSITIONS[kind][0]:
                 raise TransitionError(
-                    f"The study {study.name!r} is {study.status}; {command} needs it {' or '.join(sorted(TRANSITIONS[kind][0]))}."
-                    f"{_next_step(study)}",
+                    _with_next_step(
+                        f"The study {study.name!r} is {study.status}; {command} needs it {' or '.join(sorted(TRANSITIONS[kind][0]))}", study
+                    ),
                     study_id=study.id, status=study.status.value, command=command,
                 )  # fmt: skip
-            last_id = str(
-                self._engine.database.execute("SELECT event_id FROM lifecycle WHERE study_id = ? ORDER BY seq DESC LIMIT 1", (study.id,))[
-                    0
-                ][0]
-            )
+            sql = "SELECT event_id FROM lifecycle WHERE study_id = ? ORDER BY seq DESC LIMIT 1"
+            last_id = str(self._engine.database.execute(sql, (study.id,))[0][0])
             last = event_milliseconds(last_id)
             if given is not None and milliseconds(given) < last:
-                raise checks.invalid(
-                    "at", at, f"lies before the study's last lifecycle event, at {wire_time(time_of_event(last_id))}; give a later time."
-                )
+                last_at = wire_time(time_of_event(last_id))
+                raise checks.invalid("at", at, f"lies before the study's last lifecycle event, at {last_at}", "give a later time")
             # Without a time given: now, or, where another machine's clock is ahead, not before the last event.
-            moment = max(milliseconds(now), last) if given is None else milliseconds(given)
-            return self._append_to_study(lifecycle_message(kind, study.id, moment))
+            event = lifecycle_event(kind, study.id, max(milliseconds(now), last) if given is None else milliseconds(given))
+            if (decision := self._append(event)) is not APPLIED:
+                raise self._lost(event, decision)
+            return self._study(study.id)
 
     def record_checkpoint(self, reference: Study | str, command: RecordCheckpoint) -> Checkpoint:
         """See `EvalKit.record_checkpoint`."""
-        with self._engine.command():
-            study = self.recordable(reference)
-            checkpoint_id = command.checkpoint_id(study.id)
-            message = command.message(study.id, checkpoint_id)
-            if command.key is not None and (before := self._contents(study.id, [checkpoint_id]).get(checkpoint_id)) is not None:
-                if not same_content(before, content_of_command(command)):
-                    raise self._other_content(study.id, command.key)
-                return self._recorded(study.id, checkpoint_id)
-            if command.key is None:
-                self._warn_of_repeats(study, [command])
-            lost = self._append_checkpoints(study, [(command.key, message)])
-            return self._recorded(study.id, checkpoint_id) if lost else _as_checkpoint(message)
+        done = self._record(reference, [command])
+        return done.checkpoint(done.ids[0])
 
     def record_checkpoints(self, reference: Study | str, commands: Sequence[RecordCheckpoint]) -> RecordedCheckpoints:
         """See `EvalKit.record_checkpoints`."""
+        done = self._record(reference, commands, rows=True)
+        recorded = sum(checkpoint_id not in done.stored for checkpoint_id in done.new)
+        return RecordedCheckpoints(recorded, len(commands) - recorded, tuple(done.ids))
+
+    def _record(self, reference: Study | str, commands: Sequence[RecordCheckpoint], *, rows: bool = False) -> _Recording:
+        """Record checkpoints in a study; with `rows`, errors name the row of a command."""
         with self._engine.command():
             study = self.recordable(reference)
-            ids = [command.checkpoint_id(study.id) for command in commands]
-            if any(command.key is not None for command in commands):
-                stored = self._contents(study.id, [one for one, command in zip(ids, commands, strict=True) if command.key is not None])
-            else:
-                stored = {}
-            new: dict[str, tuple[str | None, EncodedEvent]] = {}
+            ids: list[str] = [command.checkpoint_id(study.id) for command in commands]
+            keyed = [one for one, command in zip(ids, commands, strict=True) if command.key is not None]
+            done = _Recording(ids, self._checkpoints(study.id, keyed))
             for row, (checkpoint_id, command) in enumerate(zip(ids, commands, strict=True)):
-                if checkpoint_id in stored:
-                    if not same_content(stored[checkpoint_id], content_of_command(command)):
-                        raise self._other_content(study.id, command.key, f"row {row}, ")
-                    continue
-                if checkpoint_id in new:
-                    first = new[checkpoint_id][1].data
-                    if not same_content(content_of_event(first), content_of_command(command)):
-                        raise InvalidInputError(
-                            f"row {row}, key: {command.key!r} stands for other content in an earlier row. Nothing was recorded.",
-                            field="key", value=command.key, row=row,
-                        )  # fmt: skip
-                    continue
-                try:
-                    new[checkpoint_id] = (command.key, command.message(study.id, checkpoint_id))
-                except InvalidInputError as error:
-                    raise InvalidInputError(
-                        f"row {row}, {error} Nothing was recorded.", field=error.field, value=error.value, row=row
-                    ) from None
+                self._add(done, study.id, row if rows else None, checkpoint_id, command)
             self._warn_of_repeats(study, [command for command in commands if command.key is None])
-            try:
-                lost = self._append_checkpoints(study, list(new.values())) if new else 0
-            except LogError as error:
-                first_rows = {checkpoint_id: row for row, checkpoint_id in reversed(list(enumerate(ids)))}
-                raise _in_rows(error, [first_rows[checkpoint_id] for checkpoint_id in new], list(new.values())) from None
-            recorded = len(new) - lost
-            return RecordedCheckpoints(recorded, len(commands) - recorded, tuple(ids))
+            if done.new:
+                try:
+                    decisions = self._engine.append(study.id, [one.encoded for one in done.new.values()])
+                except LogError as error:
+                    if not rows:
+                        raise
+                    raise _in_rows(error, list(done.new.values())) from None
+                done.stored |= self._settled(study.id, list(done.new.values()), decisions)
+            return done
+
+    def _add(self, done: _Recording, study_id: str, row: int | None, checkpoint_id: str, command: RecordCheckpoint) -> None:
+        """Add a checkpoint to those to append, unless it is there already.
+
+        Raises
+        ------
+        ConflictError, InvalidInputError
+            When its key stands for other content, or it is too large.
+        """
+        known = done.stored.get(checkpoint_id)
+        if known is not None:
+            if content(known) != content(command):
+                raise self._other_content(study_id, command.key, where="" if row is None else f"row {row}, ")
+            return
+        if checkpoint_id in done.new:
+            earlier = done.new[checkpoint_id].event.event
+            assert isinstance(earlier, CheckpointRecorded)
+            if content(earlier) != content(command):
+                error = InvalidInputError(
+                    f"key: {command.key!r} stands for other content in an earlier row", field="key", value=command.key
+                )
+                raise error.in_row(row or 0, effect="Nothing was recorded.")
+            return
+        event = command.event(study_id, checkpoint_id)
+        try:
+            done.new[checkpoint_id] = _New(row or 0, command.key, event, event.encoded())
+        except InvalidInputError as error:
+            raise error if row is None else error.in_row(row, effect="Nothing was recorded.") from None
 
     def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints:
         """See `EvalKit.outcome`."""
@@ -194,82 +237,75 @@ class Handlers:
             placed = zip(error.positions, error.event_ids, strict=True)
             messages = [self._engine.message_at(position, event_id) for position, event_id in placed]
             decisions = self._engine.outcomes(error.study_id, messages, error.positions)
-            lost = self._settle(error.study_id, [(None, message) for message in messages], decisions)
-            events = [StoredEvalEvent.from_wire(message.data).event for message in messages]
-            recorded = [event.id for event in events if isinstance(event, CheckpointRecorded)]
-            if not recorded:
+            new = [_New(row, None, StoredEvalEvent.from_wire(message.data), message) for row, message in enumerate(messages)]
+            stored = self._settled(error.study_id, new, decisions)
+            by_id = {one.event.event.id: one for one in new if isinstance(one.event.event, CheckpointRecorded)}
+            if not by_id:
                 return self._study(error.study_id)
-            if len(recorded) == 1:
-                return self._recorded(error.study_id, recorded[0]) if lost else _as_checkpoint(messages[0])
-            return RecordedCheckpoints(len(recorded) - lost, lost, tuple(recorded))
+            if len(by_id) == 1:
+                return _Recording(list(by_id), stored, by_id).checkpoint(*by_id)
+            return RecordedCheckpoints(len(by_id) - len(stored), len(stored), tuple(by_id))
 
     def recordable(self, reference: Study | str) -> Study:
-        """Give the study, when checkpoints may be recorded in it."""
+        """Return the study, when checkpoints may be recorded in it."""
         study = self.studies.resolve(reference)
         if study.started_at is None:
-            step = _next_step(study) if study.status is StudyStatus.PENDING else " Create another study."
-            raise TransitionError(
-                f"The study {study.name!r} was never started, so it has no checkpoints.{step}",
-                study_id=study.id, status=study.status.value, command="record_checkpoint",
-            )  # fmt: skip
+            problem = f"The study {study.name!r} was never started, so it has no checkpoints"
+            step = (
+                _with_next_step(problem, study)
+                if study.status is StudyStatus.PENDING
+                else Message(problem=problem, hint="Create another study.")
+            )
+            raise TransitionError(step, study_id=study.id, status=study.status.value, command="record_checkpoint")
         return study
 
-    def _append_to_study(self, message: EncodedEvent) -> Study:
-        decision = self._engine.append(message.study_id, [message])[message.event_id]
-        if decision is not APPLIED:
-            raise self._lost(message.study_id, message, decision)
-        return self._study(message.study_id)
+    def _append(self, event: StoredEvalEvent) -> Decision:
+        return self._engine.append(event.study_id, [event.encoded()])[event.event_id]
 
-    def _append_checkpoints(self, study: Study, keyed: Sequence[tuple[str | None, EncodedEvent]]) -> int:
-        """Append checkpoints; give how many another process had recorded in the meantime, with the same content."""
-        decisions = self._engine.append(study.id, [message for _, message in keyed])
-        return self._settle(study.id, keyed, decisions)
+    def _settled(self, study_id: str, new: Sequence[_New], decisions: dict[str, Decision]) -> dict[str, Checkpoint]:
+        """Return, of appended events, the checkpoints that another process had recorded in the meantime, with the same content.
 
-    def _settle(self, study_id: str, keyed: Sequence[tuple[str | None, EncodedEvent]], decisions: dict[str, Decision]) -> int:
-        lost = [(key, message) for key, message in keyed if decisions[message.event_id] is not APPLIED]
-        for key, message in lost:
-            event = StoredEvalEvent.from_wire(message.data).event
-            stored = self._contents(study_id, [event.id]).get(event.id) if isinstance(event, CheckpointRecorded) else None
-            if stored is None:
-                raise self._lost(study_id, message, decisions[message.event_id])
-            if not same_content(stored, content_of_event(message.data)):
-                raise self._other_content(study_id, key, "another process was quicker: ", message.event_id)
-        return len(lost)
+        Raises
+        ------
+        ConflictError
+            When an event had no effect for another reason.
+        """
+        lost = [one for one in new if decisions[one.event.event_id] is not APPLIED]
+        stored = self._checkpoints(study_id, [one.event.event.id for one in lost if isinstance(one.event.event, CheckpointRecorded)])
+        for _, key, stored_event, _ in lost:
+            event = stored_event.event
+            if not isinstance(event, CheckpointRecorded) or event.id not in stored:
+                raise self._lost(stored_event, decisions[stored_event.event_id])
+            if content(stored[event.id]) != content(event):
+                raise self._other_content(study_id, key, where="another process was quicker: ", event_id=stored_event.event_id)
+        return stored
 
-    def _lost(self, study_id: str, message: EncodedEvent, decision: Decision) -> ConflictError:
-        study = self._stored.get_study(study_id)
-        now = f" The study is {study.status} now.{_next_step(study)}" if study is not None else ""
+    def _lost(self, event: StoredEvalEvent, decision: Decision) -> ConflictError:
+        study = self._stored.get_study(event.study_id)
+        problem = f"Another process was quicker: this event is in the log, but it changed nothing, because {decision.message}"
+        if study is not None:
+            problem = f"{problem}. The study is {study.status} now"
         return ConflictError(
-            f"Another process was quicker: this event is in the log, but it changed nothing, because {decision.message}.{now}",
-            study_id=study_id, event_id=message.event_id, reason=str(decision.reason or decision.outcome),
+            Message(problem=problem) if study is None else _with_next_step(problem, study),
+            study_id=event.study_id, event_id=event.event_id, reason=str(decision.reason or decision.outcome),
         )  # fmt: skip
 
     @staticmethod
-    def _other_content(study_id: str, key: str | None, where: str = "", event_id: str | None = None) -> ConflictError:
+    def _other_content(study_id: str, key: str | None, *, where: str = "", event_id: str | None = None) -> ConflictError:
         named = f"The key {key!r}" if key is not None else "This checkpoint's id"
-        return ConflictError(
-            f"{where}{named} stands for a checkpoint with other content. What is recorded stays; give another key to record "
-            "this as well.",
-            study_id=study_id, event_id=event_id, reason="checkpoint id taken",
+        message = Message(
+            where=where, problem=f"{named} stands for a checkpoint with other content", effect="What is recorded stays; give another key "
+            "to record this as well.",
         )  # fmt: skip
+        return ConflictError(message, study_id=study_id, event_id=event_id, reason="checkpoint id taken")
 
     def _study(self, study_id: str) -> Study:
         study = self._stored.get_study(study_id)
         assert study is not None
         return study
 
-    def _recorded(self, study_id: str, checkpoint_id: str) -> Checkpoint:
-        """Give a checkpoint that was there before."""
-        checkpoint = self._stored.get_checkpoint(study_id, checkpoint_id)
-        assert checkpoint is not None
-        return checkpoint.model_copy(update={"already_recorded": True})
-
-    def _contents(self, study_id: str, checkpoint_ids: Sequence[str]) -> dict[str, Row]:
-        sql = (
-            f"SELECT checkpoints.id, {CONTENT_COLUMNS} FROM json_each(?) CROSS JOIN checkpoints ON study_id = ? AND checkpoints.id = value"
-        )
-        rows = in_parts(lambda part: self._engine.database.execute(sql, (json.dumps(part), study_id)), checkpoint_ids)
-        return {str(found): tuple(content) for found, *content in rows}
+    def _checkpoints(self, study_id: str, checkpoint_ids: Sequence[str]) -> dict[str, Checkpoint]:
+        return {one.id: one for one in self._stored.checkpoints_by_id(study_id, checkpoint_ids)} if checkpoint_ids else {}
 
     def _warn_of_repeats(self, study: Study, commands: Sequence[RecordCheckpoint]) -> None:
         periods = [_stored_period(command) for command in commands]
@@ -294,38 +330,42 @@ class Handlers:
             )
 
 
-def _in_rows(error: LogError, rows: Sequence[int], new: Sequence[tuple[str | None, EncodedEvent]]) -> LogError:
-    """Say of an append that failed between two chunks which rows are durable."""
-    durable = [row for row, position in zip(rows, error.positions, strict=False) if position is not None]
+def _in_rows(error: LogError, new: Sequence[_New]) -> LogError:
+    """Return the error of an append that failed between two chunks, with the rows that are durable."""
+    durable = [one.row for one, position in zip(new, error.positions, strict=False) if position is not None]
     if not durable:
         return error
-    keyed = all(key is not None for key, _ in new)
-    rest = (
-        "Call again with the same rows and keys, and the rest is recorded."
+    keyed = all(one.key is not None for one in new)
+    return LogUnavailableError(
+        error.message.problem,
+        effect=f"Of the {len(new):,} new rows {len(durable):,} are durable in the log: those up to row {durable[-1]}, counted from 0.",
+        hint="Call again with the same rows and keys, and the rest is recorded."
         if keyed
-        else (f"They have no keys: look which from row {durable[-1] + 1} on are there (kit.checkpoints()), and record only the others.")
-    )
-    told = LogUnavailableError(
-        f"{str(error).replace(' Nothing was appended.', '')} Of the {len(new):,} new rows {len(durable):,} are durable in the log: those "
-        f"up to row {durable[-1]}, counted from 0. {rest}"
-    )
-    told.positions = error.positions
-    told.driver_message = error.driver_message
-    return told
+        else f"They have no keys: look which from row {durable[-1] + 1} on are there (kit.checkpoints()), and record only the others.",
+        positions=error.positions, driver_message=error.driver_message,
+    )  # fmt: skip
 
 
-def _next_step(study: Study) -> str:
+def _with_next_step(problem: str, study: Study) -> Message:
     allowed = commands_allowed(study.status)
-    return f" Next: {' or '.join(f'kit.{command}_study({study.name!r})' for command in allowed)}" if allowed else " It ended for good."
+    if not allowed:
+        return Message(problem=problem, hint="It ended for good.")
+    return Message(
+        problem=problem,
+        hint=f"Next: {' or '.join(f'kit.{command}_study({study.name!r})' for command in allowed)}",
+        shell_hint=f"Next: {' or '.join(f'evalkit study {command} {shlex.quote(study.name)}' for command in allowed)}",
+    )
 
 
-def _as_checkpoint(message: EncodedEvent) -> Checkpoint:
-    event = StoredEvalEvent.from_wire(message.data).event
+def _as_checkpoint(stored: StoredEvalEvent) -> Checkpoint:
+    event = stored.event
     assert isinstance(event, CheckpointRecorded)
-    values = event.model_dump(exclude={"type", "metrics"})
-    return Checkpoint(**values, metrics=event.metrics, recorded_at=time_of_event(message.event_id))
+    return Checkpoint(
+        id=CheckpointId(event.id), study_id=StudyId(event.study_id), timestamp=event.timestamp, metrics=event.metrics,
+        events_analyzed=event.events_analyzed, sessions_included=event.sessions_included, recorded_at=time_of_event(stored.event_id),
+    )  # fmt: skip
 
 
 def _stored_period(command: RecordCheckpoint) -> tuple[str, str]:
-    period = command.metrics["period"]
-    return stored_time(period["start"]), stored_time(period["end"])
+    period = command.metrics.period
+    return stored_time(wire_time(period.start)), stored_time(wire_time(period.end))

@@ -40,8 +40,8 @@ def open_log(url: str) -> EventLog:
 
         return IggyEventLog(IggyAddress.parse(url))
     raise InvalidInputError(
-        f"log_url: {redacted(url)!r} is no event log. Give sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT, or leave it out for the "
-        "embedded log in the home.",
+        f"log_url: {redacted(url)!r} is no event log",
+        hint="Give sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT, or leave it out for the embedded log in the home.",
         field="log_url", value=redacted(url),
     )  # fmt: skip
 
@@ -74,15 +74,17 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
         known = False
     if not known:
         raise InvalidInputError(
-            f"database_url: {redacted(url)!r} is no database. Give file:PATH; http(s)://, ws(s):// or libsql://HOST for a libSQL server; "
-            "turso+https://HOST for Turso Cloud; or leave it out for the embedded one in the home.",
+            f"database_url: {redacted(url)!r} is no database",
+            hint="Give file:PATH; http(s)://, ws(s):// or libsql://HOST for a libSQL server; turso+https://HOST for Turso Cloud; or leave "
+            "it out for the embedded one in the home.",
             field="database_url", value=redacted(url),
         )  # fmt: skip
     tls = parts.query in ("tls=0", "tls=1") and scheme == "libsql"
     if "@" in parts.netloc or parts.fragment or (parts.query and not tls):
         raise InvalidInputError(
-            f"database_url: {redacted(url)!r} has more than a host and a path. The token belongs into EVALKIT_DATABASE_AUTH_TOKEN, "
-            "where no shell history and no notebook shows it; the one option is ?tls=0 behind libsql://HOST:PORT.",
+            f"database_url: {redacted(url)!r} has more than a host and a path",
+            hint="The token belongs into EVALKIT_DATABASE_AUTH_TOKEN, where no shell history and no notebook shows it; the one option is "
+            "?tls=0 behind libsql://HOST:PORT.",
             field="database_url", value=redacted(url),
         )  # fmt: skip
     secret = token.get_secret_value() if token is not None else None

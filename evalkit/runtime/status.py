@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit._util.engine_report import EngineReport
 from evalkit.domain.ids import time_of_event
 from evalkit.domain.times import stored_time, wire_time
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, Message
 from evalkit.readmodel.fold import FOLD_VERSION
 from evalkit.readmodel.log_identity import check_identity, check_whole
 from evalkit.readmodel.rows import readable
@@ -63,17 +63,30 @@ class Status:
     """Of the read model; each rebuild adds 1."""
     schema_version: int | None
     fold_version: int | None
-    problems: tuple[str, ...]
-    """What is wrong, in words, with what to do; empty when nothing is."""
+    messages: tuple[Message, ...]
+    """What is wrong, with what to do; empty when nothing is."""
 
     def __repr__(self) -> str:
-        width = max(len(field.name) for field in fields(self))
-        lines = [f"{field.name:<{width}}  {_shown(getattr(self, field.name))}" for field in fields(self) if field.name != "problems"]
-        return "\n".join([*lines, *(f"{'problem':<{width}}  {problem}" for problem in self.problems)])
+        return self._text(self.problems)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give everything by name, as JSON can hold it."""
-        return asdict(self)
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, as text."""
+        return tuple(map(str, self.messages))
+
+    def in_shell(self) -> str:
+        """Return what it says, with each next step as it is typed in a shell."""
+        return self._text([message.in_shell() for message in self.messages])
+
+    def _text(self, problems: Sequence[str]) -> str:
+        width = max(len(field.name) for field in fields(self))
+        lines = [f"{field.name:<{width}}  {_shown(getattr(self, field.name))}" for field in fields(self) if field.name != "messages"]
+        return "\n".join([*lines, *(f"{'problem':<{width}}  {problem}" for problem in problems)])
+
+    def as_dict(self) -> dict[str, object]:
+        """Return everything by name, as JSON can hold it."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "messages"}
+        return {**values, "problems": [message.in_shell() for message in self.messages]}
 
 
 def _shown(value: object) -> str:
@@ -84,27 +97,29 @@ def _shown(value: object) -> str:
 
 def read_status(engine: Engine) -> Status:
     """Ask the engines, and change nothing. Raises nothing: what cannot be learnt stands under `problems`."""
-    problems: list[str] = []
+    problems: list[Message] = []
 
     def learn(ask: Callable[[], _T]) -> _T | None:
         try:
             with readable(engine.database):
                 return ask()
         except EvalkitError as error:
-            problems.append(str(error))
+            problems.append(error.message)
             return None
 
     if engine.not_writable is not None and not engine.settings.read_only:
-        problems.append(f"{engine.not_writable}: reading only. {engine.age()}")
+        problems.append(Message(problem=f"{engine.not_writable}: reading only. {engine.age()}"))
     log: EngineReport | None = None
     database: EngineReport | None = None
     events = lag = counts = head = written = None
     kind = network_file_system(engine.settings.home) if uses_files(engine.settings) else None
     if kind is not None:
-        problems.append(f"The home is on a network file system ({kind}), where WAL is not safe: use a local folder, or shared engines")
+        problem = f"The home is on a network file system ({kind}), where WAL is not safe: use a local folder, or shared engines"
+        problems.append(Message(problem=problem))
     if engine.exists:
         log, database = learn(engine.log.describe), learn(engine.database.describe)
-        problems += [*(log.problems if log is not None else ()), *(database.problems if database is not None else ())]
+        reported = [*(log.problems if log is not None else ()), *(database.problems if database is not None else ())]
+        problems += [Message(problem=problem) for problem in reported]
         asked = learn(lambda: (read_head(engine.database),))
         head = asked[0] if asked is not None else None
         ranges = learn(engine.log.ranges)
@@ -117,15 +132,15 @@ def read_status(engine: Engine) -> Status:
                 if ranges is not None:
                     lag = learn(lambda: _proven_lag(engine, head))
             else:
+                problem = f"The read model was made by an older evalkit (schema {head.schema_version}, fold {head.fold_version})"
                 problems.append(
-                    f"The read model was made by an older evalkit (schema {head.schema_version}, fold {head.fold_version}). Make it anew: "
-                    "evalkit projection rebuild"
+                    Message(problem=problem, hint="Make it anew: kit.rebuild()", shell_hint="Make it anew: evalkit projection rebuild")
                 )
         elif ranges is not None and asked is not None:
             lag = tuple(part.end for part in ranges)
             learn(engine.check_read_model)
     else:
-        problems.append(f"There is no home yet; looked in {', '.join(map(str, engine.settings.looked_in))}")
+        problems.append(Message(problem=f"There is no home yet; looked in {', '.join(map(str, engine.settings.looked_in))}"))
     newest = counts["newest"] if counts else None
     return Status(
         home=str(engine.settings.home),
@@ -147,7 +162,7 @@ def read_status(engine: Engine) -> Status:
         generation=None if head is None else head.generation,
         schema_version=None if head is None else head.schema_version,
         fold_version=None if head is None else head.fold_version,
-        problems=tuple(dict.fromkeys(problems)),
+        messages=tuple(dict.fromkeys(problems)),
     )
 
 

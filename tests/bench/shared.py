@@ -75,7 +75,7 @@ def catching_up_from_iggy(folder: Path, size: dict[str, int], rounds: int) -> It
             home.mkdir()
             with evalkit.connect(home, log_url=url) as kit:
                 start = perf_counter()
-                kit._engine.catch_up()
+                kit.engine.catch_up()
                 ours = perf_counter() - start
                 assert len(kit.checkpoints()) == size["events"]
             yield {"from iggy": (ours, theirs)}
@@ -92,7 +92,7 @@ def catching_up_into_sqld(folder: Path, size: dict[str, int], rounds: int) -> It
         with Sqld(folder / f"ours {number}") as sqld:
             with evalkit.connect(home, database_url=sqld.url) as kit:
                 start = perf_counter()
-                kit._engine.catch_up()
+                kit.engine.catch_up()
                 ours = perf_counter() - start
             fetched = baselines.fetch_over_http(sqld.url, 5000)
             with evalkit.connect(home, database_url=sqld.url) as kit:

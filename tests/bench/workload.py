@@ -16,7 +16,7 @@ import polars as pl
 
 import evalkit
 from evalkit.domain.codec import encode_checkpoint
-from evalkit.domain.commands import CreateStudy, lifecycle_message
+from evalkit.domain.commands import CreateStudy, lifecycle_event
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import StudyId, new_id
 from evalkit.domain.metrics import METRICS
@@ -61,10 +61,12 @@ def study_messages(count: int) -> list[EncodedEvent]:
     """Give the events that create and start studies."""
     messages = []
     for index in range(count):
-        created = CreateStudy.of(f"agent {index}", "hourly", f"benchmark study {index}", ["bench"]).message(
-            StudyId(new_id()), _STUDIES_BEGAN
+        created = (
+            CreateStudy(f"agent {index}", period="hourly", description=f"benchmark study {index}", tags=["bench"])
+            .event(StudyId(new_id()), _STUDIES_BEGAN)
+            .encoded()
         )
-        messages += [created, lifecycle_message("study_started", created.study_id, _STUDIES_BEGAN + 1)]
+        messages += [created, lifecycle_event("study_started", created.study_id, _STUDIES_BEGAN + 1).encoded()]
     return messages
 
 

@@ -44,8 +44,8 @@ class ResponseTooLarge(DatabaseError):  # noqa: N818  (a signal between reader a
 
     def __init__(self, said: str) -> None:
         super().__init__(
-            f"The read model holds more, perhaps in a single row, than its server sends at once ({said}). Raise the server's limit "
-            "(sqld: --max-response-size), or use a read model in a file: file:PATH"
+            f"The read model holds more, perhaps in a single row, than its server sends at once ({said})",
+            hint="Raise the server's limit (sqld: --max-response-size), or use a read model in a file: file:PATH",
         )
 
 

@@ -96,7 +96,7 @@ class ServerDatabase:
         self._token = token
         self._instead = instead
         self._answered_at = float("-inf")
-        self._failure: tuple[float, str, str] | None = None
+        self._failure: tuple[float, DatabaseUnavailableError] | None = None
 
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
         """See `Database.execute`."""
@@ -105,7 +105,7 @@ class ServerDatabase:
     def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
         """See `Database.batch`."""
         if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_STANDS_SECONDS:
-            raise self._error(*self._failure[1:])  # several questions in a row wait once
+            raise self._failure[1].but()  # several questions in a row wait once
         reads = all(one[0].lstrip().startswith(("SELECT", "WITH")) for one in statements)
         if not reads and token_access(self._token) == "ro":
             raise self._read_only("its claim says so")
@@ -169,45 +169,40 @@ class ServerDatabase:
             # The latter is all that sqld says over HTTP of a batch whose rows are too many.
             return ResponseTooLarge(message)
         if busy:
-            wrong: DatabaseError = DatabaseBusyError(
-                f"The read model at {self.shown} stayed locked by others for {_BUSY_SECONDS:g} s. Try again."
+            return DatabaseBusyError(
+                f"The read model at {self.shown} stayed locked by others for {_BUSY_SECONDS:g} s", hint="Try again.", driver_message=message
             )
-            wrong.driver_message = message
-            return wrong
         if status == 403 or "forbidden" in message.lower():
             return self._read_only(message)
         if status == 401 or code.startswith("AUTH_"):
             has = "refuses the token of EVALKIT_DATABASE_AUTH_TOKEN" if self._token else "asks for a token, and none is given"
-            return self._unavailable(f"{has}{_why_refused(self._token, message)}. Set EVALKIT_DATABASE_AUTH_TOKEN to a valid one", message)
+            step = "Set EVALKIT_DATABASE_AUTH_TOKEN to a valid one."
+            return self._unavailable(f"{has}{_why_refused(self._token, message)}", message, step)
         if status in (404, 505):
-            instead = f" Try EVALKIT_DATABASE_URL={self._instead}" if self._instead else ""
-            return self._unavailable(f"answers with HTTP status {status}: it does not speak this URL's protocol.{instead}", message)
+            instead = f"Try EVALKIT_DATABASE_URL={self._instead}." if self._instead else ""
+            return self._unavailable(f"answers with HTTP status {status}: it does not speak this URL's protocol", message, instead)
         if status in (429, 502, 503, 504):
             return self._unavailable(f"cannot be reached, or is overloaded: HTTP status {status}", message)
         if refused.lost:
             return self._unavailable("cannot be reached, broke off, or does not answer as a libSQL server does", message)
-        wrong = DatabaseError(f"The read model at {self.shown} refused a statement: {message}")
-        if "no such table" in message:
-            wrong = DatabaseUnavailableError(f"The read model at {self.shown} cannot be used: its tables are gone; connect again.")
-        if "no such column" in message:
-            wrong = DatabaseUnavailableError(f"The read model at {self.shown} cannot be used: {says(code, message)}.")
-        wrong.driver_message = message
-        return wrong
+        gone = "its tables are gone; connect again" if "no such table" in message else None
+        gone = says(code, message) if "no such column" in message else gone
+        if gone is not None:
+            return DatabaseUnavailableError(f"The read model at {self.shown} cannot be used: {gone}", driver_message=message)
+        return DatabaseError(f"The read model at {self.shown} refused a statement: {message}", driver_message=message)
 
-    def _unavailable(self, why: str, driver_message: str) -> DatabaseUnavailableError:
+    def _unavailable(self, why: str, driver_message: str, hint: str = "") -> DatabaseUnavailableError:
         _logger.debug("read model at %s: %s", self.shown, driver_message)
-        self._failure = (time.monotonic(), why, driver_message)
-        return self._error(why, driver_message)
-
-    def _error(self, why: str, driver_message: str) -> DatabaseUnavailableError:
-        wrong = DatabaseUnavailableError(f"The read model cannot be used: the server at {self.shown} {why}.")
-        wrong.driver_message = driver_message
-        return wrong
+        error = DatabaseUnavailableError(
+            f"The read model cannot be used: the server at {self.shown} {why}", hint=hint, driver_message=driver_message
+        )
+        self._failure = (time.monotonic(), error)
+        return error
 
     def _read_only(self, driver_message: str) -> ReadOnlyError:
-        wrong = ReadOnlyError(f"The token for the read model at {self.shown} may only read. Nothing was changed.")
-        wrong.driver_message = driver_message
-        return wrong
+        return ReadOnlyError(
+            f"The token for the read model at {self.shown} may only read", effect="Nothing was changed.", driver_message=driver_message
+        )
 
 
 def token_access(token: str | None) -> str:

@@ -100,24 +100,19 @@ class SqliteDatabase(SqliteFile):
 
     def _in_words(self, code: str, driver_message: str) -> DatabaseError:
         if primary_code(code) in BUSY:
-            wrong: DatabaseError = DatabaseBusyError(
-                f"The read model {self.path} stayed locked by other processes for {self._busy_seconds:g} s. "
-                "Try again; if it stays so, see which process holds it."
-            )
-        elif primary_code(code) in DAMAGED:
-            wrong = DatabaseDamagedError(
-                f"The read model {self.path} cannot be read: {says(code, driver_message)}. It was left as it is. "
-                "Nothing is lost: move the file away, and the next command rebuilds it from the log."
-            )
-        else:
-            return self._unavailable(says(code, driver_message), driver_message)
-        wrong.driver_message = driver_message
-        return wrong
+            return DatabaseBusyError(
+                f"The read model {self.path} stayed locked by other processes for {self._busy_seconds:g} s",
+                hint="Try again; if it stays so, see which process holds it.", driver_message=driver_message,
+            )  # fmt: skip
+        if primary_code(code) in DAMAGED:
+            return DatabaseDamagedError(
+                f"The read model {self.path} cannot be read: {says(code, driver_message)}", effect="It was left as it is.",
+                hint="Nothing is lost: move the file away, and the next command rebuilds it from the log.", driver_message=driver_message,
+            )  # fmt: skip
+        return self._unavailable(says(code, driver_message), driver_message)
 
     def _unavailable(self, why: str, driver_message: str) -> DatabaseUnavailableError:
-        wrong = DatabaseUnavailableError(f"The read model {self.path} cannot be used: {why}.")
-        wrong.driver_message = driver_message
-        return wrong
+        return DatabaseUnavailableError(f"The read model {self.path} cannot be used: {why}", driver_message=driver_message)
 
 
 def _rows(connection: sqlite3.Connection, statement: Statement) -> list[Row]:
