@@ -61,7 +61,7 @@ def connect(
         ``?stream=evals&topic=events&partitions=4&tls=true&tls_domain=...&tls_ca_file=...``. Without it: ``EVALKIT_LOG_URL``, else a file
         in the home.
     database_url
-        Where the read model is: ``file:PATH``; ``http(s)://``, ``ws(s)://`` or ``libsql://HOST`` for a libSQL server; ``turso+https://HOST``
+        Where the read model is: ``file:PATH``; ``http(s)://`` or ``libsql://HOST`` for a libSQL server; ``turso+https://HOST``
         or any ``*.turso.io`` for Turso Cloud. Without it: ``EVALKIT_DATABASE_URL``, else a file in the home. A server's token is in
         ``EVALKIT_DATABASE_AUTH_TOKEN``.
     read_only

@@ -232,10 +232,6 @@ class Sqld(ServerProcess):
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
-
-    @property
     def turso_url(self) -> str:
         return f"turso+http://127.0.0.1:{self.port}"
 

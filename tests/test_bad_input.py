@@ -518,7 +518,7 @@ CASES = [
     (
         'evalkit.connect(database_url="postgres://user:secret@host/x")',
         "InvalidInputError",
-        "database_url: 'postgres://***@host' is no database. Give file:PATH; http(s)://, ws(s):// or libsql://HOST for a libSQL "
+        "database_url: 'postgres://***@host' is no database. Give file:PATH; http(s):// or libsql://HOST for a libSQL "
         "server; turso+https://HOST for Turso Cloud; or leave it out for the embedded one in the home.",
     ),
     ("evalkit.connect(__file__)", "InvalidInputError", "home: '<path>' is a file; give a folder."),

@@ -1,4 +1,4 @@
-"""The databases on servers: a real sqld, over HTTP, a websocket, and version 3 of the protocol."""
+"""The databases on servers: a real sqld, over HTTP, and over version 3 of the protocol."""
 
 from __future__ import annotations
 
@@ -46,10 +46,6 @@ class ServerContract(DatabaseContract):
 
 class TestHttp(ServerContract):
     protocol = "url"
-
-
-class TestWebsocket(ServerContract):
-    protocol = "ws_url"
 
 
 class TestTurso(ServerContract):

@@ -46,7 +46,7 @@ def world() -> Iterator[ExitStack]:
 
 
 def database_urls(port: int) -> list[str]:
-    return [f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", f"turso+http://127.0.0.1:{port}"]
+    return [f"http://127.0.0.1:{port}", f"turso+http://127.0.0.1:{port}"]
 
 
 def in_a_process(home: Path, *words: str) -> tuple[int, str, str]:
@@ -124,7 +124,7 @@ TRIED_IN_PROCESSES = ("wrong port", "never answers")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
+@pytest.mark.parametrize("protocol", range(2), ids=["http", "turso"])
 @pytest.mark.parametrize("case", ["no token", "malformed token", "expired token", "token of another key"])
 def test_a_token_that_is_refused(
     guarded_sqld: Sqld,
@@ -147,7 +147,7 @@ def test_a_token_that_is_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
+@pytest.mark.parametrize("protocol", range(2), ids=["http", "turso"])
 def test_a_token_that_may_only_read(
     guarded_sqld: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, protocol: int
 ) -> None:
@@ -168,7 +168,7 @@ def test_a_token_that_may_only_read(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", range(3), ids=["http", "ws", "turso"])
+@pytest.mark.parametrize("protocol", range(2), ids=["http", "turso"])
 @pytest.mark.parametrize("case", ["wrong host", "wrong port", "never answers", "answers garbage"])
 def test_a_read_model_that_is_not_there(
     world: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: str, protocol: int

@@ -18,7 +18,7 @@ from evalkit.settings import reachable, redacted
 
 __all__ = ["local_path", "open_database", "open_log"]
 
-_LIBSQL = ("http", "https", "ws", "wss", "libsql")
+_LIBSQL = ("http", "https", "libsql")
 _TURSO = ("turso+https", "turso+http")
 
 
@@ -54,7 +54,7 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
     Parameters
     ----------
     url
-        ``file:``, ``http(s):``, ``ws(s):``, ``libsql:``, ``turso+http(s):``.
+        ``file:``, ``http(s):``, ``libsql:``, ``turso+http(s):``.
     token
         For a server.
 
@@ -75,7 +75,7 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
     if not known:
         raise InvalidInputError(
             f"database_url: {redacted(url)!r} is no database",
-            hint="Give file:PATH; http(s)://, ws(s):// or libsql://HOST for a libSQL server; turso+https://HOST for Turso Cloud; or leave "
+            hint="Give file:PATH; http(s):// or libsql://HOST for a libSQL server; turso+https://HOST for Turso Cloud; or leave "
             "it out for the embedded one in the home.",
             field="database_url", value=redacted(url),
         )  # fmt: skip
@@ -88,7 +88,7 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
             field="database_url", value=redacted(url),
         )  # fmt: skip
     secret = token.get_secret_value() if token is not None else None
-    plain = scheme in ("http", "ws", "turso+http") or parts.query == "tls=0"
+    plain = scheme in ("http", "turso+http") or parts.query == "tls=0"
     shown = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     address = f"{'http' if plain else 'https'}://{parts.netloc}{parts.path.rstrip('/')}"
     if scheme in _TURSO or (parts.hostname or "").endswith(".turso.io"):
@@ -97,8 +97,7 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
         return ServerDatabase(TursoTransport(address, secret), shown, secret)
     from evalkit.readmodel.database.libsql_transport import LibsqlTransport
 
-    transport = LibsqlTransport(shown + (f"?{parts.query}" if tls else ""), secret)
-    return ServerDatabase(transport, shown, secret, instead=f"turso+{address}")
+    return ServerDatabase(LibsqlTransport(address, secret), shown, secret, instead=f"turso+{address}")
 
 
 def local_path(path: str) -> Path:

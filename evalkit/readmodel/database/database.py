@@ -8,7 +8,19 @@ from typing import NamedTuple, Protocol, TypeVar
 from evalkit._util.engine_report import EngineReport
 from evalkit.errors import DatabaseError
 
-__all__ = ["Args", "BulkInsert", "ConditionFailed", "Database", "PageSize", "ResponseTooLarge", "Row", "Statement", "Value", "in_parts"]
+__all__ = [
+    "Args",
+    "BulkInsert",
+    "ConditionFailed",
+    "Database",
+    "PageSize",
+    "ResponseTooLarge",
+    "Row",
+    "Statement",
+    "Value",
+    "in_parts",
+    "writes",
+]
 
 _T = TypeVar("_T")
 
@@ -47,6 +59,11 @@ class ResponseTooLarge(DatabaseError):  # noqa: N818  (a signal between reader a
             f"The read model holds more, perhaps in a single row, than its server sends at once ({said})",
             hint="Raise the server's limit (sqld: --max-response-size), or use a read model in a file: file:PATH",
         )
+
+
+def writes(statements: Sequence[Statement | BulkInsert]) -> bool:
+    """Return whether any of some statements writes."""
+    return not all(one[0].lstrip().startswith(("SELECT", "WITH")) for one in statements)
 
 
 class PageSize:

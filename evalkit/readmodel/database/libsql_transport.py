@@ -1,4 +1,4 @@
-"""The read model on a libSQL server through libsql-client: over HTTP, or over a websocket."""
+"""The read model on a libSQL server through libsql-client, over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,7 +24,7 @@ class LibsqlTransport:
     Parameters
     ----------
     url
-        ``http:``, ``https:``, ``ws:``, ``wss:`` or ``libsql:``.
+        ``http:`` or ``https:``.
     token
         The secret that the server asks for, if any.
     """
@@ -74,52 +73,23 @@ class LibsqlTransport:
                 raise TimeoutError
             results = answer.result()
         except LibsqlError as error:
-            lost = error.code in ("HRANA_WEBSOCKET_ERROR", "HRANA_PROTO_ERROR", "CLIENT_CLOSED", "STREAM_CLOSED")
-            if lost and self._url.startswith(("ws", "libsql")):
-                writes = not all(sql.lstrip().startswith(("SELECT", "WITH")) for sql, _ in statements)
-                await self._ask_over_http(writes=writes)
-            raise Refused(error.explanation, code=error.code, lost=lost) from None
-        except aiohttp.WSServerHandshakeError as error:
-            raise Refused(str(error), status=error.status, lost=error.status not in (401, 403, 404, 505)) from None
+            raise Refused(error.explanation, code=error.code, lost=error.code in ("HRANA_PROTO_ERROR", "CLIENT_CLOSED")) from None
         except TimeoutError:
             raise
-        except (aiohttp.ClientError, aiohttp.WebSocketError, OSError, ValueError, KeyError, TypeError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
             # The last three: an answer in another language.
             raise Refused(f"{type(error).__name__}: {error}", lost=True) from None
         return [[row.astuple() for row in result.rows] for result in results]
 
-    async def _ask_over_http(self, *, writes: bool) -> None:
-        """Raise the refusal that a server which closed a websocket without a word tells over HTTP, if it tells one.
-
-        Of what may only read it closes the websocket when it is to write.
-        """
-        import aiohttp
-        from libsql_client import LibsqlError
-
-        scheme = "http" if self._url.startswith("ws:") or self._url.endswith("?tls=0") else "https"
-        client = _client(f"{scheme}://{urlsplit(self._url).netloc}", self._token)
-        try:
-            await asyncio.wait_for(client.execute("SELECT 1"), 2)
-            if writes:
-                with suppress(LibsqlError):
-                    await asyncio.wait_for(client.execute("DELETE FROM evalkit_no_such_table WHERE 0"), 2)
-        except Refused as refused:
-            if not writes or refused.status in (401, 403):
-                raise
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
-            pass  # it is lost, as it seemed
-        finally:
-            await client.close()
-
 
 def _client(url: str, token: str | None) -> Any:
-    from libsql_client.config import _expand_config
-    from libsql_client.hrana.client import HranaClient, _config_to_url
-    from libsql_client.hrana.conn import HranaConn
     from libsql_client.http import HttpClient
 
-    class Http(HttpClient):  # type: ignore[misc]
-        """The library drops what the server says of an error, and both sends and reads JSON more slowly."""
+    class Client(HttpClient):  # type: ignore[misc]
+        """Overrides `_send`, since the library drops what the server says of an error, and sends and reads JSON more slowly.
+
+        That is the one place in which it makes requests; with its `_session` and `_url` these are all private names of it that are used.
+        """
 
         async def _send(self, method: str, path: str, request_body: Any) -> Any:
             body = io.BytesIO(msgspec.json.encode(request_body))
@@ -133,27 +103,7 @@ def _client(url: str, token: str | None) -> Any:
                     raise _refused(answer.status, data)
                 return msgspec.json.decode(data)
 
-    class Connection(HranaConn):  # type: ignore[misc]
-        """The library lets no message of more than 4 MiB in, where the server's own limit is enough."""
-
-        async def _do_send(self, socket: Any) -> None:
-            try:
-                await super()._do_send(socket)
-            except OSError:
-                await asyncio.sleep(1)  # a server that closes says why: what is received counts before what could not be sent
-                raise
-
-        async def _do_connect(self, session: Any, url: str) -> Any:
-            return await session.ws_connect(url, protocols=["hrana2"], autoclose=False, autoping=True, max_msg_size=0)
-
-    class Websocket(HranaClient):  # type: ignore[misc]
-        def _open_conn(self) -> Any:
-            return Connection(self._session, self._url, self._auth_token)
-
-    config = _expand_config(url, auth_token=token, tls=None)
-    if config.scheme in ("ws", "wss"):
-        return Websocket(_config_to_url(config), token)
-    return Http(f"{config.scheme}://{config.authority}{config.path}", auth_token=token)
+    return Client(url, auth_token=token)
 
 
 def _refused(status: int, data: bytes) -> Refused:

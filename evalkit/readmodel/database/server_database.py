@@ -16,7 +16,7 @@ import msgspec
 from evalkit._util.engine_report import EngineReport
 from evalkit._util.sqlite_files import BUSY, primary_code, says
 from evalkit.errors import DatabaseBusyError, DatabaseError, DatabaseUnavailableError, ReadOnlyError
-from evalkit.readmodel.database.database import Args, BulkInsert, ConditionFailed, ResponseTooLarge, Row, Statement
+from evalkit.readmodel.database.database import Args, BulkInsert, ConditionFailed, ResponseTooLarge, Row, Statement, writes
 
 __all__ = ["Refused", "ServerDatabase", "Transport", "token_access"]
 
@@ -106,7 +106,7 @@ class ServerDatabase:
         """See `Database.batch`."""
         if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_STANDS_SECONDS:
             raise self._failure[1].but()  # several questions in a row wait once
-        reads = all(one[0].lstrip().startswith(("SELECT", "WITH")) for one in statements)
+        reads = not writes(statements)
         if not reads and token_access(self._token) == "ro":
             raise self._read_only("its claim says so")
         # A server that has not answered for a while is asked a small question first: it may be silent, or the connection may be dead, and

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evalkit._util.sqlite_files import reset_in_child
-from evalkit.readmodel.database.database import Row, Statement
+from evalkit.readmodel.database.database import Row, Statement, writes
 from evalkit.readmodel.database.server_database import Refused
 
 __all__ = ["TursoTransport"]
@@ -43,7 +43,7 @@ class TursoTransport:
 
         with self._lock:
             session = self._idle.pop() if self._idle else _session(self._url, self._token)
-        steps: list[dict[str, Any]] = [{"stmt": {"sql": "BEGIN IMMEDIATE" if _writes(statements) else "BEGIN", "want_rows": False}}]
+        steps: list[dict[str, Any]] = [{"stmt": {"sql": "BEGIN IMMEDIATE" if writes(statements) else "BEGIN", "want_rows": False}}]
         for sql, args in statements:
             steps.append(build_batch_step(sql, args=list(args), condition={"type": "ok", "step": len(steps) - 1}))
         done = len(steps)
@@ -75,10 +75,6 @@ class TursoTransport:
             idle, self._idle = self._idle, []
         for session in idle:
             session.drop()
-
-
-def _writes(statements: Sequence[Statement]) -> bool:
-    return not all(sql.lstrip().startswith(("SELECT", "WITH")) for sql, _ in statements)
 
 
 def _refused(error: dict[str, Any]) -> Refused:
