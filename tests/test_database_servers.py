@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evalkit.readmodel.database.database import Database
-from evalkit.runtime.opening import open_database
+from evalkit.runtime.connections import open_database
 from tests.database_contract import DatabaseContract
 from tests.servers import Sqld
 

@@ -154,7 +154,7 @@ def test_a_token_that_may_only_read(
     """Reading works; a command is refused before anything is appended."""
     from pydantic import SecretStr
 
-    from evalkit.runtime.opening import open_database
+    from evalkit.runtime.connections import open_database
     from tests.test_database_servers import emptied
 
     url = database_urls(guarded_sqld.port)[protocol]

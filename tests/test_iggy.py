@@ -30,7 +30,7 @@ from evalkit.domain.ids import new_id
 from evalkit.errors import LogError, LogIncompleteError, LogMismatchError, LogUnavailableError
 from evalkit.eventlog import iggy_log
 from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of
-from evalkit.runtime.opening import open_log
+from evalkit.runtime.connections import open_log
 from tests.iggy_server import PASSWORD, URL_PASSWORD, USER, Iggy
 from tests.log_contract import LogContract, messages
 from tests.servers import Relay, Silent

@@ -153,7 +153,7 @@ def test_a_log_that_is_not_the_one_it_was_stops_everything(
         lambda: verify(database, log),
         running.catch_up,
     ):
-        assert_stopped(call, database, LogMismatchError, "--adopt-log")
+        assert_stopped(call, database, LogMismatchError, "adopt_log=True")
     rebuild(database, log, adopt_log=True)
     running.restart()
     running.catch_up()

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evalkit.runtime.opening import open_database
+from evalkit.runtime.connections import open_database
 from tests.lab import clean_environment
 from tests.servers import Sqld
 

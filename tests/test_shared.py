@@ -40,7 +40,7 @@ from evalkit.readmodel.rows import check_rows
 from evalkit.readmodel.schema import read_head
 from evalkit.readmodel.snapshot import Snapshot
 from evalkit.readmodel.verify import digest, verify
-from evalkit.runtime.opening import open_database, open_log
+from evalkit.runtime.connections import open_database, open_log
 from tests.generators import Entry, histories
 from tests.iggy_server import Iggy
 from tests.properties import examples, in_long_form
@@ -403,7 +403,7 @@ def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatc
         if way != "read_only=True":
             monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
         if way == "hidden claim":
-            monkeypatch.setattr("evalkit.runtime.access.token_access", lambda token: "")
+            monkeypatch.setattr("evalkit.runtime.connections.token_access", lambda token: "")
             monkeypatch.setattr("evalkit.readmodel.database.server_database.token_access", lambda token: "")
         says = "read_only=True" if way == "read_only=True" else "may only read"
         with connect(tmp_path, database_url=url, read_only=way == "read_only=True") as kit:
@@ -430,7 +430,7 @@ def test_a_command_with_a_hidden_claim_appends_nothing_either(
     with connect(tmp_path, database_url=url) as writer:
         study_with_checkpoints(writer, 3)
     monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
-    monkeypatch.setattr("evalkit.runtime.access.token_access", lambda token: "")
+    monkeypatch.setattr("evalkit.runtime.connections.token_access", lambda token: "")
     monkeypatch.setattr("evalkit.readmodel.database.server_database.token_access", lambda token: "")
     for command in ("create_study", "pause_study"):
         with connect(tmp_path, database_url=url) as kit:
@@ -463,7 +463,7 @@ def test_reading_while_the_log_is_out_of_reach(
 
 UNCLOSED = """
 import sys
-from evalkit.runtime.opening import open_database
+from evalkit.runtime.connections import open_database
 
 database = open_database(sys.argv[1])
 database.execute("SELECT 1")

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from evalkit._util import background_loop as background
 from evalkit._util.sqlite_files import reset_in_child
+from evalkit._util.waiting import Pauses
 from evalkit.errors import InvalidInputError, LogUnavailableError
 
 __all__ = ["IggyAddress", "IggyConnection"]
@@ -175,9 +176,8 @@ class IggyConnection:
         self._failure = None
 
     async def _patiently(self, operation: Callable[[Any], Awaitable[_T]], seconds: float, appending: str) -> _T:
-        patience = _PATIENCE_SECONDS if self._was_connected else 0.0
-        deadline = time.monotonic() + patience
-        pause, runs = 0.05, 0
+        pauses = Pauses(0.05, 0.5, _PATIENCE_SECONDS if self._was_connected else 0)
+        runs = 0
         while True:
             lost, told = True, appending if runs or not appending else "Nothing was appended."
             try:
@@ -192,10 +192,9 @@ class IggyConnection:
                 lost = text.startswith(_LOST)
                 if lost:
                     self._client = None
-                if lost and time.monotonic() < deadline:
+                if lost and not pauses.over:
                     _logger.debug("Iggy: %s; trying again", text)
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, 0.5)
+                    await asyncio.sleep(pauses.next())
                     continue
                 why = self._why(text)
                 if appending and runs <= 1 and text.startswith("Unauthorized"):

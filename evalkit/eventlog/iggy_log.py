@@ -13,6 +13,7 @@ from uuid import UUID
 
 from evalkit._util import background_loop as background
 from evalkit._util.engine_report import EngineReport
+from evalkit._util.waiting import poll
 from evalkit.domain.events import EncodedEvent
 from evalkit.errors import EvalkitError, LogError, LogMismatchError, LogUnavailableError, warn
 from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange, partition_of
@@ -252,15 +253,7 @@ class _IggyConsumer:
         self._turn = 0
 
     def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
-        deadline = time.monotonic() + timeout
-        pause = 0.005
-        while not (records := self._take(max_count)):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            time.sleep(min(pause, remaining))
-            pause = min(pause * 2, 0.1)
-        return records
+        return poll(lambda: self._take(max_count), timeout, longest=0.1)
 
     def _take(self, max_count: int) -> list[LogRecord]:
         topic = self._log._topic()

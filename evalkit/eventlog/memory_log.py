@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Sequence
 
 from evalkit._util.engine_report import EngineReport
+from evalkit._util.waiting import poll
 from evalkit.domain.events import EncodedEvent
 from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange, partition_of
 
@@ -26,7 +26,7 @@ class InMemoryEventLog:
     def __init__(self, partitions: int = 1) -> None:
         self._partitions: list[list[bytes]] = [[] for _ in range(partitions)]
         self._identity = str(uuid.uuid4())
-        self._appended = threading.Condition()
+        self._lock = threading.Lock()
         self.committed: dict[str, dict[int, int]] = {}
         """For each consumer group, the offset that it last committed in each partition."""
 
@@ -37,10 +37,8 @@ class InMemoryEventLog:
     def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
         """See `EventLog.append`."""
         placed = [(partition_of(message.study_id, len(self._partitions)), message.data) for message in messages]
-        with self._appended:
-            positions = [self.place(partition, data) for partition, data in placed]
-            self._appended.notify_all()
-        return positions
+        with self._lock:
+            return [self.place(partition, data) for partition, data in placed]
 
     def place(self, partition: int, data: bytes) -> LogPosition:
         """Append bytes to a partition of one's choice, as a faulty writer might."""
@@ -62,10 +60,6 @@ class InMemoryEventLog:
     def close(self) -> None:
         """See `EventLog.close`."""
 
-    def _wait(self, timeout: float) -> None:
-        with self._appended:
-            self._appended.wait(timeout)
-
 
 class _InMemoryConsumer:
     def __init__(self, log: InMemoryEventLog, committed: dict[int, int]) -> None:
@@ -75,13 +69,7 @@ class _InMemoryConsumer:
         self._turn = 0
 
     def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
-        deadline = time.monotonic() + timeout
-        while not (records := self._take(max_count)):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            self._log._wait(min(remaining, 0.05))
-        return records
+        return poll(lambda: self._take(max_count), timeout, longest=0.05)
 
     def _take(self, max_count: int) -> list[LogRecord]:
         records: list[LogRecord] = []

@@ -7,7 +7,6 @@ Safe for several processes at once on a local disk: writers take turns, readers 
 from __future__ import annotations
 
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
+from evalkit._util.waiting import poll
 from evalkit.domain.events import EncodedEvent
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
 from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange
@@ -202,14 +202,7 @@ class _SqliteConsumer:
         self._next = 0
 
     def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
-        deadline = time.monotonic() + timeout
-        pause = 0.005
-        while not (records := self._log._read(self._next, max_count)):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            time.sleep(min(pause, remaining))
-            pause = min(pause * 2, 0.05)
+        records = poll(lambda: self._log._read(self._next, max_count), timeout, longest=0.05)
         if records:
             self._next = records[-1].offset + 1
         return records

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Container, Sequence
+from contextlib import ExitStack
 from hashlib import sha256
 
 from evalkit._util.garbage import collector_paused
+from evalkit._util.waiting import Pauses
 from evalkit.errors import (
     DatabaseBusyError,
     DatabaseUnavailableError,
@@ -66,6 +68,7 @@ class EvalProjectionConsumer:
         """How often another projector was quicker."""
         self._log = log
         self._database = database
+        self._writes = WriteBehind(database)
         self._batch_size = batch_size
         self._consumer = log.consumer(group)
         self._writer = writer
@@ -100,51 +103,48 @@ class EvalProjectionConsumer:
         SchemaError
             When the tables were made by another version.
         """
-        decided: dict[EventKey, Decision] = {}
-        more = True
-        while more and not (stop is not None and stop.is_set()):
+        while True:
             try:
-                projection = self._opened()
-                records, more = self._read(projection.positions, until, self._batch_size)
-                if records:
-                    decided.update(pair for pair in projection.apply(records) if pair[0] in wanted)
-                    self._tell(records, on_batch)
-                if more and not self._exclusive and not (stop is not None and stop.is_set()):
-                    decided |= self._catch_up_from_afar(projection, wanted, until=until, on_batch=on_batch, stop=stop)
+                return self._bring_forward(wanted, until, on_batch, stop)
             except ConditionFailed:
                 if self._exclusive:
                     raise
                 self.conflicts += 1
                 _logger.debug("another projector was quicker; reading anew")
                 self.restart()
-                more = True
-        return decided
 
-    def _catch_up_from_afar(
+    def _bring_forward(
         self,
-        projection: EvalProjection,
         wanted: Container[EventKey],
-        *,
         until: Sequence[int] | None,
         on_batch: Callable[[int], None] | None,
         stop: threading.Event | None,
     ) -> dict[EventKey, Decision]:
-        """Apply a long backlog in larger batches, one being written while the next is decoded."""
+        """Apply one batch after the other; of a long backlog larger ones, one being written while the next is decoded."""
         decided: dict[EventKey, Decision] = {}
         written: list[LogRecord] = []
-        more = True
+        size, more = self._batch_size, True
         try:
-            with collector_paused(), WriteBehind(self._database) as behind, projection.writing_to(behind):
+            with ExitStack() as background:
                 while more and not (stop is not None and stop.is_set()):
-                    records, more = self._read(projection.positions, until, _FAR_TIMES * self._batch_size)
+                    projection = self._opened()
+                    records, more = self._read(projection.positions, until, size)
                     if records:
                         decided.update(pair for pair in projection.apply(records) if pair[0] in wanted)
-                        self._tell(written, on_batch)  # of the batch before, which has been written by now
-                        written = records
-                behind.flush()
+                        if size == self._batch_size:
+                            self._tell(records, on_batch)
+                        else:
+                            self._tell(written, on_batch)  # of the batch before, which has been written by now
+                            written = records
+                    if more and not self._exclusive and size == self._batch_size:
+                        size *= _FAR_TIMES
+                        background.enter_context(collector_paused())
+                        background.enter_context(self._writes.in_background())
+                self._writes.flush()
                 self._tell(written, on_batch)
         except BaseException:
-            self.restart()  # it is ahead of what was written
+            if not self._exclusive:
+                self.restart()  # the projection may be ahead of what was written
             raise
         return decided
 
@@ -180,23 +180,22 @@ class EvalProjectionConsumer:
         EvalkitError
             For everything that waiting does not mend: another log, lost events, another version, missing permissions.
         """
-        pause = 0.0
+        pauses: Pauses | None = None
         while not stop.is_set():
             try:
                 self.catch_up(on_batch=on_batch, stop=stop)
-                if pause:
-                    pause = 0.0
-                    if on_back is not None:
-                        on_back()
+                if pauses is not None and on_back is not None:
+                    on_back()
+                pauses = None
                 # Only a signal that something is there: what counts is read from the last applied event on, to be compared with it.
                 self._consumer.poll(100, 1.0)
             except (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError) as error:
-                if not pause and on_lost is not None:
+                if pauses is None and on_lost is not None:
                     on_lost(error)
                 _logger.debug("waiting for an engine: %s", error)
                 self.restart()
-                pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
-                stop.wait(pause)
+                pauses = pauses or Pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
+                stop.wait(pauses.next())
 
     def restart(self) -> None:
         """Forget what is known of the database and the log."""
@@ -206,7 +205,7 @@ class EvalProjectionConsumer:
         if self._projection is None:
             head = self._head()
             check_identity(self._log, head.positions)
-            self._projection = EvalProjection(self._database, head, writer=self._writer)
+            self._projection = EvalProjection(self._writes, head, writer=self._writer)
         return self._projection
 
     def _head(self) -> Head:

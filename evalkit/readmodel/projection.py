@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -83,18 +82,6 @@ class EvalProjection:
         self._version = (head.generation, head.schema_version, head.fold_version)
         self.positions = list(head.positions)
         self._states: dict[str, StudyState] = {}
-
-    @contextmanager
-    def writing_to(self, database: Database) -> Iterator[None]:
-        """Write to (and read from) another view of the same database while the block runs."""
-        before, self._database = self._database, database
-        try:
-            yield
-        except BaseException:
-            self._states.clear()  # what was to be written may not be
-            raise
-        finally:
-            self._database = before
 
     def apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
         """Fold records that follow on the positions, write what they do, and give the decision of each.

@@ -86,7 +86,8 @@ def rebuild(
         check_identity(log, live.positions)
     suffix = _make_shadow(database, len(ranges))
     start = replace(live, positions=(Position(0, "", ""),) * len(ranges))
-    with collector_paused(), WriteBehind(database) as behind:
+    behind = WriteBehind(database)
+    with collector_paused(), behind.in_background():
         projection = EvalProjection(behind, start, suffix, writer=writer)
         consumer = EvalProjectionConsumer(log, behind, batch_size=_BATCH, group="eval-rebuild", projection=projection)
         replayed = 0

@@ -13,7 +13,7 @@ from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 from evalkit.domain.times import stored_time
 from evalkit.domain.validation import invalid
-from evalkit.readmodel.database.database import Args, Database, PageSize, Row, Value, in_parts
+from evalkit.readmodel.database.database import Args, Database, Row, Value, in_parts, pages
 from evalkit.readmodel.rows import readable
 
 __all__ = ["EvalStorage"]
@@ -109,21 +109,13 @@ class EvalStorage:
         """Give studies, newest first."""
         if not self._before_read():
             return []
-        with readable(self._database):
-            return self._read_studies(where, args)
-
-    def _read_studies(self, where: str, args: Args) -> list[Study]:
-        found: list[Study] = []
         sql = f"{_STUDY} WHERE ({where}) AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
-        after: tuple[Value, ...] = (_AFTER_ALL_TIMES, "")
-        size = PageSize(_PAGE)
-        while True:
-            before = after
-            page = size.read(lambda rows: self._database.execute(sql, (*args, *before, rows)))  # noqa: B023  (called at once)
-            found += [_study(row) for row in page]
-            if len(page) < size.rows:
-                return found
-            after = (page[-1][6], page[-1][0])
+
+        def ask(before: tuple[Value, ...], most: int) -> list[Row]:
+            return self._database.execute(sql, (*args, *before, most))
+
+        with readable(self._database):
+            return [_study(row) for row in pages(ask, (_AFTER_ALL_TIMES, ""), lambda row: (row[6], row[0]), _PAGE)]
 
     def _checkpoints(self, where: str, args: Args) -> list[Checkpoint]:
         if not self._before_read():
@@ -134,21 +126,13 @@ class EvalStorage:
     def _in_order(self, study_id: str, start: str, end: Value) -> list[Checkpoint]:
         if not self._before_read():
             return []
-        with readable(self._database):
-            return self._read_in_order(study_id, start, end)
-
-    def _read_in_order(self, study_id: str, start: str, end: Value) -> list[Checkpoint]:
-        found: list[Checkpoint] = []
         sql = f"{_CHECKPOINT} WHERE study_id = ? AND timestamp < ? AND (timestamp, id) > (?, ?) ORDER BY timestamp, id LIMIT ?"
-        size = PageSize(_PAGE)
-        after = (start, "")
-        while True:
-            start, last = after
-            page = size.read(lambda rows: self._database.execute(sql, (study_id, end, start, last, rows)))  # noqa: B023  (called at once)
-            found += [_checkpoint(row) for row in page]
-            if len(page) < size.rows:
-                return found
-            after = (str(page[-1][2]), str(page[-1][0]))
+
+        def ask(after: tuple[Value, ...], most: int) -> list[Row]:
+            return self._database.execute(sql, (study_id, end, *after, most))
+
+        with readable(self._database):
+            return [_checkpoint(row) for row in pages(ask, (start, ""), lambda row: (row[2], row[0]), _PAGE)]
 
 
 def _checked_id(study_id: object) -> str:

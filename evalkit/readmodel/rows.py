@@ -14,7 +14,7 @@ from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import PeriodType, StudyConfig, StudyStatus
 from evalkit.domain.times import MAX_COUNT, stored_time
 from evalkit.errors import DatabaseDamagedError, EvalkitError
-from evalkit.readmodel.database.database import ConditionFailed, Database, PageSize, Row, Value
+from evalkit.readmodel.database.database import ConditionFailed, Database, Row, Value, pages
 from evalkit.readmodel.fold import Reason
 
 __all__ = ["check_rows", "readable"]
@@ -135,14 +135,9 @@ def _damage(database: Database) -> DatabaseDamagedError | None:
 
 
 def _rows(database: Database, table: str, columns: str) -> Iterator[Row]:
-    last, size = -(2**63), PageSize(_PAGE)
-
-    def after(count: int) -> list[Row]:
-        return database.execute(f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?", (last, count))
-
-    while page := size.read(after):
-        yield from (row[1:] for row in page)
-        last = int(str(page[-1][0]))
+    sql = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    rows = pages(lambda after, most: database.execute(sql, (*after, most)), (-(2**63),), lambda row: row[:1], _PAGE)
+    return (row[1:] for row in rows)
 
 
 def _holds(check: _Check, value: Value) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from evalkit.errors import DatabaseError
-from evalkit.readmodel.database.database import Database, PageSize, Row, Statement, Value
+from evalkit.readmodel.database.database import Database, Row, Statement, Value, pages
 from evalkit.readmodel.schema import HEAD_STATEMENTS, Head, head_of
 
 __all__ = ["RebuiltMeanwhileError", "Snapshot", "StudyRow", "consistently"]
@@ -84,18 +84,16 @@ class Snapshot:
         return self._pages(table, columns, key, "rowid <= ?", (self._bounds[table],))
 
     def _pages(self, table: str, columns: str, key: tuple[str, ...], where: str, args: tuple[Value, ...] = ()) -> Iterator[Row]:
-        width, names, size = len(key), ", ".join(key), PageSize(_PAGE)
+        width, names = len(key), ", ".join(key)
         sql = f"SELECT {columns} FROM {table} WHERE {where} AND ({names}) > ({', '.join('?' * width)}) ORDER BY {names} LIMIT ?"
-        after: tuple[Value, ...] = ("",) * width
-        while True:
-            start = after
-            meta, positions, page = size.read(lambda rows: self._database.batch([*HEAD_STATEMENTS, (sql, (*args, *start, rows))]))  # noqa: B023  (called at once)
+
+        def ask(after: tuple[Value, ...], most: int) -> list[Row]:
+            meta, positions, page = self._database.batch([*HEAD_STATEMENTS, (sql, (*args, *after, most))])
             if head_of(meta, positions).generation != self.head.generation:
                 raise RebuiltMeanwhileError("The read model was rebuilt while it was being read", hint="Try again.")
-            yield from page
-            if len(page) < size.rows:
-                return
-            after = page[-1][:width]
+            return page
+
+        return pages(ask, ("",) * width, lambda row: row[:width], _PAGE)
 
 
 def consistently(read: Callable[[], _T]) -> _T:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 from evalkit._util.engine_report import EngineReport
 from evalkit.readmodel.database.database import Args, BulkInsert, Database, Row, Statement
@@ -12,9 +13,7 @@ __all__ = ["WriteBehind"]
 
 
 class WriteBehind:
-    """A `Database` whose batches run in a thread while the next events are decoded; whatever reads waits for them first.
-
-    A batch that fails raises with the next call, or with `flush`. Leaving the ``with`` waits for the last batch, and raises nothing.
+    """A `Database` whose batches may run in a thread while the next events are decoded; whatever reads waits for them first.
 
     Parameters
     ----------
@@ -24,14 +23,19 @@ class WriteBehind:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evalkit-rebuild")
+        self._writer: ThreadPoolExecutor | None = None
         self._pending: Future[list[list[Row]]] | None = None
 
-    def __enter__(self) -> WriteBehind:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._writer.shutdown()
+    @contextmanager
+    def in_background(self) -> Iterator[None]:
+        """Run batches in a thread while the block runs. One that fails raises with the next call, or when the block ends."""
+        with ThreadPoolExecutor(1, thread_name_prefix="evalkit-writer") as writer:
+            self._writer = writer
+            try:
+                yield
+                self.flush()
+            finally:
+                self._writer = self._pending = None
 
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
         """See `Database.execute`."""
@@ -39,7 +43,9 @@ class WriteBehind:
         return self._database.execute(sql, args)
 
     def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
-        """See `Database.batch`; it gives no rows."""
+        """See `Database.batch`; in the background it returns no rows."""
+        if self._writer is None:
+            return self._database.batch(statements)
         self.flush()
         self._pending = self._writer.submit(self._database.batch, statements)
         return []

@@ -45,8 +45,7 @@ from evalkit.readmodel.projection import EventKey
 from evalkit.readmodel.rebuild import rebuild
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import SCHEMA_VERSION, Position, has_tables, read_head
-from evalkit.runtime.access import make_home, uses_files, why_not_writable
-from evalkit.runtime.opening import open_database, open_log
+from evalkit.runtime.connections import make_home, open_database, open_log, uses_files, why_not_writable
 from evalkit.settings import Settings, network_file_system, redacted
 
 __all__ = ["CONSUMER", "Engine"]

@@ -14,7 +14,7 @@ from evalkit.readmodel.fold import FOLD_VERSION
 from evalkit.readmodel.log_identity import check_identity, check_whole
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import SCHEMA_VERSION, Head, read_head
-from evalkit.runtime.access import uses_files
+from evalkit.runtime.connections import uses_files
 from evalkit.settings import network_file_system, redacted
 
 if TYPE_CHECKING:

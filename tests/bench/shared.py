@@ -17,7 +17,7 @@ from uuid import UUID
 import evalkit
 from evalkit.domain.events import EncodedEvent
 from evalkit.eventlog.event_log import EventLog
-from evalkit.runtime.opening import open_log
+from evalkit.runtime.connections import open_log
 from tests.bench import baselines, workload
 from tests.iggy_server import PASSWORD, USER, Iggy
 from tests.servers import Sqld
@@ -147,7 +147,7 @@ _WRITER = """
 import json, sys, time
 import evalkit
 from evalkit.domain.events import EncodedEvent
-from evalkit.runtime.opening import open_log
+from evalkit.runtime.connections import open_log
 from tests.bench import workload
 urls, study, count = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 log = open_log(urls["log_url"])

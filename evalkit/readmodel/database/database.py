@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from evalkit._util.engine_report import EngineReport
@@ -19,6 +19,7 @@ __all__ = [
     "Statement",
     "Value",
     "in_parts",
+    "pages",
     "writes",
 ]
 
@@ -105,6 +106,32 @@ class PageSize:
         if self._refused:
             self._size, self._refused = size, False
         self.rows = max(1, min(self._most, self._size * max(count, 1) // max(size, 1)))
+
+
+def pages(
+    ask: Callable[[tuple[Value, ...], int], list[Row]], first: tuple[Value, ...], key: Callable[[Row], tuple[Value, ...]], rows: int
+) -> Iterator[Row]:
+    """Return the rows of a question page by page, whatever number of them the engine sends at once.
+
+    Parameters
+    ----------
+    ask
+        Takes the key to begin after and the most rows to return; returns them in the order of their keys.
+    first
+        A key before that of every row.
+    key
+        Returns the key of a row.
+    rows
+        The most rows of a page.
+    """
+    size, after = PageSize(rows), first
+    while True:
+        start = after
+        page = size.read(lambda most: ask(start, most))  # noqa: B023  (called at once)
+        yield from page
+        if len(page) < size.rows:
+            return
+        after = key(page[-1])
 
 
 def in_parts(ask: Callable[[Sequence[_T]], list[Row]], about: Sequence[_T]) -> list[Row]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ import msgspec
 
 from evalkit._util.engine_report import EngineReport
 from evalkit._util.sqlite_files import BUSY, primary_code, says
+from evalkit._util.waiting import Pauses
 from evalkit.errors import DatabaseBusyError, DatabaseError, DatabaseUnavailableError, ReadOnlyError
 from evalkit.readmodel.database.database import Args, BulkInsert, ConditionFailed, ResponseTooLarge, Row, Statement, writes
 
@@ -132,8 +132,7 @@ class ServerDatabase:
         self._failure = None
 
     def _patiently(self, call: Callable[[], _T], seconds: float, *, reads: bool) -> _T:
-        deadline = time.monotonic() + _BUSY_SECONDS
-        pause, again = 0.005, reads
+        pauses, again = Pauses(0.005, 0.2, _BUSY_SECONDS), reads
         while True:
             try:
                 found = call()
@@ -142,10 +141,9 @@ class ServerDatabase:
                 raise self._unavailable(f"did not answer within {seconds:g} s", "timeout") from None
             except Refused as refused:
                 busy = primary_code(refused.code) in BUSY or "database is locked" in refused.message
-                if busy and time.monotonic() < deadline:
+                if busy and not pauses.over:
                     self.busy_retries += 1
-                    time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (keeps processes out of step; no secret)
-                    pause = min(pause * 2, 0.2)
+                    time.sleep(pauses.next())
                     continue
                 if refused.lost:
                     self._lost()

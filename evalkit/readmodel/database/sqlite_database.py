@@ -8,7 +8,6 @@ nothing (``timeout=0``): a busy database is tried again here, for a bounded time
 from __future__ import annotations
 
 import logging
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
+from evalkit._util.waiting import Pauses
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseUnavailableError
 from evalkit.readmodel.database.database import Args, BulkInsert, ConditionFailed, Row, Statement
 
@@ -71,8 +71,7 @@ class SqliteDatabase(SqliteFile):
         return create
 
     def _patiently(self, call: Callable[[sqlite3.Connection], _T]) -> _T:
-        deadline = time.monotonic() + self._busy_seconds
-        pause = 0.001
+        pauses = Pauses(0.001, 0.05, self._busy_seconds)
         while True:
             try:
                 with self._lock:  # so that nothing is open when another thread forks
@@ -81,13 +80,12 @@ class SqliteDatabase(SqliteFile):
                 code, message = getattr(error, "sqlite_errorname", "SQLITE_ERROR"), str(error)
             if code == "SQLITE_CONSTRAINT_NOTNULL":
                 raise ConditionFailed(message)
-            if primary_code(code) not in BUSY or time.monotonic() > deadline:
+            if primary_code(code) not in BUSY or pauses.over:
                 self.close()  # the next call opens the file again: it may be another one by then
                 raise self._in_words(code, message)
             self.busy_retries += 1
             _logger.debug("database busy (%s), trying again", code)
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (keeps processes out of step; no secret)
-            pause = min(pause * 2, 0.05)
+            time.sleep(pauses.next())
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0)

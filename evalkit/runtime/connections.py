@@ -1,22 +1,26 @@
-"""Which log and which database a URL stands for: the one place that knows every adapter."""
+"""Which log and which database a URL stands for, whether a kit may write to them, and the home folder that it writes into.
+
+The one place that knows every adapter.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from evalkit._util.sqlite_files import why_not_writable
-from evalkit.errors import InvalidInputError
+from evalkit._util.sqlite_files import why_not_writable as why_file_not_writable
+from evalkit.errors import InvalidInputError, LogUnavailableError
 from evalkit.eventlog.event_log import EventLog
 from evalkit.eventlog.sqlite_log import SqliteEventLog
 from evalkit.readmodel.database.database import Database
-from evalkit.readmodel.database.server_database import ServerDatabase
+from evalkit.readmodel.database.server_database import ServerDatabase, token_access
 from evalkit.readmodel.database.sqlite_database import SqliteDatabase
-from evalkit.settings import reachable, redacted
+from evalkit.settings import Settings, reachable, redacted
 
-__all__ = ["local_path", "open_database", "open_log"]
+__all__ = ["make_home", "open_database", "open_log", "uses_files", "why_not_writable"]
 
 _LIBSQL = ("http", "https", "libsql")
 _TURSO = ("turso+https", "turso+http")
@@ -32,8 +36,8 @@ def open_log(url: str) -> EventLog:
     """
     scheme, _, path = url.partition(":")
     if scheme == "sqlite" and path:
-        file = reachable("log_url", local_path(path))
-        return SqliteEventLog(file, read_only=why_not_writable(file) is not None)
+        file = reachable("log_url", _local_path(path))
+        return SqliteEventLog(file, read_only=why_file_not_writable(file) is not None)
     if scheme == "iggy+tcp":
         from evalkit.eventlog.iggy_client import IggyAddress
         from evalkit.eventlog.iggy_log import IggyEventLog
@@ -65,8 +69,8 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
     """
     scheme, _, path = url.partition(":")
     if scheme == "file" and path:
-        file = reachable("database_url", local_path(path))
-        return SqliteDatabase(file, read_only=why_not_writable(file) is not None)
+        file = reachable("database_url", _local_path(path))
+        return SqliteDatabase(file, read_only=why_file_not_writable(file) is not None)
     try:
         parts = urlsplit(url)
         known = scheme in (*_LIBSQL, *_TURSO) and bool(parts.hostname) and (parts.port or 1) > 0
@@ -100,6 +104,49 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
     return ServerDatabase(LibsqlTransport(address, secret), shown, secret, instead=f"turso+{address}")
 
 
-def local_path(path: str) -> Path:
+def _local_path(path: str) -> Path:
     """Give the file that the part of a URL after its scheme names."""
     return Path("/" + path.lstrip("/") if path.startswith("//") else path).expanduser().absolute()
+
+
+def uses_files(settings: Settings) -> bool:
+    """Whether either engine is a file."""
+    return settings.log_url.startswith("sqlite:") or settings.database_url.startswith("file:")
+
+
+def why_not_writable(settings: Settings) -> str | None:
+    """Say why nothing can be appended, as far as that can be seen without asking a server; None when it can."""
+    home = settings.home
+    if settings.read_only:
+        return "This kit was opened with read_only=True"
+    token = None if settings.database_url.startswith("file:") else settings.auth_token
+    if token is not None and token_access(token.get_secret_value()) == "ro":
+        return "The token of EVALKIT_DATABASE_AUTH_TOKEN may only read"
+    for url, scheme in ((settings.log_url, "sqlite:"), (settings.database_url, "file:")):
+        if url.startswith(scheme) and (why := why_file_not_writable(_local_path(url.removeprefix(scheme)))) is not None:
+            return why
+    if uses_files(settings) and not home.exists() and not os.access(_nearest_existing(home), os.W_OK | os.X_OK):
+        return f"The home {home} does not exist, and cannot be made"
+    return None
+
+
+def make_home(settings: Settings) -> None:
+    """Make the home folder, readable by its owner alone, where an engine is a file and there is none yet.
+
+    Raises
+    ------
+    LogUnavailableError
+        When it cannot be made.
+    """
+    home = settings.home
+    if home.exists() or not uses_files(settings):
+        return
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (home / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise LogUnavailableError(f"The home {home} cannot be made: {error.strerror}", effect="Nothing was appended.") from None
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
