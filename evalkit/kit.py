@@ -6,19 +6,17 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from evalkit._util.forks import polars_is_stranded
 from evalkit._util.garbage import collector_paused
 from evalkit._util.progress_bar import progress_bar
 from evalkit.domain import validation as checks
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint, checkpoint_commands
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.study import Checkpoint, PeriodType, Study
-from evalkit.errors import OutcomeUnknownError, ReadOnlyError
-from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame
-from evalkit.frames.pandas_output import to_pandas
-from evalkit.frames.reader import FrameReader
-from evalkit.frames.selection import select
+from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
 from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.references import References
 from evalkit.readmodel.repository import EvalStorage
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from evalkit.frames.reader import FrameReader
     from evalkit.panel.panel import Panel
     from evalkit.recording.recorder import Recorder
 
@@ -95,7 +94,6 @@ class EvalKit:
         self.storage = EvalStorage(self.engine.database, self.engine.ready_to_read)
         """The read model as models."""
         self._handlers = Handlers(self.engine)
-        self._frames = FrameReader(self.engine.database, self.engine.database_identity)
         self._references = References(EvalStorage(self.engine.database, self.engine.has_tables), settings.home)
 
     def __enter__(self) -> EvalKit:
@@ -354,7 +352,7 @@ class EvalKit:
         Columns: study_id, name, status, period_type, period_value, description, tags, metadata, created_at, started_at, stopped_at,
         checkpoints (how many), last_period_end. Times are UTC.
         """
-        return self._frame(STUDIES, self._frames.studies, backend)
+        return self._frame("studies", self._reader.studies, backend)
 
     @overload
     def checkpoints(
@@ -405,11 +403,13 @@ class EvalKit:
         """
 
         def read() -> pl.DataFrame:
+            from evalkit.frames.reader import select
+
             chosen = None if study is None else [study] if isinstance(study, Study | str) else list(study)
             ids = None if chosen is None else list(dict.fromkeys(self._references.resolve(one).id for one in chosen))
-            return select(self._frames.checkpoints(ids), start, end, by, exclude)
+            return select(self._reader.checkpoints(ids), start, end, by, exclude)
 
-        return self._frame(CHECKPOINTS, read, backend, always=study is not None)
+        return self._frame("checkpoints", read, backend, always=study is not None)
 
     @overload
     def lifecycle(self, *, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
@@ -417,7 +417,7 @@ class EvalKit:
     def lifecycle(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
     def lifecycle(self, *, backend: str = "polars") -> Any:
         """Give what happened to each study: study_id, study, seq (its order in the log, from 1), kind, status (after it), at."""
-        return self._frame(LIFECYCLE, self._frames.lifecycle, backend)
+        return self._frame("lifecycle", self._reader.lifecycle, backend)
 
     @overload
     def rejected(self, *, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
@@ -425,7 +425,7 @@ class EvalKit:
     def rejected(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
     def rejected(self, *, backend: str = "polars") -> Any:
         """Give the events that changed nothing: study_id, event_id, kind, outcome (rejected or quarantined), reason, message, at."""
-        return self._frame(REJECTED, self._frames.rejected, backend)
+        return self._frame("rejected", self._reader.rejected, backend)
 
     # --- the read model -----------------------------------------------------------------------------------------------------------
 
@@ -505,9 +505,23 @@ class EvalKit:
         """Give why the last answer may be behind the log, and why nothing can be appended; None each where there is no reason."""
         return self.engine.behind, self.engine.not_writable
 
-    def _frame(self, columns: dict[str, str], read: Callable[[], pl.DataFrame], backend: str, *, always: bool = False) -> Any:
+    @cached_property
+    def _reader(self) -> FrameReader:
+        from evalkit.frames.reader import FrameReader  # with Polars, which is heavy
+
+        return FrameReader(self.engine.database, self.engine.database_identity)
+
+    def _frame(self, name: str, read: Callable[[], pl.DataFrame], backend: str, *, always: bool = False) -> Any:
         if backend not in ("polars", "pandas"):
             raise checks.invalid("backend", backend, "is neither 'polars' nor 'pandas'")
-        self._frames.check_process()
-        frame = read() if self.engine.ready_to_read() or always else empty_frame(columns)
-        return frame if backend == "polars" else to_pandas(frame, columns)
+        if polars_is_stranded():
+            raise EvalkitError(
+                "Frames cannot be read in a forked process once Polars was imported before the fork: its threads are not there, and it "
+                "would wait for them for ever",
+                hint='Start processes with multiprocessing.get_context("spawn"), or use kit.storage, which works.',
+            )
+        from evalkit.frames.columns import FRAMES, empty_frame
+        from evalkit.frames.pandas_output import to_pandas
+
+        frame = read() if self.engine.ready_to_read() or always else empty_frame(FRAMES[name])
+        return frame if backend == "polars" else to_pandas(frame, FRAMES[name])

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from evalkit._util.sqlite_files import reset_in_child
+from evalkit._util.forks import reset_in_child
 
 __all__ = ["at_end", "run", "spawn"]
 

@@ -6,26 +6,24 @@ import logging
 import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from evalkit._util.engine_report import EngineReport
+from evalkit._util.forks import close_for_fork
 
 __all__ = [
     "BUSY",
     "DAMAGED",
     "NOT_WRITABLE",
     "SqliteFile",
-    "close_for_fork",
     "create_whole",
     "file_identity",
     "primary_code",
     "read_without_writing",
-    "reset_in_child",
     "says",
     "why_not_writable",
 ]
@@ -173,30 +171,6 @@ def _place(draft: Path, path: Path) -> None:
             os.close(folder)
 
 
-class _Closes(Protocol):
-    _lock: threading.RLock
-
-    def close(self) -> None: ...
-
-
-class _Resets(Protocol):
-    def reset_in_child(self) -> None: ...
-
-
-_files: weakref.WeakSet[Any] = weakref.WeakSet()
-_others: weakref.WeakSet[Any] = weakref.WeakSet()
-_held: list[_Closes] = []
-
-
-def close_for_fork(resource: _Closes) -> None:
-    """Have a resource's SQLite connections closed before every fork, under its lock; it opens them again when next used.
-
-    SQLite keeps account of its locks by process. A child that inherits an open file believes that it holds locks which it does not, even
-    for connections that it opens itself: so nothing may be open while a process forks.
-    """
-    _files.add(resource)
-
-
 class SqliteFile:
     """A SQLite file with one connection, which stays open between calls, and is closed before every fork.
 
@@ -249,31 +223,3 @@ class SqliteFile:
                 raise
             self._connection, self._identity = connection, file_identity(self.path)
         return self._connection
-
-
-def reset_in_child(resource: _Resets) -> None:
-    """Have ``resource.reset_in_child()`` called in every forked process: to replace locks that nobody there will ever release."""
-    _others.add(resource)
-
-
-def _before_fork() -> None:
-    for resource in list(_files):
-        resource._lock.acquire()
-        _held.append(resource)
-        resource.close()
-
-
-def _after_in_parent() -> None:
-    while _held:
-        _held.pop()._lock.release()
-
-
-def _after_in_child() -> None:
-    while _held:
-        _held.pop()._lock = threading.RLock()
-    for resource in list(_others):
-        resource.reset_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

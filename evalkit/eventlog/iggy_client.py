@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import SecretStr
 
 from evalkit._util import background_loop as background
-from evalkit._util.sqlite_files import reset_in_child
+from evalkit._util.forks import reset_in_child
 from evalkit._util.waiting import Pauses
 from evalkit.errors import InvalidInputError, LogUnavailableError
 

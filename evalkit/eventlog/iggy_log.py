@@ -97,7 +97,7 @@ class IggyEventLog:
         try:
             version = str(self._connection.call(lambda client: client.get_stats()).iggy_server_version)
         except LogError as error:
-            if "permit" not in str(error):
+            if not (error.driver_message or "").startswith("Unauthorized"):
                 raise
             version = ""  # only a user who may read the server's statistics is told
         topic = self._topic()
@@ -189,9 +189,8 @@ class IggyEventLog:
             ]
         except ValueError as error:
             largest = max(len(message.data) for message in messages)
-            wrong = LogError(f"Iggy takes no event of {largest:,} bytes; it must be smaller. It was not appended.")
-            wrong.driver_message = str(error)
-            raise wrong from None
+            problem = f"Iggy takes no event of {largest:,} bytes; it must be smaller"
+            raise LogError(problem, effect="It was not appended.", driver_message=str(error)) from None
         where = Partitioning.partition_id(partition)
         answer = self._connection.call(
             lambda client: client.send_messages(address.stream, address.topic, where, batch), seconds=_SEND_SECONDS, appending=_NOT_KNOWN

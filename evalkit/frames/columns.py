@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import polars as pl
 
 from evalkit.domain.events import KINDS
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.study import PeriodType, StudyStatus
 from evalkit.readmodel.fold import Outcome
 
-if TYPE_CHECKING:
-    import polars as pl
-
-__all__ = ["CHECKPOINTS", "LIFECYCLE", "REJECTED", "STUDIES", "empty_frame", "frame_schema"]
+__all__ = ["CHECKPOINTS", "FRAMES", "LIFECYCLE", "REJECTED", "STUDIES", "empty_frame", "frame_schema"]
 
 STUDIES = {
     "study_id": "text", "name": "text", "status": "status", "period_type": "period_type", "period_value": "count", "description": "text",
@@ -32,6 +29,8 @@ REJECTED = {
     "study_id": "text", "event_id": "text", "kind": "kind", "outcome": "outcome", "reason": "text", "message": "text", "at": "time",
 }  # fmt: skip
 """The columns of ``kit.rejected()``."""
+FRAMES = {"studies": STUDIES, "checkpoints": CHECKPOINTS, "lifecycle": LIFECYCLE, "rejected": REJECTED}
+"""The columns of each frame, by the name of the kit's method."""
 
 
 def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:
@@ -39,8 +38,6 @@ def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:
 
     Counts are Int64; rates, numbers and money Float64; durations Duration(us); times Datetime(us, UTC).
     """
-    import polars as pl
-
     types: dict[str, pl.DataType] = {
         "text": pl.String(),
         "texts": pl.List(pl.String()),
@@ -62,6 +59,4 @@ def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:
 
 def empty_frame(columns: dict[str, str]) -> pl.DataFrame:
     """Give a frame without rows."""
-    import polars as pl
-
     return pl.DataFrame(schema=frame_schema(columns))

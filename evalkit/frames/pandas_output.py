@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 if TYPE_CHECKING:
     import pandas as pd
-    import polars as pl
 
 __all__ = ["to_pandas"]
 
@@ -19,7 +20,6 @@ def to_pandas(frame: pl.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     metadata a list of dicts. Missing stays missing.
     """
     import pandas as pd
-    import polars as pl
 
     twin = {}
     for name, kind in columns.items():

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
+import polars as pl
 from pydantic_core import from_json
 
-from evalkit._util.sqlite_files import reset_in_child
+from evalkit._util.forks import reset_in_child
 from evalkit.domain.metrics import METRICS, LongitudinalMetrics
-from evalkit.domain.study import TRANSITIONS, StudyConfig, StudyStatus
+from evalkit.domain.study import TRANSITIONS, Checkpoint, StudyConfig, StudyStatus
 from evalkit.domain.times import MAX_COUNT, duration_pair
-from evalkit.errors import EvalkitError
+from evalkit.domain.validation import check_time, invalid
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame, frame_schema
 from evalkit.readmodel.database.database import Database, PageSize, Row, Statement, Value
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import HEAD_STATEMENTS, head_of
 from evalkit.readmodel.snapshot import Snapshot, consistently
 
-if TYPE_CHECKING:
-    import polars as pl
-
-__all__ = ["FrameReader"]
+__all__ = ["FrameReader", "select"]
 
 _PAGE = 5000
 _PAGE_BYTES = 4 << 20  # a quote takes two bytes on its way from a server, which sends 10 MB at most
@@ -59,28 +57,11 @@ class FrameReader:
         self._lock = threading.Lock()
         self._known: _Known | None = None
         self._page = PageSize(_PAGE, _PAGE_BYTES)
-        self._stranded = False
         reset_in_child(self)
 
     def reset_in_child(self) -> None:
-        """Go on in a forked process, where Polars no longer works once it was at work before: its threads are not there."""
+        """Go on in a forked process."""
         self._lock = threading.Lock()
-        self._stranded = "polars" in sys.modules
-
-    def check_process(self) -> None:
-        """Refuse in a forked process what would wait for ever there.
-
-        Raises
-        ------
-        EvalkitError
-            When Polars was imported before this process was forked.
-        """
-        if self._stranded:
-            raise EvalkitError(
-                "Frames cannot be read in a forked process once Polars was imported before the fork: its threads are not there, and it "
-                "would wait for them for ever",
-                hint='Start processes with multiprocessing.get_context("spawn"), or use kit.storage, which works.',
-            )
 
     def studies(self) -> pl.DataFrame:
         """Give every study, newest first: by creation time, then id."""
@@ -138,8 +119,6 @@ class FrameReader:
 
         All of them are kept, so that the next call reads only what is new.
         """
-        import polars as pl
-
         with self._lock, readable(self._database):
             identity = self._identity()
             if self._known is not None and self._known.identity != identity:
@@ -156,8 +135,6 @@ class FrameReader:
 
     def _read(self, study_ids: Sequence[str] | None, known: _Known) -> tuple[pl.DataFrame, tuple[int, int], list[Row]]:
         """Read what `known` lacks. Gives all rows, (generation, last row), and the studies in their order."""
-        import polars as pl
-
         chosen = ""
         args: list[Value] = []
         if study_ids is not None:
@@ -216,8 +193,6 @@ FROM (SELECT rowid AS row, * FROM checkpoints WHERE :chosen rowid > ? AND rowid 
 
 
 def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> pl.DataFrame:
-    import polars as pl
-
     schema = frame_schema(CHECKPOINTS)
     raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in CHECKPOINTS.items()}
     raw = {**raw, "event_id": pl.String(), "avg_session_duration": pl.List(pl.Int64())}
@@ -249,8 +224,6 @@ def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> p
 
 def _decode_lines(lines: bytes, raw: dict[str, pl.DataType]) -> pl.DataFrame:
     """Decode one JSON object a line, of the raw columns and the period."""
-    import polars as pl
-
     try:
         return pl.read_ndjson(lines, schema=raw)
     except pl.exceptions.ComputeError:  # somewhere is a number that is one in JSON, but not for Polars, such as 0e99999999999
@@ -268,31 +241,58 @@ def _by_the_model(row: dict[str, Any], text: str | bytes) -> dict[str, Any]:
 
 
 def _ordered(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:
-    import polars as pl
-
     rank = {row[0]: index for index, row in enumerate(studies)}
     order = pl.col("study_id").replace_strict(rank, return_dtype=pl.UInt32())
     return frame.sort(order, "timestamp", "checkpoint_id")
 
 
 def _parsed_time(name: str) -> pl.Expr:
-    import polars as pl
-
     return pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.6fZ", time_unit="us", time_zone="UTC")
 
 
 def _event_time(name: str) -> pl.Expr:
-    import polars as pl
-
     digits = pl.col(name).str.slice(0, 8) + pl.col(name).str.slice(9, 4)
     return (digits.str.to_integer(base=16, dtype=pl.Int64()) * 1000).cast(pl.Datetime("us", "UTC"))
 
 
 def _from_rows(rows: list[list[Any]], columns: dict[str, str], event_times: Sequence[str] = ()) -> pl.DataFrame:
-    import polars as pl
-
     schema = frame_schema(columns)
     raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in columns.items()}
     frame = pl.DataFrame(rows, schema=raw, orient="row")
     times = [name for name, kind in columns.items() if kind == "time"]
     return frame.with_columns(*((_event_time if name in event_times else _parsed_time)(name).alias(name) for name in times))
+
+
+_SELECTED_BY = {"timestamp": "timestamp", "period": "period_start"}
+
+
+def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by: str, exclude: Iterable[Checkpoint | str]) -> pl.DataFrame:
+    """Give the checkpoints in ``[start, end)`` that are not excluded.
+
+    Raises
+    ------
+    InvalidInputError
+        When a time has no time zone, `by` is unknown, or a reference in `exclude` names no checkpoint, or more than one.
+    """
+    if by not in _SELECTED_BY:
+        raise invalid("by", by, "is neither 'timestamp' nor 'period'")
+    excluded = [_checkpoint_id(frame, reference) for reference in ([exclude] if isinstance(exclude, str | Checkpoint) else exclude)]
+    if start is not None:
+        frame = frame.filter(pl.col(_SELECTED_BY[by]) >= check_time("start", start))
+    if end is not None:
+        frame = frame.filter(pl.col(_SELECTED_BY[by]) < check_time("end", end))
+    return frame.filter(~pl.col("checkpoint_id").is_in(excluded)) if excluded else frame
+
+
+def _checkpoint_id(frame: pl.DataFrame, reference: Checkpoint | str) -> str:
+    if isinstance(reference, Checkpoint):
+        return reference.id
+    if not isinstance(reference, str) or len(reference) < 4:
+        raise invalid("exclude", reference, "is no checkpoint", "give a Checkpoint, an id, or the last four or more characters of one")
+    ids = frame["checkpoint_id"]
+    found = ids.filter(ids.str.ends_with(reference.lower())).unique().to_list()
+    if len(found) != 1:
+        problem = "names no checkpoint among those asked for" if not found else f"names {len(found)} checkpoints: {', '.join(found[:5])}"
+        hint = f"To leave out a column: frame.drop({reference!r})." if reference in frame.columns else ""
+        raise invalid("exclude", reference, problem, hint=hint)
+    return str(found[0])

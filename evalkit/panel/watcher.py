@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evalkit._util.sqlite_files import reset_in_child
+from evalkit._util.forks import reset_in_child
 from evalkit.panel.reading import Reading, read
 from evalkit.panel.worker import Worker
 

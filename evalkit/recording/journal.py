@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from evalkit._util.sqlite_files import reset_in_child
+from evalkit._util.forks import reset_in_child
 from evalkit.domain.ids import new_id
 from evalkit.domain.times import wire_time
 from evalkit.errors import RecorderError

@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from evalkit._util.sqlite_files import file_identity, reset_in_child
+from evalkit._util.forks import reset_in_child
+from evalkit._util.sqlite_files import file_identity
 from evalkit._util.text import plural
 from evalkit.domain.codec import readable_ids
 from evalkit.domain.events import EncodedEvent, StoredEvalEvent

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from evalkit._util import background_loop as background
-from evalkit._util.sqlite_files import reset_in_child
+from evalkit._util.forks import reset_in_child
 from evalkit.readmodel.database.database import Row, Statement
 from evalkit.readmodel.database.server_database import Refused
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalkit._util.sqlite_files import reset_in_child
+from evalkit._util.forks import reset_in_child
 from evalkit.readmodel.database.database import Row, Statement, writes
 from evalkit.readmodel.database.server_database import Refused
 

@@ -1,0 +1,71 @@
+"""What happens to open files, locks and threads when a process forks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from typing import Any, Protocol
+
+__all__ = ["close_for_fork", "polars_is_stranded", "reset_in_child"]
+
+
+class _Closes(Protocol):
+    _lock: threading.RLock
+
+    def close(self) -> None: ...
+
+
+class _Resets(Protocol):
+    def reset_in_child(self) -> None: ...
+
+
+_files: weakref.WeakSet[Any] = weakref.WeakSet()
+_others: weakref.WeakSet[Any] = weakref.WeakSet()
+_held: list[_Closes] = []
+_stranded = False
+
+
+def close_for_fork(resource: _Closes) -> None:
+    """Have a resource's SQLite connections closed before every fork, under its lock; it opens them again when next used.
+
+    SQLite keeps account of its locks by process. A child that inherits an open file believes that it holds locks which it does not, even
+    for connections that it opens itself: so nothing may be open while a process forks.
+    """
+    _files.add(resource)
+
+
+def reset_in_child(resource: _Resets) -> None:
+    """Have ``resource.reset_in_child()`` called in every forked process: to replace locks that nobody there will ever release."""
+    _others.add(resource)
+
+
+def polars_is_stranded() -> bool:
+    """Return whether this process was forked after Polars was imported: its threads are not here, and it would wait for them for ever."""
+    return _stranded
+
+
+def _before_fork() -> None:
+    for resource in list(_files):
+        resource._lock.acquire()
+        _held.append(resource)
+        resource.close()
+
+
+def _after_in_parent() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
+def _after_in_child() -> None:
+    global _stranded  # noqa: PLW0603  (of the process, like the modules that it inherited)
+    _stranded = "polars" in sys.modules
+    while _held:
+        _held.pop()._lock = threading.RLock()
+    for resource in list(_others):
+        resource.reset_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
