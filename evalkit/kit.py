@@ -20,7 +20,6 @@ from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
 from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.references import References
 from evalkit.readmodel.repository import EvalStorage
-from evalkit.readmodel.schema import read_head
 from evalkit.readmodel.verify import VerifyResult, verify
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.handlers import Handlers, RecordedCheckpoints
@@ -493,17 +492,7 @@ class EvalKit:
         """
         from evalkit.panel.panel import Panel
 
-        return Panel(self, None if study is None else self.resolve(study).id)
-
-    def _read_version(self) -> object:
-        """Give what is another one whenever a frame may be: cheap, to ask before frames are read again."""
-        if not self.engine.ready_to_read() or (head := read_head(self.engine.database)) is None:
-            return None
-        return (self.engine.database_identity(), head.generation, *(position.next for position in head.positions))
-
-    def _read_state(self) -> tuple[str | None, str | None]:
-        """Give why the last answer may be behind the log, and why nothing can be appended; None each where there is no reason."""
-        return self.engine.behind, self.engine.not_writable
+        return Panel(self, None if study is None else self.resolve(study).id, embedded=self.engine.embedded)
 
     @cached_property
     def _reader(self) -> FrameReader:

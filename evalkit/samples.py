@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import calendar
 import math
 import os
 import shutil
@@ -15,14 +14,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from filelock import FileLock
+
 from evalkit import EvalKit, PeriodType, connect
+from evalkit.domain.periods import shifted
 from evalkit.domain.validation import check_count, check_period, check_time
-from evalkit.recording.locks import FileLock
 
 __all__ = ["sample_checkpoints", "trial_kit"]
 
 _SESSIONS = {PeriodType.HOURLY: 6, PeriodType.DAILY: 30, PeriodType.WEEKLY: 90, PeriodType.MONTHLY: 300}
-_LENGTHS = {PeriodType.HOURLY: timedelta(hours=1), PeriodType.DAILY: timedelta(days=1), PeriodType.WEEKLY: timedelta(days=7)}
 _KEYS = {PeriodType.HOURLY: "%Y-%m-%dT%H", PeriodType.DAILY: "%Y-%m-%d", PeriodType.WEEKLY: "%G-W%V", PeriodType.MONTHLY: "%Y-%m"}
 _DOLLARS_A_TOKEN = 4e-6
 _PREFIX = "evalkit-trial-"
@@ -38,7 +38,7 @@ def trial_kit() -> EvalKit:
         return _embedded(Path(kept).expanduser().absolute())
     _clear_after_the_dead()
     home = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    lock = FileLock(home / _LOCK)
+    lock = FileLock(home / _LOCK, thread_local=False)
     lock.acquire()
     kit = _embedded(home)
     atexit.register(_clear_away, kit, lock, home, os.getpid())
@@ -59,11 +59,11 @@ def _clear_away(kit: EvalKit, lock: FileLock, home: Path, pid: int) -> None:
 def _clear_after_the_dead() -> None:
     """Delete the folders of processes that were killed, which a notebook's kernel often is."""
     for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        lock = FileLock(home / _LOCK)
-        with suppress(OSError):
+        with suppress(OSError):  # filelock.Timeout is one: the folder is in use
             # One that was made this minute may not be locked yet.
-            if time.time() - home.stat().st_mtime > 60 and lock.acquire() is None:
-                lock.release()
+            if time.time() - home.stat().st_mtime > 60:
+                with FileLock(home / _LOCK, blocking=False):
+                    pass
                 shutil.rmtree(home, ignore_errors=True)
 
 
@@ -111,7 +111,7 @@ def sample_checkpoints(
 
 def _row(kind: PeriodType, first: datetime, index: int, seed: int, odds: float) -> dict[str, Any]:
     random = Random(f"{seed} {index}")  # noqa: S311  (sample data, to be the same every time)
-    begin, end = _edge(kind, first, index), _edge(kind, first, index + 1)
+    begin, end = shifted(kind, first, index), shifted(kind, first, index + 1)
     key = begin.strftime(_KEYS[kind])
     return {
         **_measured(random, _SESSIONS[kind], odds, key),
@@ -120,15 +120,6 @@ def _row(kind: PeriodType, first: datetime, index: int, seed: int, odds: float) 
         "recorded_at": end + timedelta(seconds=random.randrange(5, 240)),
         "key": key,
     }
-
-
-def _edge(kind: PeriodType, first: datetime, index: int) -> datetime:
-    """Give the start of period `index`; a month that has no such day takes its last."""
-    if kind is not PeriodType.MONTHLY:
-        return first + _LENGTHS[kind] * index
-    years, month = divmod(first.month - 1 + index, 12)
-    year = first.year + years
-    return first.replace(year=year, month=month + 1, day=min(first.day, calendar.monthrange(year, month + 1)[1]))
 
 
 def _measured(random: Random, usual: int, odds: float, key: str) -> dict[str, Any]:

@@ -25,10 +25,8 @@ from nbclient import NotebookClient
 import evalkit
 from evalkit import EvalKit, EvalkitError, StudyNotFoundError, connect
 from evalkit.panel import panel as panel_module
-from evalkit.panel import watcher as watcher_module
+from evalkit.panel.feed import WATCHER, Worker, watchers
 from evalkit.panel.panel import Panel
-from evalkit.panel.watcher import WATCHER
-from evalkit.panel.worker import Worker
 from tests.needs import need
 from tests.properties import in_long_form
 from tests.servers import Relay, Sqld
@@ -539,6 +537,11 @@ def test_a_study_to_show_first_must_exist(kit: EvalKit, show: Show) -> None:
         kit.panel("three")
 
 
+def test_a_panel_shows_only_what_its_users_need(show: Show) -> None:
+    """What follows the kit is private."""
+    assert {name for name in dir(show().panel) if not name.startswith("_")} == {"close", "last_error", "model", "refresh", "widget"}
+
+
 def test_a_closed_panel_says_so(kit: EvalKit) -> None:
     """Closing twice is harmless; what is asked of a closed panel is answered in words."""
     panel = kit.panel()
@@ -567,13 +570,13 @@ def test_many_panels_leave_nothing_behind(kit: EvalKit) -> None:
         cycle()
     gc.collect()
     assert (len(_instances), len(threading.enumerate()), len(process.net_connections()), process.num_fds()) == before
-    assert watcher_module.watchers._feeds == watcher_module.watchers._seen == {}
+    assert watchers._feeds == watchers._seen == {}
 
 
 def test_a_cell_that_runs_again_closes_the_panels_that_it_made_before(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of this run and of other cells stay; outside a notebook nothing is closed."""
     cells: Any = [("a", "1"), ("a", "1"), ("b", "2"), ("a", "3"), (None, "4")]
-    monkeypatch.setattr("evalkit.panel.cells._present_cell", lambda: cells.pop(0))
+    monkeypatch.setattr("evalkit.panel.panel._present_cell", lambda: cells.pop(0))
     panels = [show().panel for _ in range(5)]
     assert [repr(panel) for panel in panels] == ["Panel(closed)", "Panel(closed)", *["Panel(0 studies)"] * 3]
 
@@ -645,7 +648,7 @@ def test_a_headless_notebook_holds_a_table_and_a_picture(kit: EvalKit, tmp_path:
 
 def test_a_worker_ends_by_itself_and_gives_up_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread is there only while there is something to do; ending it cancels what has not begun, and waits a bounded time for the rest."""
-    monkeypatch.setattr("evalkit.panel.worker._IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("evalkit.panel.feed._IDLE_SECONDS", 0.05)
     worker, go = Worker("evalkit-test"), threading.Event()
     assert worker.submit(lambda: 1).result(SECONDS) == 1
     until(lambda: threads() == [])

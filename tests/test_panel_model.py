@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from evalkit import METRICS, EvalKit, EvalkitWarning, InvalidInputError, PeriodType, connect
+from evalkit.domain.periods import period_end, period_start
 from evalkit.errors import LogUnavailableError, told_warnings, warn
-from evalkit.panel.forms import CHECKPOINT_FIELDS, CheckpointForm, StudyForm, period_end, period_start
-from evalkit.panel.model import PanelModel
+from evalkit.panel.forms import CHECKPOINT_FIELDS, CheckpointForm, StudyForm
+from evalkit.panel.model import PanelModel, shortened
 from evalkit.panel.reading import read
 from evalkit.panel.static import static_html, table_html
-from evalkit.panel.texts import shortened
 from evalkit.samples import sample_checkpoints
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -182,9 +182,12 @@ def test_the_age_and_the_state_of_the_server_are_said_in_words(kit: EvalKit) -> 
     model.take(read(kit, None), NOW)
     assert model.message.text.startswith("No studies yet: create one below. There is no evalkit home yet. Looked in ")
     assert model.age(NOW + timedelta(seconds=3)) == "Up to date."
-    assert model.age(NOW + timedelta(seconds=15)) == "Shown is the state of 12:00:00 UTC, 15 s ago."
+    assert model.age(NOW + timedelta(seconds=15)) == "Shown is the state of 12:00:00 UTC, 15 seconds ago."
     model.wait(3.4, NOW + timedelta(seconds=5))
-    assert model.age(NOW + timedelta(seconds=5)) == "The server has not answered for 3 s. Shown is the state of 12:00:00 UTC, 5 s ago."
+    assert (
+        model.age(NOW + timedelta(seconds=5))
+        == "The server has not answered for 3 seconds. Shown is the state of 12:00:00 UTC, 5 seconds ago."
+    )
     assert (model.message.text, model.message.kind) == ("The server is slow to answer, or lost; still waiting for it.", "problem")
     alone = PanelModel(NOW, source="kit")
     alone.wait(3.4, NOW)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import dataclasses
 import inspect
 import json
 import os
@@ -28,10 +29,9 @@ from hypothesis import strategies as st
 
 import evalkit
 from evalkit import EvalKit, EvalkitWarning, InvalidInputError, StudyNotFoundError, TransitionError
-from evalkit.domain.times import MAX_COUNT
 from evalkit.errors import LogUnavailableError, ReadOnlyError, RecorderError
 from evalkit.recording.aggregate import COMPUTED, SessionRecord, aggregate
-from evalkit.recording.progress import Tally
+from evalkit.recording.block import tally
 from evalkit.recording.recorder import Recorder
 from evalkit.recording.session import Session
 from tests.worker import Child, exit_code, in_fork
@@ -70,7 +70,15 @@ def clock() -> Watch:
 
 def recorder(kit: EvalKit, clock: Watch, **options: Any) -> Recorder:
     home = kit.engine.settings.home
-    return Recorder(kit.resolve("study"), home=home, record=kit.record_checkpoint, clock=clock, progress=False, **options)
+    return Recorder(
+        kit.resolve("study"),
+        home=home,
+        record=kit.record_checkpoint,
+        now=clock.now,
+        elapsed=clock.elapsed,
+        progress=False,
+        **options,
+    )
 
 
 def files(kit: EvalKit) -> list[str]:
@@ -239,7 +247,7 @@ def test_a_name_that_is_taken_gets_a_number(kit: EvalKit, clock: Watch) -> None:
 def test_a_block_of_very_many_sessions_is_recorded_without_their_names(kit: EvalKit, clock: Watch) -> None:
     """What would not fit into an event is left out, rather than the night."""
     with recorder(kit, clock) as rec:
-        rec._content.sessions += [SessionRecord(name="n" * 190 + str(index), nanoseconds=1, succeeded=True) for index in range(6000)]
+        rec._block.sessions += [SessionRecord(name="n" * 190 + str(index), nanoseconds=1, succeeded=True) for index in range(6000)]
         rec.metrics(tool_success_rate=1)
     assert rec.checkpoint is not None
     assert rec.checkpoint.metrics.sessions_completed == 6000
@@ -250,7 +258,7 @@ def test_a_clock_that_is_set_back_leaves_a_period(kit: EvalKit, clock: Watch) ->
     """The end of a block comes after its beginning, and a session's duration does not depend on the wall clock."""
     with recorder(kit, clock) as rec, rec.session() as session:
         session.success()
-        clock.now = lambda: BEGUN - timedelta(hours=1)  # type: ignore[method-assign]
+        rec._now = lambda: BEGUN - timedelta(hours=1)
         clock.move(3)
     assert rec.checkpoint is not None
     assert rec.checkpoint.metrics.period.end == BEGUN + timedelta(microseconds=1)
@@ -316,14 +324,6 @@ def test_each_row_of_the_table_is_what_a_plain_computation_gives(name: str, sess
         assert value == pytest.approx(float(expected), rel=1e-15, abs=0)
 
 
-def test_sums_that_a_checkpoint_cannot_hold_are_missing() -> None:
-    """Each session's numbers are in range, but not their sum."""
-    one = SessionRecord(name="one", nanoseconds=0, succeeded=True, tokens=MAX_COUNT, cost=sys.float_info.max)
-    assert (aggregate([one])["total_tokens"], aggregate([one])["total_cost"]) == (MAX_COUNT, sys.float_info.max)
-    both = aggregate([one, one])
-    assert (both["total_tokens"], both["total_cost"], both["cost_per_successful_task"]) == (None, None, None)
-
-
 # --- what is refused ------------------------------------------------------------------------------------------------------------------
 
 
@@ -352,6 +352,8 @@ IS_NO_COUNT = "is no whole number; give a count from 0 to 9,223,372,036,854,775,
         ({"iterations": 1.5}, f"iterations: 1.5 {IS_NO_COUNT}"),
         ({"tokens": -1}, "tokens: -1 is outside the range of a count, 0 to 9,223,372,036,854,775,807."),
         ({"tokens": 2**63}, f"tokens: {2**63} is outside the range of a count, 0 to 9,223,372,036,854,775,807."),
+        ({"tokens": 10**15 + 1}, "tokens: 1000000000000001 is more than 1,000,000,000,000,000, the most of one session."),
+        ({"cost": 1e16}, "cost: 1e+16 is more than 1,000,000,000,000,000, the most of one session."),
         ({"tokens": True}, f"tokens: True {IS_NO_COUNT}"),
         ({"tokens": [1]}, f"tokens: [1] {IS_NO_COUNT}"),
         ({"cost": -0.5}, "cost: -0.5 is outside the range 0 or more."),
@@ -684,18 +686,48 @@ def test_a_session_that_outlives_the_block_is_not_counted(kit: EvalKit, clock: W
 
 
 def test_a_forked_process_leaves_the_journal_alone(kit: EvalKit, clock: Watch) -> None:
-    """A child cannot report, does not hold the lock, and its end changes nothing."""
+    """A child cannot report, does not hold the lock, and its end changes nothing, be it that it leaves the block."""
     with recorder(kit, clock) as rec:
 
         def work() -> None:
             with contextlib.suppress(RecorderError), rec.session():
                 os._exit(1)
+            with pytest.warns(EvalkitWarning, match="No session ended"):
+                rec.__exit__(None, None, None)
+            assert len(files(kit)) == 2
 
         assert exit_code(in_fork(work)) == 0
         with rec.session() as session:
             session.success()
         with pytest.raises(RecorderError, match="is being recorded already in this process"), recorder(kit, clock):
             pass
+    assert rec.checkpoint is not None
+
+
+HELD = """
+import os, sys, time, evalkit
+rec = evalkit.connect(sys.argv[1]).recorder("study", progress=False).__enter__()
+if child := os.fork():
+    print(child, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_killed_process_holds_no_lock_through_those_that_it_forked(kit: EvalKit, tmp_path: Path) -> None:
+    """Its workers may live on; another recorder starts all the same."""
+    with subprocess.Popen([sys.executable, "-c", HELD, str(tmp_path / "home")], stdout=subprocess.PIPE, text=True) as process:
+        child = int(process.stdout.readline())  # type: ignore[union-attr]
+        try:
+            with pytest.raises(RecorderError, match=f"by process {process.pid}"):
+                kit.recorder("study").__enter__()
+            process.kill()
+            process.wait()
+            with kit.recorder("study") as rec, rec.session() as session:
+                session.success()
+        finally:
+            os.kill(child, signal.SIGKILL)
     assert rec.checkpoint is not None
 
 
@@ -949,10 +981,21 @@ def test_a_process_killed_between_recording_and_cleaning_up_records_once(kit: Ev
 
 def test_the_tally_says_how_far_it_is() -> None:
     """Counts, the plan where there is one, and the cost where it was reported."""
-    assert str(Tally("study")) == "0 sessions: 0 succeeded, 0 failed"
-    assert str(Tally("study", 1)) == "1 session: 1 succeeded, 0 failed"
-    assert str(Tally("study", 1100, 34, 2000, 1234.5)) == "1,134 of 2,000 sessions: 1,100 succeeded, 34 failed; US$1,234.50"
-    assert str(Tally("study", 1, 0, 3, 0.0)) == "1 of 3 sessions: 1 succeeded, 0 failed; US$0.00"
+
+    def ended(succeeded: int, failed: int, cost: float | None = None) -> list[SessionRecord]:
+        records = [SessionRecord(name=str(number), nanoseconds=1, succeeded=number < succeeded) for number in range(succeeded + failed)]
+        return records if cost is None else [dataclasses.replace(records[0], cost=cost), *records[1:]]
+
+    assert tally(ended(0, 0)) == "0 sessions: 0 succeeded, 0 failed"
+    assert tally(ended(1, 0)) == "1 session: 1 succeeded, 0 failed"
+    assert tally(ended(1100, 34, 1234.5), 2000) == "1,134 of 2,000 sessions: 1,100 succeeded, 34 failed; US$1,234.50"
+    assert tally(ended(1, 0, 0.0), 3) == "1 of 3 sessions: 1 succeeded, 0 failed; US$0.00"
+
+
+def test_a_recorder_shows_only_what_its_users_need(kit: EvalKit, clock: Watch) -> None:
+    """What sessions call on it is private."""
+    names = {name for name in dir(recorder(kit, clock)) if not name.startswith("_")}
+    assert names == {"checkpoint", "metrics", "session", "sessions", "study", "track"}
 
 
 def test_reprs_hold_no_clock(kit: EvalKit, clock: Watch) -> None:
@@ -964,6 +1007,26 @@ def test_reprs_hold_no_clock(kit: EvalKit, clock: Watch) -> None:
             assert isinstance(session, Session)
             session.success()
     assert repr(rec) == "Recorder('study', 1 session)"
+
+
+WITHOUT_WIDGETS = """
+import sys
+blocked = ("IPython", "altair", "ipywidgets", "pandas", "traitlets")
+sys.modules.update(dict.fromkeys(blocked))  # importing one of them raises ImportError
+import evalkit
+with evalkit.connect(sys.argv[1]).recorder("study") as rec:
+    for task in rec.track(range(3)):
+        with rec.session() as s:
+            s.success(cost=0.5)
+print(rec.checkpoint.metrics.total_cost, [name for name in blocked if sys.modules[name] is not None])
+"""
+
+
+@pytest.mark.slow
+def test_recording_needs_no_widgets(kit: EvalKit, tmp_path: Path) -> None:
+    """A script or cron job records where neither ipywidgets nor IPython nor Altair can be imported."""
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_WIDGETS, str(tmp_path / "home")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout == "1.5 []\n"
 
 
 IN_A_TERMINAL = """
@@ -1014,8 +1077,8 @@ IN_A_NOTEBOOK = [
         for task in rec.track(range(2)):
             with rec.session() as s:
                 s.success(cost=0.5)
-        shown = rec._meter._box._repr_mimebundle_()
-        line = rec._meter._line.value
+        shown = rec._bar._shown
+        line = rec._bar._line.value
     after = len(ipywidgets.widgets.widget._instances)
     """,
     "print(sorted(shown), shown['text/plain'], line, after - before, sep='\\n')",

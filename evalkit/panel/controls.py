@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalkit.errors import EvalkitError, OutcomeUnknownError, told_warnings
+from evalkit.panel.feed import Feed
 from evalkit.panel.forms import StudyForm
 from evalkit.panel.screen import Screen, clock, in_words
-from evalkit.panel.watcher import Feed
-
-if TYPE_CHECKING:
-    from evalkit.kit import EvalKit
 
 __all__ = ["Controls"]
 
@@ -33,10 +30,11 @@ class _Done:
 class Controls:
     """Connects the widgets of a screen with the model and the kit."""
 
-    def __init__(self, kit: EvalKit, screen: Screen, feed: Feed) -> None:
+    def __init__(self, screen: Screen, feed: Feed) -> None:
         self.last_error: Exception | None = None
         """What the last command ended with; None when it ended well."""
-        self._kit = kit
+        self._kit = kit = feed.kit
+        self._changes = {"start": kit.start_study, "pause": kit.pause_study, "resume": kit.resume_study, "stop": kit.stop_study}
         self._screen = screen
         self._feed = feed
         self._unknown: OutcomeUnknownError | None = None
@@ -47,23 +45,23 @@ class Controls:
         unknown = self._unknown
         if unknown is None:
             return
+        said, problem = "The command whose outcome was unknown was carried out.", False
         try:
             with told_warnings(lambda _: None):
                 self._kit.outcome(unknown)
         except OutcomeUnknownError:
             return
         except EvalkitError as error:
-            said, kind = in_words(error), "problem"
-        else:
-            said, kind = "The command whose outcome was unknown was carried out.", "done"
+            said, problem = str(error), True
         self._unknown = None
-        self._say(said, problem=kind == "problem")
+        self._say(said, problem=problem)
 
     def _connect(self) -> None:
         view, model = self._screen.view, self._screen.model
         self._on_value(view.status, lambda value: setattr(model, "status_filter", value))
         self._on_value(view.search, lambda value: setattr(model, "text_filter", value))
         # JupyterLab takes the arrow keys from a list, for its cells, and none from a text: Enter in the search goes through the list.
+        # The message is asked for, since Text.on_submit is deprecated.
         view.search.on_msg(lambda _, content, __: self._screen.change(model.select_next) if content.get("event") == "submit" else None)
         self._on_value(view.list, model.select)
         self._on_value(view.metric, model.choose_metric)
@@ -111,7 +109,7 @@ class Controls:
         if study is None or (command == "stop" and self._screen.model.confirming != study["study_id"]):
             self._too_late("Stop")
             return
-        change = getattr(self._kit, f"{command}_study")
+        change = self._changes[command]
         doing, done = _DOING[command]
         name = repr(study["name"])
         self._command(f"{doing} {name} ...", lambda: _Done(f"{done} {name}: it is {change(study['study_id']).status} now."))

@@ -5,29 +5,20 @@ The checkpoint form is made from `METRICS`. What a value may be is decided by `e
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
+from evalkit._util.text import exact_moment
 from evalkit.domain import validation as checks
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint
 from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.study import PeriodType
 from evalkit.errors import InvalidInputError
 
-__all__ = [
-    "CHECKPOINT_FIELDS",
-    "STUDY_FIELDS",
-    "CheckpointForm",
-    "Field",
-    "StudyForm",
-    "period_end",
-    "period_start",
-    "proposed_period",
-    "shown_time",
-]
+__all__ = ["CHECKPOINT_FIELDS", "STUDY_FIELDS", "CheckpointForm", "Field", "StudyForm", "proposed_period"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class Field:
     hint: str
     """What may be typed, shown while nothing is."""
     group: str
-    """The heading it stands under."""
+    """The heading it is under."""
     several_lines: bool = False
 
 
@@ -79,33 +70,8 @@ CHECKPOINT_FIELDS = _checkpoint_fields()
 """What the form for a checkpoint asks for, by group."""
 
 
-def shown_time(moment: datetime) -> str:
-    """Give a UTC time as forms and tables show it: to the minute, finer where it is finer."""
-    if moment.microsecond:
-        return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second else f"{moment:%Y-%m-%d %H:%M}"
-
-
-def period_start(period: PeriodType | str, moment: datetime) -> datetime:
-    """Give the start of the hour, day, week (from Monday) or month, in UTC, that a time lies in."""
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    if period == PeriodType.HOURLY:
-        return moment.replace(minute=0, second=0, microsecond=0)
-    if period == PeriodType.WEEKLY:
-        return day - timedelta(days=day.weekday())
-    return day.replace(day=1) if period == PeriodType.MONTHLY else day
-
-
-def period_end(period: PeriodType | str, start: datetime) -> datetime:
-    """Give the end of the period that starts then: an hour, a day, 7 days or a calendar month later."""
-    if period != PeriodType.MONTHLY:
-        return start + {"hourly": timedelta(hours=1), "daily": timedelta(days=1), "weekly": timedelta(days=7)}[str(period)]
-    year, month = (start.year, start.month + 1) if start.month < 12 else (start.year + 1, 1)
-    return start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1]))
-
-
 def proposed_period(study: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """Give the period after the last one that was recorded, or the one that the study, a row of the studies frame, was started in."""
+    """Return the period after the last one that was recorded, or the one that the study, a row of the studies frame, was started in."""
     start = study["last_period_end"]
     if start is None and study["started_at"] is not None:
         start = period_start(study["period_type"], study["started_at"])
@@ -154,7 +120,7 @@ class StudyForm:
     """By the names in `STUDY_FIELDS`."""
 
     def type(self, name: str, text: str) -> None:
-        """Take what now stands in a field."""
+        """Set the text of a field."""
         self.texts[name] = text
 
     @property
@@ -163,7 +129,7 @@ class StudyForm:
         return any(text.strip() for name, text in self.texts.items() if name != "period")
 
     def command(self) -> CreateStudy:
-        """Give the command.
+        """Return the command.
 
         Raises
         ------
@@ -180,7 +146,7 @@ class StudyForm:
         )  # fmt: skip
 
     def problems(self) -> dict[str, str]:
-        """Say what is wrong, by field; nothing while nothing was typed."""
+        """Return what is wrong, by field; nothing while nothing was typed."""
         if not self.touched:
             return {}
         try:
@@ -211,10 +177,10 @@ class CheckpointForm:
 
     def _proposed(self) -> dict[str, str]:
         bounds = {"period_start": self.start, "period_end": self.end}
-        return {name: "" if moment is None else shown_time(moment) for name, moment in bounds.items()}
+        return {name: "" if moment is None else exact_moment(moment) for name, moment in bounds.items()}
 
     def type(self, name: str, text: str) -> None:
-        """Take what now stands in a field."""
+        """Set the text of a field."""
         self.texts[name] = text
 
     @property
@@ -237,7 +203,7 @@ class CheckpointForm:
             return None
 
     def values(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Give what was typed as values, as ``kit.record_checkpoint`` takes them, and what is wrong, by field."""
+        """Return what was typed as values, as ``kit.record_checkpoint`` takes them, and what is wrong, by field."""
         values: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for name, read in _READERS.items():
@@ -255,7 +221,7 @@ class CheckpointForm:
         return values, problems
 
     def problems(self) -> dict[str, str]:
-        """Say what is wrong, by field; nothing while nothing was typed."""
+        """Return what is wrong, by field; nothing while nothing was typed."""
         values, problems = self.values()
         if problems or not self.touched:
             return problems

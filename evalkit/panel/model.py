@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from evalkit._util.text import duration, exact_moment, plural
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.study import StudyStatus, commands_allowed
-from evalkit.panel import texts
 from evalkit.panel.forms import CheckpointForm, StudyForm, proposed_period
 
 if TYPE_CHECKING:
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from evalkit.panel.reading import Reading
 
-__all__ = ["ALL", "Message", "PanelModel"]
+__all__ = ["ALL", "Message", "PanelModel", "shortened"]
 
 ALL = "all"
 """The status filter that hides nothing."""
 _FIRST_METRIC = "session_success_rate"
+_FRESH = timedelta(seconds=4)
+_LABEL_START, _LABEL_END = 20, 9
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Message:
     """What the status line says."""
 
     text: str
-    kind: Literal["told", "done", "problem"]
+    kind: Literal["info", "done", "problem"]
     at: datetime
 
 
@@ -59,7 +61,7 @@ class PanelModel:
         """What is being done; None when nothing is."""
         self.confirming: str | None = None
         """The id of the study whose stop waits to be confirmed."""
-        self.message = Message("Reading ...", "told", now)
+        self.message = Message("Reading ...", "info", now)
         self.waiting_seconds = 0
         """For how many seconds the server has not answered; 0 when it does."""
         self.lost: str | None = None
@@ -72,7 +74,7 @@ class PanelModel:
     # --- what comes from the kit ---------------------------------------------------------------------------------------------------
 
     def take(self, reading: Reading, now: datetime) -> bool:
-        """Show what was read. Gives whether anything but its age is new."""
+        """Show what was read. Returns whether anything but its age is new."""
         first, was_gone = self.reading is None, self.lost is not None or self.waiting_seconds
         fell_behind = reading.behind is not None and (self.reading is None or self.reading.behind is None)
         caught_up = reading.behind is None and self.reading is not None and self.reading.behind is not None
@@ -87,16 +89,16 @@ class PanelModel:
         elif caught_up or (was_gone and not first):
             self.say(f"The {self.source} answers again.", "done", now)
         elif first or was_gone:
-            self.say(self._welcome(reading), "told", now)
+            self.say(self._welcome(reading), "info", now)
         return bool(reading is not was_shown or was_gone)
 
     @staticmethod
     def _welcome(reading: Reading) -> str:
-        count = len(reading.studies)
+        count = plural(len(reading.studies), "study", "studies")
         if reading.not_writable is not None:
-            return f"{count} {'study' if count == 1 else 'studies'}. {reading.not_writable}: this panel only shows."
-        if count:
-            return f"{count} {'study' if count == 1 else 'studies'}."
+            return f"{count}. {reading.not_writable}: this panel only shows."
+        if len(reading.studies):
+            return f"{count}."
         return " ".join(["No studies yet: create one below.", *reading.notes])
 
     def _look_at(self, reading: Reading) -> None:
@@ -165,13 +167,13 @@ class PanelModel:
     def begin(self, doing: str, now: datetime) -> None:
         """Take note that a command is carried out from now on."""
         self.busy, self.confirming = doing, None
-        self.say(doing, "told", now)
+        self.say(doing, "info", now)
 
     def end(self) -> None:
         """Take note that the command is over, and what it changed was read."""
         self.busy = None
 
-    def say(self, text: str, kind: Literal["told", "done", "problem"], now: datetime) -> None:
+    def say(self, text: str, kind: Literal["info", "done", "problem"], now: datetime) -> None:
         """Put something into the status line."""
         self.message = Message(text, kind, now)
 
@@ -188,33 +190,49 @@ class PanelModel:
         return list(self._studies.values())
 
     def listed(self) -> list[tuple[str, str]]:
-        """Give the studies that the filters let through, newest first: the id, and what the list says."""
+        """Return the studies that the filters let through, newest first: the id, and what the list says."""
         asked = self.text_filter.strip().lower()
         return [
-            (study_id, f"{texts.shortened(row['name'])} · {row['status']}")
+            (study_id, f"{shortened(row['name'])} · {row['status']}")
             for study_id, row in self._studies.items()
-            if self.status_filter in (ALL, row["status"]) and asked in texts.searched(row)
+            if self.status_filter in (ALL, row["status"]) and asked in _searched(row)
         ]
 
     def progress(self, row: dict[str, Any]) -> str:
-        """Say how many periods of a study have a checkpoint, and of how many: ``"3 of 8 periods"``."""
-        return texts.progress(self._periods.get(row["study_id"], 0), row["period_value"])
+        """Return how many periods of a study have a checkpoint, and of how many: ``"3 of 8 periods"``."""
+        done, planned = self._periods.get(row["study_id"], 0), row["period_value"]
+        return plural(done, "period") if planned is None else f"{done:,} of {plural(planned, 'period')}"
 
     def details(self) -> list[tuple[str, str]]:
-        """Give what is known of the selected study: a name and a text each."""
+        """Return what is known of the selected study: a name and a text each."""
         row, found = self.study, self.checkpoints()
         if row is None or found is None:
             return []
-        last = None if found.is_empty() else found.row(-1, named=True)  # as kit.storage.get_latest_checkpoint
-        repeated = row["checkpoints"] - self._periods.get(row["study_id"], 0)
-        return texts.details(row, self.progress(row), texts.last_checkpoint(last, repeated))
+        last = "none"
+        if not found.is_empty():
+            latest, repeated = found.row(-1, named=True), row["checkpoints"] - self._periods.get(row["study_id"], 0)
+            more = f"; {repeated} more for a period that had one" if repeated else ""
+            last = f"[{exact_moment(latest['period_start'])}, {exact_moment(latest['period_end'])}) UTC{more}"
+        times = [(word, row[f"{word.lower()}_at"]) for word in ("Created", "Started", "Stopped")]
+        known = [
+            ("Name", row["name"]),
+            ("Status", row["status"]),
+            ("Progress", f"{self.progress(row)}, {row['period_type']}"),
+            ("Last checkpoint", last),
+            *((word, f"{exact_moment(at.replace(microsecond=0))} UTC") for word, at in times if at is not None),
+            ("Description", row["description"] or ""),
+            ("Tags", ", ".join(row["tags"])),
+            ("Metadata", "\n".join(f"{pair['key']} = {pair['value']}" for pair in row["metadata"])),
+            ("Id", row["study_id"]),
+        ]
+        return [(name, text) for name, text in known if text]
 
     def checkpoints(self) -> pl.DataFrame | None:
-        """Give the selected study's checkpoints."""
+        """Return the selected study's checkpoints."""
         return self._of_study(None if self.reading is None else self.reading.checkpoints)
 
     def lifecycle(self) -> pl.DataFrame | None:
-        """Give what happened to the selected study."""
+        """Return what happened to the selected study."""
         return self._of_study(None if self.reading is None else self.reading.lifecycle)
 
     def _of_study(self, frame: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -223,24 +241,32 @@ class PanelModel:
         return None if frame is None or self.study is None else frame.filter(pl.col("study_id") == self.selected)
 
     def age(self, now: datetime) -> str:
-        """Say how old what is shown is, and whether the kit answers. No other text changes only because time goes by."""
+        """Return how old what is shown is, and whether the kit answers. No other text changes only because time goes by."""
         behind = self.reading is not None and self.reading.behind is not None
-        waiting = f"The {self.source} has not answered for {texts.duration(self.waiting_seconds)}. " if self.waiting_seconds else ""
-        return waiting + texts.age(now, self.read_at, waiting=bool(waiting), lost=self.lost is not None, behind=behind)
+        lost, waited = self.lost is not None, timedelta(seconds=self.waiting_seconds)
+        if self.read_at is None:
+            shown = "Nothing was read yet."
+        elif now - self.read_at <= _FRESH and not lost and not waited:
+            shown = "The log is out of reach." if behind else "Up to date."
+        else:
+            old = timedelta(seconds=int((now - self.read_at).total_seconds()))
+            shown = f"Shown is the state of {self.read_at:%H:%M:%S} UTC, {duration(old)} ago."
+        if waited:
+            return f"The {self.source} has not answered for {duration(waited)}. {shown}"
+        return f"Nothing can be read now; trying again. {shown}" if lost else shown
 
     def summary(self) -> str:
-        """Say in one line what the panel shows, without ids and clocks."""
+        """Return in one line what the panel shows, without ids and clocks."""
         if self.reading is None:
             return "Panel(nothing read yet)"
-        count = len(self._studies)
         row = self.study
         shown = "" if row is None else f", showing {row['name']!r}: {row['status']}, {self.progress(row)}"
-        return f"Panel({count} {'study' if count == 1 else 'studies'}{shown})"
+        return f"Panel({plural(len(self._studies), 'study', 'studies')}{shown})"
 
     # --- what may be done now ------------------------------------------------------------------------------------------------------
 
     def legal(self) -> list[str]:
-        """Give the commands that the selected study's status allows: any of start, pause, resume, stop."""
+        """Return the commands that the selected study's status allows: any of start, pause, resume, stop."""
         return [] if self.study is None else commands_allowed(StudyStatus(self.study["status"]))
 
     @property
@@ -249,7 +275,7 @@ class PanelModel:
         return self.busy is None and self.reading is not None and self.reading.not_writable is None
 
     def allowed(self) -> list[str]:
-        """Give the lifecycle commands that can be given now."""
+        """Return the lifecycle commands that can be given now."""
         return self.legal() if self.can_write else []
 
     @property
@@ -287,9 +313,20 @@ class PanelModel:
         self._drafts.pop(study_id, None)
 
     def period_is_taken(self) -> bool:
-        """Whether the selected study has a checkpoint for the period that stands in the form."""
+        """Whether the selected study has a checkpoint for the period that is in the form."""
         form, found = self.checkpoint_form, self.checkpoints()
         period = form.period if form is not None and form.touched else None
         if period is None or found is None:
             return False
         return ((found["period_start"] == period[0]) & (found["period_end"] == period[1])).any()
+
+
+def _searched(row: dict[str, Any]) -> str:
+    """Return what a search looks at, in lower case: name, id, description, tags and metadata."""
+    pairs = (f"{pair['key']}={pair['value']}" for pair in row["metadata"])
+    return "\n".join((row["name"], row["study_id"], row["description"] or "", *row["tags"], *pairs)).lower()
+
+
+def shortened(name: str) -> str:
+    """Return a name as a list shows it: what distinguishes long ones is often at their end."""
+    return name if len(name) <= _LABEL_START + _LABEL_END + 1 else f"{name[:_LABEL_START]}…{name[-_LABEL_END:]}"

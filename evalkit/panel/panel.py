@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalkit.errors import EvalkitError
-from evalkit.panel.cells import replace_in_cell
 from evalkit.panel.controls import Controls
+from evalkit.panel.feed import Follower, watchers
 from evalkit.panel.model import PanelModel
-from evalkit.panel.screen import Screen, clock, in_words
+from evalkit.panel.reading import PanelKit, Reading
+from evalkit.panel.screen import Picture, Screen, clock, in_words
 from evalkit.panel.static import folded_html, static_html
-from evalkit.panel.watcher import watchers
-
-if TYPE_CHECKING:
-    from evalkit.kit import EvalKit
-    from evalkit.panel.picture import Picture
-    from evalkit.panel.reading import Reading
 
 __all__ = ["Panel"]
 
@@ -36,18 +33,20 @@ class Panel:
     Where it cannot live (exported, not trusted, reopened without its kernel), a table and a picture stand in its place.
     """
 
-    def __init__(self, kit: EvalKit, selected: str | None = None) -> None:
+    def __init__(self, kit: PanelKit, selected: str | None = None, *, embedded: bool = True) -> None:
         self._feed = watchers.join(kit)
-        self._screen = Screen(PanelModel(clock(), selected, "kit" if kit.engine.embedded else "server"), self._feed.drawer)
-        self._controls = Controls(kit, self._screen, self._feed)
-        self._feed.followers.append(self)
+        self._screen = Screen(PanelModel(clock(), selected, "kit" if embedded else "server"), self._feed.drawer)
+        self._controls = Controls(self._screen, self._feed)
+        self._follower = Follower(self._show_reading, self._show_failure, self._show_age)
+        self._feed.followers.append(self._follower)
         with suppress(Exception):  # the status line says it; and a server that does not answer is not waited for
             self._feed.refresh().result(_FIRST_SECONDS)
         root = self._screen.view.root
-        root._view_count = 0  # from now on the front end counts
+        # Nothing public of ipywidgets says whether anybody sees a widget. From now on, this not being None, its front end counts the views.
+        root._view_count = 0
         root.observe(self._on_views, "_view_count")
         self._screen.read(self._open_form)
-        replace_in_cell(self)
+        _replace_in_cell(self)
 
     def _open_form(self) -> None:
         if self.model.reading is not None and not self.model.studies:
@@ -82,9 +81,9 @@ class Panel:
         self._screen.picture(_PICTURE_SECONDS)
 
     def close(self) -> None:
-        """Take the panel off the page and let go of its widgets, and with the last panel of its threads. Closing twice is harmless."""
+        """Take the panel off the page and close its widgets, and with the last panel its threads. Closing twice is harmless."""
         if self._screen.end():
-            watchers.leave(self._feed, self)
+            watchers.leave(self._feed, self._follower)
             self._screen.remove()
 
     def __repr__(self) -> str:
@@ -112,22 +111,49 @@ class Panel:
         seen = bool(change["new"]) and not self._screen.closed
         self._screen.see(seen)
         if seen:
-            watchers.watch(self._feed, self)
+            watchers.watch(self._feed, self._follower)
         else:
-            watchers.unwatch(self)
+            watchers.unwatch(self._follower)
 
-    def on_reading(self, reading: Reading) -> None:
-        """See `Follower.on_reading`."""
+    def _show_reading(self, reading: Reading) -> None:
         self._screen.take(reading)
         self._controls.ask_again()
 
-    def on_failure(self, error: Exception) -> None:
-        """See `Follower.on_failure`."""
+    def _show_failure(self, error: Exception) -> None:
         self._screen.change(lambda: self.model.fail(in_words(error), clock()))
 
-    def on_tick(self, waited_seconds: float) -> None:
-        """See `Follower.on_tick`."""
+    def _show_age(self, waited_seconds: float) -> None:
         if waited_seconds:
             self._screen.change(lambda: self.model.wait(waited_seconds, clock()))
         else:
             self._screen.show_age()
+
+
+_made: dict[str, tuple[str, weakref.WeakSet[Panel]]] = {}
+"""For each cell of a notebook, which run of it made which panels last."""
+
+
+def _replace_in_cell(new: Panel) -> None:
+    """Close the panels that an earlier run of the present cell made; outside a notebook nothing happens.
+
+    A page that was reloaded or closed says nothing of the views that it takes with it, so their panels would be kept up to date for ever.
+    """
+    cell, run = _present_cell()
+    if cell is None:
+        return
+    before, made = _made.setdefault(cell, (run, weakref.WeakSet()))
+    if before != run:
+        for old in list(made):
+            old.close()
+        made = weakref.WeakSet()
+    made.add(new)
+    _made[cell] = run, made
+
+
+def _present_cell() -> tuple[str | None, str]:
+    """Return the id of the cell that runs, and of this run of it; None where the front end names no cell."""
+    get_ipython: Any = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell: Any = get_ipython() if get_ipython is not None else None
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = parent.get("metadata", {}).get("cellId")
+    return (cell if isinstance(cell, str) else None), str(parent.get("header", {}).get("msg_id"))

@@ -1,4 +1,4 @@
-"""What stands on the page: a `PanelModel`, the widgets that show it, and the lock under which both change."""
+"""What is on the page: a `PanelModel`, the widgets and the chart that show it, and the lock under which they change."""
 
 from __future__ import annotations
 
@@ -7,36 +7,65 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError
 from evalkit.panel.model import PanelModel
-from evalkit.panel.picture import Picture, draw
 from evalkit.panel.view import PanelView, close_tree
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from evalkit.panel.feed import Worker
     from evalkit.panel.reading import Reading
-    from evalkit.panel.worker import Worker
+    from evalkit.plots._theme import Mode
 
     _Wanted = tuple[str, pl.DataFrame, pl.DataFrame]
 
-__all__ = ["Screen", "clock", "in_words"]
+__all__ = ["Picture", "Screen", "clock", "in_words"]
 
+_WIDTH, _HEIGHT = 560, 240
 _logger = logging.getLogger("evalkit.panel")
 
 
 def clock() -> datetime:
-    """Give the time, in UTC."""
+    """Return the time, in UTC."""
     return datetime.now(UTC)
 
 
 def in_words(error: Exception) -> str:
-    """Give an error's message; an error that is not evalkit's own, which explain themselves, with its name."""
+    """Return an error's message; an error that is not evalkit's own, which explain themselves, with its name."""
     return str(error) if isinstance(error, EvalkitError) else f"{type(error).__name__}: {error}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The chart: a trend of `evalkit.plots`, as SVG and in words."""
+
+    spec: dict[str, Any]
+    """Its specification, without a theme."""
+
+    @classmethod
+    def of(cls, checkpoints: pl.DataFrame, lifecycle: pl.DataFrame, metric: str) -> Picture:
+        """Draw one metric of one study over time, with its lifecycle: the study's rows of the kit's frames."""
+        from evalkit.plots._rendering import specification
+        from evalkit.plots._trends import trend
+
+        return cls(specification(trend(checkpoints, metric, lifecycle=lifecycle, width=_WIDTH, height=_HEIGHT)))
+
+    @property
+    def words(self) -> str:
+        """What it shows, in words."""
+        return str(self.spec.get("description", ""))
+
+    def svg(self, mode: Mode) -> str:
+        """Return it as an SVG that is named for screen readers: ``"light"``, or in the colors of the ``"page"`` that it is on."""
+        from evalkit.plots._rendering import svg
+
+        return svg(self.spec, mode)
 
 
 class Screen:
@@ -92,7 +121,7 @@ class Screen:
             ask()
 
     def end(self) -> bool:
-        """Show nothing any more. Gives whether anything was shown until now."""
+        """Show nothing any more. Returns whether anything was shown until now."""
         with self._lock:
             was_closed, self.closed = self.closed, True
         return not was_closed
@@ -131,7 +160,7 @@ class Screen:
                 self._draw_later()
 
     def picture(self, seconds: float) -> Picture | None:
-        """Give the chart, waiting for it for some seconds where it is still to be drawn; None when there is none by then."""
+        """Return the chart, waiting for it for some seconds where it is still to be drawn; None when there is none by then."""
         with self._lock:
             self._draw_later()
             drawing = self._drawing
@@ -165,7 +194,7 @@ class Screen:
         picture: Picture | None = None
         try:
             metric, checkpoints, lifecycle = wanted
-            picture = draw(checkpoints, lifecycle, metric)
+            picture = Picture.of(checkpoints, lifecycle, metric)
             html = "" if self.closed else picture.svg("page")
         except Exception as error:
             _logger.exception("the chart could not be drawn")

@@ -6,7 +6,7 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING
 
-from evalkit.panel.forms import shown_time
+from evalkit._util.text import exact_moment
 
 if TYPE_CHECKING:
     from evalkit.panel.model import PanelModel
@@ -18,11 +18,11 @@ _COLUMNS = ("Study", "Status", "Period", "Progress", "Last period ended (UTC)")
 
 
 def table_html(model: PanelModel) -> str:
-    """Give the studies as a table, newest first; of more than 50 the newest, and how many more there are."""
+    """Return the studies as a table, newest first; of more than 50 the newest, and how many more there are."""
     rows = []
     for study in model.studies[:_MOST_ROWS]:
         ended = study["last_period_end"]
-        cells = (study["status"], study["period_type"], model.progress(study), "" if ended is None else shown_time(ended))
+        cells = (study["status"], study["period_type"], model.progress(study), "" if ended is None else exact_moment(ended))
         rows.append(f'<tr><th scope="row">{escape(study["name"])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
     more = len(model.studies) - len(rows)
     caption = f"Studies, newest first; {more} older ones are not shown" if more else "Studies, newest first"
@@ -31,14 +31,14 @@ def table_html(model: PanelModel) -> str:
 
 
 def static_html(model: PanelModel, svg: str | None, alt: str) -> str:
-    """Give the table, and the chart as a picture.
+    """Return the table, and the chart as a picture.
 
     Parameters
     ----------
     model
         What to show.
     svg
-        The chart in fixed colours; None when there is none.
+        The chart in fixed colors; None when there is none.
     alt
         What it shows, in words.
     """

@@ -6,24 +6,21 @@ that comes from a study is escaped where it becomes HTML.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from html import escape
+from itertools import groupby
 from typing import Any
 
 import ipywidgets as widgets
+from ipywidgets.widgets.widget_string import TextStyle
 
 from evalkit.domain.metrics import METRICS
-from evalkit.domain.study import StudyStatus
-from evalkit.panel.folds import Folds
-from evalkit.panel.form_view import FormView
-from evalkit.panel.forms import CHECKPOINT_FIELDS, STUDY_FIELDS
+from evalkit.domain.study import COMMANDS, PeriodType, StudyStatus
+from evalkit.panel.forms import CHECKPOINT_FIELDS, STUDY_FIELDS, Field
 from evalkit.panel.model import ALL, Message, PanelModel
 
-__all__ = ["COMMANDS", "PanelView", "close_tree"]
-
-COMMANDS = {"start": "Start", "pause": "Pause", "resume": "Resume", "stop": "Stop"}
-"""The lifecycle commands, and what their buttons say."""
+__all__ = ["Folds", "FormView", "PanelView", "close_tree"]
 
 _NEW = "A new study is pending until it is started. The number of planned periods limits nothing."
 _STYLE = """<style>
@@ -52,7 +49,7 @@ class PanelView:
         self.list = widgets.Select(description="Studies", style=narrow, layout=widgets.Layout(width="auto", height="220px"))
         self.details = widgets.HTML()
         command = widgets.Layout(width="100px")
-        self.buttons = {name: widgets.Button(description=says, disabled=True, layout=command) for name, says in COMMANDS.items()}
+        self.buttons = {name: widgets.Button(description=name.capitalize(), disabled=True, layout=command) for name in COMMANDS}
         self.question = widgets.HTML()
         self.yes = widgets.Button(description="Yes, stop for good", button_style="danger")
         self.no = widgets.Button(description="No")
@@ -128,19 +125,16 @@ class PanelView:
         )
 
     def _show_list(self, model: PanelModel) -> None:
-        options = tuple((label, study_id) for study_id, label in model.listed())
+        listed = model.listed()
+        options = tuple((label, study_id) for study_id, label in listed)
+        selected = model.selected if model.selected in dict(listed) else None
         if self.list.options != options:
             with self.list.hold_sync():  # one message: the list never shows without its selection
                 self.list.index = None
                 self.list.options = options
-                self.list.value = model.selected if model.selected in self.list._options_values else None
+                self.list.value = selected
         else:
-            _set(self.list, "value", model.selected if model.selected in self.list._options_values else None)
-
-
-def _set(widget: Any, trait: str, value: Any) -> None:
-    if getattr(widget, trait) != value:
-        setattr(widget, trait, value)
+            _set(self.list, "value", selected)
 
 
 def _details_html(model: PanelModel) -> str:
@@ -160,18 +154,113 @@ def _said(message: Message) -> str:
 
 def close_tree(root: widgets.Widget) -> None:
     """Close a widget and all that it refers to: children, layouts, styles."""
-    for widget in list(_tree(root, set())):
+    tree = [root]
+    for widget in tree:  # which grows meanwhile
+        values = [getattr(widget, name) for name in widget.keys]
+        parts = [part for value in values for part in (value if isinstance(value, tuple | list) else (value,))]
+        tree += [part for part in dict.fromkeys(filter(_is_widget, parts)) if part not in tree]
+    for widget in tree:
         widget.unobserve_all()
         widget.close()
 
 
-def _tree(widget: widgets.Widget, seen: set[int]) -> Iterator[widgets.Widget]:
-    if id(widget) in seen:
-        return
-    seen.add(id(widget))
-    yield widget
-    for name in widget.keys:
-        value = getattr(widget, name)
-        for part in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(part, widgets.Widget):
-                yield from _tree(part, seen)
+def _is_widget(value: object) -> bool:
+    return isinstance(value, widgets.Widget)
+
+
+class Folds:
+    """Headings, each with a part below it that it opens and closes; `box` holds them all.
+
+    Parameters
+    ----------
+    parts
+        The widget below each heading, by what the heading says.
+    """
+
+    def __init__(self, parts: Mapping[str, widgets.Widget]) -> None:
+        self._parts = list(parts.values())
+        # No icon: its letter of a symbol font would be read out as part of the name.
+        self.headings = [widgets.ToggleButton(description=title, layout=widgets.Layout(width="auto")) for title in parts]
+        for heading in self.headings:
+            heading.add_class("evalkit-heading").observe(self._on_click, "value")
+        self.box = widgets.VBox([one for pair in zip(self.headings, self._parts, strict=True) for one in pair])
+        self.open(None)
+
+    @property
+    def opened(self) -> int | None:
+        """Which part is open, from 0; None when none is."""
+        return next((index for index, heading in enumerate(self.headings) if heading.value), None)
+
+    def open(self, index: int | None) -> None:
+        """Open one part, and close the others; None closes all."""
+        for number, (heading, part) in enumerate(zip(self.headings, self._parts, strict=True)):
+            shown = number == index
+            heading.value = shown
+            heading.tooltip = "Press to close" if shown else "Press to open"
+            part.layout.display = None if shown else "none"
+
+    def _on_click(self, change: dict[str, Any]) -> None:
+        index = self.headings.index(change["owner"])
+        if change["new"]:
+            self.open(index)
+        elif self.opened is None:
+            self.open(None)
+
+
+class FormView:
+    """The widgets of one form; `box` holds them all.
+
+    Parameters
+    ----------
+    fields
+        What it asks for, with the fields of one group together.
+    says
+        What its button says.
+    """
+
+    def __init__(self, fields: Sequence[Field], says: str) -> None:
+        layout = widgets.Layout(width="440px")
+        style = TextStyle(description_width="205px")
+        self.fields: dict[str, Any] = {}
+        """The control of each field, by its name."""
+        self._note, self._problems = widgets.HTML(), widgets.HTML()
+        self.button = widgets.Button(description=says, disabled=True, layout=widgets.Layout(width="205px"), button_style="primary")
+        rows: list[widgets.Widget] = [self._note]
+        wrapped = widgets.Layout(flex_flow="row wrap")
+        for group, members in groupby(fields, key=lambda field: field.group):
+            controls = {field.name: _control(field, layout, style) for field in members}
+            self.fields |= controls
+            rows += [widgets.HTML(f"<strong>{escape(group)}</strong>"), widgets.HBox(list(controls.values()), layout=wrapped)]
+        self.box = widgets.VBox([*rows, self._problems, self.button])
+
+    def on_type(self, typed: Callable[[str, str], None]) -> None:
+        """Call a function with the name of a field and the text that is now in it."""
+        for name, control in self.fields.items():
+            control.observe(lambda change, name=name: typed(name, change["new"]), "value")
+
+    def show(self, texts: Mapping[str, str], problems: Mapping[str, str], *, sendable: bool, editable: bool, note: str = "") -> None:
+        """Show what was typed, and what is wrong with it, by field. Only what changed is touched."""
+        for name, control in self.fields.items():
+            text = texts.get(name, "")
+            if text or isinstance(control, widgets.Text | widgets.Textarea):
+                _set(control, "value", text)
+            _set(control, "disabled", not editable)
+            (control.add_class if name in problems else control.remove_class)("evalkit-invalid")
+        _set(self.button, "disabled", not sendable)
+        said = "".join(f"<div>{escape(problem)}</div>" for problem in problems.values())
+        _set(self._note, "value", escape(note.strip()))
+        _set(self._problems, "value", said and f'<div role="alert" class="evalkit-problem">{said}</div>')
+
+
+def _control(field: Field, layout: widgets.Layout, style: TextStyle) -> Any:
+    if field.name == "period":
+        periods = [period.value for period in PeriodType]
+        dropdown_style = {"description_width": style.description_width}
+        return widgets.Dropdown(options=periods, value=PeriodType.DAILY.value, description=field.label, layout=layout, style=dropdown_style)
+    kind = widgets.Textarea if field.several_lines else widgets.Text
+    return kind(description=field.label, placeholder=field.hint, layout=layout, style=style)
+
+
+def _set(widget: Any, trait: str, value: Any) -> None:
+    if getattr(widget, trait) != value:
+        setattr(widget, trait, value)

@@ -1,13 +1,12 @@
-"""What a recorder notes of each agent session, and the metrics that a list of them gives. Pure."""
+"""What a recorder notes of each agent session, and the metrics computed from a list of them. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
-
-from evalkit.domain.times import MAX_COUNT
 
 __all__ = ["COMPUTED", "SessionRecord", "aggregate"]
 
@@ -23,7 +22,7 @@ class SessionRecord:
     """One agent session that ended."""
 
     name: str
-    """Within the journal no other session has it."""
+    """Unique within the journal."""
     nanoseconds: int
     """How long it took."""
     succeeded: bool
@@ -39,13 +38,9 @@ class SessionRecord:
     error: str | None = None
     """The type of the exception that ended it."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give it as it stands in a journal."""
-        return asdict(self)
-
 
 def aggregate(sessions: Sequence[SessionRecord]) -> dict[str, Any]:
-    """Give the metrics that the sessions determine, by name; None for one that they do not. `Recorder` has the table of the formulas.
+    """Return the metrics that the sessions determine, by name; None for one that they do not. `Recorder` has the table of the formulas.
 
     Parameters
     ----------
@@ -63,30 +58,16 @@ def aggregate(sessions: Sequence[SessionRecord]) -> dict[str, Any]:
     known = len(attempts) == len(solved)
     tokens = [session.tokens for session in sessions if session.tokens is not None]
     costs = [session.cost for session in sessions if session.cost is not None]
-    total_tokens = sum(tokens) if len(tokens) == count and sum(tokens) <= MAX_COUNT else None
-    total_cost = _finite_sum(costs) if len(costs) == count else None
+    total_cost = math.fsum(costs) if len(costs) == count else None
+    mean = round(Fraction(sum(session.nanoseconds for session in sessions), count)) if count else None
     return {
         "sessions_completed": count,
         "session_success_rate": len(solved) / count if count else None,
-        "avg_session_duration": _mean_duration([session.nanoseconds for session in sessions]),
+        "avg_session_duration": None if mean is None else divmod(mean, 1_000_000_000),
         "tasks_completed": count,
         "first_attempt_success_rate": attempts.count(1) / count if count and known else None,
         "avg_iterations_to_success": sum(attempts) / len(attempts) if attempts and known else None,
-        "total_tokens": total_tokens,
+        "total_tokens": sum(tokens) if len(tokens) == count else None,
         "total_cost": total_cost,
         "cost_per_successful_task": total_cost / len(solved) if solved and total_cost is not None else None,
     }
-
-
-def _mean_duration(nanoseconds: Sequence[int]) -> tuple[int, int] | None:
-    if not nanoseconds:
-        return None
-    count = len(nanoseconds)
-    return divmod((2 * sum(nanoseconds) + count) // (2 * count), 1_000_000_000)
-
-
-def _finite_sum(costs: Sequence[float]) -> float | None:
-    try:
-        return math.fsum(costs)
-    except OverflowError:
-        return None

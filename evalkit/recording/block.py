@@ -1,29 +1,30 @@
-"""What a recorder's block came to: its sessions, what is recorded of them, and what is to be said of that."""
+"""What a recorder's block came to: its sessions, what is recorded of them, and what a researcher should know of the numbers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from evalkit._util.text import plural
 from evalkit.domain import validation as checks
 from evalkit.domain.times import wire_time
 from evalkit.recording.aggregate import SessionRecord, aggregate
 
-__all__ = ["JournalContent", "checked_period"]
+__all__ = ["Block", "tally"]
 
 _NAMES_BYTES = 900_000
 _MOST_NAMED = 20
 
 
 @dataclass
-class JournalContent:
-    """What stands in a journal."""
+class Block:
+    """One ``with`` block of a recorder, as its journal holds it."""
 
     journal: str
-    """Its id, from which the checkpoint's key is made."""
+    """The journal's id, from which the checkpoint's key is made."""
     begun: str
     """When the block was entered: a wire time."""
     period: tuple[str, str] | None = None
@@ -43,22 +44,21 @@ class JournalContent:
         return not (self.sessions or self.began or self.metrics or self.closed)
 
     def take(self, line: Mapping[str, Any]) -> None:
-        """Take in what a line says."""
+        """Add what a line of the journal says."""
         if "session" in line:
-            session = SessionRecord(**line["session"])
-            self.sessions.append(session)
-            self._drop(session.name)
+            self.sessions.append(SessionRecord(**line["session"]))
         elif "began" in line:
             self.began.append(line["began"])
-        elif "dropped" in line:  # of earlier versions: a session that is not counted
-            self._drop(line["dropped"])
         elif "metrics" in line:
             self.metrics.update(line["metrics"])
-        else:
+        elif "dropped" not in line:  # which earlier versions wrote of a session that is not counted
             self.closed = line["closed"]
+        over = line["session"]["name"] if "session" in line else line.get("dropped")
+        if over in self.began:
+            self.began.remove(over)
 
     def payload(self, now: datetime) -> dict[str, Any]:
-        """Give what is to be recorded when the block ends now."""
+        """Return what is to be recorded when the block ends now."""
         # The clock may have been set back in the meantime.
         end = max(now, checks.check_time("begun", self.begun) + timedelta(microseconds=1))
         names = [session.name for session in self.sessions]
@@ -71,7 +71,7 @@ class JournalContent:
         }
 
     def remarks(self) -> Iterator[str]:
-        """Say what a researcher should know of the numbers."""
+        """Yield what a researcher should know of the numbers."""
         count = len(self.sessions)
         if silent := sum(not session.reported for session in self.sessions):
             yield f"{silent} of {count} sessions reported neither success nor failure, and count as failed."
@@ -79,33 +79,36 @@ class JournalContent:
             lacking = sum(getattr(session, name) is None for session in self.sessions)
             if 0 < lacking < count:
                 yield f"{lacking} of {count} sessions reported no {name}, so {metric} is missing."
-        if unknown := sum(session.succeeded and session.iterations is None for session in self.sessions):
-            solved = sum(session.succeeded for session in self.sessions)
-            if unknown < solved:
-                yield (
-                    f"{unknown} of {solved} successes reported no iterations, so first_attempt_success_rate and "
-                    "avg_iterations_to_success are missing."
-                )
+        solved = [session for session in self.sessions if session.succeeded]
+        unknown = sum(session.iterations is None for session in solved)
+        if 0 < unknown < len(solved):
+            yield (
+                f"{unknown} of {len(solved)} successes reported no iterations, so first_attempt_success_rate and "
+                "avg_iterations_to_success are missing."
+            )
         if self.began:
             more = f" and {len(self.began) - _MOST_NAMED:,} more" if len(self.began) > _MOST_NAMED else ""
             yield (
-                f"{len(self.began):,} session{'s' if len(self.began) > 1 else ''} interrupted before the end, excluded from all rates and "
+                f"{plural(len(self.began), 'session')} interrupted before the end, excluded from all rates and "
                 f"sums: {', '.join(self.began[:_MOST_NAMED])}{more}."
             )
 
-    def _drop(self, name: str) -> None:
-        if name in self.began:
-            self.began.remove(name)
 
+def tally(sessions: Sequence[SessionRecord], planned: int | None = None, interrupted: int = 0) -> str:
+    """Return how many sessions ended, how, and at what cost.
 
-def checked_period(period: Any) -> tuple[str, str]:
-    """Give a period that a user asked for as wire times.
-
-    Raises
-    ------
-    InvalidInputError
-        When it is none.
+    Parameters
+    ----------
+    sessions
+        Those that ended.
+    planned
+        How many are planned, where that is known.
+    interrupted
+        How many began and did not end.
     """
-    given = checks.metrics_as_mapping({"period": period})
-    start, end = checks.check_bounds(given["period_start"], given["period_end"])
-    return wire_time(start), wire_time(end)
+    succeeded = sum(session.succeeded for session in sessions)
+    costs = [session.cost for session in sessions if session.cost is not None]
+    count = plural(len(sessions), "session") if planned is None else f"{len(sessions):,} of {plural(planned, 'session')}"
+    left = f", {interrupted:,} interrupted" if interrupted else ""
+    spent = f"; US${sum(costs):,.2f}" if costs else ""
+    return f"{count}: {succeeded:,} succeeded, {len(sessions) - succeeded:,} failed{left}{spent}"

@@ -1,149 +1,72 @@
-"""How far a recorder is: a bar in a notebook or on a terminal, and nothing where nobody would see it."""
+"""The progress bar of a recorder, in a notebook or on a terminal. Only it needs ipywidgets, IPython and rich, and only once it is shown."""
 
 from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
 
-from evalkit.recording.aggregate import SessionRecord
-
-__all__ = ["Meter", "Tally", "open_meter"]
+__all__ = ["NotebookBar", "TerminalBar", "open_bar"]
 
 
-@dataclass(frozen=True)
-class Tally:
-    """What a meter shows."""
+def open_bar(study: str) -> NotebookBar | TerminalBar | None:
+    """Return a bar with a study's name, for where this process runs; None where nobody would see it."""
+    if sys.modules.get("IPython") is not None:
+        from IPython import get_ipython
 
-    study: str
-    succeeded: int = 0
-    failed: int = 0
-    total: int | None = None
-    """The number of sessions that are planned, where it is known."""
-    cost: float | None = None
-    """US dollars that sessions reported; None when none did."""
-    interrupted: int = 0
-    """The number of sessions that began and did not end."""
-
-    @classmethod
-    def of(cls, study: str, sessions: Sequence[SessionRecord], total: int | None = None, interrupted: int = 0) -> Tally:
-        """Count sessions."""
-        succeeded = sum(session.succeeded for session in sessions)
-        costs = [session.cost for session in sessions if session.cost is not None]
-        return cls(study, succeeded, len(sessions) - succeeded, total, sum(costs) if costs else None, interrupted)
-
-    @property
-    def done(self) -> int:
-        """How many sessions ended."""
-        return self.succeeded + self.failed
-
-    def __str__(self) -> str:
-        of_total = "" if self.total is None else f" of {self.total:,}"
-        plural = "" if (self.done if self.total is None else self.total) == 1 else "s"
-        cost = "" if self.cost is None else f"; US${self.cost:,.2f}"
-        left = f", {self.interrupted:,} interrupted" if self.interrupted else ""
-        return f"{self.done:,}{of_total} session{plural}: {self.succeeded:,} succeeded, {self.failed:,} failed{left}{cost}"
+        if hasattr(get_ipython(), "kernel"):
+            return NotebookBar(study)
+    return TerminalBar(study) if sys.stdout.isatty() and sys.stderr.isatty() else None
 
 
-class Meter(Protocol):
-    """Shows a tally while a block runs."""
+class TerminalBar:
+    """A bar on the standard error stream, of which one line stays."""
 
-    def show(self, tally: Tally, elapsed: timedelta) -> None:
-        """Show how far it is."""
-
-    def close(self, outcome: str) -> None:
-        """Show how it ended, for good."""
-
-
-def open_meter(tally: Tally) -> Meter:
-    """Give a meter for where this process runs: a notebook, a terminal, or neither."""
-    if _in_notebook():
-        return _NotebookMeter(tally)
-    return _TerminalMeter(tally) if sys.stdout.isatty() and sys.stderr.isatty() else _NoMeter()
-
-
-def _in_notebook() -> bool:
-    if "IPython" not in sys.modules:
-        return False
-    from IPython import get_ipython
-
-    return hasattr(get_ipython(), "kernel")
-
-
-class _NoMeter:
-    def show(self, tally: Tally, elapsed: timedelta) -> None:
-        pass
-
-    def close(self, outcome: str) -> None:
-        pass
-
-
-class _TerminalMeter:
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, study: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        text = TextColumn("{task.description}", markup=False)
-        self._progress = Progress(text, BarColumn(), TimeElapsedColumn(), console=Console(stderr=True), transient=True)
-        self._task = self._progress.add_task(f"{tally.study}: {tally}", total=tally.total)
+        self._study = study
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task(study, total=None)
         self._progress.start()
 
-    def show(self, tally: Tally, elapsed: timedelta) -> None:  # noqa: ARG002  (a column counts the time by itself)
-        self._progress.update(self._task, completed=tally.done, total=tally.total, description=f"{tally.study}: {tally}")
+    def show(self, done: int, planned: int | None, text: str, elapsed: timedelta) -> None:  # noqa: ARG002  (rich counts the time by itself)
+        """Show how many sessions ended."""
+        self._progress.update(self._task, completed=done, total=planned, description=f"{self._study}: {text}")
 
     def close(self, outcome: str) -> None:
+        """Replace the bar by a line."""
         self._progress.stop()
         self._progress.console.print(outcome, markup=False, highlight=False)
 
 
-class _Text:
-    """A text as the output of a cell. It needs no widget, so it lasts in a saved notebook. It is no HTML, where $ begins a formula."""
+class NotebookBar:
+    """A bar and a text beside it as the output of a cell. When the block has ended, plain text takes their place, and lasts when saved."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-class _NotebookMeter:
-    """A bar and a line. When the block has ended, one line of text takes their place."""
-
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, study: str) -> None:
         from IPython.display import display
-        from ipywidgets import HTML, IntProgress
+        from ipywidgets import HTML, HBox, IntProgress
 
-        self._bar = IntProgress(description="Sessions")
-        self._line = HTML()
-        self._box = _bar_with_fallback([self._bar, self._line], f"Recording {tally.study!r}.")
-        self.show(tally, timedelta(0))
-        self._output = display(self._box, display_id=True)  # type: ignore[no-untyped-call]
+        self._bar, self._line = IntProgress(description="Sessions"), HTML()
+        self._box = HBox([self._bar, self._line])
+        # The text is for where widgets are not shown.
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
+        self._shown = {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"Recording {study!r}."}
+        self._output = display(self._shown, raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
-    def show(self, tally: Tally, elapsed: timedelta) -> None:
-        self._bar.max = max(1, tally.done, tally.total or 0)
-        self._bar.value = tally.done
-        self._bar.layout.display = "none" if tally.total is None else ""
-        self._line.value = f"<span>{html.escape(f'{tally}; {elapsed - timedelta(microseconds=elapsed.microseconds)}')}</span>"
+    def show(self, done: int, planned: int | None, text: str, elapsed: timedelta) -> None:
+        """Show how many sessions ended."""
+        self._bar.max = max(1, done, planned or 0)
+        self._bar.value = done
+        self._bar.layout.display = "none" if planned is None else ""
+        self._line.value = f"<span>{html.escape(f'{text}; {timedelta(seconds=elapsed // timedelta(seconds=1))}')}</span>"
 
     def close(self, outcome: str) -> None:
-        self._output.update(_Text(outcome))
+        """Replace the bar by a line. It is no HTML, where $ begins a formula."""
+        self._output.update({"text/plain": outcome}, raw=True)
         for widget in (self._box, self._bar, self._line):
             for part in (widget.layout, getattr(widget, "style", None), widget):  # closing a widget leaves its layout and style open
                 if part is not None:
                     part.close()
-
-
-def _bar_with_fallback(children: list[Any], text: str) -> Any:
-    """Give a row of widgets that is a line of text where widgets are not shown."""
-    from ipywidgets import HBox
-
-    class Row(HBox):  # type: ignore[misc]
-        def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-            bundle = super()._repr_mimebundle_(**options)
-            data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
-            return data | {"text/plain": text}
-
-    return Row(children)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from evalkit._util.text import plural
 from evalkit.domain import validation as checks
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.study import Checkpoint, Study
+from evalkit.domain.times import wire_time
 from evalkit.errors import EvalkitError, RecorderError, warn
 from evalkit.recording.aggregate import COMPUTED, SessionRecord
-from evalkit.recording.block import JournalContent, checked_period
+from evalkit.recording.block import Block, tally
 from evalkit.recording.journal import Journal
-from evalkit.recording.progress import Meter, Tally, open_meter
-from evalkit.recording.session import Clock, Session, SystemClock
+from evalkit.recording.progress import NotebookBar, TerminalBar, open_bar
+from evalkit.recording.session import Session
 
 __all__ = ["Recorder"]
 
@@ -44,13 +48,13 @@ class Recorder:
     cost_per_successful_task    total_cost / sessions that succeeded                      none succeeded, or total_cost is missing
     =========================== ========================================================= =============================================
 
-    A sum over some of the sessions is not the total, so it is missing rather than too small, and a warning says how many lack it. So is a
-    sum above what a checkpoint can hold. The other metrics are missing unless `metrics` gives them. ``sessions_included`` are the names of
-    the sessions that ended (none when they alone would fill an event), and ``events_analyzed`` is their number. A block in which no session
-    ended, and no metric was given, records nothing, and warns.
+    A sum over some of the sessions is not the total, so it is missing rather than too small, and a warning says how many lack it. The other
+    metrics are missing unless `metrics` gives them. ``sessions_included`` are the names of the sessions that ended (none when they alone
+    would fill an event), and ``events_analyzed`` is their number. A block in which no session ended, and no metric was given, records
+    nothing, and warns.
 
     A session is a success when `Session.success` was called and no exception came after; else it failed. One that reported nothing counts
-    as failed, too, since success is claimed, never assumed; a warning says how many did. One that ended by an exception failed, and the
+    as failed, too, since success is reported, never assumed; a warning says how many did. One that ended by an exception failed, and the
     exception goes on. An invalid number, such as ``cost=nan``, is missing, and a warning names it.
 
     A session that was interrupted before it reported is neither success nor failure: it is in no rate and no sum, and a warning names it.
@@ -76,35 +80,34 @@ class Recorder:
         period: Any = None,
         resume: bool | None = None,
         progress: bool = True,
-        clock: Clock | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        elapsed: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self.study = study
         """The study, as it was when the recorder was made."""
         self.checkpoint: Checkpoint | None = None
         """What was recorded, once the block has ended."""
         self._home, self._record, self._resume, self._progress = home, record, resume, progress
-        self._total = None if sessions is None else checks.check_count("sessions", sessions)
-        self._period = None if period is None else checked_period(period)
+        self._now, self._elapsed = now, elapsed
+        self._planned = None if sessions is None else checks.check_count("sessions", sessions)
+        self._period = None if period is None else _checked_period(period)
         if resume not in (None, True, False):
             raise checks.invalid("resume", resume, "is none of True (go on with a journal), False (set it aside), None (ask).")
-        self.clock: Clock = clock or SystemClock()
-        """What measures."""
         self._lock = threading.RLock()
         self._state = "new"
         self._taken: set[str] = set()
         self._began_at = 0
-        self._meter: Meter | None = None
+        self._bar: NotebookBar | TerminalBar | None = None
         self._journal: Journal
-        self._content = JournalContent("", "")
+        self._block = Block("", "")
 
     def __repr__(self) -> str:
-        count = len(self._content.sessions)
-        return f"Recorder({self.study.name!r}, {count} session{'s' if count != 1 else ''})"
+        return f"Recorder({self.study.name!r}, {plural(len(self.sessions), 'session')})"
 
     @property
     def sessions(self) -> tuple[SessionRecord, ...]:
         """The sessions that ended, in the order of their ends; after a resume, those of the earlier block first."""
-        return tuple(self._content.sessions)
+        return tuple(self._block.sessions)
 
     def session(self, name: str | None = None) -> Session:
         """Measure one session: ``with rec.session() as s: ...; s.success(iterations=2, tokens=1200, cost=0.03)``.
@@ -126,7 +129,7 @@ class Recorder:
         return Session(self, name)
 
     def track(self, tasks: Iterable[Item], *, total: int | None = None) -> Iterator[Item]:
-        """Go through tasks and show how far it is: ``for task in rec.track(tasks): ...``.
+        """Iterate over tasks and show how far it is: ``for task in rec.track(tasks): ...``.
 
         Parameters
         ----------
@@ -137,13 +140,13 @@ class Recorder:
         """
         self._check_open("rec.track(tasks)")
         known = checks.check_count("total", total) if total is not None else len(tasks) if isinstance(tasks, Sized) else None
-        if self._total is None and known is not None:
-            self._total = len(self._content.sessions) + known
+        if self._planned is None and known is not None:
+            self._planned = len(self.sessions) + known
             self._show()
         return iter(tasks)
 
     def metrics(self, **values: Any) -> None:
-        """Give metrics that sessions do not determine, for example ``rec.metrics(tool_success_rate=0.9)``. Of two values the last counts.
+        """Add metrics that sessions do not determine, for example ``rec.metrics(tool_success_rate=0.9)``. Of two values the last counts.
 
         Raises
         ------
@@ -170,10 +173,10 @@ class Recorder:
         self._journal = Journal(self._home, self.study.id, self.study.name)
         try:
             self._settle_what_was_left()
-            self._taken = {session.name for session in self._content.sessions}
-            self._began_at = self.clock.elapsed()
-            if self._progress:
-                self._meter = open_meter(self._tally())
+            self._taken = {session.name for session in self.sessions}
+            self._began_at = self._elapsed()
+            self._bar = open_bar(self.study.name) if self._progress else None
+            self._show()
         except BaseException:
             self._journal.release()
             raise
@@ -188,13 +191,14 @@ class Recorder:
         try:
             if error is not None:
                 outcome = self._leave(error)
-            elif self._content.sessions or self._content.metrics:
-                self._finish()
+            elif self._block.sessions or self._block.metrics:
+                self._note({"closed": self._block.payload(self._now())})
+                self._record_closed(self._block)
                 outcome = f"Recorded in {self.study.name!r}: {self._tally()}."
-                remarks = self._content.remarks()
+                remarks = self._block.remarks()
             else:
                 self._journal.remove()
-                remarks = list(self._content.remarks())
+                remarks = list(self._block.remarks())
                 if self.checkpoint is None:
                     remarks = [
                         f"No session ended in the block, so nothing was recorded in {self.study.name!r}. Use: with rec.session() as s: ...",
@@ -202,8 +206,8 @@ class Recorder:
                     ]
         finally:
             self._journal.release()
-            if self._meter is not None:
-                self._meter.close(outcome)
+            if self._bar is not None:
+                self._bar.close(outcome)
         for remark in remarks:
             warn(remark)
 
@@ -222,86 +226,83 @@ class Recorder:
                         "period", self._period, f"is not that of the journal, {was}. Leave it out to resume: {self._call(True)}"
                     )
                 self._journal.go_on()
-                self._content = left
+                self._block = left
                 return
-            self.checkpoint = self._record_closed(left)
-            self._journal.remove()
+            self._record_closed(left)
             for remark in left.remarks():
                 warn(remark)
-        self._content = self._journal.begin(self.clock.now(), self._period)
+        self._block = self._journal.begin(self._now(), self._period)
 
-    def _offer(self, left: JournalContent) -> RecorderError:
-        tally = Tally.of("", left.sessions, interrupted=len(left.began))
+    def _offer(self, left: Block) -> RecorderError:
         state, step = ("ended, but may not be recorded", "Record it") if left.closed else ("did not end", "Go on with it")
         return RecorderError(
-            f"A block of {self.study.name!r} that began on {left.begun[:16].replace('T', ' ')} UTC {state}. Its journal holds {tally}",
+            f"A block of {self.study.name!r} that began on {left.begun[:16].replace('T', ' ')} UTC {state}. Its journal holds "
+            f"{tally(left.sessions, interrupted=len(left.began))}",
             hint=f"{step}: {self._call(True)}; or set it aside: {self._call(False)}",
             path=str(self._journal.path),
         )
 
     def _leave(self, error: BaseException) -> str:
         """Keep what the block did until an exception ended it, and say so in the exception."""
-        if self._content.empty:
+        if self._block.empty:
             self._journal.remove()
             return "Nothing was recorded."
         kept = f"{self._tally()}. Nothing was recorded yet, and nothing is lost."
         error.add_note(f"evalkit: {kept} Go on: {self._call(True)}; or set it aside: {self._call(False)}")
         return f"Stopped after {kept}"
 
-    def _finish(self) -> None:
-        self._note({"closed": self._content.payload(self.clock.now())})
-        self.checkpoint = self._record_closed(self._content)
-        self._journal.remove()
-
-    def _record_closed(self, content: JournalContent) -> Checkpoint:
-        closed = content.closed
+    def _record_closed(self, block: Block) -> None:
+        """Record the checkpoint of a block that ended, and delete its journal."""
+        closed = block.closed
         assert closed is not None
         try:
-            return self._record(
+            self.checkpoint = self._record(
                 self.study, {**closed["metrics"], "period": tuple(closed["period"])}, events_analyzed=closed["events_analyzed"],
-                sessions_included=closed["sessions_included"], key=f"recorder {content.journal}",
+                sessions_included=closed["sessions_included"], key=f"recorder {block.journal}",
             )  # fmt: skip
         except EvalkitError as error:
             raise error.but(
-                hint=f"{error.message.hint} Nothing is lost: the journal holds {Tally.of('', content.sessions)}. Record it, once and for "
-                f"all, however often you try: with {self._call(True)}: pass".strip()
+                hint=f"{error.message.hint} Nothing is lost: the journal holds {tally(block.sessions)}. Record it, once and for all, "
+                f"however often you try: with {self._call(True)}: pass".strip()
             ) from None
+        self._journal.remove()
 
     # --- for sessions -------------------------------------------------------------------------------------------------------------
 
-    def begin_session(self, name: str | None) -> tuple[str, int]:
-        """See `Host`."""
+    def _begin_session(self, name: str | None) -> str:
+        """Note the beginning of a session, and return its name."""
         with self._lock:
             self._check_open("rec.session()")
-            given = name or f"{self._content.begun[:19]}Z"
-            chosen, number = given, len(self._content.sessions) + len(self._content.began) + 1 if name is None else 2
+            given = name or f"{self._block.begun[:19]}Z"
+            chosen, number = given, len(self._block.sessions) + len(self._block.began) + 1 if name is None else 2
             while name is None or chosen in self._taken:
                 chosen, name, number = f"{given} #{number}", given, number + 1
             self._note({"began": chosen})
             self._taken.add(chosen)
-            return chosen, self.clock.elapsed()
+            return chosen
 
-    def end_session(self, name: str, session: SessionRecord | None) -> None:
-        """See `Host`."""
+    def _end_session(self, name: str, session: SessionRecord | None) -> None:
+        """Note the end of a session; one without a record was interrupted."""
         with self._lock:
             self._check_open(f"The end of the session {name!r}")
             if session is None:
                 self._taken.discard(name)  # for the next attempt
                 return
-            self._note({"session": session.as_dict()})
+            self._note({"session": asdict(session)})
             self._show()
 
     def _note(self, line: Mapping[str, Any]) -> None:
         with self._lock:  # sessions may end in several threads
-            self._journal.note(self._content, line)
+            self._journal.note(self._block, line)
 
-    def _tally(self) -> Tally:
-        interrupted = len(self._content.began) if self._state == "closed" else 0  # until then they run
-        return Tally.of(self.study.name, self._content.sessions, self._total, interrupted)
+    def _tally(self) -> str:
+        interrupted = len(self._block.began) if self._state == "closed" else 0  # until then they run
+        return tally(self._block.sessions, self._planned, interrupted)
 
     def _show(self) -> None:
-        if self._meter is not None:
-            self._meter.show(self._tally(), timedelta(microseconds=(self.clock.elapsed() - self._began_at) // 1000))
+        if self._bar is not None:
+            elapsed = timedelta(microseconds=(self._elapsed() - self._began_at) // 1000)
+            self._bar.show(len(self.sessions), self._planned, self._tally(), elapsed)
 
     def _check_open(self, what: str) -> None:
         if self._state != "open":
@@ -309,3 +310,16 @@ class Recorder:
 
     def _call(self, resume: bool | None = None) -> str:
         return f"kit.recorder({self.study.name!r}{'' if resume is None else f', resume={resume}'})"
+
+
+def _checked_period(period: Any) -> tuple[str, str]:
+    """Return a period that a user asked for as wire times.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is none.
+    """
+    given = checks.metrics_as_mapping({"period": period})
+    start, end = checks.check_bounds(given["period_start"], given["period_end"])
+    return wire_time(start), wire_time(end)

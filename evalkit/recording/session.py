@@ -1,62 +1,31 @@
-"""One session of a recorder, from entering its block to leaving it, and the clock that measures it."""
+"""One session of a recorder, from entering its block to leaving it."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from evalkit.domain import validation as checks
 from evalkit.errors import EvalkitError, EvalkitWarning, InvalidInputError, RecorderError, warn
 from evalkit.recording.aggregate import SessionRecord
 
-__all__ = ["Clock", "Host", "Session", "SystemClock"]
+if TYPE_CHECKING:
+    from evalkit.recording.recorder import Recorder
+
+_MOST = 10**15
+
+__all__ = ["Session"]
 
 _INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 _inside: ContextVar[Session | None] = ContextVar("_inside", default=None)
 
 
-class Clock(Protocol):
-    """What time it is, and how time passes."""
-
-    def now(self) -> datetime:
-        """Give the time, in UTC."""
-
-    def elapsed(self) -> int:
-        """Give nanoseconds since some moment; they never run backwards."""
-
-
-class SystemClock:
-    """The clocks of this machine."""
-
-    def now(self) -> datetime:
-        """See `Clock`."""
-        return datetime.now(UTC)
-
-    def elapsed(self) -> int:
-        """See `Clock`."""
-        return time.perf_counter_ns()
-
-
-class Host(Protocol):
-    """What a session asks of its recorder."""
-
-    clock: Clock
-
-    def begin_session(self, name: str | None) -> tuple[str, int]:
-        """Note the beginning; give the session's name, and the clock's nanoseconds."""
-
-    def end_session(self, name: str, session: SessionRecord | None) -> None:
-        """Note the end; a session without a record was interrupted."""
-
-
 class Session:
     """One session of a recorder, measured from entering to leaving."""
 
-    def __init__(self, recorder: Host, name: str | None) -> None:
+    def __init__(self, recorder: Recorder, name: str | None) -> None:
         self._recorder = recorder
         self.name = name
         """For ``sessions_included``; None until it is entered, when none was given."""
@@ -106,7 +75,10 @@ class Session:
                 ("cost", cost, checks.CHECKERS["total_cost"]),
             ):
                 try:
-                    self._numbers[name] = None if checks.is_missing(value) else check(name, value)
+                    number = None if checks.is_missing(value) else check(name, value)
+                    if number is not None and number > _MOST:  # so that a checkpoint can hold the sum of thousands of sessions
+                        raise checks.invalid(name, value, f"is more than {_MOST:,}, the most of one session")
+                    self._numbers[name] = number
                 except InvalidInputError as error:
                     refused.append(f"Session {self.name!r}: {error} It counts as missing.")
             for problem in refused:
@@ -129,14 +101,15 @@ class Session:
         outer = _inside.get()
         if outer is not None and outer._recorder is self._recorder and outer._state == "open":
             raise RecorderError(f"The session {outer.name!r} is still running here; leave its with block before the next session begins.")
-        self.name, self._start = self._recorder.begin_session(self.name)
+        self.name = self._recorder._begin_session(self.name)
+        self._start = self._recorder._elapsed()
         self._state = "open"
         self._outer = outer
         _inside.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        nanoseconds = self._recorder.clock.elapsed() - self._start
+        nanoseconds = self._recorder._elapsed() - self._start
         self._state = "closed"
         _inside.set(self._outer)
         assert self.name is not None
@@ -149,7 +122,7 @@ class Session:
             reported=self._succeeded is not None or kind is not None, error=None if kind is None else kind.__name__, **self._numbers,
         )  # fmt: skip
         try:
-            self._recorder.end_session(self.name, ended)
+            self._recorder._end_session(self.name, ended)
         except EvalkitError as refusal:
             if error is None:
                 raise

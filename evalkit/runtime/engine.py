@@ -163,6 +163,12 @@ class Engine:
             return False
         return not any(part.end for part in self.log.ranges())
 
+    def read_version(self) -> object:
+        """Return another value whenever a frame may be another one: cheap, to ask before frames are read again. Brings them up to date."""
+        if not self.ready_to_read() or (head := read_head(self.database)) is None:
+            return None
+        return (self.database_identity(), head.generation, *(position.next for position in head.positions))
+
     def database_identity(self) -> object:
         """Give what tells the read model from another one under the same name; None while there is none, or where it is no file."""
         path = getattr(self.database, "path", None)
