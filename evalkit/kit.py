@@ -38,6 +38,8 @@ __all__ = ["EvalKit", "connect"]
 
 StudyRef = Study | str
 Period = str | PeriodType | tuple[str | PeriodType, int]
+_DAILY = "daily"
+_NO_TAGS: tuple[str, ...] = ()
 
 
 def connect(
@@ -115,9 +117,9 @@ class EvalKit:
         self,
         name: str | CreateStudy,
         *,
-        period: Period = "daily",
+        period: Period = _DAILY,
         description: str | None = None,
-        tags: Iterable[str] = (),
+        tags: Iterable[str] = _NO_TAGS,
         metadata: Mapping[str, str] | None = None,
         at: datetime | str | None = None,
         if_exists: Literal["error", "open"] = "error",
@@ -144,7 +146,7 @@ class EvalKit:
         """
         if not isinstance(name, CreateStudy):
             name = CreateStudy(name, period=period, description=description, tags=tags, metadata=metadata)
-        elif (period, description, tags, metadata) != ("daily", None, (), None):
+        elif not (period is _DAILY and description is None and tags is _NO_TAGS and metadata is None):
             raise checks.invalid("name", name, "is a whole command", "give the options to CreateStudy")
         return self._handlers.create_study(name, at, if_exists)
 

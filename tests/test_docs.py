@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import json
 import os
@@ -89,16 +90,37 @@ def test_the_example_of_analyses_runs_and_answers(tmp_path: Path) -> None:
     assert (tmp_path / "nightly.html").read_text().rstrip().endswith("</html>")
 
 
-def test_the_files_that_the_readme_names_are_there() -> None:
-    """Each module of the table of what to change."""
-    rows = re.findall(r"^\| [^|]+ \| (`evalkit/[^|]+) \|$", TEXT, flags=re.MULTILINE)
-    for row in rows:
-        folder = ROOT
-        for name in re.findall(r"`([\w/]+(?:\.py|\.html\.j2|/))`", row):
-            path = ROOT / name if name.startswith(("evalkit", "tests")) else folder / name
-            assert path.exists(), name
+def test_the_files_that_contributing_names_are_there() -> None:
+    """Each package, and each module of the table of what to change; no package is left out."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, flags=re.MULTILINE)
+    named = set()
+    for place, content in rows:
+        folder = ROOT / "evalkit"
+        for name in re.findall(r"`([\w/]+(?:\.py|\.html\.j2|/))`", f"{place} {content}"):
+            places = (ROOT, folder, *folder.parents)
+            path = next((place / name for place in places if (place / name).exists()), None)
+            assert path is not None, name
+            named.add(path)
             folder = path if path.is_dir() else path.parent
-    assert len(rows) == 12
+    assert {path for path in (ROOT / "evalkit").iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")} <= named
+
+
+def _with_examples() -> list[str]:
+    names = (
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "evalkit").rglob("*.py"))
+        if ">>>" in path.read_text()
+    )
+    return [name.removesuffix(".__init__") for name in names]
+
+
+@pytest.mark.parametrize("module", _with_examples())
+def test_the_examples_in_docstrings_run(module: str) -> None:
+    """Each gives what it says."""
+    outcome = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert outcome.attempted
+    assert not outcome.failed
 
 
 def test_the_pages_that_the_readme_links_are_there() -> None:

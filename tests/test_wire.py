@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.domain.codec import DecodedEvent, decode, encode_checkpoint
+from evalkit.domain.codec import DecodedEvent, decode
 from evalkit.domain.codec import readable_ids as read_ids
 from evalkit.domain.events import KINDS, MAX_EVENT_BYTES, InvalidEventError, StoredEvalEvent
 from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod
@@ -22,6 +22,7 @@ from evalkit.domain.study import PeriodType, StudyConfig
 from evalkit.domain.times import stored_time, wire_time
 from tests.generators import METRIC_NAMES
 from tests.properties import examples
+from tests.wire_writer import encode_checkpoint
 
 HERE = Path(__file__).parent
 REAL = (HERE / "data" / "wire_events.ndjson").read_bytes().splitlines()

@@ -16,7 +16,7 @@ from evalkit.domain.ids import normalize_event_id, normalize_id, time_of_event
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.times import MAX_COUNT, stored_time
 
-__all__ = ["DecodedEvent", "decode", "encode_checkpoint", "event_time_text", "readable_ids"]
+__all__ = ["DecodedEvent", "decode", "event_time_text", "readable_ids"]
 
 
 class DecodedEvent(NamedTuple):
@@ -157,29 +157,6 @@ def readable_ids(data: bytes) -> tuple[str, str]:
         return normalize_id(event["study_id" if event["type"] == "checkpoint_recorded" else "id"]), event_id
     except (ValueError, TypeError, KeyError):
         return "", event_id
-
-
-def encode_checkpoint(  # noqa: PLR0917  (the fields of the wire, in its order)
-    event_id: str, checkpoint_id: str, study_id: str, timestamp: str, metrics: dict[str, Any], events_analyzed: int, sessions: list[str]
-) -> bytes:
-    """Give the wire bytes of a checkpoint from checked values; `metrics` holds all 16 in wire order, then the period.
-
-    The same bytes as `StoredEvalEvent.to_wire`, about ten times faster: a frame of 10,000 goes through here.
-    """
-    return msgspec.json.encode(
-        {
-            "event_id": event_id,
-            "event": {
-                "type": "checkpoint_recorded",
-                "id": checkpoint_id,
-                "study_id": study_id,
-                "timestamp": timestamp,
-                "metrics": metrics,
-                "events_analyzed": events_analyzed,
-                "sessions_included": sessions,
-            },
-        }
-    )
 
 
 def event_time_text(event_id: str) -> str:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "checkpoint_commands", "content", "lifecycle_event"]
 
 _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
-_NO_OPTIONS = (None,) * 6
 _EXTRAS = ("period_start", "period_end", *_OPTIONS)
 CHECKPOINT_COLUMNS = (*METRICS, *_EXTRAS)
 """The columns that `record_checkpoints` knows."""
@@ -126,7 +125,7 @@ class RecordCheckpoint:
     ) -> None:
         given = checks.metrics_as_mapping(metrics)
         options = (period, timestamp, events_analyzed, sessions_included, recorded_at, key)
-        if options != _NO_OPTIONS:
+        if any(option is not None for option in options):
             given = _merged(given, dict(zip(("period", *_OPTIONS), options, strict=True)))
         values: dict[str, Any] = dict.fromkeys(METRICS)
         for name, value in given.items():

@@ -81,7 +81,7 @@ def check_text(field: str, value: object, *, low: int = 0, high: int | None = No
         raise invalid(field, value, "is empty", "give at least one visible character")
     if high is not None and len(value) > high:
         raise invalid(field, value, f"has {len(value)} characters", f"at most {high} are allowed")
-    for character in value:
+    for character in "" if value.isprintable() else value:
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and not (lines and character in "\n\r\t")):
             raise invalid(field, value, f"holds the character U+{ord(character):04X}, which is not allowed", "remove it")

@@ -6,7 +6,6 @@ file in the home, or a server that others use as well.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -19,28 +18,22 @@ from datetime import UTC, datetime
 from evalkit._util.forks import reset_in_child
 from evalkit._util.sqlite_files import file_identity
 from evalkit._util.text import plural
-from evalkit.domain.codec import readable_ids
-from evalkit.domain.events import EncodedEvent, StoredEvalEvent
 from evalkit.domain.ids import time_of_event
 from evalkit.errors import (
     DatabaseUnavailableError,
     EvalkitError,
     InvalidInputError,
     LogIncompleteError,
-    LogMismatchError,
     LogUnavailableError,
     Message,
-    OutcomeUnknownError,
     ReadOnlyError,
     RebuildSupersededError,
     SchemaError,
     is_told,
     warn,
 )  # fmt: skip
-from evalkit.eventlog.event_log import LogPosition, record_at
 from evalkit.readmodel.consumer import EvalProjectionConsumer
-from evalkit.readmodel.database.database import in_parts
-from evalkit.readmodel.fold import APPLIED, FOLD_VERSION, Decision, Outcome, Reason
+from evalkit.readmodel.fold import FOLD_VERSION, Decision
 from evalkit.readmodel.log_identity import check_count
 from evalkit.readmodel.projection import EventKey
 from evalkit.readmodel.rebuild import rebuild
@@ -54,17 +47,8 @@ __all__ = ["CONSUMER", "Engine"]
 _logger = logging.getLogger("evalkit")
 
 _RENEWAL_SECONDS = 300.0
-_CONSUMER_SECONDS = 0.3
 CONSUMER = "consumer"
 """How the name of a writer begins that is a consumer process."""
-
-_OUTCOME = """
-WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(?))
-SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN lifecycle ON study_id = ? AND event_id = id
-UNION ALL SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN checkpoints c ON c.study_id = ? AND c.event_id = asked.id
-UNION ALL SELECT event_id, 'rejected', reason, message FROM asked CROSS JOIN rejected ON study_id = ? AND event_id = id
-  AND reason <> 'wrong partition'
-UNION ALL SELECT event_id, 'quarantined', '', error FROM asked CROSS JOIN quarantined ON study_id = ? AND key = id"""
 
 
 class Engine:
@@ -232,91 +216,10 @@ class Engine:
             self.database.batch([("UPDATE meta SET generation = generation WHERE 0", ())])
             self._proven = True
 
-    def append(self, study_id: str, messages: Sequence[EncodedEvent]) -> dict[str, Decision]:
-        """Append events of one study, and give what became of each, by event id.
-
-        Raises
-        ------
-        OutcomeUnknownError
-            When they are durable, but what became of them cannot be learnt now.
-        """
-        self.make_ready()
-        positions = self.log.append(messages)
-        return self.outcomes(study_id, messages, positions)
-
-    def outcomes(self, study_id: str, messages: Sequence[EncodedEvent], positions: Sequence[LogPosition] = ()) -> dict[str, Decision]:
-        """Give what became of appended events of one study, by event id.
-
-        Raises
-        ------
-        OutcomeUnknownError
-            When the read model cannot be brought that far.
-        """
-        event_ids = [message.event_id for message in messages]
-        try:
-            decided = {} if self.embedded else self._decided_by_a_consumer(study_id, event_ids)
-            if len(decided) < len(event_ids):
-                found = self.catch_up({(study_id, event_id) for event_id in event_ids})
-                decided |= {event_id: decision for (_, event_id), decision in found.items()}
-            # What is a duplicate, or not among them, was decided before this call: by another process, or by an earlier one.
-            missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
-            decided |= self._stored_outcomes(study_id, missing)
-            if len(decided) < len(event_ids):
-                raise EvalkitError("the read model does not hold them.")
-        except EvalkitError as error:
-            raise OutcomeUnknownError(
-                f"{len(messages)} event(s) are durable in the log, the first with the id {event_ids[0]}, but what became of them cannot be "
-                f"learnt now: {error}",
-                effect="Do not repeat the command.", hint="Ask again with kit.outcome(error).",
-                shell_hint="Look first what is there: evalkit study show, evalkit checkpoint list.",
-                study_id=study_id, event_ids=event_ids, positions=list(positions), driver_message=error.driver_message,
-            ) from None  # fmt: skip
-        return decided
-
-    def _decided_by_a_consumer(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
-        """Wait a moment for a consumer process, where one wrote last: of two that apply the same events one works for nothing."""
-        deadline = time.monotonic() + _CONSUMER_SECONDS
-        while (last := self.last_writer()) is not None and last[0].startswith(CONSUMER):
-            if len(decided := self._stored_outcomes(study_id, event_ids)) == len(event_ids):
-                return decided
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
-        return {}
-
-    def _stored_outcomes(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
-        decided: dict[str, Decision] = {}
-        if event_ids:
-            found = in_parts(lambda part: self.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 4)), event_ids)
-            with readable(self.database):
-                for event_id, outcome, reason, message in found:
-                    known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
-                    decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
-        return decided
-
     def last_writer(self) -> tuple[str, str] | None:
         """Give who wrote the read model last, and when; None when nobody did."""
         found = self.database.execute("SELECT writer, written_at FROM positions ORDER BY written_at DESC LIMIT 1")
         return (str(found[0][0]), str(found[0][1])) if found and found[0][1] else None
-
-    def message_at(self, position: LogPosition, event_id: str) -> EncodedEvent:
-        """Read an event of one's own back from the log.
-
-        Raises
-        ------
-        LogMismatchError
-            When another event stands there, or none.
-        """
-        record = record_at(self.log, position)
-        if record is not None and readable_ids(record.data)[1] == event_id:
-            stored = StoredEvalEvent.from_wire(record.data)
-            return EncodedEvent(stored.study_id, stored.event_id, record.data)
-        raise LogMismatchError(
-            f"The log does not hold the event {event_id} at offset {position.offset} of partition {position.partition}: it is another log "
-            "than the one that the command was given to, or it lost its end",
-            hint="Ask a kit of that home.",
-            partition=position.partition,
-        )
 
     def age(self) -> str:
         """Say in words how old the read model's newest event is."""

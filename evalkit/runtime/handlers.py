@@ -42,6 +42,7 @@ from evalkit.readmodel.fold import APPLIED, Decision, Reason
 from evalkit.readmodel.references import References
 from evalkit.readmodel.repository import EvalStorage
 from evalkit.runtime.engine import Engine
+from evalkit.runtime.outcomes import Outcomes
 
 __all__ = ["Handlers", "RecordedCheckpoints"]
 
@@ -93,6 +94,7 @@ class Handlers:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._outcomes = Outcomes(engine)
         # The engine has caught up before these are asked.
         self._stored = EvalStorage(engine.database, lambda: not engine.holds_nothing)
         self.studies = References(self._stored, engine.settings.home)
@@ -195,7 +197,7 @@ class Handlers:
             self._warn_of_repeats(study, [command for command in commands if command.key is None])
             if done.new:
                 try:
-                    decisions = self._engine.append(study.id, [one.encoded for one in done.new.values()])
+                    decisions = self._outcomes.append(study.id, [one.encoded for one in done.new.values()])
                 except LogError as error:
                     if not rows:
                         raise
@@ -235,8 +237,8 @@ class Handlers:
         """See `EvalKit.outcome`."""
         with self._engine.lock:
             placed = zip(error.positions, error.event_ids, strict=True)
-            messages = [self._engine.message_at(position, event_id) for position, event_id in placed]
-            decisions = self._engine.outcomes(error.study_id, messages, error.positions)
+            messages = [self._outcomes.message_at(position, event_id) for position, event_id in placed]
+            decisions = self._outcomes.of(error.study_id, messages, error.positions)
             new = [_New(row, None, StoredEvalEvent.from_wire(message.data), message) for row, message in enumerate(messages)]
             stored = self._settled(error.study_id, new, decisions)
             by_id = {one.event.event.id: one for one in new if isinstance(one.event.event, CheckpointRecorded)}
@@ -260,7 +262,7 @@ class Handlers:
         return study
 
     def _append(self, event: StoredEvalEvent) -> Decision:
-        return self._engine.append(event.study_id, [event.encoded()])[event.event_id]
+        return self._outcomes.append(event.study_id, [event.encoded()])[event.event_id]
 
     def _settled(self, study_id: str, new: Sequence[_New], decisions: dict[str, Decision]) -> dict[str, Checkpoint]:
         """Return, of appended events, the checkpoints that another process had recorded in the meantime, with the same content.

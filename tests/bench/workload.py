@@ -15,13 +15,13 @@ from typing import Any
 import polars as pl
 
 import evalkit
-from evalkit.domain.codec import encode_checkpoint
 from evalkit.domain.commands import CreateStudy, lifecycle_event
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import StudyId, new_id
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.times import wire_time
 from evalkit.eventlog.sqlite_log import SqliteEventLog
+from tests.wire_writer import encode_checkpoint
 
 STUDIES = 20
 _START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -1,0 +1,122 @@
+"""What became of events that were appended: decided by a consumer, by this process, or not known yet."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from evalkit.domain.codec import readable_ids
+from evalkit.domain.events import EncodedEvent, StoredEvalEvent
+from evalkit.errors import EvalkitError, LogMismatchError, OutcomeUnknownError
+from evalkit.eventlog.event_log import LogPosition, record_at
+from evalkit.readmodel.database.database import in_parts
+from evalkit.readmodel.fold import APPLIED, Decision, Outcome, Reason
+from evalkit.readmodel.rows import readable
+from evalkit.runtime.engine import CONSUMER, Engine
+
+__all__ = ["Outcomes"]
+
+_CONSUMER_SECONDS = 0.3
+
+_OUTCOME = """
+WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(?))
+SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN lifecycle ON study_id = ? AND event_id = id
+UNION ALL SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN checkpoints c ON c.study_id = ? AND c.event_id = asked.id
+UNION ALL SELECT event_id, 'rejected', reason, message FROM asked CROSS JOIN rejected ON study_id = ? AND event_id = id
+  AND reason <> 'wrong partition'
+UNION ALL SELECT event_id, 'quarantined', '', error FROM asked CROSS JOIN quarantined ON study_id = ? AND key = id"""
+
+
+class Outcomes:
+    """Appends events of an engine, and learns what became of them.
+
+    Parameters
+    ----------
+    engine
+        Whose log and read model.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def append(self, study_id: str, messages: Sequence[EncodedEvent]) -> dict[str, Decision]:
+        """Append events of one study, and give what became of each, by event id.
+
+        Raises
+        ------
+        OutcomeUnknownError
+            When they are durable, but what became of them cannot be learnt now.
+        """
+        self._engine.make_ready()
+        positions = self._engine.log.append(messages)
+        return self.of(study_id, messages, positions)
+
+    def of(self, study_id: str, messages: Sequence[EncodedEvent], positions: Sequence[LogPosition] = ()) -> dict[str, Decision]:
+        """Give what became of appended events of one study, by event id.
+
+        Raises
+        ------
+        OutcomeUnknownError
+            When the read model cannot be brought that far.
+        """
+        event_ids = [message.event_id for message in messages]
+        try:
+            decided = {} if self._engine.embedded else self._decided_by_a_consumer(study_id, event_ids)
+            if len(decided) < len(event_ids):
+                found = self._engine.catch_up({(study_id, event_id) for event_id in event_ids})
+                decided |= {event_id: decision for (_, event_id), decision in found.items()}
+            # What is a duplicate, or not among them, was decided before this call: by another process, or by an earlier one.
+            missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
+            decided |= self._stored_outcomes(study_id, missing)
+            if len(decided) < len(event_ids):
+                raise EvalkitError("the read model does not hold them.")
+        except EvalkitError as error:
+            raise OutcomeUnknownError(
+                f"{len(messages)} event(s) are durable in the log, the first with the id {event_ids[0]}, but what became of them cannot be "
+                f"learnt now: {error}",
+                effect="Do not repeat the command.", hint="Ask again with kit.outcome(error).",
+                shell_hint="Look first what is there: evalkit study show, evalkit checkpoint list.",
+                study_id=study_id, event_ids=event_ids, positions=list(positions), driver_message=error.driver_message,
+            ) from None  # fmt: skip
+        return decided
+
+    def _decided_by_a_consumer(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
+        """Wait a moment for a consumer process, where one wrote last: of two that apply the same events one works for nothing."""
+        deadline = time.monotonic() + _CONSUMER_SECONDS
+        while (last := self._engine.last_writer()) is not None and last[0].startswith(CONSUMER):
+            if len(decided := self._stored_outcomes(study_id, event_ids)) == len(event_ids):
+                return decided
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        return {}
+
+    def _stored_outcomes(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
+        decided: dict[str, Decision] = {}
+        if event_ids:
+            found = in_parts(lambda part: self._engine.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 4)), event_ids)
+            with readable(self._engine.database):
+                for event_id, outcome, reason, message in found:
+                    known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
+                    decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
+        return decided
+
+    def message_at(self, position: LogPosition, event_id: str) -> EncodedEvent:
+        """Read an event of one's own back from the log.
+
+        Raises
+        ------
+        LogMismatchError
+            When another event stands there, or none.
+        """
+        record = record_at(self._engine.log, position)
+        if record is not None and readable_ids(record.data)[1] == event_id:
+            stored = StoredEvalEvent.from_wire(record.data)
+            return EncodedEvent(stored.study_id, stored.event_id, record.data)
+        raise LogMismatchError(
+            f"The log does not hold the event {event_id} at offset {position.offset} of partition {position.partition}: it is another log "
+            "than the one that the command was given to, or it lost its end",
+            hint="Ask a kit of that home.",
+            partition=position.partition,
+        )
