@@ -389,3 +389,32 @@ def test_models_are_found_by_study_or_id(kit: EvalKit, running: evalkit.Study) -
     with pytest.raises(InvalidInputError, match="study_id"):
         kit.storage.get_study(5)  # type: ignore[arg-type]
     assert not kit.verify(expect="abc")
+
+
+def test_a_kit_takes_whole_commands(kit: EvalKit, running: evalkit.Study) -> None:
+    """`CreateStudy` and `RecordCheckpoint` are what their arguments would have been."""
+    study = kit.create_study(evalkit.CreateStudy("other", period="weekly:2", tags=["a"]))
+    assert (study.name, study.period, study.config.tags) == ("other", "weekly:2", ["a"])
+    command = evalkit.RecordCheckpoint({"total_tokens": 5}, period=week(0)["period"], key="w0", sessions_included=["s"])
+    assert kit.record_checkpoint(running, command).metrics.total_tokens == 5
+    assert kit.record_checkpoint(running, {"total_tokens": 5}, **week(0), key="w0", sessions_included=["s"]).already_recorded
+    done = kit.record_checkpoints(running, [command, evalkit.RecordCheckpoint(week(1), key="w1"), week(2)])
+    assert (done.recorded, done.already_recorded) == (2, 1)
+    with pytest.raises(InvalidInputError, match="is a whole command; give the other arguments to RecordCheckpoint"):
+        kit.record_checkpoint(running, command, key="another")
+    with pytest.raises(InvalidInputError, match="is a whole command; give the options to CreateStudy"):
+        kit.create_study(evalkit.CreateStudy("third"), tags=["b"])
+
+
+@pytest.mark.parametrize("beside", [{"period": week(0)["period"]}, {"period_start": DAY, "period_end": DAY + timedelta(1)}])
+def test_a_period_is_an_argument_and_given_once(kit: EvalKit, running: evalkit.Study, beside: dict[str, Any]) -> None:
+    """``period=(start, end)`` is the checkpoint's period; one in the metrics beside it is refused, whatever it says."""
+    metrics = evalkit.LongitudinalMetrics(total_tokens=1, period=evalkit.TimePeriod(start=DAY, end=DAY + timedelta(1)))
+    recorded = kit.record_checkpoint(running, {"total_tokens": 1}, period=(DAY, "2026-01-02T00:00:00Z"))
+    assert recorded.metrics == metrics
+    assert recorded.timestamp == DAY + timedelta(1)
+    before = kit.status().events
+    for given in ({"total_tokens": 1, **beside}, metrics):
+        with pytest.raises(InvalidInputError, match=r"^period: .* is given beside .* in the metrics; give one or the other\.$"):
+            kit.record_checkpoint(running, given, period=week(1)["period"])
+    assert kit.status().events == before
