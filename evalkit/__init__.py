@@ -44,6 +44,7 @@ from evalkit.runtime.handlers import RecordedCheckpoints
 from evalkit.runtime.status import Status
 
 if _TYPE_CHECKING:
+    from evalkit.frames.study_data import StudyData
     from evalkit.panel.panel import Panel
     from evalkit.recording.recorder import Recorder
 
@@ -84,6 +85,7 @@ __all__ = [
     "Status",
     "Study",
     "StudyConfig",
+    "StudyData",
     "StudyExistsError",
     "StudyId",
     "StudyNotFoundError",
@@ -94,7 +96,7 @@ __all__ = [
     "connect",
 ]
 
-_LAZY = {"Panel": "evalkit.panel.panel", "Recorder": "evalkit.recording.recorder"}
+_LAZY = {"Panel": "evalkit.panel.panel", "Recorder": "evalkit.recording.recorder", "StudyData": "evalkit.frames.study_data"}
 """What is imported when it is first asked for, since its module is heavy."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from evalkit._util.forks import polars_is_stranded
@@ -18,8 +19,7 @@ from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.study import Checkpoint, PeriodType, Study
 from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
 from evalkit.readmodel.rebuild import RebuildResult, rebuild
-from evalkit.readmodel.references import References
-from evalkit.readmodel.repository import EvalStorage
+from evalkit.readmodel.repository import EvalStorage, References
 from evalkit.readmodel.verify import VerifyResult, verify
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.handlers import Handlers, RecordedCheckpoints
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from evalkit.frames.reader import FrameReader
+    from evalkit.frames.study_data import StudyData
     from evalkit.panel.panel import Panel
     from evalkit.recording.recorder import Recorder
 
@@ -427,6 +428,91 @@ class EvalKit:
     def rejected(self, *, backend: str = "polars") -> Any:
         """Give the events that changed nothing: study_id, event_id, kind, outcome (rejected or quarantined), reason, message, at."""
         return self._frame("rejected", self._reader.rejected, backend)
+
+    def data(
+        self,
+        study: Study | str | Iterable[Study | str] | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        by: Literal["timestamp", "period"] = "timestamp",
+        exclude: Iterable[Checkpoint | str] = (),
+    ) -> StudyData:
+        """Return checkpoints, lifecycle and description of some studies: the first argument of every chart and analysis.
+
+        Parameters
+        ----------
+        study
+            A study (see `stop_study`), a list of them, or None for all.
+        start, end, by, exclude
+            Which checkpoints, as in `checkpoints`. The lifecycle is always whole.
+
+        Raises
+        ------
+        StudyNotFoundError, AmbiguousStudyError
+            When no study, or more than one, matches `study`.
+        InvalidInputError
+            When a time has no time zone, or `exclude` names no checkpoint.
+
+        Examples
+        --------
+        >>> from evalkit import analysis
+        >>> analysis.trend(kit.data("nightly"), "session_success_rate")  # doctest: +SKIP
+        """
+        from evalkit.frames.study_data import StudyData
+
+        asked = None if study is None else [study] if isinstance(study, Study | str) else list(study)
+        ids = None if asked is None else [self.resolve(one).id for one in asked]
+        checkpoints = self.checkpoints(ids, start=start, end=end, by=by, exclude=exclude)
+        lifecycle, studies = self.lifecycle(), self.studies()
+        if ids is not None:
+            lifecycle, studies = (frame.filter(frame["study_id"].is_in(ids)) for frame in (lifecycle, studies))
+        return StudyData(checkpoints, lifecycle, studies=studies)
+
+    def report(
+        self,
+        study: Study | str,
+        path: str | os.PathLike[str],
+        *,
+        baseline: Study | str | None = None,
+        metrics: Sequence[str] | str | None = None,
+    ) -> Path:
+        """Write a report on a study, as `evalkit.analysis.report` does from data.
+
+        Parameters
+        ----------
+        study
+            A `Study`, an id, a name, or the last four or more characters of an id.
+        path, metrics
+            See `evalkit.analysis.report`.
+        baseline
+            Another study to compare with, as `study`. None: no comparison.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it was written.
+
+        Raises
+        ------
+        InvalidInputError
+            When the file's extension is none of ``.html``, ``.md`` and ``.json``, it cannot be written, there is no such metric, or study
+            and baseline are the same.
+        StudyNotFoundError, AmbiguousStudyError
+            When no study, or more than one, matches `study` or `baseline`.
+        MissingExtraError
+            Without the packages of the extra ``analysis``.
+
+        Examples
+        --------
+        >>> kit.report("nightly", "nightly.html", baseline="last year")  # doctest: +SKIP
+        """
+        from evalkit.analysis import report
+
+        one = self.resolve(study)
+        other = None if baseline is None else self.resolve(baseline)
+        data = self.data([one.id] if other is None else [one.id, other.id])
+        return report(data, path, study=study, baseline=baseline, metrics=metrics)
 
     # --- the read model -----------------------------------------------------------------------------------------------------------
 

@@ -18,15 +18,16 @@ import polars as pl
 from aider_leaderboard import record
 
 import evalkit
-from evalkit import analysis
 
 
 def claims(content: dict[str, Any]) -> str:
     """Say in a line what a report claims, and of how many metrics it cannot tell even a large trend."""
     metrics, shifts = content["metrics"], content["shifts"]
-    told = [f"{one['label'].lower()} {one['verdict']}" for one in metrics if one["verdict"] not in ("stable", "insufficient")]
+    told = [
+        f"{one['label'].lower()} {one['verdict']}" for one in metrics if one["verdict"] not in ("no significant trend", "insufficient data")
+    ]
     told += [f"{one['label'].lower()} shifted" for one in shifts if one["verdict"] == "shifted"]
-    few = sum(one["verdict"] == "insufficient" for one in metrics)
+    few = sum(one["verdict"] == "insufficient data" for one in metrics)
     runs = content["events"][0]["checkpoints"]
     counted = f"{runs} {'run' if runs == 1 else 'runs'}"
     return f"{counted}, claimed: {', '.join(told) or 'nothing'}; too few to tell a large trend in {few} of {len(metrics)} metrics"
@@ -44,8 +45,8 @@ def main() -> None:
         record(kit, given.path)
         for study in sorted(kit.studies().filter(pl.col("tags").list.contains("aider"))["name"]):
             page = given.folder / f"{study.replace(' ', '-')}.html"
-            data = analysis.report(kit, study, page.with_suffix(".json"))
-            analysis.report(kit, study, page)
+            data = kit.report(study, page.with_suffix(".json"))
+            kit.report(study, page)
             print(f"{study}: {claims(json.loads(data.read_text()))}. {page}")
 
 

@@ -37,12 +37,12 @@ kit.resume_study("nightly helper", at="2026-02-28T00:00:00Z")
 def charts(home: Path, folder: Path) -> None:
     """Draw each kind of chart, as SVG."""
     kit = connect(home)
-    checkpoints, lifecycle = kit.checkpoints(), kit.lifecycle()
+    data = kit.data()
     for name, chart in {
-        "trend": plots.trend(checkpoints, "session_success_rate", lifecycle=lifecycle),
-        "compare": plots.compare(checkpoints, "cost_per_successful_task", "start"),
-        "scatter": plots.scatter(checkpoints),
-        "lifecycle": plots.lifecycle(lifecycle, checkpoints),
+        "trend": plots.trend(data, "session_success_rate"),
+        "compare": plots.trend(data, "cost_per_successful_task", align="start"),
+        "scatter": plots.scatter(data),
+        "lifecycle": plots.lifecycle(data),
         "overview": plots.overview(kit.checkpoints("weekly coder")),
     }.items():
         plots.save(chart, folder / f"{name}.svg")

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 import evalkit
-from evalkit.analysis._report.whole import StudyFrames
 from evalkit.domain.metrics import METRICS
 from evalkit.samples import sample_checkpoints
 from tests.chart_frames import START, study_id
@@ -62,7 +61,7 @@ def hourly(count: int) -> pl.DataFrame:
     return pl.DataFrame(columns).with_columns(study_id=pl.lit(study_id(1)), study=pl.lit("hourly"), period_type=pl.lit("hourly"))
 
 
-def noise(seed: int, *, number: int = 1, count: int = 30) -> StudyFrames:
+def noise(seed: int, *, number: int = 1, count: int = 30) -> pl.DataFrame:
     """A study in which nothing happens: every metric is white noise."""
     random = np.random.default_rng(seed)
     start = pl.select(pl.lit(START) + pl.duration(days=pl.int_range(count))).to_series()
@@ -70,7 +69,6 @@ def noise(seed: int, *, number: int = 1, count: int = 30) -> StudyFrames:
     for name, metric in METRICS.items():
         values = 0.5 + 0.1 * random.standard_normal(count)
         columns[name] = random.integers(200, 300, count) if metric.kind == "count" else 1 + values if metric.kind == "number" else values
-    frame = pl.DataFrame(columns).with_columns(
+    return pl.DataFrame(columns).with_columns(
         study_id=pl.lit(study_id(number)), study=pl.lit(f"study {number}"), period_type=pl.lit("daily")
     )
-    return StudyFrames(frame)

@@ -24,12 +24,14 @@ import scipy.stats
 from evalkit.analysis._before_after import before_after_of
 from evalkit.analysis._changepoints import changepoints_of
 from evalkit.analysis._compare import compare_of
-from evalkit.analysis._observed import Observed
-from evalkit.analysis._per_study import ALPHA, holm
-from evalkit.analysis._report.whole import StudyFrames, examine
+from evalkit.analysis._report.examination import examine
+from evalkit.analysis._results import holm
+from evalkit.analysis._series import MetricSeries
 from evalkit.analysis._stats.ar1 import Array, Estimate
 from evalkit.analysis._trend import trend_of
+from evalkit.analysis._verdicts import ALPHA, Verdict
 from evalkit.domain.metrics import METRICS
+from evalkit.frames.study_data import StudyData
 
 T = TypeVar("T")
 COUNTS, CORRELATIONS, EFFECT = (12, 30, 120), (0.0, 0.5), 3.0
@@ -46,13 +48,13 @@ def ar1_series(count: int, rho: float, random: np.random.Generator) -> Array:
     return noise
 
 
-def observed(values: Array) -> Observed:
+def observed(values: Array) -> MetricSeries:
     start = START.timestamp() * 1e6 + DAY * np.arange(len(values))
-    return Observed("1", "agent", METRIC, start + DAY / 2, values, start, start + DAY, len(values), 0)
+    return MetricSeries("1", "agent", METRIC, start + DAY / 2, values, start, start + DAY, len(values), 0)
 
 
 def rows(values: Array, name: str, *, shifted: bool = False) -> pl.DataFrame:
-    """A study's rows as `read_checkpoints` gives them; shifted ones share no period with others."""
+    """A study's rows as `StudyData.rows` returns them; shifted ones share no period with others."""
     start = pl.Series([START + timedelta(days=index, hours=12 * shifted) for index in range(len(values))], dtype=pl.Datetime("us", "UTC"))
     day = timedelta(days=1)
     return pl.DataFrame({"start": start, METRIC.name: values}).select(
@@ -85,21 +87,21 @@ def analysed(analysis: str, count: int, rho: float, effect: float, random: np.ra
     noise = ar1_series(count, rho, random)
     if analysis == "trend":
         found = trend_of(observed(noise + effect * np.arange(count) / (count - 1)))
-        return found.verdict in ("improving", "declining"), found.verdict == "insufficient", found.rise
+        return found.verdict in ("improving", "declining"), found.verdict == Verdict.INSUFFICIENT_DATA, found.total_change
     if analysis.startswith("compare"):
         other = ar1_series(count, rho, random)
-        difference = compare_of(rows(noise + effect, "a"), rows(other, "b", shifted=analysis == "compare"), METRIC.name).judged
-        judged = difference(difference.__self__.p)  # type: ignore[attr-defined]
-        return judged.verdict in ("better", "worse"), judged.verdict == "insufficient", judged.difference
+        difference = compare_of(rows(noise + effect, "a"), rows(other, "b", shifted=analysis == "compare"), METRIC.name)
+        difference = difference._adjusted(difference.p, 1)
+        return difference.verdict in ("better", "worse"), difference.verdict == Verdict.INSUFFICIENT_DATA, difference.difference
     stepped = observed(noise + effect * (np.arange(count) >= count // 2))
     if analysis == "before_after":
         change = before_after_of(stepped, START + timedelta(days=count // 2), placebos=False)
-        change = change.judged(change.p)
-        return change.verdict in ("better", "worse"), change.verdict == "cannot say", change.effect
+        change = change._adjusted(change.p)
+        return change.verdict in ("better", "worse"), change.verdict == Verdict.INSUFFICIENT_DATA, change.effect
     shift = changepoints_of(stepped)
     middle = START + timedelta(days=count // 2)
     dated = next((Estimate(0, float(one.low > middle), float(one.high >= middle), one.p) for one in shift.changes), None)
-    return shift.verdict == "shifted", shift.verdict == "too few points", dated
+    return shift.verdict == "shifted", shift.verdict == Verdict.INSUFFICIENT_DATA, dated
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def cell(analysis: str, count: int, rho: float, series: int) -> Cell:
         design, contrast, factor = designs(analysis, count)
         estimates = [(one, truth) for part, truth in ((none, 0.0), (some, EFFECT)) for _, _, one in part if one is not None]
         covered = float(np.mean([one.low <= truth <= one.high for one, truth in estimates]))
-        width = float(np.mean([one.half for one, _ in estimates])) / (factor * oracle(design, contrast, rho))
+        width = float(np.mean([one.half_width for one, _ in estimates])) / (factor * oracle(design, contrast, rho))
     return Cell(
         analysis, count, rho, series, covered, width, float(np.mean([claimed for claimed, _, _ in none])),
         float(np.mean([claimed for claimed, _, _ in some])), float(np.mean([few for _, few, _ in none + some])),
@@ -157,7 +159,8 @@ def family(count: int, rho: float, series: int) -> Family:
     random = np.random.default_rng([count, round(rho * 100)])
     claimed = []
     for _ in range(series):
-        found = examine(_whole("1", count, rho, random), _whole("2", count, rho, random))
+        data = StudyData(pl.concat([_whole("1", count, rho, random), _whole("2", count, rho, random)]))
+        found = examine(data, *data.names)
         ps = [one.p for one in found.differences]
         compared = any(p is not None and p <= ALPHA for p in holm(ps))
         claims = [one.p_corrected for one in (*found.trends, *found.changes, *found.differences)]
@@ -165,11 +168,11 @@ def family(count: int, rho: float, series: int) -> Family:
     return Family(count, rho, series, *np.mean(claimed, axis=0).tolist())
 
 
-def _whole(study_id: str, count: int, rho: float, random: np.random.Generator) -> StudyFrames:
+def _whole(study_id: str, count: int, rho: float, random: np.random.Generator) -> pl.DataFrame:
     values = {name: ar1_series(count, rho, random) for name in METRICS}
     start = pl.Series([START + timedelta(days=index) for index in range(count)], dtype=pl.Datetime("us", "UTC"))
     rows = pl.DataFrame({"study_id": study_id, "study": study_id, "period_type": "daily", "period_start": start, **values})
-    return StudyFrames(rows.with_columns(period_end=pl.col("period_start") + timedelta(days=1)))
+    return rows.with_columns(period_end=pl.col("period_start") + timedelta(days=1))
 
 
 def narrowest(analysis: str, count: int, covering: float, series: int = 20_000) -> float:

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import evalkit
+from evalkit import StudyData
 from evalkit.analysis import Audit, audit, resample
 from evalkit.analysis._audit.finding_kinds import KINDS, SEVERITIES
-from evalkit.analysis._resample_parts import RESAMPLED
+from evalkit.analysis._resample import RESAMPLED
 from evalkit.errors import InvalidInputError, StudyNotFoundError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.frames.pandas_output import to_pandas
@@ -174,7 +175,7 @@ def ran_at(made: Series, minutes: int) -> np.ndarray[Any, Any]:
 def test_the_faults_of_a_tiling_are_found_exactly(made: Series) -> None:
     """Missing, overlapping, wrong in length, shifted, outside the running time, inside a pause: as a grid of minutes says, and no more."""
     minutes = max(made.edges[-1], *(end for _, end in made.periods)) + 1
-    result = audit(made.frame() if made.steps is None else (made.frame(), made.lifecycle()))
+    result = audit(StudyData(made.frame(), None if made.steps is None else made.lifecycle()))
     holes = missing(made, minutes)
     told = [
         ((row["start"] - made.first) // MINUTE, (row["end"] - made.first) // MINUTE, row["count"])
@@ -259,7 +260,7 @@ def test_a_pause_explains_a_hole() -> None:
     pause = lifecycle(
         "agent", 1, ("study_started", START), ("study_paused", START + 4 * DAY), ("study_resumed", START + 7 * DAY)
     )  # fmt: skip
-    result = audit((frame, pause))
+    result = audit(StudyData(frame, pause))
     assert result.frame["message"].to_list() == [
         "Missing: 1 day, 2026-01-08 to 2026-01-09 UTC. Record what was measured then; what is missing counts as unknown, never as zero."
     ]
@@ -449,7 +450,7 @@ def test_samples_give_no_finding(period: str, seed: int) -> None:
     ran = lifecycle("agent", 1, ("study_started", start), ("study_stopped", rows[-1]["period_end"])).with_columns(
         at=pl.when(pl.col("seq") == 1).then(start - DAY).otherwise("at")
     )  # fmt: skip
-    result = audit((frame.with_columns(study_id=pl.lit(study_id(1)), period_type=pl.lit(period)), ran))
+    result = audit(StudyData(frame.with_columns(study_id=pl.lit(study_id(1)), period_type=pl.lit(period)), ran))
     assert result.frame.is_empty()
     assert repr(result) == "Audit of 70 checkpoints of 1 study: nothing found."
 
@@ -530,13 +531,13 @@ def test_a_study_is_named_as_elsewhere() -> None:
     """With frames a study is an id, a name, or the end of an id; rows keep their numbers; an unknown one is answered with the names."""
     frame = many(3)
     for reference in ("agent 2", study_id(2), study_id(2)[-8:], ["agent 2"]):
-        result = audit(frame.with_columns(tool_success_rate=pl.lit(2.0)), reference)
+        result = audit(frame.with_columns(tool_success_rate=pl.lit(2.0)), study=reference)
         assert result.studies == 1
         assert rows_of(result, "rate_outside") == list(range(14, 21))
-    with pytest.raises(InvalidInputError, match=r"'agent 9' is no study of the frame\. Did you mean 'agent 2'"):
-        audit(frame, "agent 9")
-    with pytest.raises(InvalidInputError, match="is no study; give an id"):
-        audit(frame, 3)
+    with pytest.raises(StudyNotFoundError, match=r"study: no study matches 'agent 9'\. Did you mean 'agent 2'"):
+        audit(frame, study="agent 9")
+    with pytest.raises(InvalidInputError, match="study: 3 is not a study reference; give a Study, an id"):
+        audit(frame, study=3)
 
 
 @pytest.mark.slow
@@ -544,12 +545,12 @@ def test_a_lifecycle_is_matched_by_what_the_checkpoints_know() -> None:
     """By id, else by name, else it must be of one study; a study without one is said to be unchecked."""
     frame, ran = checkpoints(left_out=(4,)), lifecycle("agent", 1, ("study_started", START + 6 * DAY))
     for known in (frame, frame.drop("study_id"), frame.drop("study_id", "study"), to_pandas(frame, CHECKPOINTS)):
-        assert sorted(audit((known, ran)).frame["kind"]) == ["outside_running"]
-    assert audit((frame, to_pandas(ran, LIFECYCLE))).frame.height == 1
+        assert sorted(audit(StudyData(known, ran)).frame["kind"]) == ["outside_running"]
+    assert audit(StudyData(frame, to_pandas(ran, LIFECYCLE))).frame.height == 1
     two = pl.concat([ran, lifecycle("other", 2)])
     with pytest.raises(InvalidInputError, match="keep the rows of one study"):
-        audit((frame.drop("study_id", "study"), two))
-    assert "Not checked, for want of its lifecycle" in audit((frame, lifecycle("other", 2))).sentences()[-1]
+        audit(StudyData(frame.drop("study_id", "study"), two))
+    assert "Not checked, for want of its lifecycle" in audit(StudyData(frame, lifecycle("other", 2))).sentences()[-1]
 
 
 def test_times_that_run_backwards_and_studies_never_started() -> None:
@@ -559,16 +560,16 @@ def test_times_that_run_backwards_and_studies_never_started() -> None:
         "agent", 1, ("study_started", START), ("study_paused", START + 5 * DAY), ("study_resumed", START + 2 * DAY),
         ("study_paused", START + 3 * DAY), ("study_resumed", START + 4 * DAY),
     )  # fmt: skip
-    assert audit((frame, back)).frame.is_empty()
-    result = audit((frame, lifecycle("agent", 1)))
+    assert audit(StudyData(frame, back)).frame.is_empty()
+    result = audit(StudyData(frame, lifecycle("agent", 1)))
     assert kinds(result) == ["outside_running"]
     assert "the study was never started" in result.frame["message"][0]
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "agent", (checkpoints(),), pl.DataFrame({"a": [1]})])
 def test_what_is_no_source_is_refused_in_words(wrong: object) -> None:
-    """What is neither a kit, a frame nor a pair of frames is refused, saying what would be right."""
-    with pytest.raises(InvalidInputError, match=r"kit\.checkpoints\(\)"):
+    """What is neither data nor a frame is refused, saying what would be right."""
+    with pytest.raises(InvalidInputError, match=r"kit\.(data|checkpoints)\(\)"):
         audit(wrong)
 
 
@@ -576,8 +577,8 @@ def test_what_resample_gave_is_audited_as_a_frame() -> None:
     """A result, alone or beside a lifecycle, is audited as its frame is."""
     weeks, lived = resample(checkpoints(count=28), "weekly"), lifecycle("agent", 1, ("study_started", START))
     assert_frame_equal(audit(weeks).frame, audit(weeks.frame).frame)
-    assert_frame_equal(audit((weeks, lived)).frame, audit((weeks.frame, lived)).frame)
-    assert audit((weeks, lived)).checked == 4
+    assert_frame_equal(audit(resample(StudyData(checkpoints(count=28), lived), "weekly")).frame, audit(StudyData(weeks.frame, lived)).frame)
+    assert audit(weeks).checked == 4
 
 
 @pytest.mark.slow
@@ -595,10 +596,14 @@ def test_a_week_of_which_one_day_was_measured_is_only_noted(library: str) -> Non
         assert weeks["partial"].to_list() == [False, True]
         for marked, told in ((True, noted), (None, kind), (False, kind)):
             rows = weeks.with_columns(partial=pl.Series([False, marked], dtype=pl.Boolean()))
-            result = audit((to_pandas(rows, RESAMPLED) if library == "pandas" else rows, lived))
+            result = audit(StudyData(to_pandas(rows, RESAMPLED) if library == "pandas" else rows, lived))
             assert list(result.frame["kind"]) == [told]
             assert list(result.frame["rows"][0]) == [1]
-        assert kinds(audit((weeks.drop("partial"), lived))) == kinds(audit((weeks.with_columns(partial=pl.lit(3)), lived))) == [kind]
+        assert (
+            kinds(audit(StudyData(weeks.drop("partial"), lived)))
+            == kinds(audit(StudyData(weeks.with_columns(partial=pl.lit(3)), lived)))
+            == [kind]
+        )
 
 
 def test_a_column_of_a_wrong_type_is_refused_in_words() -> None:
@@ -617,12 +622,12 @@ def test_a_kit_is_audited_with_its_lifecycle(tmp_path: Path) -> None:
             kit.record_checkpoints(name, sample_checkpoints("daily", START, 12, seed=1))
         kit.pause_study("two", at=START + 3 * DAY)
         kit.resume_study("two", at=START + 4 * DAY + 6 * MINUTE)
-        assert repr(audit(kit, "one")) == "Audit of 12 checkpoints of 1 study: nothing found."
-        result = audit(kit)
+        assert repr(audit(kit.data("one"))) == "Audit of 12 checkpoints of 1 study: nothing found."
+        result = audit(kit.data())
         assert result.frame.select("study", "kind", "count").rows() == [("two", "inside_pause", 1), ("two", "partly_paused", 1)]
         assert [message.partition(". ")[0] for message in result.frame["message"]] == [
             "Inside a pause: 2026-01-08 to 2026-01-09 UTC, wholly",
             "Paused for a part: 2026-01-09 to 2026-01-10 UTC, 6 minutes of it",
         ]
         with pytest.raises(StudyNotFoundError):
-            audit(kit, "three")
+            audit(kit.data("three"))

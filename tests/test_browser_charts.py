@@ -25,7 +25,7 @@ import altair
 import evalkit
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from evalkit import plots
+from evalkit import StudyData, plots
 from evalkit.samples import sample_checkpoints
 
 kit = evalkit.connect("home")
@@ -45,13 +45,13 @@ frame, happened = kit.checkpoints(), kit.lifecycle()
 """.strip()
 CHARTS = {
     "trend": 'plots.trend(frame, "session_success_rate")',
-    "trend_lifecycle": 'plots.trend(frame, "session_success_rate", lifecycle=happened, rolling=3, reference=(0.8, "goal"))',
-    "trend_one_study": 'plots.trend(kit.checkpoints("weekly coder"), "total_cost", lifecycle=happened)',
-    "compare_calendar": 'plots.compare(frame, "total_cost", align="calendar")',
-    "compare_start": 'plots.compare(frame, "session_success_rate", align="start")',
+    "trend_lifecycle": 'plots.trend(StudyData(frame, happened), "session_success_rate", rolling=3, reference=(0.8, "goal"))',
+    "trend_one_study": 'plots.trend(kit.data("weekly coder"), "total_cost")',
+    "compare_calendar": 'plots.trend(frame, "total_cost")',
+    "compare_start": 'plots.trend(frame, "session_success_rate", align="start")',
     "overview": "plots.overview(frame)",
     "scatter": 'plots.scatter(frame, x="total_cost", y="session_success_rate")',
-    "lifecycle": "plots.lifecycle(happened, frame)",
+    "lifecycle": "plots.lifecycle(StudyData(frame, happened))",
 }
 COMPOSED = {
     "layered": 'plots.show(plots.trend(frame, "total_cost") + plots.trend(frame, "total_cost", rolling=2))',

@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import Browser
 
 import evalkit
-from evalkit import analysis
-from evalkit.analysis._report.charts import figures
+from evalkit.analysis._report.examination import examine
 from evalkit.analysis._report.facts import content_of
-from evalkit.analysis._report.html import html
-from evalkit.analysis._report.whole import StudyFrames, examine
+from evalkit.analysis._report.figures import figures
+from evalkit.analysis._report.render import html
+from evalkit.frames.study_data import StudyData
 from tests.browser import Tab, axe_violations
 from tests.report_studies import BEGIN, HOSTILE, add, hostile, hourly, samples, stepped
 
@@ -31,12 +31,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add(kit, "W" * 200, samples(40, seed=9, level=-1.0))
     hostile(kit)
     kit.create_study("pending", at=BEGIN)
-    analysis.report(kit, "agent", folder / "stepped.html", baseline="W" * 200)
-    analysis.report(kit, HOSTILE, folder / "hostile.html", baseline="W" * 200, metrics=["session_success_rate", "total_cost"])
-    analysis.report(kit, "pending", folder / "pending.html")
-    many = StudyFrames(hourly(4000))
-    found = examine(many, metrics=["session_success_rate", "total_cost", "total_tokens"])
-    (folder / "many.html").write_text(html(content_of(found, many, None), figures(found, many, None)), encoding="utf-8")
+    kit.report("agent", folder / "stepped.html", baseline="W" * 200)
+    kit.report(HOSTILE, folder / "hostile.html", baseline="W" * 200, metrics=["session_success_rate", "total_cost"])
+    kit.report("pending", folder / "pending.html")
+    many = StudyData(hourly(4000))
+    found = examine(many, many.names[0], metrics=["session_success_rate", "total_cost", "total_tokens"])
+    (folder / "many.html").write_text(html(content_of(found), figures(found)), encoding="utf-8")
     return folder
 
 

@@ -75,7 +75,7 @@ def test_the_example_of_analyses_runs_and_answers(tmp_path: Path) -> None:
     lines = [
         line if line.startswith(("from", "nights")) or not line else f"told.append({line.split('  # ')[0]})" for line in block.splitlines()
     ]
-    shown = "summary, trend, step, comparison, audit, page = told\nprint(trend.verdict, step.verdict, comparison['session_success_rate'].verdict)"
+    shown = "summary, trend, step, comparison, audit, page = told\nprint(trend.only().verdict, step.only().verdict, comparison['session_success_rate'].verdict)"
     script = "\n".join([first, "told = []", *lines, shown, "print(summary.checkpoints, audit.errors, page.name)"])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
@@ -275,11 +275,11 @@ def test_the_report_example_runs_on_the_real_file(tmp_path: Path) -> None:
 
 
 def test_the_report_example_says_what_a_report_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trends and shifts by the metric's name; of what is stable or cannot be told only how many."""
+    """Trends and shifts by the metric's name; of what has no trend or insufficient data only how many."""
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     claims = importlib.import_module("aider_report").claims
-    metrics = [("Cost", "improving"), ("Tokens", "stable"), ("Efficiency", "insufficient"), ("Sessions", "falling")]
-    shifts = [("Cost", "shifted"), ("Tokens", "no shift told"), ("Efficiency", "too few points")]
+    metrics = [("Cost", "improving"), ("Tokens", "no significant trend"), ("Efficiency", "insufficient data"), ("Sessions", "falling")]
+    shifts = [("Cost", "shifted"), ("Tokens", "no significant shift"), ("Efficiency", "insufficient data")]
     content = {
         name: [dict(zip(("label", "verdict"), pair, strict=True)) for pair in pairs]
         for name, pairs in (("metrics", metrics), ("shifts", shifts))

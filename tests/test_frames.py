@@ -16,7 +16,7 @@ import evalkit
 from evalkit import EvalKit, EvalkitWarning
 from evalkit.domain.commands import CreateStudy
 from evalkit.domain.ids import StudyId, milliseconds, new_id
-from evalkit.frames.normalize import read_checkpoints
+from evalkit.frames.study_data import StudyData
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FRAMES = ["studies", "checkpoints", "lifecycle", "rejected"]
@@ -231,7 +231,7 @@ def test_equal_times_are_ordered_by_id_everywhere(tmp_path: Path) -> None:
         latest = kit.storage.get_latest_checkpoint(study.id)
         assert latest == models[-1]
         for shuffled in (frame, frame.reverse(), frame.sort("total_tokens"), kit.checkpoints(study, backend="pandas")[::-1]):
-            assert read_checkpoints(shuffled, ["total_tokens"])["total_tokens"].to_list() == tokens
-        assert read_checkpoints(frame.drop("timestamp", "checkpoint_id"), ["total_tokens"])["total_tokens"].to_list() == tokens
+            assert StudyData(shuffled).rows(["total_tokens"])["total_tokens"].to_list() == tokens
+        assert StudyData(frame.drop("timestamp", "checkpoint_id")).rows(["total_tokens"])["total_tokens"].to_list() == tokens
         odd = frame.with_columns(timestamp=pl.lit("unknown"))
-        assert read_checkpoints(odd, ["total_tokens"])["total_tokens"].to_list() == tokens
+        assert StudyData(odd).rows(["total_tokens"])["total_tokens"].to_list() == tokens

@@ -36,7 +36,7 @@ def test_every_error_can_be_imported_from_evalkit() -> None:
     for name, method in vars(evalkit.EvalKit).items():
         if callable(method) and not name.startswith("_"):
             returned = {part.strip() for part in str(inspect.signature(method).return_annotation).split("|")} - builtin
-            assert all(part.partition(".")[0] in ("pl", "pd", "Any", *evalkit.__all__) for part in returned), (name, returned)
+            assert all(part.partition(".")[0] in ("pl", "pd", "Any", "Path", *evalkit.__all__) for part in returned), (name, returned)
 
 
 def test_the_folder_shows_what_there_is() -> None:

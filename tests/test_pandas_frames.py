@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import evalkit
-from evalkit import InvalidInputError, analysis, plots
+from evalkit import InvalidInputError, StudyData, analysis, plots
 from evalkit.frames.columns import CHECKPOINTS
 from evalkit.frames.normalize import read_columns
 from tests.chart_frames import DAY, START, checkpoints, lifecycle
@@ -42,11 +42,11 @@ ANALYSES: dict[str, Callable[[Any], Any]] = {
     "trend": lambda rows: analysis.trend(rows, RATE),
 }
 CHARTS: dict[str, Callable[[Any, Any], Any]] = {
-    "compare": lambda rows, _: plots.compare(rows, RATE, "start"),
-    "lifecycle": lambda rows, lived: plots.lifecycle(lived, rows),
+    "compare": lambda rows, _: plots.trend(rows, RATE, align="start"),
+    "lifecycle": lambda rows, lived: plots.lifecycle(StudyData(rows, lived)),
     "overview": lambda rows, _: plots.overview(rows),
     "scatter": lambda rows, _: plots.scatter(rows),
-    "trend": lambda rows, lived: plots.trend(rows, RATE, lifecycle=lived, rolling=3),
+    "trend": lambda rows, lived: plots.trend(StudyData(rows, lived), RATE, rolling=3),
 }
 
 
@@ -90,7 +90,7 @@ def test_every_chart_reads_what_polars_made_for_pandas(name: str, conversion: st
 def test_an_audit_reads_a_lifecycle_that_polars_made_for_pandas(conversion: str) -> None:
     """Beside the checkpoints, both converted."""
     rows, lived, convert = two_studies("of one length"), lifecycle("agent", 1, ("study_started", START)), CONVERSIONS[conversion]
-    assert repr(analysis.audit((convert(rows), convert(lived)))) == repr(analysis.audit((rows, lived)))
+    assert repr(analysis.audit(StudyData(convert(rows), convert(lived)))) == repr(analysis.audit(StudyData(rows, lived)))
 
 
 def test_a_polars_column_of_lists_of_one_length_is_read() -> None:
@@ -105,7 +105,8 @@ def test_a_column_of_something_else_is_refused_by_name(values: list[Any]) -> Non
     """The message names the column and says what is needed."""
     rows = CONVERSIONS["numpy"](two_studies("empty").head(2)).assign(sessions_included=pd.Series(values, dtype="object"))
     with pytest.raises(InvalidInputError, match="column 'sessions_included' holds"):
-        analysis.trend(rows, RATE)
+        analysis.audit(rows)
+    assert analysis.trend(rows, RATE).only().checkpoints == 2
 
 
 @pytest.mark.slow

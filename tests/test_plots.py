@@ -18,15 +18,14 @@ from altair.utils.schemapi import SchemaValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import METRICS, InvalidInputError, analysis, plots
+from evalkit import METRICS, InvalidInputError, StudyData, analysis, plots
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
-from evalkit.frames.normalize import read_checkpoints
 from evalkit.frames.pandas_output import to_pandas
 from evalkit.plots._lines import axis_years
 from evalkit.plots._rendering import bundle, page, specification, svg
+from evalkit.plots._series import wilson
 from evalkit.plots._theme import PALETTE, colours
 from evalkit.plots._thinning import broken, bucket, buckets_for, runs, thin
-from evalkit.plots._wilson import wilson
 from tests import oracles
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, rows_of, study_id
 from tests.properties import examples
@@ -64,15 +63,15 @@ def shifted() -> pl.DataFrame:
 
 
 CHARTS: dict[str, Callable[[], Any]] = {
-    "trend": lambda: plots.trend(two(), "session_success_rate", lifecycle=lived()),
+    "trend": lambda: plots.trend(StudyData(two(), lived()), "session_success_rate"),
     "trend_rolling": lambda: plots.trend(
         checkpoints(count=12, left_out=(6,)), "session_success_rate", rolling=3, reference=(0.6, "target")
     ),
     "trend_cost": lambda: plots.trend(two(), "total_cost", y="data"),
-    "compare_start": lambda: plots.compare(two(), "first_attempt_success_rate", "start"),
+    "compare_start": lambda: plots.trend(two(), "first_attempt_success_rate", align="start"),
     "overview": lambda: plots.overview(checkpoints(count=3)),
     "scatter": lambda: plots.scatter(two()),
-    "lifecycle": lambda: plots.lifecycle(lived(), two()),
+    "lifecycle": lambda: plots.lifecycle(StudyData(two(), lived())),
     "trend_fit": lambda: analysis.trend(checkpoints(count=12, left_out=(6,)), "session_success_rate").plot(),
     "trend_changes": lambda: analysis.changepoints(shifted(), "session_success_rate").plot(),
     "differences": lambda: analysis.compare(pl.concat([shifted(), checkpoints("base", 2, 20, seed=3)]), "agent", baseline="base").plot(),
@@ -184,7 +183,7 @@ def test_no_line_ever_bridges_what_is_missing(there: list[bool], buckets: int) -
         ]
     )
     base = base.cast(frame.schema).filter(pl.Series(there))
-    points = runs(read_checkpoints(base, ["total_cost"]).with_columns(v=pl.col("total_cost")), ["v"])
+    points = runs(StudyData(base).rows(["total_cost"]).with_columns(StudyData(base).lengths, v=pl.col("total_cost")), ["v"])
     drawn = broken(thin(points, ["v"], buckets) if points.height else points, ["v"])
     values, days = drawn["v"].to_list(), [(moment - START).days for moment in drawn["t"].to_list()]
     neighbours = [(a, b) for a, b, v, w in zip(days, days[1:], values, values[1:], strict=False) if v is not None and w is not None]
@@ -339,12 +338,12 @@ def axis_title(chart: Any) -> str:
 @pytest.mark.parametrize(
     ("chart", "title"),
     [
-        (lambda: plots.trend(checkpoints(count=5), "total_cost", lifecycle=begun(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
-        (lambda: plots.trend(checkpoints(count=5), "total_cost", lifecycle=begun(START, START + 400 * DAY)), "Time (UTC, 2026 to 2027)"),
+        (lambda: plots.trend(StudyData(checkpoints(count=5), begun(START - 40 * DAY)), "total_cost"), "Time (UTC, 2025 to 2026)"),
+        (lambda: plots.trend(StudyData(checkpoints(count=5), begun(START, START + 400 * DAY)), "total_cost"), "Time (UTC, 2026 to 2027)"),
         (lambda: plots.trend(checkpoints(count=5), "total_cost", changes=Marked(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
         (lambda: plots.trend(checkpoints(count=5), "total_cost", fit=Marked(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
         (lambda: plots.trend(checkpoints(count=20, start=datetime(2025, 12, 12, tzinfo=UTC)), "total_cost"), "Time (UTC, 2025)"),
-        (lambda: plots.lifecycle(begun(START, START + 2 * DAY), checkpoints(count=400)), "Time (UTC, 2026 to 2027)"),
+        (lambda: plots.lifecycle(StudyData(checkpoints(count=400), begun(START, START + 2 * DAY))), "Time (UTC, 2026 to 2027)"),
     ],
     ids=["start", "stop", "change", "line", "end of a year", "checkpoints of a lifecycle"],
 )
@@ -388,10 +387,10 @@ class Marked:
     def __init__(self, at: datetime) -> None:
         self.study_id, self._at = study_id(1), at
 
-    def marks(self) -> pl.DataFrame:
+    def change_marks(self) -> pl.DataFrame:
         return pl.DataFrame({"at": [self._at], "low": [self._at], "high": [self._at], "text": ["a change"]})
 
-    def line(self) -> pl.DataFrame:
+    def fitted_line(self) -> pl.DataFrame:
         return pl.DataFrame({"part": [0], "at": [self._at], "value": [1.0], "low": [0.5], "high": [1.5]})
 
 
@@ -411,13 +410,13 @@ def test_no_two_ticks_have_the_same_label() -> None:
 
 def test_paused_time_is_shaded_and_start_and_stop_are_marked() -> None:
     """From pause to resume; a pause without an end reaches to the last time there is."""
-    chart = plots.trend(two(), "total_cost", lifecycle=lived()).to_dict()
+    chart = plots.trend(StudyData(two(), lived()), "total_cost").to_dict()
     (shade,) = rows_of(chart, mark="rect")
     milliseconds = [round((START + days * DAY).timestamp() * 1000) for days in (4, 6)]
     assert (shade["study"], shade["a"], shade["b"]) == ("old", *milliseconds)
     assert [row["text"] for row in rows_of(chart, mark="rule")] == ["started", "started", "stopped"]
     still = lifecycle("agent", 1, ("study_started", START), ("study_paused", START + 3 * DAY))
-    (open_end,) = rows_of(plots.trend(checkpoints(count=5), "total_cost", lifecycle=still).to_dict(), mark="rect")
+    (open_end,) = rows_of(plots.trend(StudyData(checkpoints(count=5), still), "total_cost").to_dict(), mark="rect")
     assert open_end["b"] == round((START + 5 * DAY).timestamp() * 1000)
 
 
@@ -426,16 +425,16 @@ def test_a_study_has_one_name_in_a_chart_of_two_frames() -> None:
     steps = [("study_started", START), ("study_paused", START + 3 * DAY), ("study_resumed", START + 5 * DAY)]
     happened = pl.concat([lifecycle("agent", 1, *steps), lifecycle("agent", 2), lifecycle("b", 3)])
     frame = pl.concat([checkpoints("agent", 2), checkpoints("b", 3)])
-    spec = plots.lifecycle(happened, frame).to_dict()
+    spec = plots.lifecycle(StudyData(frame, happened)).to_dict()
     assert {row["study"] for row in rows_of(spec, mark="tick")} == {"agent (…0002)", "b"}
-    shaded = plots.trend(pl.concat([checkpoints("agent", 1), checkpoints("b", 3)]), "total_cost", lifecycle=happened).to_dict()
+    shaded = plots.trend(StudyData(pl.concat([checkpoints("agent", 1), checkpoints("b", 3)]), happened), "total_cost").to_dict()
     assert [row["study"] for row in rows_of(shaded, mark="rect")] == ["agent"]
     assert {row["study"] for row in rows_of(shaded, mark="line")} == {"agent", "b"}
 
 
 def test_studies_are_aligned_at_the_start_of_their_first_period() -> None:
     """Each study's first period begins at 0, in a unit that suits the length; gaps stay."""
-    spec = plots.compare(two(), "total_cost", "start").to_dict()
+    spec = plots.trend(two(), "total_cost", align="start").to_dict()
     rows = rows_of(spec, mark="line")
     firsts = {row["study"]: row["x"] for row in reversed(rows)}
     assert firsts == {"old": 0.5, "new": 3.5}
@@ -473,7 +472,7 @@ def test_marks_that_are_left_out_are_counted() -> None:
     """Of 2,500 beginnings 2,000 are marked, and the chart says so."""
     many = pl.concat([lifecycle(f"s{number}", number, *[("study_started", START)] * 25) for number in range(100)])
     frame = pl.concat([checkpoints(f"s{number}", number, 1) for number in range(100)])
-    chart = plots.trend(frame, "total_cost", lifecycle=many)
+    chart = plots.trend(StudyData(frame, many), "total_cost")
     assert "Only the first 2,000 of 2,500 are drawn." in subtitle(chart)
 
 
@@ -537,7 +536,7 @@ def test_below_the_threshold_every_point_is_there() -> None:
 
     def points(count: int, studies: int = 1) -> int | None:
         frame = long(count * studies, studies)
-        return buckets_for(runs(read_checkpoints(frame, ["total_cost"]), ["total_cost"]))
+        return buckets_for(runs(StudyData(frame).rows(["total_cost"]).with_columns(StudyData(frame).lengths), ["total_cost"]))
 
     assert points(2003) is None
     assert points(2004) == 240
@@ -558,9 +557,9 @@ FRAMES: dict[str, Callable[[], pl.DataFrame]] = {
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "trend": lambda frame: plots.trend(frame, "session_success_rate", rolling=3),
     "overview": plots.overview,
-    "compare": lambda frame: plots.compare(frame, "total_cost", "start"),
+    "compare": lambda frame: plots.trend(frame, "total_cost", align="start"),
     "scatter": plots.scatter,
-    "lifecycle": lambda frame: plots.lifecycle(lived(), frame),
+    "lifecycle": lambda frame: plots.lifecycle(StudyData(frame, lived())),
 }
 
 
@@ -593,8 +592,8 @@ def test_a_lifecycle_of_a_hundred_thousand_changes_is_drawn() -> None:
     chart = plots.lifecycle(frame)
     assert len(rows_of(chart.to_dict(), mark="bar")) <= 2002
     assert "100,000 changes" in subtitle(chart)
-    both = plots.lifecycle(to_pandas(lived(), LIFECYCLE), to_pandas(two(), CHECKPOINTS))
-    assert named(both.to_dict()) == named(plots.lifecycle(lived(), two()).to_dict())
+    both = plots.lifecycle(StudyData(to_pandas(two(), CHECKPOINTS), to_pandas(lived(), LIFECYCLE)))
+    assert named(both.to_dict()) == named(plots.lifecycle(StudyData(two(), lived())).to_dict())
 
 
 @pytest.mark.slow
@@ -906,10 +905,10 @@ def test_a_page_holds_several_charts() -> None:
         (lambda: plots.trend(checkpoints(), "total_cost", y=(2, 1)), "y: \\(2, 1\\) is no range"),
         (lambda: plots.trend(checkpoints(), "total_cost", y="zero"), "y: 'zero' is no range"),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", reference="high"), "reference: 'high' is no value"),  # type: ignore[arg-type]
-        (lambda: plots.trend(checkpoints(), "total_cost", lifecycle=checkpoints()), "it has no column 'seq'"),
-        (lambda: plots.compare(checkpoints(), "total_cost", "end"), "align: 'end' is neither"),  # type: ignore[arg-type]
+        (lambda: plots.trend(StudyData(checkpoints(), checkpoints()), "total_cost"), "it has no column 'seq'"),
+        (lambda: plots.trend(checkpoints(), "total_cost", align="end"), "align: 'end' is neither"),  # type: ignore[arg-type]
         (lambda: plots.scatter(checkpoints(), x="cost"), "x: 'cost' is no metric"),
-        (lambda: plots.lifecycle(checkpoints()), "as kit.lifecycle\\(\\) gives them"),
+        (lambda: plots.lifecycle(checkpoints()), "data: it has no lifecycle. Give kit.data"),
         (lambda: plots.lifecycle(lived(), until=datetime(2026, 1, 1)), "until: .* has no time zone"),
         (lambda: plots.overview(checkpoints().select("study", "period_start")), "it has no column 'period_end', 'sessions_completed'"),
         (lambda: plots.save(plots.scatter(checkpoints()), "chart.pdf"), "does not end in one of .svg, .png, .html, .json"),

@@ -20,20 +20,21 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 import evalkit
-from evalkit import analysis
-from evalkit.analysis import _extra as extra
+from evalkit import StudyData
 from evalkit.analysis._compare import FEWEST as FEWEST_PAIRS
-from evalkit.analysis._report.charts import figures
+from evalkit.analysis._report.content import ReportContent
 from evalkit.analysis._report.digest import digest
+from evalkit.analysis._report.examination import examine
 from evalkit.analysis._report.facts import content_of, report_content
-from evalkit.analysis._report.html import html
+from evalkit.analysis._report.figures import figures
 from evalkit.analysis._report.in_short import methods
-from evalkit.analysis._report.markdown import markdown
-from evalkit.analysis._report.whole import StudyFrames, examine
+from evalkit.analysis._report.render import html, markdown
+from evalkit.analysis._stats import ar1, scipy_functions
 from evalkit.cli.app import app
+from evalkit.frames.columns import LIFECYCLE, empty_frame
 from tests import oracles
 from tests.analysis_frames import odd_frames
-from tests.chart_frames import checkpoints
+from tests.chart_frames import checkpoints, study_id
 from tests.properties import in_long_form
 from tests.report_schema import SCHEMA, schema
 from tests.report_studies import BEGIN, HOSTILE, add, hostile, hourly, noise, samples, stepped
@@ -70,8 +71,19 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
+def of(study: pl.DataFrame, baseline: pl.DataFrame | None = None, metrics: list[str] | None = None) -> ReportContent:
+    """The content of a report on a study's frame, and on that of its baseline."""
+    frames = [frame for frame in (study, baseline) if frame is not None]
+    ids = [frame["study_id"][0] if "study_id" in frame.columns and frame.height else study_id(1) for frame in frames]
+    if "study_id" not in study.columns:
+        return report_content(StudyData(study), metrics=metrics)
+    about = pl.DataFrame({"study_id": ids, "name": [frame["study"][0] if frame.height else "agent" for frame in frames]})
+    known = StudyData(pl.concat(frames, how="diagonal_relaxed"), studies=about)
+    return report_content(known, ids[0], None if baseline is None else ids[1], metrics)
+
+
 def written(kit: evalkit.EvalKit, study: Any, folder: Path, ending: str, **more: Any) -> str:
-    return analysis.report(kit, study, folder / f"report.{ending}", **more).read_text("utf-8")
+    return kit.report(study, folder / f"report.{ending}", **more).read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +153,7 @@ def test_with_no_effect_hardly_any_report_claims_something() -> None:
     """
     claims = 0
     for seed in range(in_long_form(8, 3)):
-        made = report_content(noise(2 * seed), noise(2 * seed + 1, number=2))
+        made = of(noise(2 * seed), noise(2 * seed + 1, number=2))
         claims += not made.in_short[0].startswith("Nothing can be told from chance: of 16 metrics")
     assert claims <= in_long_form(2, 1)
 
@@ -149,16 +161,15 @@ def test_with_no_effect_hardly_any_report_claims_something() -> None:
 @pytest.mark.slow
 def test_what_only_the_correction_hides_is_named() -> None:
     """A report without a claim names the metrics that would be told alone, and says that no difference told is no proof of none."""
-    made = report_content(noise(2), noise(3, number=2))
+    made = of(noise(2), noise(3, number=2))
     rows = {"trend": made.metrics, "shift": made.shifts, "difference": made.comparison.differences if made.comparison else []}
     named = {kind: ", ".join(row.label.lower() for row in of if (row.p or 1.0) <= 0.05) for kind, of in rows.items()}
     told = "; ".join(f"{kind} in {names}" for kind, names in named.items() if names)
     assert named["difference"]
     assert made.in_short[-1] == f"Told alone, but not among all that was looked at: {told}."
-    rising = noise(2)
-    rising = StudyFrames(rising.checkpoints.with_columns(total_cost=pl.col("total_cost") / 100 + pl.int_range(pl.len())))
-    other = StudyFrames(noise(3, number=2).checkpoints.with_columns(total_cost=pl.lit(None, dtype=pl.Float64)))
-    said = report_content(rising, other).in_short
+    rising = noise(2).with_columns(total_cost=pl.col("total_cost") / 100 + pl.int_range(pl.len()))
+    other = noise(3, number=2).with_columns(total_cost=pl.lit(None, dtype=pl.Float64))
+    said = of(rising, other).in_short
     assert said[0].startswith("Total cost: rising")
     assert any(one.endswith("in any of 15 metrics. That does not show that nothing changed.") for one in said)
 
@@ -169,10 +180,10 @@ def test_a_report_says_where_its_promise_does_not_hold() -> None:
     random = np.random.default_rng(1)
     wandering = np.cumsum(random.standard_normal(60))
     quiet = noise(5, count=60)
-    alike = StudyFrames(quiet.checkpoints.with_columns(total_cost=pl.Series(100 + wandering)))
+    alike = quiet.with_columns(total_cost=pl.Series(100 + wandering))
     limit = "In 1 metric neighbours may be very alike, and more may be claimed there."
     for study, held in ((alike, False), (quiet, True)):
-        made = report_content(study, metrics=["agent_efficiency", "total_cost"])
+        made = of(study, metrics=["agent_efficiency", "total_cost"])
         assert ("at most 5 % of studies." in markdown(made).replace("\\", "")) is True
         assert (limit not in markdown(made)) is held
 
@@ -181,7 +192,7 @@ def test_how_a_report_pairs_is_how_a_comparison_does() -> None:
     """The words on differences have both conditions, and those on trends what `stable` means."""
     notes = {note.what: note.how for note in methods(compared=True)}
     assert f"at least {FEWEST_PAIRS} and at least half as many as the shorter study has values, else of all" in notes["Differences"]
-    assert "told in about half of the studies or more" in notes["Trends"]
+    assert "detected in about half of the studies or more" in notes["Trends"]
 
 
 def test_a_constant_metric_is_no_finding() -> None:
@@ -189,10 +200,10 @@ def test_a_constant_metric_is_no_finding() -> None:
     frame = checkpoints(count=30).with_columns(session_success_rate=pl.lit(0.1), total_cost=pl.lit(1.1), sessions_completed=pl.lit(1))
     shifted = frame.with_columns(pl.col("period_start", "period_end").dt.offset_by("1y"), study_id=pl.lit("0-other"), study=pl.lit("other"))
     names = ["sessions_completed", "session_success_rate", "total_cost"]
-    made = report_content(StudyFrames(frame), StudyFrames(shifted.head(29)), names)
-    assert [row.verdict for row in made.metrics] == ["stable"] * 3
+    made = of(frame, shifted.head(29), names)
+    assert [row.verdict for row in made.metrics] == ["no significant trend"] * 3
     assert made.comparison is not None
-    assert [row.verdict for row in made.comparison.differences] == ["not distinguishable"] * 3
+    assert [row.verdict for row in made.comparison.differences] == ["no significant difference"] * 3
 
 
 @pytest.mark.slow
@@ -200,20 +211,18 @@ def test_what_never_varies_is_not_too_few() -> None:
     """Of metrics that never vary a report says that nothing was tested; of those that lack values, alone and beside them, that they are too few."""
     names = ["session_success_rate", "total_cost"]
     frame = checkpoints(count=20).with_columns(session_success_rate=pl.lit(0.5), total_cost=pl.lit(1.5))
-    assert report_content(StudyFrames(frame), metrics=names).in_short == [
+    assert of(frame, metrics=names).in_short == [
         "In every metric all values are the same, so nothing was tested (2 metrics of 20 checkpoints)."
     ]
     few = frame.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 5).then("total_cost"))
     assert (
-        report_content(StudyFrames(few), metrics=names)
+        of(few, metrics=names)
         .in_short[0]
         .startswith(
             "In 1 of 2 metrics of 20 checkpoints all values are the same, so nothing was tested; of the others there are too few values: a trend"
         )
     )
-    assert (
-        report_content(StudyFrames(frame.head(5)), metrics=names).in_short[0].startswith("Too few checkpoints to tell anything (2 metrics")
-    )
+    assert of(frame.head(5), metrics=names).in_short[0].startswith("Too few checkpoints to tell anything (2 metrics")
     rising = frame.with_columns(agent_efficiency=pl.int_range(pl.len()) / 20)
     other = frame.with_columns(study_id=pl.lit("0-other"), study=pl.lit("other")).drop("agent_efficiency")
     for base, told in (
@@ -224,7 +233,7 @@ def test_what_never_varies_is_not_too_few() -> None:
         ),
         (other.head(5), "Against other nothing can be told: no metric has enough checkpoints in both that can be compared."),
     ):
-        made = report_content(StudyFrames(rising), StudyFrames(base), [*names, "agent_efficiency"]).in_short
+        made = of(rising, base, [*names, "agent_efficiency"]).in_short
         assert any(sentence.startswith(told) for sentence in made), made
 
 
@@ -234,9 +243,9 @@ def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Pat
     metrics = in_long_form(None, ["agent_efficiency", "total_cost"])
     first = {ending: written(kit, "agent", tmp_path, ending, baseline="baseline", metrics=metrics) for ending in FORMATS}
     code = (
-        "import sys, evalkit; from evalkit import analysis, plots; kit = evalkit.connect(sys.argv[1])\n"
+        "import sys, evalkit; from evalkit import plots; kit = evalkit.connect(sys.argv[1])\n"
         "plots.trend(kit.checkpoints('pending'), 'total_cost'), plots.trend(kit.checkpoints('baseline'), 'total_cost')\n"
-        f"for path in sys.argv[2:]: analysis.report(kit, 'agent', path, baseline='baseline', metrics={metrics})"
+        f"for path in sys.argv[2:]: kit.report('agent', path, baseline='baseline', metrics={metrics})"
     )
     environment = os.environ | {
         "PYTHONHASHSEED": "7",
@@ -296,8 +305,8 @@ def test_a_table_of_markdown_holds_any_text(known: Callable[..., str]) -> None:
 )  # fmt: skip
 def test_a_study_of_which_nothing_can_be_told_says_so(frame: pl.DataFrame, told: str) -> None:
     """Without checkpoints, with too few, with all missing, with few columns: in words, and no error."""
-    for baseline in (None, StudyFrames(checkpoints("other", 2, 20))):
-        assert told in report_content(StudyFrames(frame), baseline).in_short[0]
+    for baseline in (None, checkpoints("other", 2, 20)):
+        assert told in of(frame, baseline).in_short[0]
 
 
 @pytest.mark.parametrize(
@@ -305,7 +314,7 @@ def test_a_study_of_which_nothing_can_be_told_says_so(frame: pl.DataFrame, told:
 )
 def test_odd_frames_have_reports(odd: str) -> None:
     """No warning and no error, whatever is odd about the checkpoints, and no number that is none."""
-    made = report_content(StudyFrames(odd_frames()[odd]))
+    made = of(odd_frames()[odd])
     assert markdown(made).startswith("# ")
     assert "NaN" not in made.model_dump_json()
 
@@ -325,13 +334,13 @@ def test_a_study_is_named_as_in_the_kit(kit: evalkit.EvalKit, tmp_path: Path) ->
     made = {written(kit, one, tmp_path, "json") for one in (study, study.id, "agent", study.id[-8:])}
     assert len(made) == 1
     with pytest.raises(evalkit.EvalkitError, match="No study answers to 'agnet'"):
-        analysis.report(kit, "agnet", tmp_path / "a.md")
+        kit.report("agnet", tmp_path / "a.md")
 
 
 def test_the_digest_is_that_of_the_content() -> None:
     """The order of rows and the types of columns do not matter; any value does."""
     frame, about = checkpoints(count=5), {"study_id": "1", "name": "a", "tags": ["x"], "metadata": [{"key": "k", "value": "v"}]}
-    lifecycle = StudyFrames(frame).lifecycle
+    lifecycle = empty_frame(LIFECYCLE)
     known = digest(about, frame, lifecycle)
     assert re.fullmatch("[0-9a-f]{64}", known)
     assert digest(about, frame.reverse(), lifecycle) == known
@@ -349,16 +358,16 @@ def test_the_digest_is_that_of_the_content() -> None:
 @pytest.mark.slow
 def test_a_report_of_many_checkpoints_is_hardly_larger() -> None:
     """Of many checkpoints (100,000 in the long form) under 3 MB, and at most three times that of few, in every format."""
-    sizes = [[len(text.encode()) for text in _rendered(StudyFrames(hourly(count)))] for count in in_long_form((1000, 100_000), (300, 2000))]
+    sizes = [[len(text.encode()) for text in _rendered(StudyData(hourly(count)))] for count in in_long_form((1000, 100_000), (300, 2000))]
     for small, large in zip(*sizes, strict=True):
         assert large < 3_000_000
         assert large <= 3 * small
 
 
-def _rendered(study: StudyFrames) -> list[str]:
-    found = examine(study, metrics=in_long_form(None, ["session_success_rate", "total_cost", "total_tokens"]))
-    content = content_of(found, study, None)
-    return [html(content, figures(found, study, None)), markdown(content), content.model_dump_json()]
+def _rendered(study: StudyData) -> list[str]:
+    found = examine(study, study.names[0], metrics=in_long_form(None, ["session_success_rate", "total_cost", "total_tokens"]))
+    content = content_of(found)
+    return [html(content, figures(found)), markdown(content), content.model_dump_json()]
 
 
 @pytest.mark.parametrize(
@@ -372,9 +381,9 @@ def _rendered(study: StudyFrames) -> list[str]:
 def test_a_refusal_teaches_and_leaves_no_file(kit: evalkit.EvalKit, tmp_path: Path, path: str, baseline: str | None, message: str) -> None:
     """Another ending, a folder that is not there, the study as its own baseline."""
     with pytest.raises(evalkit.InvalidInputError, match=message):
-        analysis.report(kit, "agent", tmp_path / path, baseline=baseline)
+        kit.report("agent", tmp_path / path, baseline=baseline)
     with pytest.raises(evalkit.InvalidInputError, match="path: 3 is no path"):
-        analysis.report(kit, "agent", 3)  # type: ignore[arg-type]
+        kit.report("agent", 3)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -408,11 +417,11 @@ def test_the_command_refuses_in_one_line(kit: evalkit.EvalKit, tmp_path: Path, m
         assert run(kit, "report", *args, code=1).stderr == message
     assert "--output" in run(kit, "report", "agent", code=2).stderr
     assert "lies in no folder that exists; make 'absent' first." in run(kit, "report", "agent", "-o", "absent/a.md", code=1).stderr
-    monkeypatch.setattr(extra, "import_module", _absent)
+    monkeypatch.setattr(ar1, "stdtr", _absent)
     said = run(kit, "report", "agent", "-o", tmp_path / "a.md", code=1).stderr
     assert said == "error: evalkit.analysis needs scipy, which is not installed. Install: pip install scipy jinja2\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def _absent(name: str) -> Any:
-    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+def _absent(*_: object) -> None:
+    raise scipy_functions.missing_extra("scipy")

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from evalkit import StudyData
 from evalkit.analysis import resample
 from evalkit.domain.metrics import METRICS
 from evalkit.errors import InvalidInputError
@@ -391,7 +392,7 @@ def test_what_is_no_longer_period_is_refused(to: Any) -> None:
         (checkpoints().with_columns(total_cost=pl.lit("much")), "the column 'total_cost' holds String; numbers are needed"),
         ([1, 2], "a list is no Polars or Pandas frame"),
         (checkpoints().lazy(), r"Call .collect\(\) first"),
-        ((checkpoints(), "x"), r"a str is no Polars or Pandas frame. Give kit.lifecycle\(\)"),
+        ((checkpoints(), "x"), "data: .* is a tuple. Give kit.data"),
     ],
 )  # fmt: skip
 def test_wrong_frames_are_refused_in_words(wrong: Any, says: str) -> None:
@@ -401,11 +402,12 @@ def test_wrong_frames_are_refused_in_words(wrong: Any, says: str) -> None:
 
 
 def test_a_lifecycle_beside_the_checkpoints_changes_nothing() -> None:
-    """A pair of checkpoints and lifecycle, and one of a result, are rolled up as the checkpoints are."""
+    """Data with a lifecycle is rolled up as the checkpoints are, and what comes out has the lifecycle."""
     rows, lived = checkpoints(count=40), lifecycle("agent", 1)
-    days = resample((rows, lived), "daily")
+    days = resample(StudyData(rows, lived), "daily")
+    assert days.data.lifecycle is lived
     assert_frame_equal(days.frame, resample(rows, "daily").frame)
-    assert_frame_equal(resample((days, lived), "weekly").frame, resample(rows, "weekly").frame)
+    assert_frame_equal(resample(days, "weekly").frame, resample(rows, "weekly").frame)
 
 
 def test_counts_that_came_as_floats_are_counts() -> None:

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
 
-from evalkit.analysis._audit.audit import Findings
-from evalkit.analysis._by_study import by_study
-from evalkit.analysis._carried import warned
-from evalkit.analysis._observed import Observed
-from evalkit.analysis._per_study import ALPHA, LINE, MARKS, OneStudy, PerStudy, table
-from evalkit.analysis._phrases import ALIKE, METHOD, WANDERS, change, direction, how_likely, interval, per_time
+from evalkit.analysis import _wording
+from evalkit.analysis._results import LINE, MARKS, PerStudy, StudyResult, by_study, table
+from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, Trials
 from evalkit.analysis._stats.ar1 import Array, Estimate, Fit, constant, fit
-from evalkit.analysis._stats.trials import Trials
-from evalkit.analysis._stretches import averaged_note
+from evalkit.analysis._verdicts import Verdict, change_verdict, is_significant
 from evalkit.domain.validation import check_time
-from evalkit.plots._words import moment, plural
+
+if TYPE_CHECKING:
+    from evalkit.frames.study_data import DataLike, StudyData
 
 __all__ = ["FEWEST_A_SIDE", "BeforeAfter", "before_after", "before_after_of"]
 
 FEWEST_A_SIDE = 5
-"""Checkpoints before and after the moment below which nothing can be said."""
+"""Checkpoints before and after the moment below which there is insufficient data."""
 _MOST_PLACEBOS = 40
 _LINE_POINTS = 5
-_WORDS = ("better", "worse", "higher", "lower")
 _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "at": "time", "verdict": "text", "before": "count", "after": "count",
     "effect": "number", "effect_low": "number", "effect_high": "number", "p": "number", "p_corrected": "number",
@@ -40,20 +38,22 @@ _PLACEBO_COLUMNS = {"at": "time", "effect": "number", "low": "number", "high": "
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class BeforeAfter(OneStudy):
-    """What a change at a moment did to one metric in one study.
+class BeforeAfter(StudyResult):
+    """The effect of a change at a moment on one metric in one study.
 
     Attributes
     ----------
     at
         The moment, UTC.
     before, after
-        How many checkpoints with a value lie wholly before it and wholly after it.
-    used
-        On how many values before and after the lines rest: those of one time are averaged, and a very long series over stretches of time.
+        How many checkpoints with a value are wholly before it and wholly after it.
+    values_before, values_after
+        How many values the lines use: those of one time are averaged, and a very long series over stretches of time.
+    span_days
+        Days from the first value to the last.
     effect
         The step at the moment between the line through what came before and the line through what came after, in the unit of the
-        metric, with its 95 % interval and p-value; None when it cannot be said.
+        metric, with its 95 % interval and p-value; None with insufficient data.
     slope_change
         How much steeper the line is afterwards, a day. It is not tested, so its interval claims nothing.
     placebos
@@ -66,17 +66,22 @@ class BeforeAfter(OneStudy):
     at: datetime
     before: int
     after: int
-    used: tuple[int, int]
+    values_before: int
+    values_after: int
     span_days: float
     placebos: pl.DataFrame
     effect: Estimate | None = None
     slope_change: Estimate | None = None
     autocorrelation: float | None = None
-    drawn: Callable[[], pl.DataFrame] | None = None
+    _line: Callable[[], pl.DataFrame] | None = None
 
-    def line(self) -> pl.DataFrame:
-        """Give the lines before and after with their 95 % intervals: part (0, 1), at (UTC), value, low, high; empty without an effect."""
-        return table([], LINE) if self.drawn is None else self.drawn()
+    FEWEST: ClassVar[int] = FEWEST_A_SIDE
+    _COLUMNS: ClassVar[Mapping[str, str]] = _COLUMNS
+    _DRAWN_AS: ClassVar[tuple[str, ...]] = ("fit", "changes")
+
+    def fitted_line(self) -> pl.DataFrame:
+        """Return the lines before and after with their 95 % intervals: part (0, 1), at (UTC), value, low, high; empty without an effect."""
+        return table([], LINE) if self._line is None else self._line()
 
     @property
     def p(self) -> float | None:
@@ -95,71 +100,46 @@ class BeforeAfter(OneStudy):
         if self.effect.value == 0:
             return self.placebos.height
         step, half = pl.col("effect"), (pl.col("high") - pl.col("low")) / 2
-        as_clear = step.abs() * self.effect.half >= abs(self.effect.value) * half
+        as_clear = step.abs() * self.effect.half_width >= abs(self.effect.value) * half
         return self.placebos.filter(as_clear & (step != 0)).height
 
     @property
-    def verdict(self) -> str:
-        """``better``, ``worse`` (``higher``, ``lower`` for a metric without a better direction), ``no effect told``, ``cannot say``."""
+    def verdict(self) -> Verdict:
+        """Better, worse (higher, lower for a metric without a better direction), no significant effect, insufficient data."""
         if self.effect is None:
-            return "cannot say"
-        if self.p_corrected is not None and self.p_corrected <= ALPHA:
-            return direction(self.metric, self.effect.value, _WORDS)
-        return "no effect told"
+            return Verdict.INSUFFICIENT_DATA
+        return change_verdict(self.metric, self.effect.value) if is_significant(self.p_corrected) else Verdict.NO_EFFECT
 
-    def marks(self) -> pl.DataFrame:
-        """Give the moment with the effect in words: at, low, high, text."""
-        told = self.verdict if self.effect is None else f"{self.verdict}: {change(self.metric, self.effect.value)}"
-        return table([{"at": self.at, "low": self.at, "high": self.at, "text": told}], MARKS)
+    def change_marks(self) -> pl.DataFrame:
+        """Return the moment with the effect as text: at, low, high, text."""
+        return table([{"at": self.at, "low": self.at, "high": self.at, "text": _wording.effect_mark(self)}], MARKS)
 
-    def row(self) -> dict[str, Any]:
-        """Give the row of the table."""
+    def _rows(self) -> list[dict[str, Any]]:
         effect, slope = self.effect, self.slope_change
-        return {
-            "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "at": self.at, "verdict": self.verdict,
+        return [{
+            "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "at": self.at, "verdict": self.verdict.value,
             "before": self.before, "after": self.after, "p": self.p, "p_corrected": self.p_corrected,
             "placebos": self.placebos.height, "placebos_as_clear": self.placebos_as_clear, "autocorrelation": self.autocorrelation,
             "caveats": self.caveats,
             **({} if effect is None else {"effect": effect.value, "effect_low": effect.low, "effect_high": effect.high}),
             **({} if slope is None else {"slope_change": slope.value, "slope_change_low": slope.low, "slope_change_high": slope.high}),
-        }  # fmt: skip
+        }]  # fmt: skip
 
     def sentences(self) -> list[str]:
-        """Say the effect with its interval, the method with its counts, and the caveats."""
-        name = f"{self.about}, at {moment(self.at)} UTC: {self.verdict}"
-        counts = f"{plural(self.before, 'checkpoint')} before and {self.after:,} after"
-        if self.effect is None or self.slope_change is None:
-            used = "" if self.used == (self.before, self.after) else f"{self.used[0]:,} and {self.used[1]:,} "
-            return [f"{name}, with {counts}, of {used}different times; {FEWEST_A_SIDE} are needed on each side.", *self.caveats]
-        step = f"{change(self.metric, self.effect.value)} ({interval(self.metric, self.effect)})"
-        tilt = f"The slopes after and before differ by {per_time(self.metric, self.slope_change, self.span_days)}, which is not tested."
-        told = f"{name}, a step of {step} between the lines before and after; {how_likely(self.p, self.p_corrected)}. {tilt}"
-        method = f"Method: two straight lines, {METHOD} (here about {self.autocorrelation:.2f}); {counts}."
-        return [told, " ".join([method, self._on_placebos()]), *self.caveats, *warned(self.findings)]
-
-    def _on_placebos(self) -> str:
-        if self.placebos.is_empty():
-            return "Too few checkpoints to try moments at which nothing happened."
-        found = self.placebos.filter(pl.col("p") <= ALPHA).height
-        tried = plural(self.placebos.height, "other moment")
-        odd = " More than chance explains: steps of this kind come without a change as well." if found > self.placebos.height / 5 else ""
-        told = f"a step is told at {found}"
-        if self.effect is not None and self.effect.value and not self.constant:
-            told += f", and is as clear as this one (measured by its own interval) at {self.placebos_as_clear}"
-        return f"Of {tried}, at which nothing is known to have happened, {told}.{odd}"
+        """Return the effect with its interval, the method with its counts, and the caveats."""
+        return _wording.before_after(self)
 
 
-def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[BeforeAfter]:
-    """Estimate what a change at a moment did to a metric.
+def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy[BeforeAfter]:
+    """Estimate the effect of a change at a moment on a metric.
 
     A straight line is fitted before and one after, so that a trend that was there already is not taken for an effect. A checkpoint
     whose period the moment falls into is left out. Neighbouring checkpoints may correlate, and the intervals allow for it.
 
     Parameters
     ----------
-    frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, so that a pause is not taken
-        for missing checkpoints; or a result that has such a frame.
+    data
+        A `StudyData`, a frame as ``kit.checkpoints()`` returns it, Polars or pandas, or a `Resampled`.
     metric
         A name of `evalkit.METRICS`.
     at
@@ -168,12 +148,12 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     Returns
     -------
     PerStudy of BeforeAfter
-        A result for each study, ``cannot say`` with fewer than 5 checkpoints on a side.
+        A result for each study, ``insufficient data`` with fewer than 5 checkpoints on a side.
 
     Raises
     ------
     InvalidInputError
-        When the frame is none or lacks a column, there is no such metric, or `at` is no time with a time zone.
+        When the data lacks a column, there is no such metric, or `at` is no time with a time zone.
     MissingExtraError
         Without scipy.
 
@@ -182,72 +162,72 @@ def before_after(frame: Any, metric: str, *, at: datetime | str) -> PerStudy[Bef
     An interrupted time series: A. K. Wagner et al., "Segmented regression analysis of interrupted time series studies in medication
     use research", Journal of Clinical Pharmacy and Therapeutics 27 (2002), 299-309; the errors as in `evalkit.analysis._stats.ar1`.
     """
-    when = check_time("at", at)
-    return by_study(frame, metric, lambda series, audited: before_after_of(series, when, audited), _COLUMNS, ("fit", "changes"))
+    moment = check_time("at", at)
+    return by_study(data, metric, lambda series, known: before_after_of(series, moment, known), BeforeAfter)
 
 
-def before_after_of(series: Observed, at: datetime, audited: Findings | None = None, *, placebos: bool = True) -> BeforeAfter:
-    """Estimate the effect in one series, its p-value not corrected; without placebos it is much quicker."""
-    moment_at = round(at.timestamp() * 1e6)
-    before, after = series.parted(moment_at)
+def before_after_of(series: MetricSeries, at: datetime, data: StudyData | None = None, *, placebos: bool = True) -> BeforeAfter:
+    """Return the effect in one series, its p-value not adjusted; without placebos it is much quicker."""
+    moment = round(at.timestamp() * 1e6)
+    before, after = series.parted(moment)
     times, values = np.concatenate([before.times, after.times]), np.concatenate([before.values, after.values])
-    later = times > moment_at
-    caveats = _cautions(series, before, after)
-    facts: dict[str, Any] = {
-        "study_id": series.study_id, "study": series.study, "metric": series.metric, "at": at, "before": before.checkpoints,
-        "after": after.checkpoints, "used": (len(before.values), len(after.values)), "audited": audited,
-        "span_days": float(np.ptp(series.days)) if len(series.days) else 0.0,
-        "caveats": caveats, "constant": constant(values),
-    }  # fmt: skip
-    if min(facts["used"]) < FEWEST_A_SIDE:
-        return BeforeAfter(**facts, placebos=table([], _PLACEBO_COLUMNS))
-    found, scale = _two_lines(times, values, moment_at, series.trials)
-    effect = found.estimate([0, 0, 1, 0])
-    caveats += [*([WANDERS] if found.wanders else []), *([] if effect.half else [ALIKE])]
-    sides = (~later, later) if placebos else ()
-    tried = [_placebo(series, times[side], values[side], place) for side in sides for place in _places(times[side])]
+    later = times > moment
+    caveats = _caveats(series, before, after)
+    lines: Fit | None = None
+    effect = slope_change = None
+    tried: list[dict[str, Any]] = []
+    if min(len(before.values), len(after.values)) >= FEWEST_A_SIDE:
+        lines, scale = _two_lines(times, values, moment, series.trials)
+        effect, slope_change = lines.estimate([0, 0, 1, 0]), lines.estimate([0, 0, 0, 1]).times(1 / scale)
+        caveats += [*([Caveat(CaveatKind.AUTOCORRELATED)] if lines.wanders else [])]
+        caveats += [*([] if effect.half_width else [Caveat(CaveatKind.NO_WIDTH)])]
+        sides = (~later, later) if placebos else ()
+        tried = [_placebo(series, times[side], values[side], place) for side in sides for place in _places(times[side])]
     return BeforeAfter(
-        **facts, effect=effect, slope_change=found.estimate([0, 0, 0, 1]).times(1 / scale),
-        autocorrelation=found.correlation, placebos=table(tried, _PLACEBO_COLUMNS),
-        drawn=lambda: _lines(series, found, times, moment_at),
+        study_id=series.study_id, study=series.study, metric=series.metric, at=at, before=before.checkpoints, after=after.checkpoints,
+        values_before=len(before.values), values_after=len(after.values), constant=constant(values),
+        span_days=float(np.ptp(series.days)) if len(series.days) else 0.0, effect=effect, slope_change=slope_change,
+        autocorrelation=None if lines is None else lines.correlation, placebos=table(tried, _PLACEBO_COLUMNS), _caveats=caveats, _data=data,
+        _line=None if lines is None else partial(_lines, series, lines, times, moment),
     )  # fmt: skip
 
 
-def _cautions(series: Observed, before: Observed, after: Observed) -> list[str]:
-    """Give those of the series, with how many means there are on both sides, and what is on no side."""
+def _caveats(series: MetricSeries, before: MetricSeries, after: MetricSeries) -> list[Caveat]:
+    """Return those of the series, with how many means there are on both sides, and what is on no side."""
     used = before.checkpoints + after.checkpoints
-    kept = [caveat for caveat in series.caveats if caveat != series.averaging]
-    means = [averaged_note(used, series.stretch, len(before.values) + len(after.values))] if series.stretch else []
+    means = Caveat(CaveatKind.AVERAGED, (used, series.stretch, len(before.values) + len(after.values)))
     left_out = series.checkpoints - used
-    one = "The checkpoint whose period the moment falls into is left out."
-    several = f"{plural(left_out, 'checkpoint')} whose periods the moment falls into are left out."
-    return [*kept, *means, *([one] if left_out == 1 else [several] if left_out else [])]
+    return [
+        *series.without(CaveatKind.AVERAGED),
+        *([means] if series.stretch else []),
+        *([Caveat(CaveatKind.LEFT_OUT, (left_out,))] if left_out else []),
+    ]
 
 
 def _two_lines(times: Array, values: Array, at: float, trials: Trials) -> tuple[Fit, float]:
-    """Fit a line before `at` and one after: level, slope, step, change of slope. Gives the days of the slopes' unit as well."""
+    """Fit a line before `at` and one after: level, slope, step, change of slope. Return the days of the slopes' unit as well."""
     scale = float(np.ptp(times))
     away = (times - at) / scale
     later = (times > at).astype(float)
     return fit(times, values, np.column_stack([np.ones_like(away), away, later, away * later]), *trials.floor), scale / 86_400e6
 
 
-def _lines(series: Observed, found: Fit, times: Array, at: float) -> pl.DataFrame:
+def _lines(series: MetricSeries, lines: Fit, times: Array, at: float) -> pl.DataFrame:
     rows = []
     for part, (first, last) in enumerate(((times[0], at), (at, times[-1]))):
         for place in np.linspace(first, last, _LINE_POINTS):
             away = (place - at) / float(np.ptp(times))
-            there = found.estimate([1.0, away, part, away * part])
+            there = lines.estimate([1.0, away, part, away * part])
             rows.append({"part": part, "at": series.at(place), "value": there.value, "low": there.low, "high": there.high})
     return table(rows, LINE)
 
 
 def _places(times: Array) -> Array:
-    """Give the moments of one side at which to look for a step that is not there, as many checkpoints on both sides as are needed."""
+    """Return the moments of one side at which to look for a step that is not there, as many checkpoints on both sides as are needed."""
     middles = (times[:-1] + times[1:])[FEWEST_A_SIDE - 1 : len(times) - FEWEST_A_SIDE] / 2
     return middles[:: max(1, math.ceil(len(middles) / (_MOST_PLACEBOS // 2)))]
 
 
-def _placebo(series: Observed, times: Array, values: Array, place: float) -> dict[str, Any]:
+def _placebo(series: MetricSeries, times: Array, values: Array, place: float) -> dict[str, Any]:
     effect = _two_lines(times, values, place, series.trials)[0].estimate([0, 0, 1, 0])
     return {"at": series.at(place), "effect": effect.value, "low": effect.low, "high": effect.high, "p": effect.p}

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
-from evalkit.analysis._audit.audit import Findings
-from evalkit.analysis._by_study import by_study
-from evalkit.analysis._carried import warned
-from evalkit.analysis._observed import Observed
-from evalkit.analysis._per_study import ALPHA, MARKS, OneStudy, PerStudy, table
-from evalkit.analysis._phrases import WANDERS, change, direction, how_likely
+from evalkit.analysis import _wording
+from evalkit.analysis._results import MARKS, PerStudy, StudyResult, by_study, table
+from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries
 from evalkit.analysis._stats.ar1 import fit
 from evalkit.analysis._stats.shift import FEWEST, find_shift, is_step, levels
-from evalkit.plots._words import moment, number, plural, span
+from evalkit.analysis._verdicts import ALPHA, Verdict, is_significant
+
+if TYPE_CHECKING:
+    from evalkit.frames.study_data import DataLike, StudyData
 
 __all__ = ["Change", "ChangePoints", "changepoints", "changepoints_of"]
 
-_WORDS = ("better", "worse", "higher", "lower")
 _MOST = 20
-_GRADUAL = "A straight line describes the series as well: this may be a gradual change."
 _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "verdict": "text", "checkpoints": "count", "p": "number",
     "p_corrected": "number", "changes": "count", "shift": "count", "at": "time", "low": "time", "high": "time", "before": "number",
@@ -55,122 +54,89 @@ class Change:
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
-class ChangePoints(OneStudy):
+class ChangePoints(StudyResult):
     """The shifts of one metric in one study.
 
     Attributes
     ----------
     checkpoints
         How many have a value.
-    used
-        On how many values the test rests: those of one time are averaged, and a very long series over stretches of time.
+    values
+        How many values the test uses: those of one time are averaged, and a very long series over stretches of time.
+    start, end
+        The time looked at, UTC; None without a value.
     p
         Of no shift at all, from permutations; None with fewer than 12 checkpoints, and where all values are the same.
-    found
-        The shifts that were found, in the order of time, should `p` hold.
     gradual
         Whether a straight line describes the series as well as one step does.
-    span
-        The time looked at, in words.
     """
 
     checkpoints: int
-    used: int
-    span: str
+    values: int
+    start: datetime | None
+    end: datetime | None
     p: float | None = None
-    found: list[Change] = field(default_factory=list)
     gradual: bool = False
+    _candidates: Sequence[Change] = ()
+
+    FEWEST: ClassVar[int] = FEWEST
+    _COLUMNS: ClassVar[Mapping[str, str]] = _COLUMNS
+    _DRAWN_AS: ClassVar[tuple[str, ...]] = ("changes",)
 
     @property
     def changes(self) -> list[Change]:
-        """The shifts, in the order of time; none where the p-value is over 0.05."""
-        return self.found if self.p_corrected is not None and self.p_corrected <= ALPHA else []
+        """The shifts, in the order of time; none where the adjusted p-value is over 0.05."""
+        return [*self._candidates] if is_significant(self.p_corrected) else []
 
     @property
-    def verdict(self) -> str:
-        """``shifted``, ``no shift told``, ``too few points``."""
+    def verdict(self) -> Verdict:
+        """Shifted, no significant shift, insufficient data."""
         if self.p is None and not self.constant:
-            return "too few points"
-        return "shifted" if self.changes else "no shift told"
+            return Verdict.INSUFFICIENT_DATA
+        return Verdict.SHIFTED if self.changes else Verdict.NO_SHIFT
 
-    def marks(self) -> pl.DataFrame:
-        """Give the shifts in words: at, low, high, text."""
-        rows = [
-            {
-                "at": one.at,
-                "low": one.low,
-                "high": one.high,
-                "text": f"{change(self.metric, one.after - one.before)} at {moment(one.at)} UTC",
-            }
-            for one in self.changes
-        ]
+    def change_marks(self) -> pl.DataFrame:
+        """Return the shifts as text: at, low, high, text."""
+        rows = [{"at": one.at, "low": one.low, "high": one.high, "text": _wording.change_mark(self.metric, one)} for one in self.changes]
         return table(rows, MARKS)
 
-    def row(self) -> dict[str, Any]:
-        """Give what the table says of the study, whatever its shifts."""
-        return {
-            "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "verdict": self.verdict,
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return a row for each shift, numbered from 1 in the order of time; a single one without any."""
+        row = {
+            "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "verdict": self.verdict.value,
             "checkpoints": self.checkpoints, "p": self.p, "p_corrected": self.p_corrected, "changes": len(self.changes),
             "caveats": self.caveats,
         }  # fmt: skip
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Give the rows of the table: one for each shift, numbered from 1 in the order of time; a single one without any."""
         names = ("at", "low", "high", "before", "after")
-        facts = [
-            {"shift": place, "p_shift": one.p, **{name: getattr(one, name) for name in names}} for place, one in enumerate(self.changes, 1)
-        ]
-        return [{**self.row(), **each} for each in facts or [{}]]
+        shifts = [{"shift": n, "p_shift": one.p, **{name: getattr(one, name) for name in names}} for n, one in enumerate(self.changes, 1)]
+        return [{**row, **shift} for shift in shifts or [{}]]
 
     def sentences(self) -> list[str]:
-        """Say each shift with the interval of its time, the method with its count, and the caveats."""
-        name = f"{self.about}: {self.verdict}"
-        counts = f"{plural(self.checkpoints, 'checkpoint')}, {self.span}"
-        if self.p is None and not self.constant:
-            return [f"{name}: {plural(self.used, 'value', 'values of different times')}; {FEWEST} are needed.", *self.caveats]
-        told = [f"{name}; {how_likely(self.p, self.p_corrected)}."] if not self.changes else []
-        for one in self.changes:
-            word = direction(self.metric, one.after - one.before, _WORDS)
-            levels = f"from {number(self.metric, one.before)} to {number(self.metric, one.after)}"
-            when = f"at {moment(one.at)} UTC (95 % interval {moment(one.low)} to {moment(one.high)})"
-            shift = change(self.metric, one.after - one.before)
-            told.append(f"{self.about}: {word} {when}, {levels} ({shift}); {self._how_likely(one)}.")
-        method = (
-            "Method: the largest step in the mean against those of permuted residuals with the same autocorrelation, then each side again; "
-            f"{counts}."
-        )
-        caveats = [*self.caveats, *([_GRADUAL] if self.gradual and self.changes else [])]
-        return [*told, " ".join([method, *caveats, *warned(self.findings)])]
-
-    def _how_likely(self, one: Change) -> str:
-        """Give the p-value of a shift, and that of any, by which the verdict goes, where it says something else."""
-        assert self.p is not None
-        alone, overall = how_likely(one.p, None), how_likely(self.p, self.p_corrected)
-        return alone if alone == overall else f"{alone} (of any shift, {overall})"
+        """Return each shift with the interval of its time, the method with its count, and the caveats."""
+        return _wording.changepoints(self)
 
 
-def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
+def changepoints(data: DataLike, metric: str) -> PerStudy[ChangePoints]:
     """Find where the level of a metric shifted.
 
     Parameters
     ----------
-    frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas; or ``(kit.checkpoints(), kit.lifecycle())``, so that a pause is not taken
-        for missing checkpoints; or a result that has such a frame.
+    data
+        A `StudyData`, a frame as ``kit.checkpoints()`` returns it, Polars or pandas, or a `Resampled`.
     metric
         A name of `evalkit.METRICS`.
 
     Returns
     -------
     PerStudy of ChangePoints
-        A result for each study, ``too few points`` with fewer than 12 checkpoints with a value. The same frame gives the same result.
+        A result for each study, ``insufficient data`` with fewer than 12 checkpoints with a value. The same data gives the same result.
         ``.frame`` has a row for each shift, `shift` from 1 with its own `p_shift`, what is said of the study being repeated; a study
         without a shift has one row, where they are null.
 
     Raises
     ------
     InvalidInputError
-        When the frame is none or lacks a column, or there is no such metric.
+        When the data lacks a column, or there is no such metric.
     MissingExtraError
         Without scipy.
 
@@ -178,31 +144,27 @@ def changepoints(frame: Any, metric: str) -> PerStudy[ChangePoints]:
     -----
     See `evalkit.analysis._stats.shift` for the test, docs/power.md for how often it is right.
     """
-    return by_study(frame, metric, changepoints_of, _COLUMNS, ("changes",))
+    return by_study(data, metric, changepoints_of, ChangePoints)
 
 
-def changepoints_of(series: Observed, audited: Findings | None = None) -> ChangePoints:
-    """Find the shifts of one series, its p-value not corrected."""
-    when = span(series.start, series.end) if series.start else "no time"
-    facts: dict[str, Any] = {
-        "study_id": series.study_id, "study": series.study, "metric": series.metric, "checkpoints": series.checkpoints,
-        "used": len(series.values), "span": when, "audited": audited, "constant": series.constant and len(series.values) >= FEWEST,
-    }  # fmt: skip
-    if len(series.values) < FEWEST or series.constant:
-        return ChangePoints(**facts, caveats=series.caveats)
-    first, found = _segments(series)
-    wandering = [WANDERS] if fit(series.times, series.values, levels(len(series.values))).wanders else []
+def changepoints_of(series: MetricSeries, data: StudyData | None = None) -> ChangePoints:
+    """Find the shifts of one series, its p-value not adjusted."""
+    enough = len(series.values) >= FEWEST
+    p: float | None = None
+    candidates: list[Change] = []
+    caveats = list(series.caveats)
+    if enough and not series.constant:
+        p, candidates = _segments(series)
+        wanders = fit(series.times, series.values, levels(len(series.values))).wanders
+        caveats += [Caveat(CaveatKind.AUTOCORRELATED)] if wanders else []
     return ChangePoints(
-        **facts,
-        p=first,
-        p_corrected=first,
-        found=found,
-        gradual=bool(found) and not is_step(series.days, series.values),
-        caveats=[*series.caveats, *wandering],
-    )
+        study_id=series.study_id, study=series.study, metric=series.metric, checkpoints=series.checkpoints, values=len(series.values),
+        start=series.start, end=series.end, constant=series.constant and enough, p=p, p_corrected=p, _candidates=candidates,
+        gradual=bool(candidates) and not is_step(series.days, series.values), _caveats=caveats, _data=data,
+    )  # fmt: skip
 
 
-def _segments(series: Observed) -> tuple[float, list[Change]]:
+def _segments(series: MetricSeries) -> tuple[float, list[Change]]:
     """Look for a shift in the whole, then in what lies on each side of it, and so on: the first p-value, and the shifts by time."""
     waiting = [(0, len(series.values))]
     cuts: list[int] = []
@@ -220,8 +182,8 @@ def _segments(series: Observed) -> tuple[float, list[Change]]:
     return 1.0 if first is None else first, [_change(series, *edges[place - 1 : place + 2]) for place in range(1, len(edges) - 1)]
 
 
-def _change(series: Observed, low: int, cut: int, high: int) -> Change:
-    """Give the change at `cut` as what lies between its neighbours tells it, which the neighbours do not blur."""
+def _change(series: MetricSeries, low: int, cut: int, high: int) -> Change:
+    """Return the change at `cut`, estimated between its neighbours, which do not blur it."""
     shift = find_shift(series.times[low:high], series.values[low:high], at=cut - low)
     before, after = series.values[low:cut], series.values[cut:high]
     return Change(

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from evalkit.analysis._observed import Observed, observed_of, whole_periods
+from evalkit.analysis._series import MetricSeries, Samples, chance_of, series_of, whole_periods
 from evalkit.analysis._stats.ar1 import SAME
-from evalkit.analysis._stats.trials import CHANCE, COMMON, with_chance
 from evalkit.domain.metrics import METRICS
 
 __all__ = ["matched", "paired"]
@@ -20,36 +19,42 @@ _NEIGHBOURS = 4
 """On each side, of periods about as long; where these overlap no others of their study at most one fits, and it is among the nearest."""
 
 
-def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Observed, tuple[float | None, float | None]]:
-    """Give the differences of two studies in the periods in which both have a value, and the means of both there.
+def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[MetricSeries, tuple[float | None, float | None]]:
+    """Return the differences of two studies in the periods in which both have a value, and the means of both there.
 
     Parameters
     ----------
     study, baseline
-        Rows as `read_checkpoints` gives.
+        Rows of `StudyData.rows`.
     metric
         A name of `evalkit.METRICS`.
     """
     one, other = (_by_period(rows, metric) for rows in (study, baseline))
     places = matched(one, other)
-    both = one[places[0]].with_columns(other[places[1]].select(pl.col(metric, CHANCE, COMMON).name.suffix("_of_baseline")))
-    of_study, of_baseline = pl.col(metric), pl.col(f"{metric}_of_baseline")
+    both = one[places[0]].with_columns(other[places[1]].select(pl.col("v", "chance", "common").name.suffix("_of_baseline")))
+    of_study, of_baseline = pl.col("v"), pl.col("v_of_baseline")
     alike = (of_study - of_baseline).abs() <= SAME * pl.max_horizontal(of_study.abs(), of_baseline.abs())
     rows = both.select(
-        "start", "end", t=pl.col("start") + (pl.col("end") - pl.col("start")) / 2,
-        v=pl.when(alike).then(0.0).otherwise(of_study - of_baseline),
-        **{CHANCE: pl.col(CHANCE) + pl.col(f"{CHANCE}_of_baseline"), COMMON: pl.min_horizontal(COMMON, f"{COMMON}_of_baseline")},
-    )  # fmt: skip
-    rows = rows.sort("t").rename({"v": metric}).join(study[:1].select("study_id", "label"), how="cross")
+        t=(pl.col("start") + (pl.col("end") - pl.col("start")) / 2).dt.timestamp("us"),
+        a=pl.col("start").dt.timestamp("us"), b=pl.col("end").dt.timestamp("us"),
+        v=pl.when(alike).then(0.0).otherwise(of_study - of_baseline), chance=pl.col("chance") + pl.col("chance_of_baseline"),
+        common=pl.min_horizontal("common", "common_of_baseline"),
+    ).sort("t", maintain_order=True).cast(pl.Float64())  # fmt: skip
     means: Any = both.select(of_study.mean(), of_baseline.mean()).row(0)
-    return observed_of(rows, metric), means
+    t, v, a, b, chance, common = (rows[name].to_numpy() for name in ("t", "v", "a", "b", "chance", "common"))
+    return series_of("", "", METRICS[metric], Samples(t, v, a, b), chance=(chance, common)), means
 
 
 def _by_period(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
-    """Give the value of each period of a study; of periods that are exactly the same the mean."""
+    """Return the value of each period of a study, v, with its chance; of periods that are exactly the same the mean."""
     there = whole_periods(rows, metric)[0].filter(pl.col(metric).is_not_null())
-    grouped = with_chance(there.sort("t"), METRICS[metric]).group_by("start", "end", maintain_order=True)
-    return grouped.agg(pl.col(metric).cast(pl.Float64()).mean(), pl.col(CHANCE).mean() / pl.len(), pl.col(COMMON).sum())
+    values = there[metric].cast(pl.Float64())
+    counted = METRICS[metric].denominator
+    known = METRICS[metric].kind == "rate" and counted in there.columns
+    count = there[counted or ""].cast(pl.Float64()).to_numpy() if known else np.full(there.height, np.nan)
+    chance, common = (pl.Series(each, nan_to_null=True, dtype=pl.Float64()) for each in chance_of(values.to_numpy(), count))
+    grouped = there.select("start", "end", v=values, chance=chance, common=common).group_by("start", "end", maintain_order=True)
+    return grouped.agg(pl.col("v").mean(), pl.col("chance").mean() / pl.len(), pl.col("common").sum())
 
 
 def matched(one: pl.DataFrame, other: pl.DataFrame) -> tuple[Places, Places]:
@@ -94,12 +99,12 @@ def _nearly(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> tuple[P
 
 
 def _sizes(periods: npt.NDArray[np.int64]) -> npt.NDArray[np.intc]:
-    """Give the powers of two between which periods are long: those of a pair, neither twice as long as the other, are at most one apart."""
+    """Return the powers of two between which lengths are: those of a pair, neither twice as long as the other, are at most one apart."""
     return np.frexp(np.diff(periods)[:, 0])[1]
 
 
 def _overlapping(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], rows: Places, among: Places) -> npt.NDArray[np.intp]:
-    """Give the pairs, shape (2, n), of some rows of one study with some of the other's that are near: shorter ones do not stand between."""
+    """Return the pairs, shape (2, n), of some rows of one study with near ones of the other: shorter ones are not between them."""
     by_time = among[np.argsort(other[among].sum(axis=1), kind="stable")]
     mine, theirs = one[rows], other[by_time]
     near = np.searchsorted(theirs.sum(axis=1), mine.sum(axis=1))[:, None] + np.arange(-_NEIGHBOURS, _NEIGHBOURS)
@@ -126,7 +131,7 @@ def _each_once(rows: Places, partners: Places) -> tuple[Places, Places]:
 
 
 def _others(used: Places, count: int) -> Places:
-    """Give the numbers below `count` that are not used."""
+    """Return the numbers below `count` that are not used."""
     free = np.ones(count, dtype=bool)
     free[used] = False
     return np.flatnonzero(free)

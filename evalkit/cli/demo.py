@@ -169,15 +169,14 @@ def write_charts(kit: EvalKit, folder: Path) -> Path:
     from evalkit._util.atomic_files import writing
     from evalkit.plots._rendering import page
 
-    checkpoints, lifecycle = kit.checkpoints(), kit.lifecycle()
-    helper = kit.checkpoints("daily helper")
+    data = kit.data()
     charts = [
-        ("What happened when", plots.lifecycle(lifecycle, checkpoints)),
-        ("Does it get better?", plots.trend(checkpoints, "session_success_rate", lifecycle=lifecycle)),
-        ("One study, smoothed", plots.trend(helper, "session_success_rate", lifecycle=lifecycle, rolling=3)),
-        ("From the beginning of each", plots.compare(checkpoints, "cost_per_successful_task", "start")),
-        ("What does success cost?", plots.scatter(checkpoints)),
-        ("All metrics", plots.overview(checkpoints)),
+        ("What happened when", plots.lifecycle(data)),
+        ("Does it get better?", plots.trend(data, "session_success_rate")),
+        ("One study, smoothed", plots.trend(kit.data("daily helper"), "session_success_rate", rolling=3)),
+        ("From the beginning of each", plots.trend(data, "cost_per_successful_task", align="start")),
+        ("What does success cost?", plots.scatter(data)),
+        ("All metrics", plots.overview(data)),
     ]
     target = folder / "charts.html"
     text = page(charts, title="evalkit demo: charts")
@@ -206,7 +205,7 @@ def snippet(folder: Path) -> str:
             "from evalkit import plots",
             "",
             f"kit = evalkit.connect({str((folder / '.evalkit').absolute())!r})",
-            'plots.trend(kit.checkpoints(), "session_success_rate", lifecycle=kit.lifecycle())',
+            'plots.trend(kit.data(), "session_success_rate")',
             "kit.panel()",
         ]
     )

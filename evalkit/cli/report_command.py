@@ -28,9 +28,7 @@ def report(
 
     Example: evalkit report "nightly agent" -o report.html
     """
-    from evalkit import analysis
-
     with ctx.obj.kit(must_exist=True) as kit:
         study = kit.resolve(ref)
-        path = analysis.report(kit, study, output, baseline=baseline, metrics=metric or None)
+        path = kit.report(study, output, baseline=baseline, metrics=metric or None)
         ctx.obj.say(f"Report written to {path}", {"study_id": study.id, "file": str(path)})

@@ -1,38 +1,39 @@
-"""What charts read: the columns of a Polars or Pandas frame, in one form, with what is missing missing."""
+"""Columns of Polars and pandas frames in one form, with missing values as nulls."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.validation import a_type, invalid, nearest
 from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
+from evalkit.frames.columns import LIFECYCLE
 
-__all__ = [
-    "MOST_STUDIES",
-    "NAMELESS",
-    "check_frame",
-    "labelled",
-    "lifecycle_rows",
-    "metric_named",
-    "newest",
-    "of_studies",
-    "read_checkpoints",
-    "read_columns",
-    "studies_of",
-]
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
-MOST_STUDIES = 200
-"""In one chart."""
-NAMELESS = "-"
-"""The label of the only study of a frame that names none."""
+    import pandas as pd
+
+    FrameLike: TypeAlias = pl.DataFrame | pd.DataFrame
+
+__all__ = ["MISSING_STUDY", "StudyName", "check_frame", "labelled", "like", "metric_named", "read_column", "read_columns"]
+
+MISSING_STUDY = "-"
+"""The id and label of the only study of a frame without study columns."""
 _TEXTS = ("text", "status", "period_type", "lifecycle_kind")
 _SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us"), "flag": pl.Boolean()}
+
+
+class StudyName(NamedTuple):
+    """A study of a frame: its id, its name, and what charts and tables call it."""
+
+    id: str
+    name: str
+    label: str
 
 
 def metric_named(name: object, field: str = "metric") -> Metric:
@@ -50,120 +51,40 @@ def metric_named(name: object, field: str = "metric") -> Metric:
     return METRICS[name]
 
 
-def read_checkpoints(frame: Any, metrics: Sequence[str], counts: Sequence[str] = (), flags: Sequence[str] = ()) -> pl.DataFrame:
-    """Give the checkpoints of a frame, by study and time: ``study_id``, ``label``, ``t``, ``start``, ``end``, ``length`` and the metrics.
+def labelled(rows: pl.DataFrame, time: str) -> tuple[pl.DataFrame, list[StudyName]]:
+    """Return rows with a `label` for each study, and the studies in the order in which they begin by the column `time`.
 
-    Checkpoints of the same period are ordered by timestamp, then id, as in ``kit.checkpoints()``, whatever the order of the rows.
-    `study_id` and `label` are enumerations in the order of the studies. `t` is the middle of the period;
-    `length` is how long a period of this study is; durations are seconds. Rows without a period are left out. `counts` are columns that
-    may be absent, and are missing then. NaN and infinity are no measurements, and are missing too. `flags` are other columns that may be
-    absent, of true and false, and are false where they are missing.
-
-    Raises
-    ------
-    InvalidInputError
-        When it is no frame, or lacks a column, or one is of a type that cannot be drawn.
+    `study_id` and `label` become enumerations in that order; studies that begin at once are ordered by name, then id. The label is the
+    name, with the end of the id where two studies have the same.
     """
-    optional = ["study_id", "study", "period_type", *counts, *flags]
-    kinds = {**CHECKPOINTS, **dict.fromkeys(flags, "flag")}
-    ties = [name for name in ("timestamp", "checkpoint_id") if name not in optional and _is_readable(frame, name)]
-    rows = read_columns(frame, kinds, ["period_start", "period_end", *metrics], [*optional, *ties])
-    metrics = [*metrics, *counts]
-    days = pl.col("period_type").replace_strict({"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 28}, default=None)
-    length = pl.col("end") - pl.col("start")
-    read = (
-        labelled(rows.rename({"period_start": "start", "period_end": "end"}), "start")
-        .filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
-        .with_columns(
-            *(pl.col(name).dt.total_microseconds() / 1e6 for name in metrics if METRICS[name].kind == "duration"),
-            *(pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in metrics if rows.schema[name].is_float()),
-            *(pl.col(name).fill_null(False) for name in flags),
-            t=pl.col("start") + length / 2,
-            length=pl.coalesce((days * 86_400_000_000).cast(pl.Int64).cast(pl.Duration("us")), length),
-        )
-        .collect()
-    )
-    # Frames of the kit are in this order mostly, and to see that is quicker than to sort.
-    order = ["study_id", "t", "start", *ties]
-    return (read if read.select(_in_order(order)).item() else read.sort(order, maintain_order=True)).drop(ties)
-
-
-def _is_readable(frame: Any, name: str) -> bool:
-    """Whether a frame has a column as ``kit.checkpoints()`` has it: what only breaks ties is never a reason to refuse a frame."""
-    try:
-        return bool(len(read_columns(frame, CHECKPOINTS, [name], []).columns))
-    except InvalidInputError:
-        return False
-
-
-def _in_order(columns: Sequence[str]) -> pl.Expr:
-    """Whether rows are sorted by some columns, the first of which is an enumeration."""
-    order = [pl.col(columns[0]).to_physical(), *(pl.col(name) for name in columns[1:])]
-    ascending = pl.lit(True)
-    for part in reversed(order):
-        before = part.shift(1)
-        ascending = (before < part) | ((before == part) & ascending)
-    return ascending.fill_null(True).all()
-
-
-def lifecycle_rows(frame: Any) -> pl.DataFrame:
-    """Give the lifecycle of a frame, by study and its order in the log: ``study_id``, ``label``, ``seq``, ``kind``, ``status``, ``at``.
-
-    Raises
-    ------
-    InvalidInputError
-        When it is no frame, or lacks a column.
-    """
-    rows = read_columns(frame, LIFECYCLE, ["seq", "kind", "status", "at"], optional=["study_id", "study"])
-    return labelled(rows, "at").filter(pl.col("at").is_not_null()).sort("study_id", "seq", maintain_order=True).collect()
-
-
-def labelled(rows: pl.DataFrame, time: str) -> pl.LazyFrame:
-    """Add a `label` for each study: the name, and the end of the id where two have the same name.
-
-    `study_id` and `label` become enumerations in the order in which the studies began, by the column `time`; those that began at once are
-    ordered by name, then id.
-    """
-    study_id = pl.coalesce("study_id", "study", pl.lit(NAMELESS))
-    named = rows.lazy().with_columns(study_id=study_id)
-    found = (
-        named.group_by("study_id")
-        .agg(pl.col("study").drop_nulls().last(), pl.col(time).min())
-        .sort(time, pl.coalesce("study", "study_id"), "study_id", nulls_last=True)
-        .select("study_id", "study")
-        .collect()
-        .rows()
-    )
-    names = Counter(name for _, name in found)
-    labels = {key: (name or key) + (f" (…{key[-4:]})" if names[name] > 1 else "") for key, name in found}
+    keys = rows["study_id"]
+    if keys.null_count():
+        keys = rows.select(pl.coalesce("study_id", "study", pl.lit(MISSING_STUDY)).alias("study_id")).to_series()
+    names = rows["study"].drop_nulls()
+    if keys.n_unique() == 1:
+        found = [(keys[0], names[-1] if len(names) else None)]
+    else:
+        begun = rows.lazy().with_columns(keys).group_by("study_id").agg(pl.col("study").drop_nulls().last(), pl.col(time).min())
+        order = [pl.col(time), pl.coalesce("study", "study_id"), pl.col("study_id")]
+        found = begun.sort(order, nulls_last=True).select("study_id", "study").collect().rows()
+    counts = Counter(name for _, name in found)
+    labels = {key: (name or key) + (f" (…{key[-4:]})" if counts[name] > 1 else "") for key, name in found}
     if len(set(labels.values())) < len(labels):
         labels = {key: f"{label} ({key})" for key, label in labels.items()}
     # Enumerations are grouped and sorted much faster than texts.
     ids, shown = pl.Enum(list(labels)), pl.Enum(list(labels.values()))
-    label = pl.col("study_id").replace_strict(labels, return_dtype=shown) if labels else pl.lit(None, dtype=shown)
-    return named.with_columns(label=label, study_id=pl.col("study_id").cast(ids)).drop("study")
+    names_of = [StudyName(key, name or key, labels[key]) for key, name in found]
+    if len(found) == 1:
+        columns = [pl.Series(name, [value], dtype).new_from_index(0, rows.height) for name, value, dtype in (
+            ("study_id", names_of[0].id, ids), ("label", names_of[0].label, shown)
+        )]  # fmt: skip
+        others = [rows[name] for name in rows.columns if name not in ("study_id", "study")]
+        return pl.DataFrame([*others, *columns]), names_of
+    label = keys.replace_strict(labels, return_dtype=shown) if labels else pl.Series([], dtype=shown)
+    return rows.drop("study").with_columns(keys.cast(ids), label.alias("label")), names_of
 
 
-def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
-    """Return the studies that have rows, in the order in which they began: (id, label)."""
-    return rows.select("study_id", "label").unique().sort("study_id").cast(pl.String()).rows()
-
-
-def newest(studies: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return the studies that a chart can hold, of very many those that began last, and the note that says so."""
-    if len(studies) <= MOST_STUDIES:
-        return studies, []
-    return studies[-MOST_STUDIES:], [f"The {MOST_STUDIES} of {len(studies):,} studies that began last."]
-
-
-def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFrame:
-    """Give the rows of some studies; all of them where there are no others."""
-    if rows["study_id"].n_unique() <= len(studies):
-        return rows
-    return rows.filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in studies]))
-
-
-def check_frame(frame: Any, source: str = "kit.checkpoints()", field: str = "frame") -> None:
+def check_frame(frame: object, source: str = "kit.checkpoints()", field: str = "frame") -> None:
     """Check that something is a Polars or Pandas frame.
 
     Raises
@@ -177,7 +98,7 @@ def check_frame(frame: Any, source: str = "kit.checkpoints()", field: str = "fra
         raise InvalidInputError(f"{field}: {a_type(frame)} is no Polars or Pandas frame.{hint}", field=field, value=frame)
 
 
-def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+def read_columns(frame: FrameLike, columns: Mapping[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
     """Give some columns of a frame in one form: texts, times in UTC, durations, Int64 or Float64, lists of texts.
 
     `columns` says the kind of each, as `evalkit.frames.columns` does. Those in `optional` may be absent, and are missing then.
@@ -189,7 +110,6 @@ def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], opt
     """
     source = "kit.lifecycle()" if columns is LIFECYCLE else "kit.checkpoints()"
     check_frame(frame, source)
-    module = type(frame).__module__.partition(".")[0]
     names = [str(name) for name in frame.columns]
     lacking = [name for name in wanted if name not in names]
     if lacking:
@@ -198,15 +118,40 @@ def read_columns(frame: Any, columns: dict[str, str], wanted: Sequence[str], opt
             f"them; this frame has {', '.join(map(repr, names[:12])) or 'no columns'}.",
             field="frame", value=names,
         )  # fmt: skip
-    read = {}
-    for name in (*optional, *wanted):
-        kind = columns[name]
-        if name not in names:
-            read[name] = _checked(pl.Series(name, [None] * len(frame), dtype=pl.Null()), name, kind)
-            continue
-        series = frame[name] if module == "polars" else _from_pandas(frame[name], name, kind)
-        read[name] = _checked(series, name, kind)
-    return pl.DataFrame(read)
+    return pl.DataFrame([read_column(frame, name, columns[name]) for name in (*optional, *wanted)])
+
+
+def read_column(frame: FrameLike, name: str, kind: str) -> pl.Series:
+    """Return one column of a frame in its one form; of nulls where the frame has none of that name.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is of another kind.
+    """
+    if name not in map(str, frame.columns):
+        return _checked(pl.Series(name, [None] * len(frame), dtype=pl.Null()), name, kind)
+    series: Any = frame[name]
+    return _checked(series if isinstance(series, pl.Series) else _from_pandas(series, name, kind), name, kind)
+
+
+def like(given: FrameLike, rows: pl.DataFrame, columns: Mapping[str, str]) -> FrameLike:
+    """Return a table in the library, Polars or pandas, of another frame.
+
+    Parameters
+    ----------
+    given
+        The other frame.
+    rows
+        The table.
+    columns
+        For each column of the table its kind, as in `evalkit.frames.columns`; for pandas it says the dtype.
+    """
+    if isinstance(given, pl.DataFrame):
+        return rows
+    from evalkit.frames.pandas_output import to_pandas
+
+    return to_pandas(rows, dict(columns))
 
 
 def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
@@ -217,14 +162,14 @@ def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
         return series.cast(pl.String() if kind in _TEXTS else _SCHEMA.get(kind, pl.Float64()))
     if kind in _TEXTS and (isinstance(dtype, pl.String | pl.Enum | pl.Categorical)):
         return series.cast(pl.String())
+    if dtype == _SCHEMA.get(kind):
+        return series
     if kind == "time" and isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return series.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
     if kind == "duration" and isinstance(dtype, pl.Duration):
         return series.cast(pl.Duration("us"))
     if kind == "duration" and dtype.is_numeric():
         return (series.cast(pl.Float64()).fill_nan(None) * 1e6).round().cast(pl.Int64(), strict=False).cast(pl.Duration("us"))
-    if kind == "flag" and dtype == pl.Boolean():
-        return series
     if kind not in (*_TEXTS, "texts", "time", "duration", "flag") and dtype.is_numeric():
         return series.cast(pl.Float64()) if not dtype.is_integer() else series.cast(pl.Int64(), strict=False)
     wanted = {"time": "times with a time zone", "duration": "durations", "texts": "lists of texts", "flag": "true and false"}

@@ -51,10 +51,11 @@ class Picture:
     @classmethod
     def of(cls, checkpoints: pl.DataFrame, lifecycle: pl.DataFrame, metric: str) -> Picture:
         """Draw one metric of one study over time, with its lifecycle: the study's rows of the kit's frames."""
+        from evalkit.frames.study_data import StudyData
+        from evalkit.plots import trend
         from evalkit.plots._rendering import specification
-        from evalkit.plots._trends import trend
 
-        return cls(specification(trend(checkpoints, metric, lifecycle=lifecycle, width=_WIDTH, height=_HEIGHT)))
+        return cls(specification(trend(StudyData(checkpoints, lifecycle), metric, width=_WIDTH, height=_HEIGHT)))
 
     @property
     def words(self) -> str:

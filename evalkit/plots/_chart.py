@@ -68,7 +68,7 @@ class StackedChart(EvalChart, alt.VConcatChart):
     """Several evalkit charts under each other; for Altair a `VConcatChart`."""
 
 
-def table(chart: Any) -> pl.DataFrame:
+def table(chart: alt.TopLevelMixin) -> pl.DataFrame:
     """Give the numbers that a chart of evalkit shows, all of them, also where the chart is thinned.
 
     Parameters

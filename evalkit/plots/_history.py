@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import polars as pl
 
+from evalkit._util.text import duration, plural, span
 from evalkit.domain.validation import check_time
-from evalkit.frames.normalize import MOST_STUDIES, lifecycle_rows, read_checkpoints
+from evalkit.errors import InvalidInputError
+from evalkit.frames.columns import CHECKPOINTS, empty_frame
+from evalkit.frames.study_data import StudyData, study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._lines import PERIOD, TOLD, colour_of, drawn_times, milliseconds, nothing, time_axis, values
-from evalkit.plots._series import Series
+from evalkit.plots._series import MOST_STUDIES, Series
 from evalkit.plots._theme import NEUTRAL, STATUS_COLOURS
 from evalkit.plots._thinning import MOST_POINTS, bucket, lengths
-from evalkit.plots._words import lasting, plural, span
+
+if TYPE_CHECKING:
+    from evalkit.frames.study_data import DataLike
 
 __all__ = ["History", "history_layers", "history_of", "lifecycle", "stretches"]
 
@@ -58,9 +63,9 @@ class History:
         return pl.concat([drawn_times(self.paused, "start", "end"), drawn_times(self.marks, "at")])
 
 
-def history_of(frame: Any, series: Series) -> History:
-    """Return the lifecycles of the studies of a series, from a frame that has those of any studies."""
-    rows = _relabelled(lifecycle_rows(frame), dict(series.studies))
+def history_of(data: StudyData, series: Series) -> History:
+    """Return the lifecycles of the studies of a series."""
+    rows = _relabelled(data.lifecycle_rows, dict(series.studies))
     if series.points.is_empty():
         rows = rows.clear()
     until = None if rows.is_empty() else max(rows["at"].max(), series.points["end"].max())  # type: ignore[type-var]
@@ -99,15 +104,14 @@ def history_layers(history: History, series: Series, x: alt.X) -> tuple[list[Any
     return layers, [*notes, *_backwards(history.parts)]
 
 
-def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | None = None, width: int = 640) -> LayeredChart:
+def lifecycle(data: DataLike, *, until: datetime | str | None = None, width: int = 640) -> LayeredChart:
     """Draw studies as bars over time: pending, running, paused, stopped, with a tick for each checkpoint.
 
     Parameters
     ----------
-    frame
-        As ``kit.lifecycle()`` gives it, Polars or Pandas.
-    checkpoints
-        What ``kit.checkpoints()`` gives: a tick in the middle of each period.
+    data
+        A `StudyData` with a lifecycle, from ``kit.data()``; a tick is drawn in the middle of each checkpoint's period. Or a frame as
+        ``kit.lifecycle()`` returns it: bars without ticks.
     until
         Where the bars end that have no end yet, with a time zone. None: at the last time in the frames.
     width
@@ -121,11 +125,11 @@ def lifecycle(frame: Any, checkpoints: Any = None, *, until: datetime | str | No
     Raises
     ------
     InvalidInputError
-        When a frame is none or lacks a column, or `until` has no time zone.
+        When there is no lifecycle, a frame lacks a column, or `until` has no time zone.
     """
     check_size(width=width)
-    rows = lifecycle_rows(frame)
-    ticks = read_checkpoints(checkpoints, []) if checkpoints is not None else read_checkpoints(_NO_CHECKPOINTS, [])
+    known = _with_lifecycle(data)
+    rows, ticks = known.lifecycle_rows, known.rows([])
     created = rows.group_by("study_id", "label").agg(pl.col("at").first()).sort("at", "study_id")
     shown = created.tail(MOST_STUDIES)
     notes = [f"The {MOST_STUDIES} newest of {created.height:,} studies."] if created.height > MOST_STUDIES else []
@@ -159,7 +163,15 @@ def _relabelled(rows: pl.DataFrame, labels: dict[str, str]) -> pl.DataFrame:
     return kept.with_columns(label=label)
 
 
-_NO_CHECKPOINTS = pl.DataFrame(schema={name: pl.Datetime("us", "UTC") for name in ("period_start", "period_end")})
+def _with_lifecycle(data: DataLike) -> StudyData:
+    if not isinstance(data, StudyData) and "seq" in getattr(data, "columns", ()):
+        return StudyData(empty_frame(CHECKPOINTS), data)  # type: ignore[arg-type]
+    known = study_data(data)
+    if known.lifecycle is None:
+        raise InvalidInputError(
+            "data: it has no lifecycle. Give kit.data(), StudyData(checkpoints, lifecycle), or kit.lifecycle().", field="data", value=data
+        )
+    return known
 
 
 def _bars(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> Any:
@@ -189,7 +201,7 @@ def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
         step: Any = (ticks["t"].max() - ticks["t"].min()) / buckets  # type: ignore[operator]
         ticks = ticks.group_by("study_id", "label", bucket(ticks, buckets).alias("bucket")).agg(pl.col("t", "start", "end").first())
         ticks = ticks.sort("study_id", "t")
-        fewer = [f"Ticks of a study within {lasting(step)} are drawn as one."]
+        fewer = [f"Ticks of a study within {duration(step)} are drawn as one."]
     data = ticks.select(study="label", x=milliseconds("t"), a=milliseconds("start"), b=milliseconds("end"))
     drawn = (
         alt.Chart(values(data))
@@ -215,7 +227,7 @@ def _fewer(parts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         pl.col("backwards").any(), from_=pl.col("start").min(), to=pl.col("end").max()
     )
     joined = joined.select("study_id", "label", "status", "backwards", start="from_", end="to")
-    return joined, [f"{parts.height:,} changes: those to one status within {lasting(timedelta(milliseconds=step))} are drawn together."]
+    return joined, [f"{parts.height:,} changes: those to one status within {duration(timedelta(milliseconds=step))} are drawn together."]
 
 
 def _backwards(parts: pl.DataFrame) -> list[str]:

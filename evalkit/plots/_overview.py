@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import polars as pl
 
+from evalkit._util.text import plural, span
 from evalkit.domain.metrics import METRICS
 from evalkit.errors import InvalidInputError
+from evalkit.frames.metric_text import number
+from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import GroupedChart, LayeredChart, StackedChart, layered, titled
 from evalkit.plots._lines import Plane, axis_years, colour_of, drawn_times, legend_of, line_layers, nothing, time_axis, value_axis, values
 from evalkit.plots._series import Series, prepare
-from evalkit.plots._words import DIRECTIONS, axis_title, described, number, plural, span
+from evalkit.plots._words import DIRECTIONS, axis_title, described
+
+if TYPE_CHECKING:
+    from evalkit.frames.study_data import DataLike
 
 __all__ = ["overview"]
 
@@ -24,13 +30,13 @@ _SPACING = 72  # from frame to frame: room for the axis of the one and the title
 _EXTENT = 42  # the same room for the labels of each small chart, so that they stand in columns
 
 
-def overview(frame: Any) -> StackedChart:
+def overview(data: DataLike) -> StackedChart:
     """Draw every metric that has data as a small chart, in the groups of the catalogue.
 
     Parameters
     ----------
-    frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas. Metrics whose column is not there are left out.
+    data
+        A `StudyData`, or a frame as ``kit.checkpoints()`` returns it. Metrics without a column are left out.
 
     Returns
     -------
@@ -42,12 +48,12 @@ def overview(frame: Any) -> StackedChart:
     InvalidInputError
         When the frame is none, or lacks the periods or all metrics.
     """
-    columns = {str(name) for name in getattr(frame, "columns", ())}
-    named = [name for name in METRICS if name in columns]
+    known = study_data(data)
+    named = [name for name in METRICS if name in known]
     if not named:
-        prepare(frame, next(iter(METRICS)))  # says what is wrong with the frame
-        raise InvalidInputError("frame: it has no metric.", field="frame", value=sorted(columns))  # pragma: no cover
-    series = [one for one in (prepare(frame, name, interval=False) for name in named) if one.points.height]
+        prepare(known, next(iter(METRICS)))  # says what is wrong with the frame
+        raise InvalidInputError("data: it has no metric.", field="data", value=known.column_names)  # pragma: no cover
+    series = [one for one in (prepare(known, name, interval=False) for name in named) if one.points.height]
     if not series:
         empty = layered(nothing(), "", [], "", pl.DataFrame(), height=_HEIGHT)
         note = "Nothing to draw: no checkpoint has a value."

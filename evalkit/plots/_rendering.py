@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import altair as alt
 
@@ -24,6 +24,8 @@ from evalkit.plots._theme import Mode, theme
 
 __all__ = ["bundle", "enable", "page", "png", "save", "show", "svg"]
 
+Chart: TypeAlias = "alt.TopLevelMixin | Mapping[str, Any]"
+"""Any Altair chart, or the specification of one."""
 VEGA_LITE_5 = "application/vnd.vegalite.v5+json"
 """What JupyterLab and Notebook 7 draw by themselves, offline, also in a notebook that is not trusted."""
 _SCHEMA_5 = "https://vega.github.io/schema/vega-lite/v5.json"  # the MIME type's version; a name, never asked for
@@ -31,7 +33,7 @@ _MARK = re.compile(r'<(path|line|rect|text)((?: [\w:-]+="[^"]*")*? aria-label="(
 _FORMATS = (".svg", ".png", ".html", ".json")
 
 
-def show(chart: Any) -> None:
+def show(chart: Chart) -> None:
     """Display any Altair chart offline in the theme of evalkit, such as one composed of evalkit's charts.
 
     Parameters
@@ -63,7 +65,7 @@ def enable() -> Any:
     return alt.renderers.enable("evalkit")
 
 
-def save(chart: Any, path: str | os.PathLike[str], *, mode: str = "light") -> Path:
+def save(chart: Chart, path: str | os.PathLike[str], *, mode: str = "light") -> Path:
     """Write a chart to a file, whole: the old file stays if anything goes wrong.
 
     Parameters
@@ -108,7 +110,7 @@ def save(chart: Any, path: str | os.PathLike[str], *, mode: str = "light") -> Pa
     return target
 
 
-def svg(chart: Any, mode: Mode = "light") -> str:
+def svg(chart: Chart, mode: Mode = "light") -> str:
     """Draw a chart as SVG text: named for screen readers, and with a tooltip for each point.
 
     Parameters
@@ -122,13 +124,13 @@ def svg(chart: Any, mode: Mode = "light") -> str:
     return _MARK.sub(r"<\1\2><title>\3</title></\1>", drawn)
 
 
-def png(chart: Any, mode: Mode = "light") -> bytes:
+def png(chart: Chart, mode: Mode = "light") -> bytes:
     """Draw a chart as PNG, at twice the size that it has on a screen."""
     drawn: bytes = _convert("vegalite_to_png", themed(specification(chart), mode), scale=2)
     return drawn
 
 
-def page(charts: Sequence[tuple[str, Any]], *, title: str) -> str:
+def page(charts: Sequence[tuple[str, Chart]], *, title: str) -> str:
     """Give a page of HTML with charts that needs no network: it holds the program that draws them.
 
     Parameters
@@ -151,7 +153,7 @@ def page(charts: Sequence[tuple[str, Any]], *, title: str) -> str:
     return _PAGE.format(title=escape(title), body="\n".join(parts), data=data, program=_program())
 
 
-def bundle(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def bundle(chart: Chart) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give what a notebook displays, in several forms for several readers, and its metadata.
 
     The Vega-Lite specification is for JupyterLab, SVG for exports, and the description for whatever shows text only.
@@ -179,7 +181,7 @@ def _descriptions(spec: Mapping[str, Any]) -> list[str]:
     return [text for part in parts for text in _descriptions(part)]
 
 
-def specification(chart: Any) -> dict[str, Any]:
+def specification(chart: Chart) -> dict[str, Any]:
     """Give a chart's specification, however long its data are and whatever data transformer is enabled.
 
     Raises

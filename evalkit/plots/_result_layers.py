@@ -1,34 +1,38 @@
-"""What an analysis found, drawn: a slope with its interval, marks of changes, and differences side by side."""
+"""Results of analyses, drawn: a slope with its interval, marks of changes, differences side by side, findings of an audit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import polars as pl
 
+from evalkit._util.text import plural
 from evalkit.domain.validation import invalid
 from evalkit.plots._chart import LayeredChart, layered
 from evalkit.plots._lines import NAMED, TOLD, colour_of, drawn_times, milliseconds, nothing, time_axis, values, with_field
 from evalkit.plots._theme import NEUTRAL, PALETTE
-from evalkit.plots._words import plural
 
-__all__ = ["audited", "change_layers", "change_marks", "differences", "fit_layers", "fit_lines"]
+if TYPE_CHECKING:
+    from evalkit.analysis import Difference
 
+__all__ = ["audit_chart", "change_layers", "change_marks", "differences", "fit_layers", "fit_lines"]
+
+_NOT_SIGNIFICANT = "no significant difference"
 _VERDICTS = {
-    "better": PALETTE[0], "worse": PALETTE[3], "higher": PALETTE[2], "lower": PALETTE[5], "not distinguishable": NEUTRAL,
+    "better": PALETTE[0], "worse": PALETTE[3], "higher": PALETTE[2], "lower": PALETTE[5], _NOT_SIGNIFICANT: NEUTRAL,
 }  # fmt: skip
 _SEVERITIES = {"error": PALETTE[3], "warning": PALETTE[1], "note": NEUTRAL}
 
 
-def fit_lines(found: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
+def fit_lines(result: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
     """Return the points of straight lines, in `at`, with their intervals.
 
     Parameters
     ----------
-    found
-        What ``evalkit.analysis._trend`` or ``before_after`` gave, of any number of studies.
+    result
+        What ``evalkit.analysis.trend`` or ``before_after`` returned, of any number of studies.
     studies
         (id, label) of those in the chart.
 
@@ -37,7 +41,7 @@ def fit_lines(found: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
     InvalidInputError
         When it is something else.
     """
-    return _of_studies(found, "fit", "line", studies, "evalkit.analysis._trend(frame, metric) or before_after(…)")
+    return _of_studies(result, "fit", "fitted_line", studies, "evalkit.analysis.trend(data, metric) or before_after(…)")
 
 
 def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.Y) -> tuple[list[Any], list[str]]:
@@ -53,13 +57,13 @@ def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X
     return [band.encode(x=x, **ends, **colour), line.encode(x=x, y=y, description=NAMED, **colour)], [note]
 
 
-def change_marks(found: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
+def change_marks(result: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
     """Return moments of change, in `at`, with the intervals of their times, `low` to `high`.
 
     Parameters
     ----------
-    found
-        What ``evalkit.analysis._changepoints`` or ``before_after`` gave, of any number of studies.
+    result
+        What ``evalkit.analysis.changepoints`` or ``before_after`` returned, of any number of studies.
     studies
         (id, label) of those in the chart.
 
@@ -68,7 +72,7 @@ def change_marks(found: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame
     InvalidInputError
         When it is something else.
     """
-    return _of_studies(found, "changes", "marks", studies, "evalkit.analysis._changepoints(frame, metric) or before_after(…)")
+    return _of_studies(result, "changes", "change_marks", studies, "evalkit.analysis.changepoints(data, metric) or before_after(…)")
 
 
 def change_layers(marks: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X) -> tuple[list[Any], list[str]]:
@@ -89,46 +93,45 @@ def _colour(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"color": alt.ColorValue(NEUTRAL)} if len(studies) == 1 else {"color": colour_of(studies)}
 
 
-def _of_studies(found: Any, field: str, part: str, studies: Sequence[tuple[str, str]], source: str) -> pl.DataFrame:
-    """Give the lines or marks of the studies that are in the chart, under its labels."""
-    results = getattr(found, "results", [found])
-    if not isinstance(results, list) or not all(callable(getattr(one, part, None)) for one in results):
-        raise invalid(field, type(found).__name__, f"is nothing to draw here; give what {source} gave.")
+def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[str, str]], source: str) -> pl.DataFrame:
+    """Return the lines or marks of the studies that are in the chart, under its labels."""
+    results = getattr(result, "results", [result])
+    if not isinstance(results, list) or not all(callable(getattr(one, method, None)) for one in results):
+        raise invalid(field, type(result).__name__, f"is nothing to draw here; give what {source} gave.")
     labels = dict(studies)
-    parts = [one.line() if part == "line" else one.marks() for one in results if one.study_id in labels]
-    named = [rows.with_columns(study=pl.lit(labels[one.study_id])) for one, rows in zip(
-        [one for one in results if one.study_id in labels], parts, strict=True
-    )]  # fmt: skip
-    return pl.concat(named) if named else pl.DataFrame()
+    drawn = [one for one in results if one.study_id in labels]
+    rows = [getattr(one, method)().with_columns(study=pl.lit(labels[one.study_id])) for one in drawn]
+    return pl.concat(rows) if rows else pl.DataFrame()
 
 
-def differences(comparison: Any, *, width: int = 480) -> LayeredChart:
+def differences(study: str, baseline: str, shown: Sequence[tuple[Difference, str]], *, width: int = 480) -> LayeredChart:
     """Draw the differences of a comparison in standard deviations, each with its 95 % interval.
 
     Parameters
     ----------
-    comparison
-        What ``evalkit.analysis._compare`` gave.
+    study, baseline
+        What they are called.
+    shown
+        The differences that have an estimate and a standard deviation, each with its sentence.
     width
         Of the frame, in pixels.
     """
-    there = [one for one in comparison.differences if one.difference is not None and one.spread]
-    title = f"{comparison.study} against {comparison.baseline}"
+    title = f"{study} against {baseline}"
     table = pl.DataFrame(
         [
-            {"metric": one.metric.label, "verdict": one.verdict, "v": one.difference.value / one.spread,
-             "low": one.difference.low / one.spread, "high": one.difference.high / one.spread,
-             "told": " ".join(one.sentences())} for one in there
+            {"metric": one.metric.label, "verdict": one.verdict.value, "v": one.difference.value / one.spread,
+             "low": one.difference.low / one.spread, "high": one.difference.high / one.spread, "told": sentence}
+            for one, sentence in shown if one.difference is not None and one.spread
         ],
         schema={"metric": pl.String, "verdict": pl.String, "v": pl.Float64, "low": pl.Float64, "high": pl.Float64, "told": pl.String},
         orient="row",
     )  # fmt: skip
-    if not there:
+    if table.is_empty():
         return layered(
             nothing(), title, ["Nothing to draw: no metric has enough checkpoints in both."], f"{title}: nothing to draw.", table
         )
-    notes = [f"The study less the baseline, {plural(len(there), 'metric')}, with 95 % intervals, in standard deviations of one period."]
-    if any(one.verdict == "not distinguishable" and one.difference.low * one.difference.high > 0 for one in there):
+    notes = [f"The study less the baseline, {plural(table.height, 'metric')}, with 95 % intervals, in standard deviations of one period."]
+    if table.filter(pl.col("verdict") == _NOT_SIGNIFICANT, pl.col("low") * pl.col("high") > 0).height:
         notes.append("The verdicts go by p-values corrected for all metrics; the intervals are not corrected.")
     order = table["metric"].to_list()
     y = alt.Y("metric:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, ticks=False, domain=False), scale=alt.Scale(domain=order))
@@ -147,18 +150,18 @@ def differences(comparison: Any, *, width: int = 480) -> LayeredChart:
         description=TOLD,
         tooltip=[alt.Tooltip("metric:N"), alt.Tooltip("verdict:N"), alt.Tooltip("told:N", title="in words")],
     )
-    described = f"{title}. " + " ".join(f"{one.metric.label}: {one.verdict}." for one in there)
+    described = f"{title}. " + " ".join(f"{metric}: {verdict}." for metric, verdict in table.select("metric", "verdict").rows())
     twin = table.drop("told").rename({"v": "difference"})
     return layered([zero, bars, dots], title, notes, described, twin, width=width, height=alt.Step(24))
 
 
-def audited(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
+def audit_chart(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
     """Draw where the findings of an audit lie in time: a row for each kind, a bar for each finding.
 
     Parameters
     ----------
     findings
-        As ``evalkit.analysis.audit`` gives them: study, severity, kind, start, end, message.
+        As ``evalkit.analysis.audit`` returns them: study, severity, kind, start, end, message.
     width
         Of the frame, in pixels.
     """

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import polars as pl
 
+from evalkit._util.text import moment, plural, span
 from evalkit.domain.metrics import Metric
-from evalkit.frames.normalize import metric_named, newest, of_studies, read_checkpoints, studies_of
+from evalkit.frames.metric_text import number
+from evalkit.frames.normalize import metric_named
+from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._lines import NAMED, PERIOD, TOLD, colour_of, milliseconds, nothing, shape_of, value_axis, values
+from evalkit.plots._series import newest, of_studies, studies_of
 from evalkit.plots._thinning import broken, buckets_for, runs, thin
-from evalkit.plots._words import axis_title, moment, number, plural, span
+from evalkit.plots._words import axis_title
+
+if TYPE_CHECKING:
+    from evalkit.frames.study_data import DataLike
 
 __all__ = ["scatter"]
 
 
 def scatter(
-    frame: Any, x: str = "total_cost", y: str = "session_success_rate", *, path: bool = True, width: int = 480, height: int = 360
+    data: DataLike, x: str = "total_cost", y: str = "session_success_rate", *, path: bool = True, width: int = 480, height: int = 360
 ) -> LayeredChart:
     """Draw one metric against another: a point for each checkpoint, studies by colour, time by order.
 
     Parameters
     ----------
-    frame
-        As ``kit.checkpoints()`` gives it, Polars or Pandas.
+    data
+        A `StudyData`, or a frame as ``kit.checkpoints()`` returns it.
     x, y
         Names of `evalkit.METRICS`. A checkpoint that lacks either is left out, and counted under the title.
     path
@@ -45,7 +52,8 @@ def scatter(
     """
     check_size(width=width, height=height)
     across, up = metric_named(x, "x"), metric_named(y, "y")
-    rows = read_checkpoints(frame, list(dict.fromkeys([x, y]))).with_columns(h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64()))
+    known = study_data(data)
+    rows = known.rows(dict.fromkeys([x, y])).with_columns(known.lengths, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64()))
     studies = studies_of(rows)
     studies, shown = newest(studies)
     everything = runs(rows, ["h", "v"])
@@ -95,8 +103,8 @@ def _layers(
     (x, y), (across, up) = axes, metrics
     age = (pl.col("t").rank("ordinal").over("study_id") / pl.len().over("study_id")).round(3)
     rows = broken(points.with_columns(age=age), ["h", "v"])
-    data = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
-    base, colour = alt.Chart(values(data)), colour_of(studies)
+    drawn = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
+    base, colour = alt.Chart(values(drawn)), colour_of(studies)
     named = colour_of(studies, legend="circle" if len(studies) > 1 else None)
     told = (
         f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
 
+from evalkit._util.text import plural
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.validation import invalid
-from evalkit.frames.normalize import metric_named, newest, of_studies, read_checkpoints, studies_of
+from evalkit.frames.normalize import metric_named
+from evalkit.frames.study_data import StudyData
 from evalkit.plots._thinning import runs
-from evalkit.plots._wilson import wilson
-from evalkit.plots._words import plural
 
-__all__ = ["MOST_BANDS", "Series", "prepare"]
+__all__ = ["MOST_BANDS", "MOST_STUDIES", "Series", "Z", "newest", "of_studies", "prepare", "studies_of", "wilson"]
 
+MOST_STUDIES = 200
+"""In one chart."""
 MOST_BANDS = 6
 """With more studies than this their bands would hide each other, and are left out unless asked for."""
 _ROUNDED = 0.05
+Z = 1.959963984540054
+"""The 97.5 % point of the normal distribution: 95 % lie within."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,13 @@ class Series:
         return replace(self, points=self.points.with_columns(t=began + (pl.col("t") - pl.col("first"))))
 
 
-def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: int | None = None) -> Series:
-    """Read one metric of a frame.
+def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolling: int | None = None) -> Series:
+    """Read one metric of the data.
 
     Parameters
     ----------
-    frame
-        As ``kit.checkpoints()`` gives it.
+    data
+        The checkpoints.
     metric
         A name of the catalogue.
     interval
@@ -78,14 +81,14 @@ def prepare(frame: Any, metric: str, *, interval: bool | None = None, rolling: i
     if interval not in (None, True, False):
         raise invalid("interval", interval, "is none of True, False and None.")
     counted = known.denominator
-    rows = read_checkpoints(frame, [metric], counts=[counted] if counted else [])
+    rows = data.rows([metric], [counted] if counted else [])
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(counted) if counted else pl.lit(None, dtype=pl.Int64())
     studies = studies_of(rows)
     wanted = interval if interval is not None else len(studies) <= MOST_BANDS
     studies, notes = newest(studies)
     can = known.kind == "rate" and counted is not None
     low, high = wilson(value, count) if can and wanted else (pl.lit(None, dtype=pl.Float64()),) * 2
-    rows = rows.with_columns(v=value, n=count, low=low, high=high, first=pl.col("start").min().over("study_id"))
+    rows = rows.with_columns(v=value, n=count, low=low, high=high, length=data.lengths, first=pl.col("start").min().over("study_id"))
     points = of_studies(runs(rows, ["v"]), studies)
     if known.kind == "rate" and points.height:
         notes += _on_intervals(points, known, wanted=wanted, asked=interval)
@@ -137,3 +140,37 @@ def _rolling(metric: Metric, size: int) -> pl.Expr:
         return pl.col("v").rolling_mean(size).over("run")
     weight = pl.when(pl.col("n") > 0).then(pl.col("n").cast(pl.Float64()))
     return ((pl.col("v") * weight).rolling_sum(size) / weight.rolling_sum(size)).over("run")
+
+
+def wilson(rate: pl.Expr, count: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Return the lower and upper end of the 95 % Wilson score interval of `rate`, measured on `count` trials.
+
+    Missing where the rate or the count is, where the count is 0, and where the rate lies outside 0 to 1. The number of successes,
+    rate times count, is not rounded.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American Statistical
+    Association 22 (1927), 209-212; in the form of Brown, Cai and DasGupta, Statistical Science 16 (2001), equation (4).
+    """
+    n = pl.when((count > 0) & (rate >= 0) & (rate <= 1)).then(count.cast(pl.Float64()))
+    middle = (rate + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * (rate * (1 - rate) / n + Z * Z / (4 * n * n)).sqrt()
+    return (middle - half).clip(0, 1), (middle + half).clip(0, 1)
+
+
+def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
+    """Return the studies that have rows, in the order in which they began: (id, label)."""
+    return rows.select("study_id", "label").unique().sort("study_id").cast(pl.String()).rows()
+
+
+def newest(studies: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the studies that a chart can hold, of very many those that began last, and the note that says so."""
+    if len(studies) <= MOST_STUDIES:
+        return studies, []
+    return studies[-MOST_STUDIES:], [f"The {MOST_STUDIES} of {len(studies):,} studies that began last."]
+
+
+def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFrame:
+    """Return the rows of some studies; all of them where there are no others."""
+    if rows["study_id"].n_unique() <= len(studies):
+        return rows
+    return rows.filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in studies]))

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from evalkit.domain.periods import is_gap
+
 __all__ = ["MOST_POINTS", "broken", "bucket", "buckets_for", "lengths", "runs", "thin"]
 
 MOST_POINTS = 2000
@@ -20,8 +22,8 @@ _FEWEST_BUCKETS = 60
 def runs(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
     """Give the rows that have all `values`, with `run`: the number of the stretch that they belong to, over all studies.
 
-    A new run begins where a value is missing, and where the time between the end of everything before and the start of a period is half a
-    period or more: then a checkpoint is missing.
+    A new run begins where a value is missing, and where the time between the end of everything before and the start of a period is a
+    gap: see `evalkit.domain.periods.is_gap`.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def runs(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
     """
     there = pl.all_horizontal(pl.col(name).is_not_null() for name in values)
     reached = pl.col("end").cum_max().shift(1).over("study_id")
-    new = (pl.col("study_id") != pl.col("study_id").shift(1)) | (pl.col("start") - reached >= pl.col("length") / 2)
+    new = (pl.col("study_id") != pl.col("study_id").shift(1)) | is_gap(pl.col("start") - reached, pl.col("length"))
     breaks = new.fill_null(True) | there.not_() | there.shift(1).fill_null(False).not_()
     return rows.lazy().with_columns(run=breaks.cast(pl.Int64()).cum_sum()).filter(there).collect()
 

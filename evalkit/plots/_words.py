@@ -1,32 +1,20 @@
-"""Numbers, times and whole charts in words: for titles, notes, and for who cannot see the chart."""
+"""Axis titles, and charts described in sentences for readers who cannot see them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
+from evalkit._util.text import moment, plural, span
 from evalkit.domain.metrics import Metric
+from evalkit.frames.metric_text import number
 
-__all__ = ["DIRECTIONS", "axis_title", "described", "lasting", "moment", "number", "plural", "span", "years"]
+__all__ = ["DIRECTIONS", "axis_title", "described", "years"]
 
 DIRECTIONS = {"up": "↑ Higher is better.", "down": "↓ Lower is better.", "neither": ""}
 _MOST_TOLD = 5
-_LENGTHS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
-
-
-def number(metric: Metric, value: float | None) -> str:
-    """Give a value as it is read: ``85.0 %``, ``$1.20``, ``12.5 s``."""
-    if value is None:
-        return "missing"
-    if metric.kind == "rate":
-        return f"{value * 100:.1f} %"
-    if metric.kind == "money":
-        return f"${value:,.2f}"
-    if metric.kind == "count":
-        return f"{value:,.0f}"
-    return f"{value:,.2f}" if metric.kind == "number" else f"{value:,.1f} s"
 
 
 def axis_title(metric: Metric) -> str:
@@ -36,33 +24,9 @@ def axis_title(metric: Metric) -> str:
     return f"{metric.label} ({unit})" if unit else metric.label
 
 
-def moment(at: datetime | None) -> str:
-    """Give a time without what is nought: ``2026-01-31``, ``2026-01-31 08:30``."""
-    if at is None:
-        return "?"
-    return at.isoformat(sep=" ", timespec="minutes")[: 10 if (at.hour, at.minute) == (0, 0) else 16]
-
-
 def years(first: datetime, last: datetime) -> str:
     """Give the year of two times, or both."""
     return f"{first.year}" if first.year == last.year else f"{first.year} to {last.year}"
-
-
-def span(start: datetime | None, end: datetime | None) -> str:
-    """Give a stretch of time in UTC."""
-    return f"{moment(start)} to {moment(end)} UTC"
-
-
-def lasting(time: timedelta) -> str:
-    """Give a length of time in the largest unit that it has one of: ``36.5 hours`` is ``1.5 days``."""
-    seconds = time.total_seconds()
-    length, unit = next(((length, unit) for length, unit in _LENGTHS if seconds >= length), _LENGTHS[-1])
-    return f"{seconds / length:,.1f}".removesuffix(".0") + f" {unit}"
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """Give a count with its noun: ``1 checkpoint``, ``1,200 checkpoints``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def described(what: str, metric: Metric, points: pl.DataFrame, notes: Sequence[str]) -> str:

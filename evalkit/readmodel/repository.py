@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic_core import from_json
 
 from evalkit.domain.ids import CheckpointId, StudyId, normalized_name, time_of_event
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
+from evalkit.domain.study_references import matching_studies
 from evalkit.domain.times import stored_time
-from evalkit.domain.validation import invalid
+from evalkit.domain.validation import invalid, nearest
+from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 from evalkit.readmodel.database.database import Args, Database, Row, Value, in_parts, pages
 from evalkit.readmodel.rows import readable
 
-__all__ = ["EvalStorage"]
+__all__ = ["EvalStorage", "References"]
 
 _STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies"
 _CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id FROM checkpoints"
@@ -133,6 +136,61 @@ class EvalStorage:
 
         with readable(self._database):
             return [_checkpoint(row) for row in pages(ask, (start, ""), lambda row: (row[2], row[0]), _PAGE)]
+
+
+class References:
+    """Finds studies by reference.
+
+    Parameters
+    ----------
+    storage
+        A read model that is up to date.
+    home
+        Where it is, for messages.
+    """
+
+    def __init__(self, storage: EvalStorage, home: Path) -> None:
+        self._storage = storage
+        self._home = home
+
+    def resolve(self, reference: Study | str) -> Study:
+        """Give the one study that a reference stands for: an exact id counts before a name, a name before the end of an id.
+
+        Raises
+        ------
+        StudyNotFoundError, AmbiguousStudyError
+            When no study, or more than one, answers to it.
+        """
+        if isinstance(reference, Study):
+            known = self._storage.get_study(reference.id)
+            matches = [] if known is None else [known]
+            text = reference.name
+        elif isinstance(reference, str) and reference:
+            text = reference
+            matches = [] if any("\ud800" <= character <= "\udfff" for character in text) else self._matches(text)  # no database holds these
+        else:
+            raise invalid("study", reference, "is no study", "give a Study, an id, a name, or the last four characters of an id")
+        if not matches:
+            raise self._not_found(reference, text)
+        if len(matches) > 1:
+            listed = "; ".join(f"{study.id} ({study.name!r}, {study.status}, created {study.created_at:%Y-%m-%d})" for study in matches[:8])
+            raise AmbiguousStudyError(
+                f"{text!r} could be any of {len(matches)} studies: {listed}", hint="Give the id, or its last characters.",
+                reference=reference, candidates=[study.id for study in matches],
+            )  # fmt: skip
+        return matches[0]
+
+    def _matches(self, text: str) -> list[Study]:
+        found = self._storage.find_studies(text)
+        ids = matching_studies(text, [(study.id, study.name) for study in found])
+        return [study for study in found if study.id in ids]
+
+    def _not_found(self, reference: object, text: str) -> StudyNotFoundError:
+        names = [study.name for study in self._storage.list_studies()]
+        hint = nearest(text, names).strip() or f"The newest are {', '.join(map(repr, names[:5]))}."
+        if not names:
+            hint = f"There are no studies in {self._home}; create one, or give another home."
+        return StudyNotFoundError(f"No study answers to {text!r}", hint=hint, reference=reference)
 
 
 def _checked_id(study_id: object) -> str:

@@ -39,8 +39,7 @@ from evalkit.errors import (
 )  # fmt: skip
 from evalkit.readmodel.database.database import in_parts
 from evalkit.readmodel.fold import APPLIED, Decision, Reason
-from evalkit.readmodel.references import References
-from evalkit.readmodel.repository import EvalStorage
+from evalkit.readmodel.repository import EvalStorage, References
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.outcomes import Outcomes
 

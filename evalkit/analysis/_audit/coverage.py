@@ -7,23 +7,23 @@ from typing import Any
 
 import polars as pl
 
+from evalkit._util.text import exact_duration, moment, plural, span
 from evalkit.analysis._audit.finding_kinds import findings
-from evalkit.analysis._audit.running import FAR, Running
-from evalkit.analysis._audit.tiling import DAY, GRID, HOUR, edge, on_grid, tile
-from evalkit.plots._words import moment, plural, span
+from evalkit.analysis._audit.tiling import DAY, FAR, GRID, HOUR, Running, edge, on_grid, tile
+from evalkit.domain.periods import is_gap
 
-__all__ = ["period_findings", "told_span"]
+__all__ = ["period_findings", "place_span"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def told_span(place: dict[str, Any]) -> str:
-    """Give the time of a place in words."""
+def place_span(place: dict[str, Any]) -> str:
+    """Return the time of a place in words."""
     return span(_time(place["start"]), _time(place["end"]))
 
 
 def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, ran: Running | None) -> list[pl.DataFrame]:
-    """Give the findings about periods.
+    """Return the findings about periods.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, ran: Running | None)
     shifted = placed.filter("regular", pl.col("begun") != pl.col("start"))
     found = [
         findings("missing_period", _counted(missing(rows, grid, ran), rows), _missing, unit="unit", together=pl.col("sparse")),
-        findings("overlapping_periods", overlapping(rows), lambda place: f"{plural(place['count'], 'checkpoint')} in {told_span(place)}"),
+        findings("overlapping_periods", overlapping(rows), lambda place: f"{plural(place['count'], 'checkpoint')} in {place_span(place)}"),
         findings("wrong_length", wrong, _wrong_length),
         findings("shifted_period", shifted, _shifted),
     ]
@@ -53,9 +53,9 @@ def _counted(missed: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def missing(rows: pl.DataFrame, grid: pl.DataFrame, ran: Running | None) -> pl.DataFrame:
-    """Give the stretches of tiles that lack a checkpoint: study_id, start, end, count, unit, rows (empty).
+    """Return the stretches of tiles that lack a checkpoint: study_id, start, end, count, unit, rows (empty).
 
-    A tile lacks one when the study ran, and no checkpoint covers it, for more than half of it, and the middle of no checkpoint lies in it.
+    A tile lacks one when the study ran, and no checkpoint covers it, for half of it or more, and the middle of no checkpoint lies in it.
     """
     based = grid.filter(pl.col("length").is_not_null())
     gaps = _uncovered(rows.join(based.select("study_id"), on="study_id"), ran).join(based, on="study_id")
@@ -66,7 +66,7 @@ def missing(rows: pl.DataFrame, grid: pl.DataFrame, ran: Running | None) -> pl.D
         gaps.select("study_id", *GRID, tile="first", bare=pl.min_horizontal("end", edge(pl.col("first") + 1)) - pl.col("start")),
         gaps.filter(alone.not_()).select("study_id", *GRID, tile="last", bare=pl.col("end") - edge(pl.col("last"))),
     ]).group_by("study_id", "tile", *GRID).agg(pl.col("bare").sum())  # fmt: skip
-    half = 2 * pl.col("bare") > edge(pl.col("tile") + 1) - edge(pl.col("tile"))
+    half = is_gap(pl.col("bare"), edge(pl.col("tile") + 1) - edge(pl.col("tile")))
     middle = pl.col("start") + (pl.col("end") - pl.col("start")) // 2
     stood_for = rows.join(based, on="study_id").select("study_id", tile=tile(middle)).unique()
     lone = parts.filter(half).join(stood_for, on=["study_id", "tile"], how="anti").select("study_id", first="tile", last="tile")
@@ -90,7 +90,7 @@ def _stretches(tiles: pl.DataFrame, grid: pl.DataFrame, gaps: pl.DataFrame) -> p
 
 
 def _uncovered(rows: pl.DataFrame, ran: Running | None) -> pl.DataFrame:
-    """Give the time in which a study ran and no checkpoint covers it: study_id, start, end, and since and until when was looked.
+    """Return the time in which a study ran and no checkpoint covers it: study_id, start, end, and since and until when was looked.
 
     That is from the first period to the last, and, where it is known, from the study's start and to its stop.
     """
@@ -111,7 +111,7 @@ def _uncovered(rows: pl.DataFrame, ran: Running | None) -> pl.DataFrame:
 
 
 def overlapping(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give the groups of checkpoints whose periods overlap: study_id, rows, count, and from when to when there is more than one."""
+    """Return the groups of checkpoints whose periods overlap: study_id, rows, count, and from when to when there is more than one."""
     ordered = rows.sort("study_id", "start", "end", "row").with_columns(
         covered=pl.col("end").cum_max().shift(1).over("study_id").fill_null(-FAR)
     )
@@ -130,18 +130,18 @@ def _outside(placed: pl.DataFrame, ran: Running) -> list[pl.DataFrame]:
         late=(end - pl.max_horizontal(start, "ended")).clip(lower_bound=0),
     )
     mostly, partly = _idle(lasted, pl.col("early") + pl.col("late"))
-    return [findings("outside_running", mostly, _told_outside), findings("partly_outside", partly, _told_outside)]
+    return [findings("outside_running", mostly, _describe_outside), findings("partly_outside", partly, _describe_outside)]
 
 
 def _inside_pause(placed: pl.DataFrame, ran: Running) -> list[pl.DataFrame]:
     if ran.pauses.is_empty():
         return []
     mostly, partly = _idle(placed.with_columns(paused=ran.paused(placed)), pl.col("paused"))
-    return [findings("inside_pause", mostly, _told_paused), findings("partly_paused", partly, _told_paused)]
+    return [findings("inside_pause", mostly, _describe_paused), findings("partly_paused", partly, _describe_paused)]
 
 
 def _idle(placed: pl.DataFrame, idle: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Give the periods in more than half of which a study did not run, and those in which it did not for a part.
+    """Return the periods in more than half of which a study did not run, and those in which it did not for a part.
 
     Whoever starts, pauses or stops a study does so in the middle of a period more often than not: that is no fault, but worth knowing.
     Of a period that `resample` made and checkpoints cover only in part it is no fault either, however large the part.
@@ -151,50 +151,43 @@ def _idle(placed: pl.DataFrame, idle: pl.Expr) -> tuple[pl.DataFrame, pl.DataFra
 
 
 def _missing(place: dict[str, Any]) -> str:
-    of = f" of {_long(place['length'])}" if place["unit"] == "period" else ""
-    return f"{plural(place['count'], place['unit'])}{of}, {told_span(place)}"
+    of = f" of {_length(place['length'])}" if place["unit"] == "period" else ""
+    return f"{plural(place['count'], place['unit'])}{of}, {place_span(place)}"
 
 
 def _wrong_length(place: dict[str, Any]) -> str:
-    right = "a calendar month" if place["monthly"] else _long(place["length"])
+    right = "a calendar month" if place["monthly"] else _length(place["length"])
     length = place["end"] - place["start"]
     off = abs(length - place["length"]) if not place["monthly"] else 0
     summer = " (a change of the clocks? Give UTC)" if off == HOUR and place["length"] >= DAY else ""
-    return f"{told_span(place)} lasts {_long(length)}, not {right}{summer}"
+    return f"{place_span(place)} lasts {_length(length)}, not {right}{summer}"
 
 
 def _shifted(place: dict[str, Any]) -> str:
     into = place["start"] - place["begun"]
-    off = f"{_long(into)} after" if 2 * into <= place["length"] else f"{_long(place['length'] - into)} before"
-    return f"{told_span(place)} begins {off} the study's {place['unit']}s do"
+    off = f"{_length(into)} after" if 2 * into <= place["length"] else f"{_length(place['length'] - into)} before"
+    return f"{place_span(place)} begins {off} the study's {place['unit']}s do"
 
 
-def _told_outside(place: dict[str, Any]) -> str:
+def _describe_outside(place: dict[str, Any]) -> str:
     if place["began"] == FAR:
-        return f"{told_span(place)}, and the study was never started"
-    told = [f"{_share(place, 'early')} before the study's start, {moment(_time(place['began']))} UTC"] if place["early"] else []
+        return f"{place_span(place)}, and the study was never started"
+    parts = [f"{_share(place, 'early')} before the study's start, {moment(_time(place['began']))} UTC"] if place["early"] else []
     if place["late"]:
-        told.append(f"{_share(place, 'late')} after its stop, {moment(_time(place['ended']))} UTC")
-    return f"{told_span(place)}, {' and '.join(told)}"
+        parts.append(f"{_share(place, 'late')} after its stop, {moment(_time(place['ended']))} UTC")
+    return f"{place_span(place)}, {' and '.join(parts)}"
 
 
-def _told_paused(place: dict[str, Any]) -> str:
-    return f"{told_span(place)}, {_share(place, 'paused')}"
+def _describe_paused(place: dict[str, Any]) -> str:
+    return f"{place_span(place)}, {_share(place, 'paused')}"
 
 
 def _share(place: dict[str, Any], name: str) -> str:
-    return "wholly" if place[name] == place["end"] - place["start"] else f"{_long(place[name])} of it"
+    return "wholly" if place[name] == place["end"] - place["start"] else f"{_length(place[name])} of it"
 
 
-def _long(microseconds: int) -> str:
-    """Give a length of time exactly, as a rounded one could equal the length that it should have: ``1 day 5 minutes``."""
-    told = []
-    for length, unit in ((DAY, "day"), (HOUR, "hour"), (HOUR // 60, "minute")):
-        whole, microseconds = divmod(microseconds, length)
-        told += [plural(whole, unit)] if whole else []
-    if microseconds or not told:
-        told.append(f"{microseconds / 1e6:g} seconds")
-    return " ".join(told)
+def _length(microseconds: int) -> str:
+    return exact_duration(timedelta(microseconds=microseconds))
 
 
 def _time(at: int) -> datetime:

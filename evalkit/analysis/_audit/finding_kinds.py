@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from evalkit.plots._words import plural
+from evalkit._util.text import plural
 
 __all__ = ["FINDINGS", "KINDS", "SEVERITIES", "Kind", "findings", "none_found"]
 
@@ -65,34 +65,34 @@ KINDS = {
 
 FINDINGS = {
     "study_id": pl.String(), "severity": pl.Enum(SEVERITIES), "kind": pl.String(), "metrics": pl.List(pl.String()),
-    "rows": pl.List(pl.Int64()), "count": pl.Int64(), "start": pl.Int64(), "end": pl.Int64(), "message": pl.String(),
+    "rows": pl.List(pl.Int64()), "count": pl.Int64(), "start": pl.Int64(), "end": pl.Int64(), "text": pl.String(), "advice": pl.String(),
 }  # fmt: skip
-"""The columns of findings before they are shown: times are microseconds since 1970."""
+"""The columns of findings before they are shown: times are microseconds since 1970, `text` says what was found, `advice` what to do."""
 
 
 def none_found() -> pl.DataFrame:
-    """Give findings without any."""
+    """Return findings without any."""
     return pl.DataFrame(schema=FINDINGS)
 
 
 def findings(
     kind: str,
     places: pl.DataFrame,
-    told: Callable[[dict[str, Any]], str],
+    describe: Callable[[dict[str, Any]], str],
     *,
     metrics: Sequence[str] = (),
     unit: str | None = None,
     together: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """Make a finding of each place; of more than a few in one study, one finding that tells of the largest.
+    """Make a finding of each place; of more than a few in one study, one finding that names the largest.
 
     Parameters
     ----------
     kind
         One of `KINDS`.
     places
-        study_id, start and end (microseconds), rows (numbers in the frame), count (how much this place is), and what `told` reads.
-    told
+        study_id, start and end (microseconds), rows (numbers in the frame), count (how much this place is), and what `describe` reads.
+    describe
         Says one place in words.
     metrics
         The metrics that are touched; none for all.
@@ -111,7 +111,9 @@ def findings(
         noun=noun,
     )
     shown = ranked.filter(pl.col("rank") < _MOST_APART)
-    details = shown.select("study_id", "rank", detail=pl.Series([told(place) for place in shown.iter_rows(named=True)], dtype=pl.String()))
+    details = shown.select(
+        "study_id", "rank", detail=pl.Series([describe(place) for place in shown.iter_rows(named=True)], dtype=pl.String())
+    )
     made = ranked.join(details, on=["study_id", "rank"], how="left").group_by(
         "study_id", pl.when("several").then(0).otherwise("rank").alias("finding"), maintain_order=True
     ).agg(
@@ -119,15 +121,16 @@ def findings(
         pl.col("detail").drop_nulls(), pl.col("noun").first(), places=pl.len(),
     )  # fmt: skip
     known = KINDS[kind]
-    messages = [_message(known, **row) for row in made.select("detail", "places", "count", "noun").iter_rows(named=True)]
+    texts = [_text(known, **row) for row in made.select("detail", "places", "count", "noun").iter_rows(named=True)]
     return made.select(
         pl.col("study_id").cast(pl.String()), severity=pl.lit(known.severity, dtype=pl.Enum(SEVERITIES)), kind=pl.lit(kind),
         metrics=pl.lit(list(metrics), dtype=pl.List(pl.String())), rows=pl.col("rows").list.unique().list.sort(),
-        count=pl.col("count").cast(pl.Int64()), start="start", end="end", message=pl.Series(messages, dtype=pl.String()),
+        count=pl.col("count").cast(pl.Int64()), start="start", end="end", text=pl.Series(texts, dtype=pl.String()),
+        advice=pl.lit(known.advice),
     ).cast(FINDINGS)  # type: ignore[arg-type]  # fmt: skip
 
 
-def _message(kind: Kind, detail: list[str], places: int, count: int, noun: str) -> str:
+def _text(kind: Kind, detail: list[str], places: int, count: int, noun: str) -> str:
     total = "" if places == 1 else f", {plural(count, noun)}" + (f" in {places:,} places" if places < count else "")
     more = f"; and {places - len(detail):,} more" if places > len(detail) else ""
-    return f"{kind.title}{total}: {'; '.join(detail)}{more}. {kind.advice}"
+    return f"{kind.title}{total}: {'; '.join(detail)}{more}."

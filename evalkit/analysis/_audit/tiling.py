@@ -1,4 +1,6 @@
-"""How periods tile time: the grid that a study's own periods stand on, whether hours, days, weeks, calendar months or any one length.
+"""When there is something to measure: the running time of studies, and how periods tile it.
+
+A grid is where a study's own periods begin and end, whether hours, days, weeks, calendar months or any one length.
 
 All times are microseconds since 1970 in UTC. A month begins at the same day and time of day as the one before it, or at the last day of
 the month where it has no such day, so that 31 January is followed by 28 February and 31 March.
@@ -6,20 +8,27 @@ the month where it has no such day, so that 31 January is followed by 28 Februar
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
+
 import polars as pl
 
-__all__ = ["DAY", "GRID", "HOUR", "edge", "grids", "on_grid", "tile"]
+from evalkit.domain.periods import LONGEST
+
+__all__ = ["DAY", "FAR", "GRID", "HOUR", "Running", "edge", "grids", "on_grid", "running", "tile"]
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 GRID = ("monthly", "length", "phase", "day")
 """The columns of a grid: whether it is of months, else how long a tile is and where a tile begins (from 1970, or within a month's day),
 and the day of the month on which months begin. `length` of a month is that of the longest. All null where a study has no usual length."""
-_LENGTHS = {"hourly": HOUR, "daily": DAY, "weekly": 7 * DAY, "monthly": 31 * DAY}
+FAR = 2**61
+"""Later than every calendar's end, for what has no end."""
+_LENGTHS = {kind.value: length // timedelta(microseconds=1) for kind, length in LONGEST.items()}
 
 
 def grids(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give the grid of each study, by majority: a row a study, with the columns in `GRID`, and `unit`, what a tile is called.
+    """Return the grid of each study, by majority: a row a study, with the columns in `GRID`, and `unit`, what a tile is called.
 
     Parameters
     ----------
@@ -78,19 +87,19 @@ def _phased(rows: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
 
 
 def tile(at: pl.Expr) -> pl.Expr:
-    """Give the number of the tile that a moment lies in, in a frame with the columns of `GRID`."""
+    """Return the number of the tile that a moment lies in, in a frame with the columns of `GRID`."""
     month = _month(at)
     fixed = (at - pl.col("phase")) // pl.col("length")
     return pl.when("monthly").then(month - (at < _month_edge(month)).cast(pl.Int64())).otherwise(fixed)
 
 
 def edge(number: pl.Expr) -> pl.Expr:
-    """Give the moment at which a tile begins, in a frame with the columns of `GRID`."""
+    """Return the moment at which a tile begins, in a frame with the columns of `GRID`."""
     return pl.when("monthly").then(_month_edge(number)).otherwise(number * pl.col("length") + pl.col("phase"))
 
 
 def on_grid(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
-    """Give periods their grid: begun, where the tile begins that they start in, and regular, whether they are as long as they should be.
+    """Return periods their grid: begun, where the tile begins that they start in, and regular, whether they are as long as they should be.
 
     One that begins on the grid must end on it; another one must have the length. Null where the study has no grid.
     """
@@ -128,3 +137,58 @@ def _month_edge(month: pl.Expr) -> pl.Expr:
     first = pl.datetime(known // 12, known % 12 + 1, 1)
     last = first.dt.month_end().dt.day().cast(pl.Int64())
     return first.dt.epoch("us") + (pl.min_horizontal("day", last) - 1) * DAY + pl.col("phase")
+
+
+@dataclass(frozen=True)
+class Running:
+    """The running time of studies.
+
+    Attributes
+    ----------
+    known
+        A row a study with a lifecycle: study_id, began (`FAR` when it never did) and ended (`FAR` when it has not).
+    pauses
+        study_id, start, end (`FAR` when it is paused still); in order, none overlapping.
+    """
+
+    known: pl.DataFrame
+    pauses: pl.DataFrame
+
+    def idle(self) -> pl.DataFrame:
+        """Return the time in which studies did not run: study_id, start, end."""
+        before = self.known.select("study_id", start=pl.lit(-FAR), end="began")
+        after = self.known.filter(pl.col("ended") < FAR).select("study_id", start="ended", end=pl.lit(FAR))
+        return pl.concat([before, self.pauses, after])
+
+    def paused(self, periods: pl.DataFrame) -> pl.Series:
+        """Return how much of each period, study_id with start and end, lies in pauses: microseconds."""
+        length = pl.col("end") - pl.col("start")
+        sums = self.pauses.sort("study_id", "start").with_columns(before=length.cum_sum().over("study_id") - length)
+        sums = sums.sort("start").rename({"start": "from", "end": "to"})
+        until = {name: _paused_until(periods, name, sums) for name in ("start", "end")}
+        return until["end"] - until["start"]
+
+
+def _paused_until(periods: pl.DataFrame, name: str, sums: pl.DataFrame) -> pl.Series:
+    asked = periods.select("study_id", at=name).with_row_index("place").sort("at")
+    found = asked.join_asof(sums, left_on="at", right_on="from", by="study_id", strategy="backward", check_sortedness=False)
+    paused = pl.col("before") + pl.min_horizontal("at", "to") - pl.col("from")
+    return found.sort("place").select(paused.fill_null(0)).to_series()
+
+
+def running(lifecycle: pl.DataFrame) -> Running:
+    """Read the running time from lifecycles.
+
+    Parameters
+    ----------
+    lifecycle
+        study_id, seq, status (after the event), at. A time that runs backwards counts as that of the event before it.
+    """
+    steps = lifecycle.sort("study_id", "seq", maintain_order=True).with_columns(pl.col("at").cum_max().over("study_id"))
+    steps = steps.with_columns(until=pl.col("at").shift(-1).over("study_id").fill_null(FAR))
+    ran, stopped = pl.col("status").is_in(["running", "paused"]), pl.col("status") == "stopped"
+    known = steps.group_by("study_id").agg(
+        began=pl.col("at").filter(ran).min().fill_null(FAR), ended=pl.col("at").filter(stopped).min().fill_null(FAR)
+    )
+    pauses = steps.filter((pl.col("status") == "paused") & (pl.col("until") > pl.col("at"))).select("study_id", start="at", end="until")
+    return Running(known, pauses)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evalkit.analysis._verdicts import Verdict
+
 __all__ = [
     "AuditFacts", "ComparisonFacts", "CorrectionFacts", "DifferenceRow", "EventFacts", "FindingRow", "MethodNote", "MetricRow",
     "ReportContent", "ShiftRow", "ShiftsRow", "StudyFacts",
@@ -67,6 +69,8 @@ class CorrectionFacts(_Part):
     trends: int
     shifts: int
     differences: int
+    autocorrelated: list[str]
+    """Metrics whose neighbouring checkpoints may correlate so strongly that more than `level` may be claimed of them."""
 
 
 class MetricRow(_Part):
@@ -85,8 +89,7 @@ class MetricRow(_Part):
     """Of the checkpoints, each counting the same."""
     weighted_mean: Number | None
     """Of the whole, by what the metric is a mean over; null where that is not recorded."""
-    verdict: str
-    """``improving``, ``declining``, ``rising``, ``falling``, ``stable``, ``insufficient``."""
+    verdict: Verdict
     slope: Number | None
     """Change a day, with its 95 % interval."""
     slope_low: Number | None
@@ -126,8 +129,7 @@ class ShiftsRow(_Part):
     metric: str
     label: str
     checkpoints: int
-    verdict: str
-    """``shifted``, ``no shift told``, ``too few points``."""
+    verdict: Verdict
     p: Number | None
     """Of no shift at all."""
     p_corrected: Number | None
@@ -141,8 +143,7 @@ class DifferenceRow(_Part):
 
     metric: str
     label: str
-    verdict: str
-    """``better``, ``worse``, ``higher``, ``lower``, ``not distinguishable``, ``insufficient``."""
+    verdict: Verdict
     study_mean: Number | None
     baseline_mean: Number | None
     difference: Number | None
@@ -211,7 +212,7 @@ class MethodNote(_Part):
 class ReportContent(_Part):
     """A report on one study."""
 
-    format: Literal["evalkit-report/1"] = "evalkit-report/1"
+    format: Literal["evalkit-report/2"] = "evalkit-report/2"
     evalkit: str
     """The version that made it."""
     study: StudyFacts

@@ -1,4 +1,4 @@
-"""From what was found on a study to what its report says; and from frames to the whole report as data."""
+"""From an examination of a study to the content of its report."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any
 import polars as pl
 
 from evalkit._util.distribution import installed_version
-from evalkit.analysis._audit.audit import Audit
-from evalkit.analysis._audit.finding_kinds import SEVERITIES
+from evalkit.analysis._audit.audit import Audit, audit
 from evalkit.analysis._changepoints import ChangePoints
-from evalkit.analysis._difference import Difference
-from evalkit.analysis._per_study import ALPHA
+from evalkit.analysis._compare import Difference
 from evalkit.analysis._report.content import (
     AuditFacts,
     ComparisonFacts,
@@ -29,10 +27,14 @@ from evalkit.analysis._report.content import (
     StudyFacts,
 )
 from evalkit.analysis._report.digest import DIGEST_COVERS, digest
-from evalkit.analysis._report.harmless import shortened
+from evalkit.analysis._report.examination import Examination, StudyPart, examine, only_study
 from evalkit.analysis._report.in_short import in_short, methods
-from evalkit.analysis._report.whole import StudyFrames, Whole, examine
+from evalkit.analysis._report.render import shortened
+from evalkit.analysis._series import CaveatKind
+from evalkit.analysis._stats.ar1 import Estimate
 from evalkit.analysis._trend import Trend
+from evalkit.analysis._verdicts import ALPHA
+from evalkit.frames.study_data import StudyData
 
 __all__ = ["content_of", "report_content"]
 
@@ -40,15 +42,17 @@ _MOST_FINDINGS = 50
 _MESSAGE = 1000
 
 
-def report_content(study: StudyFrames, baseline: StudyFrames | None = None, metrics: Sequence[str] | None = None) -> ReportContent:
-    """Give the report of a study as data.
+def report_content(
+    data: StudyData, study: str | None = None, baseline: str | None = None, metrics: Sequence[str] | None = None
+) -> ReportContent:
+    """Return the report of a study as data.
 
     The same frames give the same content: it holds no clock, no path and nothing random.
 
     Parameters
     ----------
-    study, baseline, metrics
-        See `evalkit.analysis._report.whole.examine`.
+    data, study, baseline, metrics
+        See `evalkit.analysis.report`.
 
     Raises
     ------
@@ -57,41 +61,48 @@ def report_content(study: StudyFrames, baseline: StudyFrames | None = None, metr
     MissingExtraError
         Without scipy.
     """
-    return content_of(examine(study, baseline, metrics), study, baseline)
+    name = only_study(data) if study is None else data.find(study)
+    return content_of(examine(data, name, None if baseline is None else data.find(baseline, "baseline"), metrics))
 
 
-def content_of(found: Whole, study: StudyFrames, baseline: StudyFrames | None) -> ReportContent:
-    """Give what a report says of what was found."""
+def content_of(examined: Examination) -> ReportContent:
+    """Return what a report says of an examination."""
+    study, baseline = examined.study, examined.baseline
     facts = _facts(study)
-    trends, shifts, differences = found.tests
+    trends, shifts, differences = examined.tests
     comparison = None
     if baseline is not None:
-        comparison = ComparisonFacts(baseline=_facts(baseline), differences=[_difference(one) for one in found.differences])
+        comparison = ComparisonFacts(baseline=_facts(baseline), differences=[_difference(one) for one in examined.differences])
+    autocorrelated = {
+        one.metric.name for one in (*examined.trends, *examined.changes)
+        if any(caveat.kind == CaveatKind.AUTOCORRELATED for caveat in one._caveats)
+    }  # fmt: skip
     return ReportContent(
         evalkit=installed_version(),
         study=facts,
-        in_short=in_short(found, study.checkpoints.height, facts.name),
-        correction=CorrectionFacts(level=ALPHA, tests=sum(found.tests), trends=trends, shifts=shifts, differences=differences),
-        metrics=[_metric(one, found.summary[one.metric.name]) for one in found.trends],
-        not_measured=found.not_measured,
-        shifts=[_shifts(one) for one in found.changes],
+        in_short=in_short(examined),
+        correction=CorrectionFacts(
+            level=ALPHA, tests=sum(examined.tests), trends=trends, shifts=shifts, differences=differences,
+            autocorrelated=sorted(autocorrelated),
+        ),
+        metrics=[_metric(one, examined.summary[one.metric.name]) for one in examined.trends],
+        not_measured=examined.not_measured,
+        shifts=[_shifts(one) for one in examined.changes],
         comparison=comparison,
-        audit=_audit(found.audit),
+        audit=_audit(audit(examined.data)),
         methods=methods(compared=baseline is not None),
         events=[_events(one) for one in (study, baseline) if one is not None],
         digest_covers=DIGEST_COVERS,
-    )
+    )  # fmt: skip
 
 
-def _facts(study: StudyFrames) -> StudyFacts:
+def _facts(study: StudyPart) -> StudyFacts:
     about, rows = study.about, study.checkpoints
     first, last = rows.select(pl.col("period_start").min(), pl.col("period_end").max()).row(0) if rows.height else (None, None)
-    named = [rows[name][0] for name in ("study", "study_id") if rows.height and name in rows.columns and rows[name][0]]
-    ids = [rows["study_id"][0]] if rows.height and "study_id" in rows.columns else []
     period = rows["period_type"][0] if rows.height and "period_type" in rows.columns else None
     return StudyFacts(
-        id=about.get("study_id") or next(iter(ids), None) or "-",
-        name=about.get("name") or next(iter(named), "-"),
+        id=about.get("study_id") or study.name.id,
+        name=about.get("name") or study.name.name,
         status=about.get("status"),
         period_type=about.get("period_type") or period,
         planned_periods=about.get("period_value"),
@@ -106,14 +117,14 @@ def _facts(study: StudyFrames) -> StudyFacts:
     )
 
 
-def _events(study: StudyFrames) -> EventFacts:
-    facts = _facts(study)
-    times: list[datetime] = study.lifecycle["at"].drop_nulls().to_list()
-    if "recorded_at" in study.checkpoints.columns:
-        times += [at for at in study.checkpoints.select(a=pl.col("recorded_at").min(), b=pl.col("recorded_at").max()).row(0) if at]
+def _events(study: StudyPart) -> EventFacts:
+    facts, checkpoints, lifecycle = _facts(study), study.checkpoints, study.lifecycle
+    times: list[datetime] = lifecycle["at"].drop_nulls().to_list()
+    if "recorded_at" in checkpoints.columns:
+        times += [at for at in checkpoints.select(a=pl.col("recorded_at").min(), b=pl.col("recorded_at").max()).row(0) if at]
     return EventFacts(
-        study_id=facts.id, study=facts.name, lifecycle_events=study.lifecycle.height, checkpoints=study.checkpoints.height,
-        first=min(times, default=None), last=max(times, default=None), digest=digest(study.about, study.checkpoints, study.lifecycle),
+        study_id=facts.id, study=facts.name, lifecycle_events=lifecycle.height, checkpoints=checkpoints.height,
+        first=min(times, default=None), last=max(times, default=None), digest=digest(study.about, checkpoints, lifecycle),
     )  # fmt: skip
 
 
@@ -121,48 +132,46 @@ def _number(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _ends(estimate: Any) -> list[float | None]:
-    """Give an estimate with the ends of its interval."""
+def _ends(estimate: Estimate | None) -> list[float | None]:
+    """Return an estimate with the ends of its interval."""
     return [None] * 3 if estimate is None else [_number(one) for one in (estimate.value, estimate.low, estimate.high)]
 
 
-def _metric(found: Trend, summed: dict[str, Any]) -> MetricRow:
-    slope, slope_low, slope_high = _ends(found.slope)
-    change, change_low, change_high = _ends(found.rise)
+def _metric(result: Trend, summed: dict[str, Any]) -> MetricRow:
+    slope, slope_low, slope_high = _ends(result.slope)
+    change, change_low, change_high = _ends(result.total_change)
     return MetricRow(
-        metric=found.metric.name, label=found.metric.label, unit=found.metric.unit, checkpoints=found.checkpoints, missing=found.missing,
-        **{name: _number(summed[name]) for name in ("first", "last", "mean", "weighted_mean")},
-        verdict=found.verdict, slope=slope, slope_low=slope_low, slope_high=slope_high, change=change, change_low=change_low,
-        change_high=change_high, p=_number(found.p), p_corrected=_number(found.p_corrected), more_needed=found.more_needed,
-        audit_findings=0 if found.findings is None else found.findings.errors + found.findings.warnings, caveats=found.caveats,
+        metric=result.metric.name, label=result.metric.label, unit=result.metric.unit, checkpoints=result.checkpoints,
+        missing=result.missing, **{name: _number(summed[name]) for name in ("first", "last", "mean", "weighted_mean")},
+        verdict=result.verdict, slope=slope, slope_low=slope_low, slope_high=slope_high, change=change, change_low=change_low,
+        change_high=change_high, p=_number(result.p), p_corrected=_number(result.p_corrected), more_needed=result.more_needed,
+        audit_findings=0 if result.findings is None else result.findings.errors + result.findings.warnings, caveats=result.caveats,
     )  # fmt: skip
 
 
-def _shifts(found: ChangePoints) -> ShiftsRow:
-    shifts = [ShiftRow(at=one.at, low=one.low, high=one.high, before=one.before, after=one.after, p=one.p) for one in found.changes]
+def _shifts(result: ChangePoints) -> ShiftsRow:
+    shifts = [ShiftRow(at=one.at, low=one.low, high=one.high, before=one.before, after=one.after, p=one.p) for one in result.changes]
     return ShiftsRow(
-        metric=found.metric.name, label=found.metric.label, checkpoints=found.checkpoints, verdict=found.verdict, p=_number(found.p),
-        p_corrected=_number(found.p_corrected), shifts=shifts, caveats=found.caveats,
+        metric=result.metric.name, label=result.metric.label, checkpoints=result.checkpoints, verdict=result.verdict, p=_number(result.p),
+        p_corrected=_number(result.p_corrected), shifts=shifts, caveats=result.caveats,
     )  # fmt: skip
 
 
-def _difference(found: Difference) -> DifferenceRow:
-    value, low, high = _ends(found.difference)
+def _difference(result: Difference) -> DifferenceRow:
+    value, low, high = _ends(result.difference)
     return DifferenceRow(
-        metric=found.metric.name, label=found.metric.label, verdict=found.verdict, study_mean=_number(found.study_mean),
-        baseline_mean=_number(found.baseline_mean), difference=value, low=low, high=high, p=_number(found.p),
-        p_corrected=_number(found.p_corrected), pairs=found.pairs, study_checkpoints=found.study_checkpoints,
-        baseline_checkpoints=found.baseline_checkpoints, caveats=found.caveats,
+        metric=result.metric.name, label=result.metric.label, verdict=result.verdict, study_mean=_number(result.study_mean),
+        baseline_mean=_number(result.baseline_mean), difference=value, low=low, high=high, p=_number(result.p),
+        p_corrected=_number(result.p_corrected), pairs=result.pairs, study_checkpoints=result.study_checkpoints,
+        baseline_checkpoints=result.baseline_checkpoints, caveats=result.caveats,
     )  # fmt: skip
 
 
-def _audit(found: Audit) -> AuditFacts:
-    worst = found.frame.sort(pl.col("severity").cast(pl.Enum(SEVERITIES)), maintain_order=True).head(_MOST_FINDINGS)
+def _audit(result: Audit) -> AuditFacts:
+    worst = result.worst(_MOST_FINDINGS)
     names = ("study", "severity", "kind", "metrics", "count", "start", "end", "message")
-    rows = [
-        FindingRow(**{**row, "message": shortened(row["message"], _MESSAGE)}) for row in worst.select(names).iter_rows(named=True)
-    ]  # fmt: skip
+    rows = [FindingRow(**{**row, "message": shortened(row["message"], _MESSAGE)}) for row in worst.select(names).iter_rows(named=True)]
     return AuditFacts(
-        checkpoints=found.checked, errors=found.errors, warnings=found.warnings, notes=found.notes, findings=rows,
-        more=found.frame.height - worst.height, unchecked=list(found.unchecked),
+        checkpoints=result.checked, errors=result.errors, warnings=result.warnings, notes=result.notes, findings=rows,
+        more=result.errors + result.warnings + result.notes - worst.height, unchecked=list(result.unchecked),
     )  # fmt: skip

@@ -3,107 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
+from evalkit._util.text import moment, plural
+from evalkit.analysis import _wording
 from evalkit.analysis._changepoints import ChangePoints
 from evalkit.analysis._compare import FEWEST as FEWEST_PAIRS
-from evalkit.analysis._difference import Difference
-from evalkit.analysis._per_study import ALPHA, only_alone
-from evalkit.analysis._phrases import ALONE, METHOD, change, how_likely, interval, lasting
+from evalkit.analysis._compare import Difference
+from evalkit.analysis._phrases import change
 from evalkit.analysis._report.content import MethodNote
-from evalkit.analysis._report.harmless import shortened
-from evalkit.analysis._report.whole import Whole
+from evalkit.analysis._report.examination import Examination
+from evalkit.analysis._report.render import shortened
 from evalkit.analysis._stats.shift import FEWEST as FEWEST_FOR_SHIFT
-from evalkit.analysis._trend import FEWEST, FEWEST_FOR_STABLE, Trend
-from evalkit.plots._words import moment, plural
+from evalkit.analysis._trend import FEWEST, FEWEST_FOR_NO_TREND, Trend
+from evalkit.analysis._verdicts import ALPHA, Verdict, is_significant, only_alone
+from evalkit.analysis._wording import METHOD, ONLY_ALONE
 
-__all__ = ["claimed", "in_short", "methods"]
+__all__ = ["in_short", "methods"]
+
+T = TypeVar("T", Trend, ChangePoints, Difference)
 
 _NAME = 60
 _MOST = 4
-"""Findings of one kind that are told one by one."""
+"""Results of one kind that have a sentence each."""
 
 
-def claimed(found: Any) -> bool:
-    """Tell whether a trend, the shifts of a metric or a difference is a finding."""
-    return bool(found.p_corrected is not None and found.p_corrected <= ALPHA)
-
-
-def in_short(found: Whole, checkpoints: int, name: str) -> list[str]:
-    """Say what can be claimed of a study; or that nothing can, of how many metrics and why."""
+def in_short(examined: Examination) -> list[str]:
+    """Return what can be claimed of a study; or that nothing can, of how many metrics and why."""
+    checkpoints = examined.study.checkpoints.height
     if not checkpoints:
         return ["No checkpoint is recorded yet, so there is nothing to tell."]
-    if not found.trends:
+    if not examined.trends:
         return [f"{plural(checkpoints, 'checkpoint')}, and no metric has a value, so there is nothing to tell."]
-    told = _trends(found) + _shifts_of(found, name) + _differences(found)
-    if not told:
-        told = _nothing(found, checkpoints)
-    elif not any(claimed(one) for one in found.differences) and found.comparison is not None:
-        told.append(_no_difference(found))
-    return [*told, *_only_alone(found)]
+    sentences = _trends(examined.trends) + _shifts(examined.changes) + _differences(examined.differences)
+    if not sentences:
+        sentences = _nothing(examined, checkpoints)
+    elif not any(is_significant(one.p_corrected) for one in examined.differences) and examined.comparison is not None:
+        sentences.append(_no_difference(examined))
+    return [*sentences, *_only_alone(examined)]
 
 
-def _trends(found: Whole) -> list[str]:
-    told = [one for one in found.trends if claimed(one)]
-    if len(told) <= _MOST:
-        return [_trend(one) for one in told]
-    return _together(told, len(found.trends), lambda one: one.verdict, lambda one: change(one.metric, one.rise.value))
+def _trends(trends: list[Trend]) -> list[str]:
+    found = [one for one in trends if is_significant(one.p_corrected)]
+    if len(found) <= _MOST:
+        return [_wording.trend_in_short(one) for one in found]
+    return _together(found, len(trends), lambda one: one.verdict, lambda one: change(one.metric, one.total_change.value))  # type: ignore[union-attr]
 
 
-def _shifts_of(found: Whole, name: str) -> list[str]:
-    told = [one for one in found.changes if claimed(one)]
-    if len(told) <= _MOST:
-        return [_without(name, sentence) for one in told for sentence in _shifts(one)]
-    return _together(told, len(found.changes), lambda one: one.verdict, lambda one: ", ".join(moment(each.at) for each in one.changes))
+def _shifts(changes: list[ChangePoints]) -> list[str]:
+    found = [one for one in changes if is_significant(one.p_corrected)]
+    if len(found) <= _MOST:
+        return [_wording.shift(one, each, one.metric.label) for one in found for each in one.changes]
+    return _together(found, len(changes), lambda one: one.verdict, lambda one: ", ".join(moment(each.at) for each in one.changes))
 
 
-def _differences(found: Whole) -> list[str]:
-    told = [one for one in found.differences if claimed(one)]
-    if len(told) <= _MOST:
-        return [_difference(one) for one in told]
-    against = f" than {shortened(told[0].baseline, _NAME)}"
-    return _together(told, len(found.differences), lambda one: one.verdict + against, lambda one: change(one.metric, one.difference.value))
+def _differences(differences: list[Difference]) -> list[str]:
+    found = [one for one in differences if is_significant(one.p_corrected)]
+    if len(found) <= _MOST:
+        names = [(shortened(one.study, _NAME), shortened(one.baseline, _NAME)) for one in found]
+        return [
+            _wording.difference(one, study=name, baseline=against, brief=True) for one, (name, against) in zip(found, names, strict=True)
+        ]
+    against = f" than {shortened(found[0].baseline, _NAME)}"
+    return _together(
+        found, len(differences), lambda one: one.verdict + against, lambda one: change(one.metric, one.difference.value)  # type: ignore[union-attr]
+    )  # fmt: skip
 
 
-def _together(told: Sequence[Any], of: int, word: Callable[[Any], str], value: Callable[[Any], str]) -> list[str]:
-    """Say of many metrics at once what was found, a sentence for each verdict; the tables have the intervals."""
+def _together(results: Sequence[T], of: int, verdict: Callable[[T], str], value: Callable[[T], str]) -> list[str]:
+    """Return a sentence for each verdict of many metrics at once; the tables have the intervals."""
     groups: dict[str, list[str]] = {}
-    for one in told:
-        groups.setdefault(word(one), []).append(f"{one.metric.label.lower()} ({value(one)})")
+    for one in results:
+        groups.setdefault(verdict(one), []).append(f"{one.metric.label.lower()} ({value(one)})")
     return [
-        f"{verdict[:1].upper()}{verdict[1:]}, {len(named)} of {plural(of, 'metric')}: {', '.join(named)}. The intervals stand below."
-        for verdict, named in groups.items()
+        f"{word[:1].upper()}{word[1:]}, {len(named)} of {plural(of, 'metric')}: {', '.join(named)}. The intervals stand below."
+        for word, named in groups.items()
     ]
 
 
-def _without(name: str, sentence: str) -> str:
-    """Leave the study's name, which the page has as its title, out of a sentence."""
-    rest = sentence.removeprefix(f"{name}, ")
-    return rest[:1].upper() + rest[1:]
-
-
-def _trend(found: Trend) -> str:
-    assert found.rise is not None
-    over = f"{change(found.metric, found.rise.value)} over the {lasting(found.span_days)} ({interval(found.metric, found.rise)})"
-    return f"{found.metric.label}: {found.verdict}, {over}; {how_likely(found.rise.p, found.p_corrected)}."
-
-
-def _shifts(found: ChangePoints) -> list[str]:
-    return found.sentences()[: len(found.changes)]
-
-
-def _difference(found: Difference) -> str:
-    named = replace(found, study=shortened(found.study, _NAME), baseline=shortened(found.baseline, _NAME))
-    return " ".join(replace(named, audited=None, caveats=[]).sentences())
-
-
-def _no_difference(found: Whole) -> str:
-    assert found.comparison is not None
-    against = shortened(found.comparison.baseline, _NAME)
-    tested = found.tests[2]
+def _no_difference(examined: Examination) -> str:
+    assert examined.comparison is not None
+    against = shortened(examined.comparison.baseline, _NAME)
+    tested = examined.tests[2]
     if not tested:
-        return _untested_difference(found.differences, against)
+        return _untested_difference(examined.differences, against)
     return (
         f"Against {against} no difference can be told from chance in any of {plural(tested, 'metric')}. That does not show that nothing "
         "changed."
@@ -123,20 +106,22 @@ def _untested_difference(differences: Sequence[Difference], against: str) -> str
     )
 
 
-def _only_alone(found: Whole) -> list[str]:
-    """Name what would be told alone and is not beside all that the report looks at."""
-    kinds: dict[str, Sequence[Any]] = {"trend": found.trends, "shift": found.changes, "difference": found.differences}
-    named = {kind: [one.metric.label.lower() for one in all_ if only_alone(one.p, one.p_corrected)] for kind, all_ in kinds.items()}
-    told = "; ".join(f"{kind} in {', '.join(names)}" for kind, names in named.items() if names)
-    return [f"{ALONE}: {told}."] if told else []
+def _only_alone(examined: Examination) -> list[str]:
+    """Name what is significant by itself and not among all that the report looks at."""
+    kinds: dict[str, Sequence[Trend | ChangePoints | Difference]] = {
+        "trend": examined.trends, "shift": examined.changes, "difference": examined.differences,
+    }  # fmt: skip
+    named = {kind: [one.metric.label.lower() for one in results if only_alone(one.p, one.p_corrected)] for kind, results in kinds.items()}
+    parts = "; ".join(f"{kind} in {', '.join(names)}" for kind, names in named.items() if names)
+    return [f"{ONLY_ALONE}: {parts}."] if parts else []
 
 
-def _nothing(found: Whole, checkpoints: int) -> list[str]:
-    looked = f"{plural(len(found.trends), 'metric')} of {plural(checkpoints, 'checkpoint')}"
-    if not sum(found.tests):
-        return [_untested(found, looked)]
-    against = "" if found.comparison is None else f", and no difference from {shortened(found.comparison.baseline, _NAME)}"
-    few = sum(one.verdict == "insufficient" for one in found.trends)
+def _nothing(examined: Examination, checkpoints: int) -> list[str]:
+    looked = f"{plural(len(examined.trends), 'metric')} of {plural(checkpoints, 'checkpoint')}"
+    if not sum(examined.tests):
+        return [_untested(examined, looked)]
+    against = "" if examined.comparison is None else f", and no difference from {shortened(examined.comparison.baseline, _NAME)}"
+    few = sum(one.verdict == Verdict.INSUFFICIENT_DATA for one in examined.trends)
     more = f" For {few} of them there are too few checkpoints to tell their trend." if few else ""
     return [
         f"Nothing can be told from chance: of {looked} no trend, no shift{against}.{more}",
@@ -144,10 +129,10 @@ def _nothing(found: Whole, checkpoints: int) -> list[str]:
     ]
 
 
-def _untested(found: Whole, looked: str) -> str:
+def _untested(examined: Examination, looked: str) -> str:
     """Say why nothing was tested: all values are the same, or there are too few."""
-    same = sum(one.constant and one.slope is not None for one in found.trends)
-    if same == len(found.trends):
+    same = sum(one.constant and one.slope is not None for one in examined.trends)
+    if same == len(examined.trends):
         return f"In every metric all values are the same, so nothing was tested ({looked})."
     needed = f"a trend or a difference needs {FEWEST} values of different times, a shift {FEWEST_FOR_SHIFT}"
     if not same:
@@ -161,10 +146,10 @@ def methods(*, compared: bool) -> list[MethodNote]:
         MethodNote(
             what="Trends",
             how=f"The slope of a straight line over real time: {METHOD}; 95 % intervals. With fewer than {FEWEST} values of different "
-            f"times nothing is claimed. “Stable” where none is told from {FEWEST_FOR_STABLE} values or more and half the interval is at "
-            "most three standard deviations of a checkpoint, so that a rise as large would be told in about half of the studies or more, "
-            "and where nothing ever varies. “Insufficient” where there are fewer or it is wider, or where a slope would be told alone and "
-            "is not among all that this report looks at.",
+            f"times nothing is claimed. “{Verdict.NO_TREND}”: none is significant with {FEWEST_FOR_NO_TREND} values or more and half the "
+            "interval is at most three standard deviations of a checkpoint, so that a change as large would be detected in about half of "
+            f"the studies or more; or nothing ever varies. “{Verdict.INSUFFICIENT_DATA}”: there are fewer values or the interval is wider, "
+            "or a slope is significant by itself and not after the adjustment for all that this report looks at.",
             source="A. Zellner, G. C. Tiao, Journal of the American Statistical Association 59 (1964), 763-778",
         ),
         MethodNote(

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from evalkit.analysis._phrases import WANDERS, change, interval, p_value
+from evalkit._util.text import moment, plural, span
+from evalkit.analysis._phrases import change, interval_ends, p_value
 from evalkit.analysis._report.content import AuditFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
-from evalkit.analysis._report.harmless import shortened
-from evalkit.analysis._stats.ar1 import Estimate
+from evalkit.analysis._report.render import shortened
+from evalkit.analysis._verdicts import Verdict, is_significant
 from evalkit.domain.metrics import METRICS, Metric
-from evalkit.plots._words import moment, number, plural, span
+from evalkit.frames.metric_text import number
 
 __all__ = ["Section", "Table", "sections"]
 
 _NONE = "-"
+_POINTS = "pp"
+"""Percentage points, where there is little room."""
 _NAME = 60
-_CLAIMED = ("improving", "declining", "rising", "falling", "shifted", "better", "worse", "higher", "lower")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Section:
 
 
 def sections(content: ReportContent) -> list[Section]:
-    """Give the parts of a report."""
+    """Return the parts of a report."""
     parts = [
         Section("In short", points=content.in_short, notes=[_corrected(content)]),
         Section("The study", facts=_facts(content.study), charts="lifecycle"),
@@ -91,9 +93,8 @@ def _corrected(content: ReportContent) -> str:
 
 
 def _more_claimed(content: ReportContent) -> str:
-    rows: list[MetricRow | ShiftsRow] = [*content.metrics, *content.shifts]
-    alike = {row.metric for row in rows if WANDERS in row.caveats}
-    return f" In {plural(len(alike), 'metric')} neighbours may be very alike, and more may be claimed there." if alike else ""
+    count = len(content.correction.autocorrelated)
+    return f" In {plural(count, 'metric')} neighbours may be very alike, and more may be claimed there." if count else ""
 
 
 def _facts(study: StudyFacts) -> list[tuple[str, str]]:
@@ -115,8 +116,8 @@ def _time(at: datetime | None) -> str:
 def _metrics(content: ReportContent) -> Section | None:
     absent = ", ".join(METRICS[name].label.lower() for name in content.not_measured)
     notes = [f"Not measured: {absent}."] if absent else []
-    if any(row.verdict == "stable" for row in content.metrics):
-        notes.append("“Stable” says that no trend can be told from chance; the interval says which remain possible.")
+    if any(row.verdict == Verdict.NO_TREND for row in content.metrics):
+        notes.append("Without a significant trend, the interval says which trends remain possible.")
     if not content.metrics:
         return Section("Metrics over time", lead=["No metric has a value."], notes=notes) if absent else None
     columns = [
@@ -133,7 +134,7 @@ def _metrics(content: ReportContent) -> Section | None:
     ]
     marked = not all(row.audit_findings for row in content.metrics)
     rows = [_metric(METRICS[row.metric], row, marked=marked) for row in content.metrics]
-    loud = frozenset(place for place, row in enumerate(content.metrics) if row.verdict in _CLAIMED)
+    loud = frozenset(place for place, row in enumerate(content.metrics) if is_significant(row.p_corrected))
     table = Table("Each metric over time", columns, rows, frozenset({1, 2, 3, 4, 5, 7, 8, 9}), loud)
     if any(row.weighted_mean is not None for row in content.metrics):
         notes.append("Means are of the whole where the metric rests on a recorded count, else of the checkpoints (marked with ≈).")
@@ -150,9 +151,9 @@ def _metric(metric: Metric, row: MetricRow, *, marked: bool) -> list[str]:
         if row.weighted_mean is None and metric.rollup != "sum"
         else number(metric, row.mean if row.weighted_mean is None else row.weighted_mean)
     )
-    verdict = row.verdict
-    if row.verdict == "insufficient" and row.more_needed:
-        verdict = f"insufficient, about {row.more_needed:,} more needed"
+    verdict = str(row.verdict)
+    if row.verdict == Verdict.INSUFFICIENT_DATA and row.more_needed:
+        verdict += f", about {row.more_needed:,} more needed"
     return [
         f"{row.label}{' *' if marked and row.audit_findings else ''}", f"{row.checkpoints:,}", f"{row.missing:,}",
         number(metric, row.first), number(metric, row.last), mean, verdict,
@@ -163,18 +164,17 @@ def _metric(metric: Metric, row: MetricRow, *, marked: bool) -> list[str]:
 def _interval(metric: Metric, value: float | None, low: float | None, high: float | None) -> str:
     if value is None or low is None or high is None:
         return _NONE
-    ends = interval(metric, Estimate(value, low, high, 1.0)).removeprefix("95 % interval ")
-    return f"{change(metric, value)} ({ends})".replace(" percentage points", " pp")
+    return f"{change(metric, value, points=_POINTS)} ({interval_ends(metric, low, high, points=_POINTS)})"
 
 
 def _p(p: float | None) -> str:
-    return _NONE if p is None else p_value(p).removeprefix("= ").replace(" ", "\u00a0")
+    return _NONE if p is None else p_value(p).replace(" ", "\u00a0")
 
 
 def _shifts(content: ReportContent) -> Section | None:
     if not content.shifts:
         return None
-    words = {"shifted": "told in", "no shift told": "not told in", "too few points": "too few checkpoints in"}
+    words = {Verdict.SHIFTED: "told in", Verdict.NO_SHIFT: "not told in", Verdict.INSUFFICIENT_DATA: "too few checkpoints in"}
     counts = {word: sum(row.verdict == verdict for row in content.shifts) for verdict, word in words.items()}
     told = ", ".join(f"{word} {count:,}" for word, count in counts.items() if count)
     lead = [f"Shifts in the level, of {plural(len(content.shifts), 'metric')}: {told}."]
@@ -190,14 +190,14 @@ def _shifts(content: ReportContent) -> Section | None:
         "Corrected p of any shift",
     ]
     tables = [Table("Where the level shifted", columns, rows, frozenset({3, 4, 5, 6, 7}), times=frozenset({1}))] if rows else []
-    return Section("Trends and shifts that can be told", lead=lead, charts="told", tables=tables)
+    return Section("Trends and shifts that can be told", lead=lead, charts="significant", tables=tables)
 
 
 def _shift(row: ShiftsRow) -> list[list[str]]:
     metric = METRICS[row.metric]
     return [
         [row.label, moment(one.at), f"{moment(one.low)} to {moment(one.high)}", number(metric, one.before), number(metric, one.after),
-         change(metric, one.after - one.before).replace(" percentage points", " pp"), _p(one.p), _p(row.p_corrected)]
+         change(metric, one.after - one.before, points=_POINTS), _p(one.p), _p(row.p_corrected)]
         for one in row.shifts
     ]  # fmt: skip
 
@@ -210,7 +210,7 @@ def _comparison(content: ReportContent) -> list[Section]:
     if not found.differences:
         return [Section(title, lead=["No metric has a value in both."], facts=_facts(found.baseline))]
     columns = ["Metric", "Study", "Baseline", "Verdict", "Difference (95 % interval)", "p", "Corrected p", "Rests on"]
-    loud = frozenset(place for place, row in enumerate(found.differences) if row.verdict in _CLAIMED)
+    loud = frozenset(place for place, row in enumerate(found.differences) if is_significant(row.p_corrected))
     rows = [_difference(METRICS[row.metric], row) for row in found.differences]
     table = Table("The study less the baseline", columns, rows, frozenset({1, 2, 4, 5, 6}), loud)
     return [Section(title, facts=_facts(found.baseline), charts="differences", tables=[table])]
@@ -219,7 +219,15 @@ def _comparison(content: ReportContent) -> list[Section]:
 def _difference(metric: Metric, row: DifferenceRow) -> list[str]:
     rests = f"{row.pairs:,} pairs" if row.pairs else f"{row.study_checkpoints:,} against {row.baseline_checkpoints:,}"
     means = [number(metric, mean) if mean is not None else _NONE for mean in (row.study_mean, row.baseline_mean)]
-    return [row.label, *means, row.verdict, _interval(metric, row.difference, row.low, row.high), _p(row.p), _p(row.p_corrected), rests]
+    return [
+        row.label,
+        *means,
+        str(row.verdict),
+        _interval(metric, row.difference, row.low, row.high),
+        _p(row.p),
+        _p(row.p_corrected),
+        rests,
+    ]
 
 
 def _audit(found: AuditFacts, *, compared: bool) -> Section:
@@ -245,7 +253,7 @@ def _day(at: datetime | None) -> str:
 
 
 def _caveats(content: ReportContent) -> list[str]:
-    """Give each caveat once, with the metrics that have it."""
+    """Return each caveat once, with the metrics that have it."""
     metrics: dict[str, list[str]] = {}
     differences = content.comparison.differences if content.comparison else []
     rows: list[MetricRow | ShiftsRow | DifferenceRow] = [*content.metrics, *content.shifts, *differences]

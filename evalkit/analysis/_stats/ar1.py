@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.analysis._extra import needed
+from evalkit.analysis._stats.scipy_functions import brentq, stdtr, stdtrit
 
 __all__ = [
     "CONFIDENCE",
@@ -87,7 +87,7 @@ class Estimate:
     p: float
 
     @property
-    def half(self) -> float:
+    def half_width(self) -> float:
         """Half the width of the interval."""
         return (self.high - self.low) / 2
 
@@ -113,16 +113,16 @@ class Mixture:
 
     def below(self, at: float) -> float:
         """Give the probability that the number is below `at`."""
-        return float(needed("scipy.special").stdtr(self.freedom, (at - self.centres) / self.scales) @ self.weights)
+        return float(stdtr(self.freedom, (at - self.centres) / self.scales) @ self.weights)
 
     def quantile(self, level: float) -> float:
         """Give the point below which the number lies with probability `level`, 0 to 1."""
-        ends = self.centres + needed("scipy.special").stdtrit(self.freedom, level) * self.scales
+        ends = self.centres + stdtrit(self.freedom, level) * self.scales
         low, high = float(ends.min()), float(ends.max())
         if low == high:
             return low
         low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)  # where one part has all the weight, an end is the solution
-        return float(needed("scipy.optimize").brentq(lambda at: self.below(at) - level, low, high, xtol=1e-12 * (high - low), rtol=1e-14))
+        return float(brentq(lambda at: self.below(at) - level, low, high, xtol=1e-12 * (high - low), rtol=1e-14))
 
     def less(self, other: Mixture) -> Mixture:
         """Give what is known of the difference to another number, which does not depend on this one.
@@ -239,6 +239,8 @@ def steps(times: Array) -> Array:
 
 def correlations(gaps: Array) -> Array:
     """Give the correlation of each value with the one before it, for each of `CORRELATIONS`, shape (100, n - 1)."""
+    if (gaps == 1).all():
+        return np.repeat(CORRELATIONS[:, None], len(gaps), axis=1)
     powers: Array = CORRELATIONS[:, None] ** gaps[None, :]
     return powers
 

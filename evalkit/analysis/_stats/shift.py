@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.analysis._stats.ar1 import CONFIDENCE, CORRELATIONS, PRIOR, Array, constant, fit, steps
+from evalkit.analysis._stats.ar1 import CONFIDENCE, CORRELATIONS, PRIOR, Array, Fit, constant, fit, steps
 
 __all__ = ["FEWEST", "Shift", "find_shift", "is_step", "largest", "levels"]
 
@@ -94,19 +94,21 @@ def largest(values: Array) -> int:
     return int(_largest(values[:, None])[1][0])
 
 
-def is_step(days: Array, values: Array) -> bool:
+def is_step(days: Array, values: Array, line: Fit | None = None) -> bool:
     """Tell whether one step describes a series better than a straight line, by Schwarz's criterion: a step has its time as well.
 
     Parameters
     ----------
     days, values
         In the order of time, 8 or more.
+    line
+        The fit of the straight line, where it is known.
     """
     count = len(values)
     constant, cut = np.ones(count), largest(values)
-    line = fit(days, values, np.column_stack([constant, days / np.ptp(days) - 0.5])).likelihood
-    step = fit(days, values, np.column_stack([constant, np.arange(count) >= cut])).likelihood
-    return bool(line + np.log(count) / 2 < step)
+    line = line or fit(days, values, np.column_stack([constant, days / np.ptp(days) - 0.5]))
+    step = fit(days, values, np.column_stack([constant, np.arange(count) >= cut]))
+    return bool(line.likelihood + np.log(count) / 2 < step.likelihood)
 
 
 def _p(times: Array, y: Array, residuals: Array, explained: float) -> float:
