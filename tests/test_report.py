@@ -25,7 +25,7 @@ from evalkit.analysis._compare import FEWEST as FEWEST_PAIRS
 from evalkit.analysis._report.content import ReportContent
 from evalkit.analysis._report.digest import digest
 from evalkit.analysis._report.examination import examine
-from evalkit.analysis._report.facts import content_of, report_content
+from evalkit.analysis._report.facts import content_of
 from evalkit.analysis._report.figures import figures
 from evalkit.analysis._report.in_short import methods
 from evalkit.analysis._report.render import html, markdown
@@ -76,10 +76,11 @@ def of(study: pl.DataFrame, baseline: pl.DataFrame | None = None, metrics: list[
     frames = [frame for frame in (study, baseline) if frame is not None]
     ids = [frame["study_id"][0] if "study_id" in frame.columns and frame.height else study_id(1) for frame in frames]
     if "study_id" not in study.columns:
-        return report_content(StudyData(study), metrics=metrics)
+        data = StudyData(study)
+        return content_of(examine(data, data.names[0], metrics=metrics))
     about = pl.DataFrame({"study_id": ids, "name": [frame["study"][0] if frame.height else "agent" for frame in frames]})
     known = StudyData(pl.concat(frames, how="diagonal_relaxed"), studies=about)
-    return report_content(known, ids[0], None if baseline is None else ids[1], metrics)
+    return content_of(examine(known, known.find(ids[0]), None if baseline is None else known.find(ids[1]), metrics))
 
 
 def written(kit: evalkit.EvalKit, study: Any, folder: Path, ending: str, **more: Any) -> str:

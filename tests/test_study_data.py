@@ -171,3 +171,14 @@ def test_a_kit_gives_its_data(tmp_path: Path) -> None:
         assert written[0] == written[1] == written[2]
         with pytest.raises(InvalidInputError, match=r"study: the data has 2 studies \('one', 'two'\); name one with study="):
             analysis.report(kit.data(), tmp_path / "none.json")
+
+
+def test_checkpoints_that_name_no_study_are_those_of_the_lifecycle(tmp_path: Path) -> None:
+    """A report and a chart of them need no name."""
+    nameless = checkpoints(count=20).drop("study_id", "study")
+    data = StudyData(nameless, lifecycle("agent", 1, ("study_started", START)))
+    assert [name.id for name in data.known] == ["-"]
+    assert analysis.trend(data, RATE).only().plot().to_dict()
+    made = json.loads(analysis.report(data, tmp_path / "report.json", metrics=[RATE]).read_text())
+    assert (made["study"]["name"], made["events"][0]["lifecycle_events"]) == ("-", 2)
+    assert analysis.report(nameless, tmp_path / "report.md").exists()

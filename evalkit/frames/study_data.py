@@ -14,7 +14,7 @@ from evalkit.domain.study_references import resolve_study
 from evalkit.domain.validation import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, STUDIES, empty_frame
-from evalkit.frames.normalize import StudyName, check_frame, labelled, read_column, read_columns
+from evalkit.frames.normalize import MISSING_STUDY, StudyName, check_frame, labelled, read_column, read_columns
 
 if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
@@ -128,6 +128,8 @@ class StudyData:
     def known(self) -> list[StudyName]:
         """All studies of the data: those that have checkpoints, then those that only have a lifecycle or a row in `studies`."""
         known = {name.id: name for name in self.names}
+        if [*known] == [MISSING_STUDY]:
+            return self.names  # all there is is of one study, whatever the others call it
         others = [*self._lifecycle[1]]
         if self.studies is not None:
             rows = read_columns(self.studies, STUDIES, ["study_id", "name"], []).drop_nulls("study_id")

@@ -25,7 +25,6 @@ _OVER = {name: metric.denominator for name, metric in METRICS.items() if metric.
     "learning_effectiveness": "learnings_applied",
 }
 """What there must be at least one of, for a mean to be known."""
-_RATES = [name for name, metric in METRICS.items() if metric.kind == "rate"]
 _COUNTED = {name: metric.denominator for name, metric in METRICS.items() if metric.kind == "rate" and metric.denominator}
 _COSTS = ("total_cost", "cost_per_successful_task", "tasks_completed")
 _FINEST = 6

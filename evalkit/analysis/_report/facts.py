@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,42 +26,18 @@ from evalkit.analysis._report.content import (
     StudyFacts,
 )
 from evalkit.analysis._report.digest import DIGEST_COVERS, digest
-from evalkit.analysis._report.examination import Examination, StudyPart, examine, only_study
+from evalkit.analysis._report.examination import Examination, StudyPart
 from evalkit.analysis._report.in_short import in_short, methods
 from evalkit.analysis._report.render import shortened
 from evalkit.analysis._series import CaveatKind
 from evalkit.analysis._stats.ar1 import Estimate
 from evalkit.analysis._trend import Trend
 from evalkit.analysis._verdicts import ALPHA
-from evalkit.frames.study_data import StudyData
 
-__all__ = ["content_of", "report_content"]
+__all__ = ["content_of"]
 
 _MOST_FINDINGS = 50
 _MESSAGE = 1000
-
-
-def report_content(
-    data: StudyData, study: str | None = None, baseline: str | None = None, metrics: Sequence[str] | None = None
-) -> ReportContent:
-    """Return the report of a study as data.
-
-    The same frames give the same content: it holds no clock, no path and nothing random.
-
-    Parameters
-    ----------
-    data, study, baseline, metrics
-        See `evalkit.analysis.report`.
-
-    Raises
-    ------
-    InvalidInputError
-        When a frame lacks a column, or there is no such metric.
-    MissingExtraError
-        Without scipy.
-    """
-    name = only_study(data) if study is None else data.find(study)
-    return content_of(examine(data, name, None if baseline is None else data.find(baseline, "baseline"), metrics))
 
 
 def content_of(examined: Examination) -> ReportContent:
