@@ -132,7 +132,7 @@ class Difference(MetricResult):
         if self.difference is None:
             return None
         if isinstance(difference, bool) or not isinstance(difference, int | float) or not math.isfinite(difference) or difference == 0:
-            raise invalid("difference", difference, "is no difference; give a number in the unit of the metric, not 0.")
+            raise invalid("difference", difference, "is no difference", "give a number in the unit of the metric, not 0")
         count = self.pairs or min(self.study_checkpoints, self.baseline_checkpoints)
         wanted = min(1e15, count * (self.difference.half_width * self._power() / abs(difference)) ** 2)
         return max(0, math.ceil(wanted) - count)
@@ -240,7 +240,7 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     rows = rows_for(known, names)
     one, other = known.find(study), known.find(baseline, "baseline")
     if one == other:
-        raise invalid("baseline", baseline, "is the study itself; name another one.")
+        raise invalid("baseline", baseline, "is the study itself", "name another one")
     parts = [rows_of(rows, name.id) for name in (one, other)]
     if metrics is None:
         names = [name for name in names if all(part[name].count() for part in parts)]
@@ -266,10 +266,10 @@ def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[
     if metrics is None:
         return [name for name in METRICS if name in data]
     if not isinstance(metrics, Iterable):
-        raise invalid("metrics", metrics, "is no list of names; give names of evalkit.METRICS, or None for all.")
+        raise invalid("metrics", metrics, "is no list of names", "give names of evalkit.METRICS, or None for all")
     asked = [metric_named(name, "metrics").name for name in ([metrics] if isinstance(metrics, str) else metrics)]
     if not asked:
-        raise invalid("metrics", metrics, "names no metric; give names of evalkit.METRICS, or None for all.")
+        raise invalid("metrics", metrics, "names no metric", "give names of evalkit.METRICS, or None for all")
     return list(dict.fromkeys(asked))
 
 

@@ -274,7 +274,8 @@ def _whole(series: pl.Series) -> pl.Series:
 def _check_longer(to: object) -> str:
     """Check that something is a period type that can be rolled up to."""
     if not isinstance(to, str) or to not in BEGINNINGS:
-        raise invalid("to", to, f"is no period to roll up to.{nearest(to, BEGINNINGS)} Give one of {', '.join(map(repr, BEGINNINGS))}.")
+        hint = f"{nearest(to, BEGINNINGS)} Give one of {', '.join(map(repr, BEGINNINGS))}.".strip()
+        raise invalid("to", to, "is no period to roll up to", hint=hint)
     return str(to)
 
 

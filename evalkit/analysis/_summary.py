@@ -115,7 +115,9 @@ def summary(data: DataLike) -> Summary:
     based_on = [name for name in ("sessions_completed", "tasks_completed", "total_cost") if name not in known]
     rows = known.rows(named, based_on)
     if not named:
-        raise InvalidInputError(f"data: it has no metric. The metrics are {', '.join(METRICS)}.", field="data", value=known.column_names)
+        raise InvalidInputError(
+            "data: it has no metric", hint=f"The metrics are {', '.join(METRICS)}.", field="data", value=known.column_names
+        )
     metrics = [METRICS[name] for name in named]
     aggregates = {name: made for metric in metrics for name, made in _aggregates(metric).items()}
     grouped = rows.group_by("study_id", maintain_order=True).agg(

@@ -79,7 +79,7 @@ def open_demo(folder: Path) -> EvalKit:
         When `folder` is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise InvalidInputError(f"folder: {str(folder)!r} is a file; give a folder.", field="folder", value=str(folder))
+        raise InvalidInputError(f"folder: {str(folder)!r} is a file", allowed="give a folder", field="folder", value=str(folder))
     home = (folder / ".evalkit").absolute()
     return evalkit.connect(home, log_url=f"sqlite:{home / 'events.db'}", database_url=f"file:{home / 'evalkit.db'}")
 

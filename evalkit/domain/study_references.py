@@ -63,7 +63,7 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
     text = reference.id if isinstance(reference, Study) else reference
     if not isinstance(text, str) or not text:
         raise invalid(
-            field, reference, "is not a study reference; give a Study, an id, a name, or the last four or more characters of an id."
+            field, reference, "is not a study reference", "give a Study, an id, a name, or the last four or more characters of an id"
         )
     matches = matching_studies(text, studies)
     if len(matches) == 1:
@@ -72,9 +72,10 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
         names = dict(studies)
         listed = "; ".join(f"{study_id} ({names[study_id]!r})" for study_id in matches[:_MOST_LISTED])
         raise AmbiguousStudyError(
-            f"{field}: {text!r} matches {len(matches)} studies: {listed}. Give the id.", reference=reference, candidates=matches
+            f"{field}: {text!r} matches {len(matches)} studies: {listed}", hint="Give the id.", reference=reference, candidates=matches
         )
     names_there = list(dict.fromkeys(name or study_id for study_id, name in studies))
     listed = ", ".join(map(repr, names_there[:_MOST_LISTED])) + (" …" if len(names_there) > _MOST_LISTED else "")
     known = f" The studies in the data: {listed}." if names_there else " The data has no studies."
-    raise StudyNotFoundError(f"{field}: no study matches {text!r}.{nearest(text, names_there)}{known}", reference=reference)
+    hint = f"{nearest(text, names_there)}{known}".strip()
+    raise StudyNotFoundError(f"{field}: no study matches {text!r}", hint=hint, reference=reference)

@@ -45,9 +45,9 @@ def metric_named(name: object, field: str = "metric") -> Metric:
         When there is none of this name.
     """
     if not isinstance(name, str):
-        raise invalid(field, name, f"is no metric; give one name, as a text. The metrics are {', '.join(METRICS)}.")
+        raise invalid(field, name, "is no metric", f"give one name, as a text. The metrics are {', '.join(METRICS)}")
     if name not in METRICS:
-        raise invalid(field, name, f"is no metric.{nearest(name, METRICS)} The metrics are {', '.join(METRICS)}.")
+        raise invalid(field, name, "is no metric", hint=f"{nearest(name, METRICS)} The metrics are {', '.join(METRICS)}.".strip())
     return METRICS[name]
 
 
@@ -94,8 +94,8 @@ def check_frame(frame: object, source: str = "kit.checkpoints()", field: str = "
     """
     module = type(frame).__module__.partition(".")[0]
     if module not in ("polars", "pandas") or hasattr(frame, "collect") or len(getattr(frame, "shape", ())) != 2:
-        hint = " Call .collect() first." if hasattr(frame, "collect") else f" Give {source}, or a part of it."
-        raise InvalidInputError(f"{field}: {a_type(frame)} is no Polars or Pandas frame.{hint}", field=field, value=frame)
+        hint = "Call .collect() first." if hasattr(frame, "collect") else f"Give {source}, or a part of it."
+        raise InvalidInputError(f"{field}: {a_type(frame)} is no Polars or Pandas frame", hint=hint, field=field, value=frame)
 
 
 def read_columns(frame: FrameLike, columns: Mapping[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
@@ -114,8 +114,9 @@ def read_columns(frame: FrameLike, columns: Mapping[str, str], wanted: Sequence[
     lacking = [name for name in wanted if name not in names]
     if lacking:
         raise InvalidInputError(
-            f"frame: it has no column {', '.join(map(repr, lacking))}. Needed are {', '.join(map(repr, wanted))}, as {source} gives "
-            f"them; this frame has {', '.join(map(repr, names[:12])) or 'no columns'}.",
+            f"frame: it has no column {', '.join(map(repr, lacking))}",
+            hint=f"Needed are {', '.join(map(repr, wanted))}, as {source} gives them; this frame has "
+            f"{', '.join(map(repr, names[:12])) or 'no columns'}.",
             field="frame", value=names,
         )  # fmt: skip
     return pl.DataFrame([read_column(frame, name, columns[name]) for name in (*optional, *wanted)])
@@ -183,7 +184,7 @@ def _checked(series: pl.Series, name: str, kind: str) -> pl.Series:
 def _from_pandas(series: Any, name: str, kind: str) -> pl.Series:
     """Give a Pandas column as a Polars one."""
     if getattr(series, "ndim", 1) != 1:
-        raise InvalidInputError(f"frame: {name!r} is the name of two columns; keep one of them.", field=name, value=name)
+        raise InvalidInputError(f"frame: {name!r} is the name of two columns", allowed="keep one of them", field=name, value=name)
     missing = series.isna().to_numpy()
     letter = getattr(series.dtype, "kind", "O")
     if str(series.dtype).startswith("datetime64"):

@@ -280,7 +280,7 @@ def study_data(source: DataLike, field: str = "data") -> StudyData:
     if isinstance(held, StudyData):
         return held
     if isinstance(source, tuple):
-        raise invalid(field, source, "is a tuple. Give kit.data(), or StudyData(checkpoints, lifecycle).")
+        raise invalid(field, source, "is a tuple", hint="Give kit.data(), or StudyData(checkpoints, lifecycle).")
     check_frame(source, "kit.data(), kit.checkpoints()", field)
     return StudyData(source)  # type: ignore[arg-type]
 

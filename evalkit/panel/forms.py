@@ -87,7 +87,7 @@ def _number(name: str, text: str) -> int | float:
             return kind(text)
         except ValueError:
             continue
-    raise checks.invalid(name, text, "is no number; leave it empty when it was not measured.")
+    raise checks.invalid(name, text, "is no number", "leave it empty when it was not measured")
 
 
 def _parts(text: str) -> list[str]:
@@ -98,7 +98,7 @@ def _moment(name: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise checks.invalid(name, text, "is no time; give, for example, 2026-01-31 08:00, in UTC.") from None
+        raise checks.invalid(name, text, "is no time", "give, for example, 2026-01-31 08:00, in UTC") from None
     return checks.check_time(name, moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
 
 
@@ -107,7 +107,7 @@ def _pairs(text: str) -> dict[str, str]:
     for line in filter(str.strip, text.split("\n")):
         name, equals, value = line.partition("=")
         if not equals:
-            raise checks.invalid("metadata", line, "has no '='; give one pair a line, for example model=m-1.")
+            raise checks.invalid("metadata", line, "has no '='", "give one pair a line, for example model=m-1")
         pairs[name.strip()] = value.strip()
     return pairs
 

@@ -99,7 +99,7 @@ def check_size(**sizes: Any) -> None:
     """Refuse a width or height that is no number of pixels."""
     for name, size in sizes.items():
         if type(size) is not int or not 50 <= size <= 10_000:
-            raise invalid(name, size, "is no number of pixels; give a whole number from 50 to 10,000.")
+            raise invalid(name, size, "is no number of pixels", "give a whole number from 50 to 10,000")
 
 
 def layered(

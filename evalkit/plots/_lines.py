@@ -180,7 +180,7 @@ def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = Tr
         scale = {"zero": False}
         notes = ["The axis does not begin at 0." if metric.kind != "rate" else "The axis does not show the whole of 0 to 100 %."]
     elif y is not None:
-        raise invalid("y", y, "is no range of the axis; give (low, high), 'data', or None.")
+        raise invalid("y", y, "is no range of the axis", "give (low, high), 'data', or None")
     elif metric.kind == "rate":
         scale = {"domain": [min(0.0, low or 0.0), max(1.0, high or 1.0)], "nice": False}
         outside = points.filter((pl.col("v") < 0) | (pl.col("v") > 1)).height
@@ -321,7 +321,7 @@ def reference_layer(reference: Any, metric: Metric, y: alt.Y) -> tuple[Any, str]
     """Give a horizontal line to compare with, a value or (value, text), and the note that says what it is."""
     value, text = reference if isinstance(reference, tuple) and len(reference) == 2 else (reference, "")
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 or not isinstance(text, str):
-        raise invalid("reference", reference, "is no value to draw a line at; give a number, or (number, text).")
+        raise invalid("reference", reference, "is no value to draw a line at", "give a number, or (number, text)")
     told = f"{text or 'reference'}, {number(metric, value)}"
     base = alt.Chart(values(pl.DataFrame({"v": [float(value)], "told": [told]})))
     rule = base.mark_rule(strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5)

@@ -89,7 +89,7 @@ def save(chart: Chart, path: str | os.PathLike[str], *, mode: str = "light") -> 
         When the ending is none of these, or the file cannot be written.
     """
     if not isinstance(path, str | os.PathLike):
-        raise invalid("path", path, "is no path; give, for example, 'chart.svg'.")
+        raise invalid("path", path, "is no path", "give, for example, 'chart.svg'")
     target = Path(path)
     ending = target.suffix.lower()
     if ending not in _FORMATS:

@@ -97,7 +97,7 @@ def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[st
     """Return the lines or marks of the studies that are in the chart, under its labels."""
     results = getattr(result, "results", [result])
     if not isinstance(results, list) or not all(callable(getattr(one, method, None)) for one in results):
-        raise invalid(field, type(result).__name__, f"is nothing to draw here; give what {source} gave.")
+        raise invalid(field, type(result).__name__, "is nothing to draw here", f"give what {source} gave")
     labels = dict(studies)
     drawn = [one for one in results if one.study_id in labels]
     rows = [getattr(one, method)().with_columns(study=pl.lit(labels[one.study_id])) for one in drawn]

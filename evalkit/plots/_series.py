@@ -77,7 +77,7 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     """
     known = metric_named(metric)
     if rolling is not None and (type(rolling) is not int or rolling < 2):
-        raise invalid("rolling", rolling, "is no number of checkpoints; give a whole number from 2, or None.")
+        raise invalid("rolling", rolling, "is no number of checkpoints", "give a whole number from 2, or None")
     if interval not in (None, True, False):
         raise invalid("interval", interval, "is none of True, False and None.")
     counted = known.denominator

@@ -150,7 +150,9 @@ class Journal:
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._file is None:
-            raise RecorderError("The recorder's journal stays with the process that opened it; report sessions there.", path=str(self.path))
+            raise RecorderError(
+                "The recorder's journal stays with the process that opened it", allowed="report sessions there", path=str(self.path)
+            )
         data = json.dumps(line).encode() + b"\n"
         end = os.fstat(self._file).st_size
         with self._errors_in_words():

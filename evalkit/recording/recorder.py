@@ -158,9 +158,9 @@ class Recorder:
         checked = {}
         for name, value in values.items():
             if name in COMPUTED:
-                raise checks.invalid(name, value, f"cannot be given: it comes from the sessions. You can give {', '.join(own)}.")
+                raise checks.invalid(name, value, "cannot be given: it comes from the sessions", hint=f"You can give {', '.join(own)}.")
             if name not in METRICS:
-                raise checks.invalid(name, value, f"is for no metric. You can give {', '.join(own)}.{checks.nearest(name, own)}")
+                raise checks.invalid(name, value, "is for no metric", hint=f"You can give {', '.join(own)}.{checks.nearest(name, own)}")
             checked[name] = None if checks.is_missing(value) else checks.CHECKERS[name](name, value)
         if checked:
             self._note({"metrics": checked})
@@ -169,7 +169,7 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         if self._state != "new":
-            raise RecorderError(f"This recorder was used already; make another one: {self._call()}")
+            raise RecorderError("This recorder was used already", allowed=f"make another one: {self._call()}")
         self._journal = Journal(self._home, self.study.id, self.study.name)
         try:
             self._settle_what_was_left()

@@ -90,17 +90,19 @@ class Session:
     def _check_turn(self) -> None:
         if self._state != "open":
             over = "is over" if self._state == "closed" else "has not begun"
-            raise RecorderError(f"The session {self.name!r} {over}; report inside its with block.")
+            raise RecorderError(f"The session {self.name!r} {over}", allowed="report inside its with block")
         if self._succeeded is not None:
             said = "success" if self._succeeded else "failure"
-            raise RecorderError(f"The session {self.name!r} reported a {said} already; report once in each session.")
+            raise RecorderError(f"The session {self.name!r} reported a {said} already", allowed="report once in each session")
 
     def __enter__(self) -> Session:
         if self._state != "new":
-            raise RecorderError("This session was used already; begin another one: with rec.session() as s: ...")
+            raise RecorderError("This session was used already", allowed="begin another one: with rec.session() as s: ...")
         outer = _inside.get()
         if outer is not None and outer._recorder is self._recorder and outer._state == "open":
-            raise RecorderError(f"The session {outer.name!r} is still running here; leave its with block before the next session begins.")
+            raise RecorderError(
+                f"The session {outer.name!r} is still running here", allowed="leave its with block before the next session begins"
+            )
         self.name = self._recorder._begin_session(self.name)
         self._start = self._recorder._elapsed()
         self._state = "open"

@@ -227,7 +227,9 @@ def _steps(data: StudyData, columns: pl.DataFrame) -> pl.DataFrame:
     shared = named is not None and steps[named].is_not_null().any()
     studies = steps.select(pl.coalesce("study_id", "study", pl.lit(MISSING_STUDY)).n_unique()).item()
     if studies > 1 and not shared:
-        raise invalid("lifecycle", studies, "studies are in it, and the checkpoints do not say whose they are; keep the rows of one study.")
+        raise invalid(
+            "lifecycle", studies, "studies are in it, and the checkpoints do not say whose they are", "keep the rows of one study"
+        )
     name = pl.col(named) if named and shared else pl.lit(MISSING_STUDY)
     return steps.select(name.alias("study_id"), "seq", "status", at=pl.col("at").dt.epoch("us"))
 

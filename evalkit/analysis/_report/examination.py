@@ -195,4 +195,6 @@ def only_study(data: StudyData) -> StudyName:
     if len(data.known) == 1:
         return data.known[0]
     named = ", ".join(repr(name.label) for name in data.known[:8]) or "none"
-    raise InvalidInputError(f"study: the data has {len(data.known)} studies ({named}); name one with study=.", field="study", value=None)
+    raise InvalidInputError(
+        f"study: the data has {len(data.known)} studies ({named})", allowed="name one with study=", field="study", value=None
+    )

@@ -74,17 +74,17 @@ def report(
     evalkit.EvalKit.report : The same from a kit.
     """
     if not isinstance(path, str | os.PathLike):
-        raise invalid("path", path, "is no path; give, for example, 'report.html'.")
+        raise invalid("path", path, "is no path", "give, for example, 'report.html'")
     target = Path(path)
     if target.suffix.lower() not in _FORMATS:
         raise invalid("path", target.name, f"does not end in one of {', '.join(_FORMATS)}, which say the format.")
     if not target.absolute().parent.is_dir():
-        raise invalid("path", str(path), f"lies in no folder that exists; make {str(target.parent)!r} first.")
+        raise invalid("path", str(path), "lies in no folder that exists", f"make {str(target.parent)!r} first")
     known = study_data(data)
     one = only_study(known) if study is None else known.find(study)
     other = None if baseline is None else known.find(baseline, "baseline")
     if other == one:
-        raise invalid("baseline", baseline, "is the study itself; name another one.")
+        raise invalid("baseline", baseline, "is the study itself", "name another one")
     text = _written(target.suffix.lower(), examine(known, one, other, metrics))
     with writing(target) as file:
         file.write(text.encode())
