@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import evalkit
 from evalkit import METRICS
+from evalkit._util.text import moment
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,9 +62,9 @@ def _measured(name: str, value: Any) -> str:
     return f"${value:{pattern[1:]}}" if pattern.startswith("$") else f"{value:{pattern}}"
 
 
-def minute(moment: datetime | str) -> str:
-    """Give a time in UTC to the minute; of midnight, only the date."""
-    return str(moment)[:16].replace("T", " ").removesuffix(" 00:00")
+def minute(time: datetime | str) -> str:
+    """Return a time in UTC to the minute; of midnight, only the date."""
+    return moment(datetime.fromisoformat(time) if isinstance(time, str) else time)
 
 
 def safe(text: object) -> str:
