@@ -54,7 +54,7 @@ def observed(values: Array) -> MetricSeries:
 
 
 def rows(values: Array, name: str, *, shifted: bool = False) -> pl.DataFrame:
-    """A study's rows as `StudyData.rows` returns them; shifted ones share no period with others."""
+    """A study's rows as `StudyData.sorted_checkpoints` returns them; shifted ones share no period with others."""
     start = pl.Series([START + timedelta(days=index, hours=12 * shifted) for index in range(len(values))], dtype=pl.Datetime("us", "UTC"))
     day = timedelta(days=1)
     return pl.DataFrame({"start": start, METRIC.name: values}).select(

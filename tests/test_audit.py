@@ -515,12 +515,12 @@ def test_findings_about_a_metric_are_kept_apart() -> None:
         study_id=pl.lit(study_id(2)), study=pl.lit("other")).filter(pl.int_range(pl.len()) != 1)])  # fmt: skip
     result = audit(frame)
     assert (result.errors, result.warnings, result.notes) == (2, 1, 0)
-    assert kinds(result.about("session_success_rate")) == ["missing_period", "negative_value"]
-    assert kinds(result.about("tool_success_rate", study_id(1))) == ["rate_outside"]
-    assert kinds(result.about(study_id=study_id(2))) == ["missing_period", "negative_value"]
-    assert result.about("total_cost", study_id(1)).sentences()[0].endswith("nothing found.")
+    assert kinds(result.filter("session_success_rate")) == ["missing_period", "negative_value"]
+    assert kinds(result.filter("tool_success_rate", study=study_id(1))) == ["rate_outside"]
+    assert kinds(result.filter(study="other")) == ["missing_period", "negative_value"]
+    assert result.filter("total_cost", study=study_id(1)).sentences()[0].endswith("nothing found.")
     with pytest.raises(InvalidInputError, match="Did you mean 'total_cost'"):
-        result.about("total_costs")
+        result.filter("total_costs")
     assert result.sentences()[:2] == [
         "Audit of 9 checkpoints of 2 studies: 2 errors and 1 warning.",
         "Error: agent: Rate outside 0 to 1: 2026-01-07 to 2026-01-08 UTC: tool_success_rate is 96. Rates are shares: divide a percentage by 100.",

@@ -231,7 +231,7 @@ def test_equal_times_are_ordered_by_id_everywhere(tmp_path: Path) -> None:
         latest = kit.storage.get_latest_checkpoint(study.id)
         assert latest == models[-1]
         for shuffled in (frame, frame.reverse(), frame.sort("total_tokens"), kit.checkpoints(study, backend="pandas")[::-1]):
-            assert StudyData(shuffled).rows(["total_tokens"])["total_tokens"].to_list() == tokens
-        assert StudyData(frame.drop("timestamp", "checkpoint_id")).rows(["total_tokens"])["total_tokens"].to_list() == tokens
+            assert StudyData(shuffled).sorted_checkpoints(["total_tokens"])["total_tokens"].to_list() == tokens
+        assert StudyData(frame.drop("timestamp", "checkpoint_id")).sorted_checkpoints(["total_tokens"])["total_tokens"].to_list() == tokens
         odd = frame.with_columns(timestamp=pl.lit("unknown"))
-        assert StudyData(odd).rows(["total_tokens"])["total_tokens"].to_list() == tokens
+        assert StudyData(odd).sorted_checkpoints(["total_tokens"])["total_tokens"].to_list() == tokens

@@ -183,7 +183,7 @@ def test_no_line_ever_bridges_what_is_missing(there: list[bool], buckets: int) -
         ]
     )
     base = base.cast(frame.schema).filter(pl.Series(there))
-    points = runs(StudyData(base).rows(["total_cost"]).with_columns(StudyData(base).lengths, v=pl.col("total_cost")), ["v"])
+    points = runs(StudyData(base).sorted_checkpoints(["total_cost"]).with_columns(StudyData(base).lengths, v=pl.col("total_cost")), ["v"])
     drawn = broken(thin(points, ["v"], buckets) if points.height else points, ["v"])
     values, days = drawn["v"].to_list(), [(moment - START).days for moment in drawn["t"].to_list()]
     neighbours = [(a, b) for a, b, v, w in zip(days, days[1:], values, values[1:], strict=False) if v is not None and w is not None]
@@ -536,7 +536,7 @@ def test_below_the_threshold_every_point_is_there() -> None:
 
     def points(count: int, studies: int = 1) -> int | None:
         frame = long(count * studies, studies)
-        return buckets_for(runs(StudyData(frame).rows(["total_cost"]).with_columns(StudyData(frame).lengths), ["total_cost"]))
+        return buckets_for(runs(StudyData(frame).sorted_checkpoints(["total_cost"]).with_columns(StudyData(frame).lengths), ["total_cost"]))
 
     assert points(2003) is None
     assert points(2004) == 240

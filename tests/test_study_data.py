@@ -41,7 +41,9 @@ def test_data_is_made_of_frames_of_either_library(library: str) -> None:
     rows, steps = two(), lived()
     data = StudyData(rows, steps) if library == "polars" else StudyData(to_pandas(rows, CHECKPOINTS), to_pandas(steps, LIFECYCLE))
     assert repr(data) == "StudyData(40 checkpoints of 2 studies, with lifecycle)"
-    assert_frame_equal(data.rows([RATE], ["sessions_completed"]), StudyData(rows).rows([RATE], ["sessions_completed"]))
+    assert_frame_equal(
+        data.sorted_checkpoints([RATE], ["sessions_completed"]), StudyData(rows).sorted_checkpoints([RATE], ["sessions_completed"])
+    )
     assert [name.label for name in data.names] == ["agent", "base"]
     found = analysis.trend(data, RATE)
     assert type(found.frame).__module__.partition(".")[0] == type(found["agent"].frame).__module__.partition(".")[0] == library

@@ -274,7 +274,7 @@ def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[
 
 
 def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, data: StudyData | None = None) -> Difference:
-    """Compare rows of `StudyData.rows` of two studies in one metric; the p-value is not adjusted."""
+    """Compare rows of `StudyData.sorted_checkpoints` of two studies in one metric; the p-value is not adjusted."""
     one, other = one_series(study, name), one_series(baseline, name)
     metric = METRICS[name]
     caveats = list(dict.fromkeys([*one.caveats, *other.caveats]))

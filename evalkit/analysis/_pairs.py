@@ -25,7 +25,7 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Me
     Parameters
     ----------
     study, baseline
-        Rows of `StudyData.rows`.
+        Rows of `StudyData.sorted_checkpoints`.
     metric
         A name of `evalkit.METRICS`.
     """

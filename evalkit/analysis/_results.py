@@ -112,7 +112,7 @@ class MetricResult(Result):
     def _findings(self, study_id: str) -> Audit | None:
         from evalkit.analysis._audit.audit import audit  # which returns a `Result`
 
-        return None if self._data is None else audit(self._data).about(self.metric.name, study_id)
+        return None if self._data is None else audit(self._data).filter(self.metric.name, study=study_id)
 
     def _drawn(self, *study_ids: str, **options: Any) -> alt.LayerChart:
         """Draw the metric of some studies over time."""

@@ -210,10 +210,10 @@ class MetricSeries:
 
 
 def rows_for(data: StudyData, metrics: Iterable[str]) -> pl.DataFrame:
-    """Return the rows of `StudyData.rows` with all columns that series of some metrics need."""
+    """Return the rows of `StudyData.sorted_checkpoints` with all columns that series of some metrics need."""
     names = list(metrics)
     counts = sorted({counted for name in names if (counted := METRICS[name].denominator) is not None and counted not in names})
-    return data.rows(names, counts, [PARTIAL] if any(METRICS[name].rollup == "sum" for name in names) else [])
+    return data.sorted_checkpoints(names, counts, [PARTIAL] if any(METRICS[name].rollup == "sum" for name in names) else [])
 
 
 def all_series(data: StudyData, metric: str) -> list[MetricSeries]:
@@ -239,7 +239,7 @@ def whole_periods(rows: pl.DataFrame, metric: str) -> tuple[pl.DataFrame, int]:
 
 
 def one_series(rows: pl.DataFrame, metric: str) -> MetricSeries:
-    """Return one metric of rows of `StudyData.rows`, all of one study."""
+    """Return one metric of rows of `StudyData.sorted_checkpoints`, all of one study."""
     known = METRICS[metric]
     whole, partial = whole_periods(rows, metric)
     samples = _samples(whole, metric)

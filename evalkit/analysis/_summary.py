@@ -113,7 +113,7 @@ def summary(data: DataLike) -> Summary:
     known = study_data(data)
     named = [name for name in METRICS if name in known]
     based_on = [name for name in ("sessions_completed", "tasks_completed", "total_cost") if name not in known]
-    rows = known.rows(named, based_on)
+    rows = known.sorted_checkpoints(named, based_on)
     if not named:
         raise InvalidInputError(
             "data: it has no metric", hint=f"The metrics are {', '.join(METRICS)}.", field="data", value=known.column_names

@@ -165,7 +165,7 @@ class StudyData:
         except InvalidInputError:
             return False
 
-    def rows(self, metrics: Iterable[str], counts: Iterable[str] = (), flags: Iterable[str] = ()) -> pl.DataFrame:
+    def sorted_checkpoints(self, metrics: Iterable[str], counts: Iterable[str] = (), flags: Iterable[str] = ()) -> pl.DataFrame:
         """Return the checkpoints that have a period, by study and time, with some metrics.
 
         Checkpoints of the same period are ordered by timestamp, then id, as in ``kit.checkpoints()``, whatever the order of the rows.
@@ -198,7 +198,7 @@ class StudyData:
 
     @cached_property
     def lengths(self) -> pl.Series:
-        """How long a period of the study is, `length`, for each of `rows`: by its type (28 days of a month), else as long as this one."""
+        """The length of a period of the study, for each of `sorted_checkpoints`: by its type (28 days of a month), else its own."""
         periods, _, places = self._layout
         kinds = self.column("period_type", CHECKPOINTS["period_type"])
         usual = (kinds if places is None else kinds.gather(places)).replace_strict(_LENGTHS, default=None, return_dtype=pl.Duration("us"))
@@ -220,7 +220,7 @@ class StudyData:
         return _once(self._measured, (name, kind), read)
 
     @property
-    def lifecycle_rows(self) -> pl.DataFrame:
+    def sorted_lifecycle(self) -> pl.DataFrame:
         """The lifecycle by study and its order in the log: study_id, label, seq, kind, status, at."""
         return self._lifecycle[0]
 

@@ -65,7 +65,7 @@ class History:
 
 def history_of(data: StudyData, series: Series) -> History:
     """Return the lifecycles of the studies of a series."""
-    rows = _relabelled(data.lifecycle_rows, dict(series.studies))
+    rows = _relabelled(data.sorted_lifecycle, dict(series.studies))
     if series.points.is_empty():
         rows = rows.clear()
     until = None if rows.is_empty() else max(rows["at"].max(), series.points["end"].max())  # type: ignore[type-var]
@@ -129,7 +129,7 @@ def lifecycle(data: DataLike, *, until: datetime | str | None = None, width: int
     """
     check_size(width=width)
     known = _with_lifecycle(data)
-    rows, ticks = known.lifecycle_rows, known.rows([])
+    rows, ticks = known.sorted_lifecycle, known.sorted_checkpoints([])
     created = rows.group_by("study_id", "label").agg(pl.col("at").first()).sort("at", "study_id")
     shown = created.tail(MOST_STUDIES)
     notes = [f"The {MOST_STUDIES} newest of {created.height:,} studies."] if created.height > MOST_STUDIES else []

@@ -53,7 +53,9 @@ def scatter(
     check_size(width=width, height=height)
     across, up = metric_named(x, "x"), metric_named(y, "y")
     known = study_data(data)
-    rows = known.rows(dict.fromkeys([x, y])).with_columns(known.lengths, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64()))
+    rows = known.sorted_checkpoints(dict.fromkeys([x, y])).with_columns(
+        known.lengths, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64())
+    )
     studies = studies_of(rows)
     studies, shown = newest(studies)
     everything = runs(rows, ["h", "v"])

@@ -81,7 +81,7 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     if interval not in (None, True, False):
         raise invalid("interval", interval, "is none of True, False and None.")
     counted = known.denominator
-    rows = data.rows([metric], [counted] if counted else [])
+    rows = data.sorted_checkpoints([metric], [counted] if counted else [])
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(counted) if counted else pl.lit(None, dtype=pl.Int64())
     studies = studies_of(rows)
     wanted = interval if interval is not None else len(studies) <= MOST_BANDS

@@ -92,28 +92,30 @@ class Audit(Result):
     def _of(self, severity: str) -> int:
         return self._rows.filter(pl.col("severity") == severity).height
 
-    def about(self, metric: str | None = None, study_id: str | None = None) -> Audit:
+    def filter(self, metric: str | None = None, *, study: Study | str | None = None) -> Audit:
         """Return the findings that touch a metric or what it is a mean over, those that touch one study, or both.
 
         Parameters
         ----------
         metric
             A name of the catalogue; None for every metric. Findings about periods touch every metric.
-        study_id
-            An id as in `frame`; None for every study.
+        study
+            A `Study`, an id, a name, or the last four or more characters of an id; None for every study.
 
         Raises
         ------
         InvalidInputError
             When there is no metric of the name.
+        StudyNotFoundError, AmbiguousStudyError
+            When no study of the data, or more than one, matches `study`.
         """
         rows = self._rows
         if metric is not None:
             touched = [name for name in (metric_named(metric).name, METRICS[metric].denominator) if name]
             met = pl.col("metrics").list.eval(pl.element().is_in(touched)).list.any()
             rows = rows.filter(met | (pl.col("metrics").list.len() == 0))
-        if study_id is not None:
-            rows = rows.filter(pl.col("study_id") == study_id)
+        if study is not None:
+            rows = rows.filter(pl.col("study_id") == self._data.find(study).id)
         return replace(self, _rows=rows)
 
     def plot(self) -> alt.LayerChart:

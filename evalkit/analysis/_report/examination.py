@@ -33,13 +33,13 @@ class StudyPart:
         Its id, name and label.
     data
         Its checkpoints and lifecycle.
-    about
+    description
         Its row of ``kit.studies()``; empty where the data has none.
     """
 
     name: StudyName
     data: StudyData
-    about: dict[str, Any]
+    description: dict[str, Any]
 
     @property
     def checkpoints(self) -> pl.DataFrame:
@@ -151,10 +151,10 @@ def examine(
 
 
 def _part(data: StudyData, study: StudyName) -> StudyPart:
-    return StudyPart(study, data.of(study.id), _about(data, study))
+    return StudyPart(study, data.of(study.id), _description(data, study))
 
 
-def _about(data: StudyData, study: StudyName) -> dict[str, Any]:
+def _description(data: StudyData, study: StudyName) -> dict[str, Any]:
     """Return the row of the studies frame that is of a study; nothing where there is none."""
     if data.studies is None:
         return {}
@@ -164,11 +164,11 @@ def _about(data: StudyData, study: StudyName) -> dict[str, Any]:
     row = rows.filter((pl.col("study_id") == study.id) | (pl.col("study_id").is_null() & (pl.col("name") == study.name)))
     if row.is_empty():
         return {}
-    about = row.row(0, named=True)
+    description = row.row(0, named=True)
     if "metadata" in there:
         pairs: Any = data.studies["metadata"]
-        about["metadata"] = list((pairs if isinstance(pairs, pl.Series) else pairs.reset_index(drop=True))[about["place"]])
-    return about
+        description["metadata"] = list((pairs if isinstance(pairs, pl.Series) else pairs.reset_index(drop=True))[description["place"]])
+    return description
 
 
 def _adjusted(

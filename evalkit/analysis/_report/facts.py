@@ -72,7 +72,7 @@ def content_of(examined: Examination) -> ReportContent:
 
 
 def _facts(study: StudyPart) -> StudyFacts:
-    about, rows = study.about, study.checkpoints
+    about, rows = study.description, study.checkpoints
     first, last = rows.select(pl.col("period_start").min(), pl.col("period_end").max()).row(0) if rows.height else (None, None)
     period = rows["period_type"][0] if rows.height and "period_type" in rows.columns else None
     return StudyFacts(
@@ -99,7 +99,7 @@ def _events(study: StudyPart) -> EventFacts:
         times += [at for at in checkpoints.select(a=pl.col("recorded_at").min(), b=pl.col("recorded_at").max()).row(0) if at]
     return EventFacts(
         study_id=facts.id, study=facts.name, lifecycle_events=lifecycle.height, checkpoints=checkpoints.height,
-        first=min(times, default=None), last=max(times, default=None), digest=digest(study.about, checkpoints, lifecycle),
+        first=min(times, default=None), last=max(times, default=None), digest=digest(study.description, checkpoints, lifecycle),
     )  # fmt: skip
 
 
@@ -117,7 +117,8 @@ def _metric(result: Trend, summed: dict[str, Any]) -> MetricRow:
     change, change_low, change_high = _ends(result.total_change)
     return MetricRow(
         metric=result.metric.name, label=result.metric.label, unit=result.metric.unit, checkpoints=result.checkpoints,
-        missing=result.missing, **{name: _number(summed[name]) for name in ("first", "last", "mean", "weighted_mean")},
+        missing=result.missing, first=_number(summed["first"]), last=_number(summed["last"]), mean=_number(summed["mean"]),
+        weighted_mean=_number(summed["weighted_mean"]),
         verdict=result.verdict, slope=slope, slope_low=slope_low, slope_high=slope_high, change=change, change_low=change_low,
         change_high=change_high, p=_number(result.p), p_corrected=_number(result.p_corrected), more_needed=result.more_needed,
         audit_findings=0 if result.findings is None else result.findings.errors + result.findings.warnings, caveats=result.caveats,
@@ -144,8 +145,13 @@ def _difference(result: Difference) -> DifferenceRow:
 
 def _audit(result: Audit) -> AuditFacts:
     worst = result.worst(_MOST_FINDINGS)
-    names = ("study", "severity", "kind", "metrics", "count", "start", "end", "message")
-    rows = [FindingRow(**{**row, "message": shortened(row["message"], _MESSAGE)}) for row in worst.select(names).iter_rows(named=True)]
+    rows = [
+        FindingRow(
+            study=row["study"], severity=row["severity"], kind=row["kind"], metrics=row["metrics"], count=row["count"], start=row["start"],
+            end=row["end"], message=shortened(row["message"], _MESSAGE),
+        )
+        for row in worst.iter_rows(named=True)
+    ]  # fmt: skip
     return AuditFacts(
         checkpoints=result.checked, errors=result.errors, warnings=result.warnings, notes=result.notes, findings=rows,
         more=result.errors + result.warnings + result.notes - worst.height, unchecked=list(result.unchecked),
