@@ -238,18 +238,17 @@ def steps(times: Array) -> Array:
 
 
 def correlations(gaps: Array) -> Array:
-    """Give the correlation of each value with the one before it, for each of `CORRELATIONS`, shape (100, n - 1)."""
-    if (gaps == 1).all():
-        return np.repeat(CORRELATIONS[:, None], len(gaps), axis=1)
-    powers: Array = CORRELATIONS[:, None] ** gaps[None, :]
+    """Return the correlation of each value with the one before it for each of `CORRELATIONS`: (100, n - 1), or (100, 1) if all alike."""
+    powers: Array = CORRELATIONS[:, None] if (gaps == 1).all() else CORRELATIONS[:, None] ** gaps[None, :]
     return powers
 
 
 def whitened(columns: Array, neighbours: Array) -> Array:
-    """Give columns, shape (n, k), without the correlation of neighbours, shape (g, n - 1): an array of shape (g, n, k)."""
-    out = np.repeat(columns[None], len(neighbours), axis=0)
-    r = neighbours[:, :, None]
-    out[:, 1:] = (columns[None, 1:] - r * columns[None, :-1]) / np.sqrt(1 - r * r)
+    """Give columns, shape (n, k), without the correlation of neighbours, shape (g, n - 1) or (g, 1): an array of shape (g, n, k)."""
+    out: Array = np.repeat(columns[None], len(neighbours), axis=0)
+    r, later = neighbours[:, :, None], out[:, 1:]
+    later -= r * columns[None, :-1]
+    later /= np.sqrt(1 - r * r)
     return out
 
 
@@ -277,9 +276,9 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: f
     size = float(np.abs(away).max()) or 1.0
     neighbours = correlations(steps(times))
     z = whitened(np.column_stack([design, away / size]), neighbours)
-    gram = np.einsum("gni,gnj->gij", z, z, optimize=True)
+    gram: Array = z.transpose(0, 2, 1) @ z
     inside, towards, total = gram[:, :terms, :terms], gram[:, :terms, terms], gram[:, terms, terms]
-    covariances = np.linalg.inv(inside)
+    covariances: Any = np.linalg.inv(inside)
     scaled = np.einsum("gij,gj->gi", covariances, towards)
     left = np.clip(total - np.einsum("gi,gi->g", scaled, towards), 0, None)
     freedom = count - terms - 1
@@ -291,7 +290,8 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: f
         weights[0] = 1.0
         exact = np.where(np.abs(scaled) < _NOISE, 0.0, scaled) * size + intercept * centre
         return Fit(weights, exact, covariances, np.full(len(left), max(least, still)), freedom, float("inf"))
-    correlated = -0.5 * np.log1p(-neighbours * neighbours).sum(axis=1)
+    alike = (count - 1) // neighbours.shape[1]  # how many correlations each column stands for
+    correlated = -0.5 * alike * np.log1p(-neighbours * neighbours).sum(axis=1)
     restricted = correlated - 0.5 * np.linalg.slogdet(inside)[1] - (count - terms) / 2 * np.log(left)
     weights = np.exp(restricted - restricted.max()) * PRIOR
     best = float((correlated - count / 2 * np.log(left)).max())
