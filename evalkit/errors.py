@@ -33,6 +33,7 @@ holds its words, with secrets removed. A warning is an `EvalkitWarning` with a `
 from __future__ import annotations
 
 import copy
+import copyreg
 import sys
 import warnings
 from contextlib import contextmanager
@@ -143,11 +144,12 @@ class EvalkitError(Exception):
         driver_message: str | None = None,
         **values: object,
     ) -> None:
-        super().__init__(problem)
+        super().__init__()
         given = problem if isinstance(problem, Message) else Message(problem=problem)
         parts = {"allowed": allowed, "effect": effect, "hint": hint, "shell_hint": shell_hint}
         self.message = replace(given, **{name: part for name, part in parts.items() if part})
         """What it says, in parts."""
+        self.args = (str(self.message),)
         self.driver_message = driver_message
         vars(self).update(values)
 
@@ -158,7 +160,12 @@ class EvalkitError(Exception):
         """Return the same error with other parts of its message."""
         other = copy.copy(self)
         other.message = replace(self.message, **parts)
+        other.args = (str(other.message),)
         return other
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle what it holds, and compose no text again."""
+        return copyreg.__newobj__, (type(self),), {**vars(self), "args": self.args}  # type: ignore[attr-defined]
 
 
 class InvalidInputError(EvalkitError, ValueError):

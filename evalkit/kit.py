@@ -39,8 +39,7 @@ __all__ = ["EvalKit", "connect"]
 
 StudyRef = Study | str
 Period = str | PeriodType | tuple[str | PeriodType, int]
-_DAILY = "daily"
-_NO_TAGS: tuple[str, ...] = ()
+_TRIES = 5
 
 
 def connect(
@@ -109,7 +108,7 @@ class EvalKit:
         return f"EvalKit({str(home.relative_to(os.getcwd()) if home.is_relative_to(os.getcwd()) else home)!r})"  # noqa: PTH109
 
     def close(self) -> None:
-        """Let go of the files. The kit opens them again when it is used again."""
+        """Close the files and connections. The kit opens them again when it is used again."""
         self.engine.close()
 
     # --- commands -----------------------------------------------------------------------------------------------------------------
@@ -118,9 +117,9 @@ class EvalKit:
         self,
         name: str | CreateStudy,
         *,
-        period: Period = _DAILY,
+        period: Period | None = None,
         description: str | None = None,
-        tags: Iterable[str] = _NO_TAGS,
+        tags: Iterable[str] | None = None,
         metadata: Mapping[str, str] | None = None,
         at: datetime | str | None = None,
         if_exists: Literal["error", "open"] = "error",
@@ -132,7 +131,8 @@ class EvalKit:
         name
             1 to 200 characters, no control characters; or a whole `CreateStudy`, without the options that it has.
         period
-            The length of a checkpoint's period, and how many are planned: ``"daily"``, ``"weekly:2"``, ``(PeriodType.WEEKLY, 2)``.
+            The length of a checkpoint's period, and how many are planned: ``"weekly"``, ``"weekly:2"``, ``(PeriodType.WEEKLY, 2)``; by
+            default ``"daily"``.
         description, tags, metadata
             What the study is about; metadata is text by name.
         at
@@ -145,9 +145,11 @@ class EvalKit:
         StudyExistsError
             When a study has this name, and `if_exists` is ``"error"``.
         """
+        options = {"period": period, "description": description, "tags": tags, "metadata": metadata}
+        given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
         if not isinstance(name, CreateStudy):
-            name = CreateStudy(name, period=period, description=description, tags=tags, metadata=metadata)
-        elif not (period is _DAILY and description is None and tags is _NO_TAGS and metadata is None):
+            name = CreateStudy(name, **given)
+        elif given:
             raise checks.invalid("name", name, "is a whole command", "give the options to CreateStudy")
         return self._handlers.create_study(name, at, if_exists)
 
@@ -407,8 +409,7 @@ class EvalKit:
         def read() -> pl.DataFrame:
             from evalkit.frames.reader import select
 
-            chosen = None if study is None else [study] if isinstance(study, Study | str) else list(study)
-            ids = None if chosen is None else list(dict.fromkeys(self._references.resolve(one).id for one in chosen))
+            ids = self._ids(study)
             return select(self._reader.checkpoints(ids), start, end, by, exclude)
 
         return self._frame("checkpoints", read, backend, always=study is not None)
@@ -461,10 +462,14 @@ class EvalKit:
         """
         from evalkit.frames.study_data import StudyData
 
-        asked = None if study is None else [study] if isinstance(study, Study | str) else list(study)
-        ids = None if asked is None else [self.resolve(one).id for one in asked]
-        checkpoints = self.checkpoints(ids, start=start, end=end, by=by, exclude=exclude)
-        lifecycle, studies = self.lifecycle(), self.studies()
+        self.engine.ready_to_read()
+        ids = self._ids(study)
+        for _ in range(_TRIES):  # again when another process wrote in between, so that all three are one state
+            version = self.engine.read_version()
+            checkpoints = self.checkpoints(ids, start=start, end=end, by=by, exclude=exclude)
+            lifecycle, studies = self.lifecycle(), self.studies()
+            if version == self.engine.read_version():
+                break
         if ids is not None:
             lifecycle, studies = (frame.filter(frame["study_id"].is_in(ids)) for frame in (lifecycle, studies))
         return StudyData(checkpoints, lifecycle, studies=studies)
@@ -581,6 +586,14 @@ class EvalKit:
         from evalkit.panel.panel import Panel
 
         return Panel(self, None if study is None else self.resolve(study).id, embedded=self.engine.embedded)
+
+    def _ids(self, study: Study | str | Iterable[Study | str] | None) -> list[str] | None:
+        """Return the ids of the studies that are asked for, each once; None for all."""
+        if study is None:
+            return None
+        several = isinstance(study, Iterable) and not isinstance(study, Study | str | bytes)
+        asked: list[Any] = list(study) if several else [study]
+        return list(dict.fromkeys(self._references.resolve(one).id for one in asked))
 
     @cached_property
     def _reader(self) -> FrameReader:

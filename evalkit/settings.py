@@ -74,7 +74,12 @@ class Settings:
                 f"home: Cannot open {str(found)!r}: permission denied", hint="Ask its owner for read access, or use another home.",
                 field="home", value=str(found),
             )  # fmt: skip
-        token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN")
+        token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN", "").strip()  # a file that it was read from ends in a line break
+        if not (token.isascii() and token.isprintable()):
+            raise InvalidInputError(
+                "EVALKIT_DATABASE_AUTH_TOKEN: its value holds a character that no token has",
+                hint="Set it to the token alone, as the server's tools print it.", field="EVALKIT_DATABASE_AUTH_TOKEN", value="***",
+            )  # fmt: skip
         return cls(
             home=found,
             looked_in=looked_in,

@@ -402,11 +402,19 @@ def test_a_kit_takes_whole_commands(kit: EvalKit, running: evalkit.Study) -> Non
     assert (done.recorded, done.already_recorded) == (2, 1)
     with pytest.raises(InvalidInputError, match="is a whole command; give the other arguments to RecordCheckpoint"):
         kit.record_checkpoint(running, command, key="another")
-    with pytest.raises(InvalidInputError, match="is a whole command; give the options to CreateStudy"):
-        kit.create_study(evalkit.CreateStudy("third"), tags=["b"])
+    for option in ({"tags": ["b"]}, {"period": "daily"}, {"description": ""}):
+        with pytest.raises(InvalidInputError, match="is a whole command; give the options to CreateStudy"):
+            kit.create_study(evalkit.CreateStudy("third"), **option)  # type: ignore[arg-type]
+    assert repr(evalkit.CreateStudy("a", period="weekly:2")) == "CreateStudy('a', period='weekly:2')"
+    assert repr(command) == "RecordCheckpoint([2026-01-01 00:00 .. 2026-01-08 00:00) UTC, 1 of 16 metrics, key='w0')"
+    assert evalkit.CreateStudy("a") == evalkit.CreateStudy("a", tags=[]) != evalkit.CreateStudy("b")
+    assert evalkit.RecordCheckpoint(week(1)) == evalkit.RecordCheckpoint(week(1)) != evalkit.RecordCheckpoint(week(1), key="k")
 
 
-@pytest.mark.parametrize("beside", [{"period": week(0)["period"]}, {"period_start": DAY, "period_end": DAY + timedelta(1)}])
+@pytest.mark.parametrize(
+    "beside",
+    [{"period": week(0)["period"]}, {"period_start": DAY, "period_end": DAY + timedelta(1)}, {"period_start": DAY}, {"period_end": DAY}],
+)
 def test_a_period_is_an_argument_and_given_once(kit: EvalKit, running: evalkit.Study, beside: dict[str, Any]) -> None:
     """``period=(start, end)`` is the checkpoint's period; one in the metrics beside it is refused, whatever it says."""
     metrics = evalkit.LongitudinalMetrics(total_tokens=1, period=evalkit.TimePeriod(start=DAY, end=DAY + timedelta(1)))
@@ -415,6 +423,6 @@ def test_a_period_is_an_argument_and_given_once(kit: EvalKit, running: evalkit.S
     assert recorded.timestamp == DAY + timedelta(1)
     before = kit.status().events
     for given in ({"total_tokens": 1, **beside}, metrics):
-        with pytest.raises(InvalidInputError, match=r"^period: .* is given beside .* in the metrics; give one or the other\.$"):
+        with pytest.raises(InvalidInputError, match=r"^period: the metrics have one, too; give one or the other\.$"):
             kit.record_checkpoint(running, given, period=week(1)["period"])
     assert kit.status().events == before

@@ -75,3 +75,11 @@ def test_a_warning_points_at_the_line_outside_evalkit() -> None:
     (one,) = caught
     assert isinstance(one.message, EvalkitWarning)
     assert (str(one.message), one.message.message.hint, one.filename) == ("It is odd. Look.", "Look.", __file__)
+
+
+def test_an_error_shows_all_of_its_text_wherever_it_is_shown() -> None:
+    """In its arguments and its representation as in its text."""
+    error = EvalkitError("It is wrong", hint="Call f(x=1)")
+    assert error.args == ("It is wrong. Call f(x=1)",)
+    assert repr(error) == "EvalkitError('It is wrong. Call f(x=1)')"
+    assert error.but(effect="Nothing was done.").args == ("It is wrong. Nothing was done. Call f(x=1)",)

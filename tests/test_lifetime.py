@@ -588,3 +588,44 @@ def test_a_read_model_that_is_moved_away_under_an_open_kit_is_made_anew(tmp_path
     assert kit.verify().ok
     assert stat.S_IMODE((tmp_path / "home" / "evalkit.db").stat().st_mode) == 0o600
     kit.close()
+
+
+FORK_WHILE_WRITING = """
+import os, signal, sys, evalkit
+
+with evalkit.connect(sys.argv[1]) as kit:
+    kit.create_study("one")
+    with kit.engine.consumer._writes.in_background():
+        kit.engine.consumer._writes.batch([("UPDATE meta SET generation = generation", ())])
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            kit.create_study("two")
+            kit.start_study("two")
+            os._exit(0 if [study.name for study in kit.storage.list_studies()] == ["two", "one"] else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+    assert {study.name for study in kit.storage.list_studies()} == {"one", "two"}
+"""
+
+
+@pytest.mark.slow
+def test_a_process_forked_while_another_thread_writes_goes_on(tmp_path: Path) -> None:
+    """A backlog is written in a thread; a forked process, where that is not, begins anew instead of waiting for it."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_WHILE_WRITING, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("token", ["hid\nden", "hidd\u00e9n", "hid\x7fden"])
+def test_a_token_that_no_header_takes_is_refused_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """The error names the variable; a line break at the end is not part of the token."""
+    monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", token)
+    with pytest.raises(InvalidInputError, match="EVALKIT_DATABASE_AUTH_TOKEN") as refused:
+        connect(tmp_path)
+    assert "hid" not in str(refused.value) + repr(vars(refused.value))
+    monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", "shown\n")
+    secret = Settings.resolve(tmp_path).auth_token
+    assert secret is not None
+    assert secret.get_secret_value() == "shown"

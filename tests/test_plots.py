@@ -22,8 +22,8 @@ from evalkit import METRICS, InvalidInputError, StudyData, analysis, plots
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.frames.pandas_output import to_pandas
 from evalkit.plots._lines import axis_years
+from evalkit.plots._points import wilson
 from evalkit.plots._rendering import bundle, page, specification, svg
-from evalkit.plots._series import wilson
 from evalkit.plots._theme import PALETTE, colours
 from evalkit.plots._thinning import broken, bucket, buckets_for, runs, thin
 from tests import oracles

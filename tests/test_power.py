@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from evalkit.plots._series import wilson
+from evalkit.plots._points import wilson
 from tests import oracles
 from tests.properties import in_long_form
 from tests.simulations import ANALYSES, error, simulate, simulate_families

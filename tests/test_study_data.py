@@ -20,6 +20,7 @@ from evalkit.analysis._audit import audit as audit_module
 from evalkit.frames import study_data
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.frames.pandas_output import to_pandas
+from evalkit.plots._thinning import runs
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, study_id
 from tests.report_schema import schema
 from tests.report_studies import samples
@@ -184,3 +185,81 @@ def test_checkpoints_that_name_no_study_are_those_of_the_lifecycle(tmp_path: Pat
     made = json.loads(analysis.report(data, tmp_path / "report.json", metrics=[RATE]).read_text())
     assert (made["study"]["name"], made["events"][0]["lifecycle_events"]) == ("-", 2)
     assert analysis.report(nameless, tmp_path / "report.md").exists()
+
+
+def test_a_comparison_is_a_mapping_by_metric() -> None:
+    """Its names, whether one is there, how many."""
+    compared = analysis.compare(two(), "agent", baseline="base", metrics=[RATE, "total_cost"])
+    assert list(compared) == [RATE, "total_cost"]
+    assert len(compared) == 2
+    assert RATE in compared
+    assert "total_tokens" not in compared
+    assert dict(compared)[RATE] is compared[RATE]
+    with pytest.raises(InvalidInputError, match="was not compared"):
+        compared["total_tokens"]
+
+
+def test_of_two_studies_with_one_name_none_is_taken_for_absent() -> None:
+    """`get` raises where a name is that of two studies, and gives the default only where it is of none; `in` is true."""
+    rows = pl.concat([checkpoints("same", 1, 12), checkpoints("same", 2, 12)])
+    found = analysis.trend(rows, RATE)
+    assert "same" in found
+    assert "other" not in found
+    assert found.get("other", 5) == 5
+    with pytest.raises(evalkit.AmbiguousStudyError):
+        found.get("same")
+    assert found.findings.frame.height == sum(one.findings.frame.height for one in found.values() if one.findings is not None)
+
+
+def test_a_study_is_found_by_its_name_where_the_data_has_no_ids(tmp_path: Path) -> None:
+    """Where there are ids, only the id counts: another study may have the name."""
+    with evalkit.connect(tmp_path) as kit:
+        study = kit.create_study("agent")
+        other = kit.create_study("base")
+    rows = two()
+    found = analysis.trend(rows.drop("study_id"), RATE)
+    assert found[study].study == "agent"
+    assert analysis.compare(rows.drop("study_id"), study, baseline=other, metrics=RATE).baseline == "base"
+    with pytest.raises(StudyNotFoundError):
+        analysis.trend(rows, RATE)[study]
+
+
+def test_charts_and_audit_agree_on_what_is_missing_of_a_month() -> None:
+    """14.5 days of March without a checkpoint are less than half of it, 15.5 are half: a line breaks where the audit names a period."""
+    for days, missing in ((14.5, False), (15.5, True)):
+        first, march = START.replace(month=1, day=1), START.replace(month=3, day=1)
+        later = timedelta(days=days)
+        february, april, may = (START.replace(month=number, day=1) for number in (2, 4, 5))
+        starts, ends = [first, february, march + later, april + later], [february, march, april + later, may + later]
+        rows = pl.DataFrame(
+            {"study": ["m"] * 4, "period_type": ["monthly"] * 4, "period_start": starts, "period_end": ends, RATE: [0.5] * 4}
+        )
+        kinds = analysis.audit(rows).frame["kind"].to_list()  # type: ignore[index]
+        assert ("missing_period" in kinds) == missing
+        drawn = plots.table(plots.trend(rows, RATE))
+        data = StudyData(rows)
+        runs_of = runs(data.sorted_checkpoints([RATE]).with_columns(data.lengths), [RATE])
+        assert (runs_of["run"].n_unique() == 2) == missing, drawn
+
+
+def test_the_frames_of_data_are_one_state(tmp_path: Path) -> None:
+    """A command of another process between them is in all three or in none; what is no study is refused like everywhere."""
+    with evalkit.connect(tmp_path) as kit, evalkit.connect(tmp_path) as other:
+        kit.create_study("agent")
+        lifecycle_of, calls = kit.lifecycle, []
+
+        def between(**options: Any) -> Any:
+            if not calls:
+                calls.append(other.create_study("late"))
+            return lifecycle_of(**options)
+
+        kit.lifecycle = between  # type: ignore[method-assign,assignment]
+        data = kit.data()
+        assert data.lifecycle is not None
+        assert data.studies is not None
+        assert set(data.studies["name"]) == set(data.lifecycle["study"]) == {"agent", "late"}
+        for wrong in (5, b"agent", [5]):
+            with pytest.raises(InvalidInputError, match="is no study"):
+                kit.data(wrong)  # type: ignore[arg-type]
+            with pytest.raises(InvalidInputError, match="is no study"):
+                kit.checkpoints(wrong)  # type: ignore[call-overload]

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from evalkit._util.engine_report import EngineReport
 from evalkit._util.forks import close_for_fork
+from evalkit._util.waiting import BUSY_SECONDS
 
 __all__ = [
     "BUSY",
@@ -44,7 +45,6 @@ _WORDS = {
     "SQLITE_CORRUPT": "the file is damaged or cut short",
 }
 
-_BUSY_SECONDS = 30.0
 _log = logging.getLogger("evalkit")
 
 
@@ -124,7 +124,7 @@ def _modified(path: Path) -> tuple[int, ...] | None:
 def _open_without_writing(path: Path, unlocked: tuple[object, ...] | None) -> sqlite3.Connection:
     uri = f"file:{quote(str(path))}?mode=ro"
     if unlocked is None:
-        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
     if unlocked[0] is None:  # closed by its last user: everything is in the file itself
         return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
     # A crash, or a copy, left a -wal file alone. In exclusive mode SQLite needs no -shm file, and reads both.

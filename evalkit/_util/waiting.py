@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["Pauses", "poll"]
+__all__ = ["BUSY_SECONDS", "Pauses", "poll"]
 
 _T = TypeVar("_T")
+
+BUSY_SECONDS = 30.0
+"""How long a file or a server that others hold is waited for."""
 
 
 class Pauses:

@@ -14,9 +14,10 @@ from evalkit.analysis._compare import Comparison, Difference, compare
 from evalkit.analysis._report.report import report
 from evalkit.analysis._resample import Resampled, resample
 from evalkit.analysis._results import PerStudy
+from evalkit.analysis._stats.ar1 import Estimate
 from evalkit.analysis._summary import Summary, summary
 from evalkit.analysis._trend import Trend, trend
-from evalkit.analysis._verdicts import Verdict
+from evalkit.domain.verdicts import Verdict
 
 __all__ = [
     "Audit",
@@ -25,6 +26,7 @@ __all__ = [
     "ChangePoints",
     "Comparison",
     "Difference",
+    "Estimate",
     "PerStudy",
     "Resampled",
     "Summary",

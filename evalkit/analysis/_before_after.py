@@ -16,8 +16,8 @@ from evalkit.analysis import _wording
 from evalkit.analysis._results import LINE, MARKS, PerStudy, StudyResult, by_study, table
 from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, Trials
 from evalkit.analysis._stats.ar1 import Array, Estimate, Fit, constant, fit
-from evalkit.analysis._verdicts import Verdict, change_verdict, is_significant
 from evalkit.domain.validation import check_time
+from evalkit.domain.verdicts import Verdict, change_verdict, is_significant
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike, StudyData

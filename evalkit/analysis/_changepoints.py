@@ -14,7 +14,7 @@ from evalkit.analysis._results import MARKS, PerStudy, StudyResult, by_study, ta
 from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries
 from evalkit.analysis._stats.ar1 import fit
 from evalkit.analysis._stats.shift import FEWEST, find_shift, is_step, levels
-from evalkit.analysis._verdicts import ALPHA, Verdict, is_significant
+from evalkit.domain.verdicts import ALPHA, Verdict, is_significant
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike, StudyData

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,9 +17,9 @@ from evalkit.analysis._results import MetricResult, Result, holm, table
 from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, one_series, rows_for
 from evalkit.analysis._stats.ar1 import Estimate, Fit, fit
 from evalkit.analysis._stats.scipy_functions import ndtri
-from evalkit.analysis._verdicts import ALPHA, Verdict, change_verdict, is_significant
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.validation import invalid
+from evalkit.domain.verdicts import ALPHA, Verdict, change_verdict, is_significant
 from evalkit.frames.normalize import like, metric_named
 from evalkit.frames.study_data import StudyData, study_data
 
@@ -164,7 +164,7 @@ class Difference(MetricResult):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Comparison(Result):
+class Comparison(Result, Mapping[str, Difference]):
     """A study against a baseline: a mapping from a metric's name to the difference in it.
 
     Attributes
@@ -190,6 +190,15 @@ class Comparison(Result):
             if one.metric.name == metric:
                 return one
         raise invalid("metric", metric, f"was not compared; {', '.join(one.metric.name for one in self.differences)} were.")
+
+    def __contains__(self, metric: object) -> bool:
+        return any(one.metric.name == metric for one in self.differences)
+
+    def __iter__(self) -> Iterator[str]:
+        return (one.metric.name for one in self.differences)
+
+    def __len__(self) -> int:
+        return len(self.differences)
 
     def sentences(self) -> list[str]:
         """Return in which metrics the study differs, the method, and each significant difference."""

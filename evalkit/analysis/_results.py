@@ -14,9 +14,9 @@ import polars as pl
 
 from evalkit.analysis import _wording
 from evalkit.analysis._series import Caveat, MetricSeries, all_series
-from evalkit.analysis._verdicts import Verdict
 from evalkit.domain.metrics import METRICS, Metric
-from evalkit.errors import InvalidInputError
+from evalkit.domain.verdicts import Verdict
+from evalkit.errors import AmbiguousStudyError, InvalidInputError, StudyNotFoundError
 from evalkit.frames.normalize import StudyName, like
 from evalkit.frames.study_data import StudyData, study_data, study_named
 
@@ -202,7 +202,9 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
     def __contains__(self, study: object) -> bool:
         try:
             self[study]  # type: ignore[index]
-        except (LookupError, InvalidInputError):
+        except AmbiguousStudyError:
+            return True
+        except (StudyNotFoundError, InvalidInputError):
             return False
         return True
 
@@ -210,8 +212,15 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
         """Return the result of a study, or `default` where there is none."""
         try:
             return self[study]
-        except LookupError:
+        except StudyNotFoundError:
             return default
+
+    @property
+    def findings(self) -> Audit:
+        """What the audit found that touches this metric of any of the studies; the audit runs when this is first read."""
+        from evalkit.analysis._audit.audit import audit  # which returns a `Result`
+
+        return audit(self._data).filter(self._metric.name)
 
     def __iter__(self) -> Iterator[str]:
         return (one.study for one in self.results)

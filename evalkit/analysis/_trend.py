@@ -19,7 +19,7 @@ from evalkit.analysis._stats.ar1 import Array, Estimate, Fit, fit
 from evalkit.analysis._stats.scipy_functions import ndtri
 from evalkit.analysis._stats.shift import FEWEST as FEWEST_FOR_SHIFT
 from evalkit.analysis._stats.shift import is_step, largest
-from evalkit.analysis._verdicts import ALPHA, Verdict, is_significant, only_alone, trend_verdict
+from evalkit.domain.verdicts import ALPHA, Verdict, is_significant, only_alone, trend_verdict
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike, StudyData

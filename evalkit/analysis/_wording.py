@@ -13,8 +13,8 @@ import polars as pl
 from evalkit._util.text import duration, moment, plural, span
 from evalkit.analysis._phrases import change, how_likely, interval, per_time
 from evalkit.analysis._series import Caveat, CaveatKind
-from evalkit.analysis._verdicts import ALPHA, Verdict, change_verdict, is_significant, only_alone
 from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.verdicts import ALPHA, Verdict, change_verdict, is_significant, only_alone
 from evalkit.frames.metric_text import number
 from evalkit.frames.normalize import MISSING_STUDY
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from evalkit._util.text import exact_moment
 from evalkit.domain import validation as checks
 from evalkit.domain.events import CheckpointRecorded, StoredEvalEvent, StudyCreated
 from evalkit.domain.ids import CheckpointId, StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
@@ -66,6 +67,15 @@ class CreateStudy:
             metadata=checks.check_metadata({} if metadata is None else metadata),
         )
         self.name = checks.check_name(name)
+
+    def __repr__(self) -> str:
+        period = self.period_type.value if self.period_value is None else f"{self.period_type.value}:{self.period_value}"
+        return f"CreateStudy({self.name!r}, period={period!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CreateStudy) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def event(self, study_id: StudyId, at_ms: int) -> StoredEvalEvent:
         """Return the event to append, `at_ms` milliseconds after 1970 began."""
@@ -160,6 +170,18 @@ class RecordCheckpoint:
             else:
                 self.key = checks.check_text(name, value, low=1, high=500)
 
+    def __repr__(self) -> str:
+        period, measured = self.metrics.period, len(self.metrics.measured())
+        key = "" if self.key is None else f", key={self.key!r}"
+        return (
+            f"RecordCheckpoint([{exact_moment(period.start)} .. {exact_moment(period.end)}) UTC, {measured} of {len(METRICS)} metrics{key})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RecordCheckpoint) and (content(self), self.key, self.at) == (content(other), other.key, other.at)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def checkpoint_id(self, study_id: str) -> CheckpointId:
         """Return the id: from the key when there is one, so that the same key is the same checkpoint; else a new one."""
         return CheckpointId(new_id()) if self.key is None else keyed_checkpoint_id(study_id, self.key)
@@ -206,9 +228,10 @@ def _merged(given: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str
     for name, value in options.items():
         if value is None:
             continue
-        known = (given["period_start"], given["period_end"]) if name == "period" and "period_start" in given else given.get(name)
-        if known is not None:
-            raise checks.invalid(name, value, f"is given beside {checks.shown(known)} in the metrics", "give one or the other")
+        if name == "period" and given.keys() & {"period_start", "period_end"}:
+            raise InvalidInputError("period: the metrics have one, too", allowed="give one or the other", field="period", value=value)
+        if given.get(name) is not None:
+            raise checks.invalid(name, value, f"is given beside {checks.shown(given[name])} in the metrics", "give one or the other")
         merged[name] = value
     return checks.metrics_as_mapping(merged)
 

@@ -60,7 +60,9 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
     InvalidInputError
         When it is neither a `Study` nor a text.
     """
-    text = reference.id if isinstance(reference, Study) else reference
+    text = reference
+    if isinstance(reference, Study):  # of studies without ids, the name is the id
+        text = reference.name if (reference.name, reference.name) in studies else reference.id
     if not isinstance(text, str) or not text:
         raise invalid(
             field, reference, "is not a study reference", "give a Study, an id, a name, or the last four or more characters of an id"

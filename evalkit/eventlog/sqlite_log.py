@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
-from evalkit._util.waiting import poll
+from evalkit._util.waiting import BUSY_SECONDS, poll
 from evalkit.domain.events import EncodedEvent
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
 from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange
@@ -23,7 +23,6 @@ __all__ = ["SqliteEventLog"]
 
 _APPLICATION_ID = 0x45564C47  # "EVLG": tells this file from every other SQLite file
 _VERSION = 1
-_BUSY_SECONDS = 30.0
 _TABLES = """
 CREATE TABLE events ("offset" INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE commits (consumer_group TEXT PRIMARY KEY, "offset" INTEGER NOT NULL);
@@ -135,7 +134,7 @@ class SqliteEventLog(SqliteFile):
         return self._connected()
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False, cached_statements=32)
+        return sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False, cached_statements=32)
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         self._check(connection)
@@ -169,7 +168,7 @@ class SqliteEventLog(SqliteFile):
                 effect="It was left as it is: restore it from a backup (`evalkit log export` makes one).", driver_message=str(error),
             )  # fmt: skip
         if code in BUSY:
-            return self._unavailable(f"other processes kept it locked for {_BUSY_SECONDS:.0f} s; try again", str(error))
+            return self._unavailable(f"other processes kept it locked for {BUSY_SECONDS:.0f} s; try again", str(error))
         return self._unavailable(says(name, str(error)), str(error))
 
     def _unavailable(self, why: str, driver_message: str) -> LogUnavailableError:

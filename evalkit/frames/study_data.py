@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from evalkit.domain.periods import SHORTEST
+from evalkit.domain.study import PeriodType, Study
 from evalkit.domain.study_references import resolve_study
 from evalkit.domain.validation import invalid
 from evalkit.errors import InvalidInputError
@@ -19,7 +20,6 @@ from evalkit.frames.normalize import MISSING_STUDY, StudyName, check_frame, labe
 if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 
-    from evalkit.domain.study import Study
     from evalkit.frames.normalize import FrameLike
 
     class HasStudyData(Protocol):
@@ -198,11 +198,15 @@ class StudyData:
 
     @cached_property
     def lengths(self) -> pl.Series:
-        """The length of a period of the study, for each of `sorted_checkpoints`: by its type (28 days of a month), else its own."""
+        """The length of a period of the study, for each of `sorted_checkpoints`: by its type, of a month the one before, else its own."""
         periods, _, places = self._layout
         kinds = self.column("period_type", CHECKPOINTS["period_type"])
-        usual = (kinds if places is None else kinds.gather(places)).replace_strict(_LENGTHS, default=None, return_dtype=pl.Duration("us"))
-        return periods.select(pl.coalesce(usual, pl.col("end") - pl.col("start")).alias("length")).to_series()
+        kinds = kinds if places is None else kinds.gather(places)
+        usual = kinds.replace_strict(_LENGTHS, default=None, return_dtype=pl.Duration("us"))
+        # Of months the one in which a gap before this period begins, as in the audit.
+        reached = pl.col("end").cum_max().shift(1).over("study_id")
+        month = pl.when(kinds == PeriodType.MONTHLY.value).then(reached.dt.offset_by("1mo") - reached)
+        return periods.select(pl.coalesce(month, usual, pl.col("end") - pl.col("start")).alias("length")).to_series()
 
     def _value(self, name: str, kind: str) -> pl.Series:
         """Return the values of a column in the order of the layout."""

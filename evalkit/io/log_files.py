@@ -157,10 +157,8 @@ def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
                     if messages:
                         engine.log.append([one.message for one in messages])
                 except LogError as error:
-                    raise error.but(
-                        effect=f"{error.message.effect} Before that {appended} events of the import were appended: import again, and the "
-                        "rest is."
-                    ) from None
+                    before = f"Before that {appended} events of the import were appended: import again, and the rest is."
+                    raise error.but(effect=f"{error.message.effect} {before if appended else ''}".strip()) from None
                 appended += len(messages)
                 skipped += len(chunk) - len(messages)
             engine.catch_up()

@@ -16,7 +16,7 @@ from evalkit.frames.columns import CHECKPOINTS, empty_frame
 from evalkit.frames.study_data import StudyData, study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._lines import PERIOD, TOLD, colour_of, drawn_times, milliseconds, nothing, time_axis, values
-from evalkit.plots._series import MOST_STUDIES, Series
+from evalkit.plots._points import MOST_STUDIES, Series
 from evalkit.plots._theme import NEUTRAL, STATUS_COLOURS
 from evalkit.plots._thinning import MOST_POINTS, bucket, lengths
 

@@ -15,7 +15,7 @@ from evalkit._util.text import plural
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.validation import invalid
 from evalkit.frames.metric_text import number
-from evalkit.plots._series import Series
+from evalkit.plots._points import Series
 from evalkit.plots._theme import DASHES, NEUTRAL, PALETTE, SHAPES, colours
 from evalkit.plots._thinning import broken, bucket, buckets_for, thin
 from evalkit.plots._words import axis_title, years

@@ -15,7 +15,7 @@ from evalkit.frames.metric_text import number
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import GroupedChart, LayeredChart, StackedChart, layered, titled
 from evalkit.plots._lines import Plane, axis_years, colour_of, drawn_times, legend_of, line_layers, nothing, time_axis, value_axis, values
-from evalkit.plots._series import Series, prepare
+from evalkit.plots._points import Series, prepare
 from evalkit.plots._words import DIRECTIONS, axis_title, described
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import polars as pl
 
 from evalkit._util.text import plural
 from evalkit.domain.validation import invalid
+from evalkit.domain.verdicts import Verdict
 from evalkit.plots._chart import LayeredChart, layered
 from evalkit.plots._lines import NAMED, TOLD, colour_of, drawn_times, milliseconds, nothing, time_axis, values, with_field
 from evalkit.plots._theme import NEUTRAL, PALETTE
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_chart", "change_layers", "change_marks", "differences", "fit_layers", "fit_lines"]
 
-_NOT_SIGNIFICANT = "no significant difference"
+_NOT_SIGNIFICANT = Verdict.NO_DIFFERENCE.value
 _VERDICTS = {
-    "better": PALETTE[0], "worse": PALETTE[3], "higher": PALETTE[2], "lower": PALETTE[5], _NOT_SIGNIFICANT: NEUTRAL,
+    Verdict.BETTER.value: PALETTE[0], Verdict.WORSE.value: PALETTE[3], Verdict.HIGHER.value: PALETTE[2], Verdict.LOWER.value: PALETTE[5],
+    _NOT_SIGNIFICANT: NEUTRAL,
 }  # fmt: skip
 _SEVERITIES = {"error": PALETTE[3], "warning": PALETTE[1], "note": NEUTRAL}
 

@@ -14,7 +14,7 @@ from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._lines import NAMED, PERIOD, TOLD, colour_of, milliseconds, nothing, shape_of, value_axis, values
-from evalkit.plots._series import newest, of_studies, studies_of
+from evalkit.plots._points import newest, of_studies, studies_of
 from evalkit.plots._thinning import broken, buckets_for, runs, thin
 from evalkit.plots._words import axis_title
 

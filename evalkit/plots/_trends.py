@@ -12,8 +12,8 @@ from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._history import history_layers, history_of
 from evalkit.plots._lines import Plane, drawn_times, line_layers, nothing, reference_layer, time_axis, value_axis
+from evalkit.plots._points import prepare
 from evalkit.plots._result_layers import change_layers, change_marks, fit_layers, fit_lines
-from evalkit.plots._series import prepare
 from evalkit.plots._words import DIRECTIONS, described
 
 if TYPE_CHECKING:

@@ -198,8 +198,9 @@ class EvalProjectionConsumer:
                 stop.wait(pauses.next())
 
     def restart(self) -> None:
-        """Forget what is known of the database and the log."""
+        """Forget what is known of the database and the log; also in a forked process, where a thread that writes is not."""
         self._projection = None
+        self._writes = WriteBehind(self._database)
 
     def _opened(self) -> EvalProjection:
         if self._projection is None:

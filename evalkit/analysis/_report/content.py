@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evalkit.analysis._verdicts import Verdict
+from evalkit.domain.verdicts import Verdict
 
 __all__ = [
     "AuditFacts", "ComparisonFacts", "CorrectionFacts", "DifferenceRow", "EventFacts", "FindingRow", "MethodNote", "MetricRow",

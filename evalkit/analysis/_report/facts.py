@@ -32,7 +32,7 @@ from evalkit.analysis._report.render import shortened
 from evalkit.analysis._series import CaveatKind
 from evalkit.analysis._stats.ar1 import Estimate
 from evalkit.analysis._trend import Trend
-from evalkit.analysis._verdicts import ALPHA
+from evalkit.domain.verdicts import ALPHA
 
 __all__ = ["content_of"]
 

@@ -10,8 +10,8 @@ import polars as pl
 
 from evalkit.analysis import _wording
 from evalkit.analysis._report.render import harmless, shortened
-from evalkit.analysis._verdicts import is_significant
 from evalkit.domain.metrics import METRICS
+from evalkit.domain.verdicts import is_significant
 from evalkit.frames.study_data import StudyData
 
 if TYPE_CHECKING:

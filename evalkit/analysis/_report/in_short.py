@@ -16,8 +16,8 @@ from evalkit.analysis._report.examination import Examination
 from evalkit.analysis._report.render import shortened
 from evalkit.analysis._stats.shift import FEWEST as FEWEST_FOR_SHIFT
 from evalkit.analysis._trend import FEWEST, FEWEST_FOR_NO_TREND, Trend
-from evalkit.analysis._verdicts import ALPHA, Verdict, is_significant, only_alone
 from evalkit.analysis._wording import METHOD, ONLY_ALONE
+from evalkit.domain.verdicts import ALPHA, Verdict, is_significant, only_alone
 
 __all__ = ["in_short", "methods"]
 

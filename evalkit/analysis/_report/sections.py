@@ -9,8 +9,8 @@ from evalkit._util.text import moment, plural, span
 from evalkit.analysis._phrases import change, interval_ends, p_value
 from evalkit.analysis._report.content import AuditFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
 from evalkit.analysis._report.render import shortened
-from evalkit.analysis._verdicts import Verdict, is_significant
 from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.verdicts import Verdict, is_significant
 from evalkit.frames.metric_text import number
 
 __all__ = ["Section", "Table", "sections"]

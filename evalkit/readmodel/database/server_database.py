@@ -14,7 +14,7 @@ import msgspec
 
 from evalkit._util.engine_report import EngineReport
 from evalkit._util.sqlite_files import BUSY, primary_code, says
-from evalkit._util.waiting import Pauses
+from evalkit._util.waiting import BUSY_SECONDS, Pauses
 from evalkit.errors import DatabaseBusyError, DatabaseError, DatabaseUnavailableError, ReadOnlyError
 from evalkit.readmodel.database.database import Args, BulkInsert, ConditionFailed, ResponseTooLarge, Row, Statement, writes
 
@@ -27,7 +27,6 @@ _FIRST_SECONDS = 4.0
 _ANSWER_SECONDS = 20.0
 _WORK_SECONDS = 120.0  # for what writes many rows, or makes tables and indexes
 _PROVEN_SECONDS = 5.0
-_BUSY_SECONDS = 30.0
 _FAILURE_STANDS_SECONDS = 1.0
 _BULK_BYTES = 3_000_000  # sqld takes no value of more than 5,000,000
 
@@ -132,7 +131,7 @@ class ServerDatabase:
         self._failure = None
 
     def _patiently(self, call: Callable[[], _T], seconds: float, *, reads: bool) -> _T:
-        pauses, again = Pauses(0.005, 0.2, _BUSY_SECONDS), reads
+        pauses, again = Pauses(0.005, 0.2, BUSY_SECONDS), reads
         while True:
             try:
                 found = call()
@@ -168,7 +167,7 @@ class ServerDatabase:
             return ResponseTooLarge(message)
         if busy:
             return DatabaseBusyError(
-                f"The read model at {self.shown} stayed locked by others for {_BUSY_SECONDS:g} s", hint="Try again.", driver_message=message
+                f"The read model at {self.shown} stayed locked by others for {BUSY_SECONDS:g} s", hint="Try again.", driver_message=message
             )
         if status == 403 or "forbidden" in message.lower():
             return self._read_only(message)

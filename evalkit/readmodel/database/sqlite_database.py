@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
-from evalkit._util.waiting import Pauses
+from evalkit._util.waiting import BUSY_SECONDS, Pauses
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseUnavailableError
 from evalkit.readmodel.database.database import Args, BulkInsert, ConditionFailed, Row, Statement
 
@@ -39,7 +39,7 @@ class SqliteDatabase(SqliteFile):
         How long to try again while others hold the database.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False, busy_seconds: float = 30.0) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, busy_seconds: float = BUSY_SECONDS) -> None:
         super().__init__(path)
         self.busy_retries = 0
         """How often a call found the database busy and tried again."""
