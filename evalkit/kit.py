@@ -274,7 +274,7 @@ class EvalKit:
         study: StudyRef,
         *,
         sessions: int | None = None,
-        period: Any = None,
+        period: TimePeriod | tuple[datetime | str, datetime | str] | None = None,
         resume: bool | None = None,
         progress: bool = True,
     ) -> Recorder:

@@ -92,11 +92,6 @@ CASES = [
         "InvalidInputError",
         "period: 7 is none of hourly, daily, weekly, monthly, alone or with a number, as in 'weekly:2'.",
     ),
-    (
-        'kit.create_study("a", period=None)',
-        "InvalidInputError",
-        "period: None is none of hourly, daily, weekly, monthly, alone or with a number, as in 'weekly:2'.",
-    ),
     ('kit.create_study("a", description=5)', "InvalidInputError", "description: 5 is of type int; give text."),
     (
         'kit.create_study("a", description="bell\\x07")',

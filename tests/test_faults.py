@@ -150,7 +150,7 @@ def growing_log(kit: EvalKit, study: Study, first: int) -> Iterator[list[int]]:
     def append(count: int) -> None:
         numbers = range(first + len(appended), first + len(appended) + count)
         commands = [RecordCheckpoint(flat_sample(number)) for number in numbers]
-        kit.engine.log.append([command.event(study.id, command.checkpoint_id(study.id)).encoded() for command in commands])
+        kit.engine.log.append([command.encoded(study.id, command.checkpoint_id(study.id)) for command in commands])
         appended.extend(numbers)
 
     def go_on() -> None:

@@ -194,7 +194,7 @@ def test_an_event_that_another_program_put_in_the_wrong_partition(iggy: Iggy, tm
     kit = connect(tmp_path / "home", log_url=iggy.url(stream))
     study = study_with_checkpoints(kit, 3)
     command = RecordCheckpoint(flat_sample(50))
-    stray = command.event(study.id, command.checkpoint_id(study.id)).encoded()
+    stray = command.encoded(study.id, command.checkpoint_id(study.id))
     right = partition_of(study.id, 4)
     send(iggy, stream, Partitioning.partition_id((right + 1) % 4), stray.data)
     assert kit.checkpoints()["total_tokens"].to_list() == [0, 1, 2]
@@ -394,7 +394,7 @@ def test_large_events(iggy: Iggy, tmp_path: Path) -> None:
         return {**flat_sample(index), "sessions_included": ["x" * length]}
 
     command = RecordCheckpoint(row(0, 0))
-    small = len(command.event(study.id, new_id()).encoded().data)
+    small = len(command.encoded(study.id, new_id()).data)
     rows = [row(index, MAX_EVENT_BYTES - small - len(str(index)) + 1) for index in range(30)]
     assert kit.record_checkpoints(study, rows).recorded == 30
     sizes = [len(record.data) for record in whole_log(kit)]

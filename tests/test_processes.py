@@ -161,7 +161,7 @@ def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: Eva
         # The consumer, which others may have outrun so far, outlived all of that: it alone applies what nobody else looks at.
         numbers = range(200_000, 200_010)
         commands = [RecordCheckpoint(flat_sample(number)) for number in numbers]
-        positions = kit.engine.log.append([command.event(study.id, command.checkpoint_id(study.id)).encoded() for command in commands])
+        positions = kit.engine.log.append([command.encoded(study.id, command.checkpoint_id(study.id)) for command in commands])
         deadline = time.monotonic() + 60
         while (head := read_head(kit.engine.database)) is None or head.positions[0].next <= positions[-1].offset:
             assert time.monotonic() < deadline, "the consumer does not go on"

@@ -118,7 +118,7 @@ def test_kill_a_consumer(shared: Shared, tmp_path: Path, seed: int) -> None:
             with Child("project", shared.home, batch_size=5, marker=str(marker.path)) as child:
                 assert child.hear() == "ready"
                 commands = [RecordCheckpoint(flat_sample(count + row)) for row in range(300)]
-                kit.engine.log.append([command.event(study.id, command.checkpoint_id(study.id)).encoded() for command in commands])
+                kit.engine.log.append([command.encoded(study.id, command.checkpoint_id(study.id)) for command in commands])
                 count += 300
                 child.kill_while(marker, Marker.BATCH)
             moments.append(marker.get())

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit._util.text import exact_moment
 from evalkit.domain import validation as checks
-from evalkit.domain.events import CheckpointRecorded, StoredEvalEvent, StudyCreated
+from evalkit.domain.events import CheckpointContent, EncodedEvent, StoredEvalEvent, StudyCreated, encoded_checkpoint
 from evalkit.domain.ids import CheckpointId, StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
 from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod, constructed
-from evalkit.domain.study import Checkpoint, PeriodType, StudyConfig
+from evalkit.domain.study import PeriodType, StudyConfig
 from evalkit.domain.times import duration_pair
 from evalkit.errors import InvalidInputError
 
@@ -25,6 +25,7 @@ __all__ = ["CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "checkpoint_
 
 _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
 _EXTRAS = ("period_start", "period_end", *_OPTIONS)
+_EXTRA_NAMES = frozenset(_EXTRAS)
 CHECKPOINT_COLUMNS = (*METRICS, *_EXTRAS)
 """The columns that `record_checkpoints` knows."""
 IGNORED_COLUMNS = ("study_id", "study", "period_type", "checkpoint_id")
@@ -139,10 +140,11 @@ class RecordCheckpoint:
             given = _merged(given, dict(zip(("period", *_OPTIONS), options, strict=True)))
         values: dict[str, Any] = dict.fromkeys(METRICS)
         for name, value in given.items():
-            if name in METRICS:
+            checker = checks.CHECKERS.get(name)
+            if checker is not None:
                 if value is not None and (type(value) in (float, int) or not checks.is_missing(value)):
-                    values[name] = checks.CHECKERS[name](name, value)
-            elif not _among(name, _EXTRAS):
+                    values[name] = checker(name, value)
+            elif name not in _EXTRA_NAMES:
                 raise _unknown_name(name)
         for name in ("period_start", "period_end"):
             if given.get(name) is None:
@@ -186,17 +188,19 @@ class RecordCheckpoint:
         """Return the id: from the key when there is one, so that the same key is the same checkpoint; else a new one."""
         return CheckpointId(new_id()) if self.key is None else keyed_checkpoint_id(study_id, self.key)
 
-    def event(self, study_id: str, checkpoint_id: str) -> StoredEvalEvent:
-        """Return the event to append."""
-        event = {
-            "type": "checkpoint_recorded", "id": checkpoint_id, "study_id": study_id, "timestamp": self.timestamp, "metrics": self.metrics,
-            "events_analyzed": self.events_analyzed, "sessions_included": self.sessions_included,
-        }  # fmt: skip
+    def encoded(self, study_id: str, checkpoint_id: str) -> EncodedEvent:
+        """Return the event to append.
+
+        Raises
+        ------
+        InvalidInputError
+            When it is larger than an event may be.
+        """
         event_id = new_id() if self.at is None else event_id_at(milliseconds(self.at))
-        return constructed(StoredEvalEvent, {"event_id": event_id, "event": constructed(CheckpointRecorded, event)})
+        return encoded_checkpoint(event_id, checkpoint_id, study_id, self)
 
 
-def content(checkpoint: Checkpoint | CheckpointRecorded | RecordCheckpoint) -> tuple[object, ...]:
+def content(checkpoint: CheckpointContent) -> tuple[object, ...]:
     """Return what a checkpoint says, beside its ids: of checkpoints that say the same it is equal, and has the same hash."""
     duration = checkpoint.metrics.avg_session_duration  # as a timedelta it compares without its nanoseconds
     exact = None if duration is None else duration_pair(duration)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer
@@ -17,6 +18,7 @@ from evalkit.errors import InvalidInputError
 __all__ = [
     "KINDS",
     "MAX_EVENT_BYTES",
+    "CheckpointContent",
     "CheckpointRecorded",
     "EncodedEvent",
     "EvalEvent",
@@ -27,6 +29,7 @@ __all__ = [
     "StudyResumed",
     "StudyStarted",
     "StudyStopped",
+    "encoded_checkpoint",
 ]
 
 MAX_EVENT_BYTES = 1 << 20
@@ -147,19 +150,10 @@ class StoredEvalEvent(BaseModel):
 
     def to_wire(self) -> bytes:
         """Return the event as one line of JSON, without the line's end."""
-        return msgspec.json.encode(self._checkpoint() if isinstance(self.event, CheckpointRecorded) else self.model_dump(mode="json"))
-
-    def _checkpoint(self) -> dict[str, Any]:
-        """Return the wire form of a checkpoint, as ``model_dump`` does in ten times as long: a frame of 10,000 goes through here."""
-        event = vars(self.event)
-        metrics = vars(event["metrics"])
-        duration, period = metrics["avg_session_duration"], metrics["period"]
-        wire = {
-            **metrics,
-            "avg_session_duration": None if duration is None else duration_pair(duration),
-            "period": {"start": wire_time(period.start), "end": wire_time(period.end)},
-        }
-        return {"event_id": self.event_id, "event": {**event, "timestamp": wire_time(event["timestamp"]), "metrics": wire}}
+        event = self.event
+        if isinstance(event, CheckpointRecorded):
+            return _checkpoint_wire(self.event_id, event.id, event.study_id, event)
+        return msgspec.json.encode(self.model_dump(mode="json"))
 
     def encoded(self) -> EncodedEvent:
         """Return the event as it is appended.
@@ -169,18 +163,70 @@ class StoredEvalEvent(BaseModel):
         InvalidInputError
             When it is larger than an event may be.
         """
-        data = self.to_wire()
-        if len(data) > MAX_EVENT_BYTES:
-            raise InvalidInputError(
-                f"The event has {len(data):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed",
-                hint="Shorten its texts or list of sessions.", field="event", value=len(data),
-            )  # fmt: skip
-        return EncodedEvent(self.study_id, self.event_id, data)
+        return _checked_size(EncodedEvent(self.study_id, self.event_id, self.to_wire()))
 
     @property
     def study_id(self) -> str:
         """The study that the event belongs to; the log is partitioned by it."""
         return self.event.study_id if isinstance(self.event, CheckpointRecorded) else self.event.id
+
+
+class CheckpointContent(Protocol):
+    """What a checkpoint says, beside its ids: a recorded one, or a command to record it."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was taken."""
+
+    @property
+    def metrics(self) -> LongitudinalMetrics:
+        """The metrics and their period."""
+
+    @property
+    def events_analyzed(self) -> int:
+        """The number of session events."""
+
+    @property
+    def sessions_included(self) -> list[str]:
+        """The names of the sessions."""
+
+
+def encoded_checkpoint(event_id: str, checkpoint_id: str, study_id: str, says: CheckpointContent) -> EncodedEvent:
+    """Return the event that records a checkpoint, as it is appended.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is larger than an event may be.
+    """
+    return _checked_size(EncodedEvent(study_id, event_id, _checkpoint_wire(event_id, checkpoint_id, study_id, says)))
+
+
+def _checkpoint_wire(event_id: str, checkpoint_id: str, study_id: str, says: CheckpointContent) -> bytes:
+    """Return what ``model_dump`` gives in ten times as long: a frame of 10,000 goes through here."""
+    metrics = vars(says.metrics)
+    duration, period = metrics["avg_session_duration"], metrics["period"]
+    end = wire_time(period.end)
+    wire = {
+        **metrics,
+        "avg_session_duration": None if duration is None else duration_pair(duration),
+        "period": {"start": wire_time(period.start), "end": end},
+    }
+    event = {
+        "type": "checkpoint_recorded", "id": checkpoint_id, "study_id": study_id,
+        "timestamp": end if says.timestamp is period.end else wire_time(says.timestamp), "metrics": wire,
+        "events_analyzed": says.events_analyzed, "sessions_included": says.sessions_included,
+    }  # fmt: skip
+    return msgspec.json.encode({"event_id": event_id, "event": event})
+
+
+def _checked_size(event: EncodedEvent) -> EncodedEvent:
+    if len(event.data) > MAX_EVENT_BYTES:
+        raise InvalidInputError(
+            f"The event has {len(event.data):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed",
+            hint="Shorten its texts or list of sessions.", field="event", value=len(event.data),
+        )  # fmt: skip
+    return event
 
 
 def _in_words(problem: Any) -> str:

@@ -14,7 +14,10 @@ from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator
 
-__all__ = ["MAX_COUNT", "Duration", "UtcTime", "WireDuration", "WireTime", "duration_of", "duration_pair", "stored_time", "wire_time"]
+__all__ = [
+    "MAX_COUNT", "Duration", "UtcTime", "WireDuration", "WireTime", "duration_of", "duration_pair", "stored_text", "stored_time",
+    "wire_time",
+]  # fmt: skip
 
 MAX_COUNT = 2**63 - 1
 
@@ -54,6 +57,11 @@ def stored_time(text: str) -> str:
     if text[11:13] == "24":
         raise ValueError(f"{text!r}: the hour must be in 00..23")
     return f"{seconds}.{(match[2] or '')[:6]:0<6}Z"
+
+
+def stored_text(moment: datetime) -> str:
+    """Return a UTC time in the read model's width, finer digits cut."""
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # not strftime: that writes the year 33 as "33"
 
 
 def wire_time(moment: datetime) -> str:

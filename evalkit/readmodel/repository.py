@@ -13,7 +13,7 @@ from evalkit.domain.ids import CheckpointId, StudyId, normalized_name, time_of_e
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 from evalkit.domain.study_references import matching_studies
-from evalkit.domain.times import stored_time
+from evalkit.domain.times import stored_text, stored_time
 from evalkit.domain.validation import invalid, nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 from evalkit.readmodel.database.database import Args, Database, Row, Value, in_parts, pages
@@ -226,8 +226,7 @@ def stored_moment(moment: datetime, field: str) -> str:
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise invalid(field, moment, "is no time with a time zone", hint="Give, for example, datetime(2026, 1, 31, tzinfo=timezone.utc).")
     try:
-        # Not strftime: that writes the year 33 as "33".
-        return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        return stored_text(moment.astimezone(UTC))
     except OverflowError:
         raise invalid(field, moment, "lies outside the years 1 to 9999 in UTC") from None
 

@@ -6,14 +6,14 @@ import itertools
 import json
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from evalkit.domain import validation as checks
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint, content, lifecycle_event
-from evalkit.domain.events import CheckpointRecorded, EncodedEvent, StoredEvalEvent
+from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, StoredEvalEvent
 from evalkit.domain.ids import (
     CheckpointId,
     StudyId,
@@ -25,7 +25,7 @@ from evalkit.domain.ids import (
     time_of_event,
 )
 from evalkit.domain.study import COMMANDS, TRANSITIONS, Checkpoint, Study, StudyStatus, commands_allowed
-from evalkit.domain.times import stored_time, wire_time
+from evalkit.domain.times import stored_text, wire_time
 from evalkit.errors import (
     ConflictError,
     InvalidInputError,
@@ -67,7 +67,8 @@ class _New(NamedTuple):
 
     row: int
     key: str | None
-    event: StoredEvalEvent
+    says: CheckpointContent | None
+    """What it records; None for an event that records no checkpoint."""
     encoded: EncodedEvent
 
 
@@ -85,7 +86,13 @@ class _Recording:
         """Return the checkpoint with an id, as it was recorded now or before."""
         if checkpoint_id in self.stored:
             return self.stored[checkpoint_id].model_copy(update={"already_recorded": True})
-        return _as_checkpoint(self.new[checkpoint_id].event)
+        one = self.new[checkpoint_id]
+        assert one.says is not None
+        return Checkpoint(
+            id=CheckpointId(checkpoint_id), study_id=StudyId(one.encoded.study_id), timestamp=one.says.timestamp, metrics=one.says.metrics,
+            events_analyzed=one.says.events_analyzed, sessions_included=one.says.sessions_included,
+            recorded_at=time_of_event(one.encoded.event_id),
+        )  # fmt: skip
 
 
 class Handlers:
@@ -110,7 +117,7 @@ class Handlers:
             if not named:
                 study_id = self._id_of_name(command.name)
                 if self._stored.get_study(study_id) is None:
-                    event = command.event(study_id, at_ms)
+                    event = command.event(study_id, at_ms).encoded()
                     decision = self._append(event)
                     if decision is APPLIED:
                         return self._study(study_id)
@@ -168,7 +175,7 @@ class Handlers:
                 last_at = wire_time(time_of_event(last_id))
                 raise checks.invalid("at", at, f"lies before the study's last lifecycle event, at {last_at}", "give a later time")
             # Without a time given: now, or, where another machine's clock is ahead, not before the last event.
-            event = lifecycle_event(kind, study.id, max(milliseconds(now), last) if given is None else milliseconds(given))
+            event = lifecycle_event(kind, study.id, max(milliseconds(now), last) if given is None else milliseconds(given)).encoded()
             if (decision := self._append(event)) is not APPLIED:
                 raise self._lost(event, decision)
             return self._study(study.id)
@@ -201,7 +208,7 @@ class Handlers:
                     if not rows:
                         raise
                     raise _in_rows(error, list(done.new.values())) from None
-                done.stored |= self._settled(study.id, list(done.new.values()), decisions)
+                done.stored |= self._settled(study.id, done.new, decisions)
             return done
 
     def _add(self, done: _Recording, study_id: str, row: int | None, checkpoint_id: str, command: RecordCheckpoint) -> None:
@@ -218,17 +225,16 @@ class Handlers:
                 raise self._other_content(study_id, command.key, where="" if row is None else f"row {row}, ")
             return
         if checkpoint_id in done.new:
-            earlier = done.new[checkpoint_id].event.event
-            assert isinstance(earlier, CheckpointRecorded)
+            earlier = done.new[checkpoint_id].says
+            assert earlier is not None
             if content(earlier) != content(command):
                 error = InvalidInputError(
                     f"key: {command.key!r} stands for other content in an earlier row", field="key", value=command.key
                 )
                 raise error.in_row(row or 0, effect="Nothing was recorded.")
             return
-        event = command.event(study_id, checkpoint_id)
         try:
-            done.new[checkpoint_id] = _New(row or 0, command.key, event, event.encoded())
+            done.new[checkpoint_id] = _New(row or 0, command.key, command, command.encoded(study_id, checkpoint_id))
         except InvalidInputError as error:
             raise error if row is None else error.in_row(row, effect="Nothing was recorded.") from None
 
@@ -238,14 +244,17 @@ class Handlers:
             placed = zip(error.positions, error.event_ids, strict=True)
             messages = [self._outcomes.message_at(position, event_id) for position, event_id in placed]
             decisions = self._outcomes.of(error.study_id, messages, error.positions)
-            new = [_New(row, None, StoredEvalEvent.from_wire(message.data), message) for row, message in enumerate(messages)]
+            new = {}
+            for row, message in enumerate(messages):
+                event = StoredEvalEvent.from_wire(message.data).event
+                says = event if isinstance(event, CheckpointRecorded) else None
+                new[event.id] = _New(row, None, says, message)
             stored = self._settled(error.study_id, new, decisions)
-            by_id = {one.event.event.id: one for one in new if isinstance(one.event.event, CheckpointRecorded)}
-            if not by_id:
+            if any(one.says is None for one in new.values()):
                 return self._study(error.study_id)
-            if len(by_id) == 1:
-                return _Recording(list(by_id), stored, by_id).checkpoint(*by_id)
-            return RecordedCheckpoints(len(by_id) - len(stored), len(stored), tuple(by_id))
+            if len(new) == 1:
+                return _Recording(list(new), stored, new).checkpoint(*new)
+            return RecordedCheckpoints(len(new) - len(stored), len(stored), tuple(new))
 
     def recordable(self, reference: Study | str) -> Study:
         """Return the study, when checkpoints may be recorded in it."""
@@ -260,28 +269,27 @@ class Handlers:
             raise TransitionError(step, study_id=study.id, status=study.status.value, command="record_checkpoint")
         return study
 
-    def _append(self, event: StoredEvalEvent) -> Decision:
-        return self._outcomes.append(event.study_id, [event.encoded()])[event.event_id]
+    def _append(self, event: EncodedEvent) -> Decision:
+        return self._outcomes.append(event.study_id, [event])[event.event_id]
 
-    def _settled(self, study_id: str, new: Sequence[_New], decisions: dict[str, Decision]) -> dict[str, Checkpoint]:
-        """Return, of appended events, the checkpoints that another process had recorded in the meantime, with the same content.
+    def _settled(self, study_id: str, new: Mapping[str, _New], decisions: dict[str, Decision]) -> dict[str, Checkpoint]:
+        """Return, of appended events by id, the checkpoints that another process had recorded in the meantime, with the same content.
 
         Raises
         ------
         ConflictError
             When an event had no effect for another reason.
         """
-        lost = [one for one in new if decisions[one.event.event_id] is not APPLIED]
-        stored = self._checkpoints(study_id, [one.event.event.id for one in lost if isinstance(one.event.event, CheckpointRecorded)])
-        for _, key, stored_event, _ in lost:
-            event = stored_event.event
-            if not isinstance(event, CheckpointRecorded) or event.id not in stored:
-                raise self._lost(stored_event, decisions[stored_event.event_id])
-            if content(stored[event.id]) != content(event):
-                raise self._other_content(study_id, key, where="another process was quicker: ", event_id=stored_event.event_id)
+        lost = {one_id: one for one_id, one in new.items() if decisions[one.encoded.event_id] is not APPLIED}
+        stored = self._checkpoints(study_id, list(lost))
+        for one_id, one in lost.items():
+            if one.says is None or one_id not in stored:
+                raise self._lost(one.encoded, decisions[one.encoded.event_id])
+            if content(stored[one_id]) != content(one.says):
+                raise self._other_content(study_id, one.key, where="another process was quicker: ", event_id=one.encoded.event_id)
         return stored
 
-    def _lost(self, event: StoredEvalEvent, decision: Decision) -> ConflictError:
+    def _lost(self, event: EncodedEvent, decision: Decision) -> ConflictError:
         study = self._stored.get_study(event.study_id)
         problem = f"Another process was quicker: this event is in the log, but it changed nothing, because {decision.message}"
         if study is not None:
@@ -358,15 +366,6 @@ def _with_next_step(problem: str, study: Study) -> Message:
     )
 
 
-def _as_checkpoint(stored: StoredEvalEvent) -> Checkpoint:
-    event = stored.event
-    assert isinstance(event, CheckpointRecorded)
-    return Checkpoint(
-        id=CheckpointId(event.id), study_id=StudyId(event.study_id), timestamp=event.timestamp, metrics=event.metrics,
-        events_analyzed=event.events_analyzed, sessions_included=event.sessions_included, recorded_at=time_of_event(stored.event_id),
-    )  # fmt: skip
-
-
 def _stored_period(command: RecordCheckpoint) -> tuple[str, str]:
     period = command.metrics.period
-    return stored_time(wire_time(period.start)), stored_time(wire_time(period.end))
+    return stored_text(period.start), stored_text(period.end)
