@@ -4,7 +4,7 @@
 
     EvalkitError
     ├── InvalidInputError (ValueError)      a value that a command or query refuses
-    ├── StudyNotFoundError (LookupError)    no study answers to this reference
+    ├── StudyNotFoundError (LookupError)    no study matches this reference
     ├── AmbiguousStudyError (LookupError)   more than one study does
     ├── StudyExistsError (ValueError)       create_study with a name that is taken
     ├── TransitionError (ValueError)        not legal in the study's present status
@@ -186,13 +186,13 @@ class InvalidInputError(EvalkitError, ValueError):
 
 
 class StudyNotFoundError(EvalkitError, LookupError):
-    """No study answers to a reference."""
+    """No study matches a reference."""
 
     reference: object
 
 
 class AmbiguousStudyError(EvalkitError, LookupError):
-    """More than one study answers to a reference."""
+    """More than one study matches a reference."""
 
     reference: object
     candidates: list[str]

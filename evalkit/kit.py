@@ -182,7 +182,7 @@ class EvalKit:
         ConflictError
             When another process was quicker.
         StudyNotFoundError, AmbiguousStudyError
-            When no study, or more than one, answers to `study`.
+            When no study, or more than one, matches `study`.
         """
         return self._handlers.change_study("stop", study, at)
 
@@ -341,7 +341,7 @@ class EvalKit:
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
-            When no study, or more than one, answers to it.
+            When no study, or more than one, matches it.
         """
         self.engine.ready_to_read()
         return self._references.resolve(reference)
@@ -379,7 +379,7 @@ class EvalKit:
         exclude: Iterable[Checkpoint | str] = (),
         backend: str = "polars",
     ) -> Any:
-        """Give checkpoints, all of them unless told otherwise: by study (oldest first), timestamp, id.
+        """Return checkpoints, by default all: by study (oldest first), timestamp, id.
 
         Columns: study_id, study, period_type, checkpoint_id, timestamp, recorded_at, period_start, period_end, the 16 metrics,
         events_analyzed, sessions_included. A metric that was not measured is null.
@@ -401,7 +401,7 @@ class EvalKit:
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
-            When no study, or more than one, answers to `study`.
+            When no study, or more than one, matches `study`.
         InvalidInputError
             When a time has no time zone, or `exclude` names no checkpoint.
         """
@@ -581,7 +581,7 @@ class EvalKit:
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
-            When no study, or more than one, answers to `study`.
+            When no study, or more than one, matches `study`.
         """
         from evalkit.panel.panel import Panel
 

@@ -155,7 +155,7 @@ def test_with_no_effect_hardly_any_report_claims_something() -> None:
     claims = 0
     for seed in range(in_long_form(8, 3)):
         made = of(noise(2 * seed), noise(2 * seed + 1, number=2))
-        claims += not made.in_short[0].startswith("Nothing can be told from chance: of 16 metrics")
+        claims += not made.in_short[0].startswith("Nothing is statistically significant: of 16 metrics")
     assert claims <= in_long_form(2, 1)
 
 
@@ -232,7 +232,7 @@ def test_what_never_varies_is_not_too_few() -> None:
             other.with_columns(few["total_cost"]),
             "Against other nothing was tested: in 1 of 2 metrics the values of both are the same, and no",
         ),
-        (other.head(5), "Against other nothing can be told: no metric has enough checkpoints in both that can be compared."),
+        (other.head(5), "Insufficient data to compare with other: no metric has enough comparable checkpoints in both studies."),
     ):
         made = of(rising, base, [*names, "agent_efficiency"]).in_short
         assert any(sentence.startswith(told) for sentence in made), made
@@ -301,7 +301,7 @@ def test_a_table_of_markdown_holds_any_text(known: Callable[..., str]) -> None:
         (checkpoints(count=1), "Too few checkpoints to tell anything"),
         (checkpoints(count=7), "Too few checkpoints to tell anything"),
         (checkpoints(count=20).with_columns(pl.lit(None, dtype=checkpoints().schema[name]).alias(name) for name in evalkit.METRICS), "no metric has a value"),
-        (checkpoints(count=20).select("study_id", "study", "period_start", "period_end", "total_cost"), "Nothing can be told from chance: of 1 metric"),
+        (checkpoints(count=20).select("study_id", "study", "period_start", "period_end", "total_cost"), "Nothing is statistically significant: of 1 metric"),
     ],
 )  # fmt: skip
 def test_a_study_of_which_nothing_can_be_told_says_so(frame: pl.DataFrame, told: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -171,7 +172,7 @@ def _place(draft: Path, path: Path) -> None:
             os.close(folder)
 
 
-class SqliteFile:
+class SqliteFile(ABC):
     """A SQLite file with one connection, which stays open between calls, and is closed before every fork.
 
     Parameters
@@ -202,13 +203,13 @@ class SqliteFile:
         with suppress(Exception):  # a kit need not be closed, and an interpreter that ends has taken things away already
             self.close()
 
+    @abstractmethod
     def _connect(self) -> sqlite3.Connection:
         """Open a connection to the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _set_up(self, connection: sqlite3.Connection) -> None:
         """Check the file, and set what holds for the connection."""
-        raise NotImplementedError
 
     def _connected(self) -> sqlite3.Connection:
         """Return the connection to the file that is at the path now: the one before may have been moved away, deleted or replaced."""

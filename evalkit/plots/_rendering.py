@@ -86,7 +86,7 @@ def save(chart: Chart, path: str | os.PathLike[str], *, mode: str = "light") -> 
     Raises
     ------
     InvalidInputError
-        When the ending is none of these, or the file cannot be written.
+        When the extension is none of these, or the file cannot be written.
     """
     if not isinstance(path, str | os.PathLike):
         raise invalid("path", path, "is no path", "give, for example, 'chart.svg'")

@@ -160,7 +160,7 @@ def audit(data: DataLike, *, study: Study | str | Iterable[Study | str] | None =
           checkpoints of a study; ``session_count``.
         - values: ``not_finite``, ``rate_outside``, ``negative_value``, ``below_one_iteration``, ``over_nothing`` (a mean over a count of
           0), ``rate_not_of_count``, ``cost_below_task``, ``successes_not_whole``, ``first_above_successes``. A number written with up to
-          six decimals may be off by half of the last one: only what no rounding explains is told.
+          six decimals may be off by half of the last one: only what rounding cannot explain is reported.
 
     Raises
     ------

@@ -18,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def place_span(place: dict[str, Any]) -> str:
-    """Return the time of a place in words."""
+    """Return the time of a place as text."""
     return span(_time(place["start"]), _time(place["end"]))
 
 

@@ -1,4 +1,4 @@
-"""The charts of a report, as SVG that is small, takes its colours from the page, and says in words what it shows."""
+"""The charts of a report, as SVG that is small, takes its colors from the page, and describes what it shows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FINE = re.compile(r"(\.\d\d)\d+")
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, its name, and what it shows in words."""
+    """A drawing, its name, and a description of what it shows."""
 
     drawing: str
     name: str

@@ -87,17 +87,14 @@ def _no_difference(examined: Examination) -> str:
     tested = examined.tests[2]
     if not tested:
         return _untested_difference(examined.differences, against)
-    return (
-        f"Against {against} no difference can be told from chance in any of {plural(tested, 'metric')}. That does not show that nothing "
-        "changed."
-    )
+    return f"No significant difference from {against} in any of {plural(tested, 'metric')}. That does not show that nothing changed."
 
 
 def _untested_difference(differences: Sequence[Difference], against: str) -> str:
     """Say why no difference was tested: both have the same values, or too few."""
     same = sum(one.constant for one in differences)
     if not same:
-        return f"Against {against} nothing can be told: no metric has enough checkpoints in both that can be compared."
+        return f"Insufficient data to compare with {against}: no metric has enough comparable checkpoints in both studies."
     if same == len(differences):
         return f"Against {against} nothing was tested: in every metric that both have, their values are the same."
     return (
@@ -124,7 +121,7 @@ def _nothing(examined: Examination, checkpoints: int) -> list[str]:
     few = sum(one.verdict == Verdict.INSUFFICIENT_DATA for one in examined.trends)
     more = f" For {few} of them there are too few checkpoints to tell their trend." if few else ""
     return [
-        f"Nothing can be told from chance: of {looked} no trend, no shift{against}.{more}",
+        f"Nothing is statistically significant: of {looked} no trend, no shift{against}.{more}",
         "That does not show that nothing changed: the intervals below say what remains possible.",
     ]
 

@@ -62,10 +62,10 @@ def report(
     Raises
     ------
     InvalidInputError
-        When the ending is none of these, the file cannot be written, there is no such metric, study and baseline are the same, or the data
-        has several studies and `study` is None.
+        When the extension is none of these, the file cannot be written, there is no such metric, study and baseline are the same, or the
+        data has several studies and `study` is None.
     StudyNotFoundError, AmbiguousStudyError
-        When no study, or more than one, answers to `study` or `baseline`.
+        When no study, or more than one, matches `study` or `baseline`.
     MissingExtraError
         Without the packages of the extra ``analysis``.
 

@@ -174,10 +174,10 @@ def _p(p: float | None) -> str:
 def _shifts(content: ReportContent) -> Section | None:
     if not content.shifts:
         return None
-    words = {Verdict.SHIFTED: "told in", Verdict.NO_SHIFT: "not told in", Verdict.INSUFFICIENT_DATA: "too few checkpoints in"}
+    words = {Verdict.SHIFTED: "detected in", Verdict.NO_SHIFT: "none in", Verdict.INSUFFICIENT_DATA: "insufficient data in"}
     counts = {word: sum(row.verdict == verdict for row in content.shifts) for verdict, word in words.items()}
-    told = ", ".join(f"{word} {count:,}" for word, count in counts.items() if count)
-    lead = [f"Shifts in the level, of {plural(len(content.shifts), 'metric')}: {told}."]
+    counted = ", ".join(f"{word} {count:,}" for word, count in counts.items() if count)
+    lead = [f"Shifts in the level, of {plural(len(content.shifts), 'metric')}: {counted}."]
     rows = [cells for row in content.shifts for cells in _shift(row)]
     columns = [
         "Metric",
@@ -190,7 +190,7 @@ def _shifts(content: ReportContent) -> Section | None:
         "Corrected p of any shift",
     ]
     tables = [Table("Where the level shifted", columns, rows, frozenset({3, 4, 5, 6, 7}), times=frozenset({1}))] if rows else []
-    return Section("Trends and shifts that can be told", lead=lead, charts="significant", tables=tables)
+    return Section("Significant trends and shifts", lead=lead, charts="significant", tables=tables)
 
 
 def _shift(row: ShiftsRow) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """The read model on Turso Cloud, or any server with version 3 of the protocol, through turso-serverless.
 
-Its own session waits for ever and opens a connection for each request, so only its encoding of the protocol is used.
+Its own session waits without a limit and opens a connection for each request, so only its encoding of the protocol is used.
 """
 
 from __future__ import annotations
