@@ -13,7 +13,7 @@ import pytest
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import new_id
 from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of, record_at
-from evalkit.eventlog.memory_log import InMemoryEventLog
+from tests.memory_log import InMemoryEventLog
 
 STUDIES = [new_id() for _ in range(12)]
 

@@ -27,7 +27,6 @@ from evalkit.domain.study import COMMANDS as LIFECYCLE_COMMANDS
 from evalkit.domain.study import commands_allowed
 from evalkit.errors import EvalkitError
 from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of
-from evalkit.eventlog.memory_log import InMemoryEventLog
 from evalkit.eventlog.sqlite_log import SqliteEventLog
 from evalkit.frames.reader import FrameReader
 from evalkit.readmodel.consumer import EvalProjectionConsumer
@@ -51,6 +50,7 @@ from tests.generators import (
     metric_texts,
     parsed,
 )  # fmt: skip
+from tests.memory_log import InMemoryEventLog
 from tests.properties import enough_examples, examples
 from tests.reference_fold import fold
 

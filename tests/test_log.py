@@ -15,9 +15,9 @@ import pytest
 
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
 from evalkit.eventlog.event_log import LogPosition
-from evalkit.eventlog.memory_log import InMemoryEventLog
 from evalkit.eventlog.sqlite_log import SqliteEventLog
 from tests.log_contract import LogContract, messages
+from tests.memory_log import InMemoryEventLog
 
 
 class TestInMemory(LogContract):

@@ -29,7 +29,6 @@ from evalkit.errors import (
     SchemaError,
 )
 from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of
-from evalkit.eventlog.memory_log import InMemoryEventLog
 from evalkit.eventlog.sqlite_log import SqliteEventLog
 from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.database.database import Args, Row, Statement
@@ -40,6 +39,7 @@ from evalkit.readmodel.schema import SCHEMA_VERSION, TABLES
 from evalkit.readmodel.snapshot import Snapshot
 from evalkit.readmodel.verify import digest, verify
 from tests.generators import STUDIES
+from tests.memory_log import InMemoryEventLog
 
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes().splitlines()
 REAL_DIGEST = "73e7b7faf585530f6f98bdcb5a265bce3429743d08a50725c5593a78510b0245"
@@ -769,7 +769,7 @@ ELSEWHERE = """
 import sys, time
 from pathlib import Path
 from evalkit.readmodel.database.sqlite_database import SqliteDatabase
-from evalkit.eventlog.memory_log import InMemoryEventLog
+from tests.memory_log import InMemoryEventLog
 from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.snapshot import Snapshot
 from evalkit.readmodel.verify import digest

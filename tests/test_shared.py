@@ -29,7 +29,6 @@ from evalkit.domain.ids import new_id
 from evalkit.domain.study import StudyStatus
 from evalkit.errors import DatabaseError, DatabaseUnavailableError, EvalkitError, ReadOnlyError
 from evalkit.eventlog.event_log import EventLog
-from evalkit.eventlog.memory_log import InMemoryEventLog
 from evalkit.eventlog.sqlite_log import SqliteEventLog
 from evalkit.io.log_files import export_log, import_log
 from evalkit.readmodel.consumer import EvalProjectionConsumer
@@ -43,6 +42,7 @@ from evalkit.readmodel.verify import digest, verify
 from evalkit.runtime.connections import open_database, open_log
 from tests.generators import Entry, histories
 from tests.iggy_server import Iggy
+from tests.memory_log import InMemoryEventLog
 from tests.properties import examples, in_long_form
 from tests.servers import JwtKey, Sqld, free_port
 from tests.test_database_servers import emptied

@@ -28,7 +28,6 @@ from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import event_id_at
 from evalkit.errors import LogError, LogUnavailableError
 from evalkit.eventlog.event_log import partition_of
-from evalkit.eventlog.memory_log import InMemoryEventLog
 from evalkit.io.checkpoint_files import export_checkpoints, import_checkpoints
 from evalkit.io.log_files import LogExport, LogImport, export_log, import_log
 from evalkit.readmodel.consumer import EvalProjectionConsumer
@@ -36,6 +35,7 @@ from evalkit.readmodel.snapshot import Snapshot
 from evalkit.readmodel.verify import digest
 from evalkit.runtime.engine import Engine
 from evalkit.settings import Settings
+from tests.memory_log import InMemoryEventLog
 
 FORMATS = ["csv", "parquet", "ndjson"]
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes()

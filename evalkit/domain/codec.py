@@ -12,11 +12,11 @@ import msgspec
 from pydantic_core import from_json
 
 from evalkit.domain.events import KINDS, MAX_EVENT_BYTES, CheckpointRecorded, StoredEvalEvent, StudyCreated
-from evalkit.domain.ids import normalize_event_id, normalize_id, time_of_event
+from evalkit.domain.ids import normalize_event_id, normalize_id
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.times import MAX_COUNT, stored_time
 
-__all__ = ["DecodedEvent", "decode", "event_time_text", "readable_ids"]
+__all__ = ["DecodedEvent", "decode", "readable_ids"]
 
 
 class DecodedEvent(NamedTuple):
@@ -157,8 +157,3 @@ def readable_ids(data: bytes) -> tuple[str, str]:
         return normalize_id(event["study_id" if event["type"] == "checkpoint_recorded" else "id"]), event_id
     except (ValueError, TypeError, KeyError):
         return "", event_id
-
-
-def event_time_text(event_id: str) -> str:
-    """Give the time inside an event id in the read model's width."""
-    return time_of_event(event_id).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

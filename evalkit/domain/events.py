@@ -24,11 +24,8 @@ __all__ = [
     "EvalEvent",
     "InvalidEventError",
     "StoredEvalEvent",
+    "StudyChanged",
     "StudyCreated",
-    "StudyPaused",
-    "StudyResumed",
-    "StudyStarted",
-    "StudyStopped",
     "encoded_checkpoint",
 ]
 
@@ -58,31 +55,10 @@ class StudyCreated(_Event):
         return {name: value for name, value in config.model_dump().items() if value}
 
 
-class StudyStarted(_Event):
-    """A pending study began to run."""
+class StudyChanged(_Event):
+    """A study was started, paused, resumed or stopped."""
 
-    type: Literal["study_started"] = "study_started"
-    id: AnyId
-
-
-class StudyPaused(_Event):
-    """A running study paused."""
-
-    type: Literal["study_paused"] = "study_paused"
-    id: AnyId
-
-
-class StudyResumed(_Event):
-    """A paused study ran on."""
-
-    type: Literal["study_resumed"] = "study_resumed"
-    id: AnyId
-
-
-class StudyStopped(_Event):
-    """A study ended for good."""
-
-    type: Literal["study_stopped"] = "study_stopped"
+    type: Literal["study_started", "study_paused", "study_resumed", "study_stopped"]
     id: AnyId
 
 
@@ -98,7 +74,7 @@ class CheckpointRecorded(_Event):
     sessions_included: list[str]
 
 
-EvalEvent = StudyCreated | StudyStarted | StudyPaused | StudyResumed | StudyStopped | CheckpointRecorded
+EvalEvent = StudyCreated | StudyChanged | CheckpointRecorded
 """What can happen to a study."""
 
 KINDS: tuple[str, ...] = (

@@ -1,1 +1,1 @@
-"""The event log, the source of truth: the port, and its SQLite, Iggy and in-memory adapters."""
+"""The event log, the source of truth: the port, and its SQLite and Iggy adapters."""

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from evalkit.domain.codec import DecodedEvent, decode, event_time_text, readable_ids
+from evalkit.domain.codec import DecodedEvent, decode, readable_ids
 from evalkit.domain.events import InvalidEventError
+from evalkit.domain.ids import time_of_event
 from evalkit.domain.study import StudyStatus
+from evalkit.domain.times import stored_text
 from evalkit.eventlog.event_log import LogRecord, partition_of
 from evalkit.readmodel.database.database import BulkInsert, Database, Row, Statement, in_parts
 from evalkit.readmodel.fold import APPLIED, Decision, Outcome, StudyState, decide, decide_invalid
@@ -211,7 +213,7 @@ class _Batch:
             self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?)", args))
 
     def _change_study(self, event: DecodedEvent, state: StudyState) -> None:
-        study_id, at = event.study_id, event_time_text(event.event_id)
+        study_id, at = event.study_id, stored_text(time_of_event(event.event_id))
         if event.kind == "study_created":
             args = (study_id, event.row[0], state.status, *event.row[1:], at)
             self._others.append((f"INSERT INTO {self._tables.studies} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", args))

@@ -1,4 +1,4 @@
-"""An event log in memory: for trying things out and for tests. It is gone with the process."""
+"""An event log in memory, whose events a test may change. It ends with the process."""
 
 from __future__ import annotations
 
