@@ -8,7 +8,7 @@ RUN    := $(VENV)/bin
 # Tests start hundreds of processes; they share compiled bytecode even where the environment disables it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo notebooks notebook-outputs test test-fast lint check bench faults clean
+.PHONY: demo notebooks notebook-outputs test test-fast messages lint check bench faults clean
 
 demo: $(VENV)/evalkit.stamp ## create studies, record sample checkpoints, show the frames
 	$(RUN)/evalkit demo
@@ -25,6 +25,9 @@ test: $(VENV)/tests.stamp ## run every test
 
 test-fast: $(VENV)/tests.stamp ## run the tests that take less than a second and need no server, kernel, browser or build, with few examples
 	$(RUN)/pytest $(SPREAD) --hypothesis-profile fast -m "$(QUICK)"
+
+messages: $(VENV)/tests.stamp ## renew the messages that tests expect, after a rewording; then read the diff
+	-PATH=$(RUN):$$PATH $(RUN)/pytest --inline-snapshot=create,fix $$(grep -rl inline_snapshot tests)
 
 lint: $(VENV)/tests.stamp ## style, types, and which package may import which
 	$(RUN)/ruff check .

@@ -536,7 +536,7 @@ def test_a_study_is_named_as_elsewhere() -> None:
         assert rows_of(result, "rate_outside") == list(range(14, 21))
     with pytest.raises(StudyNotFoundError, match=r"study: no study matches 'agent 9'\. Did you mean 'agent 2'"):
         audit(frame, study="agent 9")
-    with pytest.raises(InvalidInputError, match="study: 3 is not a study reference; give a Study, an id"):
+    with pytest.raises(InvalidInputError, match="Invalid study 3: is not a study reference; give a Study, an id"):
         audit(frame, study=3)
 
 

@@ -338,7 +338,7 @@ def test_what_cannot_be_recorded_is_refused_before_the_night(kit: EvalKit, tmp_p
         evalkit.connect(tmp_path / "home", read_only=True).recorder("study")
     with pytest.raises(InvalidInputError, match="sessions: -1"):
         kit.recorder("study", sessions=-1)
-    with pytest.raises(InvalidInputError, match="resume: 'yes' is none of True"):
+    with pytest.raises(InvalidInputError, match="Invalid resume 'yes': is none of True"):
         kit.recorder("study", resume="yes")  # type: ignore[arg-type]
 
 
@@ -619,7 +619,7 @@ def test_out_of_turn_is_refused_in_words(kit: EvalKit, clock: Watch) -> None:
             session.success()
         with pytest.raises(RecorderError, match="was used already; begin another one"), session:
             pass
-        with pytest.raises(InvalidInputError, match="name: '' is empty"):
+        with pytest.raises(InvalidInputError, match="Invalid name '': is empty"):
             rec.session("")
     with pytest.raises(RecorderError, match=r"was used already; make another one: kit\.recorder\('study'\)"), rec:
         pass
@@ -632,10 +632,10 @@ def test_metrics_are_checked_when_they_are_given(kit: EvalKit, clock: Watch) -> 
     """One that comes from the sessions, one that is none, and one out of its range are refused; None takes a value back."""
     with recorder(kit, clock) as rec:
         with pytest.raises(
-            InvalidInputError, match=r"total_cost: 5 cannot be given: it comes from the sessions\. You can give agent_efficiency"
+            InvalidInputError, match=r"Invalid total_cost 5: cannot be given: it comes from the sessions\. You can give agent_efficiency"
         ):
             rec.metrics(total_cost=5)
-        with pytest.raises(InvalidInputError, match=r"tool_sucess_rate: 1 is for no metric\..*Did you mean 'tool_success_rate'\?"):
+        with pytest.raises(InvalidInputError, match=r"Invalid tool_sucess_rate 1: is for no metric\..*Did you mean 'tool_success_rate'\?"):
             rec.metrics(tool_sucess_rate=1)
         with pytest.raises(InvalidInputError, match=r"A percentage\? Divide it by 100: 0\.9\."):
             rec.metrics(agent_efficiency=0.5, tool_success_rate=90)

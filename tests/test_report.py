@@ -383,7 +383,7 @@ def test_a_refusal_teaches_and_leaves_no_file(kit: evalkit.EvalKit, tmp_path: Pa
     """Another ending, a folder that is not there, the study as its own baseline."""
     with pytest.raises(evalkit.InvalidInputError, match=message):
         kit.report("agent", tmp_path / path, baseline=baseline)
-    with pytest.raises(evalkit.InvalidInputError, match="path: 3 is no path"):
+    with pytest.raises(evalkit.InvalidInputError, match="Invalid path 3: is no path"):
         kit.report("agent", 3)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 

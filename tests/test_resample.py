@@ -365,13 +365,13 @@ def test_no_microsecond_of_session_time_is_lost() -> None:
 def test_longer_periods_are_not_split() -> None:
     """Weeks cannot be made of months: the error names the study and what to type instead; by length where the type is not there."""
     monthly = checkpoints("slow", 2, 4, period="monthly")
-    with pytest.raises(InvalidInputError, match=r"to: 'weekly' is shorter than the periods of 'slow'; .* Give 'monthly', or leave"):
+    with pytest.raises(InvalidInputError, match=r"Invalid to 'weekly': is shorter than the periods of 'slow'; .* Give 'monthly', or leave"):
         resample(pl.concat([checkpoints(), monthly]), "weekly")
-    with pytest.raises(InvalidInputError, match=r"to: 'daily' is shorter than the periods of 'slow'; .* Give 'monthly', or leave"):
+    with pytest.raises(InvalidInputError, match=r"Invalid to 'daily': is shorter than the periods of 'slow'; .* Give 'monthly', or leave"):
         resample(monthly.drop("period_type"), "daily")
-    with pytest.raises(InvalidInputError, match=r"to: 'daily' is shorter .* Give 'weekly', or leave"):
+    with pytest.raises(InvalidInputError, match=r"Invalid to 'daily': is shorter .* Give 'weekly', or leave"):
         resample(resample(checkpoints(), "weekly"), "daily")
-    with pytest.raises(InvalidInputError, match=r"to: 'monthly' is shorter .* split\. Leave these studies out"):
+    with pytest.raises(InvalidInputError, match=r"Invalid to 'monthly': is shorter .* split\. Leave these studies out"):
         resample(periods([("yearly", START, START + timedelta(days=365))]), "monthly")
     assert resample(monthly, "monthly").frame["parts"].to_list() == [1, 1, 1, 1]
 

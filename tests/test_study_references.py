@@ -20,5 +20,5 @@ def test_a_study_reference_counts_ids_before_names_before_ends() -> None:
     assert raised.value.candidates == ["0192-aaaa", "0192-dddd"]
     with pytest.raises(StudyNotFoundError, match=r"baseline: no study matches 'nightli'. Did you mean 'nightly'\?"):
         resolve_study("nightli", studies, field="baseline")
-    with pytest.raises(InvalidInputError, match="study: 3 is not a study reference"):
+    with pytest.raises(InvalidInputError, match="Invalid study 3: is not a study reference"):
         resolve_study(3, studies)

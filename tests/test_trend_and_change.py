@@ -497,7 +497,7 @@ def test_what_names_no_metrics_is_refused_in_words(metrics: Any) -> None:
     """What is no list of names is refused, saying what would be right; where one name is wanted, a list of it is as well."""
     with pytest.raises(InvalidInputError, match=r"metrics: .* give .*name"):
         analysis.compare(two(), "agent", baseline="base", metrics=metrics)
-    with pytest.raises(InvalidInputError, match=r"metric: \['agent_efficiency'\] is no metric; give one name, as a text"):
+    with pytest.raises(InvalidInputError, match=r"Invalid metric \['agent_efficiency'\]: is no metric; give one name, as a text"):
         trend(two(), ["agent_efficiency"])  # type: ignore[arg-type]
 
 
@@ -854,9 +854,9 @@ def test_a_chart_takes_the_line_of_a_trend_and_the_marks_of_changes() -> None:
     assert "Dashed: straight line" in " ".join(text)
     several = pl.concat([rows, frame(noise(20, 1) / 10, name="other", number=2)])
     assert svg(analysis.trend(several, "agent_efficiency").plot())
-    with pytest.raises(InvalidInputError, match="fit: 'str' is nothing to draw here"):
+    with pytest.raises(InvalidInputError, match="Invalid fit 'str': is nothing to draw here"):
         plots.trend(rows, "agent_efficiency", fit="yes")
-    with pytest.raises(InvalidInputError, match="changes: 'PerStudy' is nothing to draw here"):
+    with pytest.raises(InvalidInputError, match="Invalid changes 'PerStudy': is nothing to draw here"):
         plots.trend(rows, "agent_efficiency", changes=fit)
 
 

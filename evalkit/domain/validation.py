@@ -40,8 +40,8 @@ _TIME_EXAMPLE = "a time with a time zone, as in '2026-01-31T00:00:00Z'"
 
 
 def invalid(field: str, value: object, problem: str, allowed: str = "", hint: str = "") -> InvalidInputError:
-    """Return the error for a value that is refused: the field, the value, what is wrong and what would be right."""
-    return InvalidInputError(f"{field}: {shown(value)} {problem}", allowed=allowed, hint=hint, field=field, value=value)
+    """Return the error for a value that is refused: ``Invalid period 'dayly': expected hourly, daily, weekly or monthly``."""
+    return InvalidInputError(f"Invalid {field} {shown(value)}: {problem}", allowed=allowed, hint=hint, field=field, value=value)
 
 
 def shown(value: object) -> str:

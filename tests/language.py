@@ -1,0 +1,99 @@
+"""The wording rules for public text, as patterns: `python -m tests.language PATH...` lists every violation.
+
+Checked are strings, docstrings and comments of Python files, and the text of Markdown files and notebooks.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+IDIOMS = {
+    r"\btold\b": "detected, reported",
+    r"\bis no (?!longer|more|need|reason)": "is not a; unknown; invalid",
+    r"\b(is|are) none\b": "must be one of; expected",
+    r"\brest(s|ed)? on\b": "is based on",
+    r"\b(stand|stands|stood) (in|on|at|for|there|beside|under|as|by|still|where)\b": "is in; means",
+    r"\b(anew|afresh)\b": "again; rebuild; replay",
+    r"\bmend(s|ed|ing)?\b": "fix",
+    r"\bnought\b": "zero",
+    r"\blet(s|ting)? go of\b": "close, release",
+    r"\bin words\b": "as a message",
+    r"\banswers? to\b": "matches",
+    r"\b(a|its|the|pandas|Pandas) twin\b": "pandas version; underlying data",
+    r"\bfor want of\b": "without; because there is no",
+    r"\bfor ever\b": "forever; without a limit",
+    r"\bneighbours?\b": "adjacent; autocorrelation",
+    r"\b(colour|behaviour|generalis|analys(e|ed|ing)\b|favour|honour|neighbour|labell|cancell(ed|ing)\b|licence|centre|grey)": "American",
+    r"\bless the baseline\b": "study - baseline, with a minus sign",
+    r"\b(by and by|who works? in|hold(s|ing)? (its|their) peace|whatever it was)\b": "plain English",
+    r"\bcom(e|es|ing) into being\b|\bcame into being\b": "is created",
+    r"\d %": "no space before %",
+    r"\bfrom chance\b": "statistically significant",
+    r"\bcannot say\b": "insufficient data",
+    r"\bone's own\b": "your own; local",
+}
+OPENINGS = re.compile(r"(Gives?|Says?|Let|Have|Tells?) ")
+"""How no docstring begins: write Return, Report, Return whether, ..."""
+_PATTERNS = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in IDIOMS.items()]
+
+
+def python_texts(source: str) -> Iterator[tuple[int, str]]:
+    """Return the strings, docstrings and comments of a module, with their lines."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for offset, line in enumerate(node.value.splitlines()):
+                yield node.lineno + offset, line
+
+
+def docstring_openings(source: str) -> Iterator[tuple[int, str]]:
+    """Return the first lines of the docstrings of a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and (docstring := ast.get_docstring(node)):
+            yield node.lineno, docstring.partition("\n")[0]
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Return the lines of text of a file that a person reads."""
+    source = path.read_text("utf-8")
+    if path.suffix == ".py":
+        yield from python_texts(source)
+    elif path.suffix == ".ipynb":
+        for cell in json.loads(source)["cells"]:
+            text = "".join(cell["source"])
+            yield from python_texts(text) if cell["cell_type"] == "code" and "%" not in text else enumerate(text.splitlines(), 1)
+    else:
+        yield from enumerate(source.splitlines(), 1)
+
+
+def violations(path: Path) -> list[str]:
+    """Return what a file has of the old idioms: line, match, what to write instead."""
+    problems = {
+        (line, f"{match[0]!r}: write {instead!r} instead: {text.strip()[:100]}")
+        for line, text in texts(path)
+        for pattern, instead in _PATTERNS
+        if (match := pattern.search(text))
+    }
+    if path.suffix == ".py":
+        openings = docstring_openings(path.read_text("utf-8"))
+        problems |= {
+            (line, f"docstring begins with {opening.split()[0]!r}: {opening[:80]}") for line, opening in openings if OPENINGS.match(opening)
+        }
+    return [f"{path}:{line}: {problem}" for line, problem in sorted(problems)]
+
+
+if __name__ == "__main__":
+    suffixes = (".py", ".md", ".ipynb")
+    paths = [Path(name) for name in sys.argv[1:]]
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.suffix in suffixes]
+    listed = [problem for file in files for problem in violations(file)]
+    sys.stdout.write("\n".join([*listed, f"{len(listed)} violations"]) + "\n")
