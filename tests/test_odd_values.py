@@ -65,10 +65,10 @@ PERIODS = [
 def test_a_period_of_missing_values_is_refused_by_name_and_row(kit: EvalKit, period: Any, bounds: dict[str, Any]) -> None:
     """Also where the same mapping has period_start and period_end, with which the period is compared."""
     given = {**bounds, "period": period}
-    with pytest.raises(InvalidInputError, match=r"^Invalid period_start ) as raised:
+    with pytest.raises(InvalidInputError, match=r"^Invalid period_start ") as raised:
         kit.record_checkpoint("running", given)
     assert (raised.value.field, raised.value.row) == ("period_start", None)
-    with pytest.raises(InvalidInputError, match=r"^row 1, Invalid period_start ) as raised:
+    with pytest.raises(InvalidInputError, match=r"^row 1, Invalid period_start ") as raised:
         kit.record_checkpoints("running", [ROW, given])
     assert (raised.value.field, raised.value.row) == ("period_start", 1)
 
@@ -76,7 +76,7 @@ def test_a_period_of_missing_values_is_refused_by_name_and_row(kit: EvalKit, per
 @pytest.mark.parametrize("period", [pd.Series([DAY, NEXT]), pl.Series([DAY, NEXT]), np.array([DAY, NEXT]), np.array(5), pd.NA])
 def test_a_period_that_is_not_a_pair_is_refused_by_name_and_row(kit: EvalKit, period: Any) -> None:
     """A Series is not a pair, whatever it holds."""
-    with pytest.raises(InvalidInputError, match=r"^row 1, Invalid period ):
+    with pytest.raises(InvalidInputError, match=r"^row 1, Invalid period "):
         kit.record_checkpoints("running", [ROW, {"period": period}])
 
 
