@@ -1,52 +1,100 @@
-"""Periods of a study: how long they are, where they begin and end, and how much time between two of them is a gap.
+"""Periods of a study: their length, their boundaries in a time zone, and when the time between two of them is a gap.
 
-An hour, a day and 7 days have a fixed length; a month is a calendar month. All times are in UTC.
+An hour has a fixed length. A day, a week (from Monday) and a month begin at midnight, so a day has 23 or 25 hours when the clocks
+of its time zone change. In UTC, which is meant where no zone is named, every day has 24 hours.
 """
 
 from __future__ import annotations
 
 import calendar
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, TypeVar
 
 from evalkit.domain.study import PeriodType
 
-__all__ = ["LONGEST", "SHORTEST", "is_gap", "period_end", "period_start", "shifted"]
+__all__ = ["LONGEST", "SHORTEST", "first_instant", "is_gap", "local_readings", "period_end", "period_start", "shifted"]
 
 _T = TypeVar("_T", bound=Any)
 
 _FIXED = {PeriodType.HOURLY: timedelta(hours=1), PeriodType.DAILY: timedelta(days=1), PeriodType.WEEKLY: timedelta(days=7)}
+_SECOND = timedelta(seconds=1)
 SHORTEST: dict[PeriodType, timedelta] = {**_FIXED, PeriodType.MONTHLY: timedelta(days=28)}
-"""The length of the shortest period of each type."""
+"""The length of the shortest period of each type, in UTC."""
 LONGEST: dict[PeriodType, timedelta] = {**_FIXED, PeriodType.MONTHLY: timedelta(days=31)}
-"""The length of the longest period of each type."""
+"""The length of the longest period of each type, in UTC."""
 
 
-def period_start(kind: PeriodType | str, moment: datetime) -> datetime:
-    """Return the start of the hour, day, week (from Monday) or calendar month that a time lies in.
+def period_start(kind: PeriodType | str, moment: datetime, tz: tzinfo | None = None) -> datetime:
+    """Return the start of the hour, day, week (from Monday) or calendar month of a time.
+
+    Parameters
+    ----------
+    kind
+        The type of the period.
+    moment
+        A time-zone-aware time; without `tz`, it may also be naive.
+    tz
+        The time zone whose midnights are the boundaries. None: the zone of `moment`, which has a fixed offset, such as UTC.
+
+    Returns
+    -------
+    datetime
+        With `tz`, in UTC; otherwise in the zone of `moment`. Where the clocks skip midnight, the day begins when they go forward.
 
     Examples
     --------
     >>> period_start("weekly", datetime(2026, 1, 31, 8, 30))
     datetime.datetime(2026, 1, 26, 0, 0)
+    >>> from zoneinfo import ZoneInfo
+    >>> print(period_start("daily", datetime(2026, 1, 31, 8, 30, tzinfo=UTC), ZoneInfo("Europe/Berlin")))
+    2026-01-30 23:00:00+00:00
     """
-    if kind == PeriodType.HOURLY:
-        return moment.replace(minute=0, second=0, microsecond=0)
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    if kind == PeriodType.WEEKLY:
-        return day - timedelta(days=day.weekday())
-    return day.replace(day=1) if kind == PeriodType.MONTHLY else day
+    if tz is None:
+        return _floor(kind, moment)
+    local = moment.astimezone(tz)
+    if kind == PeriodType.HOURLY:  # by elapsed time: the hour that is repeated when clocks go back is an hour of its own
+        return moment.astimezone(UTC) - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+    return first_instant(_floor(kind, local.replace(tzinfo=None)), tz)
 
 
-def period_end(kind: PeriodType | str, start: datetime) -> datetime:
-    """Return the end of the period that begins at `start`.
+def period_end(kind: PeriodType | str, start: datetime, tz: tzinfo | None = None) -> datetime:
+    """Return the end of the period that begins at `start`, by the calendar.
+
+    Parameters
+    ----------
+    kind
+        The type of the period.
+    start
+        A time-zone-aware time; without `tz`, it may also be naive.
+    tz
+        The time zone of the calendar: at a change of its clocks, a day has 23 or 25 hours. None: every day has 24 hours.
+
+    Returns
+    -------
+    datetime
+        With `tz`, in UTC; otherwise in the zone of `start`.
 
     Raises
     ------
     OverflowError, ValueError
         When it is after the year 9999.
+
+    Examples
+    --------
+    >>> from zoneinfo import ZoneInfo
+    >>> start = datetime(2026, 3, 28, 23, tzinfo=UTC)  # midnight in Berlin, where the clocks go forward on March 29
+    >>> period_end("daily", start, ZoneInfo("Europe/Berlin")) - start
+    datetime.timedelta(seconds=82800)
     """
-    return shifted(kind, start, 1)
+    if tz is None:
+        return shifted(kind, start, 1)
+    if kind == PeriodType.HOURLY:
+        return start.astimezone(UTC) + _FIXED[PeriodType.HOURLY]
+    local = start.astimezone(tz).replace(tzinfo=None)
+    midnight = _floor(kind, local)
+    if midnight != local and first_instant(midnight, tz) == start:  # the clocks skip this midnight; the next one exists
+        local = midnight
+    return first_instant(shifted(kind, local, 1), tz)
 
 
 def shifted(kind: PeriodType | str, start: datetime, count: int) -> datetime:
@@ -70,9 +118,9 @@ def shifted(kind: PeriodType | str, start: datetime, count: int) -> datetime:
 
 
 def is_gap(between: _T, length: _T) -> Any:
-    """Return whether the time between two periods is a gap: half a period or more, so that a checkpoint is missing.
+    """Return whether the time between two periods is a gap: half a period or more, which means a missing checkpoint.
 
-    The one rule of charts and audit. It takes timedeltas, numbers of microseconds, and Polars expressions of either.
+    Charts and audit share this rule. It takes timedeltas, numbers of microseconds, and Polars expressions of either.
 
     Examples
     --------
@@ -80,3 +128,55 @@ def is_gap(between: _T, length: _T) -> Any:
     True
     """
     return between * 2 >= length
+
+
+def local_readings(local: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
+    """Return a naive local time with the offset before and after the change of clocks next to it, in UTC.
+
+    Both are the same time, except where the clocks go back (the first reading is earlier) and where they go forward over it (the
+    first reading is later).
+
+    Examples
+    --------
+    >>> from zoneinfo import ZoneInfo
+    >>> for reading in local_readings(datetime(2026, 10, 25, 2, 30), ZoneInfo("Europe/Berlin")):
+    ...     print(reading)
+    2026-10-25 00:30:00+00:00
+    2026-10-25 01:30:00+00:00
+    """
+    return (
+        local.replace(tzinfo=tz, fold=0).astimezone(UTC),
+        local.replace(tzinfo=tz, fold=1).astimezone(UTC),
+    )
+
+
+def first_instant(local: datetime, tz: tzinfo) -> datetime:
+    """Return the first time, in UTC, at which the clocks of a zone show a naive local time or a later one.
+
+    Examples
+    --------
+    >>> from zoneinfo import ZoneInfo
+    >>> print(first_instant(datetime(2026, 3, 29), ZoneInfo("Asia/Beirut")))  # where the clocks go from 00:00 to 01:00
+    2026-03-28 22:00:00+00:00
+    """
+    first, second = local_readings(local, tz)
+    if first <= second:
+        return first
+    # The clocks skip it. They change after `second` and up to `first`, at a whole second.
+    offset = second.astimezone(tz).utcoffset()
+    low, high = 0, (first - second) // _SECOND
+    while high - low > 1:
+        middle = (low + high) // 2
+        before = (second + middle * _SECOND).astimezone(tz).utcoffset() == offset
+        low, high = (middle, high) if before else (low, middle)
+    return (second + high * _SECOND).replace(microsecond=0)
+
+
+def _floor(kind: PeriodType | str, moment: datetime) -> datetime:
+    """Return the start of a period by the numbers of a clock and a calendar."""
+    if kind == PeriodType.HOURLY:
+        return moment.replace(minute=0, second=0, microsecond=0)
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    if kind == PeriodType.WEEKLY:
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if kind == PeriodType.MONTHLY else day
