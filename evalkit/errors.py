@@ -1,33 +1,33 @@
-"""Every error that evalkit raises, under one base.
+"""Every error that evalkit raises, with one base class.
 
 ::
 
     EvalkitError
-    ├── InvalidInputError (ValueError)      a value that a command or query refuses
-    ├── StudyNotFoundError (LookupError)    no study matches this reference
-    ├── AmbiguousStudyError (LookupError)   more than one study does
+    ├── InvalidInputError (ValueError)      a command or query got an invalid value
+    ├── StudyNotFoundError (LookupError)    no study matches a reference
+    ├── AmbiguousStudyError (LookupError)   more than one study matches a reference
     ├── StudyExistsError (ValueError)       create_study with a name that is taken
-    ├── TransitionError (ValueError)        not legal in the study's present status
-    ├── ConflictError                       another event won; this one changed nothing
-    ├── OutcomeUnknownError (TimeoutError)  appended, but not yet decided: do not repeat
-    ├── ReadOnlyError (PermissionError)     this kit may read, but not append
-    ├── RecorderError (RuntimeError)        a recorder is used out of turn, or cannot keep its journal
-    ├── MissingExtraError (ImportError)     a part of evalkit that needs packages which are not installed
+    ├── TransitionError (ValueError)        not allowed in the study's current status
+    ├── ConflictError                       a concurrent event took precedence; this one had no effect
+    ├── OutcomeUnknownError (TimeoutError)  appended, but the effect is not known yet: do not repeat
+    ├── ReadOnlyError (PermissionError)     this kit can read, but not append
+    ├── RecorderError (RuntimeError)        a recorder is used out of order, or cannot write its journal
+    ├── MissingExtraError (ImportError)     an optional part needs packages that are not installed
     ├── LogError
-    │   ├── LogUnavailableError (OSError)   out of reach, full, not writable
-    │   ├── LogDamagedError                 the file is no evalkit log, or broken
-    │   └── LogMismatchError                another log, or one that lost its end
-    │       └── LogIncompleteError          its beginning is gone
+    │   ├── LogUnavailableError (OSError)   unreachable, full or not writable
+    │   ├── LogDamagedError                 not an evalkit log, or corrupt
+    │   └── LogMismatchError                another log, or one whose newest events were lost
+    │       └── LogIncompleteError          its first events were deleted
     └── DatabaseError
         ├── DatabaseUnavailableError (OSError)
         ├── DatabaseBusyError (TimeoutError)
         ├── DatabaseDamagedError
-        ├── RebuildSupersededError          another rebuild began, this one gave way
-        └── SchemaError                     made by another version of evalkit
+        ├── RebuildSupersededError          another rebuild started, and this one stopped
+        └── SchemaError                     written by another version of evalkit
 
-An error is data: its `Message` holds the problem, what is allowed, what became of the data and the next step, for Python and for a
-shell; the text is composed from them here alone. The offending values are attributes. Where a driver failed, `driver_message`
-holds its words, with secrets removed. A warning is an `EvalkitWarning` with a `Message` too.
+An error is data: its `Message` has the problem, the allowed values, the effect on the data and the next step, for Python and for a
+shell. The text is composed from these parts here, and nowhere else. The invalid values are attributes. After a failure of a driver,
+`driver_message` is the driver's text, with secrets removed. A warning is an `EvalkitWarning`, and has a `Message` too.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ __all__ = [
     "StudyExistsError",
     "StudyNotFoundError",
     "TransitionError",
-    "is_told",
-    "told_warnings",
+    "collect_warnings",
+    "collects_warnings",
     "warn",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What an error, a warning or a status says, in parts.
+    """The text of an error, a warning or a status, in parts.
 
     Examples
     --------
@@ -91,23 +91,23 @@ class Message:
     """
 
     problem: str
-    """What is wrong, with which value."""
+    """The problem, with the value that has it."""
     where: str = ""
-    """Where in a file or frame, written before the problem: ``row 3, ``."""
+    """The place in a file or frame, written before the problem: ``row 3: ``."""
     allowed: str = ""
-    """What would be right."""
+    """The allowed values."""
     effect: str = ""
-    """What became of the data: ``Nothing was appended.``"""
+    """The effect on the data: ``Nothing was appended.``"""
     hint: str = ""
-    """The next step, for Python."""
+    """The next step, in Python."""
     shell_hint: str = ""
-    """The next step, for a shell; empty where it is the same."""
+    """The next step, in a shell; empty when it is the same."""
 
     def __str__(self) -> str:
         return self._with(self.hint)
 
     def in_shell(self) -> str:
-        """Return the text with the next step as it is typed in a shell."""
+        """Return the text with the next step for a shell."""
         return self._with(self.shell_hint or self.hint)
 
     def _with(self, step: str) -> str:
@@ -117,18 +117,28 @@ class Message:
 
 
 class EvalkitError(Exception):
-    """Base of every error of evalkit.
+    """Base class of all errors of evalkit.
 
     Parameters
     ----------
     problem
-        What is wrong, with which value; or a whole `Message`.
+        The problem, with the value that has it; or a complete `Message`.
     allowed, effect, hint, shell_hint
         See `Message`.
     driver_message
-        What the database or log driver said, secrets removed; None when no driver was involved.
+        The text of the database or log driver, with secrets removed; None when no driver failed.
     values
-        The offending values; each becomes an attribute of the error.
+        The invalid values; each becomes an attribute of the error.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> try:
+    ...     kit.create_study("nightly", period="dayly")
+    ... except evalkit.EvalkitError as error:
+    ...     print(error.message.hint)
+    Did you mean 'daily'?
     """
 
     driver_message: str | None = None
@@ -145,10 +155,10 @@ class EvalkitError(Exception):
         **values: object,
     ) -> None:
         super().__init__()
-        given = problem if isinstance(problem, Message) else Message(problem=problem)
+        message = problem if isinstance(problem, Message) else Message(problem=problem)
         parts = {"allowed": allowed, "effect": effect, "hint": hint, "shell_hint": shell_hint}
-        self.message = replace(given, **{name: part for name, part in parts.items() if part})
-        """What it says, in parts."""
+        self.message = replace(message, **{name: part for name, part in parts.items() if part})
+        """The text, in parts."""
         self.args = (str(self.message),)
         self.driver_message = driver_message
         vars(self).update(values)
@@ -157,30 +167,30 @@ class EvalkitError(Exception):
         return str(self.message)
 
     def but(self, **parts: str) -> Self:
-        """Return the same error with other parts of its message."""
+        """Return a copy of the error with some parts of its message replaced."""
         other = copy.copy(self)
         other.message = replace(self.message, **parts)
         other.args = (str(other.message),)
         return other
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copy and pickle what it holds, and compose no text again."""
+        """Copy and pickle the attributes; the text is not composed again."""
         return copyreg.__newobj__, (type(self),), {**vars(self), "args": self.args}  # type: ignore[attr-defined]
 
 
 class InvalidInputError(EvalkitError, ValueError):
-    """A value that a command or a query refuses. Nothing was appended."""
+    """A command or query got an invalid value. Nothing was appended."""
 
     field: str
     """The name of the parameter, key or column."""
     value: object
-    """The value as given."""
+    """The value as passed."""
     row: int | None = None
     """The row of a frame or list, counted from 0; None for a single value."""
 
     def in_row(self, row: int, *, effect: str = "") -> Self:
-        """Return the same error, of a row of a frame or list."""
-        other = self.but(where=f"row {row}, ", effect=effect)
+        """Return a copy of the error with the row of a frame or list that has it."""
+        other = self.but(where=f"row {row}: ", effect=effect)
         other.row = row
         return other
 
@@ -196,18 +206,18 @@ class AmbiguousStudyError(EvalkitError, LookupError):
 
     reference: object
     candidates: list[str]
-    """The ids of the studies that do."""
+    """The ids of the matching studies."""
 
 
 class StudyExistsError(EvalkitError, ValueError):
-    """`create_study` was given a name that a study already has."""
+    """`create_study` was called with the name of an existing study."""
 
     name: str
     study_ids: list[str]
 
 
 class TransitionError(EvalkitError, ValueError):
-    """A command that is not legal in the study's present status. Nothing was appended."""
+    """A command is not allowed in the study's current status. Nothing was appended."""
 
     study_id: str
     status: str
@@ -215,7 +225,7 @@ class TransitionError(EvalkitError, ValueError):
 
 
 class ConflictError(EvalkitError):
-    """The log holds another event that excludes this one, which therefore changed nothing."""
+    """A concurrent or earlier event in the log takes precedence, so this command had no effect."""
 
     study_id: str
     event_id: str | None = None
@@ -224,9 +234,9 @@ class ConflictError(EvalkitError):
 
 
 class OutcomeUnknownError(EvalkitError, TimeoutError):
-    """The events are durable in the log, but it could not be learnt what they did. Do not repeat the command.
+    """The events are durable in the log, but their effect could not be read. Do not repeat the command.
 
-    ``kit.outcome(error)`` asks again.
+    ``kit.outcome(error)`` reads it again.
     """
 
     study_id: str
@@ -239,49 +249,49 @@ class ReadOnlyError(EvalkitError, PermissionError):
 
 
 class RecorderError(EvalkitError, RuntimeError):
-    """A recorder is used out of turn, another one is at work, or an earlier one left a journal to decide about."""
+    """A recorder is used out of order, another one is active, or an earlier one left a journal to resume or discard."""
 
     path: str | None = None
-    """The journal."""
+    """The path of the journal."""
 
 
 class MissingExtraError(EvalkitError, ImportError):
-    """A part of evalkit needs packages that are not installed; the message has the line that installs them."""
+    """An optional part of evalkit needs packages that are not installed; the message has the command to install them."""
 
     extra: str
 
 
 class LogError(EvalkitError):
-    """The event log cannot serve."""
+    """The event log cannot be used."""
 
     positions: Sequence[LogPosition | None] = ()
-    """Where an append failed between two chunks: where each event stands, None for those that were not appended."""
+    """After an append that failed between two chunks: the position of each event, None for those that were not appended."""
 
 
 class LogUnavailableError(LogError, OSError):
-    """The event log is out of reach, full or not writable."""
+    """The event log is unreachable, full or not writable."""
 
 
 class LogDamagedError(LogError):
-    """The file is not an evalkit event log, or it is broken. It was left as it is."""
+    """The file is not an evalkit event log, or it is corrupt. It was not changed."""
 
 
 class LogMismatchError(LogError):
-    """The log is not the one that the read model was made from, or it lost events that the read model holds."""
+    """The read model was built from another log, or the log lost events that the read model contains."""
 
     partition: int
 
 
 class LogIncompleteError(LogMismatchError):
-    """The log no longer holds its first events, so nothing that holds everything can be made from it."""
+    """The log no longer contains its first events, so no complete read model can be built from it."""
 
 
 class DatabaseError(EvalkitError):
-    """The read model cannot serve."""
+    """The read model cannot be used."""
 
 
 class DatabaseUnavailableError(DatabaseError, OSError):
-    """The read model's database is out of reach, full or not writable."""
+    """The read model's database is unreachable, full or not writable."""
 
 
 class DatabaseBusyError(DatabaseError, TimeoutError):
@@ -289,10 +299,10 @@ class DatabaseBusyError(DatabaseError, TimeoutError):
 
 
 class DatabaseDamagedError(DatabaseError):
-    """The read model is not a database, broken, or changed by another program. It was left as it is; it can be rebuilt from the log."""
+    """The read model is not a database, is corrupt, or was changed by another program. It can be rebuilt from the log."""
 
     table: str | None = None
-    """The table of the row that another program wrote; None when it is no single row."""
+    """The table of the row that another program wrote; None when the damage is not in a single row."""
     key: tuple[object, ...] = ()
     """The values of the row's primary key."""
     column: str | None = None
@@ -300,23 +310,28 @@ class DatabaseDamagedError(DatabaseError):
 
 
 class RebuildSupersededError(DatabaseError):
-    """Another rebuild of the same read model began, and this one gave way. Nothing was changed by it."""
+    """Another rebuild of the same read model started, and this one stopped without changing anything."""
 
 
 class SchemaError(DatabaseError):
-    """The database was made by another version of evalkit, or by another program."""
+    """The database was written by another version of evalkit, or by another program."""
 
     found: object
     supported: object
 
 
 class EvalkitWarning(UserWarning):
-    """Something a researcher should know, that stops nothing.
+    """A warning that evalkit issues.
 
     Parameters
     ----------
     message
-        What it says.
+        The text, or its parts.
+
+    Examples
+    --------
+    >>> str(EvalkitWarning(Message(problem="The period is repeated", hint="Use a key.")))
+    'The period is repeated. Use a key.'
     """
 
     def __init__(self, message: str | Message) -> None:
@@ -331,8 +346,17 @@ _listener: ContextVar[Callable[[str], None] | None] = ContextVar("evalkit_listen
 
 
 @contextmanager
-def told_warnings(listener: Callable[[str], None]) -> Iterator[None]:
-    """Have the warnings of a block told to a function, and not shown: those of this thread alone, unlike `warnings.catch_warnings`."""
+def collect_warnings(listener: Callable[[str], None]) -> Iterator[None]:
+    """Pass the warnings of a block to a function instead of showing them: only those of this thread, unlike `warnings.catch_warnings`.
+
+    Examples
+    --------
+    >>> messages = []
+    >>> with collect_warnings(messages.append):
+    ...     warn("The period is repeated")
+    >>> messages
+    ['The period is repeated.']
+    """
     token = _listener.set(listener)
     try:
         yield
@@ -340,13 +364,13 @@ def told_warnings(listener: Callable[[str], None]) -> Iterator[None]:
         _listener.reset(token)
 
 
-def is_told() -> bool:
-    """Whether a function is told of the warnings of this thread."""
+def collects_warnings() -> bool:
+    """Return whether the warnings of this thread are passed to a function."""
     return _listener.get() is not None
 
 
 def warn(message: str | Message) -> None:
-    """Warn with an `EvalkitWarning` that points to the line outside evalkit which led here."""
+    """Issue an `EvalkitWarning` that points to the calling line outside evalkit."""
     message = message if isinstance(message, Message) else Message(problem=message)
     listener = _listener.get()
     if listener is not None:

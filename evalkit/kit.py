@@ -1,11 +1,11 @@
-"""The facade: one object that takes commands and answers queries."""
+"""The facade: one object with all commands and queries."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -54,46 +54,62 @@ def connect(
     Parameters
     ----------
     home
-        The folder of the log and the read model. Without it: ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory or a
-        parent, else ``.evalkit`` in the working directory.
+        The folder of the log and the read model. By default ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory
+        or a parent, else ``.evalkit`` in the working directory.
     log_url
-        Where the log is: ``sqlite:PATH``, or ``iggy+tcp://USER:PASSWORD@HOST:PORT``, to which options may be added:
-        ``?stream=evals&topic=events&partitions=4&tls=true&tls_domain=...&tls_ca_file=...``. Without it: ``EVALKIT_LOG_URL``, else a file
+        The URL of the log: ``sqlite:PATH``, or ``iggy+tcp://USER:PASSWORD@HOST:PORT`` with optional parameters
+        ``?stream=evals&topic=events&partitions=4&tls=true&tls_domain=...&tls_ca_file=...``. By default ``EVALKIT_LOG_URL``, else a file
         in the home.
     database_url
-        Where the read model is: ``file:PATH``; ``http(s)://`` or ``libsql://HOST`` for a libSQL server; ``turso+https://HOST``
-        or any ``*.turso.io`` for Turso Cloud. Without it: ``EVALKIT_DATABASE_URL``, else a file in the home. A server's token is in
-        ``EVALKIT_DATABASE_AUTH_TOKEN``.
+        The URL of the read model: ``file:PATH``; ``http(s)://HOST`` or ``libsql://HOST`` for a libSQL server; ``turso+https://HOST``
+        or any ``*.turso.io`` for Turso Cloud. By default ``EVALKIT_DATABASE_URL``, else a file in the home. Set the token of a server
+        in ``EVALKIT_DATABASE_AUTH_TOKEN``.
     read_only
-        Read everything, append and project nothing. Works on a home that cannot be written: another user's, or on a read-only mount.
+        Only read: append and project nothing. Use it for a home that is not writable, such as another user's.
 
     Returns
     -------
     EvalKit
-        A context manager that need not be used as one.
+        Usable as a context manager, which is optional.
 
     Raises
     ------
     InvalidInputError
-        When a URL has no known scheme, or the home is a file or a folder that this user may not open.
+        When the scheme of a URL is unknown, or the home is a file or a folder without read access.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> with evalkit.connect(tempfile.mkdtemp()) as kit:
+    ...     kit.create_study("nightly agent", period="daily:30")
+    Study('nightly agent', pending, daily:30)
     """
     return EvalKit(Settings.resolve(home, log_url, database_url, read_only=read_only))
 
 
 class EvalKit:
-    """Studies and checkpoints: commands append to the log, queries answer from the read model, and see what commands did.
+    """Studies and checkpoints: commands append events to the log, queries read the read model.
 
-    Made by `connect`. Serves several threads, and goes on working in a forked process.
+    Created by `connect`. A kit is thread-safe and can be used in a forked process. A query sees the effect of every earlier command.
 
-    Every command raises `InvalidInputError` for a value that it refuses, `ReadOnlyError` where nothing can be appended, and
-    `LogUnavailableError` when the log is out of reach: nothing was appended then. `OutcomeUnknownError` says that something was.
+    Every command raises `InvalidInputError` for an invalid value, `ReadOnlyError` without write access, and `LogUnavailableError` when
+    the log is unreachable; nothing was appended then. After `OutcomeUnknownError`, events were appended.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> kit.start_study(kit.create_study("nightly agent"))
+    Study('nightly agent', running, daily)
+    >>> kit.record_checkpoint("nightly agent", {"period_start": "2026-01-31", "session_success_rate": 0.85}, tz="UTC")
+    Checkpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 1 of 16 metrics)
     """
 
     def __init__(self, settings: Settings, *, role: str = "kit") -> None:
         self.engine = Engine(settings, role)
-        """The log and the read model at work, for the command line, the panel and import and export. It may change in any version."""
+        """The engine behind the kit: internal, may change in any version."""
         self.storage = EvalStorage(self.engine.database, self.engine.ready_to_read)
-        """The read model as models."""
+        """The read model as `Study` and `Checkpoint` objects."""
         self._handlers = Handlers(self.engine)
         self._references = References(EvalStorage(self.engine.database, self.engine.has_tables), settings.home)
 
@@ -108,7 +124,14 @@ class EvalKit:
         return f"EvalKit({str(home.relative_to(os.getcwd()) if home.is_relative_to(os.getcwd()) else home)!r})"  # noqa: PTH109
 
     def close(self) -> None:
-        """Close the files and connections. The kit opens them again when it is used again."""
+        """Close files and connections. The kit opens them again when it is used again.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> kit.close()
+        """
         self.engine.close()
 
     # --- commands -----------------------------------------------------------------------------------------------------------------
@@ -124,65 +147,140 @@ class EvalKit:
         at: datetime | str | None = None,
         if_exists: Literal["error", "open"] = "error",
     ) -> Study:
-        """Create a study, pending.
+        """Create a study in the pending state.
 
         Parameters
         ----------
         name
-            1 to 200 characters, no control characters; or a whole `CreateStudy`, without the options that it has.
+            1 to 200 characters, no control characters; or a `CreateStudy` command, without other options.
         period
-            The length of a checkpoint's period, and how many are planned: ``"weekly"``, ``"weekly:2"``, ``(PeriodType.WEEKLY, 2)``; by
-            default ``"daily"``.
+            The length of a checkpoint's period, and optionally how many are planned: ``"weekly"``, ``"weekly:2"``,
+            ``(PeriodType.WEEKLY, 2)``. By default ``"daily"``.
         description, tags, metadata
-            What the study is about; metadata is text by name.
+            Notes about the study; metadata maps names to strings.
         at
-            When it was created, with a time zone; by default now. At most 5 minutes ahead.
+            The time of creation, with a time zone; by default now. At most 5 minutes in the future.
         if_exists
-            What to do when a study has this name: ``"error"``, or ``"open"`` it, so that a cell can be run again.
+            When a study has this name already: ``"error"`` to raise, or ``"open"`` to return it, which makes a notebook cell
+            repeatable. A warning names the arguments that differ from the stored ones; the stored ones are kept.
 
         Raises
         ------
         StudyExistsError
             When a study has this name, and `if_exists` is ``"error"``.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> kit.create_study("nightly agent", period="weekly:8", tags=["coding"], metadata={"model": "m-1"})
+        Study('nightly agent', pending, weekly:8)
         """
         options = {"period": period, "description": description, "tags": tags, "metadata": metadata}
-        given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
+        passed: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
         if not isinstance(name, CreateStudy):
-            name = CreateStudy(name, **given)
-        elif given:
-            raise checks.invalid("name", name, "is a whole command", "give the options to CreateStudy")
+            name = CreateStudy(name, **passed)
+        elif passed:
+            raise checks.invalid("name", name, "a command cannot be combined with other options", hint="Pass them to CreateStudy.")
         return self._handlers.create_study(name, at, if_exists)
 
     def start_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
-        """Let a pending study run. See `stop_study`."""
+        """Start a pending study.
+
+        Parameters
+        ----------
+        study, at
+            See `stop_study`.
+
+        Raises
+        ------
+        TransitionError
+            When the study is not pending.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> kit.start_study(study)
+        Study('nightly agent', running, daily)
+        """
         return self._handlers.change_study("start", study, at)
 
     def pause_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
-        """Pause a running study. See `stop_study`."""
+        """Pause a running study.
+
+        Parameters
+        ----------
+        study, at
+            See `stop_study`.
+
+        Raises
+        ------
+        TransitionError
+            When the study is not running.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> study = kit.start_study(study)
+        >>> kit.pause_study(study)
+        Study('nightly agent', paused, daily)
+        """
         return self._handlers.change_study("pause", study, at)
 
     def resume_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
-        """Let a paused study run on. See `stop_study`."""
+        """Resume a paused study.
+
+        Parameters
+        ----------
+        study, at
+            See `stop_study`.
+
+        Raises
+        ------
+        TransitionError
+            When the study is not paused.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> study = kit.pause_study(kit.start_study(study))
+        >>> kit.resume_study(study)
+        Study('nightly agent', running, daily)
+        """
         return self._handlers.change_study("resume", study, at)
 
     def stop_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
-        """Stop a study for good.
+        """Stop a study permanently.
 
         Parameters
         ----------
         study
             A `Study`, an exact id, a name that only one study has, or the last four or more characters of an id.
         at
-            When, with a time zone; by default now. Not before the study's last lifecycle event, at most 5 minutes ahead.
+            The time, with a time zone; by default now. Not before the study's last lifecycle event, at most 5 minutes in the future.
 
         Raises
         ------
         TransitionError
-            When the study's status does not allow it.
+            When the study is stopped already.
         ConflictError
-            When another process was quicker.
+            When a concurrent command of another process was applied first.
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches `study`.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> kit.stop_study("nightly agent")
+        Study('nightly agent', stopped, daily)
         """
         return self._handlers.change_study("stop", study, at)
 
@@ -197,58 +295,82 @@ class EvalKit:
         sessions_included: Iterable[str] | None = None,
         key: str | None = None,
         at: datetime | str | None = None,
+        tz: str | tzinfo | None = None,
     ) -> Checkpoint:
-        """Record one period's measurements.
+        """Record the metrics of one period.
 
         Parameters
         ----------
         study
             See `stop_study`.
         metrics
-            A `LongitudinalMetrics`, or a mapping of metric names, which may hold the other arguments too. What is left out or None is
-            missing. `avg_session_duration` is a duration or seconds. Rates are 0 to 1; rounding errors of up to 1e-6 beyond are
-            corrected. Or a whole `RecordCheckpoint`, without other arguments.
+            A `LongitudinalMetrics`, or a mapping of metric names, which may contain the other arguments too, and ``period_start`` and
+            ``period_end`` instead of `period`. Metrics that are left out or None are missing. `avg_session_duration` is a
+            timedelta or seconds. Rates are 0 to 1; rounding errors of up to 1e-6 outside are corrected. Or a `RecordCheckpoint`
+            command, without other arguments.
         period
-            ``(start, end)`` with time zones: the half-open time that was measured.
+            ``(start, end)``, half-open: the end is excluded. The end may be None or left out when the start is the start of a period
+            of the study (an hour, a day, a week from Monday, a month) in the time zone `tz`, by default UTC; it is then derived from
+            the calendar, so that a day has 23 or 25 hours when the clocks change.
         timestamp
-            When it was taken, with a time zone; by default the period's end.
+            When the checkpoint was taken; by default the end of the period.
         events_analyzed
-            The number of session events that the metrics come from; 0 where it is not given.
+            The number of session events that the metrics are computed from; by default 0.
         sessions_included
-            The names of the sessions that were counted.
+            The names of the sessions that are included.
         key
-            What makes this checkpoint the same when a cell runs again, for example ``"2026-W05"``.
+            Idempotency key, for example ``"2026-W05"``: recording again with the same key and content is a no-op.
         at
             When it was recorded; by default now.
+        tz
+            The time zone of dates without a time (``"2026-01-31"``, for daily and longer periods) and of times without a zone: a name
+            such as ``"UTC"`` or ``"Europe/Berlin"``, or a tzinfo. None: times must have a time zone.
 
         Returns
         -------
         Checkpoint
-            Its `already_recorded` is True when the same content was there under the same key; nothing was appended then.
+            Its `already_recorded` is True when the same content was recorded before under the same key; nothing was appended then.
 
         Raises
         ------
         TransitionError
             When the study was never started.
         ConflictError
-            When the key stands for other content.
+            When the key was already used for a checkpoint with different content.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> period = ("2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z")
+        >>> kit.record_checkpoint(study, {"session_success_rate": 0.85}, period=period, key="2026-01-31")
+        Checkpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 1 of 16 metrics)
+        >>> kit.record_checkpoint(study, {"period_start": "2026-02-01", "session_success_rate": 0.9}, tz="UTC")
+        Checkpoint([2026-02-01 00:00 .. 2026-02-02 00:00) UTC, 1 of 16 metrics)
         """
-        moment = None if at is None else checks.check_at("at", at)
-        options = (period, timestamp, events_analyzed, sessions_included, key, moment)
         if isinstance(metrics, RecordCheckpoint):
+            options = (period, timestamp, events_analyzed, sessions_included, key, at, tz)
             if any(option is not None for option in options):
-                raise checks.invalid("metrics", metrics, "is a whole command", "give the other arguments to RecordCheckpoint")
+                problem = "a command cannot be combined with other arguments"
+                raise checks.invalid("metrics", metrics, problem, hint="Pass them to RecordCheckpoint.")
             return self._handlers.record_checkpoint(study, metrics)
+        zone = None if tz is None else checks.check_zone("tz", tz)
+        moment = None if at is None else checks.check_at("at", at) if zone is None else checks.check_local_time("at", at, zone)
         command = RecordCheckpoint(
             metrics, period=period, timestamp=timestamp, events_analyzed=events_analyzed, sessions_included=sessions_included, key=key,
-            recorded_at=moment,
+            recorded_at=moment, tz=zone, period_type=lambda: self._recordable(study).period_type,
         )  # fmt: skip
         return self._handlers.record_checkpoint(study, command)
 
     def record_checkpoints(
-        self, study: StudyRef, rows: pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any] | RecordCheckpoint]
+        self,
+        study: StudyRef,
+        rows: pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any] | RecordCheckpoint],
+        *,
+        tz: str | tzinfo | None = None,
     ) -> RecordedCheckpoints:
-        """Record many checkpoints at once: all, or none when anything is wrong with any.
+        """Record many checkpoints in one step: all of them, or none when a row is invalid.
 
         Parameters
         ----------
@@ -257,17 +379,35 @@ class EvalKit:
         rows
             A Polars or pandas DataFrame, or a list of mappings or `RecordCheckpoint` commands. Columns: the metric names,
             ``period_start``, ``period_end``, and optionally ``timestamp``, ``events_analyzed``, ``sessions_included``, ``recorded_at``,
-            ``key``. A frame that ``kit.checkpoints()`` gave can be recorded as it is.
+            ``key``. ``period_end`` may be missing as in `record_checkpoint`. The frame of ``kit.checkpoints()`` is accepted unchanged.
+        tz
+            The time zone of dates and of times without one, see `record_checkpoint`.
+
+        Returns
+        -------
+        RecordedCheckpoints
+            How many were recorded now and before, and the ids of all rows.
 
         Raises
         ------
         InvalidInputError
-            Naming the row (from 0) and the column.
+            When a value is invalid; it names the row (from 0) and the column.
         ConflictError
-            When a key stands for other content.
+            When a key was already used for a checkpoint with different content.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> import polars as pl
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> rows = pl.DataFrame({"period_start": ["2026-01-30", "2026-01-31"], "session_success_rate": [0.8, 0.85]})
+        >>> kit.record_checkpoints(study, rows, tz="Europe/Berlin")
+        RecordedCheckpoints(2 recorded)
         """
         with collector_paused():
-            return self._handlers.record_checkpoints(study, checkpoint_commands(rows))
+            commands = checkpoint_commands(rows, tz=tz, period_type=lambda: self._recordable(study).period_type)
+            return self._handlers.record_checkpoints(study, commands)
 
     def recorder(
         self,
@@ -278,70 +418,101 @@ class EvalKit:
         resume: bool | None = None,
         progress: bool = True,
     ) -> Recorder:
-        """Measure agent sessions in a ``with`` block, and record one checkpoint when it ends.
-
-        ::
-
-            with kit.recorder("nightly agent") as rec:
-                for task in rec.track(tasks):
-                    with rec.session() as s:
-                        result = run(task)
-                        s.success(iterations=2, tokens=1200, cost=0.03)
+        """Return a recorder, which measures agent sessions in a ``with`` block and records one checkpoint at its end.
 
         Parameters
         ----------
         study
             See `stop_study`. It must have been started.
         sessions
-            How many are planned, for the progress bar; `Recorder.track` finds it out by itself.
+            The number of planned sessions, for the progress bar; `Recorder.track` sets it too.
         period
             ``(start, end)`` with time zones: the checkpoint's period. By default from entering the block to leaving it.
         resume
-            What to do with the journal of an earlier block that did not end: None refuses to start, and says what there is; True counts on;
-            False sets the journal aside. Where there is none it makes no difference.
+            How to treat the journal of an earlier block that was interrupted: None raises an error that describes it; True continues
+            it; False discards it. Without a journal, it has no effect.
         progress
-            Whether to show how far it is, in a notebook or on a terminal.
+            Whether to show a progress bar, in a notebook or on a terminal.
 
         Returns
         -------
         Recorder
-            Its documentation has the formulas, and says what happens after an exception.
+            See there for the formulas, and for the behavior after an exception.
 
         Raises
         ------
         TransitionError
             When the study was never started.
         RecorderError
-            When the block is entered while another recorder of the study is at work, or with a journal to decide about.
+            On entering the block, when another recorder of the study is active, or a journal exists and `resume` is None.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> with kit.recorder(study, progress=False) as rec:
+        ...     for task in rec.track(["task 1", "task 2"]):
+        ...         with rec.session() as session:
+        ...             session.success(iterations=2, tokens=1200, cost=0.03)
+        >>> rec.checkpoint.metrics.session_success_rate
+        1.0
         """
         from evalkit.recording.recorder import Recorder
 
-        with self.engine.command():
-            found = self._handlers.recordable(study)
         home = self.engine.settings.home
-        return Recorder(found, home=home, record=self.record_checkpoint, sessions=sessions, period=period, resume=resume, progress=progress)
+        started = self._recordable(study)
+        return Recorder(
+            started, home=home, record=self.record_checkpoint, sessions=sessions, period=period, resume=resume, progress=progress
+        )
 
     def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints:
-        """Ask again what became of events whose outcome was unknown.
+        """Read the effect of events again, after it was unknown.
+
+        Returns
+        -------
+        Study, Checkpoint or RecordedCheckpoints
+            The result of the command that raised the error.
 
         Raises
         ------
         OutcomeUnknownError
             When it is still unknown.
         ConflictError
-            When another event won, and these changed nothing.
+            When a concurrent event took precedence, and these had no effect.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> try:
+        ...     study = kit.create_study("nightly agent")
+        ... except evalkit.OutcomeUnknownError as error:  # the events are in the log: do not repeat the command
+        ...     study = kit.outcome(error)
         """
         return self._handlers.outcome(error)
+
+    def _recordable(self, study: StudyRef) -> Study:
+        with self.engine.command():
+            return self._handlers.recordable(study)
 
     # --- queries ------------------------------------------------------------------------------------------------------------------
 
     def resolve(self, reference: Study | str) -> Study:
-        """Give the one study that a `Study`, an id, a name or the end of an id stands for.
+        """Return the one study that matches a `Study`, an id, a name or the end of an id.
 
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
-            When no study, or more than one, matches it.
+            When no study, or more than one, matches.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> kit.resolve(study.id[-8:]) == study
+        True
         """
         self.engine.ready_to_read()
         return self._references.resolve(reference)
@@ -353,8 +524,24 @@ class EvalKit:
     def studies(self, *, backend: str = "polars") -> Any:
         """Return every study, newest first: by creation time, then id, both descending.
 
-        Columns: study_id, name, status, period_type, period_value, description, tags, metadata, created_at, started_at, stopped_at,
-        checkpoints (how many), last_period_end. Times are UTC.
+        Parameters
+        ----------
+        backend
+            ``"polars"`` or ``"pandas"``.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per study: study_id, name, status, period_type, period_value, description, tags, metadata, created_at, started_at,
+            stopped_at, checkpoints (their number), last_period_end. Times are UTC.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent", tags=["coding"])
+        >>> kit.studies().select("name", "status", "checkpoints").rows()
+        [('nightly agent', 'pending', 0)]
         """
         return self._frame("studies", self._reader.studies, backend)
 
@@ -379,31 +566,43 @@ class EvalKit:
         exclude: Iterable[Checkpoint | str] = (),
         backend: str = "polars",
     ) -> Any:
-        """Return checkpoints, by default all: by study (oldest first), timestamp, id.
-
-        Columns: study_id, study, period_type, checkpoint_id, timestamp, recorded_at, period_start, period_end, the 16 metrics,
-        events_analyzed, sessions_included. A metric that was not measured is null.
+        """Return checkpoints, ordered by study (oldest first), timestamp and id.
 
         Parameters
         ----------
         study
-            A study (see `stop_study`), a list of them, or None for all.
+            A study (see `stop_study`), a list of studies, or None for all.
         start, end
-            Only what lies in ``[start, end)``, with a time zone.
+            Only checkpoints in ``[start, end)``; times with a time zone.
         by
-            What must lie there: the ``"timestamp"``, or the start of the ``"period"``.
+            Which time must be in ``[start, end)``: the ``"timestamp"``, or the start of the ``"period"``.
         exclude
-            Checkpoints to leave out: `Checkpoint` objects, exact ids, or the last four or more characters of ids. Events cannot be
-            deleted; what should not count is left out by name.
+            Checkpoints to leave out: `Checkpoint` objects, exact ids, or the last four or more characters of ids. The log is
+            append-only; use this for checkpoints that should not count.
         backend
             ``"polars"`` or ``"pandas"``.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per checkpoint: study_id, study, period_type, checkpoint_id, timestamp, recorded_at, period_start, period_end, the 16
+            metrics, events_analyzed, sessions_included. A metric that was not measured is null. Times are UTC.
 
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches `study`.
         InvalidInputError
-            When a time has no time zone, or `exclude` names no checkpoint.
+            When a time has no time zone, or `exclude` matches no checkpoint.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "session_success_rate": 0.85}, tz="UTC")
+        >>> kit.checkpoints(study).select("study", "session_success_rate", "total_cost").rows()
+        [('nightly agent', 0.85, None)]
         """
 
         def read() -> pl.DataFrame:
@@ -419,7 +618,26 @@ class EvalKit:
     @overload
     def lifecycle(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
     def lifecycle(self, *, backend: str = "polars") -> Any:
-        """Give what happened to each study: study_id, study, seq (its order in the log, from 1), kind, status (after it), at."""
+        """Return the lifecycle events of all studies, in the order of the log.
+
+        Parameters
+        ----------
+        backend
+            ``"polars"`` or ``"pandas"``.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per event: study_id, study, seq (its order in the study, from 1), kind, status (after the event), at (UTC).
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> kit.lifecycle().select("kind", "status").rows()
+        [('study_created', 'pending'), ('study_started', 'running')]
+        """
         return self._frame("lifecycle", self._reader.lifecycle, backend)
 
     @overload
@@ -427,7 +645,27 @@ class EvalKit:
     @overload
     def rejected(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
     def rejected(self, *, backend: str = "polars") -> Any:
-        """Give the events that changed nothing: study_id, event_id, kind, outcome (rejected or quarantined), reason, message, at."""
+        """Return the events in the log that had no effect.
+
+        Parameters
+        ----------
+        backend
+            ``"polars"`` or ``"pandas"``.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per event: study_id, event_id, kind, outcome (``rejected``: a valid event that conflicts with an earlier one;
+            ``quarantined``: not a valid event), reason, message, at (UTC).
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> kit.rejected().height
+        0
+        """
         return self._frame("rejected", self._reader.rejected, backend)
 
     def data(
@@ -439,32 +677,35 @@ class EvalKit:
         by: Literal["timestamp", "period"] = "timestamp",
         exclude: Iterable[Checkpoint | str] = (),
     ) -> StudyData:
-        """Return checkpoints, lifecycle and description of some studies: the first argument of every chart and analysis.
+        """Return the checkpoints, lifecycle and description of studies: the first argument of every chart and analysis.
 
         Parameters
         ----------
         study
-            A study (see `stop_study`), a list of them, or None for all.
+            A study (see `stop_study`), a list of studies, or None for all.
         start, end, by, exclude
-            Which checkpoints, as in `checkpoints`. The lifecycle is always whole.
+            Which checkpoints, see `checkpoints`. The lifecycle is always complete.
 
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches `study`.
         InvalidInputError
-            When a time has no time zone, or `exclude` names no checkpoint.
+            When a time has no time zone, or `exclude` matches no checkpoint.
 
         Examples
         --------
-        >>> from evalkit import analysis
-        >>> analysis.trend(kit.data("nightly"), "session_success_rate")  # doctest: +SKIP
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "session_success_rate": 0.85}, tz="UTC")
+        >>> chart = evalkit.plots.trend(kit.data(study), "session_success_rate")
         """
         from evalkit.frames.study_data import StudyData
 
         self.engine.ready_to_read()
         ids = self._ids(study)
-        for _ in range(_TRIES):  # again when another process wrote in between, so that all three are one state
+        for _ in range(_TRIES):  # repeat when another process wrote in between: the three frames must be one state
             version = self.engine.read_version()
             checkpoints = self.checkpoints(ids, start=start, end=end, by=by, exclude=exclude)
             lifecycle, studies = self.lifecycle(), self.studies()
@@ -487,62 +728,88 @@ class EvalKit:
         Parameters
         ----------
         study
-            A `Study`, an id, a name, or the last four or more characters of an id.
+            See `stop_study`.
         path, metrics
             See `evalkit.analysis.report`.
         baseline
-            Another study to compare with, as `study`. None: no comparison.
+            A study to compare with. None: no comparison.
 
         Returns
         -------
         pathlib.Path
-            Where it was written.
+            The file.
 
         Raises
         ------
         InvalidInputError
-            When the file's extension is none of ``.html``, ``.md`` and ``.json``, it cannot be written, there is no such metric, or study
-            and baseline are the same.
+            When the extension is not ``.html``, ``.md`` or ``.json``, the file cannot be written, a metric is unknown, or study and
+            baseline are the same.
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches `study` or `baseline`.
         MissingExtraError
-            Without the packages of the extra ``analysis``.
+            When the packages of the extra ``analysis`` are not installed.
 
         Examples
         --------
-        >>> kit.report("nightly", "nightly.html", baseline="last year")  # doctest: +SKIP
+        >>> import tempfile, evalkit
+        >>> home = tempfile.mkdtemp()
+        >>> kit = evalkit.connect(home)
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> kit.report(study, f"{home}/report.json").name
+        'report.json'
         """
         from evalkit.analysis import report
 
-        one = self.resolve(study)
-        other = None if baseline is None else self.resolve(baseline)
-        data = self.data([one.id] if other is None else [one.id, other.id])
-        return report(data, path, study=study, baseline=baseline, metrics=metrics)
+        studies = [self.resolve(study).id, *([] if baseline is None else [self.resolve(baseline).id])]
+        return report(self.data(studies), path, study=study, baseline=baseline, metrics=metrics)
 
     # --- the read model -----------------------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """Say where the kit keeps its things, how far the read model is, and what is wrong, if anything is."""
+        """Return where the log and the read model are, how current the read model is, and any problems.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> status = kit.status()
+        >>> status.events, status.lag, status.problems
+        (1, 0, ())
+        """
         return read_status(self.engine)
 
     def rebuild(self, *, adopt_log: bool = False, on_progress: Callable[[int, int], None] | None = None) -> RebuildResult:
-        """Make the read model anew from the log, while readers go on with the old one.
+        """Rebuild the read model from the event log without blocking readers.
 
         Parameters
         ----------
         adopt_log
-            Accept a log that is not the one the read model was made from.
+            Accept a log other than the one that the read model was built from.
         on_progress
-            Called with the number of events replayed, and in the log; by default a progress bar is shown.
+            Called with the number of replayed events and the number in the log; by default a progress bar is shown.
+
+        Returns
+        -------
+        RebuildResult
+            The number of events, and the new generation of the read model.
 
         Raises
         ------
         LogMismatchError
             When the log is another one, or lost events.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> kit.rebuild(on_progress=lambda done, events: None).events
+        1
         """
         engine = self.engine
         if engine.not_writable is not None:
-            raise ReadOnlyError(f"{engine.not_writable}, so the read model cannot be rebuilt", hint="Ask for write access.")
+            raise ReadOnlyError(f"Cannot rebuild the read model: {engine.not_writable}", hint="Ask for write access.")
         if not engine.exists:
             engine.ready_to_read()
             return RebuildResult(0, 0)
@@ -553,12 +820,25 @@ class EvalKit:
             engine.consumer.restart()
 
     def verify(self, *, expect: str | None = None) -> VerifyResult:
-        """Fold the log afresh and compare every row of the read model with it.
+        """Replay the log and compare the result with every row of the read model.
 
         Parameters
         ----------
         expect
-            A digest noted earlier, to compare with as well.
+            A digest of an earlier result, which must be equal too.
+
+        Returns
+        -------
+        VerifyResult
+            Its `ok` is whether all are equal.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> kit.verify().ok
+        True
         """
         if self.engine.ready_to_read():
             return verify(self.engine.database, self.engine.log, expect=expect)
@@ -567,11 +847,11 @@ class EvalKit:
     # --- in a notebook --------------------------------------------------------------------------------------------------------------
 
     def panel(self, study: StudyRef | None = None) -> Panel:
-        """Give a panel for a notebook: the last expression of a cell shows it.
+        """Return a panel for a notebook, shown when it is the last expression of a cell.
 
-        It lists the studies, and follows them while somebody sees it: what another process does appears by itself. It draws a metric. It
-        creates, starts, pauses, resumes and stops studies, and records checkpoints; errors stand in its status line. ``panel.close()``
-        takes it off the page. Several panels may be open.
+        The panel lists the studies, draws a metric, creates, starts, pauses, resumes and stops studies, and records checkpoints. While
+        it is visible it shows changes by other processes too. Errors appear in its status line. ``panel.close()`` removes it. Several
+        panels can be open.
 
         Parameters
         ----------
@@ -582,33 +862,40 @@ class EvalKit:
         ------
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches `study`.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> panel = kit.panel()
+        >>> panel.close()
         """
         from evalkit.panel.panel import Panel
 
         return Panel(self, None if study is None else self.resolve(study).id, embedded=self.engine.embedded)
 
     def _ids(self, study: Study | str | Iterable[Study | str] | None) -> list[str] | None:
-        """Return the ids of the studies that are asked for, each once; None for all."""
+        """Return the ids of the requested studies, without duplicates; None for all."""
         if study is None:
             return None
         several = isinstance(study, Iterable) and not isinstance(study, Study | str | bytes)
-        asked: list[Any] = list(study) if several else [study]
-        return list(dict.fromkeys(self._references.resolve(one).id for one in asked))
+        references: list[Any] = list(study) if several else [study]
+        return list(dict.fromkeys(self._references.resolve(reference).id for reference in references))
 
     @cached_property
     def _reader(self) -> FrameReader:
-        from evalkit.frames.reader import FrameReader  # with Polars, which is heavy
+        from evalkit.frames.reader import FrameReader  # slow to import: Polars
 
         return FrameReader(self.engine.database, self.engine.database_identity)
 
     def _frame(self, name: str, read: Callable[[], pl.DataFrame], backend: str, *, always: bool = False) -> Any:
         if backend not in ("polars", "pandas"):
-            raise checks.invalid("backend", backend, "is neither 'polars' nor 'pandas'")
+            raise checks.invalid("backend", backend, "expected 'polars' or 'pandas'")
         if polars_is_stranded():
             raise EvalkitError(
-                "Frames cannot be read in a forked process once Polars was imported before the fork: its threads are not there, and it "
-                "would wait for them for ever",
-                hint='Start processes with multiprocessing.get_context("spawn"), or use kit.storage, which works.',
+                "Cannot read frames in a forked process when Polars was imported before the fork: its threads are missing, and it would "
+                "hang",
+                hint='Start processes with multiprocessing.get_context("spawn"), or use kit.storage.',
             )
         from evalkit.frames.columns import FRAMES, empty_frame
         from evalkit.frames.pandas_output import to_pandas

@@ -12,7 +12,7 @@ import pytest
 
 from evalkit import METRICS, EvalKit, EvalkitWarning, InvalidInputError, PeriodType, connect
 from evalkit.domain.periods import period_end, period_start
-from evalkit.errors import LogUnavailableError, told_warnings, warn
+from evalkit.errors import LogUnavailableError, collect_warnings, warn
 from evalkit.panel.forms import CHECKPOINT_FIELDS, CheckpointForm, StudyForm
 from evalkit.panel.model import PanelModel, shortened
 from evalkit.panel.reading import read
@@ -237,7 +237,7 @@ def test_a_log_out_of_reach_is_noticed_and_warned_of_in_cells_all_the_same(kit: 
 def test_warnings_are_told_on_one_thread_alone() -> None:
     """While one thread listens, another's warnings are shown as always."""
     heard: list[str] = []
-    with told_warnings(heard.append), ThreadPoolExecutor(1) as other:
+    with collect_warnings(heard.append), ThreadPoolExecutor(1) as other:
         warn("here")
         with pytest.warns(EvalkitWarning, match="there"):
             other.submit(warn, "there").result()

@@ -1,11 +1,12 @@
-"""The commands. Constructing one checks everything a user gave; what exists is valid. Pure: the clock is passed in."""
+"""The commands. The constructors check all input, so every command is valid. Pure: the clock is passed in."""
 
 from __future__ import annotations
 
 import numbers
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from evalkit._util.text import exact_moment
@@ -13,6 +14,7 @@ from evalkit.domain import validation as checks
 from evalkit.domain.events import CheckpointContent, EncodedEvent, StoredEvalEvent, StudyCreated, encoded_checkpoint
 from evalkit.domain.ids import CheckpointId, StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
 from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod, constructed
+from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.study import PeriodType, StudyConfig
 from evalkit.domain.times import duration_pair
 from evalkit.errors import InvalidInputError
@@ -27,27 +29,37 @@ _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", 
 _EXTRAS = ("period_start", "period_end", *_OPTIONS)
 _EXTRA_NAMES = frozenset(_EXTRAS)
 CHECKPOINT_COLUMNS = (*METRICS, *_EXTRAS)
-"""The columns that `record_checkpoints` knows."""
+"""The columns that `record_checkpoints` records."""
 IGNORED_COLUMNS = ("study_id", "study", "period_type", "checkpoint_id")
-"""Columns of ``kit.checkpoints()`` that say where a row came from; a frame may be recorded in another study as it is."""
+"""Columns of ``kit.checkpoints()`` with the origin of a row, which are ignored, so that a frame can be recorded in another study."""
+_check_time = partial(checks.check_time, suggest_tz=True)
+_STARTS = {
+    PeriodType.HOURLY: "an hour", PeriodType.DAILY: "a day", PeriodType.WEEKLY: "a week (Monday 00:00)", PeriodType.MONTHLY: "a month",
+}  # fmt: skip
 
 
 class CreateStudy:
-    """Create a study, pending. ``kit.create_study`` takes the same arguments, or the command.
+    """The command to create a study. ``kit.create_study`` takes the same arguments, or the command.
 
     Parameters
     ----------
     name
         1 to 200 characters, no control characters.
     period
-        The length of a checkpoint's period, and how many are planned: ``"daily"``, ``"weekly:2"``, ``(PeriodType.WEEKLY, 2)``.
+        The length of a checkpoint's period, and optionally how many are planned: ``"daily"``, ``"weekly:2"``,
+        ``(PeriodType.WEEKLY, 2)``.
     description, tags, metadata
-        What the study is about; metadata is text by name.
+        Notes about the study; metadata maps names to strings.
 
     Raises
     ------
     InvalidInputError
-        When an argument is refused.
+        When an argument is invalid.
+
+    Examples
+    --------
+    >>> CreateStudy("nightly agent", period="weekly:8", tags=["coding"])
+    CreateStudy('nightly agent', period='weekly:8')
     """
 
     __slots__ = ("config", "name", "period_type", "period_value")
@@ -79,7 +91,7 @@ class CreateStudy:
     __hash__ = None  # type: ignore[assignment]
 
     def event(self, study_id: StudyId, at_ms: int) -> StoredEvalEvent:
-        """Return the event to append, `at_ms` milliseconds after 1970 began."""
+        """Return the event to append, with the time `at_ms` in milliseconds since 1970 UTC."""
         created = StudyCreated(
             id=study_id, name=self.name, period_type=self.period_type, period_value=self.period_value, config=self.config
         )
@@ -87,35 +99,47 @@ class CreateStudy:
 
 
 def lifecycle_event(kind: str, study_id: str, at_ms: int) -> StoredEvalEvent:
-    """Return the event that a lifecycle command appends, `at_ms` milliseconds after 1970 began; `kind` is a key of `TRANSITIONS`."""
+    """Return the event of a lifecycle command at `at_ms` milliseconds since 1970 UTC; `kind` is a key of `TRANSITIONS`."""
     return StoredEvalEvent.model_validate({"event_id": event_id_at(at_ms), "event": {"type": kind, "id": study_id}})
 
 
 class RecordCheckpoint:
-    """Record what was measured in one period of a study. ``kit.record_checkpoint`` takes the same arguments, or the command.
+    """The command to record the metrics of one period. ``kit.record_checkpoint`` takes the same arguments, or the command.
 
     Parameters
     ----------
     metrics
         A `LongitudinalMetrics`, or a mapping with the names in `CHECKPOINT_COLUMNS` or ``"period": (start, end)``.
     period
-        ``(start, end)`` with time zones, where `metrics` does not have it.
+        ``(start, end)``, when `metrics` does not contain it.
     timestamp, events_analyzed, sessions_included, recorded_at, key
-        See ``kit.record_checkpoint``; where `metrics` does not have them.
+        See ``kit.record_checkpoint``; each either here or in `metrics`.
+    tz
+        The time zone of dates and of times without one: a name such as ``"Europe/Berlin"``, or a tzinfo. None: such times are
+        refused.
+    period_type
+        The length of the study's periods, from which a missing end of the period is derived; or a function that returns it.
     now
-        The clock, for `recorded_at`: by default the system's.
+        The current time, to check `recorded_at`; by default the system's clock.
 
     Raises
     ------
     InvalidInputError
-        When an argument is refused, or is given twice.
+        When an argument is invalid or passed twice.
+
+    Examples
+    --------
+    >>> RecordCheckpoint({"session_success_rate": 0.85, "period": ("2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z")})
+    RecordCheckpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 1 of 16 metrics)
+    >>> RecordCheckpoint({"period_start": "2026-03-29", "total_cost": 3}, tz="Europe/Berlin", period_type="daily", key="a")
+    RecordCheckpoint([2026-03-28 23:00 .. 2026-03-29 22:00) UTC, 1 of 16 metrics, key='a')
     """
 
     __slots__ = ("at", "events_analyzed", "key", "metrics", "sessions_included", "timestamp")
 
     metrics: LongitudinalMetrics
     timestamp: datetime
-    """When it was taken; the end of the period where it was not given."""
+    """When it was taken; by default the end of the period."""
     events_analyzed: int
     sessions_included: list[str]
     key: str | None
@@ -132,43 +156,45 @@ class RecordCheckpoint:
         sessions_included: Iterable[str] | None = None,
         recorded_at: datetime | str | None = None,
         key: str | None = None,
+        tz: str | tzinfo | None = None,
+        period_type: PeriodType | str | Callable[[], PeriodType] | None = None,
         now: datetime | None = None,
     ) -> None:
-        given = checks.metrics_as_mapping(metrics)
+        zone = None if tz is None else checks.check_zone("tz", tz)
+        read_time = _check_time if zone is None else _local_reader(zone, period_type)
+        fields = checks.metrics_as_mapping(metrics, read_time)
         options = (period, timestamp, events_analyzed, sessions_included, recorded_at, key)
         if any(option is not None for option in options):
-            given = _merged(given, dict(zip(("period", *_OPTIONS), options, strict=True)))
+            fields = checks.metrics_as_mapping(_merged(fields, dict(zip(("period", *_OPTIONS), options, strict=True))), read_time)
         values: dict[str, Any] = dict.fromkeys(METRICS)
-        for name, value in given.items():
+        for name, value in fields.items():
             checker = checks.CHECKERS.get(name)
             if checker is not None:
                 if value is not None and (type(value) in (float, int) or not checks.is_missing(value)):
                     values[name] = checker(name, value)
             elif name not in _EXTRA_NAMES:
                 raise _unknown_name(name)
-        for name in ("period_start", "period_end"):
-            if given.get(name) is None:
-                raise InvalidInputError(
-                    f"{name} is missing", hint="A checkpoint needs its period: period_start and period_end, with a time zone.",
-                    field=name, value=None,
-                )  # fmt: skip
-        start, end = checks.check_bounds(given["period_start"], given["period_end"])
+        start, end = fields.get("period_start"), fields.get("period_end")
+        if zone is None and start is not None and (type(end) is datetime or not checks.is_missing(end)):
+            start, end = checks.check_bounds(start, end, suggest_tz=True)
+        else:
+            start, end = _bounds(start, end, read_time, zone, period_type)
         values["period"] = constructed(TimePeriod, {"start": start, "end": end})
         self.metrics = constructed(LongitudinalMetrics, values)
         self.timestamp, self.events_analyzed, self.sessions_included = end, 0, []
         self.key = self.at = None
         for name in _OPTIONS:
-            value = given.get(name)
+            value = fields.get(name)
             if value is None or checks.is_missing(value):
                 continue
             if name == "timestamp":
-                self.timestamp = checks.check_time(name, value)
+                self.timestamp = read_time(name, value)
             elif name == "events_analyzed":
                 self.events_analyzed = checks.check_count(name, value)
             elif name == "sessions_included":
                 self.sessions_included = checks.check_texts(name, value)
             elif name == "recorded_at":
-                self.at = checks.check_at(name, value, now)
+                self.at = checks.check_at(name, value, now, read_time)
             else:
                 self.key = checks.check_text(name, value, low=1, high=500)
 
@@ -185,7 +211,7 @@ class RecordCheckpoint:
     __hash__ = None  # type: ignore[assignment]
 
     def checkpoint_id(self, study_id: str) -> CheckpointId:
-        """Return the id: from the key when there is one, so that the same key is the same checkpoint; else a new one."""
+        """Return the id: derived from the key if there is one, so that equal keys have equal ids; otherwise a new one."""
         return CheckpointId(new_id()) if self.key is None else keyed_checkpoint_id(study_id, self.key)
 
     def encoded(self, study_id: str, checkpoint_id: str) -> EncodedEvent:
@@ -201,94 +227,164 @@ class RecordCheckpoint:
 
 
 def content(checkpoint: CheckpointContent) -> tuple[object, ...]:
-    """Return what a checkpoint says, beside its ids: of checkpoints that say the same it is equal, and has the same hash."""
+    """Return the content of a checkpoint without its ids, comparable and hashable."""
     duration = checkpoint.metrics.avg_session_duration  # as a timedelta it compares without its nanoseconds
     exact = None if duration is None else duration_pair(duration)
     return checkpoint.timestamp, checkpoint.metrics, exact, checkpoint.events_analyzed, tuple(checkpoint.sessions_included)
 
 
 def checkpoint_commands(
-    rows: pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any] | RecordCheckpoint], *, now: datetime | None = None
+    rows: pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any] | RecordCheckpoint],
+    *,
+    tz: str | tzinfo | None = None,
+    period_type: PeriodType | str | Callable[[], PeriodType] | None = None,
+    now: datetime | None = None,
 ) -> list[RecordCheckpoint]:
     """Return the commands of a Polars or pandas DataFrame, or of a list of mappings or commands.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    tz, period_type, now
+        See `RecordCheckpoint`.
 
     Raises
     ------
     InvalidInputError
-        Naming the row (counted from 0) and the column, when anything is wrong with any of them.
+        When any value is invalid; it names the row (counted from 0) and the column.
+
+    Examples
+    --------
+    >>> checkpoint_commands([{"period_start": "2026-01-31", "total_tokens": 5}], tz="UTC", period_type="daily")
+    [RecordCheckpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 1 of 16 metrics)]
     """
+    zone = None if tz is None else checks.check_zone("tz", tz)
+    kind = cache(period_type) if callable(period_type) else period_type
     commands = []
-    for row, given in enumerate(_mappings(rows)):
+    for index, row in enumerate(_mappings(rows)):
         try:
-            commands.append(given if isinstance(given, RecordCheckpoint) else RecordCheckpoint(given, now=now))
+            command = row if isinstance(row, RecordCheckpoint) else RecordCheckpoint(row, tz=zone, period_type=kind, now=now)
         except InvalidInputError as error:
-            raise error.in_row(row, effect="Nothing was recorded.") from None
+            raise error.in_row(index, effect="Nothing was recorded.") from None
+        commands.append(command)
     return commands
 
 
-def _merged(given: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the metrics and the options in one mapping; None is an option that was not given."""
-    merged = dict(given)
+def _local_reader(zone: tzinfo, period_type: PeriodType | str | Callable[[], PeriodType] | None) -> Callable[[str, object], datetime]:
+    def read(field: str, value: object) -> datetime:
+        return checks.check_local_time(field, value, zone, period_type=partial(_resolved, period_type))
+
+    return read
+
+
+def _resolved(period_type: PeriodType | str | Callable[[], PeriodType] | None) -> PeriodType | None:
+    if callable(period_type):
+        return period_type()
+    return None if period_type is None else checks.check_period(period_type)[0]
+
+
+def _bounds(
+    start: object,
+    end: object,
+    read_time: Callable[[str, object], datetime],
+    zone: tzinfo | None,
+    period_type: PeriodType | str | Callable[[], PeriodType] | None,
+) -> tuple[datetime, datetime]:
+    """Return the start and end of a period; an end that is missing is derived from the start and the type of the period."""
+    if checks.is_missing(start):
+        raise InvalidInputError(
+            "period_start is missing", hint="Every checkpoint needs its period: period_start and period_end.",
+            field="period_start", value=start,
+        )  # fmt: skip
+    first = read_time("period_start", start)
+    if not checks.is_missing(end):
+        return first, checks.check_order(first, read_time("period_end", end), end)
+    kind = _resolved(period_type)
+    if kind is None:
+        raise InvalidInputError(
+            "period_end is missing", hint="Pass it, or period_type= to derive it from period_start.", field="period_end", value=end
+        )
+    calendar = zone or UTC
+    try:
+        boundary, last = period_start(kind, first, calendar), period_end(kind, first, calendar)
+    except (OverflowError, ValueError):
+        raise checks.invalid("period_start", start, "its period is not inside the years 1 to 9999 in UTC") from None
+    if boundary != first:
+        raise InvalidInputError(
+            f"Cannot derive period_end: period_start {first.astimezone(calendar).isoformat()} is not the start of {_STARTS[kind]} in "
+            f"{checks.zone_name(calendar)}",
+            hint=f"Pass period_end too, or a period_start such as {boundary.astimezone(calendar).isoformat()!r}.",
+            field="period_end", value=end,
+        )  # fmt: skip
+    return first, last
+
+
+def _merged(metrics: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return metrics and options in one mapping; None is an option that was not passed."""
+    merged = dict(metrics)
     for name, value in options.items():
         if value is None:
             continue
-        if name == "period" and given.keys() & {"period_start", "period_end"}:
-            raise InvalidInputError("period: the metrics have one, too", allowed="give one or the other", field="period", value=value)
-        if given.get(name) is not None:
-            raise checks.invalid(name, value, f"is given beside {checks.shown(given[name])} in the metrics", "give one or the other")
+        if name == "period" and metrics.keys() & {"period_start", "period_end"}:
+            raise checks.invalid("period", value, "the metrics contain a period too", hint="Pass one of them.")
+        if metrics.get(name) is not None:
+            raise checks.invalid(name, value, f"the metrics contain {checks.shown(metrics[name])} too", hint="Pass one of them.")
         merged[name] = value
-    return checks.metrics_as_mapping(merged)
+    return merged
 
 
-def _among(name: object, columns: Sequence[str]) -> bool:
-    """Whether a name is one of some columns; pandas' NA, for one, cannot be compared with a text."""
+def _is_in(name: object, columns: Sequence[str]) -> bool:
+    """Return whether a name is among columns; pandas' NA, for example, cannot be compared with a string."""
     return isinstance(name, str) and name in columns
 
 
 def _unknown_name(name: object) -> InvalidInputError:
-    near = checks.nearest(name, CHECKPOINT_COLUMNS)
-    return InvalidInputError(
-        f"{checks.shown(name)} is no metric.{near}",
-        hint=f"The metrics are {', '.join(METRICS)}; besides them there are {', '.join(_EXTRAS)}.",
-        field=name if isinstance(name, str) else checks.shown(name), value=name,
-    )  # fmt: skip
+    close = checks.close_names(name, CHECKPOINT_COLUMNS)
+    kind = "metric" if close and all(known in METRICS for known in close) else "column"
+    listed = f"{', '.join(_EXTRAS)}, and the metrics {', '.join(METRICS)}"
+    field = name if isinstance(name, str) else checks.shown(name)
+    return checks.unknown_name(kind, name, CHECKPOINT_COLUMNS, field=field, listed=listed)
 
 
 def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
-    """Give the rows of a frame or list as mappings; in a Pandas frame, where NaN means missing, without those."""
+    """Return the rows of a frame or list as mappings; those of a pandas DataFrame without NaN, which means missing there."""
     module = type(rows).__module__.partition(".")[0]
     if module in ("polars", "pandas"):
         if not hasattr(rows, "iter_rows" if module == "polars" else "to_dict") or not hasattr(rows, "columns"):
-            raise _no_rows(rows)
-        twice = [column for column, times in Counter(rows.columns).items() if times > 1]
-        if twice:
-            raise checks.invalid("rows", twice[0], "is the name of two columns", "keep one of them")
+            raise _not_rows(rows)
+        duplicates = [column for column, count in Counter(rows.columns).items() if count > 1]
+        if duplicates:
+            raise checks.invalid("rows", duplicates[0], "two columns have this name", hint="Remove or rename one of them.")
         for column in rows.columns:
-            if not _among(column, CHECKPOINT_COLUMNS) and not _among(column, IGNORED_COLUMNS):
+            if not _is_in(column, CHECKPOINT_COLUMNS) and not _is_in(column, IGNORED_COLUMNS):
                 raise _unknown_name(column)
-        kept = [column for column in rows.columns if _among(column, CHECKPOINT_COLUMNS)]
+        kept = [column for column in rows.columns if _is_in(column, CHECKPOINT_COLUMNS)]
         if module == "polars":
             return rows.select(kept).iter_rows(named=True)  # type: ignore[no-any-return]
-        # Not by to_dict(), which fails at objects that Pandas has no type for, such as a timedelta64 in years.
+        # Not by to_dict(), which fails at objects without a pandas dtype, such as a timedelta64 in years.
         columns = [rows[column].tolist() for column in kept]
         return [
             {str(name): value for name, value in zip(kept, row, strict=True) if not _is_nan(value)}
             for row in (zip(*columns, strict=True) if columns else [()] * len(rows))
         ]
     if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Sequence):
-        raise _no_rows(rows)
-    return [_known_columns(row) for row in rows]
+        raise _not_rows(rows)
+    return [_without_origin(row) for row in rows]
 
 
-def _no_rows(rows: object) -> InvalidInputError:
+def _not_rows(rows: object) -> InvalidInputError:
     collect = "Call .collect() first." if hasattr(rows, "collect") else ""
-    return checks.invalid("rows", type(rows).__name__, "is no frame", "give a Polars or Pandas frame, or a list of mappings", collect)
+    return InvalidInputError(
+        f"Invalid rows: expected a Polars or pandas DataFrame, or a list of mappings, got {checks.a_type(rows)}",
+        hint=collect, field="rows", value=type(rows).__name__,
+    )  # fmt: skip
 
 
 def _is_nan(value: object) -> bool:
     return isinstance(value, numbers.Real) and value != value  # noqa: PLR0124 - math.isnan() fails at huge fractions
 
 
-def _known_columns(row: Any) -> Any:
-    """Give a mapping without the columns that say where a row came from; anything else as it is."""
-    return {key: value for key, value in row.items() if not _among(key, IGNORED_COLUMNS)} if isinstance(row, Mapping) else row
+def _without_origin(row: Any) -> Any:
+    """Return a mapping without the columns of `IGNORED_COLUMNS`; anything else is returned unchanged."""
+    return {key: value for key, value in row.items() if not _is_in(key, IGNORED_COLUMNS)} if isinstance(row, Mapping) else row

@@ -1,7 +1,7 @@
-"""The metric catalogue: the 16 numbers of a checkpoint, in wire order, and all that is known about each.
+"""The metric catalog: the 16 metrics of a checkpoint, in wire order, with label, unit, range and direction.
 
 `LongitudinalMetrics` is the only list. `METRICS` is read from its fields, and columns, dtypes, axes, forms, checks and the
-README's table are made from `METRICS`.
+tables of the docs are made from `METRICS`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evalkit.domain.times import MAX_COUNT, Duration, UtcTime
 
-__all__ = ["METRICS", "LongitudinalMetrics", "Metric", "TimePeriod", "constructed"]
+__all__ = ["ALIASES", "METRICS", "LongitudinalMetrics", "Metric", "TimePeriod", "constructed"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -25,9 +25,9 @@ def _all_fields(kind: type[BaseModel]) -> set[str]:
 
 
 def constructed(kind: type[_Model], values: dict[str, Any]) -> _Model:
-    """Return a model of values that were checked already; all of its fields must be there.
+    """Return a model of values that were checked already, one for each of its fields.
 
-    pydantic's own ``model_construct`` does the same, looks at every field, and takes ten times as long: 10,000 rows go through here.
+    pydantic's ``model_construct`` does the same, inspects every field, and takes ten times as long, which shows with 10,000 rows.
     """
     model = kind.__new__(kind)
     fill = object.__setattr__
@@ -40,7 +40,13 @@ def constructed(kind: type[_Model], values: dict[str, Any]) -> _Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What is known about one metric.
+    """The description of one metric.
+
+    Examples
+    --------
+    >>> metric = METRICS["total_cost"]
+    >>> metric.label, metric.unit, metric.better
+    ('Total cost', 'US$', 'neither')
 
     Attributes
     ----------
@@ -55,20 +61,20 @@ class Metric:
     format
         A d3-format pattern, as Altair and Vega read it.
     low, high
-        The range that commands accept, both ends included; None is unbounded. A rate that is outside by at most 1e-6, which is
-        rounding, is recorded as the bound.
+        The accepted range, both ends included; None is unbounded. A rate outside by at most 1e-6 is a rounding error, and is
+        recorded as the bound.
     group
-        The heading it stands under.
+        The heading for tables and forms.
     denominator
-        The recorded metric that counts what this one is a mean over; None when no metric records it.
+        The recorded metric that counts the units that this one averages over; None when no metric records it.
     rollup
         How checkpoints combine into a longer period: ``sum``; ``weighted`` by the denominator; ``ratio``: the sum of total_cost
-        over the sum of the successes that it implies (total_cost / cost_per_successful_task); ``none``: what it is a mean over
-        is not recorded, so a combined value cannot be known.
+        over the sum of the successes that it implies (total_cost / cost_per_successful_task); ``none``: the denominator is not
+        recorded, so a pooled value cannot be computed.
     better
-        The direction in which a higher value points: ``up``, ``down`` or ``neither``.
+        The direction of improvement: ``up``, ``down`` or ``neither``.
     description
-        One sentence: the meaning.
+        The meaning, in one sentence.
     """
 
     name: str = ""
@@ -107,14 +113,21 @@ def _rate(
 
 
 class TimePeriod(BaseModel):
-    """The half-open time ``[start, end)`` that a checkpoint describes."""
+    """The half-open interval ``[start, end)`` that a checkpoint describes.
+
+    Examples
+    --------
+    >>> period = TimePeriod(start="2026-01-31T00:00:00Z", end="2026-02-01T00:00:00Z")
+    >>> period.end - period.start
+    datetime.timedelta(days=1)
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     start: UtcTime
-    """Included. Time-zone-aware; held in UTC."""
+    """The start, included; time-zone-aware, stored in UTC."""
     end: UtcTime
-    """Not included."""
+    """The end, excluded."""
 
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
@@ -122,15 +135,21 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class LongitudinalMetrics(BaseModel):
-    """The 16 metrics of one period. A metric that was not measured is None; zero is a measurement.
+    """The 16 metrics of one period. None means "not measured"; zero is a measurement.
 
-    The model holds whatever a valid event may hold: a rate of 1.5 in the log is read as it stands. The ranges in `METRICS`
-    are checked when a checkpoint is recorded.
+    The model accepts everything that a valid event may contain: a rate of 1.5 in the log is read unchanged. The ranges in
+    `METRICS` are checked when a checkpoint is recorded.
 
     Raises
     ------
     pydantic.ValidationError
         (a `ValueError`) for an unknown name, a wrong type, a number that is not finite, or a count outside 0 to 2^63 - 1.
+
+    Examples
+    --------
+    >>> day = TimePeriod(start="2026-01-31T00:00:00Z", end="2026-02-01T00:00:00Z")
+    >>> LongitudinalMetrics(session_success_rate=0.85, total_cost=0, period=day).measured()
+    {'session_success_rate': 0.85, 'total_cost': 0.0}
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -138,7 +157,7 @@ class LongitudinalMetrics(BaseModel):
     sessions_completed: Annotated[Count | None, _count("Sessions completed", "Volume", "Agent sessions that ended in the period.")] = None
     session_success_rate: Annotated[
         Number | None,
-        _rate("Session success rate", "Success", "Sessions that reached their goal, of those completed.", denominator="sessions_completed"),
+        _rate("Session success rate", "Success", "Completed sessions that reached their goal.", denominator="sessions_completed"),
     ] = None
     avg_session_duration: Annotated[
         Duration | None,
@@ -147,12 +166,10 @@ class LongitudinalMetrics(BaseModel):
             rollup="weighted", better="down", description="Mean wall-clock time of a completed session.",
         ),
     ] = None  # fmt: skip
-    tasks_completed: Annotated[Count | None, _count("Tasks completed", "Volume", "Tasks that the agent worked to an end.")] = None
+    tasks_completed: Annotated[Count | None, _count("Tasks completed", "Volume", "Tasks that the agent finished, solved or not.")] = None
     first_attempt_success_rate: Annotated[
         Number | None,
-        _rate(
-            "First-attempt success rate", "Success", "Tasks solved at the first attempt, of those completed.", denominator="tasks_completed"
-        ),
+        _rate("First-attempt success rate", "Success", "Completed tasks solved at the first attempt.", denominator="tasks_completed"),
     ] = None
     avg_iterations_to_success: Annotated[
         Number | None,
@@ -163,17 +180,18 @@ class LongitudinalMetrics(BaseModel):
     ] = None  # fmt: skip
     agent_efficiency: Annotated[Number | None, _rate("Agent efficiency", "Success", "Useful share of the agent's work.")] = None
     tool_success_rate: Annotated[
-        Number | None, _rate("Tool success rate", "Success", "Tool calls that succeeded, of all; their number is not recorded.")
+        Number | None, _rate("Tool success rate", "Success", "Tool calls that succeeded, of all tool calls; their number is not recorded.")
     ] = None
     self_correction_rate: Annotated[
-        Number | None, _rate("Self-correction rate", "Success", "Failures that the agent mended itself; their number is not recorded.")
+        Number | None,
+        _rate("Self-correction rate", "Success", "Failures that the agent corrected without help; their number is not recorded."),
     ] = None
     swarm_coordination_overhead: Annotated[
         Number | None,
         _rate("Swarm coordination overhead", "Coordination", "Share of the work spent on coordinating agents.", better="down"),
     ] = None
     parallelism_efficiency: Annotated[
-        Number | None, _rate("Parallelism efficiency", "Coordination", "Achieved share of the ideal parallel speed-up.")
+        Number | None, _rate("Parallelism efficiency", "Coordination", "Achieved share of the ideal parallel speedup.")
     ] = None
     learnings_applied: Annotated[
         Count | None, _count("Learnings applied", "Learning", "Earlier learnings that the agent used in the period.")
@@ -193,18 +211,18 @@ class LongitudinalMetrics(BaseModel):
         Number | None,
         Metric(
             label="Cost per successful task", unit="US$", kind="money", format="$,.2f", group="Cost", rollup="ratio", better="down",
-            description="Total cost over the tasks that were solved.",
+            description="Total cost divided by the number of solved tasks.",
         ),
     ] = None  # fmt: skip
     period: TimePeriod
-    """The time described."""
+    """The period that the metrics describe."""
 
     def measured(self) -> dict[str, Any]:
-        """Give the metrics that are not missing, by name, in wire order."""
+        """Return the metrics that are not None, by name, in wire order."""
         return {name: value for name in METRICS if (value := getattr(self, name)) is not None}
 
 
-def _catalogue() -> dict[str, Metric]:
+def _catalog() -> dict[str, Metric]:
     entries = {}
     for name, field in LongitudinalMetrics.model_fields.items():
         for entry in field.metadata:
@@ -213,5 +231,35 @@ def _catalogue() -> dict[str, Metric]:
     return entries
 
 
-METRICS: dict[str, Metric] = _catalogue()
+METRICS: dict[str, Metric] = _catalog()
 """The 16 metrics by name, in wire order."""
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    alias: names
+    for names, aliases in {
+        ("session_success_rate",): "success success_rate accuracy acc pass_rate win_rate score session_success",
+        ("first_attempt_success_rate",): "first_attempt first_try first_attempt_rate pass@1 pass_at_1",
+        ("tool_success_rate",): "tool_success tool_accuracy tool_call_success_rate",
+        ("self_correction_rate",): "self_correction correction_rate",
+        ("agent_efficiency",): "efficiency",
+        ("avg_session_duration",): "duration duration_s duration_seconds avg_duration session_duration latency runtime elapsed",
+        ("avg_iterations_to_success",): "iterations n_iterations avg_iterations attempts n_attempts avg_attempts",
+        ("sessions_completed",): "sessions n_sessions num_sessions session_count runs n_runs episodes n",
+        ("tasks_completed",): "tasks n_tasks num_tasks task_count",
+        ("swarm_coordination_overhead",): "overhead coordination_overhead",
+        ("parallelism_efficiency",): "parallelism speedup",
+        ("learnings_applied",): "learnings n_learnings",
+        ("total_tokens",): "tokens n_tokens num_tokens token_count tokens_used tokens_total",
+        ("total_cost",): "cost costs cost_usd total_cost_usd usd dollars price spend",
+        ("cost_per_successful_task",): "cost_per_task cost_per_success",
+        ("period_start",): "start begin from start_date start_time start_at started_at",
+        ("period_end",): "end until to end_date end_time end_at ended_at",
+        ("period_start", "period_end"): "date day week month",
+        ("timestamp",): "time ts datetime",
+        ("events_analyzed",): "events n_events",
+        ("sessions_included",): "session_ids session_names",
+        ("key",): "idempotency_key",
+    }.items()
+    for alias in aliases.split()
+}
+"""Names that users try, and the metrics or columns that they mean; only used to suggest those."""

@@ -1,4 +1,4 @@
-"""What commands accept: each check gives the value in the form that events need, or says what is wrong with it."""
+"""Checks of user input: each returns the value in the form that events need, or raises `InvalidInputError`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numbers
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 from evalkit.domain.ids import normalized_name
-from evalkit.domain.metrics import METRICS, LongitudinalMetrics, Metric, TimePeriod
+from evalkit.domain.metrics import ALIASES, METRICS, LongitudinalMetrics, Metric, TimePeriod
+from evalkit.domain.periods import first_instant, local_readings
 from evalkit.domain.study import PeriodType
 from evalkit.domain.times import MAX_COUNT, WireDuration, WireTime, duration_of, duration_pair, wire_time
 from evalkit.errors import InvalidInputError
@@ -22,95 +24,190 @@ __all__ = [
     "CHECKERS",
     "a_type",
     "check_at",
+    "check_bounds",
     "check_count",
+    "check_local_time",
+    "check_metadata",
+    "check_metric",
     "check_name",
     "check_period",
     "check_text",
     "check_texts",
     "check_time",
+    "check_zone",
+    "close_names",
     "invalid",
     "is_missing",
+    "metrics_as_mapping",
     "nearest",
     "shown",
+    "unknown_name",
+    "zone_name",
 ]
 
 _AHEAD = timedelta(minutes=5)
 _ROUNDING = 1e-6  # what float32 arithmetic can add to a rate of 0 or 1
-_TIME_EXAMPLE = "a time with a time zone, as in '2026-01-31T00:00:00Z'"
+_TIME_EXAMPLE = "expected e.g. '2026-01-31T00:00:00Z'"
+_TZ_HINTS = {
+    "hint": "Or pass tz='UTC' to read dates and local times in that time zone.",
+    "shell_hint": "Or pass --tz UTC to read dates and local times in that time zone.",
+}
+_COUNT_RANGE = "0 to 9,223,372,036,854,775,807"
+_SUGGESTED = 3
+_SHORTEST_SIMILAR = 5  # shorter aliases are similar to unrelated names: rate, date
+_GENERIC_WORDS = frozenset(("avg", "average", "mean", "total", "sum", "rate", "ratio", "number", "num", "count", "per", "completed", "the"))
 
 
 def invalid(field: str, value: object, problem: str, allowed: str = "", hint: str = "") -> InvalidInputError:
-    """Return the error for a value that is refused: ``Invalid period 'dayly': expected hourly, daily, weekly or monthly``."""
+    """Return the error for a refused value: ``Invalid period 'dayly': expected hourly, daily, weekly or monthly``."""
     return InvalidInputError(f"Invalid {field} {shown(value)}: {problem}", allowed=allowed, hint=hint, field=field, value=value)
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: its representation, cut to 80 characters, or its type."""
+    """Return a value as messages show it: its representation of at most 80 characters, or its type.
+
+    Examples
+    --------
+    >>> shown("dayly"), shown("x" * 100)[-5:]
+    ("'dayly'", 'xx...')
+    """
     try:
         text = repr(value)
-    except Exception:  # the message of an error must not fail, as repr does for an int of more than 4,300 digits
+    except Exception:  # repr fails for an int of more than 4,300 digits, and an error message must not
         return a_type(value)
-    if "\n" in text:  # a frame, or what holds one: a piece of its table tells nothing
+    if "\n" in text:  # a part of a frame's table would not help
         text = f"({', '.join(type(part).__name__ for part in value)})" if isinstance(value, tuple) else a_type(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def a_type(value: object) -> str:
-    """Give the type of a value with its article: ``"an EvalKit"``, ``"a tuple"``, ``"a UUID"``."""
+    """Return the type of a value with its article: ``"an EvalKit"``, ``"a tuple"``, ``"a UUID"``."""
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
+def close_names(name: object, valid: Iterable[str]) -> list[str]:
+    """Return up to three valid names close to a name: the same in other case, an alias, similar in spelling, or with a common word.
+
+    Examples
+    --------
+    >>> close_names("accuracy", METRICS), close_names("Total Cost", METRICS), close_names("sucess_rate", METRICS)
+    (['session_success_rate'], ['total_cost'], ['session_success_rate'])
+    >>> close_names("zzz", METRICS)
+    []
+    """
+    if not isinstance(name, str):
+        return []
+    key, names = _lookup_key(name), {_lookup_key(known): known for known in valid}
+    if key in names:
+        return [names[key]]
+    aliases = {alias: meant for alias, meant in ALIASES.items() if all(names.get(target) == target for target in meant)}
+    if key in ALIASES:  # clear, though perhaps not valid here
+        return list(aliases.get(key, ()))
+    targets = {alias: meant for alias, meant in aliases.items() if len(alias) >= _SHORTEST_SIMILAR}
+    targets |= {known_key: (known,) for known_key, known in names.items()}
+    similar = {near: difflib.SequenceMatcher(None, near, key).ratio() for near in difflib.get_close_matches(key, targets, n=_SUGGESTED)}
+    best = max(similar.values(), default=0.0)
+    close = [known for near, ratio in similar.items() if ratio > best - 0.1 for known in targets[near]]
+    return list(dict.fromkeys(close or _with_common_word(key, names)))[:_SUGGESTED]
+
+
+def _lookup_key(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _with_common_word(key: str, names: Mapping[str, str]) -> list[str]:
+    """Return the names that have a word of `key`, most words in common first."""
+    words = set(key.split("_")) - _GENERIC_WORDS
+    common = {known: sum(bool(difflib.get_close_matches(word, part.split("_"), 1, 0.8)) for word in words) for part, known in names.items()}
+    return sorted((known for known, count in common.items() if count), key=lambda known: -common[known])
+
+
 def nearest(name: object, valid: Iterable[str]) -> str:
-    """Give ``". Did you mean ...?"`` with the valid name nearest to `name`, or nothing when none is near."""
-    near = difflib.get_close_matches(name, list(valid), n=1) if isinstance(name, str) else []
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """Return ``" Did you mean 'a'?"`` with the valid names close to a name, or ``""`` when none is close."""
+    near = [repr(known) for known in close_names(name, valid)]
+    return f" Did you mean {' or '.join((', '.join(near[:-1]), near[-1]) if near[1:] else near)}?" if near else ""
+
+
+def unknown_name(kind: str, name: object, valid: Sequence[str], *, field: str, listed: str = "") -> InvalidInputError:
+    """Return the error for an unknown name: with the names close to it, or when none is close, with all of them.
+
+    Parameters
+    ----------
+    kind
+        What it names: ``"metric"``.
+    name
+        The name.
+    valid
+        The valid names.
+    field
+        The name of the parameter, key or column.
+    listed
+        The valid names as text; by default joined with commas.
+    """
+    hint = nearest(name, valid).strip() or f"Valid {kind}s: {listed or ', '.join(valid)}."
+    return InvalidInputError(f"Unknown {kind} {shown(name)}", hint=hint, field=field, value=name)
+
+
+def check_metric(field: str, name: object) -> Metric:
+    """Check the name of a metric, and return the metric.
+
+    Examples
+    --------
+    >>> check_metric("metric", "total_cost").label
+    'Total cost'
+    """
+    if not isinstance(name, str):
+        raise invalid(field, name, "expected the name of one metric, e.g. 'session_success_rate'")
+    if name not in METRICS:
+        raise unknown_name("metric", name, [*METRICS], field=field)
+    return METRICS[name]
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value means "not measured": None, and what Pandas uses for it (NaT, NA). A NaN is checked by its metric."""
+    """Return whether a value means "not measured": None, or NaT or NA of pandas. NaN is left to the check of its metric."""
     kind = type(value).__name__
     return value is None or kind in ("NaTType", "NAType") or (kind in ("timedelta64", "datetime64") and str(value) == "NaT")
 
 
 def check_text(field: str, value: object, *, low: int = 0, high: int | None = None, lines: bool = False) -> str:
-    """Check a text: `low` to `high` characters, no lone surrogates, no control characters (line breaks and tabs where `lines`)."""
+    """Check a string of `low` to `high` characters, no lone surrogates, no control characters (`lines` allows line breaks, tabs)."""
     if not isinstance(value, str):
-        raise invalid(field, value, f"is of type {type(value).__name__}", "give text")
+        raise invalid(field, value, f"expected a string, got {type(value).__name__}")
     if len(value) < low or (not value.strip() and low > 0):
-        raise invalid(field, value, "is empty", "give at least one visible character")
+        raise invalid(field, value, "empty", "at least one visible character is required")
     if high is not None and len(value) > high:
-        raise invalid(field, value, f"has {len(value)} characters", f"at most {high} are allowed")
+        raise invalid(field, value, f"{len(value):,} characters", f"at most {high} are allowed")
     for character in "" if value.isprintable() else value:
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and not (lines and character in "\n\r\t")):
-            raise invalid(field, value, f"holds the character U+{ord(character):04X}, which is not allowed", "remove it")
-    return str.__str__(value)  # a plain text: one of NumPy is not for JSON, and str() of an enumeration's member is its name
+            raise invalid(field, value, f"contains the character U+{ord(character):04X}, which is not allowed")
+    return str.__str__(value)  # a plain str: NumPy's is not encoded as JSON, and str() of an enumeration's member is its name
 
 
 def check_name(value: object) -> str:
     """Check a study's name: 1 to 200 characters, at least one of them visible, no control characters."""
     name = check_text("name", value, low=1, high=200)
     if not normalized_name(name):
-        raise invalid("name", value, "is empty", "give at least one visible character")
+        raise invalid("name", value, "empty", "at least one visible character is required")
     return name
 
 
 def check_texts(field: str, value: object) -> list[str]:
-    """Check a list of texts."""
+    """Check a list of strings."""
     try:
         items = iter(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
     except TypeError:  # also for an array without dimensions, which is an Iterable
         items = None
     if items is None:
-        raise invalid(field, value, "is no list of texts", 'give, for example, ["one", "two"]')
+        raise invalid(field, value, 'expected a list of strings, e.g. ["one", "two"]')
     return [check_text(field, item) for item in items]
 
 
 def check_metadata(value: object) -> dict[str, str]:
-    """Check a mapping of text to text."""
+    """Check a mapping of strings to strings."""
     if not isinstance(value, Mapping):
-        raise invalid("metadata", value, "is no mapping", 'give, for example, {"model": "m-1"}')
+        raise invalid("metadata", value, 'expected a mapping of strings, e.g. {"model": "m-1"}')
     return {check_text("metadata key", key, low=1): check_text(f"metadata[{key!r}]", text, lines=True) for key, text in value.items()}
 
 
@@ -122,67 +219,170 @@ def check_period(value: object) -> tuple[PeriodType, int | None]:
     elif isinstance(value, str) and ":" in value:
         name, _, text = value.partition(":")
         if not (text.isascii() and text.isdigit()):
-            raise invalid("period", value, "must end in a whole number after the colon, for example 'weekly:2'")
+            raise invalid("period", value, "expected a whole number after the colon, e.g. 'weekly:2'")
         count = Decimal(text)  # of any number of digits
     valid = [period.value for period in PeriodType]
     if not isinstance(name, str) or name not in valid:
         raise invalid(
-            "period", value, f"is none of {', '.join(valid)}, alone or with a number, as in 'weekly:2'", hint=nearest(name, valid).strip()
-        )
+            "period", value, "expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2')",
+            hint=nearest(name, valid).strip(),
+        )  # fmt: skip
     if count is None:
         return PeriodType(name), None
     periods = _whole_number(count)
     if periods is None or not 1 <= periods < 2**32:
-        raise invalid("period", value, "must plan a whole number of periods, 1 to 4,294,967,295")
+        raise invalid("period", value, "expected a count of 1 to 4,294,967,295 periods")
     return PeriodType(name), periods
 
 
-def check_time(field: str, value: object) -> datetime:
-    """Check a time: a time-zone-aware datetime, or RFC 3339 text with a time zone. Gives it in UTC."""
+def check_time(field: str, value: object, *, suggest_tz: bool = False) -> datetime:
+    """Check a time: a time-zone-aware datetime, or RFC 3339 text with a time zone. Return it in UTC.
+
+    With `suggest_tz`, the error for a time without a time zone suggests the parameter `tz`.
+    """
     moment = value
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            raise invalid(field, value, "is no RFC 3339 time", f"give {_TIME_EXAMPLE}") from None
+            raise invalid(field, value, "not an RFC 3339 time", _TIME_EXAMPLE) from None
     if type(moment) is datetime and moment.tzinfo is UTC:
         return moment
-    if not isinstance(moment, datetime) or is_missing(value):
-        raise invalid(field, value, "is no time", f"give {_TIME_EXAMPLE}")
-    if moment.utcoffset() is None:
-        raise invalid(field, value, "has no time zone", f"give {_TIME_EXAMPLE}")
+    if not isinstance(moment, date) or is_missing(value):
+        raise invalid(field, value, "not a time", _TIME_EXAMPLE)
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise invalid(field, value, "no time zone", _TIME_EXAMPLE).but(**(_TZ_HINTS if suggest_tz else {}))
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:
         moment = None
-    if moment is None or not 1 <= moment.year <= 9999:  # a Pandas Timestamp reaches further than Python's types
-        raise invalid(field, value, "lies outside the years 1 to 9999 in UTC")
+    if moment is None or not 1 <= moment.year <= 9999:  # a pandas Timestamp has a wider range than Python's types
+        raise _out_of_range(field, value)
     if type(moment) not in (datetime, WireTime):  # a pandas Timestamp
         return datetime(*moment.timetuple()[:6], moment.microsecond, UTC)
     return moment
 
 
-def check_at(field: str, value: object, now: datetime | None = None) -> datetime:
+def check_local_time(field: str, value: object, tz: tzinfo, *, period_type: Callable[[], PeriodType | None] = lambda: None) -> datetime:
+    """Check a time as `check_time` does, and read a date or a time without a time zone as local to a zone.
+
+    Parameters
+    ----------
+    field
+        The name of the parameter, key or column.
+    value
+        The time. A date alone is the beginning of that day.
+    tz
+        The time zone.
+    period_type
+        Returns the type of the study's periods, None when it is not known. A date alone is refused for hourly periods.
+
+    Returns
+    -------
+    datetime
+        In UTC.
+    """
+    local = _local(value)
+    if local is None:
+        return check_time(field, value)
+    try:
+        if isinstance(local, datetime):
+            first, second = local_readings(local, tz)
+            if first != second:
+                raise _two_readings(field, value, tz, first, second)
+            return first
+        if period_type() is PeriodType.HOURLY:
+            raise invalid(field, value, "a date alone is not precise enough for an hourly study", "expected e.g. '2026-01-31T08:00'")
+        moment = first_instant(datetime(local.year, local.month, local.day), tz)
+        if moment.astimezone(tz).date() != local:
+            raise invalid(field, value, f"this date does not exist in {zone_name(tz)}")
+    except OverflowError:
+        raise _out_of_range(field, value) from None
+    return moment
+
+
+def _local(value: object) -> datetime | date | None:
+    """Return a naive time, or a date, that a value stands for; None for anything else."""
+    moment = value
+    if isinstance(value, str):
+        for read in (date.fromisoformat, datetime.fromisoformat):
+            try:
+                moment = read(value)
+                break
+            except ValueError:
+                continue
+    if not isinstance(moment, date) or is_missing(value):
+        return None
+    if not isinstance(moment, datetime):
+        return moment
+    if moment.tzinfo is not None:
+        return None
+    return datetime(*moment.timetuple()[:6], moment.microsecond)  # not a pandas Timestamp
+
+
+def _two_readings(field: str, value: object, tz: tzinfo, first: datetime, second: datetime) -> InvalidInputError:
+    early, late = sorted((first, second))
+    problem = "occurs twice in" if first < second else "does not exist in"
+    change = "back" if first < second else "forward over it"
+    return invalid(
+        field, value, f"{problem} {zone_name(tz)}, where the clocks go {change}",
+        f"expected {early.astimezone(tz).isoformat()!r} or {late.astimezone(tz).isoformat()!r}",
+    )  # fmt: skip
+
+
+def _out_of_range(field: str, value: object) -> InvalidInputError:
+    return invalid(field, value, "outside the years 1 to 9999 in UTC")
+
+
+def check_zone(field: str, value: object) -> tzinfo:
+    """Check a time zone: a name such as ``"Europe/Berlin"``, or a tzinfo.
+
+    Examples
+    --------
+    >>> check_zone("tz", "Europe/Berlin")
+    zoneinfo.ZoneInfo(key='Europe/Berlin')
+    """
+    if isinstance(value, tzinfo):
+        value = getattr(value, "zone", None) or value  # pytz's zones know their offset only after localize()
+    if isinstance(value, tzinfo):
+        return value
+    if not isinstance(value, str) or not value:
+        raise invalid(field, value, "expected a time zone, e.g. 'UTC' or 'Europe/Berlin'")
+    if value == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(value)
+    except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        hint = nearest(value, available_timezones()).strip() or "Use a name of the IANA database, e.g. 'UTC' or 'Europe/Berlin'."
+        raise InvalidInputError(f"Unknown time zone {shown(value)}", hint=hint, field=field, value=value) from None
+
+
+def zone_name(tz: tzinfo) -> str:
+    """Return the name of a time zone, for messages."""
+    return str(getattr(tz, "key", None) or tz)
+
+
+def check_at(field: str, value: object, now: datetime | None = None, read_time: Callable[[str, object], datetime] = check_time) -> datetime:
     """Check when something happened: not before 1970, and at most 5 minutes after `now`, by default the system's clock."""
-    moment = check_time(field, value)
+    moment = read_time(field, value)
     now = now or datetime.now(UTC)
     if moment > now + _AHEAD:
-        raise invalid(field, value, f"lies in the future: now is {wire_time(now)}, and at most 5 minutes ahead are allowed")
+        raise invalid(field, value, f"in the future (now is {wire_time(now)}; at most 5 minutes ahead are allowed)")
     if moment.year < 1970:
-        raise invalid(field, value, "lies before 1970, which an event id cannot hold")
+        raise invalid(field, value, "before 1970", "the time in an event id begins there")
     return moment
 
 
 def check_count(field: str, value: object) -> int:
-    """Check a count: a whole number from 0 to 2^63 - 1. A float without a fraction is one, as frames with gaps make them."""
+    """Check a count: a whole number from 0 to 2^63 - 1, also as a float without a fraction, which is common in frames with gaps."""
     if type(value) is int and 0 <= value <= MAX_COUNT:
         return value
     count = _whole_number(value)
     if count is None:
-        hint = ", or None when it was not measured" if isinstance(value, float) and math.isnan(value) else ""
-        raise invalid(field, value, "is no whole number", f"give a count from 0 to 9,223,372,036,854,775,807{hint}")
+        hint = "Use None for a missing value." if isinstance(value, float) and math.isnan(value) else ""
+        raise invalid(field, value, f"expected a whole number, {_COUNT_RANGE}", hint=hint)
     if not 0 <= count <= MAX_COUNT:
-        raise invalid(field, value, "is outside the range of a count, 0 to 9,223,372,036,854,775,807")
+        raise invalid(field, value, f"outside the range {_COUNT_RANGE}")
     return count
 
 
@@ -199,9 +399,9 @@ def _whole_number(value: object) -> int | None:
 
 
 def _check_number(field: str, value: object, low: float, high: float | None, rounding: float = 0) -> float:
-    """Check a number from `low` to `high`; one that is out of this range by at most `rounding` is the bound."""
+    """Check a number from `low` to `high`, and replace one that is outside by at most `rounding` with the bound."""
     if not isinstance(value, numbers.Real | Decimal) or isinstance(value, bool) or _is_numpy_duration(value):
-        raise invalid(field, value, f"is of type {type(value).__name__}", "give a number, or None when it was not measured")
+        raise invalid(field, value, f"expected a number, got {type(value).__name__}", hint="Use None for a missing value.")
     try:
         number = float(value)
     except OverflowError:
@@ -209,17 +409,17 @@ def _check_number(field: str, value: object, low: float, high: float | None, rou
     except ValueError:  # a signaling NaN
         number = math.nan
     if not math.isfinite(number):
-        raise invalid(field, value, "is not finite", "give None when it was not measured")
+        raise invalid(field, value, "not finite", hint="Use None for a missing value.")
     bound = max(number, float(low)) if high is None else min(max(number, float(low)), float(high))
     if abs(number - bound) > rounding:
         wanted = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
-        hint = f"A percentage? Divide it by 100: {number / 100:g}." if high == 1 and 2 <= number <= 100 else ""
-        raise invalid(field, value, f"is outside the range {wanted}", hint=hint)
+        hint = f"If it is a percentage, divide it by 100: {number / 100:g}." if high == 1 and 2 <= number <= 100 else ""
+        raise invalid(field, value, f"outside the range {wanted}", hint=hint)
     return bound
 
 
 def _is_numpy_duration(value: object) -> bool:
-    return type(value).__name__ == "timedelta64"  # which NumPy counts among the integers
+    return type(value).__name__ == "timedelta64"  # NumPy registers it as an integer type
 
 
 def _check_duration(field: str, value: object) -> WireDuration:
@@ -229,29 +429,29 @@ def _check_duration(field: str, value: object) -> WireDuration:
 def _seconds_and_nanoseconds(field: str, value: object) -> tuple[int, int]:
     if _is_numpy_duration(value):
         if str(value.dtype) in ("timedelta64", "timedelta64[M]", "timedelta64[Y]"):  # type: ignore[attr-defined]
-            raise invalid(field, value, "has a unit without a fixed length", "give seconds, or a timedelta")
+            raise invalid(field, value, "months and years have no fixed length", "expected seconds or a timedelta")
         if str(value.dtype).endswith(("ns]", "ps]", "fs]", "as]")):  # type: ignore[attr-defined]
             nanoseconds = int(value.astype("timedelta64[ns]").astype("int64"))  # type: ignore[attr-defined]
             if nanoseconds < 0:
-                raise invalid(field, value, "is negative", "a duration is 0 or more")
+                raise invalid(field, value, "negative", "a duration is 0 or more")
             return divmod(nanoseconds, 1_000_000_000)
         duration = value.item()  # type: ignore[attr-defined]
         if not isinstance(duration, timedelta):
-            raise invalid(field, value, "is out of range: a duration is at most 999,999,999 days")
+            raise invalid(field, value, "outside the range of a duration, 0 to 999,999,999 days")
     else:
         duration = value
     if isinstance(duration, timedelta):
         if duration < timedelta(0):
-            raise invalid(field, value, "is negative", "a duration is 0 or more")
-        nanoseconds = getattr(duration, "nanoseconds", 0)  # a Pandas Timedelta has them
+            raise invalid(field, value, "negative", "a duration is 0 or more")
+        nanoseconds = getattr(duration, "nanoseconds", 0)  # of a pandas Timedelta
         seconds, fraction = duration_pair(duration)
         return seconds, fraction + nanoseconds
     if isinstance(value, Sequence) and len(value) == 2 and all(type(part) is int for part in value):
         if 0 <= value[0] <= MAX_COUNT and 0 <= value[1] <= 999_999_999:
             return value[0], value[1]
-        raise invalid(field, value, "must be [seconds, nanoseconds] with nanoseconds below 1,000,000,000")
-    seconds_given = _check_number(field, value, 0, float(2**53))
-    return divmod(round(seconds_given * 1_000_000_000), 1_000_000_000)
+        raise invalid(field, value, "expected [seconds, nanoseconds] with nanoseconds below 1,000,000,000")
+    seconds_measured = _check_number(field, value, 0, float(2**53))
+    return divmod(round(seconds_measured * 1_000_000_000), 1_000_000_000)
 
 
 def _checker(metric: Metric) -> Callable[[str, object], Any]:
@@ -263,7 +463,7 @@ def _checker(metric: Metric) -> Callable[[str, object], Any]:
     rounding = _ROUNDING if metric.kind == "rate" else 0
 
     def check(field: str, value: object) -> float:
-        if type(value) is float and low <= value <= high:  # nearly always; not NaN, which compares with nothing
+        if type(value) is float and low <= value <= high:  # the usual case, and never NaN
             return value
         return _check_number(field, value, metric.low, metric.high, rounding)
 
@@ -271,23 +471,33 @@ def _checker(metric: Metric) -> Callable[[str, object], Any]:
 
 
 CHECKERS: dict[str, Callable[[str, object], Any]] = {name: _checker(metric) for name, metric in METRICS.items()}
-"""For each metric, what checks its value and returns it as `LongitudinalMetrics` holds it."""
+"""For each metric, the check of its value, which returns it as stored in `LongitudinalMetrics`."""
 
 
-def check_bounds(start: object, end: object) -> tuple[datetime, datetime]:
-    """Check a period's start and end: `end` comes after `start`."""
-    first, last = check_time("period_start", start), check_time("period_end", end)
-    if last <= first:
-        raise invalid("period_end", end, f"does not come after period_start, {wire_time(first)}", "a period is [start, end)")
-    return first, last
+def check_bounds(start: object, end: object, *, suggest_tz: bool = False) -> tuple[datetime, datetime]:
+    """Check the start and end of a period: two times as in `check_time`, the end after the start."""
+    first, last = check_time("period_start", start, suggest_tz=suggest_tz), check_time("period_end", end, suggest_tz=suggest_tz)
+    return first, check_order(first, last, end)
 
 
-def metrics_as_mapping(metrics: LongitudinalMetrics | Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give a checkpoint's metrics and period as one mapping, however they were given."""
+def check_order(start: datetime, end: datetime, value: object) -> datetime:
+    """Check that the end of a period, passed as `value`, is after its start, and return it."""
+    if end <= start:
+        raise invalid("period_end", value, f"not after period_start ({wire_time(start)})", "a period is [start, end), without its end")
+    return end
+
+
+def metrics_as_mapping(
+    metrics: LongitudinalMetrics | Mapping[str, Any], read_time: Callable[[str, object], datetime] = check_time
+) -> Mapping[str, Any]:
+    """Return a checkpoint's metrics and period as one mapping; a period in any form becomes period_start and period_end.
+
+    `read_time` reads the times of a period that is there in both forms, which must agree.
+    """
     if isinstance(metrics, LongitudinalMetrics):
         return {**metrics.measured(), "period_start": metrics.period.start, "period_end": metrics.period.end}
     if not isinstance(metrics, Mapping):
-        raise invalid("metrics", metrics, "is no mapping", 'give {"session_success_rate": 0.8, ..., "period": (start, end)}')
+        raise invalid("metrics", metrics, 'expected a mapping, e.g. {"session_success_rate": 0.8, ..., "period": (start, end)}')
     if "period" not in metrics:
         return metrics
     period = metrics["period"]
@@ -298,8 +508,8 @@ def metrics_as_mapping(metrics: LongitudinalMetrics | Mapping[str, Any]) -> Mapp
     elif isinstance(period, list | tuple) and len(period) == 2:
         bounds = period
     else:
-        raise invalid("period", period, "is no period", "give (start, end), or {'start': start, 'end': end}")
+        raise invalid("period", period, "expected (start, end) or {'start': start, 'end': end}")
     for name, bound in zip(("period_start", "period_end"), bounds, strict=True):
-        if name in metrics and check_time(name, metrics[name]) != check_time(name, bound):
-            raise invalid("period", period, f"contradicts {name}, which is {shown(metrics[name])}", "give one or the other")
+        if name in metrics and read_time(name, metrics[name]) != read_time(name, bound):
+            raise invalid("period", period, f"contradicts {name} {shown(metrics[name])}", hint="Pass one of them.")
     return {**{key: value for key, value in metrics.items() if key != "period"}, "period_start": bounds[0], "period_end": bounds[1]}

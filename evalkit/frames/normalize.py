@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from evalkit.domain.metrics import METRICS, Metric
-from evalkit.domain.validation import a_type, invalid, nearest
+from evalkit.domain.metrics import Metric
+from evalkit.domain.validation import a_type, check_metric
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import LIFECYCLE
 
@@ -44,11 +44,7 @@ def metric_named(name: object, field: str = "metric") -> Metric:
     InvalidInputError
         When there is none of this name.
     """
-    if not isinstance(name, str):
-        raise invalid(field, name, "is no metric", f"give one name, as a text. The metrics are {', '.join(METRICS)}")
-    if name not in METRICS:
-        raise invalid(field, name, "is no metric", hint=f"{nearest(name, METRICS)} The metrics are {', '.join(METRICS)}.".strip())
-    return METRICS[name]
+    return check_metric(field, name)
 
 
 def labelled(rows: pl.DataFrame, time: str) -> tuple[pl.DataFrame, list[StudyName]]:

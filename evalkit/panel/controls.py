@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.errors import EvalkitError, OutcomeUnknownError, told_warnings
+from evalkit.errors import EvalkitError, OutcomeUnknownError, collect_warnings
 from evalkit.panel.feed import Feed
 from evalkit.panel.forms import StudyForm
 from evalkit.panel.screen import Screen, clock, in_words
@@ -47,7 +47,7 @@ class Controls:
             return
         said, problem = "The command whose outcome was unknown was carried out.", False
         try:
-            with told_warnings(lambda _: None):
+            with collect_warnings(lambda _: None):
                 self._kit.outcome(unknown)
         except OutcomeUnknownError:
             return
@@ -156,7 +156,7 @@ class Controls:
             warned: list[str] = []
             done, self.last_error = _Done(""), None
             try:
-                with told_warnings(warned.append):
+                with collect_warnings(warned.append):
                     done = act()
                 said = done.text
             except Exception as error:

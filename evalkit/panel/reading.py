@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from evalkit.errors import OutcomeUnknownError, told_warnings
+from evalkit.errors import OutcomeUnknownError, collect_warnings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,7 +103,7 @@ def read(kit: PanelKit, before: Reading | None) -> Reading:
         When the kit cannot answer.
     """
     notes: list[str] = []
-    with told_warnings(notes.append):
+    with collect_warnings(notes.append):
         version = kit.engine.read_version()
         state = (kit.engine.behind, kit.engine.not_writable)
         if before is not None and before.version == version:

@@ -29,7 +29,7 @@ from evalkit.errors import (
     ReadOnlyError,
     RebuildSupersededError,
     SchemaError,
-    is_told,
+    collects_warnings,
     warn,
 )  # fmt: skip
 from evalkit.readmodel.consumer import EvalProjectionConsumer
@@ -300,7 +300,7 @@ class Engine:
             )
 
     def _warn_once(self, about: str, message: str | Message) -> None:
-        if is_told():  # who watches a kit takes no warning from the cell that comes after
+        if collects_warnings():  # who watches a kit takes no warning from the cell that comes after
             warn(message)
         elif about not in self._warned:
             self._warned.add(about)
