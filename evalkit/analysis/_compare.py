@@ -137,6 +137,14 @@ class Difference(MetricResult):
         wanted = min(1e15, count * (self.difference.half_width * self._power() / abs(difference)) ** 2)
         return max(0, math.ceil(wanted) - count)
 
+    @property
+    def minimum_detectable(self) -> float | None:
+        """The smallest difference that is detected with a power of 80%, in the unit of the metric; None with insufficient data.
+
+        Detected means statistically significant after adjustment for multiple comparisons.
+        """
+        return None if self.difference is None else self.difference.half_width * self._power()
+
     def _power(self) -> float:
         """Return how much larger than half its interval a difference must be to be detected in four of five studies."""
         return float((ndtri(1 - ALPHA / 2 / max(1, self.tests)) + ndtri(0.8)) / ndtri(1 - ALPHA / 2))
@@ -156,7 +164,7 @@ class Difference(MetricResult):
 
     def sentences(self) -> list[str]:
         """Return the difference with its interval, how it was computed, and the caveats."""
-        return [_wording.difference(self)]
+        return _wording.difference(self)
 
     def plot(self) -> alt.LayerChart:
         """Draw the metric of both studies over time."""
@@ -209,7 +217,7 @@ class Comparison(Result, Mapping[str, Difference]):
         from evalkit.plots._result_layers import differences
 
         return differences(
-            self.study, self.baseline, [(one, _wording.difference(one)) for one in self.differences if one.difference and one.spread]
+            self.study, self.baseline, [(one, _wording.difference_line(one)) for one in self.differences if one.difference and one.spread]
         )  # fmt: skip
 
 

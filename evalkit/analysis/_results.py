@@ -189,7 +189,8 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
         """
         if len(self.results) == 1:
             return self.results[0]
-        raise InvalidInputError(_wording.not_only([one.study for one in self.results]), field="study", value=[*self])
+        problem, hint = _wording.several_results([*self])
+        raise InvalidInputError(problem, hint=hint, field="study", value=[*self])
 
     def __getitem__(self, study: Study | str) -> T:
         found = study_named(study, [self._name(one) for one in self.results])

@@ -281,7 +281,7 @@ def series_of(
     limits = [
         (too_large, Caveat(CaveatKind.TOO_LARGE, (too_large, _TOO_LARGE))),
         (used < total, Caveat(CaveatKind.MISSING, (total - used, total))),
-        (len(distinct.times) < used, Caveat(CaveatKind.SAME_TIME, (used - len(distinct.times),))),
+        (len(distinct.times) < used, Caveat(CaveatKind.SAME_TIME, (used, len(distinct.times)))),
         (stretch, Caveat(CaveatKind.AVERAGED, (len(distinct.times), stretch, len(values)))),
     ]
     caveats = [caveat for holds, caveat in limits if holds] + _uneven(None if counts is None else counts[usable], metric)

@@ -8,18 +8,20 @@ __all__ = ["number"]
 
 
 def number(metric: Metric, value: float | None) -> str:
-    """Return a value as charts, sentences and tables show it.
+    """Return a value as charts, sentences and tables show it; ``missing`` for None.
 
     Examples
     --------
     >>> from evalkit.domain.metrics import METRICS
     >>> number(METRICS["session_success_rate"], 0.85), number(METRICS["total_cost"], 1.2), number(METRICS["avg_session_duration"], 12.5)
-    ('85.0 %', '$1.20', '12.5 s')
+    ('85.0%', '$1.20', '12.5 s')
     """
     if value is None:
         return "missing"
+    if value < 0:  # with a minus sign, as in differences
+        return f"−{number(metric, -value)}"
     if metric.kind == "rate":
-        return f"{value * 100:.1f} %"
+        return f"{value * 100:.1f}%"
     if metric.kind == "money":
         return f"${value:,.2f}"
     if metric.kind == "count":

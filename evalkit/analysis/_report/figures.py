@@ -59,7 +59,7 @@ def figures(examined: Examination) -> dict[str, list[Figure]]:
             without = checkpoints.drop([name for name in METRICS if name not in wanted and name in checkpoints.columns])
             made["overview"] = [_figure("Overview of all metrics", overview(without), titled=False)]
         made["significant"] = [_significant(checkpoints, examined, metric) for metric in _most_significant(examined)]
-        shown = [(each, _wording.difference(each)) for each in examined.differences if each.difference is not None and each.spread]
+        shown = [(each, _wording.difference_line(each)) for each in examined.differences if each.difference is not None and each.spread]
         if examined.comparison is not None and shown:
             one, other = (shortened(name, _NAME // 2) for name in (examined.comparison.study, examined.comparison.baseline))
             made["differences"] = [_figure("Differences", differences(one, other, shown), titled=True)]

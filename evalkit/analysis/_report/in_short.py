@@ -10,13 +10,13 @@ from evalkit.analysis import _wording
 from evalkit.analysis._changepoints import ChangePoints
 from evalkit.analysis._compare import FEWEST as FEWEST_PAIRS
 from evalkit.analysis._compare import Difference
-from evalkit.analysis._phrases import change
 from evalkit.analysis._report.content import MethodNote
 from evalkit.analysis._report.examination import Examination
 from evalkit.analysis._report.render import shortened
 from evalkit.analysis._stats.shift import FEWEST as FEWEST_FOR_SHIFT
 from evalkit.analysis._trend import FEWEST, FEWEST_FOR_NO_TREND, Trend
 from evalkit.analysis._wording import METHOD, ONLY_ALONE
+from evalkit.analysis._wording.phrases import change
 from evalkit.domain.verdicts import ALPHA, Verdict, is_significant, only_alone
 
 __all__ = ["in_short", "methods"]
@@ -46,24 +46,21 @@ def in_short(examined: Examination) -> list[str]:
 def _trends(trends: list[Trend]) -> list[str]:
     found = [one for one in trends if is_significant(one.p_corrected)]
     if len(found) <= _MOST:
-        return [_wording.trend_in_short(one) for one in found]
+        return [_wording.trend_line(one, one.metric.label) for one in found]
     return _together(found, len(trends), lambda one: one.verdict, lambda one: change(one.metric, one.total_change.value))  # type: ignore[union-attr]
 
 
 def _shifts(changes: list[ChangePoints]) -> list[str]:
     found = [one for one in changes if is_significant(one.p_corrected)]
     if len(found) <= _MOST:
-        return [_wording.shift(one, each, one.metric.label) for one in found for each in one.changes]
+        return [_wording.changepoints_line(one, one.metric.label) for one in found]
     return _together(found, len(changes), lambda one: one.verdict, lambda one: ", ".join(moment(each.at) for each in one.changes))
 
 
 def _differences(differences: list[Difference]) -> list[str]:
     found = [one for one in differences if is_significant(one.p_corrected)]
     if len(found) <= _MOST:
-        names = [(shortened(one.study, _NAME), shortened(one.baseline, _NAME)) for one in found]
-        return [
-            _wording.difference(one, study=name, baseline=against, brief=True) for one, (name, against) in zip(found, names, strict=True)
-        ]
+        return [_wording.difference_line(one, f"{one.metric.label} vs. {shortened(one.baseline, _NAME)}") for one in found]
     against = f" than {shortened(found[0].baseline, _NAME)}"
     return _together(
         found, len(differences), lambda one: one.verdict + against, lambda one: change(one.metric, one.difference.value)  # type: ignore[union-attr]

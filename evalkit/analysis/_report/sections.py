@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from evalkit._util.text import moment, plural, span
-from evalkit.analysis._phrases import change, interval_ends, p_value
 from evalkit.analysis._report.content import AuditFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
 from evalkit.analysis._report.render import shortened
+from evalkit.analysis._wording.phrases import change, change_and_interval, p_value
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.verdicts import Verdict, is_significant
 from evalkit.frames.metric_text import number
@@ -16,8 +16,6 @@ from evalkit.frames.metric_text import number
 __all__ = ["Section", "Table", "sections"]
 
 _NONE = "-"
-_POINTS = "pp"
-"""Percentage points, where there is little room."""
 _NAME = 60
 
 
@@ -164,7 +162,8 @@ def _metric(metric: Metric, row: MetricRow, *, marked: bool) -> list[str]:
 def _interval(metric: Metric, value: float | None, low: float | None, high: float | None) -> str:
     if value is None or low is None or high is None:
         return _NONE
-    return f"{change(metric, value, points=_POINTS)} ({interval_ends(metric, low, high, points=_POINTS)})"
+    text, limits = change_and_interval(metric, value, low, high)
+    return f"{text} ({limits})"
 
 
 def _p(p: float | None) -> str:
@@ -197,7 +196,7 @@ def _shift(row: ShiftsRow) -> list[list[str]]:
     metric = METRICS[row.metric]
     return [
         [row.label, moment(one.at), f"{moment(one.low)} to {moment(one.high)}", number(metric, one.before), number(metric, one.after),
-         change(metric, one.after - one.before, points=_POINTS), _p(one.p), _p(row.p_corrected)]
+         change(metric, one.after - one.before), _p(one.p), _p(row.p_corrected)]
         for one in row.shifts
     ]  # fmt: skip
 

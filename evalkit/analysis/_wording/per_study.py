@@ -1,0 +1,40 @@
+"""Results of several studies as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from evalkit._util.text import plural
+
+if TYPE_CHECKING:
+    from evalkit.analysis._results import StudyResult
+
+__all__ = ["per_study", "several_results"]
+
+_MOST_STUDIES = 3
+_MOST_NAMED = 8
+
+
+def per_study(results: Sequence[StudyResult]) -> list[str]:
+    """Return the sentences of the results of several studies; of more than three the number of each verdict."""
+    if not results:
+        return ["No study has a checkpoint in this frame."]
+    if len(results) <= _MOST_STUDIES:
+        return [sentence for result in results for sentence in result.sentences()]
+    counts = Counter(result.verdict for result in results)
+    verdicts = ", ".join(f"{verdict} in {count}" for verdict, count in sorted(counts.items()))
+    return [
+        f"{len(results)} studies, {results[0].metric.label.lower()}: {verdicts}.",
+        f"p-values are adjusted for multiple comparisons (Holm, {plural(len(results), 'study', 'studies')}); details of a study: "
+        "result['…']; all estimates: .frame.",
+    ]
+
+
+def several_results(studies: Sequence[str]) -> tuple[str, str]:
+    """Return why there is no single result, and the next step."""
+    if not studies:
+        return "The data has no study with checkpoints, so there is no result", ""
+    names = ", ".join(map(repr, studies[:_MOST_NAMED])) + (" …" if len(studies) > _MOST_NAMED else "")
+    return f"There are results for {len(studies)} studies: {names}", f"Select one with result[{studies[0]!r}]."

@@ -1,0 +1,93 @@
+"""Resampled checkpoints as text."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from evalkit._util.text import plural, span
+from evalkit.domain.metrics import METRICS
+from evalkit.frames.normalize import MISSING_STUDY
+
+if TYPE_CHECKING:
+    from evalkit.analysis._resample import Resampled
+
+__all__ = ["resampled", "resampled_line"]
+
+_RULES = (
+    "Counts and cost are summed, rates and durations weighted by their denominator; cost per successful task is total cost divided by the "
+    "implied number of successes."
+)
+
+
+def resampled_line(result: Resampled, rows: pl.DataFrame) -> str:
+    """Return in one line how many checkpoints became how many periods, and how many of these are partially covered."""
+    count = plural(result.checkpoints, "checkpoint")
+    if rows.is_empty():
+        return f"No checkpoints to resample to {result.to} periods."
+    studies = rows["study_id"].n_unique()
+    names = rows["study"].drop_nulls().to_list() if studies == 1 else [f"{studies} studies"]
+    subject = "" if names[:1] in ([], [MISSING_STUDY]) else f"{names[0]}: "
+    partial = int(rows["partial"].sum())
+    covered = "all fully covered"
+    if partial:
+        least = math.floor(float(rows.select(pl.col("covered").min()).item()) * 1000) / 10
+        covered = f"{partial:,} partially covered, at least {least:.1f}%" if rows.height > 1 else f"{least:.1f}% covered"
+    periods = f"{rows.height:,} {result.to} {'period' if rows.height == 1 else 'periods'}"
+    times = span(rows["period_start"].min(), rows["period_end"].max())  # type: ignore[arg-type]
+    return f"{subject}{count} resampled to {periods} ({times}; {covered})."
+
+
+def resampled(result: Resampled, rows: pl.DataFrame, begin: str) -> list[str]:
+    """Return what was resampled in one line, then the rules, what is missing and the caveats.
+
+    Parameters
+    ----------
+    result
+        The result.
+    rows
+        Its periods.
+    begin
+        When periods begin: ``weeks begin on Monday, 00:00 UTC``.
+    """
+    excluded = []
+    if result.without_period:
+        total = result.without_period + result.with_period
+        excluded.append(f"{result.without_period:,} of {plural(total, 'row')} {_was(result.without_period)} excluded: no period.")
+    if result.negative:
+        excluded.append(f"{plural(result.negative, 'negative value')} {_was(result.negative)} treated as missing.")
+    if rows.is_empty():
+        return [resampled_line(result, rows), *excluded]
+    sentences = [resampled_line(result, rows), f"{begin[0].upper()}{begin[1:]}. {_RULES}"]
+    if int(rows["partial"].sum()):
+        sentences.append("Sums of partially covered periods are sums of the covered part.")
+    sentences += [*_missing_metrics(rows), *excluded]
+    if result.straddling:
+        count, is_one = plural(result.straddling, "checkpoint"), result.straddling == 1
+        sentences.append(
+            f"{count} {'crosses' if is_one else 'cross'} a period boundary and {'is' if is_one else 'are'} counted in the period that "
+            f"contains {'its' if is_one else 'their'} midpoint."
+        )
+    if result.overlapping:
+        has = "has" if result.overlapping == 1 else "have"
+        sentences.append(
+            f"{plural(result.overlapping, 'period')} {has} overlapping checkpoints; what two of them measured is counted twice."
+        )
+    return sentences
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _missing_metrics(rows: pl.DataFrame) -> list[str]:
+    missing = {name: count for name in METRICS if (count := rows[name].null_count())}
+    if not missing:
+        return []
+    everywhere = [METRICS[name].label.lower() for name, count in missing.items() if count == rows.height]
+    somewhere = [f"{METRICS[name].label.lower()} ({count:,})" for name, count in missing.items() if count < rows.height]
+    parts = [f"in all periods {', '.join(everywhere)}"] if everywhere else []
+    parts += [f"in some periods {', '.join(somewhere)}"] if somewhere else []
+    return [f"Missing {'; '.join(parts)}. Reasons: .reasons."]
