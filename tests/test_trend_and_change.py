@@ -23,7 +23,7 @@ import evalkit
 from evalkit import InvalidInputError, StudyData, StudyNotFoundError, analysis, plots
 from evalkit.analysis._before_after import FEWEST_A_SIDE
 from evalkit.analysis._pairs import matched
-from evalkit.analysis._phrases import how_likely
+from evalkit.analysis._wording.phrases import p_values
 from evalkit.analysis._resample import RESAMPLED
 from evalkit.analysis._results import holm
 from evalkit.analysis._series import Caveat, CaveatKind, chance_of, trials_of
@@ -137,7 +137,7 @@ def test_one_part_of_a_mixture_is_students_t_and_two_are_welch() -> None:
     one = parts[0].estimate()
     low, high = scipy.stats.t.interval(0.95, 8, a.mean(), scipy.stats.sem(a))
     assert (one.low, one.high, one.p) == pytest.approx((low, high, scipy.stats.ttest_1samp(a, 0).pvalue), rel=1e-9)
-    both = parts[0].less(parts[1]).estimate()
+    both = parts[0].minus(parts[1]).estimate()
     theirs = scipy.stats.ttest_ind(a, b, equal_var=False)
     low, high = theirs.confidence_interval()
     assert (both.low, both.high, both.p) == pytest.approx((low, high, theirs.pvalue), rel=1e-9)
@@ -668,7 +668,7 @@ def test_a_shift_of_several_studies_has_its_corrected_p_value() -> None:
     several = pl.concat([step, *(frame(noise(20, seed) / 10, name=f"s{seed}", number=seed) for seed in (2, 3))])
     found = analysis.changepoints(several, "agent_efficiency")["a"]
     assert found.p_corrected == pytest.approx(3 * one.p)
-    assert f"(of any shift, {how_likely(found.p, found.p_corrected)})." in repr(found)
+    assert f"(of any shift, {p_values(found.p, found.p_corrected)})." in repr(found)
 
 
 def test_the_interval_of_a_shift_is_wide_where_the_data_do_not_tell() -> None:

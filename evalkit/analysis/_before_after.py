@@ -1,4 +1,4 @@
-"""Did a change matter: the step in a metric at a moment, beside the trend before and after it."""
+"""Interrupted time series: the step in a metric at a known time, allowing for the trends before and after it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST_A_SIDE", "BeforeAfter", "before_after", "before_after_of"]
 
 FEWEST_A_SIDE = 5
-"""Checkpoints before and after the moment below which there is insufficient data."""
+"""The number of values needed on each side of the change."""
 _MOST_PLACEBOS = 40
 _LINE_POINTS = 5
 _COLUMNS = {
@@ -39,28 +39,39 @@ _PLACEBO_COLUMNS = {"at": "time", "effect": "number", "low": "number", "high": "
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class BeforeAfter(StudyResult):
-    """The effect of a change at a moment on one metric in one study.
+    """The effect of a change at a known time on one metric in one study.
 
     Attributes
     ----------
     at
-        The moment, UTC.
+        The time of the change, UTC.
     before, after
-        How many checkpoints with a value are wholly before it and wholly after it.
+        The number of checkpoints with a value that end before the change, and that start after it.
     values_before, values_after
-        How many values the lines use: those of one time are averaged, and a very long series over stretches of time.
+        The number of values in the regression: values with equal timestamps are averaged, and so are those of more than 1,000
+        checkpoints, over equal stretches of time.
     span_days
         Days from the first value to the last.
     effect
-        The step at the moment between the line through what came before and the line through what came after, in the unit of the
-        metric, with its 95 % interval and p-value; None with insufficient data.
+        The step at the time of the change, between the line before and the line after, in the unit of the metric, with its 95% confidence
+        interval and p-value; None with insufficient data.
     slope_change
-        How much steeper the line is afterwards, a day. It is not tested, so its interval claims nothing.
+        Slope after minus slope before, per day, with its 95% confidence interval; not tested.
     placebos
-        The same estimate at moments at which nothing is known to have happened, each from the checkpoints of one side alone: a table of
-        at, effect, low, high, p (Polars). Empty with too few checkpoints.
+        The same estimate at times without a known change, each from the checkpoints on one side only: a Polars table with `at`, `effect`,
+        `low`, `high` and `p`. Empty with too few checkpoints.
     autocorrelation
-        Of neighbours, 0 to 0.99, averaged over what the data allow.
+        Mean of the AR(1) coefficient, 0 to 0.99.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> old = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 14, seed=1, level=-0.5)
+    >>> new = samples.sample_checkpoints("daily", "2026-01-15T00:00:00Z", 14, seed=2, level=1.0)
+    >>> result = analysis.before_after(pl.DataFrame(old + new), "session_success_rate", at="2026-01-15T00:00:00Z").only()
+    >>> result.verdict, result.before, result.after
+    (<Verdict.BETTER: 'better'>, 14, 14)
     """
 
     at: datetime
@@ -80,20 +91,35 @@ class BeforeAfter(StudyResult):
     _DRAWN_AS: ClassVar[tuple[str, ...]] = ("fit", "changes")
 
     def fitted_line(self) -> pl.DataFrame:
-        """Return the lines before and after with their 95 % intervals: part (0, 1), at (UTC), value, low, high; empty without an effect."""
+        """Return points of the lines before and after the change, with their pointwise 95% confidence intervals.
+
+        Returns
+        -------
+        polars.DataFrame
+            `part` (0 before, 1 after), `at` (UTC), `value`, `low` and `high` in the unit of the metric; no rows without an effect.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 20, seed=1))
+        >>> result = analysis.before_after(nights, "total_cost", at="2026-01-11T00:00:00Z").only()
+        >>> result.fitted_line()["part"].unique().sort().to_list()
+        [0, 1]
+        """
         return table([], LINE) if self._line is None else self._line()
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of no step; None where all values are the same."""
+        """Two-sided p-value of the null hypothesis of no step; None when all values are equal or there is no effect."""
         return None if self.effect is None or self.constant else self.effect.p
 
     @property
     def placebos_as_clear(self) -> int | None:
-        """At how many of the other moments the step is as clear or clearer, each measured by half its own interval.
+        """The number of placebo times at which the step is as large as the effect, relative to its own confidence interval.
 
-        With fewer checkpoints their steps vary more than that at the moment does, so the bare sizes do not compare. None where nothing
-        was tested: without an effect, and where all values are the same.
+        Placebo steps are estimated from fewer checkpoints and vary more, so the sizes themselves are not comparable. None when nothing
+        was tested.
         """
         if self.effect is None or self.constant:
             return None
@@ -111,7 +137,22 @@ class BeforeAfter(StudyResult):
         return change_verdict(self.metric, self.effect.value) if is_significant(self.p_corrected) else Verdict.NO_EFFECT
 
     def change_marks(self) -> pl.DataFrame:
-        """Return the moment with the effect as text: at, low, high, text."""
+        """Return the time of the change with a label for charts.
+
+        Returns
+        -------
+        polars.DataFrame
+            One row with `at`, `low`, `high` (all the time of the change, UTC) and `text`.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 6, seed=1))
+        >>> result = analysis.before_after(nights, "total_cost", at="2026-01-04T00:00:00Z").only()
+        >>> result.change_marks()["text"].item()
+        'insufficient data'
+        """
         return table([{"at": self.at, "low": self.at, "high": self.at, "text": _wording.effect_mark(self)}], MARKS)
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -126,74 +167,102 @@ class BeforeAfter(StudyResult):
         }]  # fmt: skip
 
     def sentences(self) -> list[str]:
-        """Return the effect with its interval, the method with its counts, and the caveats."""
+        """Return the result as text: one line to quote, then the change in slope, the method, the placebo test and the caveats.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 6, seed=1))
+        >>> print(analysis.before_after(nights, "total_cost", at="2026-01-04T00:00:00Z").only().sentences()[0])
+        Total cost, change at 2026-01-04 UTC: insufficient data (3 checkpoints before and 3 after; at least 5 on each side are needed).
+        """
         return _wording.before_after(self)
 
 
 def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy[BeforeAfter]:
-    """Estimate the effect of a change at a moment on a metric.
+    """Estimate the effect of a change at a known time on a metric (interrupted time series).
 
-    A straight line is fitted before and one after, so that a trend that was there already is not taken for an effect. A checkpoint
-    whose period the moment falls into is left out. Neighbouring checkpoints may correlate, and the intervals allow for it.
+    Two straight lines, one before and one after the change, are fitted by generalized least squares with AR(1) errors, so that an
+    existing trend is not taken for an effect. A checkpoint whose period includes the time of the change is excluded. The same is
+    estimated at other times, without a known change (placebo test). With several studies, p-values are adjusted for multiple comparisons
+    (Holm).
 
     Parameters
     ----------
     data
-        A `StudyData`, a frame as ``kit.checkpoints()`` returns it, Polars or pandas, or a `Resampled`.
+        A `StudyData`, a Polars or pandas frame like that of ``kit.checkpoints()``, or a `Resampled`.
     metric
-        A name of `evalkit.METRICS`.
+        A name in `evalkit.METRICS`.
     at
-        When the change was made, with a time zone.
+        The time of the change, with a time zone.
 
     Returns
     -------
     PerStudy of BeforeAfter
-        A result for each study, ``insufficient data`` with fewer than 5 checkpoints on a side.
+        One result per study; ``insufficient data`` with fewer than 5 distinct timestamps on a side.
 
     Raises
     ------
     InvalidInputError
-        When the data lacks a column, there is no such metric, or `at` is no time with a time zone.
+        When the data lacks a column, the metric is unknown, or `at` is not a time with a time zone.
     MissingExtraError
-        Without scipy.
+        When scipy is not installed.
 
     Notes
     -----
     An interrupted time series: A. K. Wagner et al., "Segmented regression analysis of interrupted time series studies in medication
-    use research", Journal of Clinical Pharmacy and Therapeutics 27 (2002), 299-309; the errors as in `evalkit.analysis._stats.ar1`.
+    use research", Journal of Clinical Pharmacy and Therapeutics 27 (2002), 299-309. `evalkit.analysis._stats.ar1` describes the errors.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> old = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 14, seed=1, level=-0.5)
+    >>> new = samples.sample_checkpoints("daily", "2026-01-15T00:00:00Z", 14, seed=2, level=1.0)
+    >>> nights = pl.DataFrame(old + new).with_columns(study=pl.lit("nightly"))
+    >>> analysis.before_after(nights, "session_success_rate", at="2026-01-15T00:00:00Z")
+    nightly, session success rate, change at 2026-01-15 UTC: better (step of +40.8 pp, 95% CI +25.1 to +56.3; p < 0.001; 14 checkpoints
+    before and 14 after).
+    Change in slope: +0.55 pp/day, 95% CI −1.89 to +2.62; not tested.
+    Method: interrupted time series, fitted by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient
+    (mean 0.10).
+    Placebo test: a step is statistically significant at 1 of 10 other times without a known change, and at 0 it is as large as this one
+    relative to its confidence interval.
     """
     moment = check_time("at", at)
     return by_study(data, metric, lambda series, known: before_after_of(series, moment, known), BeforeAfter)
 
 
 def before_after_of(series: MetricSeries, at: datetime, data: StudyData | None = None, *, placebos: bool = True) -> BeforeAfter:
-    """Return the effect in one series, its p-value not adjusted; without placebos it is much quicker."""
+    """Return the effect in one series, with an unadjusted p-value; without placebos it is much faster."""
     moment = round(at.timestamp() * 1e6)
-    before, after = series.parted(moment)
+    before, after = series.split(moment)
     times, values = np.concatenate([before.times, after.times]), np.concatenate([before.values, after.values])
     later = times > moment
     caveats = _caveats(series, before, after)
     lines: Fit | None = None
     effect = slope_change = None
-    tried: list[dict[str, Any]] = []
+    placebo_rows: list[dict[str, Any]] = []
     if min(len(before.values), len(after.values)) >= FEWEST_A_SIDE:
         lines, scale = _two_lines(times, values, moment, series.trials)
         effect, slope_change = lines.estimate([0, 0, 1, 0]), lines.estimate([0, 0, 0, 1]).times(1 / scale)
         caveats += [*([Caveat(CaveatKind.AUTOCORRELATED)] if lines.wanders else [])]
         caveats += [*([] if effect.half_width else [Caveat(CaveatKind.NO_WIDTH)])]
         sides = (~later, later) if placebos else ()
-        tried = [_placebo(series, times[side], values[side], place) for side in sides for place in _places(times[side])]
+        placebo_rows = [_placebo(series, times[side], values[side], place) for side in sides for place in _places(times[side])]
     return BeforeAfter(
         study_id=series.study_id, study=series.study, metric=series.metric, at=at, before=before.checkpoints, after=after.checkpoints,
         values_before=len(before.values), values_after=len(after.values), constant=constant(values),
         span_days=float(np.ptp(series.days)) if len(series.days) else 0.0, effect=effect, slope_change=slope_change,
-        autocorrelation=None if lines is None else lines.correlation, placebos=table(tried, _PLACEBO_COLUMNS), _caveats=caveats, _data=data,
+        autocorrelation=None if lines is None else lines.correlation, placebos=table(placebo_rows, _PLACEBO_COLUMNS), _caveats=caveats,
+        _data=data,
         _line=None if lines is None else partial(_lines, series, lines, times, moment),
     )  # fmt: skip
 
 
 def _caveats(series: MetricSeries, before: MetricSeries, after: MetricSeries) -> list[Caveat]:
-    """Return those of the series, with how many means there are on both sides, and what is on no side."""
+    """Return the caveats of the series, with the number of means and of checkpoints on neither side."""
     used = before.checkpoints + after.checkpoints
     means = Caveat(CaveatKind.AVERAGED, (used, series.stretch, len(before.values) + len(after.values)))
     left_out = series.checkpoints - used
@@ -205,7 +274,7 @@ def _caveats(series: MetricSeries, before: MetricSeries, after: MetricSeries) ->
 
 
 def _two_lines(times: Array, values: Array, at: float, trials: Trials) -> tuple[Fit, float]:
-    """Fit a line before `at` and one after: level, slope, step, change of slope. Return the days of the slopes' unit as well."""
+    """Fit a line before and after `at` (level, slope, step, change in slope); also return the time unit of slopes in days."""
     scale = float(np.ptp(times))
     away = (times - at) / scale
     later = (times > at).astype(float)
@@ -217,13 +286,13 @@ def _lines(series: MetricSeries, lines: Fit, times: Array, at: float) -> pl.Data
     for part, (first, last) in enumerate(((times[0], at), (at, times[-1]))):
         for place in np.linspace(first, last, _LINE_POINTS):
             away = (place - at) / float(np.ptp(times))
-            there = lines.estimate([1.0, away, part, away * part])
-            rows.append({"part": part, "at": series.at(place), "value": there.value, "low": there.low, "high": there.high})
+            estimate = lines.estimate([1.0, away, part, away * part])
+            rows.append({"part": part, "at": series.at(place), "value": estimate.value, "low": estimate.low, "high": estimate.high})
     return table(rows, LINE)
 
 
 def _places(times: Array) -> Array:
-    """Return the moments of one side at which to look for a step that is not there, as many checkpoints on both sides as are needed."""
+    """Return times on one side of the change for placebo tests, with enough checkpoints on both sides of each."""
     middles = (times[:-1] + times[1:])[FEWEST_A_SIDE - 1 : len(times) - FEWEST_A_SIDE] / 2
     return middles[:: max(1, math.ceil(len(middles) / (_MOST_PLACEBOS // 2)))]
 

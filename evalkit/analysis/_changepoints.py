@@ -1,4 +1,4 @@
-"""Where did it shift: the times at which the level of a metric changed, with a p-value and an interval for each time."""
+"""Change points: times at which the level of a metric shifted, each with a p-value and a confidence interval."""
 
 from __future__ import annotations
 
@@ -31,18 +31,28 @@ _COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A time at which the level changed.
+    """A shift in the level of a metric.
 
     Attributes
     ----------
     at
-        Where the first period after the change starts, UTC.
+        Start of the first period after the shift, UTC.
     low, high
-        The 95 % interval of that time.
+        95% confidence interval of that time.
     before, after
-        Means on both sides, as far as the neighbouring changes, in the unit of the metric.
+        Means between the previous shift and this one, and between this one and the next, in the unit of the metric.
     p
-        Of no change between the neighbouring changes.
+        p-value of the null hypothesis of no shift between the previous and the next one.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> old = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 14, seed=1, level=-0.5)
+    >>> new = samples.sample_checkpoints("daily", "2026-01-15T00:00:00Z", 14, seed=2, level=1.0)
+    >>> shift = analysis.changepoints(pl.DataFrame(old + new), "session_success_rate").only().changes[0]
+    >>> print(shift.at, f"{shift.before:.2f} to {shift.after:.2f}")
+    2026-01-15 00:00:00+00:00 0.36 to 0.75
     """
 
     at: datetime
@@ -60,15 +70,25 @@ class ChangePoints(StudyResult):
     Attributes
     ----------
     checkpoints
-        How many have a value.
+        The number of checkpoints with a value.
     values
-        How many values the test uses: those of one time are averaged, and a very long series over stretches of time.
+        The number of values in the test: values with equal timestamps are averaged, and so are those of more than 1,000 checkpoints, over
+        equal stretches of time.
     start, end
-        The time looked at, UTC; None without a value.
+        Start of the first and end of the last period, UTC; None without a value.
     p
-        Of no shift at all, from permutations; None with fewer than 12 checkpoints, and where all values are the same.
+        Permutation p-value of the null hypothesis of no shift; None with fewer than 12 values, and when all values are equal.
     gradual
-        Whether a straight line describes the series as well as one step does.
+        Whether a straight line fits the series as well as one step does.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 8, seed=1))
+    >>> result = analysis.changepoints(nights, "session_success_rate").only()
+    >>> result.verdict, result.changes
+    (<Verdict.INSUFFICIENT_DATA: 'insufficient data'>, [])
     """
 
     checkpoints: int
@@ -85,7 +105,7 @@ class ChangePoints(StudyResult):
 
     @property
     def changes(self) -> list[Change]:
-        """The shifts, in the order of time; none where the adjusted p-value is over 0.05."""
+        """The shifts by time; empty when the adjusted p-value of any shift is above 0.05."""
         return [*self._candidates] if is_significant(self.p_corrected) else []
 
     @property
@@ -96,59 +116,105 @@ class ChangePoints(StudyResult):
         return Verdict.SHIFTED if self.changes else Verdict.NO_SHIFT
 
     def change_marks(self) -> pl.DataFrame:
-        """Return the shifts as text: at, low, high, text."""
-        rows = [{"at": one.at, "low": one.low, "high": one.high, "text": _wording.change_mark(self.metric, one)} for one in self.changes]
+        """Return the shifts with labels for charts.
+
+        Returns
+        -------
+        polars.DataFrame
+            One row per shift: `at`, `low`, `high` (UTC) and `text`.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 8, seed=1))
+        >>> analysis.changepoints(nights, "session_success_rate").only().change_marks().height
+        0
+        """
+        rows = [
+            {"at": shift.at, "low": shift.low, "high": shift.high, "text": _wording.change_mark(self.metric, shift)}
+            for shift in self.changes
+        ]
         return table(rows, MARKS)
 
     def _rows(self) -> list[dict[str, Any]]:
-        """Return a row for each shift, numbered from 1 in the order of time; a single one without any."""
+        """Return a row for each shift, numbered from 1 by time; one row without shifts."""
         row = {
             "study_id": self.study_id, "study": self.study, "metric": self.metric.name, "verdict": self.verdict.value,
             "checkpoints": self.checkpoints, "p": self.p, "p_corrected": self.p_corrected, "changes": len(self.changes),
             "caveats": self.caveats,
         }  # fmt: skip
         names = ("at", "low", "high", "before", "after")
-        shifts = [{"shift": n, "p_shift": one.p, **{name: getattr(one, name) for name in names}} for n, one in enumerate(self.changes, 1)]
+        shifts = [
+            {"shift": number, "p_shift": shift.p, **{name: getattr(shift, name) for name in names}}
+            for number, shift in enumerate(self.changes, 1)
+        ]
         return [{**row, **shift} for shift in shifts or [{}]]
 
     def sentences(self) -> list[str]:
-        """Return each shift with the interval of its time, the method with its count, and the caveats."""
+        """Return the result as text: one line to quote, then each shift if there are several, the method and the caveats.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 8, seed=1))
+        >>> print(analysis.changepoints(nights, "session_success_rate").only().sentences()[0])
+        Session success rate: insufficient data (8 checkpoints; at least 12 are needed).
+        """
         return _wording.changepoints(self)
 
 
 def changepoints(data: DataLike, metric: str) -> PerStudy[ChangePoints]:
-    """Find where the level of a metric shifted.
+    """Find the times at which the level of a metric shifted.
+
+    A permutation test with AR(1) residuals looks for the largest step in the mean, then again on both sides of each shift. With several
+    studies, p-values are adjusted for multiple comparisons (Holm).
 
     Parameters
     ----------
     data
-        A `StudyData`, a frame as ``kit.checkpoints()`` returns it, Polars or pandas, or a `Resampled`.
+        A `StudyData`, a Polars or pandas frame like that of ``kit.checkpoints()``, or a `Resampled`.
     metric
-        A name of `evalkit.METRICS`.
+        A name in `evalkit.METRICS`.
 
     Returns
     -------
     PerStudy of ChangePoints
-        A result for each study, ``insufficient data`` with fewer than 12 checkpoints with a value. The same data gives the same result.
-        ``.frame`` has a row for each shift, `shift` from 1 with its own `p_shift`, what is said of the study being repeated; a study
-        without a shift has one row, where they are null.
+        One result per study; ``insufficient data`` with fewer than 12 distinct timestamps. The same data always gives the same result.
+        ``.frame`` has one row per shift, numbered from 1 in `shift` with its own `p_shift`; the columns of the study are repeated. A
+        study without a shift has one row, in which the columns of the shift are null.
 
     Raises
     ------
     InvalidInputError
-        When the data lacks a column, or there is no such metric.
+        When the data lacks a column or the metric is unknown.
     MissingExtraError
-        Without scipy.
+        When scipy is not installed.
 
     Notes
     -----
-    See `evalkit.analysis._stats.shift` for the test, docs/power.md for how often it is right.
+    `evalkit.analysis._stats.shift` describes the test, docs/power.md its coverage and power.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> old = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 14, seed=1, level=-0.5)
+    >>> new = samples.sample_checkpoints("daily", "2026-01-15T00:00:00Z", 14, seed=2, level=1.0)
+    >>> nights = pl.DataFrame(old + new).with_columns(study=pl.lit("nightly"))
+    >>> analysis.changepoints(nights, "session_success_rate")
+    nightly, session success rate: 1 shift at 2026-01-15 (better, 35.7% to 74.9%, +39.2 pp; 95% CI of the time 2026-01-15 to 2026-01-15
+    UTC; p = 0.002; 28 checkpoints over 28 days).
+    Method: permutation test for the largest step in the mean, with AR(1) residuals, repeated on both sides of each shift; data from
+    2026-01-01 to 2026-01-29 UTC.
+    Autocorrelation may exceed 0.7, in which case false positives are more frequent than the nominal 5%.
     """
     return by_study(data, metric, changepoints_of, ChangePoints)
 
 
 def changepoints_of(series: MetricSeries, data: StudyData | None = None) -> ChangePoints:
-    """Find the shifts of one series, its p-value not adjusted."""
+    """Return the shifts of one series, with an unadjusted p-value."""
     enough = len(series.values) >= FEWEST
     p: float | None = None
     candidates: list[Change] = []
@@ -165,7 +231,7 @@ def changepoints_of(series: MetricSeries, data: StudyData | None = None) -> Chan
 
 
 def _segments(series: MetricSeries) -> tuple[float, list[Change]]:
-    """Look for a shift in the whole, then in what lies on each side of it, and so on: the first p-value, and the shifts by time."""
+    """Find a shift in the series, then on both sides of it, and so on; return the first p-value, and the shifts by time."""
     waiting = [(0, len(series.values))]
     cuts: list[int] = []
     first: float | None = None
@@ -183,7 +249,7 @@ def _segments(series: MetricSeries) -> tuple[float, list[Change]]:
 
 
 def _change(series: MetricSeries, low: int, cut: int, high: int) -> Change:
-    """Return the change at `cut`, estimated between its neighbours, which do not blur it."""
+    """Return the shift at `cut`, estimated between the previous and the next shift."""
     shift = find_shift(series.times[low:high], series.values[low:high], at=cut - low)
     before, after = series.values[low:cut], series.values[cut:high]
     return Change(

@@ -1,4 +1,4 @@
-"""Is A better than B: the difference of two studies, metric by metric, against a baseline that is always named."""
+"""Comparison of a study with a baseline: the difference in each metric."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "Comparison", "Difference", "compare", "compare_of", "named_metrics", "rows_of"]
 
 FEWEST = 8
-"""Pairs, or checkpoints of each study, below which nothing is claimed."""
-_ALIKE = 1.2
-"""Periods whose usual lengths differ by less count as equally long: months do."""
+"""The number of pairs, or of distinct timestamps of each study, that a difference needs."""
+_EQUAL_LENGTH = 1.2
+"""The largest ratio of median period lengths at which totals are comparable, as those of months are."""
 _COLUMNS = {
     "metric": "text", "label": "text", "verdict": "text", "study_mean": "number", "baseline_mean": "number", "difference": "number",
     "low": "number", "high": "number", "p": "number", "p_corrected": "number", "pairs": "count", "study_checkpoints": "count",
@@ -46,35 +46,46 @@ _COLUMNS = {
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Difference(MetricResult):
-    """The difference of two studies in one metric.
+    """The difference between a study and a baseline in one metric.
 
     Attributes
     ----------
     study, baseline
-        Their labels.
+        Labels of the studies.
     study_checkpoints, baseline_checkpoints
-        How many have a value.
+        The number of checkpoints with a value.
     study_values, baseline_values
-        How many values of different times each has; very long series are averaged over stretches of time.
+        The number of distinct timestamps; more than 1,000 are averaged over equal stretches of time.
     study_mean, baseline_mean
-        Over the checkpoints that the difference is computed from, each counting the same, in the unit of the metric; with insufficient data
-        over those that have a value. None where none has, or the two cannot be compared.
+        Means of the checkpoints in the comparison, with equal weight, in the unit of the metric; with insufficient data, means of the
+        checkpoints with a value. None without values, and when the studies are not comparable.
     difference
-        Study minus baseline, with its 95 % interval and p-value; None with insufficient data, or where the two cannot be compared.
+        Study − baseline, with its 95% confidence interval and p-value; None with insufficient data or when not comparable.
     constant
-        Whether all values of both are the same, or those of each pair, so that nothing can be tested.
+        Whether all values of both studies, or the values of each pair, are equal, in which case nothing is tested.
     comparable
-        Whether the two can be compared: totals of periods of different lengths cannot.
+        Whether the studies are comparable; totals of periods of different lengths are not.
     pairs
-        In how many periods both have a value, when the difference is that of these pairs; None when they are not paired.
+        The number of paired periods, in which both studies have a value; None in an unpaired comparison.
     spread
-        Standard deviation of one difference in a period, in the unit of the metric.
+        Standard deviation of the difference in one period, in the unit of the metric.
     averaged_over
-        The stretch of time, as ``day``, that a value is the mean over in a very long series, else empty; two where the studies differ.
+        The stretches of time over which values were averaged, such as ``day``; empty strings when they were not.
     autocorrelation
-        Of neighbours, 0 to 0.99, averaged over what the data allow.
+        Mean of the AR(1) coefficient, 0 to 0.99.
     tests
-        For how many p-values its own was adjusted.
+        The number of tests that the p-value is adjusted for.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=1, level=1.0))
+    >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=2, level=0.0))
+    >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
+    >>> difference = analysis.compare(weeks, "new", baseline="old")["session_success_rate"]
+    >>> difference.verdict, difference.pairs
+    (<Verdict.BETTER: 'better'>, 12)
     """
 
     study: str
@@ -99,17 +110,17 @@ class Difference(MetricResult):
 
     @property
     def findings(self) -> Audit | None:
-        """What the audit found that touches this metric of the study; the audit runs when this is first read."""
+        """Findings of the audit about this metric of the study; the audit runs on first access."""
         return self._findings(self._study_ids[0])
 
     @property
     def baseline_findings(self) -> Audit | None:
-        """The same of the baseline."""
+        """Findings of the audit about this metric of the baseline."""
         return self._findings(self._study_ids[1])
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of no difference; None where all values are the same."""
+        """Two-sided p-value of the null hypothesis of no difference; None when all values are equal or there is no difference."""
         return None if self.difference is None or self.constant else self.difference.p
 
     @property
@@ -120,19 +131,39 @@ class Difference(MetricResult):
         return change_verdict(self.metric, self.difference.value) if is_significant(self.p_corrected) else Verdict.NO_DIFFERENCE
 
     def more_needed(self, difference: float) -> int | None:
-        """Return about how many more periods of the same kind are needed to detect a difference in four of five studies; 0 for none.
+        """Return about how many more checkpoints of each study are needed to detect a difference with a power of 80%.
 
-        Detected is what is significant after the adjustment for all that was looked at.
+        Detected means statistically significant after adjustment for multiple comparisons.
 
         Parameters
         ----------
         difference
-            In the unit of the metric, not 0.
+            The difference to detect, in the unit of the metric, not 0.
+
+        Returns
+        -------
+        int or None
+            0 when there are enough checkpoints; None when there is no estimate.
+
+        Raises
+        ------
+        InvalidInputError
+            When `difference` is not a finite number other than 0.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=1))
+        >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=2))
+        >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
+        >>> analysis.compare(weeks, "new", baseline="old")["session_success_rate"].more_needed(0.2)
+        0
         """
         if self.difference is None:
             return None
         if isinstance(difference, bool) or not isinstance(difference, int | float) or not math.isfinite(difference) or difference == 0:
-            raise invalid("difference", difference, "is no difference", "give a number in the unit of the metric, not 0")
+            raise invalid("difference", difference, "expected a finite number in the unit of the metric, not 0")
         count = self.pairs or min(self.study_checkpoints, self.baseline_checkpoints)
         wanted = min(1e15, count * (self.difference.half_width * self._power() / abs(difference)) ** 2)
         return max(0, math.ceil(wanted) - count)
@@ -146,7 +177,7 @@ class Difference(MetricResult):
         return None if self.difference is None else self.difference.half_width * self._power()
 
     def _power(self) -> float:
-        """Return how much larger than half its interval a difference must be to be detected in four of five studies."""
+        """Return the ratio of a difference to its half-width at which the power is 80%."""
         return float((ndtri(1 - ALPHA / 2 / max(1, self.tests)) + ndtri(0.8)) / ndtri(1 - ALPHA / 2))
 
     def _adjusted(self, p_corrected: float | None, tests: int) -> Difference:
@@ -163,24 +194,56 @@ class Difference(MetricResult):
         }]  # fmt: skip
 
     def sentences(self) -> list[str]:
-        """Return the difference with its interval, how it was computed, and the caveats."""
+        """Return the result as text: one line to quote, then the minimum detectable difference, the method and the caveats.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=1, level=1.0))
+        >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=2, level=0.0))
+        >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
+        >>> print(analysis.compare(weeks, "new", baseline="old")["session_success_rate"].sentences()[0])
+        new vs. old, session success rate: better (+21.3 pp, 95% CI +15.7 to +27.0; p < 0.001, Holm-adjusted p = 0.013; 12 paired periods).
+        """
         return _wording.difference(self)
 
     def plot(self) -> alt.LayerChart:
-        """Draw the metric of both studies over time."""
+        """Draw the metric of both studies over time.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 8, seed=1))
+        >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 8, seed=2))
+        >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
+        >>> chart = analysis.compare(weeks, "new", baseline="old")["total_cost"].plot()
+        """
         return self._drawn(*self._study_ids)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Comparison(Result, Mapping[str, Difference]):
-    """A study against a baseline: a mapping from a metric's name to the difference in it.
+    """A comparison of a study with a baseline: a mapping from metric names to `Difference`.
 
     Attributes
     ----------
     study, baseline
-        Their labels.
+        Labels of the studies.
     differences
-        A `Difference` for each metric looked at.
+        A `Difference` for each metric.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=1, level=1.0))
+    >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=2, level=0.0))
+    >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
+    >>> comparison = analysis.compare(weeks, "new", baseline="old", metrics=["session_success_rate", "total_cost"])
+    >>> {metric: str(difference.verdict) for metric, difference in comparison.items()}
+    {'session_success_rate': 'better', 'total_cost': 'higher'}
     """
 
     study: str
@@ -190,81 +253,116 @@ class Comparison(Result, Mapping[str, Difference]):
 
     @cached_property
     def frame(self) -> FrameLike:
-        """A row for each metric, in the library (Polars or pandas) of the data."""
-        return like(self._data.checkpoints, table([row for one in self.differences for row in one._rows()], _COLUMNS), _COLUMNS)
+        """One row per metric, in the library (Polars or pandas) of the data."""
+        return like(
+            self._data.checkpoints, table([row for difference in self.differences for row in difference._rows()], _COLUMNS), _COLUMNS
+        )
 
     def __getitem__(self, metric: str) -> Difference:
-        for one in self.differences:
-            if one.metric.name == metric:
-                return one
-        raise invalid("metric", metric, f"was not compared; {', '.join(one.metric.name for one in self.differences)} were.")
+        for difference in self.differences:
+            if difference.metric.name == metric:
+                return difference
+        raise invalid("metric", metric, "not in this comparison", hint=f"Compared metrics: {', '.join(self) or 'none'}.")
 
     def __contains__(self, metric: object) -> bool:
-        return any(one.metric.name == metric for one in self.differences)
+        return any(difference.metric.name == metric for difference in self.differences)
 
     def __iter__(self) -> Iterator[str]:
-        return (one.metric.name for one in self.differences)
+        return (difference.metric.name for difference in self.differences)
 
     def __len__(self) -> int:
         return len(self.differences)
 
     def sentences(self) -> list[str]:
-        """Return in which metrics the study differs, the method, and each significant difference."""
+        """Return the result as text: one line to quote, then each significant difference, the method and the caveats.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 5, seed=1))
+        >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 3, seed=2))
+        >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
+        >>> print(analysis.compare(weeks, "new", baseline="old").sentences()[0])
+        new vs. old: insufficient data for all 16 metrics (5 and 3 checkpoints; at least 8 each are needed).
+        """
         return _wording.comparison(self)
 
     def plot(self) -> alt.LayerChart:
-        """Draw each difference in standard deviations, with its interval."""
+        """Draw each difference in standard deviations, with its 95% confidence interval.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 8, seed=1))
+        >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 8, seed=2))
+        >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
+        >>> chart = analysis.compare(weeks, "new", baseline="old", metrics=["total_cost"]).plot()
+        """
         from evalkit.plots._result_layers import differences
 
-        return differences(
-            self.study, self.baseline, [(one, _wording.difference_line(one)) for one in self.differences if one.difference and one.spread]
-        )  # fmt: skip
+        drawn = [difference for difference in self.differences if difference.difference and difference.spread]
+        return differences(self.study, self.baseline, [(difference, _wording.difference_line(difference)) for difference in drawn])
 
 
 def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metrics: Sequence[str] | str | None = None) -> Comparison:
     """Compare a study with a baseline.
 
-    Where both studies have a value in the same period, in 8 periods or more and at least half of those of the shorter one, the difference
-    is that of these pairs, so that what moved both at a time does not count; else it is that of their means. Periods that overlap by more
-    than half of the longer one count as the same, the nearest first, each once. Checkpoints that are neighbours may correlate, and the
-    intervals allow for it. The p-values are adjusted for the number of metrics looked at (Holm).
+    The comparison is paired when both studies have a value in the same period, for at least 8 periods and at least half of the periods of
+    the shorter study, so that what affects both studies in a period cancels out; otherwise means are compared. Two periods are the same
+    when they overlap by more than half of the longer one; the nearest are paired first. Means and intervals come from generalized least
+    squares with AR(1) errors; p-values are adjusted for multiple comparisons (Holm).
 
     Parameters
     ----------
     data
-        A `StudyData`, a frame as ``kit.checkpoints()`` returns it, Polars or pandas, or a `Resampled`, with both studies.
+        A `StudyData`, a Polars or pandas frame like that of ``kit.checkpoints()``, or a `Resampled`, with both studies.
     study, baseline
-        Which: a `Study`, an id, a name, or the last 4 or more characters of an id.
+        A `Study`, an id, a name, or the last 4 or more characters of an id.
     metrics
-        Names of `evalkit.METRICS`. None: all that have a value in both.
+        Names in `evalkit.METRICS`. None: all metrics with a value in both studies.
 
     Returns
     -------
     Comparison
-        ``comparison["session_success_rate"]`` is the `Difference` in one metric, ``.frame`` the table of all.
+        ``comparison["session_success_rate"]`` is the `Difference` in one metric, ``.frame`` the table of all metrics.
 
     Raises
     ------
     InvalidInputError
-        When the data lacks a column, there is no such metric or none at all, or study and baseline are the same or None.
+        When the data lacks a column, a metric is unknown, `metrics` is empty, or study and baseline are the same or None.
     StudyNotFoundError, AmbiguousStudyError
-        When no study of the data, or more than one, matches.
+        When no study, or more than one, matches.
     MissingExtraError
-        Without scipy.
+        When scipy is not installed.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=1, level=1.0))
+    >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=2, level=0.0))
+    >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
+    >>> analysis.compare(weeks, "new", baseline="old", metrics="session_success_rate")
+    new vs. old, session success rate: better (+21.3 pp, 95% CI +15.7 to +27.0; p < 0.001; 12 paired periods).
+    Method: difference of means (equal weight per checkpoint) by generalized least squares with AR(1) errors, model-averaged over the
+    AR(1) coefficient (mean 0.05).
     """
     known = study_data(data)
     names = named_metrics(known, metrics)
     rows = rows_for(known, names)
-    one, other = known.find(study), known.find(baseline, "baseline")
-    if one == other:
-        raise invalid("baseline", baseline, "is the study itself", "name another one")
-    parts = [rows_of(rows, name.id) for name in (one, other)]
+    names_of = known.find(study), known.find(baseline, "baseline")
+    if names_of[0] == names_of[1]:
+        raise invalid("baseline", baseline, "the same study as the one to compare", hint="Choose another study.")
+    parts = [rows_of(rows, name.id) for name in names_of]
     if metrics is None:
         names = [name for name in names if all(part[name].count() for part in parts)]
     differences = [compare_of(parts[0], parts[1], name, known) for name in names]
     adjusted = holm([each.p for each in differences])
     tests = sum(each.p is not None for each in differences)
-    return Comparison(one.label, other.label, [each._adjusted(p, tests) for each, p in zip(differences, adjusted, strict=True)], known)
+    differences = [each._adjusted(p, tests) for each, p in zip(differences, adjusted, strict=True)]
+    return Comparison(names_of[0].label, names_of[1].label, differences, known)
 
 
 def rows_of(rows: pl.DataFrame, study_id: str) -> pl.DataFrame:
@@ -273,68 +371,69 @@ def rows_of(rows: pl.DataFrame, study_id: str) -> pl.DataFrame:
 
 
 def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[str]:
-    """Return the metrics that are asked for; None stands for all that the data has.
+    """Return the names of metrics to analyze; for None, all metrics of the data.
 
     Raises
     ------
     InvalidInputError
-        When there is no such metric, or none is named.
+        When a metric is unknown, or there is no name.
     """
     if metrics is None:
         return [name for name in METRICS if name in data]
     if not isinstance(metrics, Iterable):
-        raise invalid("metrics", metrics, "is no list of names", "give names of evalkit.METRICS, or None for all")
-    asked = [metric_named(name, "metrics").name for name in ([metrics] if isinstance(metrics, str) else metrics)]
-    if not asked:
-        raise invalid("metrics", metrics, "names no metric", "give names of evalkit.METRICS, or None for all")
-    return list(dict.fromkeys(asked))
+        raise invalid("metrics", metrics, "expected names in evalkit.METRICS, or None for all metrics")
+    names = [metric_named(name, "metrics").name for name in ([metrics] if isinstance(metrics, str) else metrics)]
+    if not names:
+        raise invalid("metrics", metrics, "expected at least one name in evalkit.METRICS, or None for all metrics")
+    return list(dict.fromkeys(names))
 
 
 def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, data: StudyData | None = None) -> Difference:
-    """Compare rows of `StudyData.sorted_checkpoints` of two studies in one metric; the p-value is not adjusted."""
-    one, other = one_series(study, name), one_series(baseline, name)
+    """Compare two studies, as rows of `StudyData.sorted_checkpoints`, in one metric, with an unadjusted p-value."""
+    first, second = one_series(study, name), one_series(baseline, name)
     metric = METRICS[name]
-    caveats = list(dict.fromkeys([*one.caveats, *other.caveats]))
-    made = partial(
-        Difference, study=one.study, baseline=other.study, metric=metric, study_checkpoints=one.checkpoints,
-        baseline_checkpoints=other.checkpoints, study_values=len(one.values), baseline_values=len(other.values), _data=data,
-        _study_ids=(one.study_id, other.study_id),
+    caveats = list(dict.fromkeys([*first.caveats, *second.caveats]))
+    difference = partial(
+        Difference, study=first.study, baseline=second.study, metric=metric, study_checkpoints=first.checkpoints,
+        baseline_checkpoints=second.checkpoints, study_values=len(first.values), baseline_values=len(second.values), _data=data,
+        _study_ids=(first.study_id, second.study_id),
     )  # fmt: skip
     pairs, means = paired(study, baseline, name)
-    half = min(one.distinct, other.distinct) / 2
+    half = min(first.distinct, second.distinct) / 2
     if len(pairs.values) >= FEWEST and pairs.distinct >= half:
         level = _level(pairs)
         estimate = level.estimate([1])
-        kept = [caveat for caveat in caveats if caveat.kind not in (CaveatKind.AVERAGED, CaveatKind.SAME_TASKS)]
-        used = _unused(pairs.checkpoints, one.distinct, other.distinct)
-        return made(
-            _caveats=[*kept, *used, *pairs.caveats, *_limits(estimate, level)], constant=pairs.constant and estimate.value == 0,
+        others = [caveat for caveat in caveats if caveat.kind not in (CaveatKind.AVERAGED, CaveatKind.SAME_TASKS)]
+        used = _unused(pairs.checkpoints, first.distinct, second.distinct)
+        return difference(
+            _caveats=[*others, *used, *pairs.caveats, *_limits(estimate, level)], constant=pairs.constant and estimate.value == 0,
             study_mean=means[0], baseline_mean=means[1], difference=estimate, pairs=pairs.checkpoints, spread=level.spread,
             averaged_over=(pairs.stretch,), autocorrelation=level.correlation,
         )  # fmt: skip
-    if metric.rollup == "sum" and not _as_long(study, baseline):
-        return made(_caveats=caveats, comparable=False)
-    if min(len(one.values), len(other.values)) < FEWEST:
-        return made(_caveats=caveats, study_mean=one.mean, baseline_mean=other.mean)
+    if metric.rollup == "sum" and not _equally_long(study, baseline):
+        return difference(_caveats=caveats, comparable=False)
+    if min(len(first.values), len(second.values)) < FEWEST:
+        return difference(_caveats=caveats, study_mean=first.mean, baseline_mean=second.mean)
     if pairs.checkpoints:
         caveats.append(Caveat(CaveatKind.UNPAIRED, (pairs.checkpoints, 0 if pairs.distinct < half else FEWEST)))
-    levels = _level(one), _level(other)
-    estimate = levels[0].mixture([1]).less(levels[1].mixture([1])).estimate()
-    return made(
-        _caveats=[*caveats, *_limits(estimate, *levels)], constant=one.constant and other.constant and estimate.value == 0,
-        study_mean=one.mean, baseline_mean=other.mean, difference=estimate, spread=math.hypot(*(each.spread for each in levels)),
-        averaged_over=tuple(dict.fromkeys((one.stretch, other.stretch))), autocorrelation=sum(each.correlation for each in levels) / 2,
+    levels = _level(first), _level(second)
+    estimate = levels[0].mixture([1]).minus(levels[1].mixture([1])).estimate()
+    return difference(
+        _caveats=[*caveats, *_limits(estimate, *levels)], constant=first.constant and second.constant and estimate.value == 0,
+        study_mean=first.mean, baseline_mean=second.mean, difference=estimate, spread=math.hypot(*(each.spread for each in levels)),
+        averaged_over=tuple(dict.fromkeys((first.stretch, second.stretch))),
+        autocorrelation=sum(each.correlation for each in levels) / 2,
     )  # fmt: skip
 
 
-def _unused(pairs: int, one: int, other: int) -> list[Caveat]:
-    """Say that checkpoints of which the other study has no partner do not count."""
-    return [Caveat(CaveatKind.UNUSED, (pairs, one, other))] if pairs < max(one, other) else []
+def _unused(pairs: int, study: int, baseline: int) -> list[Caveat]:
+    """Return a caveat when checkpoints of one study have no partner in the other."""
+    return [Caveat(CaveatKind.UNUSED, (pairs, study, baseline))] if pairs < max(study, baseline) else []
 
 
-def _as_long(study: pl.DataFrame, baseline: pl.DataFrame) -> bool:
+def _equally_long(study: pl.DataFrame, baseline: pl.DataFrame) -> bool:
     lengths = [rows.select((pl.col("end") - pl.col("start")).dt.total_microseconds().median()).item() for rows in (study, baseline)]
-    return bool(min(lengths) * _ALIKE >= max(lengths))
+    return bool(min(lengths) * _EQUAL_LENGTH >= max(lengths))
 
 
 def _limits(estimate: Estimate, *fits: Fit) -> list[Caveat]:

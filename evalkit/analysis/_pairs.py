@@ -1,4 +1,4 @@
-"""Which periods of two studies are the same, or nearly: those that overlap by more than half of the longer of the two."""
+"""Pairs of periods of two studies: those that overlap by more than half of the longer one."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from evalkit.domain.metrics import METRICS
 __all__ = ["matched", "paired"]
 
 Places = npt.NDArray[np.intp]
-_NEIGHBOURS = 4
-"""On each side, of periods about as long; where these overlap no others of their study at most one fits, and it is among the nearest."""
+_NEAREST = 4
+"""Candidates on each side, among periods of similar length. Without overlaps within a study, at most one qualifies, one of the nearest."""
 
 
 def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[MetricSeries, tuple[float | None, float | None]]:
-    """Return the differences of two studies in the periods in which both have a value, and the means of both there.
+    """Return the differences of two studies in their paired periods, and the means of both studies in these.
 
     Parameters
     ----------
     study, baseline
         Rows of `StudyData.sorted_checkpoints`.
     metric
-        A name of `evalkit.METRICS`.
+        A name in `evalkit.METRICS`.
     """
-    one, other = (_by_period(rows, metric) for rows in (study, baseline))
-    places = matched(one, other)
-    both = one[places[0]].with_columns(other[places[1]].select(pl.col("v", "chance", "common").name.suffix("_of_baseline")))
+    first, second = (_by_period(rows, metric) for rows in (study, baseline))
+    places = matched(first, second)
+    both = first[places[0]].with_columns(second[places[1]].select(pl.col("v", "chance", "common").name.suffix("_of_baseline")))
     of_study, of_baseline = pl.col("v"), pl.col("v_of_baseline")
-    alike = (of_study - of_baseline).abs() <= SAME * pl.max_horizontal(of_study.abs(), of_baseline.abs())
+    equal = (of_study - of_baseline).abs() <= SAME * pl.max_horizontal(of_study.abs(), of_baseline.abs())
     rows = both.select(
         t=(pl.col("start") + (pl.col("end") - pl.col("start")) / 2).dt.timestamp("us"),
         a=pl.col("start").dt.timestamp("us"), b=pl.col("end").dt.timestamp("us"),
-        v=pl.when(alike).then(0.0).otherwise(of_study - of_baseline), chance=pl.col("chance") + pl.col("chance_of_baseline"),
+        v=pl.when(equal).then(0.0).otherwise(of_study - of_baseline), chance=pl.col("chance") + pl.col("chance_of_baseline"),
         common=pl.min_horizontal("common", "common_of_baseline"),
     ).sort("t", maintain_order=True).cast(pl.Float64())  # fmt: skip
     means: Any = both.select(of_study.mean(), of_baseline.mean()).row(0)
@@ -46,92 +46,95 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Me
 
 
 def _by_period(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
-    """Return the value of each period of a study, v, with its chance; of periods that are exactly the same the mean."""
-    there = whole_periods(rows, metric)[0].filter(pl.col(metric).is_not_null())
-    values = there[metric].cast(pl.Float64())
-    counted = METRICS[metric].denominator
-    known = METRICS[metric].kind == "rate" and counted in there.columns
-    count = there[counted or ""].cast(pl.Float64()).to_numpy() if known else np.full(there.height, np.nan)
+    """Return the value, `v`, and sampling variance of each period of a study; of duplicate periods the mean."""
+    measured = whole_periods(rows, metric)[0].filter(pl.col(metric).is_not_null())
+    values = measured[metric].cast(pl.Float64())
+    denominator = METRICS[metric].denominator
+    known = METRICS[metric].kind == "rate" and denominator in measured.columns
+    count = measured[denominator or ""].cast(pl.Float64()).to_numpy() if known else np.full(measured.height, np.nan)
     chance, common = (pl.Series(each, nan_to_null=True, dtype=pl.Float64()) for each in chance_of(values.to_numpy(), count))
-    grouped = there.select("start", "end", v=values, chance=chance, common=common).group_by("start", "end", maintain_order=True)
+    grouped = measured.select("start", "end", v=values, chance=chance, common=common).group_by("start", "end", maintain_order=True)
     return grouped.agg(pl.col("v").mean(), pl.col("chance").mean() / pl.len(), pl.col("common").sum())
 
 
 def matched(one: pl.DataFrame, other: pl.DataFrame) -> tuple[Places, Places]:
-    """Pair periods one to one, the nearest first.
+    """Pair the periods of two studies one to one, the nearest first.
 
     Parameters
     ----------
     one, other
-        start and end (datetimes), no two periods of one of them the same.
+        Columns `start` and `end` (datetimes), without duplicates.
 
     Returns
     -------
-    tuple of two arrays
-        The rows of `one` that have a partner, ascending, and the rows of their partners.
+    tuple of two integer arrays
+        Row numbers in `one` of the periods with a partner, ascending, and row numbers in `other` of the partners.
     """
     numbered = [rows.select("start", "end").with_row_index("row") for rows in (one, other)]
     same = numbered[0].join(numbered[1], on=["start", "end"], suffix="_other", maintain_order="left")
     firsts, seconds = (same[name].to_numpy().astype(np.intp) for name in ("row", "row_other"))
-    left = [_others(firsts, one.height), _others(seconds, other.height)]
-    if all(len(rows) for rows in left):
+    unpaired = [_others(firsts, one.height), _others(seconds, other.height)]
+    if all(len(places) for places in unpaired):
         more = _nearly(
-            *(rows.select(pl.col("start", "end").dt.timestamp("us")).to_numpy()[at] for rows, at in zip((one, other), left, strict=True))
+            *(
+                rows.select(pl.col("start", "end").dt.timestamp("us")).to_numpy()[places]
+                for rows, places in zip((one, other), unpaired, strict=True)
+            )
         )
-        firsts, seconds = np.concatenate([firsts, left[0][more[0]]]), np.concatenate([seconds, left[1][more[1]]])
+        firsts, seconds = np.concatenate([firsts, unpaired[0][more[0]]]), np.concatenate([seconds, unpaired[1][more[1]]])
     order = np.argsort(firsts, kind="stable")
     return firsts[order], seconds[order]
 
 
 def _nearly(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> tuple[Places, Places]:
-    """Pair periods, shape (n, 2) and (m, 2), that are not the same; alike whichever of the two studies is named first."""
+    """Pair periods, shape (n, 2) and (m, 2), without exact matches; the result does not depend on the order of the studies."""
     sizes, partner_sizes = _sizes(one), _sizes(other)
-    found = [
+    candidates = [
         _overlapping(one, other, np.flatnonzero(sizes == size), np.flatnonzero(partner_sizes == partner_size))
         for size in np.unique(sizes)
         for partner_size in np.unique(partner_sizes)
         if abs(size - partner_size) <= 1
     ]
-    rows, partners = np.hstack([np.empty((2, 0), dtype=np.intp), *found])
+    rows, partners = np.hstack([np.empty((2, 0), dtype=np.intp), *candidates])
     middles, lengths = ((one[rows] @ side, other[partners] @ side) for side in ([1, 1], [-1, 1]))
     order = np.lexsort([sum(lengths), sum(middles), np.abs(middles[0] - middles[1])])
     return _each_once(rows[order], partners[order])
 
 
 def _sizes(periods: npt.NDArray[np.int64]) -> npt.NDArray[np.intc]:
-    """Return the powers of two between which lengths are: those of a pair, neither twice as long as the other, are at most one apart."""
+    """Return the binary exponents of lengths: those of a pair, neither twice as long as the other, differ by at most one."""
     return np.frexp(np.diff(periods)[:, 0])[1]
 
 
 def _overlapping(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], rows: Places, among: Places) -> npt.NDArray[np.intp]:
-    """Return the pairs, shape (2, n), of some rows of one study with near ones of the other: shorter ones are not between them."""
+    """Return the overlapping pairs, shape (2, n), of rows of one study with the nearest among some rows of the other."""
     by_time = among[np.argsort(other[among].sum(axis=1), kind="stable")]
-    mine, theirs = one[rows], other[by_time]
-    near = np.searchsorted(theirs.sum(axis=1), mine.sum(axis=1))[:, None] + np.arange(-_NEIGHBOURS, _NEIGHBOURS)
-    place = np.clip(near, 0, len(theirs) - 1)
-    start, end = mine[:, :1], mine[:, 1:]
-    overlap = np.minimum(end, theirs[place, 1]) - np.maximum(start, theirs[place, 0])
-    longer = np.maximum(end - start, theirs[place, 1] - theirs[place, 0])
+    periods, partners = one[rows], other[by_time]
+    near = np.searchsorted(partners.sum(axis=1), periods.sum(axis=1))[:, None] + np.arange(-_NEAREST, _NEAREST)
+    place = np.clip(near, 0, len(partners) - 1)
+    start, end = periods[:, :1], periods[:, 1:]
+    overlap = np.minimum(end, partners[place, 1]) - np.maximum(start, partners[place, 0])
+    longer = np.maximum(end - start, partners[place, 1] - partners[place, 0])
     fitting, columns = np.nonzero((overlap > 0) & (2 * overlap > longer) & (near == place))
     return np.stack([rows[fitting], by_time[place[fitting, columns]]])
 
 
 def _each_once(rows: Places, partners: Places) -> tuple[Places, Places]:
-    """Keep of pairs, the nearest first, those of which neither was taken before."""
+    """Keep each pair, nearest first, in which neither period is already in an earlier pair."""
     counts = np.bincount(rows), np.bincount(partners)
     if not any((count > 1).any() for count in counts):
         return rows, partners
-    taken, gone = (bytearray(len(count)) for count in counts)
+    used = [bytearray(len(count)) for count in counts]
     kept = []
     for place, (row, partner) in enumerate(zip(rows.tolist(), partners.tolist(), strict=True)):
-        if not (taken[row] or gone[partner]):
-            taken[row] = gone[partner] = 1
+        if not (used[0][row] or used[1][partner]):
+            used[0][row] = used[1][partner] = 1
             kept.append(place)
     return rows[kept], partners[kept]
 
 
 def _others(used: Places, count: int) -> Places:
-    """Return the numbers below `count` that are not used."""
+    """Return the numbers from 0 to `count` - 1 that are not in `used`."""
     free = np.ones(count, dtype=bool)
     free[used] = False
     return np.flatnonzero(free)

@@ -1,4 +1,4 @@
-"""What every analysis returns: numbers as fields, a table, a chart, and sentences that `evalkit.analysis._wording` makes."""
+"""Base classes of results: numbers as attributes, a table, a chart, and text from `evalkit.analysis._wording`."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 __all__ = ["LINE", "MARKS", "MetricResult", "PerStudy", "Result", "StudyResult", "by_study", "holm", "in_markdown", "table"]
 
 MARKS = {"at": "time", "low": "time", "high": "time", "text": "text"}
-"""The columns of moments that a chart marks."""
+"""The columns of times that charts mark."""
 LINE = {"part": "count", "at": "time", "value": "number", "low": "number", "high": "number"}
-"""The columns of straight lines that a chart draws, one for each `part`."""
+"""The columns of fitted lines that charts draw, one line for each `part`."""
 _SPECIAL = re.compile(r"[\\`*_\[\]|~$>]")
-"""What Markdown reads as markup anywhere."""
-_BEGINS = re.compile(rf"{_SPECIAL.pattern}|^\s*(?:[#+-]|\d+[.)])", re.MULTILINE)
-"""The same, and what it reads as markup at the beginning of a line."""
+"""Characters that are markup anywhere in Markdown."""
+_SPECIAL_AT_START = re.compile(rf"{_SPECIAL.pattern}|^\s*(?:[#+-]|\d+[.)])", re.MULTILINE)
+"""The same, and markup at the start of a line."""
 _TYPES = {"text": pl.String(), "texts": pl.List(pl.String()), "count": pl.Int64(), "time": pl.Datetime("us", "UTC")}
 
 
 class Result(ABC):
-    """What an analysis returns; it displays as sentences, and nothing in a study's name is read as markup."""
+    """Base class of results; they display as text in which names are never read as markup."""
 
     @abstractmethod
     def sentences(self) -> list[str]:
-        """Return the result in sentences: the method, the interval, the count, and the caveats."""
+        """Return the result as text: one line to quote, then details, method and caveats."""
 
     @abstractmethod
     def plot(self) -> alt.TopLevelMixin:
-        """Draw the result as an Altair chart that displays offline."""
+        """Draw the result as an Altair chart."""
 
     def __repr__(self) -> str:
         return "\n".join(self.sentences())
@@ -64,16 +64,16 @@ class Result(ABC):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class MetricResult(Result):
-    """What was computed of one metric.
+    """Base class of results for one metric.
 
     Attributes
     ----------
     metric
-        Which metric.
+        The metric.
     constant
-        Whether all values are the same, so that nothing can be tested.
+        Whether all values are equal, in which case nothing is tested.
     p_corrected
-        The p-value adjusted for multiple comparisons (Holm); `verdict` goes by it.
+        The p-value adjusted for multiple comparisons (Holm); it decides the verdict.
     """
 
     metric: Metric
@@ -87,12 +87,12 @@ class MetricResult(Result):
     @property
     @abstractmethod
     def p(self) -> float | None:
-        """The p-value; None where nothing was tested."""
+        """The p-value; None when nothing was tested."""
 
     @property
     @abstractmethod
     def verdict(self) -> Verdict:
-        """What the analysis concludes."""
+        """The conclusion."""
 
     @abstractmethod
     def _rows(self) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ class MetricResult(Result):
 
     @property
     def caveats(self) -> list[str]:
-        """What to be careful about, in sentences."""
+        """Limitations of the result, one sentence each."""
         return [_wording.caveat(caveat) for caveat in self._caveats]
 
     @cached_property
@@ -115,22 +115,22 @@ class MetricResult(Result):
         return None if self._data is None else audit(self._data).filter(self.metric.name, study=study_id)
 
     def _drawn(self, *study_ids: str, **options: Any) -> alt.LayerChart:
-        """Draw the metric of some studies over time."""
+        """Draw the metric over time for some studies."""
         from evalkit.plots import trend
 
         if self._data is None:
-            raise InvalidInputError("plot: this result was computed without data to draw.", field="plot", value=self.metric.name)
+            raise InvalidInputError("Cannot plot this result: it was computed without checkpoints", field="plot", value=self.metric.name)
         return trend(self._data.of(*study_ids), self.metric.name, **options)
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class StudyResult(MetricResult):
-    """What was computed of one metric in one study.
+    """Base class of results for one metric in one study.
 
     Attributes
     ----------
     study_id, study
-        Which study, by its id and its label.
+        Id and label of the study.
     """
 
     study_id: str
@@ -144,11 +144,19 @@ class StudyResult(MetricResult):
 
     @property
     def findings(self) -> Audit | None:
-        """What the audit found that touches this metric of this study; the audit runs when this is first read."""
+        """Findings of the audit about this metric of this study; the audit runs on first access."""
         return self._findings(self.study_id)
 
     def plot(self) -> alt.LayerChart:
-        """Draw the metric of this study over time with the result."""
+        """Draw the metric of this study over time, with the result.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 8, seed=1))
+        >>> chart = analysis.trend(nights, "total_cost").only().plot()
+        """
         return self._drawn(self.study_id, **dict.fromkeys(self._DRAWN_AS, self))
 
 
@@ -158,14 +166,24 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PerStudy(Result, Mapping[str, T], Generic[T]):
-    """Results by study.
+    """Results by study: a mapping from study labels to results.
 
-    ``result["nightly"]`` is that of one study, by its name, its id, the end of its id, or a `Study`; iterating gives the studies' labels.
+    ``result["nightly"]`` selects a study by name, id, end of the id, or `Study`.
 
     Attributes
     ----------
     results
-        The results, in the order in which the studies begin.
+        The results, ordered by the start of the studies.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> rows = [pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 5, seed=seed)) for seed in (1, 2)]
+    >>> nights = pl.concat([rows[0].with_columns(study=pl.lit("nightly")), rows[1].with_columns(study=pl.lit("weekend"))])
+    >>> result = analysis.trend(nights, "total_cost")
+    >>> list(result), result["weekend"].checkpoints
+    (['nightly', 'weekend'], 5)
     """
 
     results: list[T]
@@ -175,8 +193,8 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
 
     @cached_property
     def frame(self) -> FrameLike:
-        """A row for each study, or for each shift of a study, in the library (Polars or pandas) of the data."""
-        rows = table([row for one in self.results for row in one._rows()], self._kind._COLUMNS)
+        """One row per study, or per shift of a study, in the library (Polars or pandas) of the data."""
+        rows = table([row for result in self.results for row in result._rows()], self._kind._COLUMNS)
         return like(self._data.checkpoints, rows, self._kind._COLUMNS)
 
     def only(self) -> T:
@@ -186,6 +204,14 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
         ------
         InvalidInputError
             When there are results of several studies, or none.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 8, seed=1))
+        >>> analysis.trend(nights, "total_cost").only().checkpoints
+        8
         """
         if len(self.results) == 1:
             return self.results[0]
@@ -193,12 +219,12 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
         raise InvalidInputError(problem, hint=hint, field="study", value=[*self])
 
     def __getitem__(self, study: Study | str) -> T:
-        found = study_named(study, [self._name(one) for one in self.results])
-        return next(one for one in self.results if one.study_id == found.id)
+        name = study_named(study, [self._name(result) for result in self.results])
+        return next(result for result in self.results if result.study_id == name.id)
 
-    def _name(self, one: T) -> StudyName:
-        known = (name for name in self._data.names if name.id == one.study_id)
-        return next(known, StudyName(one.study_id, one.study, one.study))
+    def _name(self, result: T) -> StudyName:
+        known = (name for name in self._data.names if name.id == result.study_id)
+        return next(known, StudyName(result.study_id, result.study, result.study))
 
     def __contains__(self, study: object) -> bool:
         try:
@@ -210,7 +236,16 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
         return True
 
     def get(self, study: Study | str, default: U = None) -> T | U:  # type: ignore[assignment]
-        """Return the result of a study, or `default` where there is none."""
+        """Return the result of a study, or `default` when no study matches.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 8, seed=1))
+        >>> analysis.trend(nights, "total_cost").get("weekend") is None
+        True
+        """
         try:
             return self[study]
         except StudyNotFoundError:
@@ -218,23 +253,40 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
 
     @property
     def findings(self) -> Audit:
-        """What the audit found that touches this metric of any of the studies; the audit runs when this is first read."""
+        """Findings of the audit about this metric of any of the studies; the audit runs on first access."""
         from evalkit.analysis._audit.audit import audit  # which returns a `Result`
 
         return audit(self._data).filter(self._metric.name)
 
     def __iter__(self) -> Iterator[str]:
-        return (one.study for one in self.results)
+        return (result.study for result in self.results)
 
     def __len__(self) -> int:
         return len(self.results)
 
     def sentences(self) -> list[str]:
-        """Return all sentences of up to three studies; of more, how many have which verdict."""
+        """Return the text of each result for up to three studies, otherwise the number of studies with each verdict.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 5, seed=1))
+        >>> print(analysis.trend(nights, "total_cost").sentences()[0])
+        Total cost: insufficient data (5 checkpoints; at least 8 are needed).
+        """
         return _wording.per_study(self.results)
 
     def plot(self) -> alt.LayerChart:
-        """Draw the metric over time with the results."""
+        """Draw the metric of all studies over time, with the results.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 8, seed=1))
+        >>> chart = analysis.trend(nights, "total_cost").plot()
+        """
         from evalkit.plots import trend
 
         options: dict[str, Any] = dict.fromkeys(self._kind._DRAWN_AS, self)
@@ -242,15 +294,15 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
 
 
 def by_study(data: DataLike, metric: str, analyze: Callable[[MetricSeries, StudyData], T], kind: type[T]) -> PerStudy[T]:
-    """Analyze one metric of each study, and adjust the p-values for the number of studies."""
+    """Analyze one metric of each study, and adjust the p-values for multiple comparisons."""
     known = study_data(data)
     results = [analyze(series, known) for series in all_series(known, metric)]
-    adjusted = holm([one.p for one in results])
-    return PerStudy([one._adjusted(p) for one, p in zip(results, adjusted, strict=True)], known, METRICS[metric], kind)
+    adjusted = holm([result.p for result in results])
+    return PerStudy([result._adjusted(p) for result, p in zip(results, adjusted, strict=True)], known, METRICS[metric], kind)
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjust p-values for how many there are, by Holm's method. None, where nothing was tested, stays and does not count.
+    """Adjust p-values for multiple comparisons by Holm's method; None (not tested) stays None and is not counted.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979), 65-70.
     """
@@ -263,23 +315,28 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pl.DataFrame:
-    """Return rows as a table; `columns` says for each the kind: text, texts, count, number, time."""
+    """Return rows as a table; `columns` has the kind of each column: text, texts, count, number or time."""
     return pl.DataFrame(list(rows), schema={name: _TYPES.get(kind, pl.Float64()) for name, kind in columns.items()}, orient="row")
 
 
 def in_markdown(text: str, *, within: bool = False) -> str:
-    """Return a text so that Markdown shows it as it is, whatever characters a name in it has.
+    r"""Return a text with all Markdown and HTML markup escaped.
 
     Parameters
     ----------
     text
         Any text.
     within
-        Whether it is within a line, as in a table's cell, so that its beginning is none of a line.
+        Whether the text is inside a line, such as the cell of a table, where markup at the start of a line does not apply.
+
+    Examples
+    --------
+    >>> print(in_markdown("1. *bold*"))
+    1\. \*bold\*
     """
-    return escape((_SPECIAL if within else _BEGINS).sub(_escaped, text), quote=False)
+    return escape((_SPECIAL if within else _SPECIAL_AT_START).sub(_escaped, text), quote=False)
 
 
 def _escaped(match: re.Match[str]) -> str:
-    """Put the backslash before the character that counts: of ``1.`` that is the full stop."""
+    """Put a backslash before the last character: before the period of ``1.``."""
     return f"{match[0][:-1]}\\{match[0][-1]}"

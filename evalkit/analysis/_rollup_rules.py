@@ -1,4 +1,4 @@
-"""How each metric of several checkpoints becomes one value: the catalogue's roll-up rules, as expressions for a group of rows."""
+"""Roll-up rules: how a metric of several checkpoints becomes one value, as Polars expressions for a group of rows."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ from evalkit.domain.times import MAX_COUNT
 __all__ = ["SESSION_TIME", "Rule", "rule_of", "session_time"]
 
 SESSION_TIME = "session_time"
-"""A column of resampled frames: how long all sessions of a period took together, so that no microsecond is lost in rolling up again."""
+"""A column of resampled frames: total duration of all sessions, which keeps means exact when resampling again."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A roll-up rule, in two steps: aggregates of a group of rows, and what is made of them.
+    """A roll-up rule in two steps: aggregates of a group of rows, and expressions over the aggregates.
 
     Attributes
     ----------
     aggregates
-        Expressions over the rows of a group; their names begin with the metric's.
+        Expressions over the rows of a group; their names begin with the name of the metric.
     value
-        Over the aggregates: the combined value of the rows that can be combined, Float64 (Int128 for counts, for no sum of counts is
-        too large for it); null where there are none.
-    rests_on
-        Over the aggregates: what a combined mean rests on (sessions, tasks, implied successes); null for sums.
+        Over the aggregates: the combined value of the usable rows, Float64 (Int128 for counts, whose sums always fit); null without
+        usable rows.
+    denominator
+        Over the aggregates: the denominator of a combined mean (sessions, tasks, implied successes); null for sums.
     faults
-        Over the aggregates and `rows` (how many): when the value cannot be that of all rows, and why, the first that holds.
+        Over the aggregates and `rows` (the number of rows): conditions under which the value is not that of all rows, each with its
+        reason; the first that is true applies.
     """
 
     aggregates: dict[str, pl.Expr]
     value: pl.Expr
-    rests_on: pl.Expr
+    denominator: pl.Expr
     faults: list[tuple[pl.Expr, pl.Expr]]
 
 
 def rule_of(metric: Metric, *, exact_durations: bool = False) -> Rule:
-    """Give the rule of a metric.
+    """Return the rule of a metric.
 
     Parameters
     ----------
     metric
-        An entry of the catalogue.
+        An entry of `evalkit.METRICS`.
     exact_durations
-        Whether durations are weighted in whole microseconds, from the column `session_time`, and not as floats from their own.
+        Whether means of durations are computed in whole microseconds from the column `session_time`, not in floats.
     """
     if metric.rollup == "sum":
         return _sum(metric)
@@ -54,14 +55,14 @@ def rule_of(metric: Metric, *, exact_durations: bool = False) -> Rule:
         return _ratio(metric)
     if metric.rollup == "weighted":
         return _total_time(metric) if exact_durations and metric.kind == "duration" else _weighted(metric)
-    nothing = pl.lit(None, dtype=pl.Float64())
-    return Rule({}, nothing, nothing, [(pl.lit(True), pl.lit("what it is a mean over is not recorded"))])
+    missing = pl.lit(None, dtype=pl.Float64())
+    return Rule({}, missing, missing, [(pl.lit(True), pl.lit("its denominator is not recorded"))])
 
 
 def session_time() -> pl.Expr:
-    """Give how long all sessions of a checkpoint took together, in whole microseconds; missing where unknown or beyond an Int64.
+    """Return the total duration of the sessions of a checkpoint in whole microseconds; null when unknown or beyond Int64.
 
-    Of a row without sessions it is nothing to add. A value that stands in the column already is kept, for it is exact.
+    It is 0 without sessions. An existing value in the column is exact and stays.
     """
     count = pl.col("sessions_completed").cast(pl.Int128())
     product = count * pl.col("avg_session_duration").dt.total_microseconds().cast(pl.Int128())
@@ -70,8 +71,8 @@ def session_time() -> pl.Expr:
     return pl.when(time <= MAX_COUNT).then(time)
 
 
-def _lacking(name: str, count: str) -> tuple[pl.Expr, pl.Expr]:
-    return pl.col(count) > 0, pl.format(name + " in {} of its {} checkpoints", pl.col(count), pl.col("rows"))
+def _missing(name: str, count: str) -> tuple[pl.Expr, pl.Expr]:
+    return pl.col(count) > 0, pl.format(name + " in {} of {} checkpoints", pl.col(count), pl.col("rows"))
 
 
 def _sum(metric: Metric) -> Rule:
@@ -79,14 +80,14 @@ def _sum(metric: Metric) -> Rule:
     lack, total = f"{name}|lack", pl.col(f"{name}|sum")
     aggregates = {lack: value.null_count(), f"{name}|sum": (value.cast(pl.Int128()) if metric.kind == "count" else value).sum()}
     fits = total <= MAX_COUNT if metric.kind == "count" else total.is_finite()
-    faults = [_lacking("it is missing", lack), (~fits, pl.lit("the sum is larger than the column can hold"))]
+    faults = [_missing("missing", lack), (~fits, pl.lit("the sum exceeds the range of the column"))]
     return Rule(aggregates, pl.when(fits).then(total), pl.lit(None, dtype=pl.Int64()), faults)
 
 
 def _denominators(metric: Metric) -> tuple[dict[str, pl.Expr], list[tuple[pl.Expr, pl.Expr]]]:
-    """Give what every weighted mean needs: which rows lack what, and how much those that lack nothing count."""
+    """Return the aggregates and faults of weighted means: missing denominators, missing values, and the total weight of the others."""
     name, value, count = metric.name, pl.col(metric.name), pl.col(metric.denominator or "")
-    counted = METRICS[metric.denominator or ""].label.lower()
+    denominator = METRICS[metric.denominator or ""].label.lower()
     bare, lack, weight = (f"{name}|{part}" for part in ("bare", "lack", "weight"))
     aggregates = {
         bare: count.null_count(),
@@ -94,10 +95,10 @@ def _denominators(metric: Metric) -> tuple[dict[str, pl.Expr], list[tuple[pl.Exp
         weight: count.filter((count > 0) & value.is_not_null()).cast(pl.Int128(), strict=False).sum(),
     }
     faults = [
-        _lacking(f"{counted}, which it is weighted by, is missing", bare),
-        _lacking("it is missing", lack),
-        (pl.col(weight) > MAX_COUNT, pl.lit(f"{counted} is larger than the column can hold")),
-        (pl.col(weight) == 0, pl.lit(f"{counted} is 0")),
+        _missing(f"{denominator} (its weight) missing", bare),
+        _missing("missing", lack),
+        (pl.col(weight) > MAX_COUNT, pl.lit(f"{denominator} exceeds the range of the column")),
+        (pl.col(weight) == 0, pl.lit(f"{denominator} is 0")),
     ]
     return aggregates, faults
 
@@ -107,10 +108,10 @@ def _weighted(metric: Metric) -> Rule:
     aggregates, faults = _denominators(metric)
     used = (count > 0) & value.is_not_null()
     share, values = count.filter(used).cast(pl.Float64()), value.filter(used)
-    # Shares before products, and the mean between its extremes: nothing overflows, and no rate of 1 comes out above 1.
+    # Dividing first avoids overflow; clipping keeps the mean of rates of 1 at 1.
     mean = (values * (share / share.sum())).sum().clip(values.min(), values.max())
     weight = pl.col(f"{name}|weight")
-    return Rule({**aggregates, f"{name}|whole": mean}, pl.when(weight > 0).then(pl.col(f"{name}|whole")), weight, faults)
+    return Rule({**aggregates, f"{name}|mean_of_all": mean}, pl.when(weight > 0).then(pl.col(f"{name}|mean_of_all")), weight, faults)
 
 
 def _total_time(metric: Metric) -> Rule:
@@ -121,26 +122,26 @@ def _total_time(metric: Metric) -> Rule:
     aggregates |= {f"{name}|time": pl.col(SESSION_TIME).sum(), lost: (used & pl.col(SESSION_TIME).is_null()).sum()}
     large = (pl.col(lost) > 0) | (time > MAX_COUNT)
     value = pl.when((weight > 0) & ~large).then(time.cast(pl.Float64()) / weight.cast(pl.Float64()))
-    return Rule(aggregates, value, weight, [*faults, (large, pl.lit("all sessions together took longer than the column can hold"))])
+    return Rule(aggregates, value, weight, [*faults, (large, pl.lit("the total duration of all sessions exceeds the range of the column"))])
 
 
 def _ratio(metric: Metric) -> Rule:
-    """Give total cost over implied successes.
+    """Return total cost divided by the implied number of successes.
 
-    A checkpoint without a completed task has no success, and its cost counts. One with tasks (or an unknown number of them) must have
-    a cost per success: null there is "no success" or "not measured", and nothing tells which. One that cost nothing implies no number
-    of successes, so it combines only with others that cost nothing.
+    A checkpoint without completed tasks has no success, and its cost is included. A checkpoint with tasks, or an unknown number of tasks,
+    needs a cost per success: null is either "no success" or "not measured". A checkpoint with a cost of 0 implies no number of successes
+    and is combined only with others of that kind.
     """
-    name, cost, each, tasks = metric.name, pl.col("total_cost"), pl.col(metric.name), pl.col("tasks_completed")
+    name, cost, cost_per_success, tasks = metric.name, pl.col("total_cost"), pl.col(metric.name), pl.col("tasks_completed")
     lack, unknown, free, spent, solved = (f"{name}|{part}" for part in ("lack", "unknown", "free", "spent", "solved"))
-    successes = cost / each
+    successes = cost / cost_per_success
     idle = tasks.eq_missing(0)
-    known = ~idle & ((cost > 0) & (each > 0) & successes.is_finite() & (successes > 0)).fill_null(False)
-    gratis = ~idle & ((cost == 0) & (each == 0)).fill_null(False)
+    known = ~idle & ((cost > 0) & (cost_per_success > 0) & successes.is_finite() & (successes > 0)).fill_null(False)
+    costless = ~idle & ((cost == 0) & (cost_per_success == 0)).fill_null(False)
     aggregates = {
         lack: cost.null_count(),
-        unknown: (cost.is_not_null() & ~idle & ~known & ~gratis).sum(),
-        free: gratis.sum(),
+        unknown: (cost.is_not_null() & ~idle & ~known & ~costless).sum(),
+        free: costless.sum(),
         spent: cost.filter(known | idle).sum(),
         solved: successes.filter(known).sum(),
     }
@@ -152,10 +153,10 @@ def _ratio(metric: Metric) -> Rule:
     )  # fmt: skip
     no_task = (pl.col(solved) == 0) & (pl.col(free) == 0)
     faults = [
-        _lacking("total cost is missing", lack),
-        _lacking("how many tasks were solved is not recorded", unknown),
-        ((pl.col(free) > 0) & (pl.col(spent) > 0), pl.lit("some checkpoints cost nothing, which does not say how many tasks they solved")),
+        _missing("total cost missing", lack),
+        _missing("number of solved tasks unknown", unknown),
+        ((pl.col(free) > 0) & (pl.col(spent) > 0), pl.lit("checkpoints with a cost of 0 imply no number of solved tasks")),
         (no_task, pl.lit("no task was completed")),
-        (value.is_null(), pl.lit("the costs are too large or too small to be divided")),
+        (value.is_null(), pl.lit("the ratio of the costs exceeds the range of the column")),
     ]
     return Rule(aggregates, value, pl.when(pl.col(solved) > 0).then(pl.col(solved)), faults)

@@ -1,4 +1,4 @@
-"""One metric of one study as statistics need it: numbers in the order of time, and what limits them."""
+"""One metric of one study as a series for statistics: values by time, with caveats."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ __all__ = [
 ]  # fmt: skip
 
 PARTIAL = "partial"
-"""The column that marks periods which checkpoints cover only in part: totals of them are too small."""
+"""The column that marks partially covered periods, whose totals are too small."""
 MOST_VALUES = 1000
-"""More are averaged over equal stretches of time, which takes a daily or weekly rhythm out as well."""
+"""The largest number of values: more are averaged over equal stretches of time, which also removes a daily or weekly cycle."""
 _DAY = 86_400_000_000
 _STRETCHES = {
     "minute": 60_000_000, "hour": _DAY // 24, "day": _DAY, "week": 7 * _DAY, "28 days": 28 * _DAY, "year": 365 * _DAY,
     "10 years": 3650 * _DAY, "100 years": 36_500 * _DAY,
 }  # fmt: skip
 _UNEVEN = 10
-_TOO_LARGE = 1e100  # their squares could not be added
+_TOO_LARGE = 1e100  # a sum of their squares would overflow
 _WINDOW = 3
-_HARDLY = 0.001
-_ENOUGH = 1.0
+_LEAST_P = 0.001
+_LEAST_COMMON = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CaveatKind(StrEnum):
-    """What can limit a result; `evalkit.analysis._wording.caveat` says each in a sentence."""
+    """Kinds of caveats; `evalkit.analysis._wording.caveat` has the sentence of each."""
 
     TOO_LARGE = "too_large"
     MISSING = "missing"
@@ -62,7 +62,7 @@ class CaveatKind(StrEnum):
 
 @dataclass(frozen=True)
 class Caveat:
-    """What to be careful about, with the values that its sentence has."""
+    """A limitation of a result, with the values in its sentence."""
 
     kind: CaveatKind
     values: tuple[Any, ...] = ()
@@ -75,9 +75,9 @@ class Trials:
     Attributes
     ----------
     variance
-        Of a value, were its trials independent. 0 where their number is not recorded.
+        Sampling variance of a value with independent trials; 0 when the number of trials is not recorded.
     steady
-        Whether the values vary clearly less than that, so that their trials are not independent.
+        Whether the values vary significantly less than that, which shows that the trials are not independent.
     """
 
     variance: float = 0.0
@@ -85,22 +85,22 @@ class Trials:
 
     @property
     def floor(self) -> tuple[float, float]:
-        """The variance that a value has at least, and the one it has where nothing is seen to vary."""
+        """The least variance of a value, and its variance when all residuals are zero."""
         return 0.0 if self.steady else self.variance, self.variance
 
 
 NO_TRIALS = Trials()
-"""Of what is no rate, or has no recorded number of trials."""
+"""For metrics other than rates, and rates without a recorded number of trials."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Values in the order of time: arrays of one length.
+    """Values by time: arrays of equal length.
 
     Attributes
     ----------
     times, starts, ends
-        Middle, start and end of each period, microseconds since 1970.
+        Midpoint, start and end of each period, microseconds since 1970.
     values
         In the unit of the metric; durations in seconds, rates 0 to 1.
     """
@@ -110,12 +110,12 @@ class Samples:
     starts: Array
     ends: Array
 
-    def where(self, kept: Any) -> Samples:
-        """Return some of the samples."""
-        return Samples(self.times[kept], self.values[kept], self.starts[kept], self.ends[kept])
+    def where(self, mask: Any) -> Samples:
+        """Return the samples that a Boolean mask selects."""
+        return Samples(self.times[mask], self.values[mask], self.starts[mask], self.ends[mask])
 
     def grouped(self, keys: Array, *, times: bool = False) -> Samples:
-        """Return the means of neighbours with the same key, from the first start to the last end; `times` are averaged as well."""
+        """Return the means of consecutive samples with equal keys, from their first start to their last end; of `times` too, if asked."""
         if not len(keys) or not (keys[1:] == keys[:-1]).any():
             return self
         first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
@@ -132,19 +132,19 @@ class MetricSeries:
     Attributes
     ----------
     times, values, starts, ends
-        As those of `Samples`, no two of the same time; a very long series as means over stretches of time.
+        As in `Samples`, with distinct times; means over stretches of time in a very long series.
     checkpoints, missing
-        How many have a value, and how many do not, or have a total of a part of their period, which is left out.
+        The number of checkpoints with a value, and of those without one or with the total of a partially covered period.
     caveats
-        What limits the series.
+        Limitations of the series.
     trials
         The trials behind the values of a rate.
     distinct
-        How many values of different times there are; of a very long series before it is averaged.
+        The number of distinct timestamps, before a very long series is averaged.
     stretch
-        Of a very long series the stretch of time that each value is the mean over, as ``day``; else empty.
+        The stretch of time over which a very long series was averaged, such as ``day``; otherwise empty.
     each
-        Every checkpoint that has a value, by time. None: they are the values.
+        All checkpoints with a value, by time. None: they are the values.
     """
 
     study_id: str
@@ -164,7 +164,7 @@ class MetricSeries:
 
     @property
     def constant(self) -> bool:
-        """Whether all values are the same: then there is nothing to test."""
+        """Whether all values are equal, in which case nothing is tested."""
         return constant(self.values)
 
     @property
@@ -174,29 +174,29 @@ class MetricSeries:
 
     @property
     def start(self) -> datetime | None:
-        """When the first period starts; None without any."""
+        """Start of the first period; None without values."""
         return self.at(self.starts.min()) if len(self.starts) else None
 
     @property
     def end(self) -> datetime | None:
-        """When the last period ends; None without any."""
+        """End of the last period; None without values."""
         return self.at(self.ends.max()) if len(self.ends) else None
 
     @property
     def mean(self) -> float | None:
-        """The mean of the values; None without any."""
+        """Mean of the values; None without values."""
         return float(self.values.mean()) if len(self.values) else None
 
     def at(self, microseconds: float) -> datetime:
-        """Return a time of this series as a datetime in UTC."""
+        """Return a time in microseconds as a datetime in UTC."""
         return _EPOCH + timedelta(microseconds=round(microseconds))
 
     def without(self, *kinds: CaveatKind) -> list[Caveat]:
-        """Return the caveats that are not of some kinds."""
+        """Return the caveats without some kinds."""
         return [caveat for caveat in self.caveats if caveat.kind not in kinds]
 
-    def parted(self, microseconds: float) -> tuple[MetricSeries, MetricSeries]:
-        """Return what lies wholly before a time and what lies wholly after it; no mean reaches over it."""
+    def split(self, microseconds: float) -> tuple[MetricSeries, MetricSeries]:
+        """Return the checkpoints that end before a time and those that start after it; no mean spans it."""
         each = self.each or Samples(self.times, self.values, self.starts, self.ends)
         first, last = np.minimum(each.starts, each.ends), np.maximum(each.starts, each.ends)
         before, after = (last <= microseconds) & (first < microseconds), (first >= microseconds) & (last > microseconds)
@@ -210,19 +210,20 @@ class MetricSeries:
 
 
 def rows_for(data: StudyData, metrics: Iterable[str]) -> pl.DataFrame:
-    """Return the rows of `StudyData.sorted_checkpoints` with all columns that series of some metrics need."""
+    """Return the rows of `StudyData.sorted_checkpoints` with all columns for series of some metrics."""
     names = list(metrics)
-    counts = sorted({counted for name in names if (counted := METRICS[name].denominator) is not None and counted not in names})
+    denominators = {METRICS[name].denominator for name in names}
+    counts = sorted(name for name in denominators if name is not None and name not in names)
     return data.sorted_checkpoints(names, counts, [PARTIAL] if any(METRICS[name].rollup == "sum" for name in names) else [])
 
 
 def all_series(data: StudyData, metric: str) -> list[MetricSeries]:
-    """Return one metric as a series for each study that has checkpoints, in the order of the studies.
+    """Return one metric as a series for each study with checkpoints, in the order of the studies.
 
     Raises
     ------
     InvalidInputError
-        When the data lacks a column, or there is no such metric.
+        When the data lacks a column or the metric is unknown.
     """
     metric_named(metric)
     rows = rows_for(data, [metric])
@@ -231,38 +232,42 @@ def all_series(data: StudyData, metric: str) -> list[MetricSeries]:
 
 
 def whole_periods(rows: pl.DataFrame, metric: str) -> tuple[pl.DataFrame, int]:
-    """Leave out the totals of periods that are covered in part; return how many there are."""
+    """Return the rows without totals of partially covered periods, and the number of rows excluded."""
     if METRICS[metric].rollup != "sum" or PARTIAL not in rows.columns or not rows[PARTIAL].any():
         return rows, 0
-    whole = rows.filter(pl.col(PARTIAL).not_())
-    return whole, rows.height - whole.height
+    complete = rows.filter(pl.col(PARTIAL).not_())
+    return complete, rows.height - complete.height
 
 
 def one_series(rows: pl.DataFrame, metric: str) -> MetricSeries:
-    """Return one metric of rows of `StudyData.sorted_checkpoints`, all of one study."""
-    known = METRICS[metric]
-    whole, partial = whole_periods(rows, metric)
-    samples = _samples(whole, metric)
-    counts = _numbers(whole, known.denominator) if known.denominator in whole.columns else None
+    """Return one metric of one study, from rows of `StudyData.sorted_checkpoints`."""
+    denominator = METRICS[metric].denominator
+    complete, partial = whole_periods(rows, metric)
+    samples = _samples(complete, metric)
+    counts = _numbers(complete, denominator) if denominator in complete.columns else None
     study_id, study = (rows["study_id"][0], rows["label"][0]) if rows.height else ("", "")
-    made = series_of(study_id, study, known, samples, counts=counts, partial=partial)
-    return replace(made, missing=rows.height - made.checkpoints)
+    series = series_of(study_id, study, METRICS[metric], samples, counts=counts, partial=partial)
+    return replace(series, missing=rows.height - series.checkpoints)
 
 
 def series_of(
     study_id: str, study: str, metric: Metric, samples: Samples, *, counts: Array | None = None,
     chance: tuple[Array, Array] | None = None, partial: int = 0,
 ) -> MetricSeries:  # fmt: skip
-    """Return a series of samples by time, NaN where a value is missing.
+    """Return samples by time, NaN for missing values, as a series.
 
     Parameters
     ----------
+    study_id, study, metric
+        Id and label of the study, and the metric.
+    samples
+        The values by time.
     counts
-        What each value is a mean over; None where that is not recorded.
+        The denominators of the values; None when not recorded.
     chance
-        What `chance_of` returns, of values whose chance does not follow from `counts`.
+        The result of `chance_of`, for values whose sampling variance does not follow from `counts`.
     partial
-        How many totals were left out because their periods are covered in part.
+        The number of totals of partially covered periods that were excluded.
     """
     measured = ~np.isnan(samples.values)
     usable = measured & (np.abs(samples.values) < _TOO_LARGE)
@@ -277,14 +282,14 @@ def series_of(
     elif counts is not None and metric.kind == "rate":
         chance = chance_of(each.values, counts[usable])
     trials = NO_TRIALS if chance is None else trials_of(each.values, *chance)
-    trials = replace(trials, variance=trials.variance * len(values) / max(1, used))  # of averaged values
+    trials = replace(trials, variance=trials.variance * len(values) / max(1, used))  # of means, in a very long series
     limits = [
         (too_large, Caveat(CaveatKind.TOO_LARGE, (too_large, _TOO_LARGE))),
         (used < total, Caveat(CaveatKind.MISSING, (total - used, total))),
         (len(distinct.times) < used, Caveat(CaveatKind.SAME_TIME, (used, len(distinct.times)))),
         (stretch, Caveat(CaveatKind.AVERAGED, (len(distinct.times), stretch, len(values)))),
     ]
-    caveats = [caveat for holds, caveat in limits if holds] + _uneven(None if counts is None else counts[usable], metric)
+    caveats = [caveat for applies, caveat in limits if applies] + _uneven(None if counts is None else counts[usable], metric)
     caveats += [Caveat(CaveatKind.PARTIAL, (partial,))] if partial else []
     caveats += [Caveat(CaveatKind.SAME_TASKS)] if trials.steady else []
     return MetricSeries(
@@ -294,18 +299,18 @@ def series_of(
 
 
 def _samples(rows: pl.DataFrame, metric: str) -> Samples:
-    middles, starts, ends = (rows[name].to_numpy().view(np.int64).astype(np.float64) for name in ("t", "start", "end"))
-    return Samples(middles, _numbers(rows, metric), starts, ends)
+    times, starts, ends = (rows[name].to_numpy().view(np.int64).astype(np.float64) for name in ("t", "start", "end"))
+    return Samples(times, _numbers(rows, metric), starts, ends)
 
 
 def _numbers(rows: pl.DataFrame, name: str | None) -> Array:
-    """Return a column as floats, NaN where it is null."""
+    """Return a column as floats, NaN for null."""
     numbers: Array = rows[name or ""].cast(pl.Float64()).to_numpy()
     return numbers
 
 
 def _uneven(counts: Array | None, metric: Metric) -> list[Caveat]:
-    """Say that a mean over few counts as much as a mean over many, where that matters."""
+    """Return a caveat when denominators of equally weighted values differ by a factor of `_UNEVEN` or more."""
     positive = np.array([]) if counts is None else counts[counts > 0]
     if not len(positive) or positive.max() < _UNEVEN * positive.min():
         return []
@@ -313,45 +318,45 @@ def _uneven(counts: Array | None, metric: Metric) -> list[Caveat]:
 
 
 def _stretch_of(times: Array) -> str:
-    """Return the shortest stretch that leaves at most `MOST_VALUES` of these times; nothing where there are no more."""
+    """Return the shortest stretch of time that leaves at most `MOST_VALUES` means; empty when there are no more values."""
     if len(times) <= MOST_VALUES:
         return ""
-    few = (name for name, length in _STRETCHES.items() if len(np.unique(times // length)) <= MOST_VALUES)
-    return next(few, list(_STRETCHES)[-1])
+    long_enough = (name for name, length in _STRETCHES.items() if len(np.unique(times // length)) <= MOST_VALUES)
+    return next(long_enough, list(_STRETCHES)[-1])
 
 
 def _averaged(samples: Samples, stretch: str) -> Samples:
-    """Average samples over stretches of time; without a stretch they stay as they are."""
+    """Average samples over stretches of time; without a stretch, return them unchanged."""
     return samples.grouped(samples.times // _STRETCHES[stretch], times=True) if stretch else samples
 
 
 def chance_of(rate: Array, count: Array) -> tuple[Array, Array]:
-    """Return the variance q (1 - q) / n of each rate of n independent trials, and n q (1 - q); NaN where n is not known.
+    """Return the sampling variance q (1 - q) / n of each rate of n independent trials, and n q (1 - q); NaN when n is not known.
 
-    q is the rate of a checkpoint and its two neighbours together, with half a success and half a failure more: neither a trend nor a step
-    enlarges the chance, and a rate of 1 has some.
+    q is the pooled rate of a checkpoint and the two adjacent ones, with half a success and half a failure added, so that neither a trend
+    nor a step increases the variance, and a rate of 1 has a variance above 0.
 
     Parameters
     ----------
     rate, count
-        Of one study, in the order of time; NaN where missing.
+        Values of one study by time; NaN for missing.
     """
     if not len(rate):
         return rate, rate
-    counted = (count > 0) & (rate >= 0) & (rate <= 1)
-    trials, hits = np.where(counted, count, 0.0), np.where(counted, rate * count, 0.0)
-    near_trials, near_hits = (np.convolve(sums, np.ones(_WINDOW))[1 : len(sums) + 1] for sums in (trials, hits))
-    q = (near_hits + 0.5) / (near_trials + 1)
-    varied = np.clip(q * (1 - q), 0, None)
-    known = np.where(counted, count, np.nan)
-    return varied / known, varied * known
+    usable = (count > 0) & (rate >= 0) & (rate <= 1)
+    trials, successes = np.where(usable, count, 0.0), np.where(usable, rate * count, 0.0)
+    pooled_trials, pooled_successes = (np.convolve(sums, np.ones(_WINDOW))[1 : len(sums) + 1] for sums in (trials, successes))
+    q = (pooled_successes + 0.5) / (pooled_trials + 1)
+    bernoulli = np.clip(q * (1 - q), 0, None)
+    known = np.where(usable, count, np.nan)
+    return bernoulli / known, bernoulli * known
 
 
 def trials_of(values: Array, chance: Array, common: Array) -> Trials:
-    """Return what is known of the trials behind values in the order of time, with what `chance_of` returned for them.
+    """Return the trials behind values by time, from the result of `chance_of` for these.
 
-    Whether values vary too little is judged from the differences of neighbours, against chi-square with as many degrees of freedom as
-    their mean square has. Where successes or failures are rare, values are alike by chance, and nothing is concluded.
+    Values are steady when the mean square of successive differences is too small for a chi-square distribution with its effective degrees
+    of freedom. With rare successes or failures, values are similar by chance, and nothing is concluded.
 
     Source: J. von Neumann et al., "The mean square successive difference", Annals of Mathematical Statistics 12 (1941), 153-162.
     """
@@ -360,8 +365,8 @@ def trials_of(values: Array, chance: Array, common: Array) -> Trials:
         return NO_TRIALS
     values, chance, common = values[known], chance[known], common[known]
     count, variance = len(values), float(chance.mean())
-    if count < _WINDOW or common.mean() < _ENOUGH:
+    if count < _WINDOW or common.mean() < _LEAST_COMMON:
         return Trials(variance)
-    seen = float((np.diff(values) ** 2 / (chance[1:] + chance[:-1])).mean())
+    observed = float((np.diff(values) ** 2 / (chance[1:] + chance[:-1])).mean())
     freedom = 2 * (count - 1) ** 2 / (3 * count - 4)
-    return Trials(variance, bool(chdtr(freedom, freedom * seen) < _HARDLY))
+    return Trials(variance, bool(chdtr(freedom, freedom * observed) < _LEAST_P))

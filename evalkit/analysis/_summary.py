@@ -1,4 +1,4 @@
-"""What happened, in numbers: each metric of each study in one row."""
+"""Summary statistics: each metric of each study in one row."""
 
 from __future__ import annotations
 
@@ -35,32 +35,40 @@ _DTYPES: dict[str, pl.DataType] = {"text": pl.String(), "count": pl.Int64(), "nu
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Summary(Result):
-    """The metrics of studies in numbers.
+    """Summary statistics of the metrics of some studies.
 
     Attributes
     ----------
     studies
-        How many.
+        The number of studies.
     checkpoints
-        How many, of all studies.
+        The number of checkpoints of all studies.
     start, end
-        The time that they cover, UTC; None without any.
+        Start of the first and end of the last period, UTC; None without checkpoints.
 
     Notes
     -----
-    ``.frame`` has a row for each study and metric, studies in the order in which they begin and metrics in the catalogue's order. All
-    statistics are over the checkpoints that have a value; they are Float64, durations in seconds, rates 0 to 1, and null where no
-    checkpoint has one.
+    ``.frame`` has one row per study and metric, studies ordered by their start and metrics as in `evalkit.METRICS`. Statistics are
+    computed over the checkpoints with a value; they are Float64, durations in seconds and rates 0 to 1, and null without values.
 
-    ``study_id``, ``study`` (its name, with the end of the id where two have the same), ``metric``, ``label``, ``unit`` (text);
-    ``checkpoints`` (of the study) and ``missing`` (of these, without a value), Int64;
-    ``first`` and ``last`` by time; ``min``, ``max``;
-    ``median`` and ``p95``, with linear interpolation as ``numpy.quantile`` has it by default;
-    ``mean``, in which each checkpoint counts the same;
-    ``weighted_mean``, by the catalogue's denominator, over the checkpoints that have both: the rate of the whole. For cost per
-    successful task it is total cost over the successes that it implies. Null where no denominator is recorded, and for sums;
-    ``rests_on`` (Int64): the sum of these denominators, or the implied successes to the nearest whole number; null above 2^63 - 1;
-    ``total``, for metrics that add up: of the checkpoints that have a value, so too small where `missing` is above 0.
+    - ``study_id``, ``study`` (name, with the end of the id when names are equal), ``metric``, ``label``, ``unit``: String
+    - ``checkpoints`` (of the study), ``missing`` (of these, without a value): Int64
+    - ``first`` and ``last`` by time, ``min``, ``max``
+    - ``median``, ``p95``: with linear interpolation, the default of ``numpy.quantile``
+    - ``mean``: with equal weight of checkpoints
+    - ``weighted_mean``: the pooled rate or mean, weighted by the denominator of the metric, over the checkpoints with both. For cost per
+      successful task: total cost divided by the implied number of successes. Null for sums, and without a recorded denominator
+    - ``rests_on``: sum of these denominators, or the rounded number of implied successes: Int64, null above 2^63 - 1
+    - ``total``: for metrics that are summed; too small when `missing` is above 0
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 7, seed=1))
+    >>> result = analysis.summary(nights)
+    >>> result.studies, result.checkpoints, result.frame.height
+    (1, 7, 16)
     """
 
     studies: int
@@ -72,54 +80,87 @@ class Summary(Result):
 
     @cached_property
     def frame(self) -> FrameLike:
-        """A row for each study and metric, in the library (Polars or pandas) of the data."""
+        """One row per study and metric, in the library (Polars or pandas) of the data."""
         return like(self._data.checkpoints, self._rows, _COLUMNS)
 
     def sentences(self) -> list[str]:
-        """Return how much there is, what is missing, and the first metric with values: of a few studies each, or from lowest to highest."""
+        """Return the result as text: the first metric with values in one line per study, then the amount of data and what is missing.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 7, seed=1))
+        >>> print(analysis.summary(nights).sentences()[0])
+        Session success rate: pooled rate 56.8% (first 58.3%, last 54.5%, mean of checkpoints 56.9%; 7 checkpoints, 229 sessions).
+        """
         return _wording.summary(self, self._rows)
 
     def plot(self) -> alt.VConcatChart:
-        """Draw every metric over time, as `evalkit.plots.overview` does."""
+        """Draw every metric over time, like `evalkit.plots.overview`.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 7, seed=1))
+        >>> chart = analysis.summary(nights).plot()
+        """
         from evalkit.plots import overview
 
         return overview(self._data)
 
 
 def summary(data: DataLike) -> Summary:
-    """Sum up every metric of every study.
+    """Compute summary statistics of every metric of every study.
 
     Parameters
     ----------
     data
-        A `StudyData`, a frame as ``kit.checkpoints()`` returns it, Polars or pandas, or a `Resampled`. Metrics without a column are left
-        out, and so are rows without a period.
+        A `StudyData`, a Polars or pandas frame like that of ``kit.checkpoints()``, or a `Resampled`. Metrics without a column and rows
+        without a period are excluded.
 
     Returns
     -------
     Summary
-        Displays as sentences; the table is its ``.frame``.
+        Displays as text; the table is ``.frame``.
 
     Raises
     ------
     InvalidInputError
-        When the data lacks the periods or all metrics.
+        When the data lacks the columns of the period, or has no metric.
 
     Notes
     -----
-    A mean of rates is not the rate of the whole: 1 of 1 and 0 of 9 are 50 % on average, and 10 % together. Hence `weighted_mean`,
-    Σ denominator x value / Σ denominator.
+    A mean of rates is not the pooled rate: rates of 1 of 1 and 0 of 9 have a mean of 50% and a pooled rate of 10%. `weighted_mean` is the
+    pooled rate, Σ denominator x value / Σ denominator.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 7, seed=1))
+    >>> analysis.summary(nights).frame.select("metric", "first", "last", "weighted_mean").head(2)
+    shape: (2, 4)
+    ┌──────────────────────┬──────────┬──────────┬───────────────┐
+    │ metric               ┆ first    ┆ last     ┆ weighted_mean │
+    │ ---                  ┆ ---      ┆ ---      ┆ ---           │
+    │ str                  ┆ f64      ┆ f64      ┆ f64           │
+    ╞══════════════════════╪══════════╪══════════╪═══════════════╡
+    │ sessions_completed   ┆ 36.0     ┆ 33.0     ┆ null          │
+    │ session_success_rate ┆ 0.583333 ┆ 0.545455 ┆ 0.567686      │
+    └──────────────────────┴──────────┴──────────┴───────────────┘
     """
     known = study_data(data)
-    named = [name for name in METRICS if name in known]
-    based_on = [name for name in ("sessions_completed", "tasks_completed", "total_cost") if name not in known]
-    rows = known.sorted_checkpoints(named, based_on)
-    if not named:
+    names = [name for name in METRICS if name in known]
+    denominators = [name for name in ("sessions_completed", "tasks_completed", "total_cost") if name not in known]
+    rows = known.sorted_checkpoints(names, denominators)
+    if not names:
         raise InvalidInputError(
-            "data: it has no metric", hint=f"The metrics are {', '.join(METRICS)}.", field="data", value=known.column_names
+            "data: no column with a metric", hint=f"Valid metrics: {', '.join(METRICS)}.", field="data", value=known.column_names
         )
-    metrics = [METRICS[name] for name in named]
-    aggregates = {name: made for metric in metrics for name, made in _aggregates(metric).items()}
+    metrics = [METRICS[name] for name in names]
+    aggregates = {name: expression for metric in metrics for name, expression in _aggregates(metric).items()}
     grouped = rows.group_by("study_id", maintain_order=True).agg(
         study=pl.col("label").first(), checkpoints=pl.len(), rows=pl.len(), **aggregates
     )
@@ -132,28 +173,30 @@ def summary(data: DataLike) -> Summary:
 
 def _aggregates(metric: Metric) -> dict[str, pl.Expr]:
     value = pl.col(metric.name).cast(pl.Float64())
-    there = value.drop_nulls()
-    made = {
-        "missing": value.null_count(), "first": there.first(), "last": there.last(), "min": value.min(), "max": value.max(),
+    measured = value.drop_nulls()
+    statistics = {
+        "missing": value.null_count(), "first": measured.first(), "last": measured.last(), "min": value.min(), "max": value.max(),
         "median": value.median(), "p95": value.quantile(0.95, interpolation="linear"), "mean": value.mean(),
         "total": value.sum() if metric.rollup == "sum" else pl.lit(None, dtype=pl.Float64()),
     }  # fmt: skip
-    whole = rule_of(metric).aggregates if metric.rollup in ("weighted", "ratio") else {}
-    return {**{f"{metric.name}|{name}": expression for name, expression in made.items()}, **whole}
+    pooled = rule_of(metric).aggregates if metric.rollup in ("weighted", "ratio") else {}
+    return {**{f"{metric.name}|{name}": expression for name, expression in statistics.items()}, **pooled}
 
 
 def _row(metric: Metric) -> list[pl.Expr]:
-    """Return one metric's columns of the table."""
-    rule, nothing = rule_of(metric), pl.lit(None)
-    whole = metric.rollup in ("weighted", "ratio")
+    """Return the columns of the table for one metric."""
+    rule, missing = rule_of(metric), pl.lit(None)
+    pooled = metric.rollup in ("weighted", "ratio")
     texts = {"metric": pl.lit(metric.name), "label": pl.lit(metric.label), "unit": pl.lit(metric.unit)}
     texts |= {name: pl.col(name) for name in ("study_id", "study", "checkpoints")}
-    made = {
-        **texts, "weighted_mean": rule.value if whole else nothing,
-        "rests_on": pl.when(rule.value.is_not_null()).then(rule.rests_on.round()) if whole else nothing,
+    computed = {
+        **texts, "weighted_mean": rule.value if pooled else missing,
+        "rests_on": pl.when(rule.value.is_not_null()).then(rule.denominator.round()) if pooled else missing,
         "total": pl.when(pl.col(f"{metric.name}|mean").is_not_null()).then(f"{metric.name}|total"),
     }  # fmt: skip
     expressions = [
-        made.get(name, pl.col(f"{metric.name}|{name}")).cast(_DTYPES[kind], strict=False).alias(name) for name, kind in _COLUMNS.items()
+        computed.get(name, pl.col(f"{metric.name}|{name}")).cast(_DTYPES[kind], strict=False).alias(name) for name, kind in _COLUMNS.items()
     ]
-    return [pl.when(one.is_finite()).then(one) if _COLUMNS[one.meta.output_name()] == "number" else one for one in expressions]
+    return [
+        pl.when(column.is_finite()).then(column) if _COLUMNS[column.meta.output_name()] == "number" else column for column in expressions
+    ]

@@ -1,4 +1,4 @@
-"""Is it getting better: the slope of a metric over real time, with an interval that allows for autocorrelation."""
+"""Trends: the slope of a metric over time, with a confidence interval that allows for autocorrelation."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "FEWEST_FOR_NO_TREND", "Trend", "trend", "trend_of"]
 
 FEWEST = 8
-"""Checkpoints below which nothing is claimed."""
+"""The number of values that a trend needs."""
 FEWEST_FOR_NO_TREND = 12
-"""Values below which a trend is never ruled out: of 9 or 10 even a change of three standard deviations is detected in 30 %."""
+"""The number of values below which a trend is never ruled out: with 9 or 10, power is 30% even for 3 standard deviations."""
 DETECTABLE = 3.0
-"""What half the interval of the total change is at most where there is no significant trend, in standard deviations of a checkpoint.
+"""The largest half-width of the interval of the total change for the verdict of no trend, in standard deviations of a checkpoint.
 
-A change as large is then detected in about half of the studies or more."""
+A change of this size is then detected in about half of all studies or more."""
 _COLUMNS = {
     "study_id": "text", "study": "text", "metric": "text", "verdict": "text", "checkpoints": "count", "missing": "count",
     "slope": "number", "slope_low": "number", "slope_high": "number", "p": "number", "p_corrected": "number", "rise": "number",
     "rise_low": "number", "rise_high": "number", "theil_sen": "number", "spread": "number", "autocorrelation": "number",
     "span_days": "number", "more_needed": "count", "caveats": "texts",
 }  # fmt: skip
+_NOT_ESTIMATED = Estimate(math.nan, math.nan, math.nan, math.nan)
 _LINE_POINTS = 9
 _FAR = 15
-"""Median distances from the median, about ten standard deviations of a normal distribution."""
+"""Median absolute deviations from the median beyond which a value is an outlier: about 10 standard deviations of a normal."""
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -52,26 +53,38 @@ class Trend(StudyResult):
     Attributes
     ----------
     checkpoints, missing
-        How many have a value, and how many do not.
+        The number of checkpoints with and without a value.
     values
-        How many values the statistics use: those of one time are averaged, and a very long series over stretches of time.
+        The number of values in the regression: values with equal timestamps are averaged, and so are those of more than 1,000
+        checkpoints, over equal stretches of time.
     start, end
-        The time looked at, UTC; None without a value.
+        Start of the first and end of the last period, UTC; None without a value.
     span_days
         Days from the first value to the last.
     slope
-        Change a day, in the unit of the metric (durations in seconds, rates 0 to 1), with its 95 % interval and p-value;
-        None with fewer than 8 checkpoints or all of one time.
+        Change per day in the unit of the metric (durations in seconds, rates 0 to 1), with its 95% confidence interval and p-value;
+        None with fewer than 8 distinct timestamps.
     total_change
-        The same over the whole span: from the first to the last checkpoint.
+        Change from the first to the last checkpoint: `slope` times `span_days`.
     theil_sen
-        The median of the slopes of all pairs of checkpoints, a day: what a few extreme values cannot move.
+        Median of all pairwise slopes, per day; robust to a few extreme values.
     spread
         Standard deviation of a single value about the line, in the unit of the metric.
     averaged_over
-        Of a very long series the stretch of time that a value is the mean over, as ``day``; else empty.
+        The stretch of time over which values were averaged, such as ``day``; empty when they were not.
     autocorrelation
-        Of neighbours, 0 to 0.99, averaged over what the data allow.
+        Mean of the AR(1) coefficient, 0 to 0.99.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 20, seed=1, trend=0.1))
+    >>> result = analysis.trend(nights, "session_success_rate").only()
+    >>> result.verdict
+    <Verdict.IMPROVING: 'improving'>
+    >>> f"{result.slope.value * 100:.1f} pp per day, {result.checkpoints} checkpoints"
+    '1.8 pp per day, 20 checkpoints'
     """
 
     checkpoints: int
@@ -94,21 +107,35 @@ class Trend(StudyResult):
     _DRAWN_AS: ClassVar[tuple[str, ...]] = ("fit",)
 
     def fitted_line(self) -> pl.DataFrame:
-        """Return the straight line with its 95 % interval: part (0), at (UTC), value, low, high; empty without a slope."""
+        """Return points of the fitted line with its pointwise 95% confidence interval.
+
+        Returns
+        -------
+        polars.DataFrame
+            `part` (always 0), `at` (UTC), `value`, `low` and `high` in the unit of the metric; no rows without a slope.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 20, seed=1))
+        >>> analysis.trend(nights, "total_cost").only().fitted_line().columns
+        ['part', 'at', 'value', 'low', 'high']
+        """
         return table([], LINE) if self._line is None else self._line()
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of a slope of 0; None where all values are the same."""
+        """Two-sided p-value of the null hypothesis of no slope; None when all values are equal or there is no slope."""
         return None if self.slope is None or self.constant else self.slope.p
 
     @property
     def verdict(self) -> Verdict:
         """Improving, declining (rising, falling for a metric without a better direction), no significant trend, insufficient data.
 
-        There is no significant trend where none is significant with 12 values or more, and half the interval of the total change is at
-        most three standard deviations of a checkpoint: a change as large would be detected in about half of the studies or more. What
-        never varies has no trend from 8 values on.
+        No significant trend needs 12 values or more and an interval of the total change whose half-width is at most 3 standard deviations
+        of a checkpoint, so that a change of this size is detected in about half of all studies or more. When all values are equal, 8 are
+        enough.
         """
         if self.slope is not None and is_significant(self.p_corrected):
             return trend_verdict(self.metric, self.slope.value)
@@ -116,18 +143,17 @@ class Trend(StudyResult):
 
     @property
     def more_needed(self) -> int | None:
-        """About how many more checkpoints of the same kind are needed, when the verdict is ``insufficient data``; else None.
+        """About how many more checkpoints are needed when the verdict is ``insufficient data``; else None.
 
-        With as many, half the interval would be three standard deviations and there would be 12 values, so that a change as large over the
-        span would be detected in about half of the studies; or this very slope, where it is significant by itself, and is not after the
-        adjustment for multiple comparisons.
+        With this many, a change of 3 standard deviations over the span would be detected in about half of all studies. When the slope is
+        significant only before adjustment for multiple comparisons: the number with which this slope would be significant after it.
         """
         if self.slope is not None and self.p_corrected is not None and only_alone(self.slope.p, self.p_corrected):
-            return _more_beside(self.slope.p, self.p_corrected, self.checkpoints)
+            return _more_after_adjustment(self.slope.p, self.p_corrected, self.checkpoints)
         return self._more
 
     def _rows(self) -> list[dict[str, Any]]:
-        slope, total = (one or Estimate(math.nan, math.nan, math.nan, math.nan) for one in (self.slope, self.total_change))
+        slope, total = (estimate or _NOT_ESTIMATED for estimate in (self.slope, self.total_change))
         numbers = {
             "slope": slope.value, "slope_low": slope.low, "slope_high": slope.high, "p": self.p, "p_corrected": self.p_corrected,
             "rise": total.value, "rise_low": total.low, "rise_high": total.high, "theil_sen": self.theil_sen, "spread": self.spread,
@@ -140,44 +166,69 @@ class Trend(StudyResult):
         }]  # fmt: skip
 
     def sentences(self) -> list[str]:
-        """Return the verdict with its interval, the method with its count, and the caveats."""
+        """Return the result as text: one line to quote, then the total change, the method and the caveats.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 20, seed=1))
+        >>> print(analysis.trend(nights, "session_success_rate").only().sentences()[0])
+        Session success rate: no significant trend (−0.153 pp/day, 95% CI −0.938 to +0.600; p = 0.68; 20 checkpoints over 19 days).
+        """
         return _wording.trend(self)
 
 
 def trend(data: DataLike, metric: str) -> PerStudy[Trend]:
-    """Estimate whether a metric gets better over time; `evalkit.plots.trend` draws what this estimates.
+    """Estimate the trend of a metric in each study.
 
-    The slope is that of a straight line over real time, so gaps are gaps and nothing counts as zero. Neighbouring checkpoints
-    may correlate, and the interval allows for it. With several studies the p-values are adjusted for their number (Holm).
+    A straight line is fitted over time by generalized least squares with AR(1) errors. Missing checkpoints are gaps, not zeros. With
+    several studies, p-values are adjusted for multiple comparisons (Holm).
 
     Parameters
     ----------
     data
-        A `StudyData`, a frame as ``kit.checkpoints()`` returns it, Polars or pandas, or a `Resampled`.
+        A `StudyData`, a Polars or pandas frame like that of ``kit.checkpoints()``, or a `Resampled`.
     metric
-        A name of `evalkit.METRICS`.
+        A name in `evalkit.METRICS`.
 
     Returns
     -------
     PerStudy of Trend
-        A result for each study: ``trend(data, metric).only().verdict``, ``trend(data, metric)["nightly"].slope``.
+        One result per study: ``trend(data, metric).only().verdict``, ``trend(data, metric)["nightly"].slope``.
 
     Raises
     ------
     InvalidInputError
-        When the data lacks a column, or there is no such metric.
+        When the data lacks a column or the metric is unknown.
     MissingExtraError
-        Without scipy.
+        When scipy is not installed.
+
+    See Also
+    --------
+    evalkit.plots.trend : Draws a metric over time, with this line when given ``fit=``.
 
     Notes
     -----
-    See `evalkit.analysis._stats.ar1` for the method, docs/power.md for how often it is right.
+    `evalkit.analysis._stats.ar1` describes the method, docs/power.md its coverage and power.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 20, seed=1, trend=0.1)
+    >>> nights = pl.DataFrame(rows).with_columns(study=pl.lit("nightly"))
+    >>> analysis.trend(nights, "session_success_rate")
+    nightly, session success rate: improving (+1.77 pp/day, 95% CI +1.12 to +2.41; p < 0.001; 20 checkpoints over 19 days).
+    Change over 19 days: +33.6 pp, 95% CI +21.3 to +45.7.
+    Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.06); data from 2026-01-01 to
+    2026-01-21 UTC.
     """
     return by_study(data, metric, trend_of, Trend)
 
 
 def trend_of(series: MetricSeries, data: StudyData | None = None) -> Trend:
-    """Return the trend of one series, its p-value not adjusted."""
+    """Return the trend of one series, with an unadjusted p-value."""
     days, values = series.days, series.values
     length = float(days[-1]) if len(days) else 0.0
     short = len(values) < FEWEST
@@ -202,7 +253,7 @@ def trend_of(series: MetricSeries, data: StudyData | None = None) -> Trend:
 
 
 def _step(series: MetricSeries, line: Fit) -> list[Caveat]:
-    """Say that a step describes a series better than the line, where `changepoints` can look for it."""
+    """Return a caveat when a step fits the series better than the line and `changepoints` has enough values."""
     if len(series.values) < FEWEST_FOR_SHIFT or not is_step(series.days, series.values, line):
         return []
     return [Caveat(CaveatKind.STEP, (series.at(series.starts[largest(series.values)]),))]
@@ -212,14 +263,14 @@ def _line(series: MetricSeries, line: Fit) -> pl.DataFrame:
     first, last = series.times[0], series.times[-1]
     rows = []
     for share in np.linspace(-0.5, 0.5, _LINE_POINTS):
-        there = line.estimate([1.0, share])
+        estimate = line.estimate([1.0, share])
         at = series.at(first + (share + 0.5) * (last - first))
-        rows.append({"part": 0, "at": at, "value": there.value, "low": there.low, "high": there.high})
+        rows.append({"part": 0, "at": at, "value": estimate.value, "low": estimate.low, "high": estimate.high})
     return table(rows, LINE)
 
 
 def theil_sen(days: Array, values: Array) -> float:
-    """Return the median slope of all pairs, a day; importing scipy.stats for it would take a second.
+    """Return the median of all pairwise slopes, per day, without the second that importing scipy.stats takes.
 
     Source: P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American Statistical
     Association 63 (1968), 1379-1389.
@@ -229,9 +280,10 @@ def theil_sen(days: Array, values: Array) -> float:
 
 
 def _more(total: Estimate, spread: float, series: MetricSeries) -> int | None:
-    """Return how many more checkpoints would detect a change of `DETECTABLE` every other time; None where these do, or one is significant.
+    """Return how many more checkpoints are needed to detect a change of `DETECTABLE` with a power of about 50%.
 
-    They bring half the interval, which goes with 1 / sqrt(n), to that, and the values to `FEWEST_FOR_NO_TREND`.
+    None when the trend is significant or there are enough: `FEWEST_FOR_NO_TREND` values, and a half-width, proportional to 1 / sqrt(n), of
+    at most `DETECTABLE`.
     """
     if spread == 0 or total.p <= ALPHA:
         return None
@@ -241,19 +293,19 @@ def _more(total: Estimate, spread: float, series: MetricSeries) -> int | None:
     return max(narrower, longer, 0) or None
 
 
-def _more_beside(p: float, corrected: float, count: int) -> int:
-    """Return how many more checkpoints would make an adjusted p-value significant, were the slope to stay: z goes with sqrt(n)."""
+def _more_after_adjustment(p: float, corrected: float, count: int) -> int:
+    """Return how many more checkpoints make an adjusted p-value significant at the same slope: z is proportional to sqrt(n)."""
     wanted, now = ndtri(ALPHA * p / corrected / 2), ndtri(p / 2)
     return max(1, math.ceil(count * float(wanted / now) ** 2) - count)
 
 
 def _caveats(values: Array, total: Estimate, robust: float, line: Fit) -> list[Caveat]:
-    away = np.abs(values - np.median(values))
-    far = int((away > _FAR * np.median(away)).sum()) if np.median(away) > 0 else 0
+    distances = np.abs(values - np.median(values))
+    far = int((distances > _FAR * np.median(distances)).sum()) if np.median(distances) > 0 else 0
     limits = [
         (far, Caveat(CaveatKind.FAR, (far,))),
         (total.p <= ALPHA and total.half_width and not total.low <= robust <= total.high, Caveat(CaveatKind.OUTLIERS)),
         (line.wanders, Caveat(CaveatKind.AUTOCORRELATED)),
         (not total.half_width, Caveat(CaveatKind.NO_WIDTH)),
     ]
-    return [caveat for holds, caveat in limits if holds]
+    return [caveat for applies, caveat in limits if applies]

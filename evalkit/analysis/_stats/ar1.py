@@ -124,7 +124,7 @@ class Mixture:
         low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)  # where one part has all the weight, an end is the solution
         return float(brentq(lambda at: self.below(at) - level, low, high, xtol=1e-12 * (high - low), rtol=1e-14))
 
-    def less(self, other: Mixture) -> Mixture:
+    def minus(self, other: Mixture) -> Mixture:
         """Give what is known of the difference to another number, which does not depend on this one.
 
         Each pair of parts becomes a part whose degrees of freedom are those of Welch's test.

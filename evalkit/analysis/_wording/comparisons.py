@@ -63,6 +63,8 @@ def comparison_line(result: Comparison) -> str:
     insufficient = [each for each in result.differences if each.difference is None]
     if len(insufficient) == total:
         return f"{name}: {Verdict.INSUFFICIENT_DATA} for all {total} metrics ({'; '.join(_reasons(insufficient))})."
+    if all(each.verdict == Verdict.NO_DIFFERENCE for each in result.differences):
+        return f"{name}: {Verdict.NO_DIFFERENCE} in any of {total} metrics."
     labels: dict[Verdict, list[str]] = {}
     for each in result.differences:
         labels.setdefault(each.verdict, []).append(each.metric.label.lower())
@@ -92,8 +94,8 @@ def _method(tested: Sequence[Difference]) -> str:
     """Return the method of some differences, and what their p-values are adjusted for."""
     mean = coefficient(tested[0].autocorrelation) if len(tested) == 1 else ""
     tests = max(each.tests for each in tested)
-    adjusted = f"; p-values, but not confidence intervals, adjusted for multiple comparisons (Holm, {tests} tests)" if tests > 1 else ""
-    return f"Method: difference of the means of checkpoints with equal weight, {METHOD}{mean}{adjusted}."
+    adjusted = f"; p-values (not confidence intervals) adjusted for multiple comparisons (Holm, {tests} tests)" if tests > 1 else ""
+    return f"Method: difference of means (equal weight per checkpoint) by {METHOD}{mean}{adjusted}."
 
 
 def _based_on(result: Comparison) -> str:

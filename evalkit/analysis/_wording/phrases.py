@@ -19,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 _LEAST, _MOST = 1e-9, 1e12
+_LEAST_IN_CENTS = 0.1
 _LEAST_P = 0.001
 _UNITS = ((4, "hour", 1 / 24), (70, "day", 1.0), (1000, "week", 7.0), (math.inf, "year", 365.25))
 
@@ -35,7 +36,7 @@ def change(metric: Metric, value: float, *, sign: bool = True) -> str:
     '12.0 s'
     """
     scaled = _scaled(metric, value)
-    return _with_unit(metric, _digits(scaled, _places(scaled), sign=sign))
+    return _with_unit(metric, _digits(scaled, _places(metric, scaled), sign=sign))
 
 
 def change_and_interval(metric: Metric, value: float, low: float, high: float, *, per: str = "") -> tuple[str, str]:
@@ -59,7 +60,7 @@ def change_and_interval(metric: Metric, value: float, low: float, high: float, *
     ('+$120', '−$5 to +$245')
     """
     numbers = [_scaled(metric, each) for each in (value, low, high)]
-    places = _places(*numbers)
+    places = _places(metric, *numbers)
     center, start, end = (_digits(each, places) for each in numbers)
     limits = [_with_unit(metric, limit) if metric.kind == "money" else limit for limit in (start, end)]
     return f"{_with_unit(metric, center)}{per}", " to ".join(limits)
@@ -99,14 +100,15 @@ def _with_unit(metric: Metric, figure: str) -> str:
     return f"{figure} {unit}" if unit else figure
 
 
-def _places(value: float, *limits: float) -> int | None:
+def _places(metric: Metric, value: float, *limits: float) -> int | None:
     """Return the decimals that show three digits of the largest number and no limit as 0; None for scientific notation."""
     sizes = [abs(each) for each in (value, *limits) if each != 0]
     if not sizes:
         return 0
     if not _LEAST <= max(sizes) < _MOST:
         return None
-    places = 0 if max(sizes) >= 100 else 2 - math.floor(math.log10(max(sizes)))
+    cents = metric.kind == "money" and max(sizes) >= _LEAST_IN_CENTS
+    places = 0 if max(sizes) >= 100 else 2 if cents else 2 - math.floor(math.log10(max(sizes)))
     smallest = min((abs(each) for each in limits if each != 0), default=max(sizes))
     return min(12, max(places, min(places + 2, -math.floor(math.log10(smallest)))))
 
