@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from evalkit.analysis._report.content import ReportContent
@@ -12,7 +13,8 @@ SCHEMA = Path(__file__).parents[1] / "docs" / "report.schema.json"
 
 def schema() -> str:
     made = ReportContent.model_json_schema(mode="serialization")
-    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **made}, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **made}, indent=1, ensure_ascii=False) + "\n"
+    return re.sub(r'\\n\\nExamples\\n-+.*(?=",?$)', "", text, flags=re.MULTILINE)  # descriptions are docstrings
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ class BeforeAfter(StudyResult):
 
     @property
     def p(self) -> float | None:
-        """Two-sided p-value of the null hypothesis of no step; None when all values are equal or there is no effect."""
+        """Two-sided p-value of the null hypothesis of no step; None when all values are equal, or without an effect."""
         return None if self.effect is None or self.constant else self.effect.p
 
     @property

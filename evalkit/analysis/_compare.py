@@ -120,7 +120,7 @@ class Difference(MetricResult):
 
     @property
     def p(self) -> float | None:
-        """Two-sided p-value of the null hypothesis of no difference; None when all values are equal or there is no difference."""
+        """Two-sided p-value of the null hypothesis of no difference; None when all values are equal, or without a difference."""
         return None if self.difference is None or self.constant else self.difference.p
 
     @property
@@ -143,7 +143,7 @@ class Difference(MetricResult):
         Returns
         -------
         int or None
-            0 when there are enough checkpoints; None when there is no estimate.
+            0 when there are enough checkpoints; None without an estimate.
 
         Raises
         ------
@@ -376,7 +376,7 @@ def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[
     Raises
     ------
     InvalidInputError
-        When a metric is unknown, or there is no name.
+        When a metric is unknown, or `metrics` is empty.
     """
     if metrics is None:
         return [name for name in METRICS if name in data]

@@ -126,7 +126,7 @@ class Trend(StudyResult):
 
     @property
     def p(self) -> float | None:
-        """Two-sided p-value of the null hypothesis of no slope; None when all values are equal or there is no slope."""
+        """Two-sided p-value of the null hypothesis of no slope; None when all values are equal, or without a slope."""
         return None if self.slope is None or self.constant else self.slope.p
 
     @property

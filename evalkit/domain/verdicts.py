@@ -1,4 +1,4 @@
-"""The verdicts of all analyses."""
+"""Verdicts: the conclusions of all analyses."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from evalkit.domain.metrics import Metric
 __all__ = ["ALPHA", "Verdict", "change_verdict", "is_significant", "only_alone", "trend_verdict"]
 
 ALPHA = 0.05
-"""A p-value, adjusted for multiple comparisons, up to it is statistically significant."""
+"""The significance level: the largest adjusted p-value that is statistically significant."""
 
 
 class Verdict(StrEnum):
-    """What an analysis concludes; the same words in results, tables, charts and reports."""
+    """The conclusion of an analysis, with the same values in results, tables, charts and reports.
+
+    Examples
+    --------
+    >>> Verdict.NO_TREND == "no significant trend"
+    True
+    """
 
     IMPROVING = "improving"
     """A trend for the better."""
     DECLINING = "declining"
     """A trend for the worse."""
     RISING = "rising"
-    """A trend upwards of a metric of which neither direction is better."""
+    """An upward trend of a metric without a better direction."""
     FALLING = "falling"
-    """A trend downwards of such a metric."""
+    """A downward trend of a metric without a better direction."""
     NO_TREND = "no significant trend"
     """No trend is statistically significant, with enough data to detect a large one."""
     BETTER = "better"
@@ -30,19 +36,19 @@ class Verdict(StrEnum):
     WORSE = "worse"
     """A difference or an effect for the worse."""
     HIGHER = "higher"
-    """A difference or an effect upwards of a metric of which neither direction is better."""
+    """An increase of a metric without a better direction."""
     LOWER = "lower"
-    """A difference or an effect downwards of such a metric."""
+    """A decrease of a metric without a better direction."""
     NO_EFFECT = "no significant effect"
-    """Of a change at a known time."""
+    """No significant effect of a change at a known time."""
     NO_DIFFERENCE = "no significant difference"
-    """Between a study and its baseline."""
+    """No significant difference between a study and its baseline."""
     SHIFTED = "shifted"
-    """The level changed at one time or more."""
+    """The level shifted at least once."""
     NO_SHIFT = "no significant shift"
-    """The level changed at no time."""
+    """No shift of the level is statistically significant."""
     INSUFFICIENT_DATA = "insufficient data"
-    """Too few checkpoints, or none that can be compared."""
+    """Too few checkpoints, or none that are comparable."""
 
 
 def trend_verdict(metric: Metric, slope: float) -> Verdict:
@@ -65,5 +71,5 @@ def is_significant(p_corrected: float | None) -> bool:
 
 
 def only_alone(p: float | None, p_corrected: float | None) -> bool:
-    """Return whether a p-value is significant by itself, and is not after the adjustment for multiple comparisons."""
+    """Return whether a p-value is significant before, but not after, adjustment for multiple comparisons."""
     return p is not None and p_corrected is not None and p <= ALPHA < p_corrected

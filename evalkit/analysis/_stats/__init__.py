@@ -1,1 +1,1 @@
-"""The statistics: numbers in, numbers out."""
+"""Statistics on arrays, without frames or studies."""

@@ -1,14 +1,14 @@
-"""Linear regression of a short series whose neighbours correlate, with intervals that allow for not knowing how much.
+"""Linear regression of a short series with autocorrelated errors, model-averaged over the AR(1) coefficient.
 
-The errors are a stationary first-order autoregression in time: two values a distance d apart correlate by r to the power of
-d / (the usual distance). No estimate of r is trusted, for of 12 values it may as well be 0 as 0.6. Instead every r from 0 to 0.99 gets its
-generalised least squares fit and its weight: its restricted likelihood times a prior. An estimate is then a mixture of Student's t
-distributions, one for each r, and its interval runs from the 2.5 % to the 97.5 % point of that mixture.
+The errors are a stationary AR(1) process in time: the correlation of two values at distance d is r to the power of d / (median distance).
+With 12 values, r cannot be estimated well: 0 and 0.6 may both be plausible. Therefore, each r from 0 to 0.99 has a generalized least
+squares fit and a weight, its restricted likelihood times a prior. An estimate is a mixture of Student's t distributions, one for each r;
+its 95% interval is from the 2.5% to the 97.5% quantile of the mixture.
 
 Sources: restricted likelihood: D. A. Harville, "Bayesian inference for variance components using only error contrasts", Biometrika 61
-(1974), 383-385; averaging over r rather than plugging one in: A. Zellner and G. C. Tiao, "Bayesian analysis of the regression model with
-autocorrelated errors", Journal of the American Statistical Association 59 (1964), 763-778. Prior and degrees of freedom were chosen by
-simulation, so that intervals cover: see docs/power.md.
+(1974), 383-385; averaging over r: A. Zellner and G. C. Tiao, "Bayesian analysis of the regression model with autocorrelated errors",
+Journal of the American Statistical Association 59 (1964), 763-778. Prior and degrees of freedom were chosen by simulation for coverage;
+see docs/power.md.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ Array = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 CORRELATIONS: Array = np.arange(100) / 100
-"""The autocorrelations looked at. Below 0 is not: neighbours that alternate make intervals too wide, never too narrow."""
+"""The AR(1) coefficients of the average. Negative ones are omitted, which makes intervals wider, never narrower."""
 _INDEPENDENT = 0.5
 _BETA = (4.0, 3.0)
 _EXACT = 1e-20
 _NOISE = 1e-9
-"""What is smaller than this share of the values is the error of computing, and would be a finding where nothing else varies."""
+"""Relative size below which an estimate is a rounding error, which could otherwise be significant when nothing else varies."""
 SAME = 1e-12
-"""Values that differ by no more than this share of the larger are the same, but for the error of computing."""
+"""Relative difference up to which values are equal except for rounding errors."""
 _TOO_SMALL = 1e-100
-_STRONG, _OFTEN = 0.7, 0.25
-_HARDLY = 1e-3
-_MANY = 30
+_STRONG, _LIKELY = 0.7, 0.25
+_LEAST_WEIGHT = 1e-3
+_MOST_PARTS = 30
 
 
 def _prior() -> Array:
-    """Half of the weight on no autocorrelation at all, the other half by Beta(4, 3), whose mean is 0.57."""
+    """Return the prior: half of the weight on 0, the other half distributed as Beta(4, 3), whose mean is 0.57."""
     slab = CORRELATIONS ** (_BETA[0] - 1) * (1 - CORRELATIONS) ** (_BETA[1] - 1)
     prior: Array = (1 - _INDEPENDENT) * slab / slab.sum()
     prior[0] = _INDEPENDENT
@@ -64,21 +64,27 @@ def _prior() -> Array:
 
 
 PRIOR = _prior()
-"""Of each of `CORRELATIONS`."""
+"""Prior weights of `CORRELATIONS`."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number that was estimated.
+    """A point estimate with its confidence interval.
 
     Attributes
     ----------
     value
         The point estimate.
     low, high
-        Its 95 % interval.
+        Limits of the 95% confidence interval.
     p
-        The two-sided p-value of its being 0, from 0 to 1.
+        Two-sided p-value of the null hypothesis that the true value is 0.
+
+    Examples
+    --------
+    >>> estimate = Estimate(value=0.02, low=-0.01, high=0.05, p=0.13)
+    >>> round(estimate.half_width, 3), estimate.times(7).value
+    (0.03, 0.14)
     """
 
     value: float
@@ -88,78 +94,89 @@ class Estimate:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the interval."""
+        """Half the width of the confidence interval."""
         return (self.high - self.low) / 2
 
     def times(self, factor: float) -> Estimate:
-        """Give the estimate in another unit; `factor` is above 0."""
+        """Return the estimate in another unit.
+
+        Parameters
+        ----------
+        factor
+            The factor between the units, above 0.
+
+        Examples
+        --------
+        >>> Estimate(value=2.0, low=1.0, high=3.0, p=0.01).times(7)
+        Estimate(value=14.0, low=7.0, high=21.0, p=0.01)
+        """
         return Estimate(self.value * factor, self.low * factor, self.high * factor, self.p)
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """A distribution that mixes Student's t distributions: what is known of one number.
+    """A mixture of Student's t distributions.
 
     Attributes
     ----------
-    weights, centres, scales, freedom
-        Of each part; the weights sum to 1.
+    weights, centers, scales, freedom
+        Weight, center, scale and degrees of freedom of each component; the weights sum to 1.
     """
 
     weights: Array
-    centres: Array
+    centers: Array
     scales: Array
     freedom: Array
 
     def below(self, at: float) -> float:
-        """Give the probability that the number is below `at`."""
-        return float(stdtr(self.freedom, (at - self.centres) / self.scales) @ self.weights)
+        """Return the cumulative distribution function at `at`."""
+        return float(stdtr(self.freedom, (at - self.centers) / self.scales) @ self.weights)
 
     def quantile(self, level: float) -> float:
-        """Give the point below which the number lies with probability `level`, 0 to 1."""
-        ends = self.centres + stdtrit(self.freedom, level) * self.scales
+        """Return the quantile of a probability from 0 to 1."""
+        ends = self.centers + stdtrit(self.freedom, level) * self.scales
         low, high = float(ends.min()), float(ends.max())
         if low == high:
             return low
-        low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)  # where one part has all the weight, an end is the solution
+        low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)  # if one component has all the weight, the solution is an end
         return float(brentq(lambda at: self.below(at) - level, low, high, xtol=1e-12 * (high - low), rtol=1e-14))
 
     def minus(self, other: Mixture) -> Mixture:
-        """Give what is known of the difference to another number, which does not depend on this one.
+        """Return the distribution of the difference to an independent number.
 
-        Each pair of parts becomes a part whose degrees of freedom are those of Welch's test.
+        Each pair of components becomes a component with the degrees of freedom of Welch's test.
 
         Source: B. L. Welch, "The generalization of Student's problem when several different population variances are involved",
         Biometrika 34 (1947), 28-35.
         """
-        a, b = self._main(), other._main()
+        a, b = self._reduced(), other._reduced()
         squares = a.scales[:, None] ** 2, b.scales[None, :] ** 2
         both = squares[0] + squares[1]
         parts = squares[0] ** 2 / a.freedom[:, None] + squares[1] ** 2 / b.freedom[None, :]
         freedom = np.divide(both**2, parts, out=np.full_like(both, np.inf), where=parts > 0)
-        centres = a.centres[:, None] - b.centres[None, :]
-        size = np.maximum(np.abs(a.centres[:, None]), np.abs(b.centres[None, :]))
-        centres = np.where(np.abs(centres) <= _NOISE * size, 0.0, centres)
+        centers = a.centers[:, None] - b.centers[None, :]
+        size = np.maximum(np.abs(a.centers[:, None]), np.abs(b.centers[None, :]))
+        centers = np.where(np.abs(centers) <= _NOISE * size, 0.0, centers)
         weights = a.weights[:, None] * b.weights[None, :]
-        return Mixture(weights.ravel(), centres.ravel(), np.sqrt(both).ravel(), freedom.ravel())
+        return Mixture(weights.ravel(), centers.ravel(), np.sqrt(both).ravel(), freedom.ravel())
 
-    def _main(self) -> Mixture:
-        """Leave out the parts that hardly count, and of many take each third, as neighbours are all but alike; the first always."""
-        kept = np.flatnonzero(self.weights > _HARDLY)
-        if len(kept) > _MANY:
-            kept = np.concatenate([kept[:1], kept[2::3]])
-        weights = self.weights[kept].copy()
+    def _reduced(self) -> Mixture:
+        """Return the mixture without components of little weight, and of many only every third, as adjacent ones are similar."""
+        places = np.flatnonzero(self.weights > _LEAST_WEIGHT)
+        if len(places) > _MOST_PARTS:
+            places = np.concatenate([places[:1], places[2::3]])
+        weights = self.weights[places].copy()
         weights[1:] *= (1 - weights[0]) / max(weights[1:].sum(), 1e-300)
-        return Mixture(weights / weights.sum(), self.centres[kept], self.scales[kept], self.freedom[kept])
+        return Mixture(weights / weights.sum(), self.centers[places], self.scales[places], self.freedom[places])
 
     @property
     def mean(self) -> float:
-        """The centre."""
-        mean = float(self.weights @ self.centres)
-        return mean if abs(mean) > _NOISE * float(np.abs(self.centres).max()) else 0.0
+        """Mean of the centers."""
+        mean = float(self.weights @ self.centers)
+        return mean if abs(mean) > _NOISE * float(np.abs(self.centers).max()) else 0.0
 
     def estimate(self) -> Estimate:
-        """Give the number with its interval and the p-value of 0."""
+        """Return the mean with its 95% interval and the p-value of 0."""
         if not self.scales.any():
             return _exact(self.mean)
         tail = (1 - CONFIDENCE) / 2
@@ -173,20 +190,20 @@ def _exact(value: float) -> Estimate:
 
 @dataclass(frozen=True)
 class Fit:
-    """A regression for every autocorrelation.
+    """A regression for each AR(1) coefficient in `CORRELATIONS`.
 
     Attributes
     ----------
     weights
-        Of each of `CORRELATIONS`.
+        Posterior weights, shape (100,).
     coefficients, covariances
-        Generalised least squares for each of them, shapes (100, p) and (100, p, p); the covariances for errors of variance 1.
+        Generalized least squares, shapes (100, p) and (100, p, p); covariances for errors of variance 1.
     variances
-        Of the errors, for each of them.
+        Error variances, shape (100,).
     freedom
-        Number of values less number of coefficients less 1, for the autocorrelation is estimated as well.
+        Number of values - number of coefficients - 1, as the AR(1) coefficient is estimated too.
     likelihood
-        The log likelihood of the best of them, up to a constant that all regressions of the same values share.
+        The largest log likelihood, up to a constant that is the same for all regressions of the same values.
     """
 
     weights: Array
@@ -197,56 +214,56 @@ class Fit:
     likelihood: float
 
     def mixture(self, contrast: Any) -> Mixture:
-        """Give what is known of a sum of coefficients, each times its number in `contrast`."""
+        """Return the distribution of a linear combination of the coefficients."""
         c = np.asarray(contrast, dtype=float)
         scales = np.sqrt(np.clip(np.einsum("i,gij,j->g", c, self.covariances, c), 0, None) * self.variances)
         return Mixture(self.weights, self.coefficients @ c, scales, np.full(len(scales), float(self.freedom)))
 
     def estimate(self, contrast: Any) -> Estimate:
-        """Estimate a sum of coefficients, each times its number in `contrast`."""
+        """Estimate a linear combination of the coefficients."""
         return self.mixture(contrast).estimate()
 
     @property
     def spread(self) -> float:
-        """The standard deviation of a single value about the fitted line."""
+        """Standard deviation of a single value about the fitted line."""
         return float(np.sqrt(self.weights @ self.variances))
 
     @property
     def correlation(self) -> float:
-        """The autocorrelation of neighbours, averaged over its weights, 0 to 0.99."""
+        """Mean of the AR(1) coefficient, 0 to 0.99."""
         return float(self.weights @ CORRELATIONS)
 
     @property
     def wanders(self) -> bool:
-        """Whether neighbours may be so alike that more is claimed of nothing than the 5 % that hold up to about 0.6."""
-        return bool(self.weights[CORRELATIONS > _STRONG].sum() > _OFTEN)
+        """Whether autocorrelation may be so high that false positives are more frequent than 5%, which holds up to about 0.6."""
+        return bool(self.weights[CORRELATIONS > _STRONG].sum() > _LIKELY)
 
 
 def constant(values: Array) -> bool:
-    """Tell whether all values are the same, but for the error of computing, or for so little that its square is 0; of none it is untrue."""
+    """Return whether all values are equal, except for rounding errors or differences whose squares are 0; False without values."""
     return bool(len(values)) and bool(np.ptp(values) <= max(SAME * float(np.abs(values).max()), _TOO_SMALL))
 
 
 def steps(times: Array) -> Array:
-    """Give the distance of each value from the one before it, in units of the usual distance (the median), at least 1.
+    """Return the distance of each value from the previous one, in units of the median distance, at least 1.
 
-    Neighbours that are closer than usual are not taken to correlate more: two runs within a minute would otherwise count as one.
+    Values that are closer than usual are not assumed to be more correlated: two runs within a minute would otherwise count as one.
     """
     gaps = np.diff(times)
-    usual = float(np.median(gaps)) if len(gaps) else 1.0
-    return np.maximum(gaps / usual, 1.0) if usual > 0 else np.ones_like(gaps)
+    median = float(np.median(gaps)) if len(gaps) else 1.0
+    return np.maximum(gaps / median, 1.0) if median > 0 else np.ones_like(gaps)
 
 
 def correlations(gaps: Array) -> Array:
-    """Return the correlation of each value with the one before it for each of `CORRELATIONS`: (100, n - 1), or (100, 1) if all alike."""
+    """Return the correlation of each value with the previous one, per AR(1) coefficient: (100, n - 1), or (100, 1) if equal."""
     powers: Array = CORRELATIONS[:, None] if (gaps == 1).all() else CORRELATIONS[:, None] ** gaps[None, :]
     return powers
 
 
-def whitened(columns: Array, neighbours: Array) -> Array:
-    """Give columns, shape (n, k), without the correlation of neighbours, shape (g, n - 1) or (g, 1): an array of shape (g, n, k)."""
-    out: Array = np.repeat(columns[None], len(neighbours), axis=0)
-    r, later = neighbours[:, :, None], out[:, 1:]
+def whitened(columns: Array, successive: Array) -> Array:
+    """Return columns (n, k) without the correlation of consecutive rows (g, n - 1) or (g, 1): an array of shape (g, n, k)."""
+    out: Array = np.repeat(columns[None], len(successive), axis=0)
+    r, later = successive[:, :, None], out[:, 1:]
     later -= r * columns[None, :-1]
     later /= np.sqrt(1 - r * r)
     return out
@@ -258,24 +275,24 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: f
     Parameters
     ----------
     times
-        When, in any unit, ascending, shape (n,).
+        Times in any unit, ascending, shape (n,).
     values
         Shape (n,).
     design
         Shape (n, p), of full rank, with n >= p + 2.
     least
-        What the variance of a value is at least: of a rate the chance in the trials that it rests on. Else values that happen to be alike
-        would have intervals of no width.
+        The least variance of a value: the sampling variance of a rate. Without it, values that are equal by chance would have intervals
+        of no width.
     still
-        What it is where nothing varies about the regression.
+        The variance of a value when all residuals are zero.
     """
     count, terms = design.shape
-    same = constant(values)
-    centre = float(values[0]) if same else float(values.mean())
-    away = np.zeros(count) if same else values - centre  # else the error of computing would be a finding
-    size = float(np.abs(away).max()) or 1.0
-    neighbours = correlations(steps(times))
-    z = whitened(np.column_stack([design, away / size]), neighbours)
+    equal = constant(values)
+    center = float(values[0]) if equal else float(values.mean())
+    deviations = np.zeros(count) if equal else values - center  # so that rounding errors are not significant
+    size = float(np.abs(deviations).max()) or 1.0
+    successive = correlations(steps(times))
+    z = whitened(np.column_stack([design, deviations / size]), successive)
     gram: Array = z.transpose(0, 2, 1) @ z
     inside, towards, total = gram[:, :terms, :terms], gram[:, :terms, terms], gram[:, terms, terms]
     covariances: Any = np.linalg.inv(inside)
@@ -284,14 +301,14 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: f
     freedom = count - terms - 1
     intercept = np.linalg.lstsq(design, np.ones(count), rcond=None)[0]
     intercept[np.abs(intercept) < _NOISE] = 0.0
-    coefficients = scaled * size + intercept * centre
-    if left.min() <= _EXACT * count:  # a perfect fit: constant, or on a line
+    coefficients = scaled * size + intercept * center
+    if left.min() <= _EXACT * count:  # a perfect fit
         weights = np.zeros(len(left))
         weights[0] = 1.0
-        exact = np.where(np.abs(scaled) < _NOISE, 0.0, scaled) * size + intercept * centre
+        exact = np.where(np.abs(scaled) < _NOISE, 0.0, scaled) * size + intercept * center
         return Fit(weights, exact, covariances, np.full(len(left), max(least, still)), freedom, float("inf"))
-    alike = (count - 1) // neighbours.shape[1]  # how many correlations each column stands for
-    correlated = -0.5 * alike * np.log1p(-neighbours * neighbours).sum(axis=1)
+    repeats = (count - 1) // successive.shape[1]  # a single column applies to all steps
+    correlated = -0.5 * repeats * np.log1p(-successive * successive).sum(axis=1)
     restricted = correlated - 0.5 * np.linalg.slogdet(inside)[1] - (count - terms) / 2 * np.log(left)
     weights = np.exp(restricted - restricted.max()) * PRIOR
     best = float((correlated - count / 2 * np.log(left)).max())

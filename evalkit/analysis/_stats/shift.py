@@ -1,16 +1,16 @@
-"""One shift in the level of a series whose neighbours correlate: whether there is one, and where.
+"""Permutation test for one shift in the level of an autocorrelated series.
 
-The statistic is the largest share of the variance that one step explains, over all places that leave 4 values on each side. Points of
-a series are not exchangeable, so its distribution without a shift comes from series made anew: a correlation is drawn by its weight, the
-residuals about the best step are freed of it, permuted, and given it back. The weights are those of a fit with a level for each stretch of
-about ten values: else a shift would pass for correlation, and two would hide each other. That makes the test wrong more often than it
-should be where neighbours correlate by more than about 0.7.
+The statistic is the largest share of the variance that one step explains, over all positions with at least 4 values on each side. Values
+of a series are not exchangeable, so its null distribution comes from simulated series: an AR(1) coefficient is drawn by its weight, the
+residuals about the best step are whitened, permuted, and correlated again. The weights come from a fit with a separate level for about
+every ten values; otherwise a shift would look like autocorrelation, and two shifts would hide each other. As a consequence, the test has
+too many false positives when the autocorrelation is above about 0.7.
 
 Sources: the largest cumulative sum: E. S. Page, "A test for a change in a parameter occurring at an unknown point", Biometrika 42 (1955),
-523-527; permuting what is left when the correlation is taken out: J.-P. Kreiss, J. Franke, "Bootstrapping stationary autoregressive
-moving-average models", Journal of Time Series Analysis 13 (1992), 297-317. The interval of the place is the set of places with the largest
-marginal likelihoods that hold 95 % together, see A. F. M. Smith, "A Bayesian approach to inference about a change-point in a sequence of
-random variables", Biometrika 62 (1975), 407-416.
+523-527; permuting whitened residuals: J.-P. Kreiss, J. Franke, "Bootstrapping stationary autoregressive moving-average models", Journal of
+Time Series Analysis 13 (1992), 297-317. The confidence interval of the position is the set of positions with the largest marginal
+likelihoods that sum to 95%, see A. F. M. Smith, "A Bayesian approach to inference about a change-point in a sequence of random variables",
+Biometrika 62 (1975), 407-416.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from evalkit.analysis._stats.ar1 import CONFIDENCE, CORRELATIONS, PRIOR, Array, 
 __all__ = ["FEWEST", "Shift", "find_shift", "is_step", "largest", "levels"]
 
 FEWEST = 12
-"""Values below which no shift is looked for."""
+"""The number of values that the test needs."""
 _SIDE = 4
 _ROUNDS = (100, 400, 1499)
 _STRETCH = 10
@@ -40,11 +40,11 @@ class Shift:
     Attributes
     ----------
     at
-        The place of the first value after it.
+        Index of the first value after the shift.
     low, high
-        The 95 % interval of that place.
+        95% confidence interval of the index.
     p
-        Of no shift, at least 0.0005.
+        p-value of the null hypothesis of no shift, at least 0.0005.
     """
 
     at: int
@@ -59,9 +59,9 @@ def find_shift(times: Array, values: Array, at: int | None = None) -> Shift:
     Parameters
     ----------
     times, values
-        In the order of time, 8 or more.
+        By time, 8 or more.
     at
-        Where it is, when that is known; else the place that explains most.
+        The index of the shift, if known. None: the index that explains most of the variance.
     """
     count = len(values)
     if constant(values):
@@ -78,31 +78,33 @@ def find_shift(times: Array, values: Array, at: int | None = None) -> Shift:
 
 
 def _largest(series: Array) -> tuple[Array, npt.NDArray[np.intp]]:
-    """Give the largest share of variance that one step explains, and its place, for each column."""
+    """Return the largest share of the variance that one step explains, and its index, for each column."""
     count = len(series)
-    centred = series - series.mean(axis=0)
-    sums = np.cumsum(centred, axis=0)[_SIDE - 1 : count - _SIDE]
+    centered = series - series.mean(axis=0)
+    sums = np.cumsum(centered, axis=0)[_SIDE - 1 : count - _SIDE]
     places = np.arange(_SIDE, count - _SIDE + 1)[:, None]
     explained = sums**2 * (count / (places * (count - places)))
-    total = (centred**2).sum(axis=0)
+    total = (centered**2).sum(axis=0)
     shares = explained.max(axis=0) / np.where(total > 0, total, 1)
     return shares, explained.argmax(axis=0) + _SIDE
 
 
 def largest(values: Array) -> int:
-    """Give the place of the first value after the step that explains most."""
+    """Return the index of the first value after the step that explains most of the variance."""
     return int(_largest(values[:, None])[1][0])
 
 
 def is_step(days: Array, values: Array, line: Fit | None = None) -> bool:
-    """Tell whether one step describes a series better than a straight line, by Schwarz's criterion: a step has its time as well.
+    """Return whether a step fits a series better than a straight line, by the Bayesian information criterion (BIC).
+
+    The time of the step counts as one parameter more.
 
     Parameters
     ----------
     days, values
-        In the order of time, 8 or more.
+        By time, 8 or more.
     line
-        The fit of the straight line, where it is known.
+        The fit of the straight line, if known.
     """
     count = len(values)
     constant, cut = np.ones(count), largest(values)
@@ -112,62 +114,62 @@ def is_step(days: Array, values: Array, line: Fit | None = None) -> bool:
 
 
 def _p(times: Array, y: Array, residuals: Array, explained: float) -> float:
-    """Give the share of series without a shift that have a step as large; many are made only where it matters."""
-    random = np.random.default_rng(0)  # the same series, the same answer
+    """Return the share of simulated series without a shift that have a step as large; clear cases need few series."""
+    random = np.random.default_rng(0)  # reproducible: the same series gives the same p-value
     weights = fit(times, y, levels(len(y))).weights
     gaps = steps(times)
-    as_large, made = 0, 0
-    for more in _ROUNDS:
-        drawn = random.choice(CORRELATIONS, size=more, p=weights)
-        as_large += int((_largest(_remade(residuals, gaps, drawn, random))[0] >= explained * (1 - 1e-12)).sum())
-        made += more
-        if as_large > _CLEARLY_NOT * made:
+    as_large, total = 0, 0
+    for count in _ROUNDS:
+        coefficients = random.choice(CORRELATIONS, size=count, p=weights)
+        as_large += int((_largest(_permuted(residuals, gaps, coefficients, random))[0] >= explained * (1 - 1e-12)).sum())
+        total += count
+        if as_large > _CLEARLY_NOT * total:
             break
-    return (1 + as_large) / (1 + made)
+    return (1 + as_large) / (1 + total)
 
 
 def levels(count: int) -> Array:
-    """Give a design with a level for each stretch of about ten values."""
+    """Return a design with a level for each stretch of about ten values."""
     stretches = max(1, round(count / _STRETCH))
     return np.eye(stretches)[np.arange(count) * stretches // count]
 
 
-def _remade(residuals: Array, gaps: Array, correlations: Array, random: np.random.Generator) -> Array:
-    """Make series anew, a column for each correlation: freed of it, permuted, and given it back."""
-    neighbours = correlations[None, :] ** gaps[:, None]
-    apart = np.sqrt(1 - neighbours**2)
-    free = np.empty((len(residuals), len(correlations)))
-    free[0] = residuals[0]
-    free[1:] = (residuals[1:, None] - neighbours * residuals[:-1, None]) / apart
-    free = random.permuted(free - free.mean(axis=0), axis=0)
-    for row in range(1, len(free)):
-        free[row] = neighbours[row - 1] * free[row - 1] + apart[row - 1] * free[row]
-    return free
+def _permuted(residuals: Array, gaps: Array, coefficients: Array, random: np.random.Generator) -> Array:
+    """Return a series for each AR(1) coefficient, with whitened residuals permuted and correlated again: one column each."""
+    successive = coefficients[None, :] ** gaps[:, None]
+    scale = np.sqrt(1 - successive**2)
+    series = np.empty((len(residuals), len(coefficients)))
+    series[0] = residuals[0]
+    series[1:] = (residuals[1:, None] - successive * residuals[:-1, None]) / scale
+    series = random.permuted(series - series.mean(axis=0), axis=0)
+    for row in range(1, len(series)):
+        series[row] = successive[row - 1] * series[row - 1] + scale[row - 1] * series[row]
+    return series
 
 
 def _places(times: Array, y: Array) -> Array:
-    """Give the marginal likelihood of the shift being at each place, summing to 1; 0 where too few values are on a side.
+    """Return the marginal likelihood of each index of the shift, summing to 1; 0 with too few values on a side.
 
-    Level, step, variance and correlation are integrated out, each place being as likely beforehand.
+    Level, step, variance and AR(1) coefficient are integrated out, with a uniform prior of the index.
     """
     count = len(y)
     r = CORRELATIONS[_COARSE, None] ** steps(times)[None, :]
-    apart = np.sqrt(1 - r * r)
-    one = np.concatenate([np.ones((len(r), 1)), (1 - r) / apart], axis=1)
-    level = np.concatenate([np.full((len(r), 1), y[0]), (y[1:] - r * y[:-1]) / apart], axis=1)
-    first = np.concatenate([np.ones((len(r), 1)), 1 / apart], axis=1)  # a step's first value, the one before it being 0
+    scale = np.sqrt(1 - r * r)
+    ones = np.concatenate([np.ones((len(r), 1)), (1 - r) / scale], axis=1)
+    values = np.concatenate([np.full((len(r), 1), y[0]), (y[1:] - r * y[:-1]) / scale], axis=1)
+    first = np.concatenate([np.ones((len(r), 1)), 1 / scale], axis=1)  # the first value of a step, after a 0
 
     def after(product: Array) -> Array:
-        """Give the sums over what comes after each place."""
+        """Return the sums over all values after each index."""
         sums: Array = product.sum(axis=1, keepdims=True) - np.cumsum(product, axis=1)
         return sums
 
-    ss, s1, sy = after(one * one) + first**2, after(one * one) + one * first, after(one * level) + level * first
-    oo, oy, yy = ((a * b).sum(axis=1, keepdims=True) for a, b in ((one, one), (one, level), (level, level)))
+    ss, s1, sy = after(ones * ones) + first**2, after(ones * ones) + ones * first, after(ones * values) + values * first
+    oo, oy, yy = ((a * b).sum(axis=1, keepdims=True) for a, b in ((ones, ones), (ones, values), (values, values)))
     determinant = np.maximum(oo * ss - s1 * s1, 1e-300)
     left = yy - (ss * oy * oy - 2 * s1 * oy * sy + oo * sy * sy) / determinant
     left = np.maximum(left, 1e-18 * yy)
-    likelihood = -np.log(apart).sum(axis=1, keepdims=True) - 0.5 * np.log(determinant) - (count - 2) / 2 * np.log(left)
+    likelihood = -np.log(scale).sum(axis=1, keepdims=True) - 0.5 * np.log(determinant) - (count - 2) / 2 * np.log(left)
     likelihood += np.log(PRIOR[_COARSE, None])
     likelihood[:, :_SIDE] = likelihood[:, count - _SIDE + 1 :] = -np.inf
     place = np.exp(likelihood - likelihood.max()).sum(axis=0)
@@ -176,7 +178,7 @@ def _places(times: Array, y: Array) -> Array:
 
 
 def _interval(likely: Array) -> tuple[int, int]:
-    """Give the first and the last of the likeliest places that hold 95 % together."""
+    """Return the first and last of the most likely indices that sum to 95%."""
     order = np.argsort(-likely, kind="stable")
-    held = order[: int(np.searchsorted(np.cumsum(likely[order]), CONFIDENCE)) + 1]
-    return int(held.min()), int(held.max())
+    region = order[: int(np.searchsorted(np.cumsum(likely[order]), CONFIDENCE)) + 1]
+    return int(region.min()), int(region.max())

@@ -123,7 +123,7 @@ _NOT_COMPARABLE = "totals of periods of different lengths are not comparable; re
 
 
 def _reasons(insufficient: Sequence[Difference]) -> list[str]:
-    """Return why there is no estimate for some metrics, each reason once."""
+    """Return why some metrics have no estimate, each reason once."""
     few = [each for each in insufficient if each.comparable]
     return [*([_too_few(few)] if few else []), *([_NOT_COMPARABLE] if len(few) < len(insufficient) else [])]
 

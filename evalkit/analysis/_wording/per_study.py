@@ -33,8 +33,8 @@ def per_study(results: Sequence[StudyResult]) -> list[str]:
 
 
 def several_results(studies: Sequence[str]) -> tuple[str, str]:
-    """Return why there is no single result, and the next step."""
+    """Return why a single result does not exist, and the next step."""
     if not studies:
-        return "The data has no study with checkpoints, so there is no result", ""
+        return "No results: the data has no study with checkpoints", ""
     names = ", ".join(map(repr, studies[:_MOST_NAMED])) + (" …" if len(studies) > _MOST_NAMED else "")
     return f"There are results for {len(studies)} studies: {names}", f"Select one with result[{studies[0]!r}]."
