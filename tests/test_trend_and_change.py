@@ -23,13 +23,14 @@ import evalkit
 from evalkit import InvalidInputError, StudyData, StudyNotFoundError, analysis, plots
 from evalkit.analysis._before_after import FEWEST_A_SIDE
 from evalkit.analysis._pairs import matched
-from evalkit.analysis._wording.phrases import p_values
 from evalkit.analysis._resample import RESAMPLED
 from evalkit.analysis._results import holm
-from evalkit.analysis._series import Caveat, CaveatKind, chance_of, trials_of
+from evalkit.analysis._series import Caveat, CaveatKind
 from evalkit.analysis._stats import ar1
 from evalkit.analysis._stats.shift import find_shift
+from evalkit.analysis._stats.trials import chance_of, trials_of
 from evalkit.analysis._wording import caveat
+from evalkit.analysis._wording.phrases import p_values
 from evalkit.domain.metrics import METRICS
 from evalkit.errors import AmbiguousStudyError
 from evalkit.frames.columns import CHECKPOINTS

@@ -14,8 +14,9 @@ import polars as pl
 
 from evalkit.analysis import _wording
 from evalkit.analysis._results import LINE, MARKS, PerStudy, StudyResult, by_study, table
-from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, Trials
+from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries
 from evalkit.analysis._stats.ar1 import Array, Estimate, Fit, constant, fit
+from evalkit.analysis._stats.trials import Trials
 from evalkit.domain.validation import check_time
 from evalkit.domain.verdicts import Verdict, change_verdict, is_significant
 

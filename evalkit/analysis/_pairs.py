@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from evalkit.analysis._series import MetricSeries, Samples, chance_of, series_of, whole_periods
+from evalkit.analysis._series import MetricSeries, Samples, series_of, whole_periods
 from evalkit.analysis._stats.ar1 import SAME
+from evalkit.analysis._stats.trials import chance_of
 from evalkit.domain.metrics import METRICS
 
 __all__ = ["matched", "paired"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from evalkit._util.text import plural, span
+from evalkit._util.text import moment, plural
 from evalkit.domain.metrics import METRICS
 from evalkit.frames.normalize import MISSING_STUDY
 
@@ -36,8 +37,10 @@ def resampled_line(result: Resampled, rows: pl.DataFrame) -> str:
         least = math.floor(float(rows.select(pl.col("covered").min()).item()) * 1000) / 10
         covered = f"{partial:,} partially covered, at least {least:.1f}%" if rows.height > 1 else f"{least:.1f}% covered"
     periods = f"{rows.height:,} {result.to} {'period' if rows.height == 1 else 'periods'}"
-    times = span(rows["period_start"].min(), rows["period_end"].max())  # type: ignore[arg-type]
-    return f"{subject}{count} resampled to {periods} ({times}; {covered})."
+    bounds: list[Any] = [rows["period_start"].min(), rows["period_end"].max()]
+    zone = result._zone or UTC
+    times = " to ".join(moment(bound.astimezone(zone)) for bound in bounds)
+    return f"{subject}{count} resampled to {periods} ({times} {result.tz}; {covered})."
 
 
 def resampled(result: Resampled, rows: pl.DataFrame, begin: str) -> list[str]:

@@ -1,0 +1,113 @@
+"""The checkpoints that are resampled: read in one form, and checked."""
+
+from __future__ import annotations
+
+from datetime import timedelta, tzinfo
+
+import polars as pl
+
+from evalkit.analysis._calendar import BEGINNINGS
+from evalkit.analysis._rollup_rules import SESSION_TIME
+from evalkit.domain.metrics import METRICS
+from evalkit.domain.periods import LONGEST
+from evalkit.domain.study import PeriodType
+from evalkit.domain.validation import invalid, nearest, shown
+from evalkit.errors import InvalidInputError
+from evalkit.frames.columns import CHECKPOINTS
+from evalkit.frames.normalize import MISSING_STUDY
+from evalkit.frames.study_data import StudyData
+
+__all__ = ["RESAMPLED", "check_longer", "check_period_types", "read_checkpoints"]
+
+RESAMPLED = {**CHECKPOINTS, "parts": "count", "covered": "rate", "partial": "flag", SESSION_TIME: "duration"}
+"""The columns of a resampled frame, with their kinds: those of ``kit.checkpoints()``, and four more."""
+_COUNTS = [name for name, kind in RESAMPLED.items() if kind == "count"]
+_MOST_NAMED = 3
+_CLOCK_CHANGE = timedelta(hours=1)
+
+
+def read_checkpoints(data: StudyData) -> tuple[pl.DataFrame, int, int]:
+    """Return the checkpoints by study and time, the number of rows without a period, and the number of negative values.
+
+    Columns are those of `RESAMPLED` with the dtypes of ``kit.checkpoints()``, null when absent, but the period is in `start`, `end` and
+    the midpoint `t`. NaN, infinity and negative values are null.
+
+    Raises
+    ------
+    InvalidInputError
+        When there are no columns of the period, or a column has the wrong type.
+    """
+    bounds = ["period_start", "period_end"]
+    rows = data.columns(RESAMPLED, bounds, [name for name in RESAMPLED if name not in (*bounds, "partial")])
+    rows = rows.rename({"period_start": "start", "period_end": "end"}).with_columns(
+        *(_whole_numbers(rows[name]) for name in _COUNTS), study_id=pl.coalesce("study_id", "study", pl.lit(MISSING_STUDY))
+    )
+    with_period = rows.filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
+    measured = [*METRICS, "events_analyzed"]
+    finite = [pl.when(pl.col(name).is_finite()).then(name) for name in (*METRICS, "covered") if with_period.schema[name].is_float()]
+    read = with_period.with_columns(finite)
+    valid = read.with_columns(pl.when(~_negative(name)).then(name).alias(name) for name in measured)
+    negative = read.select(pl.sum_horizontal(_negative(name).sum() for name in measured)).item()
+    midpoint = pl.col("start") + (pl.col("end") - pl.col("start")) / 2
+    order = ["study_id", "t", "start", "timestamp", "checkpoint_id"]
+    return valid.with_columns(t=midpoint).sort(order, maintain_order=True), rows.height - with_period.height, int(negative)
+
+
+def _negative(name: str) -> pl.Expr:
+    value = pl.col(name).dt.total_microseconds() if RESAMPLED[name] == "duration" else pl.col(name)
+    return value < 0
+
+
+def _whole_numbers(series: pl.Series) -> pl.Series:
+    """Return counts as integers; pandas has floats when some are missing."""
+    if not series.dtype.is_float():
+        return series
+    series = series.set(~series.is_finite(), None)
+    if (odd := series.filter(series != series.round())).len():
+        raise InvalidInputError(
+            f"frame: invalid value {odd[0]!r} in column {series.name!r}", allowed="expected whole numbers", field=series.name, value=odd[0]
+        )
+    return series.cast(pl.Int64(), strict=False)
+
+
+def check_longer(to: object) -> str:
+    """Check that a value is a period type to resample to."""
+    if not isinstance(to, str) or to not in BEGINNINGS:
+        raise invalid("to", to, "expected 'daily', 'weekly' or 'monthly'", hint=nearest(to, BEGINNINGS).strip())
+    return str(to)
+
+
+def check_period_types(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> None:
+    """Raise when a study has longer periods than `to`: a value over a month cannot be split into weeks.
+
+    Without a period type, the median length of the periods of a study decides.
+
+    Parameters
+    ----------
+    rows
+        Checkpoints with `study_id`, `study`, `period_type`, `start` and `end`.
+    to
+        A key of `BEGINNINGS`.
+    tz
+        The time zone of the calendar, in which a period may be an hour longer. None: UTC.
+    """
+    order = [kind.value for kind in PeriodType]
+    ranks = {kind: rank for rank, kind in enumerate(order)}
+    length = (pl.col("end") - pl.col("start")).median()
+    limits = [
+        LONGEST[kind] + (timedelta(0) if tz is None else _CLOCK_CHANGE)
+        for kind in (PeriodType.DAILY, PeriodType.WEEKLY, PeriodType.MONTHLY)
+    ]
+    by_length = sum((length > limit).cast(pl.Int8()) for limit in limits) + 1
+    by_kind = pl.col("period_type").drop_nulls().replace_strict(ranks, default=None, return_dtype=pl.Int8()).max()
+    name = pl.coalesce(pl.col("study").drop_nulls().last(), pl.col("study_id").first())
+    studies = rows.group_by("study_id", maintain_order=True).agg(name=name, rank=pl.coalesce(by_kind, by_length))
+    studies = studies.filter(pl.col("rank") > order.index(to))
+    if studies.is_empty():
+        return
+    names, rank = studies["name"].to_list(), max(studies["rank"].to_list())
+    listed = ", ".join(map(repr, names[:_MOST_NAMED])) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+    hint = f"Use {order[rank]!r}, or exclude these studies." if rank < len(order) else "Exclude these studies."
+    raise InvalidInputError(
+        f"Cannot resample to {shown(to)}: {listed} {'has' if len(names) == 1 else 'have'} longer periods", hint=hint, field="to", value=to
+    )

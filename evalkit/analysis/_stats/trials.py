@@ -1,0 +1,83 @@
+"""The trials behind the values of a rate: their sampling variance, and whether they are independent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalkit.analysis._stats.ar1 import Array
+from evalkit.analysis._stats.scipy_functions import chdtr
+
+__all__ = ["NO_TRIALS", "Trials", "chance_of", "trials_of"]
+
+_WINDOW = 3
+_LEAST_P = 0.001
+_LEAST_COMMON = 1.0
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials behind the values of a rate.
+
+    Attributes
+    ----------
+    variance
+        Sampling variance of a value with independent trials; 0 when the number of trials is not recorded.
+    steady
+        Whether the values vary significantly less than that, which shows that the trials are not independent.
+    """
+
+    variance: float = 0.0
+    steady: bool = False
+
+    @property
+    def floor(self) -> tuple[float, float]:
+        """The least variance of a value, and its variance when all residuals are zero."""
+        return 0.0 if self.steady else self.variance, self.variance
+
+
+NO_TRIALS = Trials()
+"""For metrics other than rates, and rates without a recorded number of trials."""
+
+
+def chance_of(rate: Array, count: Array) -> tuple[Array, Array]:
+    """Return the sampling variance q (1 - q) / n of each rate of n independent trials, and n q (1 - q); NaN when n is not known.
+
+    q is the pooled rate of a checkpoint and the two adjacent ones, with half a success and half a failure added, so that neither a trend
+    nor a step increases the variance, and a rate of 1 has a variance above 0.
+
+    Parameters
+    ----------
+    rate, count
+        Values of one study by time; NaN for missing.
+    """
+    if not len(rate):
+        return rate, rate
+    usable = (count > 0) & (rate >= 0) & (rate <= 1)
+    trials, successes = np.where(usable, count, 0.0), np.where(usable, rate * count, 0.0)
+    pooled_trials, pooled_successes = (np.convolve(sums, np.ones(_WINDOW))[1 : len(sums) + 1] for sums in (trials, successes))
+    q = (pooled_successes + 0.5) / (pooled_trials + 1)
+    bernoulli = np.clip(q * (1 - q), 0, None)
+    known = np.where(usable, count, np.nan)
+    return bernoulli / known, bernoulli * known
+
+
+def trials_of(values: Array, chance: Array, common: Array) -> Trials:
+    """Return the trials behind values by time, from the result of `chance_of` for these.
+
+    Values are steady when the mean square of successive differences is too small for a chi-square distribution with its effective degrees
+    of freedom. With rare successes or failures, values are similar by chance, and nothing is concluded.
+
+    Source: J. von Neumann et al., "The mean square successive difference", Annals of Mathematical Statistics 12 (1941), 153-162.
+    """
+    known = ~np.isnan(chance)
+    if not known.any():
+        return NO_TRIALS
+    values, chance, common = values[known], chance[known], common[known]
+    count, variance = len(values), float(chance.mean())
+    if count < _WINDOW or common.mean() < _LEAST_COMMON:
+        return Trials(variance)
+    observed = float((np.diff(values) ** 2 / (chance[1:] + chance[:-1])).mean())
+    freedom = 2 * (count - 1) ** 2 / (3 * count - 4)
+    return Trials(variance, bool(chdtr(freedom, freedom * observed) < _LEAST_P))
