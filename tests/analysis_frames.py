@@ -1,4 +1,4 @@
-"""Frames for the tests of analyses: the odd ones that every analysis must take, and Hypothesis strategies for ordinary ones."""
+"""Frames for the tests of analyses: unusual ones, and Hypothesis strategies for ordinary ones."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ HOUR = timedelta(hours=1)
 
 @lru_cache
 def odd_frames() -> dict[str, pl.DataFrame]:
-    """The frames that break careless code, by what is odd about them."""
+    """Return frames with unusual columns, rows or values, by description."""
     ten = checkpoints()
-    nothing = [pl.lit(None, dtype=ten.schema[name]).alias(name) for name in METRICS]
-    same = [pl.lit(ten[name][0], dtype=ten.schema[name]).alias(name) for name in METRICS]
-    twice = pl.concat([ten, ten.with_columns(pl.col("checkpoint_id") + "-again")])
+    missing = [pl.lit(None, dtype=ten.schema[name]).alias(name) for name in METRICS]
+    constant = [pl.lit(ten[name][0], dtype=ten.schema[name]).alias(name) for name in METRICS]
+    duplicated = pl.concat([ten, ten.with_columns(pl.col("checkpoint_id") + "-again")])
     return {
         "empty": ten.clear(),
         "one row": ten.head(1),
-        "all missing": ten.with_columns(nothing),
-        "constant": ten.with_columns(same),
+        "all missing": ten.with_columns(missing),
+        "constant": ten.with_columns(constant),
         "one study": ten,
         "50 studies": long(in_long_form(5_000, 1_000), 50),
         "many rows": long(in_long_form(100_000, 10_000)),
         "unsorted": ten.sample(fraction=1, shuffle=True, seed=4),
-        "duplicated timestamps": twice,
+        "duplicated timestamps": duplicated,
         "no study, no period type": ten.drop("study_id", "study", "period_type"),
         "few columns": ten.select("period_start", "period_end", "session_success_rate"),
         "without periods": ten.with_columns(period_start=pl.lit(None, dtype=ten.schema["period_start"])),
@@ -57,21 +57,21 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "cost_per_successful_task": st.just(0.0) | st.floats(0.01, 1e3),
     "events_analyzed": st.integers(0, 10**5),
 }
-_OFTEN_MISSING = ["cost_per_successful_task"]  # it is where no task was solved
+_OFTEN_MISSING = ["cost_per_successful_task"]  # as without solved tasks
 
 
 @st.composite
 def hourly_frames(draw: st.DrawFn, most: int = 18) -> pl.DataFrame:
-    """Hourly checkpoints of one or two studies within five weeks and over the end of a month, some at the same hour, with gaps in some columns."""
+    """Draw hourly checkpoints of one or two studies over five weeks, some in the same hour, with missing values in some columns."""
     gappy = draw(st.sets(st.sampled_from([*_VALUES, "sessions_included"]), max_size=2)) | set(draw(st.sampled_from([_OFTEN_MISSING, []])))
     values = {name: st.none() | each if name in gappy else each for name, each in _VALUES.items()}
     days = draw(st.lists(st.integers(0, 34), min_size=1, max_size=5))
-    named = st.lists(st.sampled_from("abcdef"), max_size=3)
+    sessions = st.lists(st.sampled_from("abcdef"), max_size=3)
     rows = draw(
         st.lists(
             st.fixed_dictionaries(
                 {"number": st.integers(1, 2), "day": st.sampled_from(days), "hour": st.integers(0, 23),
-                 "sessions_included": st.none() | named if "sessions_included" in gappy else named, **values}
+                 "sessions_included": st.none() | sessions if "sessions_included" in gappy else sessions, **values}
             ),
             min_size=1, max_size=most,
         )
@@ -89,7 +89,7 @@ def _row(index: int, *, number: int, day: int, hour: int, **values: Any) -> dict
 
 
 def assert_same(one: pl.DataFrame, other: pl.DataFrame, *, relative: float = 1e-12) -> None:
-    """Two frames have the same columns, dtypes and values: floats to a relative error, everything else exactly."""
+    """Assert that frames have equal columns, dtypes and values, floats up to a relative error."""
     assert one.schema == other.schema
     assert one.height == other.height
     for name, dtype in one.schema.items():

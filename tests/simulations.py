@@ -1,7 +1,7 @@
-"""How often the analyses are right: seeded series with known truth, and what is claimed of them. ``python -m tests.simulations`` writes docs/power.md.
+"""Coverage, false positives and power of the analyses in simulated series. ``python -m tests.simulations --write`` writes docs/power.md.
 
-A series is a stationary AR(1) of standard deviation 1, plus an effect of 3 standard deviations or none: a rise over the span, a step in the
-middle, or a difference between two studies. What an interval is measured against knows the variance and the autocorrelation.
+A series is a stationary AR(1) process of standard deviation 1, plus no effect or one of 3 standard deviations: a trend over the span, a step
+in the middle, or a difference between two studies. The width of intervals is relative to one for known variance and AR(1) coefficient.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def ar1_series(count: int, rho: float, random: np.random.Generator) -> Array:
     return noise
 
 
-def observed(values: Array) -> MetricSeries:
+def series_of(values: Array) -> MetricSeries:
     start = START.timestamp() * 1e6 + DAY * np.arange(len(values))
     return MetricSeries("1", "agent", METRIC, start + DAY / 2, values, start, start + DAY, len(values), 0)
 
 
 def rows(values: Array, name: str, *, shifted: bool = False) -> pl.DataFrame:
-    """A study's rows as `StudyData.sorted_checkpoints` returns them; shifted ones share no period with others."""
+    """Return rows of a study like `StudyData.sorted_checkpoints`; shifted ones have no period in common with others."""
     start = pl.Series([START + timedelta(days=index, hours=12 * shifted) for index in range(len(values))], dtype=pl.Datetime("us", "UTC"))
     day = timedelta(days=1)
     return pl.DataFrame({"start": start, METRIC.name: values}).select(
@@ -63,8 +63,8 @@ def rows(values: Array, name: str, *, shifted: bool = False) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def oracle(design: Array, contrast: Array, rho: float) -> float:
-    """Half the 95 % interval of who knows the variance, 1, and the autocorrelation."""
+def known_half_width(design: Array, contrast: Array, rho: float) -> float:
+    """Return the half-width of the 95% interval for a known variance, 1, and a known AR(1) coefficient."""
     count = len(design)
     covariance = rho ** np.abs(np.subtract.outer(np.arange(count), np.arange(count))) if rho else np.eye(count)
     inside = design.T @ np.linalg.solve(covariance, design)
@@ -72,7 +72,7 @@ def oracle(design: Array, contrast: Array, rho: float) -> float:
 
 
 def designs(analysis: str, count: int) -> tuple[Array, Array, float]:
-    """The design, the contrast, and by what the half-width is to be multiplied."""
+    """Return the design, the contrast, and a factor of the half-width."""
     one, place = np.ones(count), np.arange(count)
     if analysis == "trend":
         return np.column_stack([one, place / (count - 1)]), np.array([0.0, 1.0]), 1.0
@@ -82,90 +82,91 @@ def designs(analysis: str, count: int) -> tuple[Array, Array, float]:
     return np.column_stack([one, away, later, away * later]), np.array([0.0, 0.0, 1.0, 0.0]), 1.0
 
 
-def analysed(analysis: str, count: int, rho: float, effect: float, random: np.random.Generator) -> tuple[bool, bool, Estimate | None]:
-    """Analyse one series: whether something was claimed, whether it was called insufficient, and the estimate."""
+def analyzed(analysis: str, count: int, rho: float, effect: float, random: np.random.Generator) -> tuple[bool, bool, Estimate | None]:
+    """Analyze one series; return whether the result is significant, whether data are insufficient, and the estimate."""
     noise = ar1_series(count, rho, random)
     if analysis == "trend":
-        found = trend_of(observed(noise + effect * np.arange(count) / (count - 1)))
-        return found.verdict in ("improving", "declining"), found.verdict == Verdict.INSUFFICIENT_DATA, found.total_change
+        trend = trend_of(series_of(noise + effect * np.arange(count) / (count - 1)))
+        return trend.verdict in ("improving", "declining"), trend.verdict == Verdict.INSUFFICIENT_DATA, trend.total_change
     if analysis.startswith("compare"):
         other = ar1_series(count, rho, random)
         difference = compare_of(rows(noise + effect, "a"), rows(other, "b", shifted=analysis == "compare"), METRIC.name)
         difference = difference._adjusted(difference.p, 1)
         return difference.verdict in ("better", "worse"), difference.verdict == Verdict.INSUFFICIENT_DATA, difference.difference
-    stepped = observed(noise + effect * (np.arange(count) >= count // 2))
+    stepped = series_of(noise + effect * (np.arange(count) >= count // 2))
     if analysis == "before_after":
         change = before_after_of(stepped, START + timedelta(days=count // 2), placebos=False)
         change = change._adjusted(change.p)
         return change.verdict in ("better", "worse"), change.verdict == Verdict.INSUFFICIENT_DATA, change.effect
     shift = changepoints_of(stepped)
     middle = START + timedelta(days=count // 2)
-    dated = next((Estimate(0, float(one.low > middle), float(one.high >= middle), one.p) for one in shift.changes), None)
-    return shift.verdict == "shifted", shift.verdict == Verdict.INSUFFICIENT_DATA, dated
+    time = next((Estimate(0, float(each.low > middle), float(each.high >= middle), each.p) for each in shift.changes), None)
+    return shift.verdict == "shifted", shift.verdict == Verdict.INSUFFICIENT_DATA, time
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What came of many series of one kind."""
+    """Results of many series of one kind."""
 
     analysis: str
     count: int
     rho: float
     series: int
     covered: float | None
-    """Share of intervals that hold the truth; of change points, of the dates of claimed shifts."""
+    """Share of intervals that contain the true value; for change points, the intervals of the times of detected shifts."""
     width: float | None
-    """Mean width over that of the interval that knows."""
-    false_claims: float
-    claims: float
-    """Share of series with the effect of which something is claimed."""
+    """Mean width relative to the interval for known variance and AR(1) coefficient."""
+    false_positives: float
+    """Share of series without an effect with a significant result."""
+    power: float
+    """Share of series with an effect with a significant result."""
     insufficient: float
-    """Of both kinds of series."""
+    """Share of all series with insufficient data."""
 
 
 def cell(analysis: str, count: int, rho: float, series: int) -> Cell:
     random = np.random.default_rng([count, round(rho * 100), ANALYSES.index(analysis)])
-    none = [analysed(analysis, count, rho, 0.0, random) for _ in range(series)]
-    some = [analysed(analysis, count, rho, EFFECT, random) for _ in range(series)]
+    none = [analyzed(analysis, count, rho, 0.0, random) for _ in range(series)]
+    some = [analyzed(analysis, count, rho, EFFECT, random) for _ in range(series)]
     if analysis == "changepoints":
-        dates = [one for _, _, one in some if one is not None]
-        covered = float(np.mean([one.low == 0 and one.high == 1 for one in dates])) if dates else None
+        times = [estimate for _, _, estimate in some if estimate is not None]
+        covered = float(np.mean([estimate.low == 0 and estimate.high == 1 for estimate in times])) if times else None
         width = None
     else:
         design, contrast, factor = designs(analysis, count)
-        estimates = [(one, truth) for part, truth in ((none, 0.0), (some, EFFECT)) for _, _, one in part if one is not None]
-        covered = float(np.mean([one.low <= truth <= one.high for one, truth in estimates]))
-        width = float(np.mean([one.half_width for one, _ in estimates])) / (factor * oracle(design, contrast, rho))
+        estimates = [(each, truth) for part, truth in ((none, 0.0), (some, EFFECT)) for _, _, each in part if each is not None]
+        covered = float(np.mean([each.low <= truth <= each.high for each, truth in estimates]))
+        width = float(np.mean([each.half_width for each, _ in estimates])) / (factor * known_half_width(design, contrast, rho))
     return Cell(
-        analysis, count, rho, series, covered, width, float(np.mean([claimed for claimed, _, _ in none])),
-        float(np.mean([claimed for claimed, _, _ in some])), float(np.mean([few for _, few, _ in none + some])),
+        analysis, count, rho, series, covered, width, float(np.mean([significant for significant, _, _ in none])),
+        float(np.mean([significant for significant, _, _ in some])), float(np.mean([few for _, few, _ in none + some])),
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Family:
-    """What was claimed of studies with 16 metrics and a baseline, without any effect."""
+    """False positives in studies with 16 metrics and a baseline, without any effect."""
 
     count: int
     rho: float
     series: int
     compared: float
-    """Share of comparisons of all 16 metrics that claim something."""
+    """Share of comparisons of all 16 metrics with a significant result."""
     page: float
-    """Share of reports, with trends and shifts of all metrics and the comparison, that claim something."""
+    """Share of reports, with trends and shifts of all metrics and the comparison, with a significant result."""
 
 
 def family(count: int, rho: float, series: int) -> Family:
     random = np.random.default_rng([count, round(rho * 100)])
-    claimed = []
+    significant = []
     for _ in range(series):
         data = StudyData(pl.concat([_whole("1", count, rho, random), _whole("2", count, rho, random)]))
         found = examine(data, *data.names)
-        ps = [one.p for one in found.differences]
+        ps = [each.p for each in found.differences]
         compared = any(p is not None and p <= ALPHA for p in holm(ps))
-        claims = [one.p_corrected for one in (*found.trends, *found.changes, *found.differences)]
-        claimed.append((compared, any(p is not None and p <= ALPHA for p in claims)))
-    return Family(count, rho, series, *np.mean(claimed, axis=0).tolist())
+        results = (*found.trends, *found.changes, *found.differences)
+        significant.append((compared, any(each.p_corrected is not None and each.p_corrected <= ALPHA for each in results)))
+    return Family(count, rho, series, *np.mean(significant, axis=0).tolist())
 
 
 def _whole(study_id: str, count: int, rho: float, random: np.random.Generator) -> pl.DataFrame:
@@ -176,11 +177,11 @@ def _whole(study_id: str, count: int, rho: float, random: np.random.Generator) -
 
 
 def narrowest(analysis: str, count: int, covering: float, series: int = 20_000) -> float:
-    """The least mean width that any interval can have at AR(1) 0 and still hold the truth in `covering` of series at 0.5.
+    """Return the least mean width of an interval at an AR(1) coefficient of 0 that has a coverage of `covering` at 0.5.
 
-    Of intervals that do not depend on unit and zero, the one with the least width for its coverage puts, for each shape of the residuals,
-    as much width as pays: f0 v = l f1(x), with f0 and f1 the likelihoods of the shape at 0 and at 0.5, v the width at 0, and f1(x) the
-    density of t at the end. Given over that of the interval that knows the variance and that the autocorrelation is 0.
+    Among intervals invariant to unit and origin, the one with the least width for its coverage satisfies, for each shape of the residuals,
+    f0 v = l f1(x), with f0 and f1 the likelihoods of the shape at 0 and at 0.5, v the width at 0, and f1(x) the density of t at the end.
+    The width is relative to the interval for known variance and an AR(1) coefficient known to be 0.
     """
     design, contrast, _ = designs(analysis, count)
     freedom = count - design.shape[1]
@@ -198,13 +199,13 @@ def narrowest(analysis: str, count: int, covering: float, series: int = 20_000) 
     low, high = 1e-4, 1e6
     for _ in range(60):
         price = math.sqrt(low * high)
-        held = float((np.abs(fits[0.5][1][0]) <= half(0.5, price)).mean())
-        low, high = (price, high) if held < covering else (low, price)
-    return float(half(0.0, high).mean()) / oracle(design, contrast, 0.0)
+        coverage = float((np.abs(fits[0.5][1][0]) <= half(0.5, price)).mean())
+        low, high = (price, high) if coverage < covering else (low, price)
+    return float(half(0.0, high).mean()) / known_half_width(design, contrast, 0.0)
 
 
 def _fitted(values: Array, design: Array, contrast: Array, rho: float) -> tuple[Array, Array, Array, Array]:
-    """Of each column: the estimate, its standard error, the standard deviation of the residuals, the restricted log likelihood."""
+    """Return, per column, estimate, standard error, standard deviation of the residuals, and restricted log likelihood."""
     count, terms = design.shape
     covariance = rho ** np.abs(np.subtract.outer(np.arange(count), np.arange(count))) if rho else np.eye(count)
     root = np.linalg.inv(np.linalg.cholesky(covariance))
@@ -229,77 +230,78 @@ def simulate_families(series: int, counts: tuple[int, ...] = COUNTS, workers: in
 def _mapped(simulate_one: Callable[..., T], kinds: list[tuple[Any, ...]], workers: int) -> list[T]:
     if workers == 1:
         return [simulate_one(*kind) for kind in kinds]
-    # Spawned: a fork of a process in which Polars has threads waits for them for ever.
+    # Forked processes hang in Polars, whose threads do not exist in them.
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         return list(pool.map(simulate_one, *zip(*kinds, strict=True)))
 
 
 def shown(value: float | None) -> str:
-    return "" if value is None else f"{value * 100:.1f} %"
+    return "" if value is None else f"{value * 100:.1f}%"
 
 
 def error(share: float, series: int) -> float:
-    """The Monte Carlo standard error of a share."""
+    """Return the Monte Carlo standard error of a share."""
     return math.sqrt(share * (1 - share) / series)
 
 
 TITLES = {
-    "trend": "`trend`: a rise of 3 standard deviations over the span",
+    "trend": "`trend`: a change of 3 standard deviations over the span",
     "compare pairs": "`compare`, paired: a difference of 3 standard deviations",
-    "compare": "`compare`, not paired: the same",
-    "before_after": "`before_after`: a step of 3 standard deviations in the middle, beside a trend",
-    "changepoints": "`changepoints`: the same step at an unknown time, without a trend",
+    "compare": "`compare`, unpaired: a difference of 3 standard deviations",
+    "before_after": "`before_after`: a step of 3 standard deviations in the middle, with a trend in the model",
+    "changepoints": "`changepoints`: the same step at an unknown time, without a trend in the model",
 }
-HEAD = """# How often the analyses are right
+HEAD = """# Coverage and power of the analyses
 
-Simulated series with known truth: {series:,} without an effect and as many with one for each row; normal values, autocorrelation (AR(1)) 0 or 0.5 between
-neighbouring checkpoints. The Monte Carlo standard error of a share of 5 % is {small:.1f} points, of one of 50 % {large:.1f} points.
-Made by `python -m tests.simulations --write`; `make bench` runs it, `make test` a short form of it.
+Simulations with known truth. Each row has {series:,} series without an effect and {series:,} with one: normally distributed values with an AR(1)
+coefficient of 0 or 0.5 between consecutive checkpoints. The Monte Carlo standard error is {small:.1f} percentage points for a share of 5% and {large:.1f}
+for a share of 50%. `python -m tests.simulations --write` writes this page; `make bench` runs the simulations, `make test` a short version.
 
-- *covered*: share of the 95 % intervals that hold the truth (of `changepoints`: of the intervals of the dates of claimed shifts).
-- *width*: mean width of the interval over that of one that knows the variance and the autocorrelation.
-- *false claims*: share of the series without any effect of which something is claimed.
-- *power*: share of the series with the effect of which it is claimed.
-- *insufficient*: share of all series of which the analysis says that they are too short to tell.
+- *coverage*: share of the 95% confidence intervals that contain the true value (`changepoints`: intervals of the times of detected shifts).
+- *relative width*: mean width of the interval, relative to the interval for a known variance and a known AR(1) coefficient.
+- *false positives*: share of the series without an effect with a statistically significant result.
+- *power*: share of the series with the effect in which it is statistically significant.
+- *insufficient data*: share of all series with this verdict.
 """
 
 
 FAMILIES = """
-## `compare` and `report`: everything together
+## `compare` and `report`: multiple comparisons
 
-{series:,} pairs of studies with 16 metrics each and no effect at all, in each row: the share of which anything is claimed. All p-values of a
-comparison, and all of a report (trends, shifts and differences), are corrected together.
+Each row has {series:,} pairs of studies with 16 metrics each and no effect: the share with any statistically significant result. All p-values of a
+comparison, and all p-values of a report (trends, shifts and differences), are adjusted together (Holm).
 
-| checkpoints | AR(1) | a comparison claims anything | a report claims anything |
+| checkpoints | AR(1) | comparison with a false positive | report with a false positive |
 |--:|--:|--:|--:|
 {rows}
 """
 BOUNDS = """
-## What falls short
+## Limitations
 
-With 12 checkpoints and no autocorrelation the intervals of `trend` and `compare` are 1.8 times as wide as those that know the variance and that there is
-no autocorrelation, not 1.5 times. 12 values do not tell 0 from 0.5, so an interval that is to hold at 0.5 must be wide at 0 as well. The narrowest
-interval that holds the truth in 95 % of series at 0.5, so that what excludes 0 may be claimed, is on average {trend:.2f} (`trend`) and {compare:.2f} (`compare`) times
-as wide at 0; one that must hold in 93 % only, {trend93:.2f} and {compare93:.2f}. Those are made for these two autocorrelations alone; ours also hold between and beyond.
+With 12 checkpoints and no autocorrelation, the intervals of `trend` and `compare` are 1.8 times as wide as those for a known variance and a known AR(1)
+coefficient. With 12 values, coefficients of 0 and 0.5 cannot be distinguished, so an interval with the nominal coverage at 0.5 must be wide at 0
+too. The narrowest interval with a coverage of 95% at 0.5 has a mean relative width at 0 of {trend:.2f} (`trend`) and {compare:.2f} (`compare`); with a
+coverage of 93%, {trend93:.2f} and {compare93:.2f}. Those intervals are optimal for these two coefficients only; the intervals of evalkit also have the
+nominal coverage in between, and up to about 0.6.
 
-Where neighbours correlate by more than about 0.7, more is claimed of nothing than 5 %: at 0.9 and 30 checkpoints `trend` and `changepoints` claim something
-in a fifth to a quarter of the series (200 of them). Thirty such values hardly differ from a trend, and their correlation cannot be seen in them.
+With an AR(1) coefficient above about 0.7, false positives exceed 5%: at 0.9 and 30 checkpoints, `trend` and `changepoints` are significant in 20% to 25%
+of the series (200 simulated). Thirty such values look like a trend, and their autocorrelation cannot be estimated from them.
 """
 
 
 def page(cells: list[Cell], families: list[Family], series: int) -> str:
-    """The page of the docs."""
+    """Return the page of the docs."""
     parts = [HEAD.format(series=series, small=error(0.05, series) * 100, large=error(0.5, series) * 100)]
     for analysis in ANALYSES:
         parts.append(
-            f"\n## {TITLES[analysis]}\n\n| checkpoints | AR(1) | covered | width | false claims | power | insufficient |\n|--:|--:|--:|--:|--:|--:|--:|"
+            f"\n## {TITLES[analysis]}\n\n| checkpoints | AR(1) | coverage | relative width | false positives | power | insufficient data |\n|--:|--:|--:|--:|--:|--:|--:|"
         )
         parts += [
-            f"| {one.count} | {one.rho} | {shown(one.covered)} | {'' if one.width is None else f'{one.width:.2f}'} | {shown(one.false_claims)} "
-            f"| {shown(one.claims)} | {shown(one.insufficient)} |"
-            for one in cells if one.analysis == analysis
+            f"| {cell.count} | {cell.rho} | {shown(cell.covered)} | {'' if cell.width is None else f'{cell.width:.2f}'} "
+            f"| {shown(cell.false_positives)} | {shown(cell.power)} | {shown(cell.insufficient)} |"
+            for cell in cells if cell.analysis == analysis
         ]  # fmt: skip
-    rows = "\n".join(f"| {one.count} | {one.rho} | {shown(one.compared)} | {shown(one.page)} |" for one in families)
+    rows = "\n".join(f"| {each.count} | {each.rho} | {shown(each.compared)} | {shown(each.page)} |" for each in families)
     least = {
         f"{name}{level}": narrowest(name, 12, covering) for name in ("trend", "compare") for level, covering in (("", 0.95), ("93", 0.93))
     }
@@ -308,13 +310,13 @@ def page(cells: list[Cell], families: list[Family], series: int) -> str:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--series", type=int, default=2000, help="of each kind, in each row")
+    parser.add_argument("--series", type=int, default=2000, help="number of series of each kind in each row")
     parser.add_argument("--write", action="store_true", help="write docs/power.md")
-    given = parser.parse_args(arguments)
-    made = page(simulate(given.series), simulate_families(max(10, given.series // 10)), given.series)
-    print(made)
-    if given.write:
-        (Path(__file__).parents[1] / "docs" / "power.md").write_text(made)
+    options = parser.parse_args(arguments)
+    text = page(simulate(options.series), simulate_families(max(10, options.series // 10)), options.series)
+    print(text)
+    if options.write:
+        (Path(__file__).parents[1] / "docs" / "power.md").write_text(text)
 
 
 if __name__ == "__main__":

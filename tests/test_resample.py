@@ -1,17 +1,19 @@
-"""Rolling checkpoints up to longer periods, held against arithmetic in fractions and against counting hours."""
+"""Resampling to longer periods, compared with exact fractions and with counted hours."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inline_snapshot import snapshot
 from polars.testing import assert_frame_equal
 
 from evalkit import StudyData
@@ -23,6 +25,7 @@ from evalkit.frames.pandas_output import to_pandas
 from evalkit.plots import overview, trend
 from tests.analysis_frames import FIRST, HOUR, assert_same, hourly_frames, odd_frames
 from tests.chart_frames import START, checkpoints, lifecycle, study_id
+from tests.messages import says
 from tests.properties import examples
 
 TO = ["daily", "weekly", "monthly"]
@@ -31,7 +34,7 @@ MOST = 2**63 - 1
 
 
 def begin(at: datetime, to: str) -> datetime:
-    """The start of the calendar period that a time lies in, in plain Python."""
+    """Return the start of the calendar period that contains a time."""
     day = at.replace(hour=0, minute=0, second=0, microsecond=0)
     return day - timedelta(days=day.weekday()) if to == "weekly" else day.replace(day=1) if to == "monthly" else day
 
@@ -43,7 +46,7 @@ def finish(start: datetime, to: str) -> datetime:
 
 
 def in_fractions(name: str, rows: list[dict[str, Any]]) -> Fraction | int | None:
-    """One metric of one longer period by the rules as they are written down, without rounding."""
+    """Return one metric of one longer period by its rule, without rounding."""
     metric, values = METRICS[name], [row[name] for row in rows]
     if len(rows) == 1:
         return exactly(values[0])
@@ -80,7 +83,7 @@ def cost_of_a_success(rows: list[dict[str, Any]]) -> Fraction | int | None:
 
 
 def exactly(value: Any) -> Any:
-    """Floats as the fractions they are, durations as microseconds."""
+    """Return floats as fractions and durations as microseconds."""
     if isinstance(value, timedelta):
         return value // timedelta(microseconds=1)
     return Fraction(value) if isinstance(value, float) else value
@@ -97,31 +100,30 @@ def by_period(frame: pl.DataFrame, to: str) -> dict[tuple[str, datetime], list[d
 @pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
-def test_every_value_is_what_the_rules_give_in_fractions(frame: pl.DataFrame, to: str) -> None:
-    """Each metric of each longer period equals the rule worked out without rounding, and is missing exactly where the rule says so."""
+def test_values_match_the_rules_in_exact_fractions(frame: pl.DataFrame, to: str) -> None:
+    """Each value equals the rule computed without rounding, and is missing exactly where the rule requires."""
     rolled = resample(frame, to).frame.to_dicts()
     groups = by_period(frame, to)
     assert [(row["study_id"], row["period_start"]) for row in rolled] == list(groups)
     for row, ((_, start), parts) in zip(rolled, groups.items(), strict=True):
         assert row["period_end"] == finish(start, to)
         for name, metric in METRICS.items():
-            wanted, found = in_fractions(name, parts), exactly(row[name])
-            assert (wanted is None) == (found is None), (name, parts)
+            wanted, result = in_fractions(name, parts), exactly(row[name])
+            assert (wanted is None) == (result is None), (name, parts)
             if wanted is None:
                 continue
             if metric.kind == "count":
-                assert found == wanted
+                assert result == wanted
             elif metric.kind == "duration":
-                assert abs(found - wanted) <= Fraction(1, 2) + Fraction(1, 1000)
+                assert abs(result - wanted) <= Fraction(1, 2) + Fraction(1, 1000)
             else:
-                assert abs(found - wanted) <= wanted * Fraction(1, 10**12), name
+                assert abs(result - wanted) <= wanted * Fraction(1, 10**12), name
 
 
 @pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(frame=hourly_frames(), to=st.sampled_from(["weekly", "monthly"]))
-def test_two_steps_equal_one(frame: pl.DataFrame, to: str) -> None:
-    """Hours to days to weeks or months give what hours to weeks or months give: every column, missing values and coverage included."""
+def test_resampling_in_two_steps_equals_one_step(frame: pl.DataFrame, to: str) -> None:
     one_step = resample(frame, to).frame
     assert_same(resample(resample(frame, "daily"), to).frame, one_step)
     assert_same(resample(one_step, to).frame, one_step)
@@ -129,16 +131,15 @@ def test_two_steps_equal_one(frame: pl.DataFrame, to: str) -> None:
 
 @settings(max_examples=examples(30))
 @given(frame=hourly_frames(), to=st.sampled_from(TO), seed=st.integers(0, 1000))
-def test_the_order_of_rows_is_of_no_matter(frame: pl.DataFrame, to: str, seed: int) -> None:
-    """The same checkpoints in another order give the same periods, to the last bit."""
+def test_resampling_does_not_depend_on_row_order(frame: pl.DataFrame, to: str, seed: int) -> None:
     shuffled = frame.sample(fraction=1, shuffle=True, seed=seed)
     assert_same(resample(shuffled, to).frame, resample(frame, to).frame, relative=0)
 
 
 @settings(max_examples=examples(30))
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
-def test_what_belongs_to_a_checkpoint_is_kept(frame: pl.DataFrame, to: str) -> None:
-    """Times are the latest, events are added, sessions are named once each in the order of the checkpoints, and parts are counted."""
+def test_fields_besides_metrics_are_combined(frame: pl.DataFrame, to: str) -> None:
+    """Latest times, summed events, distinct sessions in order, and the number of checkpoints."""
     for row, parts in zip(resample(frame, to).frame.to_dicts(), by_period(frame, to).values(), strict=True):
         parts.sort(key=lambda part: (part["middle"], part["checkpoint_id"]))
         named = [part["sessions_included"] for part in parts]
@@ -153,16 +154,15 @@ def test_what_belongs_to_a_checkpoint_is_kept(frame: pl.DataFrame, to: str) -> N
 @pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
-def test_every_missing_value_has_its_reason_and_no_other(frame: pl.DataFrame, to: str) -> None:
-    """The table of reasons has a row for each missing value, in words, and none for a value that is there."""
-    found = resample(frame, to)
+def test_every_missing_value_has_a_reason(frame: pl.DataFrame, to: str) -> None:
+    result = resample(frame, to)
     missing = {
-        (row["study_id"], row["period_start"], name) for row in found.frame.to_dicts() for name in METRICS if row[name] is None
+        (row["study_id"], row["period_start"], name) for row in result.frame.to_dicts() for name in METRICS if row[name] is None
     }  # fmt: skip
-    told = found.reasons.rows()
-    assert {(study, start, metric) for study, _, start, metric, _ in told} == missing
-    assert len(told) == len(missing)
-    assert all(reason for *_, reason in told)
+    rows = result.reasons.rows()
+    assert {(study, start, metric) for study, _, start, metric, _ in rows} == missing
+    assert len(rows) == len(missing)
+    assert all(reason for *_, reason in rows)
 
 
 @pytest.mark.slow
@@ -171,14 +171,14 @@ def test_every_missing_value_has_its_reason_and_no_other(frame: pl.DataFrame, to
     spans=st.lists(st.tuples(st.integers(1, 2), st.integers(0, 24 * 40), st.integers(1, 60)), min_size=1, max_size=12),
     to=st.sampled_from(TO),
 )
-def test_coverage_is_that_of_counted_hours(spans: list[tuple[int, int, int]], to: str) -> None:
-    """The covered share is the hours of a period that its checkpoints cover, each once; checkpoints count where their middle lies."""
+def test_coverage_matches_counted_hours(spans: list[tuple[int, int, int]], to: str) -> None:
+    """Time in several checkpoints counts once; checkpoints count in the period of their midpoint."""
     frame = periods(
         [(study_id(number), FIRST + first * HOUR, FIRST + (first + hours) * HOUR) for number, first, hours in spans], period_type="hourly"
     )
-    found = resample(frame, to)
+    result = resample(frame, to)
     across, overlapping = 0, 0
-    for row, ((_, start), parts) in zip(found.frame.to_dicts(), by_period(frame, to).items(), strict=True):
+    for row, ((_, start), parts) in zip(result.frame.to_dicts(), by_period(frame, to).items(), strict=True):
         end = finish(start, to)
         hours = [
             part["period_start"] + step * HOUR for part in parts for step in range((part["period_end"] - part["period_start"]) // HOUR)
@@ -189,126 +189,120 @@ def test_coverage_is_that_of_counted_hours(spans: list[tuple[int, int, int]], to
         assert math.isclose(row["covered"], len(set(inside)) / ((end - start) / HOUR), rel_tol=1e-12)
         assert row["partial"] == (len(set(inside)) < (end - start) / HOUR)
         assert row["parts"] == len(parts)
-    assert (found.straddling, found.overlapping) == (across, overlapping)
+    assert (result.straddling, result.overlapping) == (across, overlapping)
 
 
 def periods(spans: list[tuple[str, datetime, datetime]], **values: Any) -> pl.DataFrame:
-    """Checkpoints with nothing but a period, and what is given for all."""
+    """Return checkpoints with a period each, and the same values for all."""
     rows = [{"study_id": study, "study": study, "period_start": start, "period_end": end, **values} for study, start, end in spans]
     return pl.DataFrame(rows, schema_overrides={name: frame_schema(CHECKPOINTS)[name] for name in rows[0]})
 
 
 def one_day(*rows: dict[str, Any]) -> Any:
-    """Checkpoints of one day, hour by hour, rolled up to that day."""
+    """Return hourly checkpoints resampled to a day."""
     start = [{"period_start": START + index * HOUR, "period_end": START + (index + 1) * HOUR, **row} for index, row in enumerate(rows)]
     schema = frame_schema(CHECKPOINTS)
     return resample(pl.DataFrame(start, schema_overrides={name: schema[name] for row in start for name in row}), "daily")
 
 
-def reason(found: Any, metric: str) -> str:
-    return str(found.reasons.filter(metric=metric)["reason"].item())
+def reason(result: Any, metric: str) -> str:
+    return str(result.reasons.filter(metric=metric)["reason"].item())
 
 
 @pytest.mark.slow
-def test_the_frame_has_the_shape_of_checkpoints() -> None:
-    """The columns of kit.checkpoints() come first, in order and dtype, so that charts take the frame; then come four more."""
-    found = resample(checkpoints(count=60), "weekly")
-    assert list(found.frame.columns) == [*CHECKPOINTS, *EXTRA]
-    assert found.frame.select(list(CHECKPOINTS)).schema == pl.Schema(frame_schema(CHECKPOINTS))
-    assert found.frame.select(EXTRA).dtypes == [pl.Int64(), pl.Float64(), pl.Boolean(), pl.Duration("us")]
-    assert found.frame["checkpoint_id"][0] == f"{study_id(1)}/weekly/2026-01-05"
-    assert found.frame["checkpoint_id"].is_unique().all()
-    trend(found.frame, "session_success_rate")
-    overview(found.frame)
-    assert found.plot("total_cost").to_dict()["title"]["text"] == ["Total cost: agent"]
+def test_frame_has_the_columns_of_checkpoints_and_four_more() -> None:
+    result = resample(checkpoints(count=60), "weekly")
+    assert list(result.frame.columns) == [*CHECKPOINTS, *EXTRA]
+    assert result.frame.select(list(CHECKPOINTS)).schema == pl.Schema(frame_schema(CHECKPOINTS))
+    assert result.frame.select(EXTRA).dtypes == [pl.Int64(), pl.Float64(), pl.Boolean(), pl.Duration("us")]
+    assert result.frame["checkpoint_id"][0] == f"{study_id(1)}/weekly/2026-01-05"
+    assert result.frame["checkpoint_id"].is_unique().all()
+    trend(result.frame, "session_success_rate")
+    overview(result.frame)
+    assert result.plot("total_cost").to_dict()["title"]["text"] == ["Total cost: agent"]
 
 
 @pytest.mark.parametrize("odd", odd_frames())
-def test_odd_frames_are_rolled_up_alike_in_polars_and_pandas(odd: str) -> None:
-    """No frame is too odd: each gives a table, reasons and sentences, and the same from Pandas as from Polars."""
+def test_unusual_frames_are_resampled_equally_in_polars_and_pandas(odd: str) -> None:
     frame, to = odd_frames()[odd], "weekly"
-    found = resample(frame, to)
-    assert list(found.frame.columns) == [*CHECKPOINTS, *EXTRA]
-    assert found.sentences()
-    assert found._repr_html_().startswith("<p>")
+    result = resample(frame, to)
+    assert list(result.frame.columns) == [*CHECKPOINTS, *EXTRA]
+    assert result.sentences()
+    assert result._repr_html_().startswith("<p>")
     if frame.height > 10_000:
         return
-    twin = resample(to_pandas(frame, {name: CHECKPOINTS[name] for name in frame.columns}), to)
-    for one, other in ((found.frame, twin.frame), (found.reasons, twin.reasons)):
+    in_pandas = resample(to_pandas(frame, {name: CHECKPOINTS[name] for name in frame.columns}), to)
+    for one, other in ((result.frame, in_pandas.frame), (result.reasons, in_pandas.reasons)):
         assert type(other).__module__.startswith("pandas")
         assert list(other.columns) == list(one.columns)
         for name in one.columns:
-            gone = one[name].is_null().to_list()
-            assert [None if lost else value for lost, value in zip(gone, other[name].tolist(), strict=True)] == one[name].to_list()
-            if other[name].dtype != object or True not in gone:
-                assert other[name].isna().tolist() == gone
-    assert repr(twin) == repr(found)
-    assert_same(resample(twin, to).frame.pipe(pl_of), found.frame)
+            missing = one[name].is_null().to_list()
+            assert [None if null else value for null, value in zip(missing, other[name].tolist(), strict=True)] == one[name].to_list()
+            if other[name].dtype != object or True not in missing:
+                assert other[name].isna().tolist() == missing
+    assert repr(in_pandas) == repr(result)
+    assert_same(resample(in_pandas, to).frame.pipe(pl_of), result.frame)
 
 
 def pl_of(frame: Any) -> pl.DataFrame:
-    """A resampled Pandas frame as the Polars one that it is the twin of."""
+    """Return a resampled pandas frame as a Polars frame."""
     schema = resample(checkpoints(), "daily").frame.schema
     columns = {
-        name: [None if gone is True else value for value, gone in zip(frame[name].tolist(), (frame[name].isna() if frame[name].dtype != object else frame[name].map(lambda one: one is None)).tolist(), strict=True)]
+        name: [None if missing is True else value for value, missing in zip(frame[name].tolist(), (frame[name].isna() if frame[name].dtype != object else frame[name].map(lambda one: one is None)).tolist(), strict=True)]
         for name in frame.columns
     }  # fmt: skip
     return pl.DataFrame(columns, schema=schema)
 
 
-def test_a_sum_over_some_is_missing() -> None:
-    """A count or a cost that one checkpoint lacks is missing for the day, for the sum of the others is too small."""
-    found = one_day({"total_tokens": 5, "total_cost": 0.5}, {"total_tokens": None, "total_cost": 0.25})
-    assert found.frame["total_tokens"].item() is None
-    assert found.frame["total_cost"].item() == 0.75
-    assert reason(found, "total_tokens") == "it is missing in 1 of its 2 checkpoints"
+def test_sum_with_a_missing_value_is_missing() -> None:
+    result = one_day({"total_tokens": 5, "total_cost": 0.5}, {"total_tokens": None, "total_cost": 0.25})
+    assert result.frame["total_tokens"].item() is None
+    assert result.frame["total_cost"].item() == 0.75
+    assert reason(result, "total_tokens") == "missing in 1 of 2 checkpoints"
 
 
-def test_a_sum_too_large_is_missing_and_never_wraps() -> None:
-    """Counts above 2^63 - 1 and costs above the largest float are missing, with that as the reason."""
-    found = one_day(
+def test_overflowing_sums_are_missing() -> None:
+    result = one_day(
         {"total_tokens": MOST, "tasks_completed": MOST, "total_cost": 1.7e308},
         {"total_tokens": 1, "tasks_completed": 0, "total_cost": 1.7e308},
     )
-    assert found.frame.select("total_tokens", "tasks_completed", "total_cost").row(0) == (None, MOST, None)
-    assert reason(found, "total_tokens") == reason(found, "total_cost") == "the sum is larger than the column can hold"
+    assert result.frame.select("total_tokens", "tasks_completed", "total_cost").row(0) == (None, MOST, None)
+    assert reason(result, "total_tokens") == reason(result, "total_cost") == "the sum exceeds the range of the column"
 
 
-def test_rates_are_weighted_by_what_they_count() -> None:
-    """1 of 1 and 0 of 9 are 10 %, and not 50 %; a checkpoint without sessions does not count, whatever its rate."""
-    found = one_day(
+def test_rates_are_weighted_by_their_denominator() -> None:
+    """Checkpoints without sessions are ignored."""
+    result = one_day(
         {"sessions_completed": 1, "session_success_rate": 1.0},
         {"sessions_completed": 9, "session_success_rate": 0.0},
         {"sessions_completed": 0, "session_success_rate": 1.0},
         {"sessions_completed": 0, "session_success_rate": None},
     )
-    assert found.frame["session_success_rate"].item() == pytest.approx(0.1, rel=1e-15)
+    assert result.frame["session_success_rate"].item() == pytest.approx(0.1, rel=1e-15)
 
 
-def test_a_perfect_rate_stays_one() -> None:
-    """Rounding never moves a mean out of its parts: checkpoints that are all at 1 or at 0.85 stay exactly there."""
+def test_means_of_equal_rates_are_exact() -> None:
     for rate in (1.0, 0.85, 0.1):  # with these counts the shares add up to 0.9999999999999998
         counts = (18, 36, 1, 1, 24, 19, 14, 4, 20)
-        found = one_day(*({"sessions_completed": n, "session_success_rate": rate} for n in counts))
-        assert found.frame["session_success_rate"].item() == rate
+        result = one_day(*({"sessions_completed": n, "session_success_rate": rate} for n in counts))
+        assert result.frame["session_success_rate"].item() == rate
 
 
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ([(3, 0.5), (2, None)], "it is missing in 1 of its 2 checkpoints"),
-        ([(3, 0.5), (None, 0.5)], "sessions completed, which it is weighted by, is missing in 1 of its 2 checkpoints"),
-        ([(3, 0.5), (None, None)], "sessions completed, which it is weighted by, is missing in 1 of its 2 checkpoints"),
+        ([(3, 0.5), (2, None)], "missing in 1 of 2 checkpoints"),
+        ([(3, 0.5), (None, 0.5)], "sessions completed (its weight) missing in 1 of 2 checkpoints"),
+        ([(3, 0.5), (None, None)], "sessions completed (its weight) missing in 1 of 2 checkpoints"),
         ([(0, None), (0, 0.5)], "sessions completed is 0"),
-        ([(MOST, 0.5), (MOST, 0.5)], "sessions completed is larger than the column can hold"),
-        ([(4, None)], "it is missing in its only checkpoint"),
+        ([(MOST, 0.5), (MOST, 0.5)], "sessions completed exceeds the range of the column"),
+        ([(4, None)], "missing in the only checkpoint"),
     ],
 )  # fmt: skip
-def test_why_a_rate_is_missing(rows: list[tuple[int | None, float | None]], why: str) -> None:
-    """A rate is missing where what it rests on is not known, and the reason says what."""
-    found = one_day(*({"sessions_completed": n, "session_success_rate": rate} for n, rate in rows))
-    assert found.frame["session_success_rate"].item() is None
-    assert reason(found, "session_success_rate") == why
+def test_missing_rates_have_their_reason(rows: list[tuple[int | None, float | None]], why: str) -> None:
+    result = one_day(*({"sessions_completed": n, "session_success_rate": rate} for n, rate in rows))
+    assert result.frame["session_success_rate"].item() is None
+    assert reason(result, "session_success_rate") == why
 
 
 @pytest.mark.parametrize(
@@ -317,40 +311,36 @@ def test_why_a_rate_is_missing(rows: list[tuple[int | None, float | None]], why:
         ([(6, 2.0, 5), (4, 4.0, 3)], 2.5, None),
         ([(6, 2.0, 5), (4, None, 0)], 10 / 3, None),
         ([(6, 2.0, None), (4, 4.0, None)], 2.5, None),
-        ([(6, 2.0, 5), (4, None, 3)], None, "how many tasks were solved is not recorded in 1 of its 2 checkpoints"),
-        ([(6, 2.0, 5), (4, None, None)], None, "how many tasks were solved is not recorded in 1 of its 2 checkpoints"),
-        ([(6, 2.0, 5), (4, 0.0, 3)], None, "how many tasks were solved is not recorded in 1 of its 2 checkpoints"),
-        ([(6, 2.0, 5), (None, 3.0, 3)], None, "total cost is missing in 1 of its 2 checkpoints"),
+        ([(6, 2.0, 5), (4, None, 3)], None, "number of solved tasks unknown in 1 of 2 checkpoints"),
+        ([(6, 2.0, 5), (4, None, None)], None, "number of solved tasks unknown in 1 of 2 checkpoints"),
+        ([(6, 2.0, 5), (4, 0.0, 3)], None, "number of solved tasks unknown in 1 of 2 checkpoints"),
+        ([(6, 2.0, 5), (None, 3.0, 3)], None, "total cost missing in 1 of 2 checkpoints"),
         ([(6, None, 0), (4, None, 0)], None, "no task was completed"),
         ([(0, 0.0, 5), (0, 0.0, 3)], 0.0, None),
-        ([(0, 0.0, 5), (4, 2.0, 3)], None, "some checkpoints cost nothing, which does not say how many tasks they solved"),
-        ([(0, 0.0, 5), (4, None, 0)], None, "some checkpoints cost nothing, which does not say how many tasks they solved"),
-        ([(1e300, 1e-300, 5), (4, 2.0, 3)], None, "how many tasks were solved is not recorded in 1 of its 2 checkpoints"),
+        ([(0, 0.0, 5), (4, 2.0, 3)], None, "checkpoints with a cost of 0 imply no number of solved tasks"),
+        ([(0, 0.0, 5), (4, None, 0)], None, "checkpoints with a cost of 0 imply no number of solved tasks"),
+        ([(1e300, 1e-300, 5), (4, 2.0, 3)], None, "number of solved tasks unknown in 1 of 2 checkpoints"),
     ],
 )  # fmt: skip
-def test_cost_per_success_counts_only_what_is_known(
+def test_cost_per_success_from_known_successes(
     rows: list[tuple[float | None, float | None, int | None]], value: float | None, why: str | None
 ) -> None:
-    """Total cost over implied successes: cost without any task counts, cost with tasks and no value makes it missing, free tasks imply nothing."""
-    found = one_day(*({"total_cost": cost, "cost_per_successful_task": each, "tasks_completed": n} for cost, each, n in rows))
-    assert found.frame["cost_per_successful_task"].item() == (None if value is None else pytest.approx(value, rel=1e-14))
+    result = one_day(*({"total_cost": cost, "cost_per_successful_task": each, "tasks_completed": n} for cost, each, n in rows))
+    assert result.frame["cost_per_successful_task"].item() == (None if value is None else pytest.approx(value, rel=1e-14))
     if why:
-        assert reason(found, "cost_per_successful_task") == why
+        assert reason(result, "cost_per_successful_task") == why
 
 
-def test_what_is_a_mean_over_something_unknown_is_missing() -> None:
-    """A mean over what nobody recorded is missing when two are combined; of one checkpoint it stays, and in two steps too."""
+def test_metrics_without_recorded_denominator_are_missing() -> None:
+    """A single checkpoint keeps its value."""
     two = one_day({"agent_efficiency": 0.5}, {"agent_efficiency": 0.5})
     assert two.frame["agent_efficiency"].item() is None
-    assert (
-        reason(two, "agent_efficiency") == reason(resample(two, "weekly"), "agent_efficiency") == "what it is a mean over is not recorded"
-    )
-    assert reason(two, "tool_success_rate") == "the frame has no column tool_success_rate"
+    assert reason(two, "agent_efficiency") == reason(resample(two, "weekly"), "agent_efficiency") == "its denominator is not recorded"
+    assert reason(two, "tool_success_rate") == "no column tool_success_rate in the frame"
     assert one_day({"agent_efficiency": 0.5}).frame["agent_efficiency"].item() == 0.5
 
 
-def test_no_microsecond_of_session_time_is_lost() -> None:
-    """Days keep the time of all sessions together, so that a week made of days has the average that a week made of hours has."""
+def test_session_time_is_exact_in_two_steps() -> None:
     rows = [{"sessions_completed": n, "avg_session_duration": timedelta(microseconds=us)} for n, us in ((3, 10), (4, 11), (2, 12))]
     day = one_day(*rows)
     assert day.frame["session_time"].item() == timedelta(microseconds=98)
@@ -359,50 +349,52 @@ def test_no_microsecond_of_session_time_is_lost() -> None:
     unknown = one_day({"sessions_completed": None, "avg_session_duration": timedelta(seconds=3)})
     assert unknown.frame.select("avg_session_duration", "session_time").row(0) == (timedelta(seconds=3), None)
     too_long = one_day(*[{"sessions_completed": 2**40, "avg_session_duration": timedelta(days=10_000)}] * 2)
-    assert reason(too_long, "avg_session_duration") == "all sessions together took longer than the column can hold"
+    assert reason(too_long, "avg_session_duration") == "the total duration of all sessions exceeds the range of the column"
 
 
-def test_longer_periods_are_not_split() -> None:
-    """Weeks cannot be made of months: the error names the study and what to type instead; by length where the type is not there."""
+def test_studies_with_longer_periods_are_refused() -> None:
+    """By period type, or by median length without one."""
     monthly = checkpoints("slow", 2, 4, period="monthly")
-    with pytest.raises(InvalidInputError, match=r"Invalid to 'weekly': is shorter than the periods of 'slow'; .* Give 'monthly', or leave"):
+    with pytest.raises(InvalidInputError) as error:
         resample(pl.concat([checkpoints(), monthly]), "weekly")
-    with pytest.raises(InvalidInputError, match=r"Invalid to 'daily': is shorter than the periods of 'slow'; .* Give 'monthly', or leave"):
+    assert says(error) == snapshot("Cannot resample to 'weekly': 'slow' has longer periods. Use 'monthly', or exclude these studies.")
+    with pytest.raises(InvalidInputError) as by_length:
         resample(monthly.drop("period_type"), "daily")
-    with pytest.raises(InvalidInputError, match=r"Invalid to 'daily': is shorter .* Give 'weekly', or leave"):
+    assert says(by_length) == snapshot("Cannot resample to 'daily': 'slow' has longer periods. Use 'monthly', or exclude these studies.")
+    with pytest.raises(InvalidInputError) as resampled:
         resample(resample(checkpoints(), "weekly"), "daily")
-    with pytest.raises(InvalidInputError, match=r"Invalid to 'monthly': is shorter .* split\. Leave these studies out"):
+    assert says(resampled) == snapshot("Cannot resample to 'daily': 'agent' has longer periods. Use 'weekly', or exclude these studies.")
+    with pytest.raises(InvalidInputError) as yearly:
         resample(periods([("yearly", START, START + timedelta(days=365))]), "monthly")
+    assert says(yearly) == snapshot("Cannot resample to 'monthly': 'yearly' has longer periods. Exclude these studies.")
     assert resample(monthly, "monthly").frame["parts"].to_list() == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("to", ["hourly", "week", "Weekly", None, 7, ""])
-def test_what_is_no_longer_period_is_refused(to: Any) -> None:
-    """The error says which three periods there are."""
-    with pytest.raises(InvalidInputError, match=r"to: .* is no period to roll up to\..* Give one of 'daily', 'weekly', 'monthly'\."):
+def test_invalid_period_types_are_refused(to: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"expected 'daily', 'weekly' or 'monthly'\.") as error:
         resample(checkpoints(), to)
+    assert (error.value.field, error.value.value) == ("to", to)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "part"),
     [
-        (checkpoints().with_columns(tasks_completed=pl.lit(2.5)), "the column 'tasks_completed' holds 2.5; counts are whole numbers"),
-        (checkpoints().drop("period_end"), "it has no column 'period_end'"),
-        (checkpoints().with_columns(sessions_included=pl.lit("s-1")), "the column 'sessions_included' holds String; lists of texts are needed"),
-        (checkpoints().with_columns(total_cost=pl.lit("much")), "the column 'total_cost' holds String; numbers are needed"),
-        ([1, 2], "a list is no Polars or Pandas frame"),
-        (checkpoints().lazy(), r"Call .collect\(\) first"),
-        ((checkpoints(), "x"), "data: .* is a tuple. Give kit.data"),
+        (checkpoints().with_columns(tasks_completed=pl.lit(2.5)), "invalid value 2.5 in column 'tasks_completed'; expected whole numbers"),
+        (checkpoints().drop("period_end"), "'period_end'"),
+        (checkpoints().with_columns(sessions_included=pl.lit("s-1")), "'sessions_included'"),
+        (checkpoints().with_columns(total_cost=pl.lit("much")), "'total_cost'"),
+        ([1, 2], "list"),
+        (checkpoints().lazy(), "collect"),
+        ((checkpoints(), "x"), "tuple"),
     ],
-)  # fmt: skip
-def test_wrong_frames_are_refused_in_words(wrong: Any, says: str) -> None:
-    """What is no frame of checkpoints is refused with what would be right."""
-    with pytest.raises(InvalidInputError, match=says):
+)
+def test_invalid_frames_are_refused(wrong: Any, part: str) -> None:
+    with pytest.raises(InvalidInputError, match=part):
         resample(wrong, "weekly")
 
 
-def test_a_lifecycle_beside_the_checkpoints_changes_nothing() -> None:
-    """Data with a lifecycle is rolled up as the checkpoints are, and what comes out has the lifecycle."""
+def test_lifecycle_does_not_change_resampling() -> None:
     rows, lived = checkpoints(count=40), lifecycle("agent", 1)
     days = resample(StudyData(rows, lived), "daily")
     assert days.data.lifecycle is lived
@@ -410,48 +402,154 @@ def test_a_lifecycle_beside_the_checkpoints_changes_nothing() -> None:
     assert_frame_equal(resample(days, "weekly").frame, resample(rows, "weekly").frame)
 
 
-def test_counts_that_came_as_floats_are_counts() -> None:
-    """Pandas makes floats of counts where some are missing; they are whole numbers here, and NaN is missing."""
+def test_counts_as_floats_are_read() -> None:
     frame = checkpoints(count=3).with_columns(total_tokens=pl.Series([5.0, math.nan, 7.0]))
     assert resample(frame, "daily").frame["total_tokens"].to_list() == [5, None, 7]
 
 
-def test_weeks_across_the_end_of_a_month_count_where_their_middle_lies() -> None:
-    """A week that lies in two months counts in one, wholly; a sentence says so with the count, and only its days inside cover."""
-    start = datetime(2026, 1, 26, tzinfo=UTC)  # to 2 February: six days of January and one of February
-    found = resample(
+def test_weeks_across_months_count_by_their_midpoint() -> None:
+    start = datetime(2026, 1, 26, tzinfo=UTC)  # to February 2: six days of January and one of February
+    result = resample(
         periods([("a", start, start + timedelta(days=7)), ("a", start + timedelta(days=7), start + timedelta(days=14))], total_cost=2.0),
         "monthly",
     )
-    assert found.frame.select("total_cost", "covered", "partial").rows() == [(2.0, 6 / 31, True), (2.0, 0.25, True)]
-    assert "Across the boundary of a period: 1 checkpoint, counted wholly where the middle lies." in found.sentences()
+    assert result.frame.select("total_cost", "covered", "partial").rows() == [(2.0, 6 / 31, True), (2.0, 0.25, True)]
+    assert "1 checkpoint crosses a period boundary and is counted in the period that contains its midpoint." in result.sentences()
 
 
-def test_the_sentences_say_what_was_done_and_what_to_be_careful_about() -> None:
-    """How many checkpoints went into how many periods, what is only partly covered, what is missing, overlapping, left out or below 0."""
+def test_texts_of_resampled_checkpoints() -> None:
     frame = checkpoints(count=10).with_columns(
         total_cost=pl.when(pl.int_range(pl.len()) == 8).then(-1.0).otherwise("total_cost"),
         period_start=pl.when(pl.int_range(pl.len()) > 0).then("period_start"),
     )
     twice = pl.concat([frame, frame.slice(1, 1)])
-    assert resample(twice, "weekly").sentences() == [
-        "Resampled 10 checkpoints of 1 study to 2 weekly periods (weeks begin on Monday, 00:00 UTC): counts and cost are added, rates and durations weighted by what they count, and cost per successful task is total cost over the successes that it implies.",
-        "Only partly covered by checkpoints: 2 of 2 periods, the least to 42.8 %; sums there are those of a part.",
-        "Missing in every period Average iterations to success, Agent efficiency, Tool success rate, Self-correction rate, Swarm coordination overhead, Parallelism efficiency, Learning effectiveness; in some Total cost (1), Cost per successful task (1). The table .reasons says why, for each period.",
-        "Left out: 1 of 11 rows, which have no period.",
-        "Values below 0 are no measurements, and are taken as missing: 1.",
-        "With checkpoints that overlap: 1 period; what two of them measured is counted twice.",
-    ]
-    assert (
-        resample(checkpoints(count=3), "weekly")
-        .sentences()[1]
-        .startswith("Only partly covered by checkpoints: the only period, to 42.8 %;")
+    assert resample(twice, "weekly").sentences() == snapshot(
+        [
+            "agent: 10 checkpoints resampled to 2 weekly periods (2026-01-05 to 2026-01-19 UTC; 2 partially covered, at least 42.8%).",
+            "Weeks begin on Monday, 00:00 UTC. Counts and cost are summed, rates and durations weighted by their denominator; cost per successful task is total cost divided by the implied number of successes.",
+            "Sums of partially covered periods are sums of the covered part.",
+            "Missing in all periods average iterations to success, agent efficiency, tool success rate, self-correction rate, swarm coordination overhead, parallelism efficiency, learning effectiveness; in some periods total cost (1), cost per successful task (1). Reasons: .reasons.",
+            "1 of 11 rows was excluded: no period.",
+            "1 negative value was treated as missing.",
+            "1 period has overlapping checkpoints; what two of them measured is counted twice.",
+        ]
     )
-    assert resample(checkpoints().clear(), "daily").sentences() == ["Nothing to resample to daily periods: no checkpoints."]
+    assert resample(checkpoints(count=3), "weekly", tz="Asia/Tokyo").sentences()[:2] == snapshot(
+        [
+            "agent: 3 checkpoints resampled to 1 weekly period (2026-01-05 to 2026-01-12 Asia/Tokyo; 42.8% covered).",
+            "Weeks begin on Monday, 00:00 Asia/Tokyo. Counts and cost are summed, rates and durations weighted by their denominator; cost per successful task is total cost divided by the implied number of successes.",
+        ]
+    )
+    assert resample(checkpoints().clear(), "daily").sentences() == ["No checkpoints to resample to daily periods."]
 
 
-def test_a_resampled_frame_counts_the_checkpoints_it_came_from() -> None:
-    """After two steps the sentence counts what was recorded, not the days in between."""
-    found = resample(resample(checkpoints(count=48, period="hourly"), "daily"), "weekly")
-    assert found.checkpoints == 48
-    assert found.sentences()[0].startswith("Resampled 48 checkpoints of 1 study to 1 weekly period (")
+def test_checkpoints_are_counted_across_two_steps() -> None:
+    result = resample(resample(checkpoints(count=48, period="hourly"), "daily"), "weekly")
+    assert result.checkpoints == 48
+    assert result.sentences()[0].startswith("agent: 48 checkpoints resampled to 1 weekly period (")
+
+
+# Time zones
+
+ZONES = ["Europe/Berlin", "America/Havana", "Asia/Beirut", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia"]
+
+
+def hours(first: datetime, count: int) -> pl.DataFrame:
+    """Return consecutive hourly checkpoints with a token each."""
+    starts = [first + index * HOUR for index in range(count)]
+    return periods([("a", start, start + HOUR) for start in starts], period_type="hourly", total_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("first", "lengths"),
+    [
+        (datetime(2026, 3, 27, 23, tzinfo=UTC), [24, 23, 24]),  # clocks go forward on March 29
+        (datetime(2026, 10, 23, 22, tzinfo=UTC), [24, 25, 24]),  # clocks go back on October 25
+    ],
+)
+def test_days_with_clock_changes_have_23_or_25_hours(first: datetime, lengths: list[int]) -> None:
+    days = resample(hours(first, sum(lengths)), "daily", tz="Europe/Berlin").frame
+    assert days["parts"].to_list() == days["total_tokens"].to_list() == lengths
+    assert [(end - start) / HOUR for start, end in days.select("period_start", "period_end").rows()] == lengths
+    assert days["covered"].to_list() == [1.0, 1.0, 1.0]
+    assert not days["partial"].any()
+    assert days["period_start"].dtype == pl.Datetime("us", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("to", "first", "count", "label"),
+    [
+        ("weekly", datetime(2026, 3, 22, 23, tzinfo=UTC), 7 * 24 - 1, "2026-03-23"),
+        ("weekly", datetime(2026, 10, 18, 22, tzinfo=UTC), 7 * 24 + 1, "2026-10-19"),
+        ("monthly", datetime(2026, 2, 28, 23, tzinfo=UTC), 31 * 24 - 1, "2026-03-01"),
+        ("monthly", datetime(2026, 9, 30, 22, tzinfo=UTC), 31 * 24 + 1, "2026-10-01"),
+    ],
+)
+def test_weeks_and_months_of_a_time_zone_include_their_clock_change(to: Any, first: datetime, count: int, label: str) -> None:
+    result = resample(hours(first, count), to, tz="Europe/Berlin")
+    assert result.frame.select("parts", "covered", "partial").rows() == [(count, 1.0, False)]
+    assert result.frame["checkpoint_id"].item() == f"a/{to}/{label}"
+    days = resample(hours(first, count), "daily", tz="Europe/Berlin")
+    assert_same(resample(days, to, tz="Europe/Berlin").frame, result.frame)
+
+
+@pytest.mark.slow
+@settings(max_examples=examples(60))
+@given(frame=hourly_frames(), to=st.sampled_from(TO), zone=st.sampled_from(ZONES), days=st.integers(-6000, 0))
+def test_periods_of_time_zones_match_local_dates(frame: pl.DataFrame, to: str, zone: str, days: int) -> None:
+    """Checkpoints with midpoints in the same local day, week or month are combined, and totals are conserved."""
+    frame = frame.with_columns(pl.col("period_start", "period_end") + timedelta(days=days))
+    counts: defaultdict[tuple[str, datetime], int] = defaultdict(int)
+    for row in frame.to_dicts():
+        middle = row["period_start"] + (row["period_end"] - row["period_start"]) / 2
+        counts[row["study_id"], begin(middle.astimezone(ZoneInfo(zone)).replace(tzinfo=None), to)] += 1
+    result = resample(frame, to, tz=zone).frame
+    assert sum(result["parts"]) == frame.height
+    local = [start.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for start in result["period_start"]]
+    starts = [begin(start, to) for start in local]
+    assert dict(zip(zip(result["study_id"], starts, strict=True), result["parts"], strict=True)) == counts
+    assert [text.rpartition("/")[2] for text in result["checkpoint_id"]] == [start.date().isoformat() for start in starts]
+    for start, end in result.select("period_start", "period_end").rows():
+        before, after = (bound.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for bound in (end - timedelta(microseconds=1), end))
+        assert begin(before, to) == begin(start.astimezone(ZoneInfo(zone)).replace(tzinfo=None), to) < begin(after, to)
+
+
+@settings(max_examples=examples(20))
+@given(frame=hourly_frames(), to=st.sampled_from(TO))
+def test_time_zone_utc_equals_the_default(frame: pl.DataFrame, to: str) -> None:
+    default = resample(frame, to)
+    for tz in ("UTC", UTC, ZoneInfo("Etc/UTC")):
+        result = resample(frame, to, tz=tz)
+        assert_same(result.frame, default.frame, relative=0)
+        assert (result.straddling, result.overlapping) == (default.straddling, default.overlapping)
+    assert default.tz == "UTC"
+
+
+def test_days_in_utc_count_once_in_another_time_zone() -> None:
+    """A day in UTC crosses two local days: it counts in the day of its midpoint and covers it in part."""
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    days = periods([("a", start + index * 24 * HOUR, start + (index + 1) * 24 * HOUR) for index in range(3)], total_tokens=1)
+    result = resample(days, "daily", tz=timezone(timedelta(hours=9)))
+    assert result.frame["total_tokens"].to_list() == [1, 1, 1]
+    assert (result.straddling, result.frame["covered"].to_list()) == (3, [15 / 24] * 3)
+
+
+def test_day_of_25_hours_is_a_day_of_its_time_zone() -> None:
+    first = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    day = periods([("a", first, first + 25 * HOUR)], total_tokens=1)
+    assert resample(day, "daily", tz="Europe/Berlin").frame["covered"].to_list() == [1.0]
+    with pytest.raises(InvalidInputError):
+        resample(day, "daily")
+
+
+@pytest.mark.parametrize("tz", ["Mars/Olympus", "europe/berlin", "", 2])
+def test_invalid_time_zones_are_refused(tz: Any) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        resample(checkpoints(), "weekly", tz=tz)
+    assert error.value.field == "tz"
+
+
+def test_period_beyond_the_last_year_is_refused_with_a_time_zone() -> None:
+    last = datetime(9999, 12, 31, tzinfo=UTC)
+    with pytest.raises(InvalidInputError, match="years 1 to 9999"):
+        resample(periods([("a", last, last + HOUR)]), "weekly", tz="Europe/Berlin")

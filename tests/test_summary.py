@@ -1,4 +1,4 @@
-"""Summing up metrics, held against numpy and against arithmetic in fractions."""
+"""Summary statistics, compared with numpy and with exact fractions."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def plain(value: Any) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
-def row(found: Any, metric: str) -> dict[str, Any]:
-    return found.frame.filter(metric=metric).row(0, named=True)  # type: ignore[no-any-return]
+def row(result: Any, metric: str) -> dict[str, Any]:
+    return result.frame.filter(metric=metric).row(0, named=True)  # type: ignore[no-any-return]
 
 
 @pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(frame=hourly_frames())
-def test_every_statistic_is_that_of_numpy(frame: pl.DataFrame) -> None:
-    """For each study and metric all plain statistics equal numpy's to 1e-9, over the checkpoints that have a value, in order of time."""
+def test_statistics_match_numpy(frame: pl.DataFrame) -> None:
+    """Statistics of each study and metric over checkpoints with a value, by time, equal those of numpy to 1e-9."""
     rows = summary(frame).frame.to_dicts()
     studies = sorted(set(frame["study_id"]))
     assert [(one["study_id"], one["metric"]) for one in rows] == [(study, name) for study in studies for name in METRICS]
@@ -66,8 +66,7 @@ def test_every_statistic_is_that_of_numpy(frame: pl.DataFrame) -> None:
 @pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(frame=hourly_frames())
-def test_weighted_means_are_those_of_fractions(frame: pl.DataFrame) -> None:
-    """Where the catalogue has a denominator, the weighted mean is the rate of the whole over the checkpoints that have both."""
+def test_weighted_means_match_exact_fractions(frame: pl.DataFrame) -> None:
     for one in summary(frame).frame.to_dicts():
         metric = METRICS[one["metric"]]
         rows = frame.filter(study_id=one["study_id"]).to_dicts()
@@ -80,10 +79,10 @@ def test_weighted_means_are_those_of_fractions(frame: pl.DataFrame) -> None:
             assert_near(one["weighted_mean"], sum(n * value for n, value in used) / Fraction(sum(n for n, _ in used)) if used else None)
 
 
-def assert_near(found: float | None, wanted: Fraction | int | None) -> None:
-    assert (found is None) == (wanted is None)
-    if found is not None and wanted is not None:
-        assert abs(Fraction(found) - wanted) <= abs(wanted) * Fraction(1, 10**9)
+def assert_near(computed: float | None, wanted: Fraction | int | None) -> None:
+    assert (computed is None) == (wanted is None)
+    if computed is not None and wanted is not None:
+        assert abs(Fraction(computed) - wanted) <= abs(wanted) * Fraction(1, 10**9)
 
 
 @pytest.mark.parametrize(
@@ -99,65 +98,62 @@ def assert_near(found: float | None, wanted: Fraction | int | None) -> None:
     ],
 )  # fmt: skip
 def test_cost_per_success_is_total_cost_over_implied_successes(rows: list[Any], value: float | None, rests_on: int | None) -> None:
-    """Cost per successful task sums up as money over successes, from the checkpoints that tell both, and from those without a task."""
     columns = {"total_cost": pl.Float64(), "cost_per_successful_task": pl.Float64(), "tasks_completed": pl.Int64()}
-    given_rows = pl.DataFrame(rows, schema=columns, orient="row")
-    found = row(summary(checkpoints(count=2).with_columns(*given_rows)), "cost_per_successful_task")
-    assert found["weighted_mean"] == (None if value is None else pytest.approx(value, rel=1e-14))
-    assert found["rests_on"] == rests_on
+    values = pl.DataFrame(rows, schema=columns, orient="row")
+    result = row(summary(checkpoints(count=2).with_columns(*values)), "cost_per_successful_task")
+    assert result["weighted_mean"] == (None if value is None else pytest.approx(value, rel=1e-14))
+    assert result["rests_on"] == rests_on
 
 
-def test_a_mean_of_rates_is_not_the_rate_of_the_whole() -> None:
-    """1 of 1 and 0 of 9 are 50 % on average and 10 % together, and the sentence says both."""
+def test_summary_text_has_pooled_rate_and_mean() -> None:
+    """1 of 1 and 0 of 9 have a mean of 50% and a pooled rate of 10%."""
     frame = checkpoints(count=2).with_columns(sessions_completed=pl.Series([1, 9]), session_success_rate=pl.Series([1.0, 0.0]))
-    found = summary(frame)
-    assert row(found, "session_success_rate")["mean"] == 0.5
-    assert row(found, "session_success_rate")["weighted_mean"] == pytest.approx(0.1, rel=1e-15)
-    assert found.sentences() == [
-        "2 checkpoints of the study agent, 2026-01-05 to 2026-01-07 UTC; no value is missing.",
-        "Session success rate: first 100.0 %, last 0.0 %, together 10.0 % over 10 sessions completed (mean of the checkpoints 50.0 %).",
-        "First and last are single checkpoints, and tell no trend.",
+    result = summary(frame)
+    assert row(result, "session_success_rate")["mean"] == 0.5
+    assert row(result, "session_success_rate")["weighted_mean"] == pytest.approx(0.1, rel=1e-15)
+    assert result.sentences() == [
+        "agent, session success rate: pooled rate 10.0% (first 100.0%, last 0.0%, mean of checkpoints 50.0%; 2 checkpoints, 10 sessions).",
+        "2 checkpoints of 1 study, 2026-01-05 to 2026-01-07 UTC; no missing values. Pooled rate: weighted by sessions completed. First and last are single checkpoints, not a trend.",
     ]
 
 
 @pytest.mark.slow
 @settings(max_examples=examples(40))
 @given(frame=hourly_frames(), seed=st.integers(0, 1000))
-def test_the_order_of_rows_is_of_no_matter(frame: pl.DataFrame, seed: int) -> None:
-    """The same checkpoints in another order give the same table: first and last are by time."""
+def test_summary_does_not_depend_on_row_order(frame: pl.DataFrame, seed: int) -> None:
     frame = frame.unique(["study_id", "period_start"], keep="first", maintain_order=True)
     assert_same(summary(frame.sample(fraction=1, shuffle=True, seed=seed)).frame, summary(frame).frame)
 
 
 @pytest.mark.parametrize("odd", odd_frames())
-def test_odd_frames_are_summed_up_alike_in_polars_and_pandas(odd: str) -> None:
-    """No frame is too odd: each gives a table and sentences, and the same from Pandas as from Polars."""
+def test_unusual_frames_are_summarized_equally_in_polars_and_pandas(odd: str) -> None:
     frame = odd_frames()[odd]
-    found = summary(frame)
-    assert list(found.frame.columns) == COLUMNS
-    assert found.sentences()
-    assert found._repr_markdown_()
-    assert not any(series.is_infinite().any() or series.is_nan().any() for series in found.frame if series.dtype.is_float())
+    result = summary(frame)
+    assert list(result.frame.columns) == COLUMNS
+    assert result.sentences()
+    assert result._repr_markdown_()
+    assert not any(series.is_infinite().any() or series.is_nan().any() for series in result.frame if series.dtype.is_float())
     if frame.height > 10_000:
         return
-    twin = summary(to_pandas(frame, {name: CHECKPOINTS[name] for name in frame.columns}))
-    assert type(twin.frame).__module__.startswith("pandas")
+    in_pandas = summary(to_pandas(frame, {name: CHECKPOINTS[name] for name in frame.columns}))
+    assert type(in_pandas.frame).__module__.startswith("pandas")
     for name in COLUMNS:
-        gone = twin.frame[name].isna().tolist()
-        assert [None if lost else value for lost, value in zip(gone, twin.frame[name].tolist(), strict=True)] == found.frame[name].to_list()
-    assert repr(twin) == repr(found)
+        missing = in_pandas.frame[name].isna().tolist()
+        assert [None if null else value for null, value in zip(missing, in_pandas.frame[name].tolist(), strict=True)] == result.frame[
+            name
+        ].to_list()
+    assert repr(in_pandas) == repr(result)
 
 
-def test_only_metrics_that_are_there_have_a_row() -> None:
-    """A frame with one metric gives one row a study, whose weighted mean is missing where the denominator's column is."""
-    found = summary(checkpoints().select("period_start", "period_end", "session_success_rate"))
-    assert found.frame.height == 1
-    assert row(found, "session_success_rate")["weighted_mean"] is None
-    assert "mean of the checkpoints" in repr(found)
+def test_summary_has_rows_for_existing_metrics() -> None:
+    """Without the column of the denominator, the weighted mean is missing."""
+    result = summary(checkpoints().select("period_start", "period_end", "session_success_rate"))
+    assert result.frame.height == 1
+    assert row(result, "session_success_rate")["weighted_mean"] is None
+    assert "mean of checkpoints" in repr(result)
 
 
-def test_resampled_checkpoints_are_summed_up_as_they_are() -> None:
-    """What resample gives goes in, and the rate of the whole stays what it was."""
+def test_pooled_rate_of_resampled_checkpoints_is_unchanged() -> None:
     frame = checkpoints(count=60)
     whole, weeks = summary(frame), summary(resample(frame, "weekly"))
     for name in ("session_success_rate", "first_attempt_success_rate"):
@@ -166,56 +162,51 @@ def test_resampled_checkpoints_are_summed_up_as_they_are() -> None:
     assert row(weeks, "total_cost")["total"] == pytest.approx(row(whole, "total_cost")["total"], rel=1e-12)
 
 
-def test_a_lifecycle_beside_the_checkpoints_changes_nothing() -> None:
-    """Data with a lifecycle, and what was resampled from it, are summed up as the checkpoints are."""
+def test_lifecycle_does_not_change_the_summary() -> None:
     rows, lived = checkpoints(count=14), lifecycle("agent", 1)
     assert_frame_equal(summary(StudyData(rows, lived)).frame, summary(rows).frame)
     assert_frame_equal(summary(resample(StudyData(rows, lived), "weekly")).frame, summary(resample(rows, "weekly")).frame)
 
 
-def test_many_studies_are_told_from_lowest_to_highest() -> None:
-    """Up to three studies are told one by one; of 50 the lowest and the highest are named."""
+def test_summary_text_of_many_studies_has_the_range() -> None:
+    """Up to three studies have a line each; of 50, the lowest and highest are named."""
     few = pl.concat([checkpoints("alpha", 1), checkpoints("beta", 2, seed=2)])
-    assert repr(summary(few)).count("together") == 2
+    assert repr(summary(few)).count("session success rate: pooled rate") == 2
     many = pl.concat([checkpoints(f"agent {number:02}", number, 5, seed=number) for number in range(1, 51)])
-    told = summary(many).sentences()
-    assert told[0].startswith("250 checkpoints of 50 studies, 2026-01-05 to 2026-01-10 UTC")
-    assert told[1].startswith("Session success rate, weighted mean of 50 studies: from ")
-    assert sum(map(len, told)) < 400
+    sentences = summary(many).sentences()
+    assert sentences[0].startswith("50 studies, session success rate: pooled rate from ")
+    assert sentences[1].startswith("250 checkpoints of 50 studies, 2026-01-05 to 2026-01-10 UTC")
+    assert sum(map(len, sentences)) < 400
 
 
-def test_nothing_is_said_about_nothing() -> None:
-    """No checkpoints, and checkpoints without a value, are told as what they are."""
-    assert summary(checkpoints().clear()).sentences() == ["Nothing to sum up: no checkpoints."]
+def test_summary_text_without_checkpoints_or_values() -> None:
+    assert summary(checkpoints().clear()).sentences() == ["No checkpoints to summarize."]
     assert summary(checkpoints().clear()).frame.height == 0
     bare = odd_frames()["all missing"]
-    assert summary(bare).sentences()[1] == "No metric has a value."
+    assert summary(bare).sentences() == ["No metric has a value (10 checkpoints of 1 study, 2026-01-05 to 2026-01-15 UTC)."]
 
 
-def test_names_are_no_markup() -> None:
-    """A study's name shows as it is in HTML and Markdown."""
-    found = summary(checkpoints("<b>*x*"))
-    assert "&lt;b&gt;*x*" in found._repr_html_()
-    assert r"\*x\*" in found._repr_markdown_()
+def test_names_are_escaped() -> None:
+    result = summary(checkpoints("<b>*x*"))
+    assert "&lt;b&gt;*x*" in result._repr_html_()
+    assert r"\*x\*" in result._repr_markdown_()
 
 
 @pytest.mark.slow
-def test_the_plot_is_the_overview() -> None:
-    """Drawing a summary draws every metric that has data."""
+def test_plot_of_a_summary_is_the_overview() -> None:
     assert summary(checkpoints()).plot().to_dict()["title"]["text"] == ["Overview"]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "part"),
     [
-        (checkpoints().select("period_start", "period_end"), "it has no metric. The metrics are sessions_completed, "),
-        (checkpoints().drop("period_start"), "it has no column 'period_start'"),
-        ("checkpoints", "a str is no Polars or Pandas frame"),
-        (None, "a NoneType is no Polars or Pandas frame"),
-        ((checkpoints(), lifecycle()), r"data: \(DataFrame, DataFrame\) is a tuple. Give kit.data\(\), or StudyData\(checkpoints, lifecycle\)."),
+        (checkpoints().select("period_start", "period_end"), "no column with a metric. Valid metrics: sessions_completed, "),
+        (checkpoints().drop("period_start"), "'period_start'"),
+        ("checkpoints", "str"),
+        (None, "None"),
+        ((checkpoints(), lifecycle()), "tuple"),
     ],
-)  # fmt: skip
-def test_wrong_frames_are_refused_in_words(wrong: Any, says: str) -> None:
-    """What is no frame of checkpoints is refused with what would be right."""
-    with pytest.raises(InvalidInputError, match=says):
+)
+def test_invalid_frames_are_refused(wrong: Any, part: str) -> None:
+    with pytest.raises(InvalidInputError, match=part):
         summary(wrong)

@@ -1,10 +1,19 @@
-"""Analyses of studies: is it getting better, how certain is that, and can the data support it.
+"""Statistical analyses of studies: trends, comparisons, effects of changes, shifts, summaries, data quality, reports.
 
->>> from evalkit import analysis
->>> analysis.trend(kit.data("nightly"), "session_success_rate")  # doctest: +SKIP
+Each function takes a `StudyData`, as from ``kit.data()``, or a frame like that of ``kit.checkpoints()``, and returns a result with
+estimates as attributes, a table in ``.frame``, a chart from ``.plot()``, and text when displayed.
 
-Each function takes a `StudyData`, from ``kit.data()``, or a frame as ``kit.checkpoints()`` returns it, and returns a result: numbers as
-fields, ``.frame`` for the table, sentences when displayed, ``.plot()`` for a chart.
+Examples
+--------
+>>> import tempfile
+>>> import evalkit
+>>> from evalkit import analysis, samples
+>>> with evalkit.connect(tempfile.mkdtemp()) as kit:
+...     study = kit.start_study(kit.create_study("nightly", period="daily"))
+...     rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 5, seed=1)
+...     recorded = kit.record_checkpoints("nightly", rows)
+...     print(analysis.trend(kit.data("nightly"), "session_success_rate").sentences()[0])
+nightly, session success rate: insufficient data (5 checkpoints; at least 8 are needed).
 """
 
 from evalkit.analysis._audit.audit import Audit, audit

@@ -18,8 +18,9 @@ def number(metric: Metric, value: float | None) -> str:
     """
     if value is None:
         return "missing"
-    if value < 0:  # with a minus sign, as in differences
-        return f"−{number(metric, -value)}"
+    if value < 0:
+        text = number(metric, -value)
+        return f"−{text}" if any(digit in text for digit in "123456789") else text  # no minus sign before a rounded 0
     if metric.kind == "rate":
         return f"{value * 100:.1f}%"
     if metric.kind == "money":

@@ -24,9 +24,13 @@ def per_study(results: Sequence[StudyResult]) -> list[str]:
     if len(results) <= _MOST_STUDIES:
         return [sentence for result in results for sentence in result.sentences()]
     counts = Counter(result.verdict for result in results)
-    verdicts = ", ".join(f"{verdict} in {count}" for verdict, count in sorted(counts.items()))
+    studies = f"{'any of' if results[0].verdict.startswith('no ') else 'all'} {len(results)} studies"
+    line = f"{results[0].metric.label}: {results[0].verdict} in {studies}."
+    if len(counts) > 1:
+        verdicts = ", ".join(f"{verdict} in {count}" for verdict, count in sorted(counts.items()))
+        line = f"{len(results)} studies, {results[0].metric.label.lower()}: {verdicts}."
     return [
-        f"{len(results)} studies, {results[0].metric.label.lower()}: {verdicts}.",
+        line,
         f"p-values are adjusted for multiple comparisons (Holm, {plural(len(results), 'study', 'studies')}); details of a study: "
         "result['…']; all estimates: .frame.",
     ]
