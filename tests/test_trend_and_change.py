@@ -29,7 +29,7 @@ from evalkit.analysis._results import holm
 from evalkit.analysis._series import Caveat, CaveatKind
 from evalkit.analysis._stats import ar1
 from evalkit.analysis._stats.shift import find_shift
-from evalkit.analysis._stats.trials import chance_of, trials_of
+from evalkit.analysis._stats.trials import sampling_variances, trials_of
 from evalkit.analysis._wording import caveat
 from evalkit.analysis._wording.phrases import p_values
 from evalkit.domain.metrics import METRICS
@@ -985,7 +985,7 @@ def test_independent_trials_are_rarely_taken_for_repeated_tasks(trials: int, rat
     dependent = 0
     for _ in range(in_long_form(400, 100)):
         rates, counted = random.binomial(trials, rate, count) / trials, np.full(count, float(trials))
-        dependent += trials_of(rates, *chance_of(rates, counted)).steady
+        dependent += trials_of(rates, *sampling_variances(rates, counted)).steady
     assert dependent <= in_long_form(4, 2)
 
 
@@ -1000,7 +1000,7 @@ def test_steps_and_uneven_counts_are_not_taken_for_repeated_tasks(case: str) -> 
     dependent = 0
     for _ in range(200):
         drawn = random.binomial(counts, rates) / counts
-        dependent += trials_of(drawn, *chance_of(drawn, counts.astype(float))).steady
+        dependent += trials_of(drawn, *sampling_variances(drawn, counts.astype(float))).steady
     assert dependent <= 2
 
 

@@ -221,8 +221,8 @@ def changepoints_of(series: MetricSeries, data: StudyData | None = None) -> Chan
     caveats = list(series.caveats)
     if enough and not series.constant:
         p, candidates = _segments(series)
-        wanders = fit(series.times, series.values, levels(len(series.values))).wanders
-        caveats += [Caveat(CaveatKind.AUTOCORRELATED)] if wanders else []
+        strongly_autocorrelated = fit(series.times, series.values, levels(len(series.values))).strongly_autocorrelated
+        caveats += [Caveat(CaveatKind.AUTOCORRELATED)] if strongly_autocorrelated else []
     return ChangePoints(
         study_id=series.study_id, study=series.study, metric=series.metric, checkpoints=series.checkpoints, values=len(series.values),
         start=series.start, end=series.end, constant=series.constant and enough, p=p, p_corrected=p, _candidates=candidates,

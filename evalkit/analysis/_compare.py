@@ -437,7 +437,7 @@ def _equally_long(study: pl.DataFrame, baseline: pl.DataFrame) -> bool:
 
 
 def _limits(estimate: Estimate, *fits: Fit) -> list[Caveat]:
-    autocorrelated = [Caveat(CaveatKind.AUTOCORRELATED)] if any(each.wanders for each in fits) else []
+    autocorrelated = [Caveat(CaveatKind.AUTOCORRELATED)] if any(each.strongly_autocorrelated for each in fits) else []
     return [*autocorrelated, *([] if estimate.half_width else [Caveat(CaveatKind.NO_WIDTH)])]
 
 

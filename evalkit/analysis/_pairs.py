@@ -10,7 +10,7 @@ import polars as pl
 
 from evalkit.analysis._series import MetricSeries, Samples, series_of, whole_periods
 from evalkit.analysis._stats.ar1 import SAME
-from evalkit.analysis._stats.trials import chance_of
+from evalkit.analysis._stats.trials import sampling_variances
 from evalkit.domain.metrics import METRICS
 
 __all__ = ["matched", "paired"]
@@ -32,18 +32,18 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Me
     """
     first, second = (_by_period(rows, metric) for rows in (study, baseline))
     places = matched(first, second)
-    both = first[places[0]].with_columns(second[places[1]].select(pl.col("v", "chance", "common").name.suffix("_of_baseline")))
+    both = first[places[0]].with_columns(second[places[1]].select(pl.col("v", "variance", "count_variance").name.suffix("_of_baseline")))
     of_study, of_baseline = pl.col("v"), pl.col("v_of_baseline")
     equal = (of_study - of_baseline).abs() <= SAME * pl.max_horizontal(of_study.abs(), of_baseline.abs())
     rows = both.select(
         t=(pl.col("start") + (pl.col("end") - pl.col("start")) / 2).dt.timestamp("us"),
         a=pl.col("start").dt.timestamp("us"), b=pl.col("end").dt.timestamp("us"),
-        v=pl.when(equal).then(0.0).otherwise(of_study - of_baseline), chance=pl.col("chance") + pl.col("chance_of_baseline"),
-        common=pl.min_horizontal("common", "common_of_baseline"),
+        v=pl.when(equal).then(0.0).otherwise(of_study - of_baseline), variance=pl.col("variance") + pl.col("variance_of_baseline"),
+        count_variance=pl.min_horizontal("count_variance", "count_variance_of_baseline"),
     ).sort("t", maintain_order=True).cast(pl.Float64())  # fmt: skip
     means: Any = both.select(of_study.mean(), of_baseline.mean()).row(0)
-    t, v, a, b, chance, common = (rows[name].to_numpy() for name in ("t", "v", "a", "b", "chance", "common"))
-    return series_of("", "", METRICS[metric], Samples(t, v, a, b), chance=(chance, common)), means
+    t, v, a, b, variance, count_variance = (rows[name].to_numpy() for name in ("t", "v", "a", "b", "variance", "count_variance"))
+    return series_of("", "", METRICS[metric], Samples(t, v, a, b), variances=(variance, count_variance)), means
 
 
 def _by_period(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
@@ -53,33 +53,37 @@ def _by_period(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
     denominator = METRICS[metric].denominator
     known = METRICS[metric].kind == "rate" and denominator in measured.columns
     count = measured[denominator or ""].cast(pl.Float64()).to_numpy() if known else np.full(measured.height, np.nan)
-    chance, common = (pl.Series(each, nan_to_null=True, dtype=pl.Float64()) for each in chance_of(values.to_numpy(), count))
-    grouped = measured.select("start", "end", v=values, chance=chance, common=common).group_by("start", "end", maintain_order=True)
-    return grouped.agg(pl.col("v").mean(), pl.col("chance").mean() / pl.len(), pl.col("common").sum())
+    variance, count_variance = (
+        pl.Series(each, nan_to_null=True, dtype=pl.Float64()) for each in sampling_variances(values.to_numpy(), count)
+    )
+    grouped = measured.select("start", "end", v=values, variance=variance, count_variance=count_variance).group_by(
+        "start", "end", maintain_order=True
+    )
+    return grouped.agg(pl.col("v").mean(), pl.col("variance").mean() / pl.len(), pl.col("count_variance").sum())
 
 
-def matched(one: pl.DataFrame, other: pl.DataFrame) -> tuple[Places, Places]:
+def matched(study: pl.DataFrame, baseline: pl.DataFrame) -> tuple[Places, Places]:
     """Pair the periods of two studies one to one, the nearest first.
 
     Parameters
     ----------
-    one, other
+    study, baseline
         Columns `start` and `end` (datetimes), without duplicates.
 
     Returns
     -------
     tuple of two integer arrays
-        Row numbers in `one` of the periods with a partner, ascending, and row numbers in `other` of the partners.
+        Row numbers in `study` of the periods with a partner, ascending, and row numbers in `baseline` of the partners.
     """
-    numbered = [rows.select("start", "end").with_row_index("row") for rows in (one, other)]
+    numbered = [rows.select("start", "end").with_row_index("row") for rows in (study, baseline)]
     same = numbered[0].join(numbered[1], on=["start", "end"], suffix="_other", maintain_order="left")
     firsts, seconds = (same[name].to_numpy().astype(np.intp) for name in ("row", "row_other"))
-    unpaired = [_others(firsts, one.height), _others(seconds, other.height)]
+    unpaired = [_others(firsts, study.height), _others(seconds, baseline.height)]
     if all(len(places) for places in unpaired):
         more = _nearly(
             *(
                 rows.select(pl.col("start", "end").dt.timestamp("us")).to_numpy()[places]
-                for rows, places in zip((one, other), unpaired, strict=True)
+                for rows, places in zip((study, baseline), unpaired, strict=True)
             )
         )
         firsts, seconds = np.concatenate([firsts, unpaired[0][more[0]]]), np.concatenate([seconds, unpaired[1][more[1]]])
@@ -87,17 +91,17 @@ def matched(one: pl.DataFrame, other: pl.DataFrame) -> tuple[Places, Places]:
     return firsts[order], seconds[order]
 
 
-def _nearly(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> tuple[Places, Places]:
+def _nearly(study: npt.NDArray[np.int64], baseline: npt.NDArray[np.int64]) -> tuple[Places, Places]:
     """Pair periods, shape (n, 2) and (m, 2), without exact matches; the result does not depend on the order of the studies."""
-    sizes, partner_sizes = _sizes(one), _sizes(other)
+    sizes, partner_sizes = _sizes(study), _sizes(baseline)
     candidates = [
-        _overlapping(one, other, np.flatnonzero(sizes == size), np.flatnonzero(partner_sizes == partner_size))
+        _overlapping(study, baseline, np.flatnonzero(sizes == size), np.flatnonzero(partner_sizes == partner_size))
         for size in np.unique(sizes)
         for partner_size in np.unique(partner_sizes)
         if abs(size - partner_size) <= 1
     ]
     rows, partners = np.hstack([np.empty((2, 0), dtype=np.intp), *candidates])
-    middles, lengths = ((one[rows] @ side, other[partners] @ side) for side in ([1, 1], [-1, 1]))
+    middles, lengths = ((study[rows] @ side, baseline[partners] @ side) for side in ([1, 1], [-1, 1]))
     order = np.lexsort([sum(lengths), sum(middles), np.abs(middles[0] - middles[1])])
     return _each_once(rows[order], partners[order])
 
@@ -107,10 +111,10 @@ def _sizes(periods: npt.NDArray[np.int64]) -> npt.NDArray[np.intc]:
     return np.frexp(np.diff(periods)[:, 0])[1]
 
 
-def _overlapping(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], rows: Places, among: Places) -> npt.NDArray[np.intp]:
+def _overlapping(study: npt.NDArray[np.int64], baseline: npt.NDArray[np.int64], rows: Places, among: Places) -> npt.NDArray[np.intp]:
     """Return the overlapping pairs, shape (2, n), of rows of one study with the nearest among some rows of the other."""
-    by_time = among[np.argsort(other[among].sum(axis=1), kind="stable")]
-    periods, partners = one[rows], other[by_time]
+    by_time = among[np.argsort(baseline[among].sum(axis=1), kind="stable")]
+    periods, partners = study[rows], baseline[by_time]
     near = np.searchsorted(partners.sum(axis=1), periods.sum(axis=1))[:, None] + np.arange(-_NEAREST, _NEAREST)
     place = np.clip(near, 0, len(partners) - 1)
     start, end = periods[:, :1], periods[:, 1:]

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from evalkit.analysis._stats.ar1 import Array, constant
-from evalkit.analysis._stats.trials import NO_TRIALS, Trials, chance_of, trials_of
+from evalkit.analysis._stats.trials import NO_TRIALS, Trials, sampling_variances, trials_of
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import StudyData
@@ -224,7 +224,7 @@ def one_series(rows: pl.DataFrame, metric: str) -> MetricSeries:
 
 def series_of(
     study_id: str, study: str, metric: Metric, samples: Samples, *, counts: Array | None = None,
-    chance: tuple[Array, Array] | None = None, partial: int = 0,
+    variances: tuple[Array, Array] | None = None, partial: int = 0,
 ) -> MetricSeries:  # fmt: skip
     """Return samples by time, NaN for missing values, as a series.
 
@@ -236,8 +236,8 @@ def series_of(
         The values by time.
     counts
         The denominators of the values; None when not recorded.
-    chance
-        The result of `chance_of`, for values whose sampling variance does not follow from `counts`.
+    variances
+        The result of `sampling_variances`, for values whose sampling variance does not follow from `counts`.
     partial
         The number of totals of partially covered periods that were excluded.
     """
@@ -249,11 +249,11 @@ def series_of(
     stretch = _stretch_of(distinct.times)
     averaged = _averaged(distinct, stretch)
     values = averaged.values
-    if chance is not None:
-        chance = chance[0][usable], chance[1][usable]
+    if variances is not None:
+        variances = variances[0][usable], variances[1][usable]
     elif counts is not None and metric.kind == "rate":
-        chance = chance_of(each.values, counts[usable])
-    trials = NO_TRIALS if chance is None else trials_of(each.values, *chance)
+        variances = sampling_variances(each.values, counts[usable])
+    trials = NO_TRIALS if variances is None else trials_of(each.values, *variances)
     trials = replace(trials, variance=trials.variance * len(values) / max(1, used))  # of means, in a very long series
     limits = [
         (too_large, Caveat(CaveatKind.TOO_LARGE, (too_large, _TOO_LARGE))),

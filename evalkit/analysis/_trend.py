@@ -305,7 +305,7 @@ def _caveats(values: Array, total: Estimate, robust: float, line: Fit) -> list[C
     limits = [
         (far, Caveat(CaveatKind.FAR, (far,))),
         (total.p <= ALPHA and total.half_width and not total.low <= robust <= total.high, Caveat(CaveatKind.OUTLIERS)),
-        (line.wanders, Caveat(CaveatKind.AUTOCORRELATED)),
+        (line.strongly_autocorrelated, Caveat(CaveatKind.AUTOCORRELATED)),
         (not total.half_width, Caveat(CaveatKind.NO_WIDTH)),
     ]
     return [caveat for applies, caveat in limits if applies]

@@ -234,7 +234,7 @@ class Fit:
         return float(self.weights @ CORRELATIONS)
 
     @property
-    def wanders(self) -> bool:
+    def strongly_autocorrelated(self) -> bool:
         """Whether autocorrelation may be so high that false positives are more frequent than 5%, which holds up to about 0.6."""
         return bool(self.weights[CORRELATIONS > _STRONG].sum() > _LIKELY)
 

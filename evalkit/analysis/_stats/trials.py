@@ -9,11 +9,11 @@ import numpy as np
 from evalkit.analysis._stats.ar1 import Array
 from evalkit.analysis._stats.scipy_functions import chdtr
 
-__all__ = ["NO_TRIALS", "Trials", "chance_of", "trials_of"]
+__all__ = ["NO_TRIALS", "Trials", "sampling_variances", "trials_of"]
 
 _WINDOW = 3
 _LEAST_P = 0.001
-_LEAST_COMMON = 1.0
+_LEAST_COUNT_VARIANCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ NO_TRIALS = Trials()
 """For metrics other than rates, and rates without a recorded number of trials."""
 
 
-def chance_of(rate: Array, count: Array) -> tuple[Array, Array]:
+def sampling_variances(rate: Array, count: Array) -> tuple[Array, Array]:
     """Return the sampling variance q (1 - q) / n of each rate of n independent trials, and n q (1 - q); NaN when n is not known.
 
     q is the pooled rate of a checkpoint and the two adjacent ones, with half a success and half a failure added, so that neither a trend
@@ -63,21 +63,21 @@ def chance_of(rate: Array, count: Array) -> tuple[Array, Array]:
     return bernoulli / known, bernoulli * known
 
 
-def trials_of(values: Array, chance: Array, common: Array) -> Trials:
-    """Return the trials behind values by time, from the result of `chance_of` for these.
+def trials_of(values: Array, variances: Array, count_variances: Array) -> Trials:
+    """Return the trials behind values by time, from the result of `sampling_variances` for these.
 
     Values are steady when the mean square of successive differences is too small for a chi-square distribution with its effective degrees
     of freedom. With rare successes or failures, values are similar by chance, and nothing is concluded.
 
     Source: J. von Neumann et al., "The mean square successive difference", Annals of Mathematical Statistics 12 (1941), 153-162.
     """
-    known = ~np.isnan(chance)
+    known = ~np.isnan(variances)
     if not known.any():
         return NO_TRIALS
-    values, chance, common = values[known], chance[known], common[known]
-    count, variance = len(values), float(chance.mean())
-    if count < _WINDOW or common.mean() < _LEAST_COMMON:
+    values, variances, count_variances = values[known], variances[known], count_variances[known]
+    count, variance = len(values), float(variances.mean())
+    if count < _WINDOW or count_variances.mean() < _LEAST_COUNT_VARIANCE:
         return Trials(variance)
-    observed = float((np.diff(values) ** 2 / (chance[1:] + chance[:-1])).mean())
+    observed = float((np.diff(values) ** 2 / (variances[1:] + variances[:-1])).mean())
     freedom = 2 * (count - 1) ** 2 / (3 * count - 4)
     return Trials(variance, bool(chdtr(freedom, freedom * observed) < _LEAST_P))
