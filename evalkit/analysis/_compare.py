@@ -83,7 +83,7 @@ class Difference(MetricResult):
     >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=1, level=1.0))
     >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=2, level=0.0))
     >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
-    >>> difference = analysis.compare(weeks, "new", baseline="old")["session_success_rate"]
+    >>> difference = analysis.compare(weeks, "new", baseline="old", metrics="session_success_rate")["session_success_rate"]
     >>> difference.verdict, difference.pairs
     (<Verdict.BETTER: 'better'>, 12)
     """
@@ -157,7 +157,7 @@ class Difference(MetricResult):
         >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=1))
         >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=2))
         >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
-        >>> analysis.compare(weeks, "new", baseline="old")["session_success_rate"].more_needed(0.2)
+        >>> analysis.compare(weeks, "new", baseline="old", metrics="session_success_rate")["session_success_rate"].more_needed(0.2)
         0
         """
         if self.difference is None:
@@ -203,8 +203,8 @@ class Difference(MetricResult):
         >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=1, level=1.0))
         >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 12, seed=2, level=0.0))
         >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
-        >>> print(analysis.compare(weeks, "new", baseline="old")["session_success_rate"].sentences()[0])
-        new vs. old, session success rate: better (+21.3 pp, 95% CI +15.7 to +27.0; p < 0.001, Holm-adjusted p = 0.013; 12 paired periods).
+        >>> print(analysis.compare(weeks, "new", baseline="old", metrics="session_success_rate")["session_success_rate"].sentences()[0])
+        new vs. old, session success rate: better (+21.3 pp, 95% CI +15.7 to +27.0; p < 0.001; 12 paired periods).
         """
         return _wording.difference(self)
 
@@ -218,7 +218,7 @@ class Difference(MetricResult):
         >>> new = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 8, seed=1))
         >>> old = pl.DataFrame(samples.sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 8, seed=2))
         >>> weeks = pl.concat([new.with_columns(study=pl.lit("new")), old.with_columns(study=pl.lit("old"))])
-        >>> chart = analysis.compare(weeks, "new", baseline="old")["total_cost"].plot()
+        >>> chart = analysis.compare(weeks, "new", baseline="old", metrics="total_cost")["total_cost"].plot()
         """
         return self._drawn(*self._study_ids)
 
