@@ -1,4 +1,4 @@
-"""Verdicts: the conclusions of all analyses."""
+"""The verdicts of all analyses."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from evalkit.domain.metrics import Metric
 __all__ = ["ALPHA", "Verdict", "change_verdict", "is_significant", "only_alone", "trend_verdict"]
 
 ALPHA = 0.05
-"""The significance level: the largest adjusted p-value that is statistically significant."""
+"""The significance level, for p-values adjusted for multiple comparisons."""
 
 
 class Verdict(StrEnum):
-    """The conclusion of an analysis, with the same values in results, tables, charts and reports.
+    """The conclusion of an analysis, with the same text in results, tables, charts and reports.
 
     Examples
     --------
-    >>> Verdict.NO_TREND == "no significant trend"
-    True
+    >>> print(Verdict.NO_TREND)
+    no significant trend
     """
 
     IMPROVING = "improving"
-    """A trend for the better."""
+    """A significant trend toward better values."""
     DECLINING = "declining"
-    """A trend for the worse."""
+    """A significant trend toward worse values."""
     RISING = "rising"
-    """An upward trend of a metric without a better direction."""
+    """A significant upward trend of a metric without a better direction."""
     FALLING = "falling"
-    """A downward trend of a metric without a better direction."""
+    """A significant downward trend of such a metric."""
     NO_TREND = "no significant trend"
-    """No trend is statistically significant, with enough data to detect a large one."""
+    """No statistically significant trend, although there is enough data to detect a large one."""
     BETTER = "better"
-    """A difference or an effect for the better."""
+    """A significant difference or effect toward better values."""
     WORSE = "worse"
-    """A difference or an effect for the worse."""
+    """A significant difference or effect toward worse values."""
     HIGHER = "higher"
-    """An increase of a metric without a better direction."""
+    """A significant upward difference or effect of a metric without a better direction."""
     LOWER = "lower"
-    """A decrease of a metric without a better direction."""
+    """A significant downward difference or effect of such a metric."""
     NO_EFFECT = "no significant effect"
-    """No significant effect of a change at a known time."""
+    """No statistically significant effect of a change at a known time."""
     NO_DIFFERENCE = "no significant difference"
-    """No significant difference between a study and its baseline."""
+    """No statistically significant difference between a study and its baseline."""
     SHIFTED = "shifted"
-    """The level shifted at least once."""
+    """A significant change of the level at one time or more."""
     NO_SHIFT = "no significant shift"
-    """No shift of the level is statistically significant."""
+    """No statistically significant change of the level."""
     INSUFFICIENT_DATA = "insufficient data"
     """Too few checkpoints, or none that are comparable."""
 
@@ -71,5 +71,5 @@ def is_significant(p_corrected: float | None) -> bool:
 
 
 def only_alone(p: float | None, p_corrected: float | None) -> bool:
-    """Return whether a p-value is significant before, but not after, adjustment for multiple comparisons."""
+    """Return whether a p-value is significant before, but not after, the adjustment for multiple comparisons."""
     return p is not None and p_corrected is not None and p <= ALPHA < p_corrected
