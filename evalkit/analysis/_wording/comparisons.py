@@ -108,11 +108,11 @@ def _based_on(result: Comparison) -> str:
 
 
 def _caveats(result: Comparison) -> list[str]:
-    """Return the caveats of the metrics, each once, and why metrics have insufficient data where others have not."""
+    """Return the caveats of the metrics, each once, and why some metrics have insufficient data, unless other lines have the reason."""
     insufficient = [each for each in result.differences if each.difference is None]
-    mixed = len(insufficient) < len(result.differences)
+    some = len(result.differences) > _MOST_METRICS and 0 < len(insufficient) < len(result.differences)
     labels = ", ".join(each.metric.label.lower() for each in insufficient)
-    reasons = [f"Insufficient data for {labels}: {'; '.join(_reasons(insufficient))}."] if insufficient and mixed else []
+    reasons = [f"Insufficient data for {labels}: {'; '.join(_reasons(insufficient))}."] if some else []
     caveats = list(dict.fromkeys(text for each in result.differences for text in each.caveats))
     warnings = list(dict.fromkeys(text for each in result.differences for text in audit_warning(each.findings, each.baseline_findings)))
     more = [f"{plural(len(caveats) - _MOST_CAVEATS, 'more caveat')}: result[metric].caveats."] if len(caveats) > _MOST_CAVEATS else []
