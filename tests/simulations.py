@@ -161,10 +161,10 @@ def family(count: int, rho: float, series: int) -> Family:
     significant = []
     for _ in range(series):
         data = StudyData(pl.concat([_whole("1", count, rho, random), _whole("2", count, rho, random)]))
-        found = examine(data, *data.names)
-        ps = [each.p for each in found.differences]
+        examination = examine(data, *data.names)
+        ps = [each.p for each in examination.differences]
         compared = any(p is not None and p <= ALPHA for p in holm(ps))
-        results = (*found.trends, *found.changes, *found.differences)
+        results = (*examination.trends, *examination.changes, *examination.differences)
         significant.append((compared, any(each.p_corrected is not None and each.p_corrected <= ALPHA for each in results)))
     return Family(count, rho, series, *np.mean(significant, axis=0).tolist())
 

@@ -45,38 +45,38 @@ def test_statistics_match_numpy(frame: pl.DataFrame) -> None:
     """Statistics of each study and metric over checkpoints with a value, by time, equal those of numpy to 1e-9."""
     rows = summary(frame).frame.to_dicts()
     studies = sorted(set(frame["study_id"]))
-    assert [(one["study_id"], one["metric"]) for one in rows] == [(study, name) for study in studies for name in METRICS]
-    for one in rows:
-        of_study = frame.filter(study_id=one["study_id"]).sort("period_start", maintain_order=True)
-        values = [plain(value) for value in of_study[one["metric"]] if value is not None]
-        assert (one["checkpoints"], one["missing"]) == (of_study.height, of_study.height - len(values))
-        assert (one["label"], one["unit"]) == (METRICS[one["metric"]].label, METRICS[one["metric"]].unit)
+    assert [(row["study_id"], row["metric"]) for row in rows] == [(study, name) for study in studies for name in METRICS]
+    for row in rows:
+        of_study = frame.filter(study_id=row["study_id"]).sort("period_start", maintain_order=True)
+        values = [plain(value) for value in of_study[row["metric"]] if value is not None]
+        assert (row["checkpoints"], row["missing"]) == (of_study.height, of_study.height - len(values))
+        assert (row["label"], row["unit"]) == (METRICS[row["metric"]].label, METRICS[row["metric"]].unit)
         if not values:
-            assert {one[name] for name in COLUMNS[7:]} == {None}
+            assert {row[name] for name in COLUMNS[7:]} == {None}
             continue
         plain_ones = [("first", values[0]), ("last", values[-1]), ("min", min(values)), ("max", max(values))]
         for name, wanted in (*plain_ones, ("median", np.median(values)), ("p95", np.quantile(values, 0.95)), ("mean", np.mean(values))):
-            assert math.isclose(one[name], wanted, rel_tol=1e-9, abs_tol=1e-300), name
-        if METRICS[one["metric"]].rollup == "sum":
-            assert math.isclose(one["total"], math.fsum(values), rel_tol=1e-9)
+            assert math.isclose(row[name], wanted, rel_tol=1e-9, abs_tol=1e-300), name
+        if METRICS[row["metric"]].rollup == "sum":
+            assert math.isclose(row["total"], math.fsum(values), rel_tol=1e-9)
         else:
-            assert one["total"] is None
+            assert row["total"] is None
 
 
 @pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(frame=hourly_frames())
 def test_weighted_means_match_exact_fractions(frame: pl.DataFrame) -> None:
-    for one in summary(frame).frame.to_dicts():
-        metric = METRICS[one["metric"]]
-        rows = frame.filter(study_id=one["study_id"]).to_dicts()
+    for row in summary(frame).frame.to_dicts():
+        metric = METRICS[row["metric"]]
+        rows = frame.filter(study_id=row["study_id"]).to_dicts()
         if metric.rollup in ("sum", "none"):
-            assert (one["weighted_mean"], one["rests_on"]) == (None, None)
+            assert (row["weighted_mean"], row["rests_on"]) == (None, None)
         elif metric.rollup == "weighted":
             pairs = [(each[metric.denominator], each[metric.name]) for each in rows]
             used = [(n, Fraction(plain(value))) for n, value in pairs if n and value is not None]
-            assert one["rests_on"] == (sum(n for n, _ in used) or None)
-            assert_near(one["weighted_mean"], sum(n * value for n, value in used) / Fraction(sum(n for n, _ in used)) if used else None)
+            assert row["rests_on"] == (sum(n for n, _ in used) or None)
+            assert_near(row["weighted_mean"], sum(n * value for n, value in used) / Fraction(sum(n for n, _ in used)) if used else None)
 
 
 def assert_near(computed: float | None, wanted: Fraction | int | None) -> None:

@@ -210,11 +210,13 @@ def test_insufficient_data_reports_checkpoints_needed() -> None:
     assert (few.verdict, few.more_needed, few.slope) == ("insufficient data", 3, None)
     assert repr(few) == "agent, agent efficiency: insufficient data (5 checkpoints; at least 8 are needed)."
     result = [trend(frame(noise(8, seed, 0.9) / 10), "agent_efficiency") for seed in range(in_long_form(40, 10))]
-    wide = [one for one in result if one.verdict == "insufficient data"]
+    wide = [each for each in result if each.verdict == "insufficient data"]
     assert wide
     assert all(
-        one.total_change.half_width > 3 * one.spread and one.more_needed >= 1 and f"About {one.more_needed} more checkpoint" in repr(one)
-        for one in wide
+        each.total_change.half_width > 3 * each.spread
+        and each.more_needed >= 1
+        and f"About {each.more_needed} more checkpoint" in repr(each)
+        for each in wide
     )
 
 
@@ -223,10 +225,10 @@ def test_no_significant_trend_needs_twelve_values() -> None:
     """Duplicate timestamps count once; constant series need 8."""
     for count in (8, 9, 10, 11):
         result = [trend(frame(noise(count, seed) / 10), "agent_efficiency") for seed in range(in_long_form(8, 3))]
-        unclaimed = [one for one in result if one.p > 0.05]
+        unclaimed = [each for each in result if each.p > 0.05]
         assert unclaimed
-        assert all(one.verdict == "insufficient data" and one.more_needed >= 12 - count for one in unclaimed)
-        assert all(f"About {one.more_needed} more checkpoint" in repr(one) for one in unclaimed)
+        assert all(each.verdict == "insufficient data" and each.more_needed >= 12 - count for each in unclaimed)
+        assert all(f"About {each.more_needed} more checkpoint" in repr(each) for each in unclaimed)
     twelve = frame(noise(12, 1) / 10)
     assert trend(twelve, "agent_efficiency").verdict == "no significant trend"
     twice = pl.concat([twelve.head(10)] * 2)
@@ -245,7 +247,7 @@ def test_constant_series_are_not_tested() -> None:
     assert (shifts.verdict, shifts.p) == ("no significant shift", None)
     effect = before_after(same, "agent_efficiency", at=START + 10 * DAY)
     assert (effect.verdict, effect.effect.value, effect.p) == ("no significant effect", 0.0, None)
-    assert all("not tested: all values are equal" in repr(one) for one in (result, shifts, effect))
+    assert all("not tested: all values are equal" in repr(each) for each in (result, shifts, effect))
     other = pl.concat([same, frame([1.0] * 20, name="other", number=2)])
     difference = analysis.compare(other, "agent", baseline="other")["agent_efficiency"]
     assert (difference.verdict, difference.p) == ("no significant difference", None)
@@ -461,7 +463,7 @@ def test_comparison_adjusts_for_its_metrics() -> None:
     assert len(result.differences) == 16
     assert result.frame["p_corrected"].to_list() == pytest.approx(oracles.holm(result.frame["p"].to_list()))
     fewer = analysis.compare(rows, "agent", baseline=study_id(2), metrics=[RATE, "total_cost"])
-    assert [one.metric.name for one in fewer.differences] == [RATE, "total_cost"]
+    assert [each.metric.name for each in fewer.differences] == [RATE, "total_cost"]
     assert analysis.compare(rows.with_columns(total_cost=pl.lit(None, dtype=pl.Float64)), "agent", baseline="base").frame.height == 15
 
 
@@ -582,8 +584,8 @@ def test_placebo_steps_are_compared_relative_to_their_intervals() -> None:
     assert f"statistically significant at 0 of {same.placebos.height} other times without a known change." in repr(same)
     assert "as large" not in repr(same)
     few = before_after(frame(values[:14], "total_cost"), "total_cost", at=at)
-    for one in (same, few):
-        assert (one.placebos_as_clear, one.frame["placebos_as_clear"].to_list()) == (None, [None])
+    for each in (same, few):
+        assert (each.placebos_as_clear, each.frame["placebos_as_clear"].to_list()) == (None, [None])
 
 
 def test_change_in_slope_is_not_tested() -> None:
@@ -609,9 +611,9 @@ def test_before_after_needs_five_values_on_each_side() -> None:
 def test_changepoints_finds_two_steps() -> None:
     steps = 0.2 * (np.arange(90) >= 30) - 0.3 * (np.arange(90) >= 60)
     result = changepoints(frame(0.5 + steps + noise(90, 6) / 30), "agent_efficiency")
-    assert [one.at for one in result.changes] == [START + 30 * DAY, START + 60 * DAY]
-    assert all(one.low <= one.at <= one.high for one in result.changes)
-    assert [one.after - one.before for one in result.changes] == pytest.approx([0.2, -0.3], abs=0.03)
+    assert [each.at for each in result.changes] == [START + 30 * DAY, START + 60 * DAY]
+    assert all(each.low <= each.at <= each.high for each in result.changes)
+    assert [each.after - each.before for each in result.changes] == pytest.approx([0.2, -0.3], abs=0.03)
     assert result.frame["changes"].to_list() == [2, 2]
     assert all("; p < 0.001." in sentence for sentence in result.sentences()[1:3])
 
@@ -827,7 +829,7 @@ LARGE = ("50 studies", "many rows")
 # All analyses read frames in the same way, so unusual values are tried with fewer of them.
 OF_VALUES = ("not finite", "below 0", "at the limits", "few columns", "duplicated timestamps")
 LATER = {*product(("changepoints", "before_after"), LARGE), *product(("before_after",), OF_VALUES)}
-MATRIX = [pytest.param(*one, marks=[pytest.mark.long] * (one in LATER)) for one in product(ANALYSES, odd_frames())]
+MATRIX = [pytest.param(*each, marks=[pytest.mark.long] * (each in LATER)) for each in product(ANALYSES, odd_frames())]
 
 
 @pytest.mark.slow
@@ -1145,7 +1147,7 @@ def test_days_are_paired_despite_hours_in_the_baseline() -> None:
         period_type=pl.lit(None, dtype=pl.String())
     )
     result = [analysis.compare(rows, study, baseline=base)["agent_efficiency"] for study, base in (("agent", "base"), ("base", "agent"))]
-    assert [one.pairs for one in result] == [30, 30]
+    assert [each.pairs for each in result] == [30, 30]
     assert result[0].difference.value == pytest.approx(-result[1].difference.value)
 
 
@@ -1189,7 +1191,7 @@ def test_rows_without_partial_flag_are_complete(library: str) -> None:
         both = pd.concat([to_pandas(weeks, RESAMPLED), to_pandas(plain, CHECKPOINTS)])
         marked = both.assign(partial=2)
     result = analysis.trend(both, "total_tokens")
-    assert [(one.checkpoints, one.missing) for one in result.results] == [(10, 1), (20, 0)]
+    assert [(each.checkpoints, each.missing) for each in result.results] == [(10, 1), (20, 0)]
     assert analysis.compare(both, "base", baseline="agent", metrics="total_tokens")["total_tokens"].study_checkpoints == 20
     with pytest.raises(InvalidInputError) as error:
         trend(marked, "total_tokens")
@@ -1246,14 +1248,14 @@ def test_comparison_without_differences_has_estimates() -> None:
 def test_comparison_lists_metrics_significant_only_before_adjustment() -> None:
     rows = pl.concat([quiet(2), quiet(3, number=2)])
     result = analysis.compare(rows, "study 1", baseline="study 2")
-    hidden = [one.metric.label.lower() for one in result.differences if one.p <= 0.05]
+    hidden = [each.metric.label.lower() for each in result.differences if each.p <= 0.05]
     assert 0 < len(hidden) < 16
-    assert {one.verdict for one in result.differences} == {"no significant difference"}
+    assert {each.verdict for each in result.differences} == {"no significant difference"}
     assert f"\nStatistically significant before, but not after, adjustment for multiple comparisons (Holm): {', '.join(hidden)}.\n" in repr(
         result
     )
     one = analysis.compare(
-        rows, "study 1", baseline="study 2", metrics=[one.metric.name for one in result.differences if one.p <= 0.05][:1]
+        rows, "study 1", baseline="study 2", metrics=[each.metric.name for each in result.differences if each.p <= 0.05][:1]
     )
     assert one.differences[0].verdict != "no significant difference"
     assert "not after" not in repr(one)
