@@ -1,4 +1,4 @@
-"""The demonstration and its samples: plausible, consistent, the same again, and everything that it says to try works."""
+"""The demo and its sample data: plausible, consistent and reproducible; the suggested commands work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inline_snapshot import snapshot
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
@@ -19,14 +20,15 @@ import evalkit
 from evalkit import METRICS, InvalidInputError, PeriodType
 from evalkit.cli import demo
 from evalkit.cli.app import app
-from evalkit.cli.demo import DemoResult, next_commands, open_demo, picture, run_demo, snippet
+from evalkit.cli.demo import DemoResult, demo_folder, frames_as_text, next_commands, notebook_lines, open_demo, run_demo
 from evalkit.samples import sample_checkpoints
+from tests.messages import says
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 def shell(command: str, folder: Path, *, at_home: Path) -> str:
-    """Run a command as a user would, in a folder, with settings of evalkit that point elsewhere."""
+    """Run a shell command in a folder, with evalkit settings in the environment that point elsewhere."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EVALKIT_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
     elsewhere = {
@@ -55,8 +57,8 @@ def is_whole(number: float) -> bool:
 
 
 @pytest.mark.parametrize("period_type", PeriodType)
-def test_the_numbers_of_a_sample_agree_with_each_other(period_type: PeriodType) -> None:
-    """Rates are k/n of what was counted, the cost of a success fits the total, sessions are named, and nothing leaves its range."""
+def test_sample_metrics_are_consistent(period_type: PeriodType) -> None:
+    """Rates are k/n of the counts, the cost per success matches the total, and every value is in range."""
     for seed in range(5):
         for row in sample_checkpoints(period_type, START, 12, seed=seed, trend=0.3 - 0.2 * seed):
             sessions, tasks = row["sessions_completed"], row["tasks_completed"]
@@ -80,8 +82,8 @@ def test_the_numbers_of_a_sample_agree_with_each_other(period_type: PeriodType) 
 
 
 @pytest.mark.parametrize("period_type", PeriodType)
-def test_samples_are_recorded_as_they_are(tmp_path: Path, period_type: PeriodType) -> None:
-    """Every period type's samples pass the checks of a command, in periods that follow on each other, under keys of their own."""
+def test_samples_can_be_recorded(tmp_path: Path, period_type: PeriodType) -> None:
+    """Samples of every period type are valid, have consecutive periods, and have distinct keys."""
     rows = sample_checkpoints(period_type, START, 30, seed=1)
     assert [row["period_start"] for row in rows[1:]] == [row["period_end"] for row in rows[:-1]]
     kit = evalkit.connect(tmp_path / "home")
@@ -92,16 +94,16 @@ def test_samples_are_recorded_as_they_are(tmp_path: Path, period_type: PeriodTyp
     assert kit.record_checkpoints("samples", past).already_recorded == len(past)
 
 
-def test_the_same_arguments_give_the_same_samples_and_more_periods_give_more() -> None:
-    """A seed is an agent; a longer series begins with the shorter one; another seed is another agent."""
+def test_samples_are_reproducible() -> None:
+    """The same seed gives the same samples, and a longer series starts with the shorter one."""
     few, many = (sample_checkpoints("weekly", START, count, seed=1, trend=0.1) for count in (5, 20))
     assert many[:5] == few == sample_checkpoints("weekly:8", START.isoformat(), 5, seed=1, trend=0.1)
     assert sample_checkpoints("weekly", START, 5, seed=2, trend=0.1) != few
     assert sample_checkpoints("weekly", START, 0, seed=2) == []
 
 
-def test_a_trend_is_a_trend() -> None:
-    """With a rising trend the last periods are better than the first in success, iterations and cost; with a falling one worse."""
+def test_sample_trend_has_the_requested_direction() -> None:
+    """A positive trend improves success, iterations and cost; a negative one worsens them."""
 
     def change(name: str, trend: float) -> float:
         values = [row[name] for row in sample_checkpoints("weekly", START, 20, seed=4, trend=trend)]
@@ -114,8 +116,8 @@ def test_a_trend_is_a_trend() -> None:
     assert abs(change("session_success_rate", 0)) < 0.5
 
 
-def test_months_are_calendar_months_and_extreme_trends_are_no_error() -> None:
-    """From the 31st on, a short month ends on its last day; a trend without end stays a rate, and a month without a success has gaps."""
+def test_samples_of_months_and_extreme_trends() -> None:
+    """Short months end on their last day; rates stay in range, and a month without a success has missing values."""
     months = sample_checkpoints("monthly", datetime(2025, 12, 31, tzinfo=UTC), 3, seed=1)
     assert [row["period_start"].day for row in months] == [31, 31, 28]
     assert [row["key"] for row in months] == ["2025-12", "2026-01", "2026-02"]
@@ -125,20 +127,16 @@ def test_months_are_calendar_months_and_extreme_trends_are_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"period_type": "yearly"}, "period: 'yearly' is none of"),
-        ({"start": datetime(2026, 1, 5)}, "start: .* has no time zone"),
-        ({"count": -1}, "count: -1 is outside the range"),
-    ],
+    ("argument", "value", "field"), [("period_type", "yearly", "period"), ("start", datetime(2026, 1, 5), "start"), ("count", -1, "count")]
 )
-def test_wrong_arguments_of_samples_are_told_in_words(wrong: dict[str, Any], message: str) -> None:
-    """The same checks as a command's, with the same words."""
-    with pytest.raises(InvalidInputError, match=message):
-        sample_checkpoints(**({"period_type": "daily", "start": START, "count": 1, "seed": 1} | wrong))
+def test_samples_validate_their_arguments(argument: str, value: object, field: str) -> None:
+    """The error names the argument."""
+    with pytest.raises(InvalidInputError) as error:
+        sample_checkpoints(**({"period_type": "daily", "start": START, "count": 1, "seed": 1} | {argument: value}))
+    assert (error.value.field, error.value.value) == (field, value)
 
 
-# --- the demonstration ------------------------------------------------------------------------------------------------------------------
+# --- the demo ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -147,8 +145,8 @@ def kit(tmp_path: Path) -> Iterator[evalkit.EvalKit]:
         yield opened
 
 
-def test_the_demo_tells_three_stories(kit: evalkit.EvalKit) -> None:
-    """One study runs and improves, one was paused and has gaps, one was stopped; all of it lies in the past, and the log agrees."""
+def test_demo_creates_three_studies(kit: evalkit.EvalKit) -> None:
+    """One study is running and improving, one was paused and has gaps, one was stopped; all events are in the past."""
     run_demo(kit)
     studies = {row["name"]: row for row in kit.studies().to_dicts()}
     assert {name: (row["status"], row["checkpoints"]) for name, row in studies.items()} == {
@@ -165,8 +163,8 @@ def test_the_demo_tells_three_stories(kit: evalkit.EvalKit) -> None:
     assert kit.verify().ok
 
 
-def test_a_second_run_doubles_nothing_not_even_weeks_later(kit: evalkit.EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All times hang on the first run: a later one finds every event there, and appends none."""
+def test_second_demo_run_appends_nothing(kit: evalkit.EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All times are relative to the first run, so a run weeks later appends no event."""
     assert run_demo(kit) == DemoResult(24, 0)
     before, events = kit.checkpoints(), kit.status().events
 
@@ -182,10 +180,8 @@ def test_a_second_run_doubles_nothing_not_even_weeks_later(kit: evalkit.EvalKit,
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 4, 7, 9])
-def test_a_run_that_was_cut_short_is_finished_by_the_next(
-    tmp_path: Path, kit: evalkit.EvalKit, monkeypatch: pytest.MonkeyPatch, calls: int
-) -> None:
-    """Wherever the first run ended, the second one makes the same frames as a run in one piece."""
+def test_next_run_completes_an_interrupted_demo(tmp_path: Path, kit: evalkit.EvalKit, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    """After an interruption at any point, the second run gives the same frames as an uninterrupted run."""
     left = calls
 
     def count(real: Any) -> Any:
@@ -204,14 +200,14 @@ def test_a_run_that_was_cut_short_is_finished_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             run_demo(kit)
     run_demo(kit)
-    with open_demo(tmp_path / "in one piece") as whole:
-        run_demo(whole)
-        assert_frame_equal(kit.lifecycle().drop("study_id"), whole.lifecycle().drop("study_id"))
-        assert_frame_equal(kit.checkpoints().drop("study_id", "checkpoint_id"), whole.checkpoints().drop("study_id", "checkpoint_id"))
+    with open_demo(tmp_path / "uninterrupted") as expected:
+        run_demo(expected)
+        assert_frame_equal(kit.lifecycle().drop("study_id"), expected.lifecycle().drop("study_id"))
+        assert_frame_equal(kit.checkpoints().drop("study_id", "checkpoint_id"), expected.checkpoints().drop("study_id", "checkpoint_id"))
 
 
-def test_what_a_user_does_in_the_demo_stays(kit: evalkit.EvalKit) -> None:
-    """A study that was stopped by hand, and a checkpoint of one's own, survive the next run."""
+def test_demo_keeps_changes_of_the_user(kit: evalkit.EvalKit) -> None:
+    """A study that the user stopped, and a checkpoint that the user recorded, are unchanged by the next run."""
     run_demo(kit)
     kit.stop_study("weekly coder")
     kit.record_checkpoint("weekly coder", {"period": (START, START + timedelta(days=7))})
@@ -220,48 +216,79 @@ def test_what_a_user_does_in_the_demo_stays(kit: evalkit.EvalKit) -> None:
     assert kit.checkpoints().height == 25
 
 
-def test_the_picture_fits_a_hundred_columns(kit: evalkit.EvalKit) -> None:
-    """No line is wider, and the frames are whole: nothing is cut with dots."""
+def test_demo_frames_fit_100_columns(kit: evalkit.EvalKit) -> None:
+    """No line is wider, and no value is truncated."""
     run_demo(kit)
-    text = picture(kit)
+    text = frames_as_text(kit)
     assert max(map(len, text.splitlines())) <= 100
     assert "…" not in text
     assert text.count("weekly coder") >= 3
 
 
-def test_a_file_in_the_place_of_the_folder_is_told_in_words(tmp_path: Path) -> None:
-    """The demo does not touch what is no folder."""
+def test_demo_folder_must_not_be_a_file(tmp_path: Path) -> None:
+    """The file is left unchanged."""
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InvalidInputError, match="is a file; give a folder"):
+    with pytest.raises(InvalidInputError) as error:
         open_demo(tmp_path / "file")
+    assert says(error) == snapshot("Invalid folder 'TMP/file': this is a file; expected a folder.")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_demo_within_a_demo_folder_uses_that_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No demo is nested in another one; a folder with a home of the user gets a demo folder as usual."""
+    monkeypatch.chdir(tmp_path)
+    evalkit.connect(".evalkit").create_study("mine")
+    assert demo_folder() == Path("evalkit-demo")
+    with open_demo(Path("evalkit-demo")) as kit:
+        run_demo(kit)
+    assert demo_folder() == Path("evalkit-demo")
+    inner = tmp_path / "evalkit-demo" / "notes"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    assert demo_folder() == Path("..")
+    assert next_commands(demo_folder())[0] == "cd .."
+    monkeypatch.chdir(inner.parent)
+    result = json.loads(CliRunner().invoke(app, ["--json", "demo"], catch_exceptions=False).stdout)
+    assert (result["folder"], result["recorded"], result["already_recorded"]) == (".", 0, 24)
+    assert sorted(path.name for path in inner.parent.iterdir()) == [".evalkit", "charts.html", "notes"]
+    assert result["next"] == next_commands(Path())
+    assert not any(command.startswith("cd ") for command in result["next"])
+
+
+def test_demo_ignores_a_damaged_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home that cannot be read is not a demo folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".evalkit").mkdir()
+    (tmp_path / ".evalkit" / "events.db").write_bytes(b"damaged" * 1000)
+    assert demo_folder() == Path("evalkit-demo")
 
 
 @pytest.mark.slow
-def test_everything_that_the_demo_says_to_try_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder with a difficult name, with settings that point elsewhere: the commands and notebook lines run, and the demo again."""
+def test_suggested_commands_and_notebook_lines_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They work in a folder with a difficult name and with settings that point elsewhere, and the demo can run again."""
     here, elsewhere = tmp_path / "it's a folder", tmp_path / "elsewhere"
     here.mkdir()
     first = shell("evalkit demo", here, at_home=elsewhere)
-    assert "24 checkpoints recorded, 0 were there already" in first
+    assert "24 checkpoints recorded, 0 already recorded" in first
     assert not elsewhere.exists()
     assert sorted(path.name for path in here.iterdir()) == ["evalkit-demo"]
     folder = here / "evalkit-demo"
     lines = [line.strip() for line in first.splitlines()]
-    told = [line for line in lines[lines.index("Try next:") :] if line.startswith(("cd ", "evalkit "))]
-    assert len(told) == 6
+    suggested = [line for line in lines[lines.index("What to try next:") :] if line.startswith(("cd ", "evalkit "))]
+    assert len(suggested) == 6
     unset = "unset EVALKIT_HOME EVALKIT_LOG_URL EVALKIT_DATABASE_URL\n"
-    printed = shell(unset + "\n".join(told), here, at_home=elsewhere)
+    printed = shell(unset + "\n".join(suggested), here, at_home=elsewhere)
     assert "5 of 8" in printed
-    assert "The read model is what the log says" in printed
+    assert "digest" in printed.lower()
     assert (folder / "coder.csv").read_text().count("weekly coder") == 5
     notebook = first[first.index("import evalkit") :].replace("\n  ", "\n")
     names: dict[str, Any] = {}
     exec(notebook.replace("plots.trend(", "chart = plots.trend(").replace("kit.panel()", "panel = kit.panel()"), names)
-    assert names["chart"].to_dict()["description"].startswith("Trend of session success rate over time, 3 studies")
+    assert "3 studies" in names["chart"].to_dict()["description"]
     assert "3 studies" in repr(names["panel"])
     names["panel"].close()
     assert "weekly coder" in (folder / "charts.html").read_text()
-    assert snippet(folder) in notebook
+    assert notebook_lines(folder) in notebook
     monkeypatch.chdir(here)
     second = json.loads(CliRunner().invoke(app, ["--json", "demo"], catch_exceptions=False).stdout)
     assert (second["recorded"], second["already_recorded"]) == (0, 24)
@@ -270,10 +297,10 @@ def test_everything_that_the_demo_says_to_try_works(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_the_demo_takes_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--folder says where; folders on the way are made."""
+def test_demo_folder_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--folder selects the folder, and missing parents are created."""
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["demo", "--folder", "a/b"], catch_exceptions=False)
-    assert "In a/b: 24 checkpoints recorded" in done.stdout
+    assert "a/b: 24 checkpoints recorded" in done.stdout
     assert evalkit.connect(tmp_path / "a" / "b" / ".evalkit").studies().height == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]

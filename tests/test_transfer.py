@@ -1,7 +1,9 @@
-"""Checkpoints as csv, parquet and ndjson files, and the log as wire NDJSON: what goes out comes back as it was, or nothing does."""
+"""Import and export of checkpoints in all file formats, and of the log as NDJSON."""
 
 from __future__ import annotations
 
+import csv
+import gzip
 import io
 import json
 import os
@@ -10,6 +12,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from contextlib import closing
@@ -19,16 +22,22 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inline_snapshot import snapshot
 from polars.testing import assert_frame_equal
 
 import evalkit
 from evalkit import METRICS, EvalkitError, EvalkitWarning, InvalidInputError
 from evalkit._util.atomic_files import writing
+from evalkit.domain.commands import RecordCheckpoint, checkpoint_commands
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import event_id_at
 from evalkit.errors import LogError, LogUnavailableError
 from evalkit.eventlog.event_log import partition_of
-from evalkit.io.checkpoint_files import export_checkpoints, import_checkpoints
+from evalkit.frames.columns import CHECKPOINTS, frame_schema
+from evalkit.io.checkpoint_files import export_checkpoints, import_checkpoints, write_frame
+from evalkit.io.checkpoint_reader import file_format, read_rows
 from evalkit.io.log_files import LogExport, LogImport, export_log, import_log
 from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.snapshot import Snapshot
@@ -36,8 +45,12 @@ from evalkit.readmodel.verify import digest
 from evalkit.runtime.engine import Engine
 from evalkit.settings import Settings
 from tests.memory_log import InMemoryEventLog
+from tests.messages import says
+from tests.properties import examples
 
-FORMATS = ["csv", "parquet", "ndjson"]
+ALL_FORMATS = ["csv", "tsv", "ndjson", "jsonl", "json", "parquet", "csv.gz", "tsv.gz", "ndjson.gz", "jsonl.gz", "json.gz", "parquet.gz"]
+FORMATS = ["csv", "json", "parquet.gz"]
+"""One of each kind, where the format matters little."""
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes()
 NAME = 'the "nightly", ünï 😀 <b>; study'
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,7 +83,7 @@ TIMES = [
 
 
 def nasty_rows(count: int) -> list[dict[str, Any]]:
-    """Rows that are legal, and hard to spell; many share a timestamp."""
+    """Valid rows with values that are hard to represent; many share a timestamp."""
     dice = random.Random(7)
     values = {"count": COUNTS, "rate": RATES, "number": NUMBERS, "money": NUMBERS, "duration": DURATIONS}
     rows = [{"period_start": TIMES[0], "period_end": TIMES[4]}]  # nothing measured at all
@@ -83,10 +96,10 @@ def nasty_rows(count: int) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.filterwarnings("ignore::evalkit.EvalkitWarning")  # many rows share a period, which is warned of
-@pytest.mark.parametrize("extension", FORMATS)
-def test_export_then_import_into_an_empty_home_gives_an_equal_frame(tmp_path: Path, extension: str) -> None:
-    """Durations, lists, nulls, unicode, counts beyond 2^53, microseconds, times of recording and the order of ties all come back."""
+@pytest.mark.filterwarnings("ignore::evalkit.EvalkitWarning")  # many rows share a period
+@pytest.mark.parametrize("extension", ["csv", "tsv", "ndjson", "json", "parquet", "csv.gz"])
+def test_import_of_an_export_gives_an_equal_frame(tmp_path: Path, extension: str) -> None:
+    """Durations, lists, nulls, Unicode, counts above 2^53, microseconds, recording times and the order of ties are preserved."""
     first = running(tmp_path / "first")
     first.record_checkpoints(NAME, nasty_rows(400))
     file = tmp_path / f"out.{extension.upper()}"
@@ -99,24 +112,25 @@ def test_export_then_import_into_an_empty_home_gives_an_equal_frame(tmp_path: Pa
     again = tmp_path / f"again.{extension}"
     export_checkpoints(second, again)
     ids = ["study_id", "checkpoint_id"]
-    assert_frame_equal(*(pl.DataFrame(list(rows_of(one)), infer_schema_length=None, strict=False).drop(ids) for one in (file, again)))
+    assert_frame_equal(*(pl.DataFrame(rows_of(path), infer_schema_length=None, strict=False).drop(ids) for path in (file, again)))
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:
-    extension = file.suffix.lower()
-    if extension == ".parquet":
-        return pl.read_parquet(file).rows(named=True)
-    if extension == ".csv":
-        return pl.read_csv(file, infer_schema=False).rows(named=True)
-    return [json.loads(line) for line in file.read_bytes().split(b"\n") if line]
+    extension, compressed = file_format(file)
+    data = gzip.decompress(file.read_bytes()) if compressed else file.read_bytes()
+    if extension == "parquet":
+        return pl.read_parquet(data).rows(named=True)
+    if extension in ("csv", "tsv"):
+        return pl.read_csv(data, infer_schema=False, separator="," if extension == "csv" else "\t").rows(named=True)
+    return json.loads(data) if extension == "json" else [json.loads(line) for line in data.split(b"\n") if line]
 
 
 @pytest.mark.filterwarnings("ignore::evalkit.EvalkitWarning")
 @pytest.mark.parametrize("extension", FORMATS)
-def test_importing_twice_adds_nothing(tmp_path: Path, extension: str) -> None:
-    """A second import of a file, and an import into the study that it came from, find every row recorded already; a changed row is new."""
+def test_second_import_records_nothing(tmp_path: Path, extension: str) -> None:
+    """Neither does an import into the exported study; a changed row is recorded."""
     kit = running(tmp_path / "home")
-    kit.record_checkpoints(NAME, [*nasty_rows(50), nasty_rows(50)[-1]])  # the last one is there twice, to the last digit
+    kit.record_checkpoints(NAME, [*nasty_rows(50), nasty_rows(50)[-1]])  # the last row occurs twice
     file = tmp_path / f"all.{extension}"
     export_checkpoints(kit, file, NAME)
     assert import_checkpoints(kit, file, NAME).already_recorded == 51
@@ -130,27 +144,27 @@ def test_importing_twice_adds_nothing(tmp_path: Path, extension: str) -> None:
     assert import_checkpoints(kit, tmp_path / "changed.parquet", "copy").recorded == 1
 
 
-def test_importing_uses_nothing_that_polars_deprecates(tmp_path: Path) -> None:
-    """Polars raises these warnings where pytest's filter cannot make them errors, so they are looked for."""
+def test_import_uses_no_deprecated_polars_feature(tmp_path: Path) -> None:
+    """Pytest's filter cannot turn these warnings of Polars into errors."""
     with running(tmp_path / "home") as kit, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         kit.record_checkpoint(NAME, {"period": (SINCE, SINCE + timedelta(days=14)), "total_tokens": 1})
         export_checkpoints(kit, tmp_path / "file.parquet")
         assert import_checkpoints(kit, tmp_path / "file.parquet", NAME).already_recorded == 1
-    assert [str(one.message) for one in caught] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
-@pytest.mark.parametrize("extension", FORMATS)
-def test_a_study_without_checkpoints_makes_a_file_that_imports_as_nothing(tmp_path: Path, extension: str) -> None:
-    """An export of nothing is a file of its format, and importing it records nothing."""
+@pytest.mark.parametrize("extension", ALL_FORMATS)
+def test_export_without_checkpoints_can_be_imported(tmp_path: Path, extension: str) -> None:
+    """The file is valid in its format, and importing it records nothing."""
     kit = running(tmp_path / "home")
     file = tmp_path / f"none.{extension}"
     assert export_checkpoints(kit, file, NAME) == 0
     assert import_checkpoints(kit, file, NAME).recorded == 0
 
 
-def test_a_csv_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
-    """A byte order mark, CRLF, whole counts as 12.0, seconds as decimals, empty cells and any column order are fine."""
+def test_csv_of_a_spreadsheet(tmp_path: Path) -> None:
+    """A byte order mark, CRLF, counts such as 12.0, fractions of seconds, empty cells and any column order are accepted."""
     text = (
         "period_end,period_start,avg_session_duration,sessions_completed,session_success_rate,sessions_included,total_cost\r\n"
         '2026-01-02T00:00:00+02:00,2026-01-01T00:00:00+02:00,612.500000001,12.0,1,"[""a"", ""b""]",1e-3\r\n'
@@ -168,67 +182,536 @@ def test_a_csv_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     assert second.metrics.measured() == {}
 
 
-HEADER = "period_start,period_end,sessions_completed,session_success_rate,avg_session_duration,sessions_included"
+HEADER = "period_start,period_end,sessions_completed,session_success_rate,total_cost,avg_session_duration,sessions_included"
 PERIOD = "2026-01-01T00:00:00Z,2026-01-02T00:00:00Z"
+
+
+def table(*rows: str, separator: str = ",") -> str:
+    """A csv text with a header and a period in each row; the other cells of `rows` are separated by a vertical bar."""
+    period = PERIOD.replace(",", separator)
+    lines = [HEADER.replace(",", separator), *(f"{period}{separator}{row.replace('|', separator)}" for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
 REFUSED = {
-    "rate.csv": (f"{HEADER}\n{PERIOD},1,0.5,,\n{PERIOD},1,85,,\n", "row 1, session_success_rate: 85.0 is outside the range 0 to 1"),
-    "text.csv": (f"{HEADER}\n{PERIOD},many,,,\n", "row 0, sessions_completed: 'many' is no whole number"),
-    "fraction.csv": (f"{HEADER}\n{PERIOD},1.5,,,\n", "row 0, sessions_completed: 1.5 is no whole number"),
-    "big.csv": (f"{HEADER}\n{PERIOD},{2**63},,,\n", "row 0, sessions_completed: 9223372036854775808 is outside"),
-    "nan.csv": (f"{HEADER}\n{PERIOD},,nan,,\n", "row 0, session_success_rate: 'nan'"),
-    "huge.csv": (f"{HEADER}\n{PERIOD},,,1e999,\n", "row 0, avg_session_duration: inf is not finite"),
-    "negative.csv": (f"{HEADER}\n{PERIOD},,,-1,\n", "row 0, avg_session_duration: -1.0 is outside the range 0"),
-    "naive.csv": (
-        f"{HEADER}\n2026-01-01T00:00:00,2026-01-02T00:00:00Z,,,,\n",
-        "row 0, period_start: '2026-01-01T00:00:00' has no time zone",
+    "rate.csv": (
+        table("1|0.5|||", "1|85|||"),
+        snapshot(
+            "TMP/rate.csv, line 3: Invalid session_success_rate 85: outside the range 0 to 1. Nothing was recorded. If it is a percentage, divide it by 100: 0.85."
+        ),
     ),
-    "names.csv": (f"{HEADER}\n{PERIOD},,,,a;b\n", "row 0, sessions_included: 'a;b' is no list of texts"),
-    "unknown.csv": (f"sucess,{HEADER}\n,{PERIOD},,,,\n", "'sucess' is no metric"),
-    "twice.csv": (f"{HEADER},sessions_completed\n{PERIOD},1,,,,2\n", "the column 'sessions_completed' is there twice"),
-    "ragged.csv": (f"{HEADER}\n{PERIOD},1\n", "line 2 has 3 cells, the header 6"),
-    "cut.csv": (f'{HEADER}\n{PERIOD},1,,,"[""a', "unexpected end of data"),
-    "empty.csv": ("", "it is empty; the first line must name the columns"),
-    "latin.csv": (HEADER.encode() + b"\n\xe9", "'utf-8' codec can't decode byte 0xe9"),
-    "cut.ndjson": ('{"period_start": 1}\n{"period_sta', "line 2 is not JSON"),
-    "nan.ndjson": ('{"session_success_rate": NaN}', "line 1 is not JSON"),
-    "list.ndjson": ("[1]", "row 0"),
-    "naked.ndjson": ("{}", "row 0, period_start is missing"),
-    "garbage.parquet": (b"PAR1" + b"x" * 50 + b"PAR1", "cannot be read: parquet"),
-    "text.parquet": (HEADER, "cannot be read: parquet"),
-    "future.csv": (f"recorded_at,{HEADER}\n2999-01-01T00:00:00Z,{PERIOD},,,,\n", "recorded_at: '2999-01-01T00:00:00Z' lies in the future"),
-    "sheet.xlsx": ("", "ends in none of .csv, .parquet and .ndjson"),
-    "no extension": ("", "ends in none of .csv, .parquet and .ndjson"),
+    "text.csv": (
+        table("many||||"),
+        snapshot(
+            "TMP/text.csv, line 2: Invalid sessions_completed 'many': expected a number without units or symbols. Nothing was recorded. Leave the cell empty if the value is missing."
+        ),
+    ),
+    "symbol.csv": (
+        table("||$12.50||"),
+        snapshot(
+            "TMP/symbol.csv, line 2: Invalid total_cost '$12.50': expected a number without units or symbols. Nothing was recorded. Leave the cell empty if the value is missing."
+        ),
+    ),
+    "fraction.csv": (
+        table("1.5||||"),
+        snapshot(
+            "TMP/fraction.csv, line 2: Invalid sessions_completed 1.5: expected a whole number, 0 to 9,223,372,036,854,775,807. Nothing was recorded."
+        ),
+    ),
+    "big.csv": (
+        table(f"{2**63}||||"),
+        snapshot(
+            "TMP/big.csv, line 2: Invalid sessions_completed 9223372036854775808: outside the range 0 to 9,223,372,036,854,775,807. Nothing was recorded."
+        ),
+    ),
+    "infinite.csv": (
+        table("|inf|||"),
+        snapshot(
+            "TMP/infinite.csv, line 2: Invalid session_success_rate 'inf': expected a number without units or symbols. Nothing was recorded. Leave the cell empty if the value is missing."
+        ),
+    ),
+    "huge.csv": (
+        table("|||1e9999999999999999999|"),
+        snapshot("TMP/huge.csv, line 2: Invalid avg_session_duration inf: not finite. Nothing was recorded. Use None for a missing value."),
+    ),
+    "negative.csv": (
+        table("|||-1|"),
+        snapshot("TMP/negative.csv, line 2: Invalid avg_session_duration -1: outside the range 0 to 9.0072e+15. Nothing was recorded."),
+    ),
+    "several.csv": (
+        table(*["|85|||"] * 7, "1||||"),
+        snapshot("""\
+TMP/several.csv, line 2: Invalid session_success_rate 85: outside the range 0 to 1. 7 of 8 rows are invalid; nothing was recorded. If it is a percentage, divide it by 100: 0.85.
+line 3: Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85.
+line 4: Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85.
+line 5: Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85.
+line 6: Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85.
+2 more invalid rows.\
+"""),
+    ),
+    "naive.csv": (
+        table("1||||").replace("02T00:00:00Z", "02T00:00:00"),
+        snapshot(
+            "TMP/naive.csv, line 2: Invalid period_end '2026-01-02T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'. Nothing was recorded. Or pass tz='UTC' to read dates and local times in that time zone."
+        ),
+    ),
+    "sessions.csv": (
+        table("||||a;b"),
+        snapshot(
+            'TMP/sessions.csv, line 2: Invalid sessions_included \'a;b\': expected a list of strings, e.g. ["one", "two"]. Nothing was recorded.'
+        ),
+    ),
+    "unknown.csv": (
+        f"sucess,{HEADER}\n",
+        snapshot("TMP/unknown.csv: Unknown metric 'sucess'. Nothing was recorded. Did you mean 'session_success_rate'?"),
+    ),
+    "duplicate.csv": (
+        f"{HEADER},total_cost\n",
+        snapshot("TMP/duplicate.csv: duplicate column 'total_cost'. Nothing was recorded. Remove or rename one of them."),
+    ),
+    "unnamed.csv": (
+        f"{HEADER},,key\n{PERIOD},1,,,,,note,a\n",
+        snapshot("TMP/unnamed.csv, line 2: Value in a column without a name. Nothing was recorded."),
+    ),
+    "short.csv": (
+        f"{HEADER}\n{PERIOD},1\n",
+        snapshot("TMP/short.csv, line 2: Expected 7 cells as in the header, got 3. Nothing was recorded."),
+    ),
+    "unclosed.csv": (f'{HEADER}\n{PERIOD},1,,,,"[""a', snapshot("TMP/unclosed.csv: line 2: unexpected end of data. Nothing was recorded.")),
+    "empty.csv": ("", snapshot("TMP/empty.csv: the file is empty. Nothing was recorded. The first line must contain the column names.")),
+    "latin.csv": (
+        HEADER.encode() + b"\n\xe9",
+        snapshot(
+            "TMP/latin.csv: line 2 is not valid UTF-8 text. Nothing was recorded. Save the file as UTF-8; in Excel, choose 'CSV UTF-8'."
+        ),
+    ),
+    "utf16.csv": (
+        HEADER.encode("utf-16-le"),
+        snapshot(
+            "TMP/utf16.csv: the file contains NUL characters. Nothing was recorded. Save the file as UTF-8; in Excel, choose 'CSV UTF-8'."
+        ),
+    ),
+    "incomplete.ndjson": (
+        '{"period_start": 1}\n{"period_sta',
+        snapshot("""\
+TMP/incomplete.ndjson, line 1: Invalid period_start 1: not a time; expected e.g. '2026-01-31T00:00:00Z'. 2 of 2 rows are invalid; nothing was recorded.
+line 2: Invalid JSON: EOF while parsing a string at column 12.\
+"""),
+    ),
+    "infinite.ndjson": (
+        '{"period_start": "2026-01-01T00:00:00Z", "period_end": "2026-01-02T00:00:00Z", "total_cost": Infinity}',
+        snapshot("TMP/infinite.ndjson, line 1: Invalid total_cost inf: not finite. Nothing was recorded. Use None for a missing value."),
+    ),
+    "list.jsonl": ("[1]", snapshot("TMP/list.jsonl, line 1: Expected a JSON object, got [1]. Nothing was recorded.")),
+    "object.ndjson": (
+        "{}",
+        snapshot(
+            "TMP/object.ndjson, line 1: period_start is missing. Nothing was recorded. Every checkpoint needs its period: period_start and period_end."
+        ),
+    ),
+    "object.json": (
+        '{"total_cost": 1}',
+        snapshot(
+            "TMP/object.json: expected an array of objects, got one object. Nothing was recorded. Write one object for each checkpoint: [{...}, {...}]."
+        ),
+    ),
+    "lines.json": (
+        '{"total_cost": 1}\n{"total_cost": 2}',
+        snapshot(
+            "TMP/lines.json: invalid JSON: trailing characters at line 2 column 1. Nothing was recorded. For a file with one object per line, use the extension .ndjson."
+        ),
+    ),
+    "number.json": ("[5]", snapshot("TMP/number.json, row 0: Expected a JSON object, got 5. Nothing was recorded.")),
+    "damaged.parquet": (
+        b"PAR1" + b"x" * 50 + b"PAR1",
+        snapshot(
+            "TMP/damaged.parquet cannot be read: parquet: File out of specification: The footer size must be smaller or equal to the file's size."
+        ),
+    ),
+    "text.parquet": (
+        HEADER,
+        snapshot("TMP/text.parquet cannot be read: parquet: File out of specification: The file must end with PAR1 or PARE."),
+    ),
+    "text.csv.gz": (HEADER, snapshot("TMP/text.csv.gz cannot be read: damaged or incomplete gzip data.")),
+    "cut.csv.gz": (gzip.compress(HEADER.encode())[:-10], snapshot("TMP/cut.csv.gz cannot be read: damaged or incomplete gzip data.")),
+    "future.csv": (
+        f"recorded_at,{HEADER}\n2999-01-01T00:00:00Z,{PERIOD},,,,,\n",
+        snapshot(
+            "TMP/future.csv, line 2: Invalid recorded_at '2999-01-01T00:00:00Z': in the future (now is NOW; at most 5 minutes ahead are allowed). Nothing was recorded."
+        ),
+    ),
+    "sheet.xlsx": (
+        "",
+        snapshot(
+            "Unsupported file extension in 'TMP/sheet.xlsx'; expected .csv, .tsv, .ndjson, .jsonl, .json or .parquet, each optionally followed by .gz."
+        ),
+    ),
+    "only.gz": (
+        "",
+        snapshot(
+            "Unsupported file extension in 'TMP/only.gz'; expected .csv, .tsv, .ndjson, .jsonl, .json or .parquet, each optionally followed by .gz."
+        ),
+    ),
+    "no extension": (
+        "",
+        snapshot(
+            "Unsupported file extension in 'TMP/no extension'; expected .csv, .tsv, .ndjson, .jsonl, .json or .parquet, each optionally followed by .gz."
+        ),
+    ),
+    "thousands.csv": (
+        table('"1,234"||||'),
+        snapshot(
+            "TMP/thousands.csv, line 2: Invalid sessions_completed '1,234': thousands separators are not supported; write the number without them. Nothing was recorded."
+        ),
+    ),
+    "comma.csv": (
+        table('|"0,5"|||'),
+        snapshot(
+            "TMP/comma.csv, line 2: Invalid session_success_rate '0,5': decimal commas are supported only in files separated by semicolons or tabs; write 0.5. Nothing was recorded."
+        ),
+    ),
+    "unclear.csv": (
+        table("||1,234||", separator=";"),
+        snapshot(
+            "TMP/unclear.csv: line 2, total_cost: '1,234' can be read as 1234 or as 1.234. Nothing was recorded. Write 1234, or 1,2340 for the fraction."
+        ),
+    ),
+    "both.csv": (
+        table("|0.5|12,5||", separator=";"),
+        snapshot(
+            "TMP/both.csv: line 2, total_cost: '12,5' has a decimal comma, but line 2, session_success_rate: '0.5' has a decimal point. Nothing was recorded. Use the same decimal mark throughout the file, without thousands separators."
+        ),
+    ),
+    "separators.csv": (
+        "period_start;period_end,total_cost\n",
+        snapshot(
+            "TMP/separators.csv: the header can be read as comma-separated or semicolon-separated. Nothing was recorded. Use the same separator between all column names."
+        ),
+    ),
+    "percent.csv": (
+        table("|85%|||", "|90 %|||"),
+        snapshot("""\
+TMP/percent.csv, line 2: Invalid session_success_rate '85%': expected a rate from 0 to 1, not a percentage. 2 of 2 rows are invalid; nothing was recorded. Write 0.85, or pass percent=True to read 85% and 85 as 0.85.
+line 3: Invalid session_success_rate '90 %': expected a rate from 0 to 1, not a percentage. Write 0.9, or pass percent=True to read 85% and 85 as 0.85.\
+"""),
+    ),
+    "percent.ndjson": (
+        '{"session_success_rate": "85%"}',
+        snapshot(
+            "TMP/percent.ndjson, line 1: Invalid session_success_rate '85%': expected a rate from 0 to 1, not a percentage. Nothing was recorded. Write 0.85, or pass percent=True to read 85% and 85 as 0.85."
+        ),
+    ),
+    "percent cost.csv": (
+        table("||85%||"),
+        snapshot(
+            "TMP/percent cost.csv, line 2: Invalid total_cost '85%': only rates can be percentages; expected a number without %. Nothing was recorded."
+        ),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_file_with_anything_wrong_is_refused_whole(tmp_path: Path, name: str) -> None:
-    """The message names the file, and the row, line or column; nothing reaches the log."""
+def test_invalid_file_is_refused_completely(tmp_path: Path, name: str) -> None:
+    """The message names the file, the line or row, and the column; nothing is appended to the log."""
     content, message = REFUSED[name]
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     kit = running(tmp_path / "home")
-    with pytest.raises(InvalidInputError) as caught:
+    with pytest.raises(InvalidInputError) as error:
         import_checkpoints(kit, tmp_path / name, NAME)
-    assert message in str(caught.value)
-    assert name in str(caught.value)
+    notes = getattr(error.value, "__notes__", [])
+    assert says("\n".join([str(error.value), *notes])) == message
     assert [part.end for part in kit.engine.log.ranges()] == [2]
 
 
-def test_a_file_that_is_not_there_and_a_folder_are_told_in_words(tmp_path: Path) -> None:
-    """What the operating system says of a file is passed on with its name."""
+def test_error_counts_rows_from_0(tmp_path: Path) -> None:
+    """The attributes of the error are those of the first invalid row."""
+    (tmp_path / "rows.csv").write_text(table("1||||", "1|85|||").replace("\n", "\n,,,,,,\n"))
+    with running(tmp_path / "home") as kit, pytest.raises(InvalidInputError) as error:
+        import_checkpoints(kit, tmp_path / "rows.csv", NAME)
+    assert (error.value.row, error.value.field, error.value.value) == (1, "session_success_rate", 85)
+    assert "rows.csv, line 5: " in str(error.value)
+
+
+def test_error_while_recording_names_the_line(tmp_path: Path) -> None:
+    """A conflict between two rows is found only when they are recorded."""
+    rows = f"key,recorded_at,{HEADER}\n,2026-01-05T00:00:00Z,{PERIOD},1,,,,\na,,{PERIOD},1,,,,\na,,{PERIOD},2,,,,\n"
+    (tmp_path / "keys.csv").write_text(rows)
+    with running(tmp_path / "home") as kit:
+        (tmp_path / "first.csv").write_text("\n".join(rows.split("\n")[:2]))
+        import_checkpoints(kit, tmp_path / "first.csv", NAME)
+        with pytest.raises(InvalidInputError) as error:
+            import_checkpoints(kit, tmp_path / "keys.csv", NAME)
+    assert error.value.row == 2
+    assert "keys.csv, line 4: " in str(error.value)
+
+
+# --- files of other programs ------------------------------------------------------------------------------------------------------------
+
+
+def imported(tmp_path: Path, name: str, content: str | bytes, **options: Any) -> tuple[pl.DataFrame, str]:
+    """Import a file into a new study; return its frame and what was detected."""
+    file = tmp_path / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    kit = running(tmp_path / f"home of {name}")
+    with warnings.catch_warnings(action="ignore"):
+        result = import_checkpoints(kit, file, NAME, **options)
+    frame = kit.checkpoints(NAME)
+    assert result.recorded == frame.height
+    return frame, result.read_as
+
+
+@pytest.mark.parametrize("text", ["", " ", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None", "<NA>", "-", "\u2013", '""'])
+def test_missing_values_of_csv_files(tmp_path: Path, text: str) -> None:
+    """They are null in every column but `key`; a line without values is skipped."""
+    content = table(f"{text}|{text}|{text}|{text}|{text}") + ",,,,,,\n , ,,,,,\n\n"
+    frame, read_as = imported(tmp_path, "a.csv", content)
+    assert (frame.height, read_as) == (1, "")
+    assert frame.select(list(METRICS)).row(0) == (None,) * len(METRICS)
+    assert frame["sessions_included"].to_list() == [[]]
+
+
+def test_key_may_be_a_text_for_missing_values(tmp_path: Path) -> None:
+    """Only an empty cell is a missing key, so that NA is the key of North America."""
+    content = f"key,{HEADER}\n" + "".join(f"{key},{PERIOD},1,,,,\n" for key in ("NA", "", "NA"))
+    assert imported(tmp_path, "keys.csv", content.replace("\nNA", "\nEU", 1))[0].height == 3
+
+
+def test_spaces_around_values_are_ignored(tmp_path: Path) -> None:
+    """Also around column names and quotes, and no-break spaces."""
+    frame, _ = imported(tmp_path, "a.csv", table(' 5 |" 0.5 "|\u00a012.5\u00a0| 90 |  "[""a""]"').replace("total_cost", " total_cost "))
+    assert frame.select("sessions_completed", "session_success_rate", "total_cost").row(0) == (5, 0.5, 12.5)
+    assert frame["sessions_included"].to_list() == [["a"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "mark", "read_as"),
+    [
+        ("a.csv", ",", ".", ""), ("a.csv", ";", ".", "semicolon-separated"), ("a.csv", "\t", ".", "tab-separated"), ("a.tsv", "\t", ".", ""),
+        ("a.csv", ";", ",", "semicolon-separated with decimal commas"), ("a.csv", "\t", ",", "tab-separated with decimal commas"),
+        ("a.tsv", "\t", ",", "tab-separated with decimal commas"), ("a.tsv", ";", ",", "semicolon-separated with decimal commas"),
+        ("a.tsv", ",", ".", "comma-separated"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_separator_decimal_mark_and_encoding_are_detected(
+    tmp_path: Path, name: str, separator: str, mark: str, read_as: str, encoding: str
+) -> None:
+    """What the extension does not imply is part of the result."""
+    text = table("1000|0.5|1.234|90.25|", "2||5|90|", separator=separator)
+    marked = text.replace("0.5", f"0{mark}5").replace("1.234", f"1{mark}234").replace("90.25", f"90{mark}25").replace("\n", "\r\n")
+    frame, detected = imported(tmp_path, name, marked.encode(encoding))
+    assert frame["sessions_completed"].to_list() == [1000, 2]
+    assert frame["session_success_rate"].to_list() == [0.5, None]
+    assert frame["total_cost"].to_list() == [1.234, 5.0]
+    assert frame["avg_session_duration"].to_list() == [timedelta(seconds=90.25), timedelta(seconds=90)]
+    assert detected == (", ".join(filter(None, ["UTF-16", read_as])) if encoding == "utf-16" else read_as)
+
+
+def test_separator_of_excel_is_honored(tmp_path: Path) -> None:
+    """A first line such as `sep=;` names it; errors count that line."""
+    frame, read_as = imported(tmp_path, "a.csv", "sep=;\n" + table("1|0.5|||", separator=";"))
+    assert (frame["sessions_completed"].to_list(), read_as) == ([1], "semicolon-separated")
+    with pytest.raises(InvalidInputError, match=r"b\.csv, line 3: "):
+        imported(tmp_path, "b.csv", "sep=\t\n" + table("x||||", separator="\t"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "column"),
+    [
+        (["0,5|1,234"], [1.234]), (["0,5|1234,5"], [1234.5]), (["0.5|1.234"], [1.234]), (["|1,234"], None), (["|1.234"], None),
+        (["0,5|1.234"], None), (["0,5|1.234,5"], None), (["0.5|1,234"], None), (["0,5|0.5"], None), (["|1,234,567"], None),
+        (["|1,2340"], [1.234]), (["|1e3"], [1000.0]), (["|1,5e3"], [1500.0]), (["|0,123", "|1,234"], [0.123, 1.234]),
+    ],
+)  # fmt: skip
+def test_thousands_separators_are_not_guessed(tmp_path: Path, cells: list[str], column: list[float] | None) -> None:
+    """A number of a semicolon-separated file that can be read in two ways is refused, unless another one settles the decimal mark."""
+    period = PERIOD.replace(",", ";")
+    content = "period_start;period_end;session_success_rate;total_cost\n" + "".join(f"{period};{row.replace('|', ';')}\n" for row in cells)
+    if column is None:
+        with pytest.raises(InvalidInputError):
+            imported(tmp_path, "a.csv", content)
+    else:
+        assert imported(tmp_path, "a.csv", content)[0]["total_cost"].to_list() == column
+
+
+@pytest.mark.parametrize("count", ["1.000", "1,000", "1.000.000", "1.234"])
+def test_counts_with_thousands_separators_are_refused(tmp_path: Path, count: str) -> None:
+    """1.000 is never read as 1 in a file that may use decimal commas."""
+    for other in ("0,5", "0.5"):
+        with pytest.raises(InvalidInputError):
+            imported(tmp_path, f"{other}.csv", table(f"{count}|{other}|||", separator=";"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "rates"),
+    [
+        (["85%", "85.5 %", "0%", "1%"], [0.85, 0.855, 0.0, 0.01]), (["85", "85.5", "", "0"], [0.85, 0.855, None, 0.0]),
+        (["0%", "0"], [0.0, 0.0]), (["0.5%", ""], [0.005, None]), (["85%", "85"], None), (["0.85", "1"], None), (["1"], None),
+        (["85%", "0.85"], None), (["850%"], None), (["100%", "100.00001%"], [1.0, 1.0]),
+    ],
+)  # fmt: skip
+def test_percentages(tmp_path: Path, cells: list[str], rates: list[float | None] | None) -> None:
+    """With `percent`, 85% and 85 are 0.85; a column that can be read in two ways is refused. Other columns are not changed."""
+    content = table(*(f"100|{cell}|85||" for cell in cells))
+    if rates is None:
+        with pytest.raises(InvalidInputError):
+            imported(tmp_path, "a.csv", content, percent=True)
+        return
+    frame, _ = imported(tmp_path, "a.csv", content, percent=True)
+    assert frame["session_success_rate"].to_list() == rates
+    assert frame.select("sessions_completed", "total_cost").unique().rows() == [(100, 85.0)]
+
+
+def test_percentages_of_other_formats(tmp_path: Path) -> None:
+    """Numbers and strings of json files, and numbers of parquet files; decimal commas in csv files."""
+    period = {"period_start": "2026-01-01T00:00:00Z", "period_end": "2026-01-02T00:00:00Z"}
+    for name, rates in (("a.json", [85, 85.5]), ("b.json", ["85%", "85.5 %"])):
+        content = json.dumps([{**period, "session_success_rate": rate} for rate in rates])
+        assert imported(tmp_path, name, content, percent=True)[0]["session_success_rate"].to_list() == [0.85, 0.855]
+    stream = io.BytesIO()
+    pl.DataFrame([{**period, "session_success_rate": 85.5}]).write_parquet(stream)
+    assert imported(tmp_path, "a.parquet", stream.getvalue(), percent=True)[0]["session_success_rate"].to_list() == [0.855]
+    assert imported(tmp_path, "c.csv", table("|85,5%|||", separator=";"), percent=True)[0]["session_success_rate"].to_list() == [0.855]
+
+
+@pytest.mark.parametrize("extension", ["ndjson", "jsonl", "json", "ndjson.gz", "json.gz"])
+def test_nan_of_json_files_is_missing(tmp_path: Path, extension: str) -> None:
+    """Python's `json.dumps` writes NaN for a missing number."""
+    row = {"period_start": "2026-01-01T00:00:00Z", "period_end": "2026-01-02T00:00:00Z", "total_cost": float("nan"), "total_tokens": 5}
+    content = json.dumps([row] if extension.startswith("json") and "l" not in extension else row).encode()
+    frame, _ = imported(tmp_path, f"a.{extension}", gzip.compress(content) if extension.endswith("gz") else content)
+    assert frame.select("total_cost", "total_tokens").row(0) == (None, 5)
+
+
+def test_nan_of_parquet_files_is_missing(tmp_path: Path) -> None:
+    """So that a frame with NaN can be stored and imported."""
+    stream = io.BytesIO()
+    pl.DataFrame({"period_start": [SINCE], "period_end": [SINCE + timedelta(days=1)], "total_cost": [float("nan")]}).write_parquet(stream)
+    assert imported(tmp_path, "a.parquet", stream.getvalue())[0]["total_cost"].to_list() == [None]
+
+
+def test_dates_are_read_in_a_time_zone(tmp_path: Path) -> None:
+    """Without period_end, the end of the day follows; clock changes count. Without a time zone, dates are refused."""
+    content = "period_start,total_cost\n2026-03-28,1\n2026-03-29,2\n"
+    file = tmp_path / "days.csv"
+    file.write_text(content)
+    kit = evalkit.connect(tmp_path / "home")
+    kit.start_study(kit.create_study("days", period="daily", at=SINCE), at=SINCE)
+    with pytest.raises(InvalidInputError) as error:
+        import_checkpoints(kit, file, "days")
+    assert (error.value.field, error.value.row) == ("period_start", 0)
+    assert import_checkpoints(kit, file, "days", tz="Europe/Berlin").recorded == 2
+    assert kit.checkpoints("days").select("period_start", "period_end").rows() == [
+        (datetime(2026, 3, 27, 23, tzinfo=UTC), datetime(2026, 3, 28, 23, tzinfo=UTC)),
+        (datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC)),
+    ]
+    with pytest.raises(InvalidInputError) as error:
+        import_checkpoints(kit, file, "days", tz="Europe/Berln")
+    assert (error.value.field, error.value.value) == ("tz", "Europe/Berln")
+
+
+# --- properties -------------------------------------------------------------------------------------------------------------------------
+
+FLOATS = st.one_of(
+    st.floats(0, 1e15, allow_nan=False),
+    st.sampled_from([1.234, 1234.0, 1234.5, 0.123, 12.345, 100.0, 5e-324, 1e300]),
+    st.integers(0, 5000).map(float),
+)
+VALUES = {
+    "count": st.integers(0, 2**63 - 1) | st.integers(0, 5000),
+    "rate": st.floats(0, 1),
+    "number": FLOATS,
+    "money": FLOATS,
+    "duration": st.integers(0, 10**15).map(lambda us: timedelta(microseconds=us)),
+}
+FILE_ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"period_start": st.just(SINCE), "period_end": st.datetimes(datetime(2026, 1, 2), datetime(2100, 1, 1), timezones=st.just(UTC))},
+        optional={name: VALUES[metric.kind] for name, metric in METRICS.items()}
+        | {
+            "sessions_included": st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])), max_size=3),
+            "events_analyzed": VALUES["count"],
+        },
+    ),
+    max_size=4,
+)
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    complete = [{"events_analyzed": 0, "sessions_included": [], "timestamp": row["period_end"], **row} for row in rows]
+    return pl.DataFrame(complete, schema=frame_schema(CHECKPOINTS))
+
+
+def commands_of(path: Path) -> list[RecordCheckpoint]:
+    rows = read_rows(path).rows
+    assert all(row.error is None for row in rows)
+    return checkpoint_commands([row.values for row in rows])
+
+
+@settings(max_examples=examples(200))
+@given(FILE_ROWS, st.sampled_from(ALL_FORMATS))
+def test_exported_rows_are_read_unchanged(rows: list[dict[str, Any]], extension: str) -> None:
+    """In every format, a file has the values that were written."""
+    frame = frame_of(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows.{extension}"
+        write_frame(frame, path)
+        assert commands_of(path) == checkpoint_commands(frame)
+
+
+@settings(max_examples=examples(400))
+@given(
+    FILE_ROWS, st.sampled_from([(",", "."), (";", "."), (";", ","), ("\t", "."), ("\t", ",")]), st.sampled_from(["csv", "tsv"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.sampled_from(["", "NA", "nan", " "]), st.sampled_from(["utf-8-sig", "utf-16"]),
+    st.sampled_from(["{!r}", "{:.3f}", "{:.1f}"]),
+)  # fmt: skip
+def test_files_of_other_programs_are_read_unchanged_or_refused(
+    rows: list[dict[str, Any]], marks: tuple[str, str], extension: str, quoting: Any, missing: str, encoding: str, pattern: str
+) -> None:
+    """Whatever the dialect, no number is read as another one."""
+    separator, mark = marks
+    expected, cells = [], []
+    for row in rows:
+        texts = {"period_start": row["period_start"].isoformat(), "period_end": row["period_end"].isoformat()}
+        written: dict[str, Any] = dict(texts)
+        for name in ("session_success_rate", "total_cost", "sessions_completed"):
+            value = row.get(name)
+            texts[name] = missing if value is None else str(value) if isinstance(value, int) else pattern.format(value).replace(".", mark)
+            written[name] = None if value is None else value if isinstance(value, int) else float(pattern.format(value))
+        cells.append(texts)
+        expected.append(written)
+    stream = io.StringIO()
+    columns = ["period_start", "period_end", "session_success_rate", "total_cost", "sessions_completed"]
+    writer = csv.DictWriter(stream, columns, delimiter=separator, quoting=quoting)
+    writer.writeheader()
+    writer.writerows(cells)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows.{extension}"
+        path.write_bytes(stream.getvalue().encode(encoding))
+        try:
+            read = read_rows(path).rows
+        except InvalidInputError:
+            assert separator != ","
+            return
+    if all(row.error is None for row in read):
+        assert checkpoint_commands([row.values for row in read]) == checkpoint_commands(expected)
+
+
+def test_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    """The message has the file and the error of the operating system."""
     kit = running(tmp_path / "home")
     for extension in FORMATS:
-        with pytest.raises(InvalidInputError, match=r"none\.\w+ cannot be read: No such file or directory"):
+        with pytest.raises(InvalidInputError, match=r"none\.[\w.]+ .*No such file or directory"):
             import_checkpoints(kit, tmp_path / f"none.{extension}", NAME)
         (tmp_path / f"folder.{extension}").mkdir()
-        with pytest.raises(InvalidInputError, match=r"folder\.\w+ cannot be written: Is a directory"):
+        with pytest.raises(InvalidInputError, match=r"folder\.[\w.]+ .*Is a directory"):
             export_checkpoints(kit, tmp_path / f"folder.{extension}", NAME)
-        with pytest.raises(InvalidInputError, match=r"cannot be written: No such file or directory"):
+        with pytest.raises(InvalidInputError, match=r"nowhere/a\.[\w.]+ .*No such file or directory"):
             export_checkpoints(kit, tmp_path / "nowhere" / f"a.{extension}", NAME)
 
 
-def test_an_export_replaces_a_file_at_once(tmp_path: Path) -> None:
-    """Who has the old file open goes on reading the old one; its permissions and a link to it stay."""
+def test_export_replaces_a_file_atomically(tmp_path: Path) -> None:
+    """A reader of the old file is not affected; permissions and a symbolic link are preserved."""
     kit = running(tmp_path / "home")
     real, link = tmp_path / "real.csv", tmp_path / "link.csv"
     real.write_text("old")
@@ -245,8 +728,8 @@ def test_an_export_replaces_a_file_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["a.csv", "a.parquet", "a.ndjson", "log"])
-def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, file: str) -> None:
-    """On a full disk (a limit on the size of files stands in) the old file stays whole, and no half one is left beside it."""
+def test_failed_export_keeps_the_old_file(tmp_path: Path, file: str) -> None:
+    """On a full disk, simulated by a limit on the file size, the old file is unchanged and no temporary file is left."""
     kit = running(tmp_path / "home")
     kit.record_checkpoints(
         NAME, [{"period_start": TIMES[2], "period_end": TIMES[4], "sessions_included": [os.urandom(32).hex() for _ in range(5000)]}]
@@ -259,31 +742,74 @@ def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Pat
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)), timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {file} cannot be written: ")
+    assert done.stderr.startswith("error: ")
+    assert file in done.stderr
     assert (tmp_path / file).read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([file, "home"])
 
 
-def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
-    """A named pipe with the right extension gets the rows, and is still a pipe."""
+def test_export_to_a_named_pipe(tmp_path: Path) -> None:
+    """The rows are written to the pipe, which is not replaced by a file."""
     kit = running(tmp_path / "home")
     pipe = tmp_path / "pipe.ndjson"
     os.mkfifo(pipe)
     kit.record_checkpoints(NAME, [{"period_start": TIMES[2], "period_end": TIMES[4]}])
-    got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
     reader.start()
     export_checkpoints(kit, pipe, NAME)
     reader.join(30)
-    assert json.loads(got[0])["study"] == NAME
+    assert json.loads(received[0])["study"] == NAME
     assert pipe.is_fifo()
+
+
+CELLS = (
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+    | st.text("0123456789.,%+-eE \u00a0\u0663", max_size=8)
+    | st.sampled_from(
+        [
+            "1e9999999999999999999",
+            "1e-9999999999999999999%",
+            "9" * 5000,
+            "0x10",
+            "1_000",
+            "NaN%",
+            "[1]",
+            '{"a": 1}',
+            "2026-01-31",
+            "1 000,5",
+        ]
+    )
+)
+
+
+@settings(max_examples=examples(400))
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.lists(CELLS, min_size=5, max_size=5).map(lambda cells: table("|".join(cells), separator=";").encode()),
+        st.lists(CELLS, min_size=5, max_size=5).map(lambda cells: table("|".join(cells)).encode("utf-16")),
+        st.dictionaries(st.sampled_from(list(METRICS)), CELLS | st.floats() | st.integers() | st.none()).map(lambda row: json.dumps(row).encode()),
+    ),
+    st.sampled_from(["csv", "tsv", "ndjson", "json", "parquet", "csv.gz"]), st.booleans(),
+)  # fmt: skip
+def test_any_file_is_read_or_refused(content: bytes, extension: str, percent: bool) -> None:
+    """No content leads to another error than `InvalidInputError`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows.{extension}"
+        path.write_bytes(gzip.compress(content) if extension == "csv.gz" else content)
+        try:
+            for row in read_rows(path, percent=percent).rows:
+                checkpoint_commands([row.values], tz="UTC", period_type="daily")
+        except InvalidInputError:
+            pass
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------------------------
 
 
 def engine_at(home: Path, partitions: int = 1) -> Engine:
-    """An engine on a home; with partitions, on a log in memory that has them."""
+    """An engine on a home; with several partitions, on a log in memory."""
     engine = Engine(Settings.resolve(home))
     if partitions > 1:
         engine.log = InMemoryEventLog(partitions)
@@ -315,8 +841,8 @@ def envelope(event: object, *, at: int = 1_767_225_600_000, event_id: str | None
 STUDY = "01a20992-afa3-7e32-bf5c-c2ca000c5fce"  # the first of the real events' studies
 
 
-def test_the_real_log_goes_in_and_out_byte_for_byte(tmp_path: Path) -> None:
-    """43 events of the Rust program: the export is the very file, and a home made from the export has the same digest."""
+def test_log_import_and_export_preserve_bytes(tmp_path: Path) -> None:
+    """The export of 43 events of the Rust program equals the file, and a home created from it has the same digest."""
     first, second = engine_at(tmp_path / "first"), engine_at(tmp_path / "second")
     assert import_log(first, io.BytesIO(REAL)) == LogImport(43, 0)
     out, done = exported(first)
@@ -327,8 +853,8 @@ def test_the_real_log_goes_in_and_out_byte_for_byte(tmp_path: Path) -> None:
     assert digest(Snapshot(first.database)) == digest(Snapshot(second.database))
 
 
-def test_importing_a_log_twice_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Applied, rejected, quarantined and unknown events are skipped the second time, and so is what a file holds twice, chunk by chunk."""
+def test_second_log_import_appends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applied, rejected, quarantined, unknown and repeated events are skipped, also across chunks."""
     monkeypatch.setattr("evalkit.io.log_files._CHUNK", 5)
     more = [
         envelope({"type": "study_started", "id": STUDY}),  # not allowed: rejected
@@ -347,8 +873,8 @@ def test_importing_a_log_twice_adds_nothing(tmp_path: Path, monkeypatch: pytest.
     assert all_data(engine) == [*REAL.splitlines(), *more]
 
 
-def test_an_event_id_counts_once_in_each_study(tmp_path: Path) -> None:
-    """The same event id in two studies is two events, as it is for the fold."""
+def test_event_ids_are_unique_within_a_study(tmp_path: Path) -> None:
+    """The same event id in two studies identifies two events."""
     event_id = event_id_at(1_767_225_600_000)
     created = [
         {"type": "study_created", "id": study, "name": study, "period_type": "daily", "period_value": None, "config": {}}
@@ -361,8 +887,8 @@ def test_an_event_id_counts_once_in_each_study(tmp_path: Path) -> None:
     assert import_log(engine, io.BytesIO(file)) == LogImport(0, 2)
 
 
-def test_what_is_no_line_of_json_is_left_out_and_counted(tmp_path: Path) -> None:
-    """Bytes that are not JSON, and JSON without an event id, are counted; raw line breaks become spaces; the export can be imported."""
+def test_log_export_skips_and_counts_invalid_events(tmp_path: Path) -> None:
+    """Invalid JSON and objects without an event id are skipped; line breaks become spaces; the export can be imported."""
     spread = b'\n{\r\n"event_id": "%s",\n "event": {"type": "study_paused",\r"id": "%s"}}\n' % (
         event_id_at(10**12).encode(),
         STUDY.encode(),
@@ -383,8 +909,8 @@ def test_what_is_no_line_of_json_is_left_out_and_counted(tmp_path: Path) -> None
     assert digest(Snapshot(engine.database)) == digest(Snapshot(other.database))
 
 
-def test_events_stay_in_the_order_of_their_study_whatever_the_partitions(tmp_path: Path) -> None:
-    """From one partition to four and back: each study's events keep their order, unknown kinds go with their study, the digest stays."""
+def test_log_import_preserves_the_order_within_studies(tmp_path: Path) -> None:
+    """From one partition to four and back, each study's events keep their order, also those of unknown kinds, and the digest."""
     one, four, back = engine_at(tmp_path / "one"), engine_at(tmp_path / "four", 4), engine_at(tmp_path / "back")
     unknown = [envelope({"type": "study_archived", "id": STUDY.upper()}), envelope({"type": "note_taken", "study_id": STUDY})]
     nowhere = envelope({"type": "weather_changed", "id": "sunny"})
@@ -409,58 +935,116 @@ def test_events_stay_in_the_order_of_their_study_whatever_the_partitions(tmp_pat
 
 
 WRONG_LINES = {
-    "no JSON": (b"hello", "line 2 is not JSON"),
-    "cut": (b'{"event_id": "01a2', "line 2 is not JSON"),
-    "not UTF-8": (b'{"event_id": "\xff"}', "line 2 is not JSON"),
-    "NaN": (b'{"event_id": NaN}', "line 2 is not JSON"),
-    "two events": (REAL.splitlines()[0] * 2, "line 2 is not JSON"),
-    "a list": (b"[1]", "line 2 is JSON, but no object: [1]"),
-    "no event id": (b'{"id": 1}', 'line 2 has no "event_id" that is a text'),
-    "a number": (b'{"event_id": 5}', 'line 2 has no "event_id" that is a text'),
-    "no UUID": (b'{"event_id": "five"}', "line 2 has a wrong event_id: 'five' is not a UUID"),
-    "version 4": (b'{"event_id": "6ba7b810-9dad-41d1-80b4-00c04fd430c8"}', "is not a version 7 UUID"),
-    "far future": (b'{"event_id": "ffffffff-ffff-7fff-bfff-ffffffffffff"}', "is after the year 9999"),
+    "no JSON": (
+        b"hello",
+        snapshot(
+            "Invalid line 2: not valid JSON: expected value at column 1. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "cut": (
+        b'{"event_id": "01a2',
+        snapshot(
+            "Invalid line 2: not valid JSON: EOF while parsing a string at column 18. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "not UTF-8": (
+        b'{"event_id": "\xff"}',
+        snapshot(
+            "Invalid line 2: not valid JSON: invalid unicode code point at column 15. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "NaN": (
+        b'{"event_id": NaN}',
+        snapshot(
+            "Invalid line 2: not valid JSON: expected value at column 14. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "two events": (
+        REAL.splitlines()[0] * 2,
+        snapshot(
+            "Invalid line 2: not valid JSON: trailing characters at column 255. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "a list": (
+        b"[1]",
+        snapshot(
+            "Invalid line 2: not a JSON object: [1]. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "no event id": (
+        b'{"id": 1}',
+        snapshot(
+            'Invalid line 2: missing "event_id". No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log.'
+        ),
+    ),
+    "a number": (
+        b'{"event_id": 5}',
+        snapshot(
+            "Invalid line 2: invalid event_id 5: expected a string. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "no UUID": (
+        b'{"event_id": "five"}',
+        snapshot(
+            "Invalid line 2: invalid event_id: 'five' is not a UUID. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "version 4": (
+        b'{"event_id": "6ba7b810-9dad-41d1-80b4-00c04fd430c8"}',
+        snapshot(
+            "Invalid line 2: invalid event_id: ID is not a version 7 UUID. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
+    "far future": (
+        b'{"event_id": "ffffffff-ffff-7fff-bfff-ffffffffffff"}',
+        snapshot(
+            "Invalid line 2: invalid event_id: the time inside ID is after the year 9999. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+        ),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG_LINES)
-def test_a_file_with_one_line_that_is_no_event_is_refused_whole(tmp_path: Path, case: str) -> None:
-    """The message names the line; nothing is appended, and no home is made."""
+def test_log_file_with_an_invalid_line_is_refused(tmp_path: Path, case: str) -> None:
+    """The message names the line; nothing is appended, and no home is created."""
     line, message = WRONG_LINES[case]
     first, *rest = REAL.splitlines()
-    with pytest.raises(InvalidInputError, match="Nothing was appended") as caught:
+    with pytest.raises(InvalidInputError) as error:
         import_log(engine_at(tmp_path / "home"), io.BytesIO(b"\n".join([first, line, *rest])))
-    assert message in str(caught.value)
+    assert says(error) == message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_file_imports_as_nothing(tmp_path: Path) -> None:
-    """No event: no home is made either."""
+def test_import_of_an_empty_log_file_creates_no_home(tmp_path: Path) -> None:
+    """Nothing is appended."""
     assert import_log(engine_at(tmp_path / "home"), io.BytesIO(b"\n \r\n")) == LogImport(0, 0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_import_that_was_cut_short_is_finished_by_importing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the log goes away in the middle, the message says how far it came, and a second import appends the rest."""
+def test_second_import_completes_an_interrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the log fails during an import, the message has the number of appended events."""
     monkeypatch.setattr("evalkit.io.log_files._CHUNK", 10)
     engine = engine_at(tmp_path / "home")
     append_really = engine.log.append
 
     def append_twice(messages: list[EncodedEvent]) -> object:
         if len(all_data(engine)) >= 20:
-            raise LogUnavailableError("The event log cannot be used: the disk is full. Nothing was appended.")
+            raise LogUnavailableError("Cannot write the event log: the disk is full", effect="No events were appended.")
         return append_really(messages)
 
     monkeypatch.setattr(engine.log, "append", append_twice)
-    with pytest.raises(LogError, match=r"the disk is full.*Before that 20 events of the import were appended: import again"):
+    with pytest.raises(LogError) as error:
         import_log(engine, io.BytesIO(REAL))
+    assert says(error) == snapshot(
+        "Cannot write the event log: the disk is full. No events were appended. 20 events of the import had been appended; import the file again to complete it."
+    )
     monkeypatch.setattr(engine.log, "append", append_really)
     assert import_log(engine, io.BytesIO(REAL)) == LogImport(23, 20)
     assert all_data(engine) == REAL.splitlines()
 
 
-def test_a_log_is_exported_though_its_read_model_is_damaged(tmp_path: Path) -> None:
-    """A backup needs the log alone."""
+def test_log_export_with_a_damaged_read_model(tmp_path: Path) -> None:
+    """A backup requires only the log."""
     engine = engine_at(tmp_path / "home")
     import_log(engine, io.BytesIO(REAL))
     engine.close()
@@ -468,30 +1052,36 @@ def test_a_log_is_exported_though_its_read_model_is_damaged(tmp_path: Path) -> N
     assert exported(engine_at(tmp_path / "home"))[0] == REAL
 
 
-def test_an_export_says_when_the_beginning_is_gone(tmp_path: Path) -> None:
-    """What the log still holds is exported, with a warning that it is not all."""
+def test_log_export_warns_of_a_missing_beginning(tmp_path: Path) -> None:
+    """The remaining events are exported."""
     engine = engine_at(tmp_path / "home")
     import_log(engine, io.BytesIO(REAL))
     with engine.log._use() as connection:  # type: ignore[attr-defined]
         connection.execute('DELETE FROM events WHERE "offset" < 3')
-    with pytest.warns(EvalkitWarning, match="begins at offset 3: its first 3 events are gone"):
+    with pytest.warns(EvalkitWarning) as warned:
         out, done = exported(engine)
+    assert [says(warning.message) for warning in warned] == snapshot(
+        ["Incomplete export: partition 0 of the log starts at offset 3, so its first 3 events are missing."]
+    )
     assert out.splitlines() == REAL.splitlines()[3:]
     assert done.exported == 40
 
 
-def test_errors_of_evalkit_pass_through_file_errors(tmp_path: Path) -> None:
-    """An `EvalkitError` inside a write is told as it is, not as a file that cannot be written."""
-    with pytest.raises(EvalkitError, match=r"^as it is\.$"), writing(tmp_path / "file"):
-        raise LogUnavailableError("as it is")
+def test_writing_a_file_preserves_evalkit_errors(tmp_path: Path) -> None:
+    """An `EvalkitError` in the block is raised unchanged, not as an error of the file."""
+    with pytest.raises(EvalkitError, match=r"^unchanged\.$"), writing(tmp_path / "file"):
+        raise LogUnavailableError("unchanged")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_says_when_events_are_missing_in_the_middle(tmp_path: Path) -> None:
-    """A backup of a log with a hole is made as far as it can be, and warned of."""
+def test_log_export_warns_of_missing_events(tmp_path: Path) -> None:
+    """The other events are exported."""
     with running(tmp_path / "home") as kit:
         kit.stop_study(NAME)
         with closing(sqlite3.connect(tmp_path / "home" / "events.db")) as connection, connection:
             connection.execute('DELETE FROM events WHERE "offset" = 1')
-        with pytest.warns(EvalkitWarning, match="lacks 1 events"):
+        with pytest.warns(EvalkitWarning) as warned:
             assert export_log(kit.engine, io.BytesIO()).exported == 2
+        assert [says(warning.message) for warning in warned] == snapshot(
+            ["Incomplete export: 1 event missing within the log. Restore the log from an earlier backup."]
+        )

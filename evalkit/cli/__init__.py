@@ -1,1 +1,1 @@
-"""The command line: what the kit does, from a shell. Each command is a few lines around the facade."""
+"""The command line. Each command is a thin wrapper around `EvalKit` methods."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic_core import from_json
 
-from evalkit.cli.common import At, Command, File, Ref, group
+from evalkit._util.text import plural
+from evalkit.cli.common import At, CheckpointFile, Command, Ref, group
 from evalkit.cli.tables import checkpoint_table, json_rows
 
 __all__ = ["checkpoint_app"]
@@ -21,61 +21,80 @@ checkpoint_app = group("Record, list, import and export checkpoints.")
 def record(
     ctx: typer.Context,
     ref: Ref,
-    metrics: Annotated[str, typer.Option(metavar="FILE", help="A JSON object with metrics and period; - for standard input.")],
-    key: Annotated[str | None, typer.Option(help="What makes it the same checkpoint when it is recorded again.")] = None,
+    metrics: Annotated[str, typer.Option(metavar="FILE", help="Read the metrics and the period from a JSON file (- for standard input).")],
+    key: Annotated[
+        str | None, typer.Option(help="Set an idempotency key: recording again with the same key and content has no effect.")
+    ] = None,
     at: At = None,
 ) -> None:
-    """Record one checkpoint, from JSON: {"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}.
+    """Record a checkpoint from a JSON object.
+
+    Example input: {"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}
 
     Example: evalkit checkpoint record "nightly agent" --metrics checkpoint.json --key 01-31
     """
     from evalkit._util.atomic_files import reading
+    from evalkit.io.checkpoint_reader import parse_json
 
     with reading(Path(metrics)):
         data = sys.stdin.buffer.read() if metrics == "-" else Path(metrics).read_bytes()
-        given = from_json(data.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)
+        values = parse_json(data.removeprefix(b"\xef\xbb\xbf"))
     with ctx.obj.kit() as kit:
-        done = kit.record_checkpoint(ref, given, key=key, at=at)
+        checkpoint = kit.record_checkpoint(ref, values, key=key, at=at)
 
         def row() -> dict[str, Any]:
-            (found,) = (one for one in json_rows(kit.checkpoints(done.study_id)) if one["checkpoint_id"] == done.id)
-            return {**found, "already_recorded": done.already_recorded}
+            (recorded,) = (row for row in json_rows(kit.checkpoints(checkpoint.study_id)) if row["checkpoint_id"] == checkpoint.id)
+            return {**recorded, "already_recorded": checkpoint.already_recorded}
 
-        ctx.obj.say(str(done), row)
+        ctx.obj.print(str(checkpoint), row)
 
 
 @checkpoint_app.command("list", cls=Command)
 def list_checkpoints(ctx: typer.Context, ref: Ref) -> None:
     """List a study's checkpoints, oldest first.
 
+    The table shows the main metrics and the last 8 characters of ids; --json prints all metrics and full ids.
+
     Example: evalkit checkpoint list "nightly agent"
     """
     with ctx.obj.kit() as kit:
         frame = kit.checkpoints(ref)
-        ctx.obj.say(lambda: checkpoint_table(frame), lambda: json_rows(frame))
+        ctx.obj.print(lambda: checkpoint_table(frame), lambda: json_rows(frame))
 
 
 @checkpoint_app.command("import", cls=Command)
 def import_file(
-    ctx: typer.Context, file: File, study: Annotated[str, typer.Option(metavar="REF", help="The study to record them in.")]
+    ctx: typer.Context,
+    file: CheckpointFile,
+    study: Annotated[str, typer.Option(metavar="REF", help="Select the study to record in.")],
+    tz: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Read dates, and times without a time zone, in this zone (UTC, Europe/Berlin).")
+    ] = None,
+    percent: Annotated[bool, typer.Option("--percent", help="Read rates as percentages: 85% and 85 are 0.85.")] = False,
 ) -> None:
-    """Record the checkpoints of a file: all, or none when anything is wrong.
+    """Import checkpoints from a file.
+
+    Nothing is recorded if any row is invalid. Separators (comma, semicolon, tab) and decimal commas are detected. Empty cells, nan, NA,
+    N/A, null, none and - are missing values. A missing period_end is derived from the period of the study.
 
     Example: evalkit checkpoint import runs.csv --study "nightly agent"
     """
     from evalkit.io.checkpoint_files import import_checkpoints
 
     with ctx.obj.kit() as kit:
-        done = import_checkpoints(kit, file, study)
-        text = f"{done.recorded} recorded, {done.already_recorded} already recorded"
-        ctx.obj.say(text, {"recorded": done.recorded, "already_recorded": done.already_recorded})
+        result = import_checkpoints(kit, file, study, tz=tz, percent=percent)
+        read_as = f" (read as {result.read_as})" if result.read_as else ""
+        text = f"{plural(result.recorded, 'checkpoint')} recorded, {result.already_recorded:,} already recorded{read_as}"
+        ctx.obj.print(text, {"recorded": result.recorded, "already_recorded": result.already_recorded, "read_as": result.read_as})
 
 
 @checkpoint_app.command("export", cls=Command)
 def export_file(
-    ctx: typer.Context, file: File, study: Annotated[str | None, typer.Option(metavar="REF", help="Only this study's.")] = None
+    ctx: typer.Context,
+    file: CheckpointFile,
+    study: Annotated[str | None, typer.Option(metavar="REF", help="Export only this study.")] = None,
 ) -> None:
-    """Write checkpoints to a file, replacing one that is there.
+    """Export checkpoints to a file (overwrites).
 
     Example: evalkit checkpoint export runs.parquet --study "nightly agent"
     """
@@ -83,4 +102,4 @@ def export_file(
 
     with ctx.obj.kit(must_exist=True) as kit:
         count = export_checkpoints(kit, file, study)
-        ctx.obj.say(f"{count} checkpoints written to {file}", {"exported": count, "file": str(file)})
+        ctx.obj.print(f"{plural(count, 'checkpoint')} written to {file}", {"exported": count, "file": str(file)})

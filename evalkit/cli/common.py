@@ -1,4 +1,4 @@
-"""What every command has in common: the global options, how answers are printed, how errors and warnings become lines and exit codes."""
+"""Shared parts of all commands: global options, output, and errors and warnings as lines on stderr and exit codes."""
 
 from __future__ import annotations
 
@@ -19,48 +19,55 @@ import evalkit
 from evalkit import EvalkitError, EvalkitWarning, InvalidInputError
 from evalkit.settings import Settings
 
-__all__ = ["At", "Command", "File", "LogFile", "Main", "Ref", "Session", "complain", "group"]
+__all__ = ["At", "CheckpointFile", "Command", "LogFile", "Main", "Ref", "Session", "group", "print_message"]
 
-Ref = Annotated[str, typer.Argument(metavar="REF", help="A study's name, id, or the last four or more characters of its id.")]
-At = Annotated[str | None, typer.Option(metavar="TIME", help="When it happened, with a time zone: 2026-01-31T08:00:00Z. [default: now]")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A file; its extension, .csv, .parquet or .ndjson, says how it is written.")]
-LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="A file, or - for standard input or output.")]
+Ref = Annotated[str, typer.Argument(metavar="REF", help="Study name, id, or the last characters of its id (4 or more).")]
+At = Annotated[str | None, typer.Option(metavar="TIME", help="Set the event time, with a time zone: 2026-01-31T08:00:00Z. [default: now]")]
+CheckpointFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="File; the extension (.csv, .tsv, .ndjson, .jsonl, .json, .parquet, each also with .gz) selects the format."
+    ),
+]
+LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="File, or - for standard input or output.")]
 
 
 class Main(TyperGroup):
-    """Turns errors and warnings of evalkit into lines on stderr and exit codes."""
+    """A command group that prints errors and warnings of evalkit on stderr and sets the exit code."""
 
     def invoke(self, ctx: Any) -> None:
         """Run a command."""
         with warnings.catch_warnings():
             warnings.simplefilter("always", EvalkitWarning)
-            shown = warnings.showwarning
+            show_other = warnings.showwarning
             warnings.showwarning = lambda message, category, *where: (
-                complain("warning", in_shell(message)) if issubclass(category, EvalkitWarning) else shown(message, category, *where)
+                print_message("warning", in_shell(message))
+                if issubclass(category, EvalkitWarning)
+                else show_other(message, category, *where)
             )
             code = 0
             try:
                 try:
                     super().invoke(ctx)
                 except EvalkitError as error:
-                    complain("error", error.message.in_shell())
+                    print_message("error", error.message.in_shell(), *(part.in_shell() for part in getattr(error, "further", ())))
                     code = 1
                 sys.stdout.flush()
             except OSError as error:
-                # Standard output went away or is full. What is left to print goes nowhere, or Python would complain once more at exit.
+                # Standard output was closed or is full. Discard the remaining output; otherwise Python reports another error at exit.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 code = 141 if isinstance(error, BrokenPipeError) else 1
                 if code == 1:
-                    complain("error", error)
+                    print_message("error", error)
         if code:
             raise typer.Exit(code)
 
 
 class Command(TyperCommand):
-    """Takes ``--json`` after the command as well."""
+    """A command that also accepts ``--json`` after its name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the arguments apart."""
+        """Parse the arguments."""
         options = args[: args.index("--")] if "--" in args else args
         if "--json" in options:
             args = [*(arg for arg in options if arg != "--json"), *args[len(options) :]]
@@ -68,20 +75,20 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def complain(what: str, message: object) -> None:
-    """Tell a warning or an error in one line on stderr."""
-    text = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(message))
-    print(f"{what}: {text}", file=sys.stderr)
+def print_message(level: str, message: object, *details: str) -> None:
+    """Print a warning or an error on one line of stderr, followed by its details as indented lines."""
+    text, *lines = (re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(part)) for part in (message, *details))
+    print("\n".join([f"{level}: {text}", *(f"  {line}" for line in lines)]), file=sys.stderr)
 
 
 def in_shell(warning: object) -> str:
-    """Return what a warning says, with the next step as it is typed in a shell."""
+    """Return the text of a warning, with hints for the shell."""
     return warning.message.in_shell() if isinstance(warning, EvalkitWarning) else str(warning)
 
 
 @dataclass
 class Session:
-    """The global options, and how they are answered."""
+    """The global options, and the output that they select."""
 
     home: str | None = None
     log_url: str | None = None
@@ -89,26 +96,32 @@ class Session:
     json: bool = False
 
     def kit(self, *, must_exist: bool = False, role: str = "cli") -> evalkit.EvalKit:
-        """Open the kit that the options name; where there must be a home already, refuse when there is none."""
+        """Open the kit selected by the options.
+
+        Raises
+        ------
+        InvalidInputError
+            If `must_exist` is set and the home does not exist.
+        """
         kit = evalkit.EvalKit(Settings.resolve(self.home, self.log_url, self.database_url), role=role)
         if must_exist and not kit.engine.exists:
             looked_in = ", ".join(map(str, kit.engine.settings.looked_in))
             raise InvalidInputError(
-                f"There is no evalkit home. Looked in {looked_in}",
-                hint="Give another folder with --home DIR; the first study makes one: evalkit study create NAME",
+                f"No evalkit home found (searched {looked_in})",
+                hint="Select a folder with --home DIR, or create a home with the first study: evalkit study create NAME",
                 field="home", value=looked_in,
             )  # fmt: skip
         return kit
 
-    def say(self, text: str | Callable[[], str], data: Any) -> None:
-        """Print a text, or with ``--json`` the data; either may be a function that gives it."""
-        found = data if self.json else text
-        found = found() if callable(found) else found
+    def print(self, text: str | Callable[[], str], data: Any) -> None:
+        """Print a text, or with ``--json`` the data; either may be a function that returns it."""
+        output = data if self.json else text
+        output = output() if callable(output) else output
         if self.json:
-            found = json.dumps(found, ensure_ascii=(sys.stdout.encoding or "").lower() not in ("utf-8", "utf8"))
-        print(found, flush=True)
+            output = json.dumps(output, ensure_ascii=(sys.stdout.encoding or "").lower() not in ("utf-8", "utf8"))
+        print(output, flush=True)
 
 
 def group(text: str) -> typer.Typer:
-    """Make a group of commands."""
+    """Create a group of commands."""
     return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)

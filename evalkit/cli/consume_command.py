@@ -1,4 +1,4 @@
-"""``evalkit consume``: a process that keeps a read model up to date for everybody, and says what it does as a log with one event a line."""
+"""``evalkit consume``: a process that keeps a read model up to date and logs one event per line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import typer
 
+from evalkit._util.text import plural
 from evalkit.errors import DatabaseBusyError, DatabaseUnavailableError, LogUnavailableError, ReadOnlyError, SchemaError
 from evalkit.runtime.engine import CONSUMER, Engine
 from evalkit.settings import redacted
@@ -21,43 +22,48 @@ __all__ = ["catch_up_now", "consume"]
 
 
 def consume(ctx: typer.Context) -> None:
-    """Apply events as they come, until Ctrl-C or SIGTERM. Several may run at once; what happens is logged to standard error.
+    """Apply events continuously until Ctrl-C or SIGTERM.
+
+    Several consumers may run at the same time. Activity is logged to standard error.
 
     Example: evalkit consume
     """
     with _stopped_by_signals() as stop, ctx.obj.kit(must_exist=True, role=CONSUMER) as kit:
         engine: Engine = kit.engine
-        log = _Log(as_json=ctx.obj.json)
-        log.say("started", log=redacted(engine.settings.log_url), database=redacted(engine.settings.database_url), writer=engine.writer)
+        log = _ActivityLog(as_json=ctx.obj.json)
+        log.write("started", log=redacted(engine.settings.log_url), database=redacted(engine.settings.database_url), writer=engine.writer)
         try:
             applied = catch_up_now(engine, stop, log.count)
         except (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError):
             if not log.total:
-                raise  # nothing has answered yet: it is set up wrongly
+                raise  # not one successful read: probably a wrong URL
         else:
             if not stop.is_set():
-                ctx.obj.say(f"Caught up: {applied} events applied. Waiting for more; Ctrl-C ends.", {"caught_up": True, "applied": applied})
+                ctx.obj.print(
+                    f"Caught up ({plural(applied, 'event')} applied). Waiting for new events; press Ctrl-C to stop.",
+                    {"caught_up": True, "applied": applied},
+                )
         if not stop.is_set():
             engine.consumer.run(
                 stop,
                 on_batch=log.count,
-                on_lost=lambda error: log.say("lost", "warning", reason=error.message.in_shell(), then="waiting for it"),
-                on_back=lambda: log.say("back"),
+                on_lost=lambda error: log.write("lost", "warning", reason=error.message.in_shell(), then="retrying"),
+                on_back=lambda: log.write("back"),
             )
         log.flush()
-        log.say("stopped", applied=log.total)
+        log.write("stopped", applied=log.total)
 
 
 def catch_up_now(engine: Engine, stop: threading.Event | None = None, on_batch: Callable[[int], None] = lambda _: None) -> int:
-    """Apply what is new in the log, and give how many events that were.
+    """Apply new events from the log, and return their number.
 
     Raises
     ------
     ReadOnlyError
-        When nothing may be written.
+        If the kit cannot write.
     """
     if engine.not_writable is not None:
-        raise ReadOnlyError(f"{engine.not_writable}, so the read model cannot be brought up to date.")
+        raise ReadOnlyError(f"{engine.not_writable}: the read model cannot be updated")
     batches: list[int] = []
 
     def count(events: int) -> None:
@@ -67,20 +73,20 @@ def catch_up_now(engine: Engine, stop: threading.Event | None = None, on_batch: 
     try:
         engine.consumer.catch_up(on_batch=count, stop=stop)
     except SchemaError:
-        engine.catch_up()  # which makes an embedded read model of an older version anew, and refuses any other
+        engine.catch_up()  # rebuilds an embedded read model of an older version, and refuses any other
     return sum(batches)
 
 
-class _Log:
-    """Writes one event a line: time, level, event, and what belongs to it; as JSON where that was asked for."""
+class _ActivityLog:
+    """A log on stderr with one event per line: time, level, event and values; optionally as JSON."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.total = 0
         self._as_json = as_json
-        self._unsaid = 0
-        self._said_at = float("-inf")
+        self._pending = 0
+        self._written_at = float("-inf")
 
-    def say(self, event: str, level: str = "info", **values: object) -> None:
+    def write(self, event: str, level: str = "info", **values: object) -> None:
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
         if self._as_json:
             line = json.dumps({"at": at, "level": level, "event": event, **values})
@@ -89,32 +95,32 @@ class _Log:
         print(line, file=sys.stderr, flush=True)
 
     def count(self, events: int) -> None:
-        """Say how many events were applied, once a second at most."""
+        """Log the number of applied events, at most once per second."""
         self.total += events
-        self._unsaid += events
-        if time.monotonic() - self._said_at > 1:
+        self._pending += events
+        if time.monotonic() - self._written_at > 1:
             self.flush()
 
     def flush(self) -> None:
-        """Say what was applied and not said yet."""
-        if self._unsaid:
-            self.say("applied", events=self._unsaid, total=self.total)
-            self._unsaid, self._said_at = 0, time.monotonic()
+        """Log the applied events that were not logged yet."""
+        if self._pending:
+            self.write("applied", events=self._pending, total=self.total)
+            self._pending, self._written_at = 0, time.monotonic()
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one acts as if nobody listened."""
+    """Return an event that is set by the first SIGINT or SIGTERM; a second one has its usual effect."""
     stop = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 
-    def heard(number: int, _: object) -> None:
+    def handle(number: int, _: object) -> None:
         stop.set()
         signal.signal(number, before[signal.Signals(number)])
 
     for number in numbers:
-        signal.signal(number, heard)
+        signal.signal(number, handle)
     try:
         yield stop
     finally:

@@ -1,9 +1,10 @@
-"""The demonstration: three studies of the past weeks in a folder of their own, with sample checkpoints, and what to try next."""
+"""The demo: three studies of the past weeks with sample checkpoints in a separate folder, and what to try next."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import evalkit
 from evalkit import EvalKit, PeriodType, Study
 from evalkit.domain.study import COMMANDS
-from evalkit.errors import InvalidInputError
+from evalkit.domain.validation import invalid
+from evalkit.errors import EvalkitError
 from evalkit.samples import sample_checkpoints
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["DemoResult", "next_commands", "open_demo", "picture", "run_demo", "snippet", "write_charts"]
+__all__ = ["DemoResult", "demo_folder", "frames_as_text", "next_commands", "notebook_lines", "open_demo", "run_demo", "write_charts"]
 
 _DAY = timedelta(days=1)
 
@@ -31,88 +33,104 @@ class _Plan:
     tags: tuple[str, ...]
     metadata: dict[str, str]
     age: int
-    """How many days before the demo's day the study was created."""
+    """How many days before the first run of the demo the study was created."""
     steps: tuple[tuple[str, timedelta], ...]
-    """The lifecycle commands, and how long after the creation each was given."""
+    """The lifecycle commands, and the time of each after the study's creation."""
     seed: int
     trend: float
     checkpoints: int
-    left_out: frozenset[int] = frozenset()
+    skipped: frozenset[int] = frozenset()
     """Periods without a checkpoint: the study was paused, or a job failed."""
     without_cost: frozenset[int] = frozenset()
-    """Periods in which the bill was not measured."""
+    """Periods in which the cost was not measured."""
 
 
 _PLANS = (
     _Plan(
-        "old prompt", "weekly:4", "What the coder did before; stopped when it stood still.", ("baseline",), {"model": "m-1"}, 42,
+        "old prompt", "weekly:4", "The previous coder, stopped when it no longer improved.", ("baseline",), {"model": "m-1"}, 42,
         (("start", timedelta()), ("stop", 21 * _DAY)), seed=3, trend=-0.05, checkpoints=3,
     ),
     _Plan(
-        "weekly coder", "weekly:8", "Does the coder get better from week to week?", ("coding", "main"), {"model": "m-2"}, 35,
+        "weekly coder", "weekly:8", "Does the coder improve from week to week?", ("coding", "main"), {"model": "m-2"}, 35,
         (("start", timedelta()),), seed=1, trend=0.2, checkpoints=5,
     ),
     _Plan(
-        "daily helper", "daily", "A helper with a pause, two days without a run, and a bill that was not always measured.", ("support",),
+        "daily helper", "daily", "A helper with a pause, two days without a run, and some days without a measured cost.", ("support",),
         {"model": "m-2", "team": "help desk"}, 21, (("start", timedelta()), ("pause", 9 * _DAY), ("resume", 12 * _DAY)), seed=2, trend=0.05,
-        checkpoints=21, left_out=frozenset({5, 9, 10, 11, 17}), without_cost=frozenset({3, 15, 16}),
+        checkpoints=21, skipped=frozenset({5, 9, 10, 11, 17}), without_cost=frozenset({3, 15, 16}),
     ),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What a run of the demonstration did."""
+    """The result of `run_demo`."""
 
     recorded: int
-    """Checkpoints that this run recorded."""
+    """Number of checkpoints recorded by this run."""
     already_recorded: int
-    """Checkpoints that were there from an earlier run."""
+    """Number of checkpoints recorded by an earlier run."""
 
 
-def open_demo(folder: Path) -> EvalKit:
-    """Open the kit of a demonstration: its log and read model stand in ``folder/.evalkit``, whatever the environment says.
+def demo_folder() -> Path:
+    """Return the folder for a demo: the enclosing demo folder if there is one, else ``evalkit-demo``."""
+    here = Path.cwd()
+    enclosing = next((folder for folder in (here, *here.parents) if (folder / ".evalkit").is_dir()), None)
+    return Path(os.path.relpath(enclosing)) if enclosing is not None and _has_demo(enclosing) else Path("evalkit-demo")
+
+
+def _has_demo(folder: Path) -> bool:
+    """Return whether the home in a folder has the studies of the demo."""
+    try:
+        with warnings.catch_warnings(action="ignore"), open_demo(folder, read_only=True) as kit:
+            return {plan.name for plan in _PLANS} <= {study.name for study in kit.storage.list_studies()}
+    except EvalkitError:
+        return False
+
+
+def open_demo(folder: Path, *, read_only: bool = False) -> EvalKit:
+    """Open a kit in ``folder/.evalkit``, regardless of environment variables.
 
     Raises
     ------
     InvalidInputError
-        When `folder` is a file.
+        If `folder` is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise InvalidInputError(f"folder: {str(folder)!r} is a file", allowed="give a folder", field="folder", value=str(folder))
+        raise invalid("folder", str(folder), "this is a file", "expected a folder")
     home = (folder / ".evalkit").absolute()
-    return evalkit.connect(home, log_url=f"sqlite:{home / 'events.db'}", database_url=f"file:{home / 'evalkit.db'}")
+    return evalkit.connect(home, log_url=f"sqlite:{home / 'events.db'}", database_url=f"file:{home / 'evalkit.db'}", read_only=read_only)
 
 
 def run_demo(kit: EvalKit) -> DemoResult:
-    """Create the studies, drive their lifecycle, record their checkpoints; what is there from an earlier run stays as it is.
+    """Create the sample studies and their checkpoints; those from an earlier run are left unchanged.
 
-    All times hang on the day of the first run, so that a later one finds everything in its place.
+    All times are relative to the day of the first run, so a later run finds every checkpoint recorded.
     """
-    there = {study.name: study.created_at for study in kit.storage.list_studies()} if kit.engine.exists else {}
+    existing = {study.name: study.created_at for study in kit.storage.list_studies()} if kit.engine.exists else {}
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = next((there[plan.name] + plan.age * _DAY for plan in _PLANS if plan.name in there), midnight)
-    results = [_carry_out(kit, plan, today - plan.age * _DAY) for plan in _PLANS]
-    return DemoResult(sum(one.recorded for one in results), sum(one.already_recorded for one in results))
+    first_day = next((existing[plan.name] + plan.age * _DAY for plan in _PLANS if plan.name in existing), midnight)
+    results = [_run_plan(kit, plan, first_day - plan.age * _DAY) for plan in _PLANS]
+    return DemoResult(sum(result.recorded for result in results), sum(result.already_recorded for result in results))
 
 
-def _carry_out(kit: EvalKit, plan: _Plan, created: datetime) -> Any:
+def _run_plan(kit: EvalKit, plan: _Plan, created: datetime) -> Any:
     study = kit.create_study(
         plan.name, period=plan.period, description=plan.description, tags=plan.tags, metadata=plan.metadata, at=created, if_exists="open"
     )
-    _drive(kit, study, plan, created)
+    _run_lifecycle(kit, study, plan, created)
     return kit.record_checkpoints(study, _rows(plan, created))
 
 
-def _drive(kit: EvalKit, study: Study, plan: _Plan, created: datetime) -> None:
-    """Give the lifecycle commands that were not given yet; none when somebody else gave others."""
+def _run_lifecycle(kit: EvalKit, study: Study, plan: _Plan, created: datetime) -> None:
+    """Apply the remaining lifecycle commands; none if the study was also changed by a user."""
     import polars as pl
 
     commands = {"start": kit.start_study, "pause": kit.pause_study, "resume": kit.resume_study, "stop": kit.stop_study}
     planned = [COMMANDS[command] for command, _ in plan.steps]
-    given = kit.lifecycle().filter(pl.col("study_id") == study.id)["kind"].to_list()[1:]
-    if planned[: len(given)] == given:
-        for command, after in plan.steps[len(given) :]:
+    applied = kit.lifecycle().filter(pl.col("study_id") == study.id)["kind"].to_list()[1:]
+    if planned[: len(applied)] == applied:
+        for command, after in plan.steps[len(applied) :]:
             commands[command](study, at=created + after)
 
 
@@ -121,11 +139,11 @@ def _rows(plan: _Plan, created: datetime) -> list[dict[str, Any]]:
     rows = sample_checkpoints(period_type, created, plan.checkpoints, seed=plan.seed, trend=plan.trend)
     for index in plan.without_cost:
         rows[index].update(total_tokens=None, total_cost=None, cost_per_successful_task=None)
-    return [row for index, row in enumerate(rows) if index not in plan.left_out]
+    return [row for index, row in enumerate(rows) if index not in plan.skipped]
 
 
-def picture(kit: EvalKit) -> str:
-    """Give the frames as text, at most 100 characters wide."""
+def frames_as_text(kit: EvalKit) -> str:
+    """Return the kit's frames as text, at most 100 characters wide."""
     import polars as pl
 
     studies = kit.studies().select(
@@ -137,13 +155,13 @@ def picture(kit: EvalKit) -> str:
     ]  # fmt: skip
     coder = kit.checkpoints("weekly coder").select(columns)
     helper = kit.checkpoints("daily helper").tail(8).select(columns)
-    happened = kit.lifecycle().select("study", "seq", "kind", "status", "at")
+    lifecycle = kit.lifecycle().select("study", "seq", "kind", "status", "at")
     return "\n\n".join(
         [
             _titled("kit.studies()", studies),
             _titled('kit.checkpoints("weekly coder")', coder),
             _titled('kit.checkpoints("daily helper").tail(8)', helper),
-            _titled("kit.lifecycle()", happened),
+            _titled("kit.lifecycle()", lifecycle),
         ]
     )
 
@@ -158,12 +176,12 @@ def _titled(title: str, frame: pl.DataFrame) -> str:
 
 
 def write_charts(kit: EvalKit, folder: Path) -> Path:
-    """Write a page of charts that needs no network, and give its path.
+    """Write a self-contained page of charts, and return its path.
 
     Raises
     ------
     InvalidInputError
-        When it cannot be written.
+        If the file cannot be written.
     """
     from evalkit import plots
     from evalkit._util.atomic_files import writing
@@ -171,11 +189,11 @@ def write_charts(kit: EvalKit, folder: Path) -> Path:
 
     data = kit.data()
     charts = [
-        ("What happened when", plots.lifecycle(data)),
-        ("Does it get better?", plots.trend(data, "session_success_rate")),
-        ("One study, smoothed", plots.trend(kit.data("daily helper"), "session_success_rate", rolling=3)),
-        ("From the beginning of each", plots.trend(data, "cost_per_successful_task", align="start")),
-        ("What does success cost?", plots.scatter(data)),
+        ("Lifecycle", plots.lifecycle(data)),
+        ("Success rate over time", plots.trend(data, "session_success_rate")),
+        ("One study with a rolling mean", plots.trend(kit.data("daily helper"), "session_success_rate", rolling=3)),
+        ("Cost per successful task, aligned at the start", plots.trend(data, "cost_per_successful_task", align="start")),
+        ("Success and cost", plots.scatter(data)),
         ("All metrics", plots.overview(data)),
     ]
     target = folder / "charts.html"
@@ -186,9 +204,10 @@ def write_charts(kit: EvalKit, folder: Path) -> Path:
 
 
 def next_commands(folder: Path) -> list[str]:
-    """Give commands to try next, as they are typed in the folder that the demonstration was run from."""
+    """Return commands to try next, for a shell in the current folder."""
+    target = os.path.relpath(folder)
     return [
-        f"cd {shlex.quote(os.path.relpath(folder))}",
+        *([] if target == os.curdir else [f"cd {shlex.quote(target)}"]),
         'evalkit study show "weekly coder"',
         'evalkit checkpoint list "daily helper"',
         'evalkit checkpoint export coder.csv --study "weekly coder"',
@@ -197,8 +216,8 @@ def next_commands(folder: Path) -> list[str]:
     ]
 
 
-def snippet(folder: Path) -> str:
-    """Give lines to run in a notebook."""
+def notebook_lines(folder: Path) -> str:
+    """Return code to run in a notebook."""
     return "\n".join(
         [
             "import evalkit",

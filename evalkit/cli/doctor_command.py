@@ -1,4 +1,4 @@
-"""``evalkit doctor``: what is there, how far it is, what is wrong with it, and how to mend it."""
+"""``evalkit doctor``: check the log, the read model and the home."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from dataclasses import replace
 import typer
 
 from evalkit import EvalkitError
+from evalkit._util.text import plural
 from evalkit.readmodel.rows import check_rows
 
 __all__ = ["doctor"]
 
 
 def doctor(ctx: typer.Context) -> None:
-    """Look at the log, the read model and the home, change nothing, and say what is wrong; exit code 1 when something is.
+    """Check the log, the read model and the home.
+
+    Problems are listed with how to fix them; nothing is changed. The exit code is 1 if there are problems.
 
     Example: evalkit doctor
     """
     with ctx.obj.kit() as kit:
-        found = kit.status()
-        if found.studies is not None:
+        status = kit.status()
+        if status.studies is not None:
             try:
                 check_rows(kit.engine.database)
             except EvalkitError as error:
-                found = replace(found, messages=(*found.messages, error.message))
-        verdict = "Nothing is wrong." if not found.problems else f"{len(found.problems)} to mend, see above."
-        behind = "" if not found.lag else f"{found.lag:,} events wait to be applied: evalkit projection catch-up, or evalkit consume.\n"
-        ctx.obj.say(f"{found.in_shell()}\n\n{behind}{verdict}", {**found.as_dict(), "ok": not found.problems})
-    if found.problems:
+                status = replace(status, messages=(*status.messages, error.message))
+        verdict = f"{plural(len(status.problems), 'problem')} found." if status.problems else "No problems found."
+        pending = f"{plural(status.lag, 'event')} pending: run evalkit projection catch-up or evalkit consume.\n" if status.lag else ""
+        ctx.obj.print(f"{status.in_shell()}\n\n{pending}{verdict}", {**status.as_dict(), "ok": not status.problems})
+    if status.problems:
         raise typer.Exit(1)

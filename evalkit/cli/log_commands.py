@@ -8,16 +8,17 @@ from dataclasses import asdict
 
 import typer
 
-from evalkit.cli.common import Command, LogFile, complain, group
+from evalkit._util.text import plural
+from evalkit.cli.common import Command, LogFile, group, print_message
 
 __all__ = ["log_app"]
 
-log_app = group("Export and import the event log: the backup.")
+log_app = group("Back up and restore the event log.")
 
 
 @log_app.command("export", cls=Command)
 def log_export(ctx: typer.Context, file: LogFile) -> None:
-    """Write every event as one line of JSON.
+    """Export all events, one JSON object per line.
 
     Example: evalkit log export backup.ndjson
     """
@@ -25,26 +26,28 @@ def log_export(ctx: typer.Context, file: LogFile) -> None:
     from evalkit.io.log_files import export_log
 
     if str(file) == "-" and ctx.obj.json:
-        raise typer.BadParameter("with - the events themselves go to standard output; leave out --json.", param_hint="'FILE'")
+        raise typer.BadParameter("events are written to standard output; omit --json.", param_hint="'FILE'")
     with ctx.obj.kit(must_exist=True) as kit:
         if str(file) == "-":
-            done = export_log(kit.engine, sys.stdout.buffer)
+            result = export_log(kit.engine, sys.stdout.buffer)
         else:
             with writing(file) as stream:
-                done = export_log(kit.engine, stream)
-            ctx.obj.say(f"{done.exported} events written to {file}", asdict(done))
-    for count, what in (
-        (done.not_json, "are not JSON, and were left out"),
-        (done.without_event_id, "have no version 7 event id, so that they could not be imported, and were left out"),
-        (done.respaced, "had line breaks between their values, and have spaces there now"),
+                result = export_log(kit.engine, stream)
+            ctx.obj.print(f"{plural(result.exported, 'event')} written to {file}", asdict(result))
+    for count, problem in (
+        (result.not_json, "skipped: not valid JSON"),
+        (result.without_event_id, "skipped: no version 7 event id, which an import requires"),
+        (result.respaced, "changed: line breaks between values replaced with spaces"),
     ):
         if count:
-            complain("warning", f"{count} events {what}.")
+            print_message("warning", f"{plural(count, 'event')} {problem}.")
 
 
 @log_app.command("import", cls=Command)
 def log_import(ctx: typer.Context, file: LogFile) -> None:
-    """Append the events of a file that the log does not hold yet: all, or none when a line is no event.
+    """Append events from a file, skipping those already in the log.
+
+    Nothing is appended if any line is invalid.
 
     Example: evalkit log import backup.ndjson
     """
@@ -54,5 +57,5 @@ def log_import(ctx: typer.Context, file: LogFile) -> None:
     with reading(file):
         source = nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb")
     with source as stream, ctx.obj.kit() as kit:
-        done = import_log(kit.engine, stream)
-        ctx.obj.say(f"{done.appended} appended, {done.skipped} skipped", asdict(done))
+        result = import_log(kit.engine, stream)
+        ctx.obj.print(f"{plural(result.appended, 'event')} appended, {result.skipped:,} skipped", asdict(result))

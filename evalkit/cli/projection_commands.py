@@ -1,4 +1,4 @@
-"""``evalkit projection``: the read model, how far it is, and what brings it forward."""
+"""``evalkit projection``: inspect, update, rebuild and verify the read model."""
 
 from __future__ import annotations
 
@@ -8,66 +8,72 @@ from typing import Annotated
 import typer
 
 from evalkit import EvalkitError
+from evalkit._util.text import plural
 from evalkit.cli.common import Command, group
 from evalkit.cli.consume_command import catch_up_now
 
 __all__ = ["projection_app"]
 
-projection_app = group("The read model: how far it is, rebuild, verify.")
+projection_app = group("Inspect, update, rebuild and verify the read model.")
 
 
 @projection_app.command("status", cls=Command)
 def status(ctx: typer.Context) -> None:
-    """Say where things are, how far the read model is, and what is wrong.
+    """Show the state of the log and the read model.
+
+    This includes their locations, engines, the number of pending events, and any problems.
 
     Example: evalkit projection status
     """
     with ctx.obj.kit() as kit:
-        found = kit.status()
-        ctx.obj.say(found.in_shell(), found.as_dict())
+        status = kit.status()
+        ctx.obj.print(status.in_shell(), status.as_dict())
 
 
 @projection_app.command("catch-up", cls=Command)
 def catch_up(ctx: typer.Context) -> None:
-    """Apply what is new in the log, and return.
+    """Apply new events from the log to the read model.
 
     Example: evalkit projection catch-up
     """
     with ctx.obj.kit(must_exist=True) as kit:
         applied = catch_up_now(kit.engine)
-        found = kit.status()
-        ctx.obj.say(
-            f"{applied} events applied; {found.events} in the log, {found.lag} behind",
-            {"applied": applied, "events": found.events, "lag": found.lag},
+        status = kit.status()
+        ctx.obj.print(
+            f"{plural(applied, 'event')} applied ({status.events:,} in the log, {status.lag:,} pending)",
+            {"applied": applied, "events": status.events, "lag": status.lag},
         )
 
 
 @projection_app.command("rebuild", cls=Command)
 def rebuild(
     ctx: typer.Context,
-    adopt_log: Annotated[bool, typer.Option("--adopt-log", help="Accept another log, or one that lost events.")] = False,
+    adopt_log: Annotated[bool, typer.Option("--adopt-log", help="Accept a different log, or a log that lost events.")] = False,
 ) -> None:
-    """Make the read model anew from the log, while readers go on with the old one.
+    """Rebuild the read model from the log without blocking readers.
 
     Example: evalkit projection rebuild
     """
     with ctx.obj.kit(must_exist=True) as kit:
-        done = kit.rebuild(adopt_log=adopt_log)
-        ctx.obj.say(f"{done.events} events replayed; generation {done.generation}", asdict(done))
+        result = kit.rebuild(adopt_log=adopt_log)
+        ctx.obj.print(f"{plural(result.events, 'event')} replayed (generation {result.generation})", asdict(result))
 
 
 @projection_app.command("verify", cls=Command)
 def verify(
-    ctx: typer.Context, expect: Annotated[str | None, typer.Option(metavar="DIGEST", help="Must be the read model's digest.")] = None
+    ctx: typer.Context,
+    expect: Annotated[str | None, typer.Option(metavar="DIGEST", help="Fail unless the read model has this digest.")] = None,
 ) -> None:
-    """Fold the log afresh and compare every row; exit code 1 when one differs.
+    """Replay the log and compare the result with the read model.
+
+    The exit code is 1 if they differ.
 
     Example: evalkit projection verify
     """
     with ctx.obj.kit(must_exist=True) as kit:
-        found = kit.verify(expect=expect)
-        difference = None if found.difference is None else str(found.difference)
-        if found.ok or ctx.obj.json:
-            ctx.obj.say(str(found), {"ok": found.ok, "digest": found.digest, "expected": found.expected, "difference": difference})
-        if not found.ok:
-            raise EvalkitError(str(found))
+        result = kit.verify(expect=expect)
+        difference = None if result.difference is None else str(result.difference)
+        if result.ok or ctx.obj.json:
+            ctx.obj.print(str(result), {"ok": result.ok, "digest": result.digest, "expected": result.expected, "difference": difference})
+        if not result.ok:
+            raise EvalkitError(str(result))

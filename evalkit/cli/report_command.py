@@ -1,4 +1,4 @@
-"""``evalkit report``: one page on a study that can be sent."""
+"""``evalkit report``: a self-contained report on a study."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ def report(
     ctx: typer.Context,
     ref: Ref,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Its ending, .html, .md or .json, says how it is written.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Set the output file; the extension (.html, .md, .json) selects the format."),
     ],
-    baseline: Annotated[str | None, typer.Option(metavar="REF", help="Another study to compare with.")] = None,
+    baseline: Annotated[str | None, typer.Option(metavar="REF", help="Compare with another study.")] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only this metric; may be repeated. The fewer, the smaller an effect can be told."),
+        typer.Option(metavar="NAME", help="Analyze only this metric (repeatable). Fewer metrics give more statistical power."),
     ] = None,
 ) -> None:
-    """Write a report on a study: verdicts with intervals, charts, changes, the audit, and what it was computed from.
+    """Write a report on a study.
+
+    It contains the verdicts with confidence intervals, charts, changes, data quality and methods.
 
     Example: evalkit report "nightly agent" -o report.html
     """
     with ctx.obj.kit(must_exist=True) as kit:
         study = kit.resolve(ref)
         path = kit.report(study, output, baseline=baseline, metrics=metric or None)
-        ctx.obj.say(f"Report written to {path}", {"study_id": study.id, "file": str(path)})
+        ctx.obj.print(f"Report written to {path}", {"study_id": study.id, "file": str(path)})

@@ -1,4 +1,4 @@
-"""``evalkit study``: create studies, drive their lifecycle, look at them."""
+"""``evalkit study``: create, run and inspect studies."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ import typer
 
 from evalkit import StudyStatus
 from evalkit.cli.common import At, Command, Ref, group
-from evalkit.cli.tables import checkpoint_table, json_rows, minute, safe, shown, study_row, table
+from evalkit.cli.tables import checkpoint_table, json_rows, minute, printable, short_id, study_line, study_row, table
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["study_app"]
 
-study_app = group("Create studies, drive their lifecycle, look at them.")
+study_app = group("Create, run and inspect studies.")
 
 
 @study_app.command("create", cls=Command)
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.")],
     *,
-    period: Annotated[str, typer.Option(help="hourly, daily, weekly or monthly; weekly:2 plans two of them.")] = "daily",
-    description: Annotated[str | None, typer.Option(metavar="TEXT")] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="T", help="May be given several times.")] = None,
-    meta: Annotated[list[str] | None, typer.Option(metavar="K=V", help="May be given several times.")] = None,
+    period: Annotated[
+        str, typer.Option(help="Set the period: hourly, daily, weekly or monthly, optionally with a planned count (weekly:2).")
+    ] = "daily",
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="Describe the study.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Add a tag (repeatable).")] = None,
+    meta: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Add metadata, such as model=m-1 (repeatable).")] = None,
     at: At = None,
-    if_exists: Annotated[Literal["error", "open"], typer.Option(help="What to do when a study has this name.")] = "error",
+    if_exists: Annotated[Literal["error", "open"], typer.Option(help="Choose what to do if a study has this name.")] = "error",
 ) -> None:
-    """Create a study, pending.
+    """Create a study in the pending state.
 
     Example: evalkit study create "nightly agent" --period daily:30 --tag baseline --meta model=m-1
     """
@@ -38,7 +40,7 @@ def create(
         study = kit.create_study(
             name, period=period, description=description, tags=tag or (), metadata=_pairs(meta or []), at=at, if_exists=if_exists
         )
-        ctx.obj.say(f"{shown(study)}, id {study.id}", lambda: study_row(kit, study))
+        ctx.obj.print(f"{study_line(study)} (id {study.id})", lambda: study_row(kit, study))
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -46,8 +48,8 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or key in pairs:
-            problem = f"gives {key!r} twice" if equals else "is no K=V, as in model=m-1"
-            raise typer.BadParameter(f"{text!r} {problem}.", param_hint="'--meta'")
+            problem = f"duplicate key {key!r}." if equals else f"expected KEY=VALUE, such as model=m-1; got {text!r}."
+            raise typer.BadParameter(problem, param_hint="'--meta'")
         pairs[key] = value
     return pairs
 
@@ -55,12 +57,12 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 def _change(ctx: typer.Context, command: str, ref: str, at: str | None) -> None:
     with ctx.obj.kit() as kit:
         study = getattr(kit, f"{command}_study")(ref, at=at)
-        ctx.obj.say(shown(study), lambda: study_row(kit, study))
+        ctx.obj.print(study_line(study), lambda: study_row(kit, study))
 
 
 @study_app.command("start", cls=Command)
 def start(ctx: typer.Context, ref: Ref, at: At = None) -> None:
-    """Let a pending study run.
+    """Start a pending study.
 
     Example: evalkit study start "nightly agent"
     """
@@ -78,7 +80,7 @@ def pause(ctx: typer.Context, ref: Ref, at: At = None) -> None:
 
 @study_app.command("resume", cls=Command)
 def resume(ctx: typer.Context, ref: Ref, at: At = None) -> None:
-    """Let a paused study run on.
+    """Resume a paused study.
 
     Example: evalkit study resume "nightly agent" --at 2026-01-31T08:00:00Z
     """
@@ -87,7 +89,7 @@ def resume(ctx: typer.Context, ref: Ref, at: At = None) -> None:
 
 @study_app.command("stop", cls=Command)
 def stop(ctx: typer.Context, ref: Ref, at: At = None) -> None:
-    """Stop a study for good.
+    """Stop a study permanently.
 
     Example: evalkit study stop "nightly agent"
     """
@@ -95,8 +97,12 @@ def stop(ctx: typer.Context, ref: Ref, at: At = None) -> None:
 
 
 @study_app.command("list", cls=Command)
-def list_studies(ctx: typer.Context, status: Annotated[StudyStatus | None, typer.Option(help="Only these.")] = None) -> None:
-    """List the studies, newest first.
+def list_studies(
+    ctx: typer.Context, status: Annotated[StudyStatus | None, typer.Option(help="List only studies with this status.")] = None
+) -> None:
+    """List studies, newest first.
+
+    The table shows the last 8 characters of ids; --json prints full ids.
 
     Example: evalkit study list --status running
     """
@@ -113,28 +119,28 @@ def list_studies(ctx: typer.Context, status: Annotated[StudyStatus | None, typer
         }
         for row in rows if not ctx.obj.json else ():
             planned = f":{row['period_value']}" if row["period_value"] is not None else ""
-            row.update(period=row["period_type"] + planned, id=f"…{row['study_id'][-8:]}", created_at=minute(row["created_at"]))
-        ctx.obj.say(lambda: table(rows, columns), rows)
+            row.update(period=row["period_type"] + planned, id=short_id(row["study_id"]), created_at=minute(row["created_at"]))
+        ctx.obj.print(lambda: table(rows, columns), rows)
 
 
 @study_app.command("show", cls=Command)
 def show(ctx: typer.Context, ref: Ref) -> None:
-    """Show a study: what it is about, its lifecycle, its last checkpoints.
+    """Show a study with its lifecycle and latest checkpoints.
 
     Example: evalkit study show "nightly agent"
     """
     with ctx.obj.kit() as kit:
         row = study_row(kit, kit.resolve(ref))
-        lifecycle = [one for one in json_rows(kit.lifecycle()) if one["study_id"] == row["study_id"]]
+        lifecycle = [event for event in json_rows(kit.lifecycle()) if event["study_id"] == row["study_id"]]
         frame = kit.checkpoints(row["study_id"])
-        recorded = frame.select("period_start", "period_end").unique().height
-        data = {**row, "periods_recorded": recorded, "lifecycle": lifecycle, "last_checkpoints": json_rows(frame.tail(5))}
-        ctx.obj.say(lambda: _study_text(data, frame.tail(5)), data)
+        periods = frame.select("period_start", "period_end").unique().height
+        data = {**row, "periods_recorded": periods, "lifecycle": lifecycle, "last_checkpoints": json_rows(frame.tail(5))}
+        ctx.obj.print(lambda: _study_text(data, frame.tail(5)), data)
 
 
 def _study_text(study: dict[str, Any], last: pl.DataFrame) -> str:
-    planned = "until stopped" if study["period_value"] is None else f"of {study['period_value']}"
-    about = {
+    planned = "recorded (no planned count)" if study["period_value"] is None else f"of {study['period_value']} recorded"
+    fields = {
         "id": study["study_id"],
         "status": study["status"],
         "period": f"{study['period_type']}, {study['periods_recorded']} {planned}",
@@ -142,7 +148,7 @@ def _study_text(study: dict[str, Any], last: pl.DataFrame) -> str:
         "tags": ", ".join(study["tags"]),
         "metadata": ", ".join(f"{key}={value}" for key, value in study["metadata"].items()),
     }
-    lines = [safe(study["name"]), *(f"  {name:<13}{safe(value)}" for name, value in about.items() if value)]
-    events = [{**one, "kind": one["kind"].removeprefix("study_"), "at": minute(one["at"])} for one in study["lifecycle"]]
-    lines += ["", table(events, {"seq": "", "kind": "what happened", "at": "at (UTC)"})]
+    lines = [printable(study["name"]), *(f"  {name:<13}{printable(value)}" for name, value in fields.items() if value)]
+    events = [{**event, "kind": event["kind"].removeprefix("study_"), "at": minute(event["at"])} for event in study["lifecycle"]]
+    lines += ["", table(events, {"seq": "", "kind": "event", "at": "time (UTC)"})]
     return "\n".join([*lines, "", checkpoint_table(last) if last.height else "No checkpoints yet."])

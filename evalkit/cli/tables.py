@@ -1,4 +1,4 @@
-"""Frames as tables for a terminal, and as rows for JSON."""
+"""Tables for the terminal, and rows for JSON output."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from evalkit._util.text import moment
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["checkpoint_table", "json_rows", "minute", "safe", "shown", "study_row", "table"]
+__all__ = ["checkpoint_table", "json_rows", "minute", "printable", "short_id", "study_line", "study_row", "table"]
 
 _COLUMNS = ("sessions_completed", "session_success_rate", "total_tokens", "total_cost", "cost_per_successful_task")
-"""The metrics in a list of checkpoints; ``--json`` gives all."""
+"""The metrics in a table of checkpoints; ``--json`` prints all metrics."""
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Give the rows of a frame as they are printed in JSON."""
+    """Return the rows of a frame for JSON output."""
     from evalkit.io.checkpoint_files import as_json
 
     rows = as_json(frame).to_dicts()
@@ -31,31 +31,31 @@ def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def study_row(kit: evalkit.EvalKit, study: evalkit.Study) -> dict[str, Any]:
-    """Give a study as it is printed in JSON."""
+    """Return a study for JSON output."""
     (row,) = (row for row in json_rows(kit.studies()) if row["study_id"] == study.id)
     return row
 
 
-def shown(study: evalkit.Study) -> str:
-    """Give a study in a line."""
-    return f"{safe(study.name)}: {study.status}, {study.period}"
+def study_line(study: evalkit.Study) -> str:
+    """Return a study's name, status and period on one line."""
+    return f"{printable(study.name)}: {study.status}, {study.period}"
 
 
 def checkpoint_table(frame: pl.DataFrame) -> str:
-    """Give checkpoints as a table: their periods and the metrics that fit."""
+    """Return a table of checkpoints with their periods and main metrics."""
     rows = [
         {
             "period": minute(row["period_start"]),
-            **{name: _measured(name, row[name]) for name in _COLUMNS},
-            "id": f"…{row['checkpoint_id'][-8:]}",
+            **{name: _metric_text(name, row[name]) for name in _COLUMNS},
+            "id": short_id(row["checkpoint_id"]),
         }
         for row in frame.to_dicts()
     ]
-    return table(rows, {"period": "period from (UTC)", **{name: METRICS[name].label for name in _COLUMNS}, "id": "id"}, right=_COLUMNS)
+    return table(rows, {"period": "period start (UTC)", **{name: METRICS[name].label for name in _COLUMNS}, "id": "id"}, right=_COLUMNS)
 
 
-def _measured(name: str, value: Any) -> str:
-    """Give a metric as text, by the catalogue's format; a missing one is a dash."""
+def _metric_text(name: str, value: Any) -> str:
+    """Return a metric in the format of the catalog, or a dash if it is missing."""
     if value is None:
         return "-"
     pattern = METRICS[name].format
@@ -63,30 +63,39 @@ def _measured(name: str, value: Any) -> str:
 
 
 def minute(time: datetime | str) -> str:
-    """Return a time in UTC to the minute; of midnight, only the date."""
+    """Return a time in UTC to the minute; only the date if it is midnight."""
     return moment(datetime.fromisoformat(time) if isinstance(time, str) else time)
 
 
-def safe(text: object) -> str:
-    """Give a text without what would steer a terminal."""
-    return "".join(part if part.isprintable() else "�" for part in str(text))
+def printable(text: object) -> str:
+    """Return a text with control characters replaced, which could control the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in str(text))
+
+
+def short_id(text: str) -> str:
+    """Return the last 8 characters of an id."""
+    return f"…{text[-8:]}"
 
 
 def table(rows: list[dict[str, Any]], columns: dict[str, str], right: tuple[str, ...] = ()) -> str:
-    """Give a table as wide as the terminal; where there is none, as wide as it needs to be, so that a line stays a line."""
+    """Return a table that fits the terminal; if the output is not a terminal, rows are never wrapped."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    wide = not sys.stdout.isatty()
+    is_terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name, heading in columns.items():
-        spread = heading if wide else heading.replace(" ", "\n")
-        table.add_column(spread, justify="right" if name in right else "left", overflow="fold", no_wrap=name != "name")
+        table.add_column(
+            heading.replace(" ", "\n") if is_terminal else heading,
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=name != "name",
+        )
     for row in rows:
-        table.add_row(*(Text("-" if row[name] is None else safe(row[name])) for name in columns))
-    console = Console(file=sys.stdout, width=10_000 if wide else None)
+        table.add_row(*(Text("-" if row[name] is None else printable(row[name])) for name in columns))
+    console = Console(file=sys.stdout, width=None if is_terminal else 10_000)
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -1,128 +1,249 @@
-"""Checkpoints as csv, parquet and ndjson files.
+"""Import and export of checkpoints as csv, tsv, ndjson, json and parquet files.
 
-A file holds the columns of ``kit.checkpoints()`` under their names. What a format cannot say by itself is spelled so that it
-comes back as it was:
+A file has the columns of ``kit.checkpoints()``. Values that a format has no type for are written as follows:
 
-=======  ========================  ===========================  =================  ==========
-format   times                     avg_session_duration         sessions_included  missing
-=======  ========================  ===========================  =================  ==========
-csv      RFC 3339 to microseconds  seconds, an exact decimal    JSON text          empty cell
-ndjson   RFC 3339 to microseconds  ``[seconds, nanoseconds]``   list               null
-parquet  timestamp (us, UTC)       duration (us)                list               null
-=======  ========================  ===========================  =================  ==========
+============  ========================  ===========================  =================  ==========
+format        times                     avg_session_duration         sessions_included  missing
+============  ========================  ===========================  =================  ==========
+csv, tsv      RFC 3339 to microseconds  seconds, an exact decimal    JSON text          empty cell
+ndjson, json  RFC 3339 to microseconds  ``[seconds, nanoseconds]``   list               null
+parquet       timestamp (us, UTC)       duration (us)                list               null
+============  ========================  ===========================  =================  ==========
 
-Numbers are written with every digit that tells them from their neighbours; text is UTF-8.
+Numbers are written with as many digits as needed to restore the same value; text is UTF-8.
 """
 
 from __future__ import annotations
 
-import csv
+import gzip
+import io
 import json
-import re
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pydantic_core import from_json
-
-from evalkit import EvalKit, Study
-from evalkit._util.atomic_files import reading, writing
+from evalkit import EvalKit, PeriodType, Study
+from evalkit._util.atomic_files import writing
 from evalkit._util.garbage import collector_paused
+from evalkit._util.text import plural
 from evalkit.domain.commands import RecordCheckpoint, checkpoint_commands, content
-from evalkit.domain.events import MAX_EVENT_BYTES
 from evalkit.domain.ids import milliseconds
-from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import CHECKPOINTS
+from evalkit.domain.validation import check_zone
+from evalkit.errors import InvalidInputError, Message
+from evalkit.io.checkpoint_reader import FileRow, file_format, read_rows
 from evalkit.runtime.handlers import RecordedCheckpoints
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["as_json", "export_checkpoints", "import_checkpoints"]
+__all__ = ["ImportedCheckpoints", "as_json", "export_checkpoints", "import_checkpoints", "write_frame"]
 
-_INTEGER = re.compile(r"[+-]?\d+", re.ASCII).fullmatch
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII).fullmatch
+_SHOWN_PROBLEMS = 5
 
 
-def export_checkpoints(kit: EvalKit, path: Path, study: Study | str | None = None) -> int:
-    """Write checkpoints to a file; its extension says how. A file that is there already is replaced, at once and whole.
+@dataclass(frozen=True, repr=False)
+class ImportedCheckpoints(RecordedCheckpoints):
+    """The result of `import_checkpoints`."""
+
+    read_as: str = ""
+    """What was detected, if the extension does not imply it: ``semicolon-separated with decimal commas``."""
+
+    def __repr__(self) -> str:
+        note = f", read as {self.read_as}" if self.read_as else ""
+        return super().__repr__().replace("RecordedCheckpoints", "ImportedCheckpoints", 1).removesuffix(")") + f"{note})"
+
+
+def export_checkpoints(kit: EvalKit, path: str | Path, study: Study | str | None = None) -> int:
+    """Export checkpoints to a file, atomically replacing an existing one.
 
     Parameters
     ----------
     kit
-        Where they come from.
+        The kit to export from.
     path
-        Ends in ``.csv``, ``.parquet`` or ``.ndjson``.
+        The file; its extension selects the format: ``.csv``, ``.tsv``, ``.ndjson``, ``.jsonl``, ``.json`` or ``.parquet``, each
+        optionally followed by ``.gz``.
     study
-        Whose checkpoints; None for all.
+        The study to export; by default, all studies.
 
     Returns
     -------
     int
-        How many were written.
+        The number of exported checkpoints.
 
     Raises
     ------
     InvalidInputError
-        When the extension is another one, or the file cannot be written.
+        If the extension is not supported, or the file cannot be written.
+    StudyNotFoundError, AmbiguousStudyError
+        If no study, or more than one, matches `study`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.create_study("nightly")
+    >>> export_checkpoints(kit, Path(tempfile.mkdtemp()) / "nightly.parquet", study)
+    0
     """
-    write = {"csv": _write_csv, "parquet": _write_parquet, "ndjson": _write_ndjson}[_format(path)]
+    path = Path(path)
+    file_format(path)  # raises before the checkpoints are read
     frame = kit.checkpoints(study)
-    with writing(path) as file:
-        write(frame, file)
+    write_frame(frame, path)
     return frame.height
 
 
-def import_checkpoints(kit: EvalKit, path: Path, study: Study | str) -> RecordedCheckpoints:
-    """Record the checkpoints of a file in a study: all, or none when anything is wrong with any.
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame of checkpoints to a file, in the format that its extension selects."""
+    extension, compressed = file_format(path)
+    with writing(path) as file:
+        if not compressed:
+            _WRITERS[extension](frame, file)
+        else:
+            plain = io.BytesIO()
+            _WRITERS[extension](frame, plain)
+            file.write(gzip.compress(plain.getvalue(), mtime=0))
 
-    A row with a `recorded_at` that the study holds already, equal in all that it says, is not recorded again: importing a file twice adds
-    nothing. `study_id`, `study`, `period_type` and `checkpoint_id` say where a row came from, and are passed over.
+
+def import_checkpoints(
+    kit: EvalKit, path: str | Path, study: Study | str, *, tz: str | tzinfo | None = None, percent: bool = False
+) -> ImportedCheckpoints:
+    r"""Record the checkpoints of a file in a study: all of them, or none if any row is invalid.
+
+    The file has the columns that ``kit.record_checkpoints`` takes, for example as exported by `export_checkpoints`. The columns
+    `study_id`, `study`, `period_type` and `checkpoint_id` are ignored. A row with a `recorded_at` is skipped if the study already has an
+    equal checkpoint, so importing a file twice records its rows once.
+
+    In csv and tsv files:
+
+    - The separator may be a comma, semicolon or tab; a decimal comma is accepted if the separator is not a comma. Both are detected.
+    - Missing values are empty cells, ``nan``, ``NA``, ``N/A``, ``null``, ``none`` and ``-``, in any case. In the column `key`, only an
+      empty cell is missing. Lines without any value are skipped.
+    - `avg_session_duration` is in seconds, and `sessions_included` is a JSON list.
+    - The encoding is UTF-8 or, with a byte order mark, UTF-16.
+
+    In other formats, ``NaN`` and null are missing. A `period_end` that is missing is derived if `period_start` is the start of a period
+    of the study.
 
     Parameters
     ----------
     kit
-        Where they go.
+        The kit to import into.
     path
-        As `export_checkpoints` writes it, or any file with the columns that ``kit.record_checkpoints`` takes. In a csv file
-        `avg_session_duration` is in seconds and `sessions_included` a JSON list.
+        The file; its extension selects the format, as in `export_checkpoints`.
     study
         A study that was started.
+    tz
+        The time zone of dates and of times without one, such as ``"UTC"`` or ``"Europe/Berlin"``; see ``kit.record_checkpoints``. By
+        default, times must have a time zone.
+    percent
+        Whether rates are percentages: ``85%`` and ``85`` are both read as 0.85. A column that could be read in two ways, because it mixes
+        values with and without a percent sign or because no value without one exceeds 1, is refused.
+
+    Returns
+    -------
+    ImportedCheckpoints
+        The number of recorded and skipped rows, and what was detected in the file.
 
     Raises
     ------
     InvalidInputError
-        When the extension is unknown, the file cannot be read, or a row is refused; it names the row, counted from 0, and the column.
+        If the extension is not supported, or the file or a row of it is invalid. The message contains the first invalid row and the
+        number of invalid rows; the notes of the exception contain the next ones. The attribute `row` counts rows from 0.
+    TransitionError
+        If the study was not started.
+
+    Examples
+    --------
+    >>> import evalkit
+    >>> import tempfile
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.start_study(kit.create_study("nightly", at="2026-01-01T00:00:00Z"), at="2026-01-01T00:00:00Z")
+    >>> file = Path(tempfile.mkdtemp()) / "runs.csv"
+    >>> _ = file.write_text("period_start;period_end;session_success_rate\n2026-01-01T00:00:00Z;2026-01-02T00:00:00Z;0,85\n")
+    >>> import_checkpoints(kit, file, study)
+    ImportedCheckpoints(1 recorded, read as semicolon-separated with decimal commas)
     """
-    read = {"csv": _read_csv, "parquet": _read_parquet, "ndjson": _read_ndjson}[_format(path)]
     with collector_paused():
-        return _import(kit, path, read, study)
+        return _import(kit, Path(path), study, tz=tz, percent=percent)
 
 
-def _import(kit: EvalKit, path: Path, read: Callable[[Path], Any], study: Study | str) -> RecordedCheckpoints:
-    with reading(path):
-        rows = read(path)
-    try:
-        commands = checkpoint_commands(rows)
-    except InvalidInputError as error:
-        raise error.but(where=f"{path}: {error.message.where}") from None
-    there = _recorded(kit.checkpoints(study), {command.at for command in commands if command.at is not None})
-    new = []
-    for command in commands:
+def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | None, percent: bool) -> ImportedCheckpoints:
+    zone = None if tz is None else check_zone("tz", tz)
+    file = read_rows(path, percent=percent)
+    commands = _commands(path, file.rows, zone, cache(lambda: kit.resolve(study).period_type))
+    existing = _recorded(kit.checkpoints(study), {command.at for command in commands if command.at is not None})
+    new: list[tuple[int, RecordCheckpoint]] = []
+    for index, command in enumerate(commands):
         recorded = _content(command)
-        if command.key is None and command.at is not None and there[recorded] > 0:
-            there[recorded] -= 1
+        if command.key is None and command.at is not None and existing[recorded] > 0:
+            existing[recorded] -= 1
         else:
-            new.append(command)
-    done = kit.record_checkpoints(study, new)
-    return RecordedCheckpoints(done.recorded, done.already_recorded + len(commands) - len(new), done.checkpoint_ids)
+            new.append((index, command))
+    try:
+        result = kit.record_checkpoints(study, [command for _, command in new])
+    except InvalidInputError as error:
+        if error.row is None:
+            raise
+        raise _in_file(error, path, file.rows, new[error.row][0], 1) from None
+    skipped = len(commands) - len(new)
+    return ImportedCheckpoints(result.recorded, result.already_recorded + skipped, result.checkpoint_ids, file.read_as)
+
+
+def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, period_type: Callable[[], PeriodType]) -> list[RecordCheckpoint]:
+    """Return the commands of rows.
+
+    Raises
+    ------
+    InvalidInputError
+        If any row is invalid.
+    """
+    commands: list[RecordCheckpoint] = []
+    problems: list[tuple[int, InvalidInputError]] = []
+    for index, row in enumerate(rows):
+        error = row.error
+        if error is None:
+            try:
+                commands += checkpoint_commands([row.values], tz=zone, period_type=period_type)
+                continue
+            except InvalidInputError as invalid:
+                error = invalid
+        problems.append((index, error))
+    if problems:
+        (index, error), *others = problems
+        first = _in_file(error, path, rows, index, len(problems))
+        further = [replace(error.message, where=f"{rows[index].place}: ", effect="") for index, error in others[: _SHOWN_PROBLEMS - 1]]
+        if len(problems) > _SHOWN_PROBLEMS:
+            further.append(Message(problem=plural(len(problems) - _SHOWN_PROBLEMS, "more invalid row")))
+        for message in further:
+            first.add_note(str(message))
+        vars(first).update(further=further)
+        raise first
+    return commands
+
+
+def _in_file(error: InvalidInputError, path: Path, rows: Sequence[FileRow], index: int, count: int) -> InvalidInputError:
+    """Return the error of a row with the file, the place in it, and the number of invalid rows."""
+    effect = "Nothing was recorded." if count == 1 else f"{count:,} of {plural(len(rows), 'row')} are invalid; nothing was recorded."
+    other = error.but(where=f"{path}, {rows[index].place}: ", effect=effect)
+    other.row = index
+    return other
 
 
 def as_json(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give a frame whose values JSON can hold: times as RFC 3339 text, durations as ``[seconds, nanoseconds]``, else unchanged."""
+    """Return a frame with values that JSON supports: times as RFC 3339 text, durations as ``[seconds, nanoseconds]``.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> as_json(pl.DataFrame({"at": [datetime(2026, 1, 31, tzinfo=UTC)]}))["at"][0]
+    '2026-01-31T00:00:00.000000Z'
+    """
     import polars as pl
     import polars.selectors as cs
 
@@ -134,32 +255,44 @@ def as_json(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pairs)
 
 
-def _format(path: Path) -> str:
-    extension = path.suffix.lower().removeprefix(".")
-    if extension not in ("csv", "parquet", "ndjson"):
-        raise InvalidInputError(
-            f"file: {str(path)!r} ends in none of .csv, .parquet and .ndjson, which say how it is written", hint="Give one of the three.",
-            field="file", value=str(path),
-        )  # fmt: skip
-    return extension
-
-
 def _write_csv(frame: pl.DataFrame, file: BinaryIO) -> None:
-    import polars as pl
+    _as_cells(frame).write_csv(file)
 
-    us = pl.col("avg_session_duration").dt.total_microseconds()
-    seconds = pl.format("{}.{}", us // 1_000_000, (us % 1_000_000).cast(pl.String).str.zfill(6))
-    sessions = [json.dumps(names, ensure_ascii=False) for names in frame["sessions_included"].to_list()]
-    texts = pl.Series("sessions_included", sessions, dtype=pl.String)
-    _times_as_text(frame).with_columns(seconds.alias("avg_session_duration"), texts).write_csv(file)
+
+def _write_tsv(frame: pl.DataFrame, file: BinaryIO) -> None:
+    _as_cells(frame).write_csv(file, separator="\t")
+
+
+def _write_ndjson(frame: pl.DataFrame, file: BinaryIO) -> None:
+    as_json(frame).write_ndjson(file)
+
+
+def _write_json(frame: pl.DataFrame, file: BinaryIO) -> None:
+    file.write(as_json(frame).write_json().encode())
 
 
 def _write_parquet(frame: pl.DataFrame, file: BinaryIO) -> None:
     frame.write_parquet(file)
 
 
-def _write_ndjson(frame: pl.DataFrame, file: BinaryIO) -> None:
-    as_json(frame).write_ndjson(file)
+_WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], None]] = {
+    "csv": _write_csv,
+    "tsv": _write_tsv,
+    "ndjson": _write_ndjson,
+    "jsonl": _write_ndjson,
+    "json": _write_json,
+    "parquet": _write_parquet,
+}
+
+
+def _as_cells(frame: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    us = pl.col("avg_session_duration").dt.total_microseconds()
+    seconds = pl.format("{}.{}", us // 1_000_000, (us % 1_000_000).cast(pl.String).str.zfill(6))
+    sessions = [json.dumps(names, ensure_ascii=False) for names in frame["sessions_included"].to_list()]
+    texts = pl.Series("sessions_included", sessions, dtype=pl.String)
+    return _times_as_text(frame).with_columns(seconds.alias("avg_session_duration"), texts)
 
 
 def _times_as_text(frame: pl.DataFrame) -> pl.DataFrame:
@@ -168,86 +301,22 @@ def _times_as_text(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(cs.datetime().dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ"))
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.read_parquet(path)
-
-
-def _read_ndjson(path: Path) -> list[Any]:
-    rows = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            try:
-                rows.append(from_json(line, allow_inf_nan=False))
-            except ValueError as error:
-                raise ValueError(f"line {number} is not JSON: {error}") from None
-    return rows
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    before = csv.field_size_limit(2 * MAX_EVENT_BYTES)  # a list of sessions may fill a whole event
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            header = next(lines, [])
-            if not header:
-                raise ValueError("it is empty; the first line must name the columns")
-            if len(set(header)) < len(header):
-                raise ValueError(f"the column {Counter(header).most_common(1)[0][0]!r} is there twice")
-            rows = []
-            for cells in lines:
-                if cells and len(cells) != len(header):
-                    raise ValueError(f"line {lines.line_num} has {len(cells)} cells, the header {len(header)}")
-                if cells:
-                    rows.append({name: _from_cell(name, cell) for name, cell in zip(header, cells, strict=True)})
-            return rows
-    finally:
-        csv.field_size_limit(before)
-
-
-def _from_cell(column: str, cell: str) -> Any:
-    """Give the value that a cell of a csv file stands for; text that stands for none as it is, for the checks to refuse in words."""
-    kind = CHECKPOINTS.get(column)
-    if cell == "":
-        return None
-    if kind == "texts":
-        try:
-            return from_json(cell)
-        except ValueError:
-            return cell
-    if kind in ("count", "rate", "number", "money", "duration") and _DECIMAL(cell):
-        if kind == "count" and _INTEGER(cell):
-            return int(cell)
-        if kind == "duration" and (pair := _exact_pair(Decimal(cell))) is not None:
-            return pair
-        return float(cell)
-    return cell
-
-
-def _exact_pair(seconds: Decimal) -> tuple[int, int] | None:
-    if not 0 <= seconds < Decimal(2**63):
-        return None
-    nanoseconds = round(seconds.scaleb(9)) if seconds.adjusted() >= -10 else 0
-    return divmod(nanoseconds, 1_000_000_000)
-
-
 def _content(command: RecordCheckpoint) -> tuple[Any, ...]:
-    # Event ids hold milliseconds: that is what is left of a time of recording.
+    # Event ids have milliseconds, so the recording time is compared in milliseconds.
     return (*content(command), None if command.at is None else milliseconds(command.at))
 
 
 def _recorded(frame: pl.DataFrame, times: set[datetime]) -> Counter[tuple[Any, ...]]:
-    """Count the contents of a study's checkpoints that were recorded at one of some times."""
+    """Count the contents of a study's checkpoints that were recorded at the given times."""
     import polars as pl
 
     now = datetime.now(UTC)
-    found: Counter[tuple[Any, ...]] = Counter()
+    contents: Counter[tuple[Any, ...]] = Counter()
     moments = [moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in times]
     for row in frame.filter(pl.col("recorded_at").is_in(moments)).iter_rows(named=True):
         try:
             (command,) = checkpoint_commands([row], now=now)
         except InvalidInputError:
-            continue  # the log holds what a command would refuse, and so does no file that can be imported
-        found[_content(command)] += 1
-    return found
+            continue  # the log may have values that commands refuse, and no valid file has them
+        contents[_content(command)] += 1
+    return contents

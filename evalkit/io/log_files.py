@@ -1,4 +1,4 @@
-"""The log as wire NDJSON, one event a line: the backup, and the way to another engine."""
+"""Export and import of the log as NDJSON, for backups and for moving to another engine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic_core import from_json
 
+from evalkit._util.text import plural
 from evalkit.domain.codec import decode, readable_ids
 from evalkit.domain.events import EncodedEvent, InvalidEventError
 from evalkit.domain.ids import normalize_event_id, normalize_id
 from evalkit.errors import InvalidInputError, LogError, warn
+from evalkit.io.checkpoint_reader import json_problem
 from evalkit.readmodel.database.database import in_parts
 from evalkit.readmodel.fold import Reason
 from evalkit.readmodel.projection import DECIDED
@@ -31,45 +33,53 @@ _IN_MEMORY = 32 << 20
 
 @dataclass(frozen=True)
 class LogExport:
-    """What `export_log` did."""
+    """The result of `export_log`."""
 
     exported: int
-    """Events written, one a line."""
+    """Number of events written, one per line."""
     respaced: int
-    """Of those, events with line breaks between their values, which became spaces."""
+    """Number of written events in which line breaks between values were replaced with spaces."""
     not_json: int
-    """Events left out because their bytes are not JSON."""
+    """Number of skipped events that are not valid JSON."""
     without_event_id: int
-    """Events left out because they are JSON, but no object with a version 7 event id: `import_log` would refuse the file."""
+    """Number of skipped events without a version 7 event id, which `import_log` requires."""
 
 
 @dataclass(frozen=True)
 class LogImport:
-    """What `import_log` did."""
+    """The result of `import_log`."""
 
     appended: int
+    """Number of appended events."""
     skipped: int
-    """Events that were decided before, or stand in the file twice."""
+    """Number of events that are already in the log, or repeated in the file."""
 
 
 def export_log(engine: Engine, stream: BinaryIO) -> LogExport:
-    """Write every event of a log as one line of JSON, byte for byte; each study's events in their order.
+    """Export all events of a log as lines of JSON, with unchanged bytes and each study's events in order.
 
-    Nothing is encoded anew. Strict JSON holds raw line breaks only between its values, and there a space says the same; but a
-    read model keeps the texts of `metrics` and `config` as they were written, so where a break stood in one of those, another digest comes
-    of the exported log. What is no line of JSON that `import_log` takes changed nothing in the read model; it is left out and counted.
+    Line breaks within an event, which JSON allows only between values, are replaced with spaces. The read model stores the text of
+    `metrics` and `config` as written, so a replaced line break in them changes the digest of a read model built from the export. Lines that
+    `import_log` would refuse are skipped and counted; they had no effect on the read model.
 
     Parameters
     ----------
     engine
-        Whose log. The read model is not asked: a damaged one is no obstacle to a backup.
+        The engine of the log. The read model is not used, so it may be damaged.
     stream
-        Where the lines go.
+        The file to write to.
+
+    Returns
+    -------
+    LogExport
+        The numbers of exported and skipped events.
     """
     ranges = engine.log.ranges()
     for partition, (first, _) in enumerate(ranges):
         if first > 0:
-            warn(f"The log's partition {partition} begins at offset {first}: its first {first} events are gone, and not in this export.")
+            warn(
+                f"Incomplete export: partition {partition} of the log starts at offset {first}, so its first {first:,} events are missing."
+            )
     expected = [first for first, _ in ranges]
     consumer = engine.log.consumer("eval-export")
     counts: Counter[str] = Counter()
@@ -77,21 +87,21 @@ def export_log(engine: Engine, stream: BinaryIO) -> LogExport:
     while any(at < end for at, (_, end) in zip(expected, ranges, strict=True)) and (records := consumer.poll(_CHUNK, 0)):
         lines = []
         for partition, offset, data in records:
-            if offset < ranges[partition].end:  # what was appended since is left for the next export
+            if offset < ranges[partition].end:  # later events belong to the next export
                 missing += offset - expected[partition]
                 expected[partition] = offset + 1
                 lines.append(_line(data, counts))
         stream.write(b"".join(lines))
     missing += sum(end - at for at, (_, end) in zip(expected, ranges, strict=True))
     if missing:
-        warn(f"The log lacks {missing} events in its middle: they are not in this export. Restore the log from an earlier backup.")
+        warn(f"Incomplete export: {plural(missing, 'event')} missing within the log. Restore the log from an earlier backup.")
     return LogExport(counts["exported"], counts["respaced"], counts["not_json"], counts["without_event_id"])
 
 
 def _line(data: bytes, counts: Counter[str]) -> bytes:
     try:
         _event_id_in(data)
-    except _NoJsonError:
+    except _NotJsonError:
         counts["not_json"] += 1
         return b""
     except ValueError:
@@ -104,43 +114,56 @@ def _line(data: bytes, counts: Counter[str]) -> bytes:
     return data + b"\n"
 
 
-class _NoJsonError(ValueError):
-    """Bytes that are not strict JSON."""
+class _NotJsonError(ValueError):
+    """Bytes that are not valid JSON."""
 
 
 def _event_id_in(data: bytes) -> str:
-    """Give the event id of any JSON object that has one, whatever its kind; raise a `ValueError` that says what is wrong."""
+    """Return the event id of a JSON object of any kind.
+
+    Raises
+    ------
+    ValueError
+        If it is not a JSON object with a version 7 event id.
+    """
     try:
         content = from_json(data, allow_inf_nan=False)
     except ValueError as error:
-        raise _NoJsonError(f"is not JSON: {error}") from None
+        raise _NotJsonError(f"not valid JSON: {json_problem(error)}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"is JSON, but no object: {data[:60].decode(errors='replace')}")
+        raise ValueError(f"not a JSON object: {data[:60].decode(errors='replace')}")
     if not isinstance(content.get("event_id"), str):
-        raise ValueError('has no "event_id" that is a text')
+        raise ValueError(
+            'missing "event_id"' if content.get("event_id") is None else f"invalid event_id {content['event_id']!r}: expected a string"
+        )
     try:
         return normalize_event_id(content["event_id"])
     except ValueError as error:
-        raise ValueError(f"has a wrong event_id: {error}") from None
+        raise ValueError(f"invalid event_id: {error}") from None
 
 
 def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
-    """Append the events of wire NDJSON, byte for byte, and bring the read model up to date.
+    """Append the events of an export, with unchanged bytes, and update the read model.
 
-    Event ids stay, unknown kinds are kept, and what was decided before is skipped, so importing twice adds nothing, and an import that was
-    cut short is finished by importing again.
+    Event ids and events of unknown kinds are preserved. Events that are already in the log are skipped, so importing a file twice has no
+    further effect, and importing it again completes an interrupted import.
 
     Parameters
     ----------
     engine
-        To whose log.
+        The engine of the log.
     stream
-        One event a line; empty lines are passed over.
+        A file with one event per line; empty lines are ignored.
+
+    Returns
+    -------
+    LogImport
+        The numbers of appended and skipped events.
 
     Raises
     ------
     InvalidInputError
-        Naming the first line that is no JSON object with a version 7 ``event_id``. Nothing was appended then.
+        If a line is not a JSON object with a version 7 ``event_id``. Nothing was appended.
     """
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         if not _spooled(stream, spool):
@@ -155,9 +178,9 @@ def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
                 messages = list(_new(engine, chunk, seen))
                 try:
                     if messages:
-                        engine.log.append([one.message for one in messages])
+                        engine.log.append([event.message for event in messages])
                 except LogError as error:
-                    before = f"Before that {appended} events of the import were appended: import again, and the rest is."
+                    before = f"{plural(appended, 'event')} of the import had been appended; import the file again to complete it."
                     raise error.but(effect=f"{error.message.effect} {before if appended else ''}".strip()) from None
                 appended += len(messages)
                 skipped += len(chunk) - len(messages)
@@ -166,7 +189,7 @@ def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
 
 
 def _spooled(stream: Iterable[bytes], spool: tempfile.SpooledTemporaryFile[bytes]) -> int:
-    """Check every line, copy those that are not empty, and give their number: a pipe can be read only once, and a file may change."""
+    """Check and copy the non-empty lines, and return their number: a pipe can be read only once, and a file may change."""
     count = 0
     for number, line in enumerate(stream, 1):
         if not line.strip():
@@ -175,9 +198,8 @@ def _spooled(stream: Iterable[bytes], spool: tempfile.SpooledTemporaryFile[bytes
             _event_id_in(line.rstrip(b"\r\n"))
         except ValueError as error:
             raise InvalidInputError(
-                f"line {number} {error}. Every line must be a JSON object with a version 7 event_id",
-                effect="Nothing was appended.",
-                field="line", value=number,
+                f"Invalid line {number}: {error}", effect="No events were appended.",
+                hint="Each line must be a JSON object with a version 7 event_id, as exported from a log.", field="line", value=number,
             ) from None  # fmt: skip
         spool.write(line)
         count += 1
@@ -185,7 +207,7 @@ def _spooled(stream: Iterable[bytes], spool: tempfile.SpooledTemporaryFile[bytes
 
 
 class _Imported(NamedTuple):
-    """A line to import: the message, and the study and key under which the projection knows what was decided."""
+    """A line to import: the message, and the study and key under which the projection stores the decision."""
 
     message: EncodedEvent
     study_id: str
@@ -204,7 +226,7 @@ class _Imported(NamedTuple):
 
 
 def _study_of_unknown(data: bytes) -> str:
-    """Give the study that an event of an unknown kind seems to belong to, so that it stays with that study's events; else ``""``."""
+    """Return the study of an event of an unknown kind, to keep it with that study's events; else ``""``."""
     event = from_json(data).get("event")
     for field in ("study_id", "id"):
         try:
@@ -215,13 +237,13 @@ def _study_of_unknown(data: bytes) -> str:
 
 
 def _new(engine: Engine, chunk: list[_Imported], seen: set[tuple[str, str]]) -> Iterator[_Imported]:
-    """Give the events that were not decided before, and were not seen, and see them."""
+    """Return the events that are neither decided nor in `seen`, and add them to `seen`."""
     sql = DECIDED.format(**Tables.with_suffix()._asdict())
-    asked = [[one.study_id, one.key] for one in chunk]
-    rows = in_parts(lambda part: engine.database.execute(sql, (json.dumps(part),)), asked)
-    # What was rejected for standing in a wrong partition was not decided in the right one.
+    keys = [[event.study_id, event.key] for event in chunk]
+    rows = in_parts(lambda part: engine.database.execute(sql, (json.dumps(part),)), keys)
+    # An event that was rejected because it was in the wrong partition is still undecided in the right one.
     seen |= {(str(study_id), str(key)) for study_id, key, reason in rows if reason != Reason.WRONG_PARTITION}
-    for one in chunk:
-        if (one.study_id, one.key) not in seen:
-            seen.add((one.study_id, one.key))
-            yield one
+    for event in chunk:
+        if (event.study_id, event.key) not in seen:
+            seen.add((event.study_id, event.key))
+            yield event
