@@ -212,11 +212,11 @@ def test_checkpoint_import_reads_a_spreadsheet_with_percentages() -> None:
     Path("runs.csv").write_text(SPREADSHEET)
     command = ("checkpoint", "import", "runs.csv", "--study", NAME)
     assert says(run(*command, code=1).stderr) == snapshot("""\
-error: runs.csv, line 2: Invalid session_success_rate '85,5%': percentage; expected a rate from 0 to 1, such as 0.855. 2 of 2 rows are invalid; nothing was recorded. Add --percent to read 85% and 85 as 0.85.
-  line 3: Invalid session_success_rate '90%': percentage; expected a rate from 0 to 1, such as 0.9. Add --percent to read 85% and 85 as 0.85.
+error: runs.csv, line 2: Invalid session_success_rate '85,5%': expected a rate from 0 to 1, not a percentage. 2 of 2 rows are invalid; nothing was recorded. Write 0.855, or add --percent to read 85% and 85 as 0.85.
+  line 3: Invalid session_success_rate '90%': expected a rate from 0 to 1, not a percentage. Write 0.9, or add --percent to read 85% and 85 as 0.85.
 """)
     assert says(run(*command, "--percent").stdout) == snapshot(
-        "2 checkpoints recorded, 0 already recorded (read as semicolon-separated with decimal commas, rates as percentages)\n"
+        "2 checkpoints recorded, 0 already recorded (read as semicolon-separated with decimal commas)\n"
     )
     assert [row["session_success_rate"] for row in read_json("checkpoint", "list", NAME)] == [0.855, 0.9]
     assert read_json(*command, "--percent")["read_as"] == "semicolon-separated with decimal commas"
@@ -355,39 +355,37 @@ def test_help_documents_the_exit_codes() -> None:
 ERRORS = {
     "study show nothing": snapshot("error: No study answers to 'nothing'. The newest are 'nightly agent'.\n"),
     "study start 'nightly agent'": snapshot(
-        "error: The study 'nightly agent' is running; start needs it pending. Next: evalkit study pause 'nightly agent' or evalkit study stop 'nightly agent'\n"
+        "error: Cannot start study 'nightly agent': it is running (must be pending). Next: evalkit study pause 'nightly agent' or evalkit study stop 'nightly agent'\n"
     ),
     "study create 'nightly agent'": snapshot(
-        "error: A study named 'nightly agent' already exists (running, created 2026-01-31). Choose another name, or open it: --if-exists open.\n"
+        "error: Study 'nightly agent' already exists (running, created 2026-01-31). Choose another name, or open it: --if-exists open.\n"
     ),
     "study create x --period yearly": snapshot(
-        "error: Invalid period 'yearly': is none of hourly, daily, weekly, monthly, alone or with a number, as in 'weekly:2'.\n"
+        "error: Invalid period 'yearly': expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2').\n"
     ),
-    "study create x --at tomorrow": snapshot(
-        "error: Invalid at 'tomorrow': is no RFC 3339 time; give a time with a time zone, as in '2026-01-31T00:00:00Z'.\n"
-    ),
+    "study create x --at tomorrow": snapshot("error: Invalid at 'tomorrow': not an RFC 3339 time; expected e.g. '2026-01-31T00:00:00Z'.\n"),
     "study create x --at 2026-01-01T00:00:00": snapshot(
-        "error: Invalid at '2026-01-01T00:00:00': has no time zone; give a time with a time zone, as in '2026-01-31T00:00:00Z'.\n"
+        "error: Invalid at '2026-01-01T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'.\n"
     ),
-    "study create ''": snapshot("error: Invalid name '': is empty; give at least one visible character.\n"),
+    "study create ''": snapshot("error: Invalid name '': empty; at least one visible character is required.\n"),
     "study stop 'nightly agent' --at 2020-01-01T00:00:00Z": snapshot(
-        "error: Invalid at '2020-01-01T00:00:00Z': lies before the study's last lifecycle event, at 2026-01-31T00:00:00Z; give a later time.\n"
+        "error: Invalid at '2020-01-01T00:00:00Z': before the study's last lifecycle event (2026-01-31T00:00:00Z).\n"
     ),
     "checkpoint record 'nightly agent' --metrics none.json": snapshot("error: none.json cannot be read: No such file or directory.\n"),
     "checkpoint record 'nightly agent' --metrics bad.json": snapshot(
-        "error: 'a' is no metric. The metrics are sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; besides them there are period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key.\n"
+        "error: Unknown column 'a'. Valid columns: period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key, and the metrics sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task.\n"
     ),
     "checkpoint record 'nightly agent' --metrics list.json": snapshot(
-        'error: Invalid metrics [1]: is no mapping; give {"session_success_rate": 0.8, ..., "period": (start, end)}.\n'
+        'error: Invalid metrics [1]: expected a mapping, e.g. {"session_success_rate": 0.8, ..., "period": (start, end)}.\n'
     ),
     "checkpoint record 'nightly agent' --metrics .": snapshot("error: . cannot be read: Is a directory.\n"),
     "checkpoint export out.xlsx": snapshot(
-        "error: Unsupported file extension in 'out.xlsx'; expected .csv, .tsv, .ndjson, .jsonl, .json, .parquet, each optionally followed by .gz.\n"
+        "error: Unsupported file extension in 'out.xlsx'; expected .csv, .tsv, .ndjson, .jsonl, .json or .parquet, each optionally followed by .gz.\n"
     ),
     "checkpoint import none.csv --study 'nightly agent'": snapshot("error: none.csv cannot be read: No such file or directory.\n"),
     "log import none.ndjson": snapshot("error: none.ndjson cannot be read: No such file or directory.\n"),
     "log import bad.json": snapshot(
-        "error: line 1: invalid JSON: EOF while parsing a value at line 1 column 6; expected one JSON object per line, with a version 7 event_id. No events were appended.\n"
+        "error: Invalid line 1: not valid JSON: EOF while parsing a value at column 6. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log.\n"
     ),
     "log export none/out.ndjson": snapshot("error: none/out.ndjson cannot be written: No such file or directory.\n"),
     "--home bad.json study list": snapshot("error: home: 'TMP/bad.json' is a file; give a folder.\n"),

@@ -389,10 +389,10 @@ line 2: Invalid JSON: EOF while parsing a string at column 12.\
         ),
     ),
     "percent.csv": (
-        table("|85%|||", "|90 %|||"),
+        table("|85%|||", "|90\u00a0%|||"),
         snapshot("""\
 TMP/percent.csv, line 2: Invalid session_success_rate '85%': expected a rate from 0 to 1, not a percentage. 2 of 2 rows are invalid; nothing was recorded. Write 0.85, or pass percent=True to read 85% and 85 as 0.85.
-line 3: Invalid session_success_rate '90 %': expected a rate from 0 to 1, not a percentage. Write 0.9, or pass percent=True to read 85% and 85 as 0.85.\
+line 3: Invalid session_success_rate '90\\xa0%': expected a rate from 0 to 1, not a percentage. Write 0.9, or pass percent=True to read 85% and 85 as 0.85.\
 """),
     ),
     "percent.ndjson": (
@@ -545,7 +545,7 @@ def test_counts_with_thousands_separators_are_refused(tmp_path: Path, count: str
 @pytest.mark.parametrize(
     ("cells", "rates"),
     [
-        (["85%", "85.5 %", "0%", "1%"], [0.85, 0.855, 0.0, 0.01]), (["85", "85.5", "", "0"], [0.85, 0.855, None, 0.0]),
+        (["85%", "85.5\u00a0%", "0%", "1%"], [0.85, 0.855, 0.0, 0.01]), (["85", "85.5", "", "0"], [0.85, 0.855, None, 0.0]),
         (["0%", "0"], [0.0, 0.0]), (["0.5%", ""], [0.005, None]), (["85%", "85"], None), (["0.85", "1"], None), (["1"], None),
         (["85%", "0.85"], None), (["850%"], None), (["100%", "100.00001%"], [1.0, 1.0]),
     ],
@@ -565,7 +565,7 @@ def test_percentages(tmp_path: Path, cells: list[str], rates: list[float | None]
 def test_percentages_of_other_formats(tmp_path: Path) -> None:
     """Numbers and strings of json files, and numbers of parquet files; decimal commas in csv files."""
     period = {"period_start": "2026-01-01T00:00:00Z", "period_end": "2026-01-02T00:00:00Z"}
-    for name, rates in (("a.json", [85, 85.5]), ("b.json", ["85%", "85.5 %"])):
+    for name, rates in (("a.json", [85, 85.5]), ("b.json", ["85%", "85.5\u00a0%"])):
         content = json.dumps([{**period, "session_success_rate": rate} for rate in rates])
         assert imported(tmp_path, name, content, percent=True)[0]["session_success_rate"].to_list() == [0.85, 0.855]
     stream = io.BytesIO()

@@ -1,1 +1,1 @@
-"""What evalkit costs beside the plainest way to do the same: ``python -m tests.bench``."""
+"""Benchmarks of evalkit against direct use of its libraries: ``python -m tests.bench``."""

@@ -1,7 +1,7 @@
-"""Measure evalkit beside plain SQLite and Polars, print the ratios, and write them as JSON.
+"""Benchmark evalkit against SQLite and Polars, print the ratios, and write them as JSON.
 
-``python -m tests.bench [--only NAME] [--scale 0.1] [--rounds 5] [--json FILE]``. Ratios, not times: ours and theirs take turns, with
-fresh files for all that writes, and the median of five rounds counts.
+``python -m tests.bench [--only NAME] [--scale 0.1] [--rounds 5] [--json FILE]``. Results are ratios rather than times: evalkit and the
+baseline alternate, writers get new files in each round, and the median of five rounds is used.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ _console = Console(width=150)
 
 @dataclass(frozen=True)
 class Kind:
-    """One figure: what is compared, and what is required of it."""
+    """A benchmark figure: what is compared, and the required ratio."""
 
     name: str
-    ours: str
-    theirs: str
+    evalkit: str
+    baseline: str
     required: float
     at_least: bool = False
-    """Whether the ratio is theirs / ours, and the required one a minimum; else it is ours / theirs, and a maximum."""
+    """Whether the ratio is baseline / evalkit with a required minimum; otherwise it is evalkit / baseline with a required maximum."""
 
 
 KINDS = [
     Kind("rebuild", "rebuild of {events:,} checkpoint events", "executemany of the finished rows", 0.5, at_least=True),
     Kind("frame", "record_checkpoints of a frame of {frame:,}", "executemany of (id, JSON)", 0.1, at_least=True),
-    Kind("single", "{single:,} record_checkpoint, one by one", "sqlite3 transaction + libsql-client batch each", 0.5, at_least=True),
+    Kind("single", "{single:,} record_checkpoint calls", "sqlite3 transaction + libsql-client batch each", 0.5, at_least=True),
     Kind("read", "kit.checkpoints() of {read:,}", "fetchall + read_ndjson", 0.7, at_least=True),
-    Kind("memory", "peak memory of that read (KB a checkpoint)", "", 1.5),
-    Kind("again", "kit.checkpoints() after 100 more", "the first one", 0.1),
+    Kind("memory", "peak memory of that read (KB per checkpoint)", "", 1.5),
+    Kind("again", "kit.checkpoints() after 100 more", "the first call", 0.1),
     Kind("import", "import evalkit", baselines.IMPORTS, 1.3),
     Kind("append", "append of {events:,} events to Iggy", "apache-iggy's send_messages, the same batches", 0.5, at_least=True),
-    Kind("from iggy", "catch-up of {events:,} from Iggy into a file", "embedded rebuild of the same", 0.8, at_least=True),
+    Kind("from iggy", "catch-up of {events:,} from Iggy into a file", "embedded rebuild of the same events", 0.8, at_least=True),
     Kind("into sqld", "catch-up of {remote:,} into sqld over http", "libsql-client: INSERT FROM json_each", 0.4, at_least=True),
     Kind("from sqld", "kit.checkpoints() of {remote:,} from sqld", "libsql-client: the rows, page by page", 1.3, at_least=True),
-    Kind("latency", "append to another's frame over Iggy and sqld (s)", "", 1.5),
-    Kind("chart", "plots.trend() of {charted:,}, as a specification", "the naive Altair chart, its limit lifted", 0.3),
+    Kind("latency", "append until visible in another process, over Iggy and sqld (s)", "", 1.5),
+    Kind("chart", "plots.trend() of {charted:,}, as a specification", "a plain Altair chart without a row limit", 0.3),
     Kind("chart size", "that specification (kB)", "", 150),
-    Kind("panel", "panel.refresh() after one new checkpoint", "kit.panel(), displayed, the first of a process", 0.25),
+    Kind("panel", "panel.refresh() after one new checkpoint", "first kit.panel() of a process, displayed", 0.25),
     Kind("panel again", "the same", "a second kit.panel(), displayed", 0.25),
 ]
 NEEDS_IGGY = {"append", "from iggy", "latency"}
-WITHOUT_ANOTHER = {"memory": "KB a checkpoint", "latency": "s", "chart size": "kB"}
-"""Figures that are no ratio, and their units."""
+WITHOUT_BASELINE = {"memory": "KB per checkpoint", "latency": "s", "chart size": "kB"}
+"""Figures without a baseline, and their units."""
 Round = tuple[float, float | None]
-"""Ours and theirs: seconds, or for the memory KB a checkpoint, and nothing."""
+"""Seconds of evalkit and of the baseline; for figures without a baseline, the value and None."""
 
 
 def sizes(scale: float) -> dict[str, int]:
@@ -76,9 +76,9 @@ def sizes(scale: float) -> dict[str, int]:
 
 
 def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -> dict[str, list[Round]]:
-    """Run every benchmark that a wanted figure needs; the three figures of reading come from the same reads."""
-    found: dict[str, list[Round]] = {name: [] for name in wanted}
-    for needed_by, benchmark in (
+    """Run the benchmarks of the selected figures; one benchmark may measure several figures."""
+    results: dict[str, list[Round]] = {name: [] for name in wanted}
+    for names, benchmark in (
         ({"rebuild"}, rebuilding),
         ({"frame"}, recording_a_frame),
         ({"single"}, recording_one_by_one),
@@ -91,29 +91,29 @@ def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -
         ({"chart", "chart size"}, notebook.charting),
         ({"panel", "panel again"}, notebook.following),
     ):
-        if wanted.isdisjoint(needed_by):
+        if wanted.isdisjoint(names):
             continue
         _console.print(f"[dim]{benchmark.__name__.replace('_', ' ')} ...")
         here = folder / benchmark.__name__
         here.mkdir()
         for figures in benchmark(here, size, rounds):
             for name in wanted.intersection(figures):
-                found[name].append(figures[name])
+                results[name].append(figures[name])
         shutil.rmtree(here)
-    return found
+    return results
 
 
 Benchmark = Callable[[Path, dict[str, int], int], Iterator[dict[str, Round]]]
 
 
 def rebuilding(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
-    """Ours takes the place of a read model that holds the same events, which costs the dropping of that."""
+    """The rebuild replaces a read model with the same events, so its time includes deleting the old one."""
     workload.make_home(folder / "full", size["events"])
     ddl, rows = workload.finished_rows(folder / "full")
     for _ in range(rounds):
         home = Path(shutil.copytree(folder / "full", folder / "home"))
-        ours = _calmly(lambda home=home: workload.rebuild(home))
-        theirs = _calmly(lambda: baselines.insert_rows(folder / "plain.db", ddl, "checkpoints", rows))
+        ours = _isolated(lambda home=home: workload.rebuild(home))
+        theirs = _isolated(lambda: baselines.insert_rows(folder / "plain.db", ddl, "checkpoints", rows))
         yield {"rebuild": (ours, theirs)}
         _remove(home, *folder.glob("plain.db*"))
 
@@ -123,9 +123,9 @@ def recording_a_frame(folder: Path, size: dict[str, int], rounds: int) -> Iterat
     for _ in range(rounds):
         home = folder / "home"
         study = workload.make_study_home(home)
-        ours = _calmly(lambda home=home, study=study: workload.record_frame(home, study, frame))
+        ours = _isolated(lambda home=home, study=study: workload.record_frame(home, study, frame))
         rows = workload.wire_rows(home, len(frame))
-        theirs = _calmly(lambda rows=rows: baselines.insert_json(folder / "plain.db", rows))
+        theirs = _isolated(lambda rows=rows: baselines.insert_json(folder / "plain.db", rows))
         yield {"frame": (ours, theirs)}
         _remove(home, *folder.glob("plain.db*"))
 
@@ -136,21 +136,21 @@ def recording_one_by_one(folder: Path, size: dict[str, int], rounds: int) -> Ite
         home, plain = folder / "home", folder / "plain"
         plain.mkdir()
         study = workload.make_study_home(home)
-        ours = _calmly(lambda home=home, study=study: workload.record_one_by_one(home, study, mappings))
+        ours = _isolated(lambda home=home, study=study: workload.record_one_by_one(home, study, mappings))
         rows = workload.wire_rows(home, len(mappings))
-        theirs = _calmly(lambda plain=plain, rows=rows: baselines.insert_one_by_one(plain, rows))
+        theirs = _isolated(lambda plain=plain, rows=rows: baselines.insert_one_by_one(plain, rows))
         yield {"single": (ours, theirs)}
         _remove(home, plain)
 
 
 def reading(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
-    """Both read the same files, each in a fresh process; the checkpoints that a round adds are there for both in the next."""
+    """Both read the same files, each in a new process; the checkpoints that a round adds are present for both in the next one."""
     home = folder / "home"
     workload.make_home(home, size["read"])
     theirs_code = f"from tests.bench import baselines; result = baselines.read(Path({str(home / workload.database_file)!r}))"
     ours_code = f"from tests.bench import workload; result = workload.read_twice(Path({str(home)!r}))"
     for _ in range(rounds):
-        theirs, ours = (_calmly(lambda code=code: _in_child(code, memory=4096 * size["read"])) for code in (theirs_code, ours_code))
+        theirs, ours = (_isolated(lambda code=code: _in_child(code, memory=4096 * size["read"])) for code in (theirs_code, ours_code))
         yield {
             "read": (ours["first"], theirs),
             "memory": (ours["peak"] / ours["rows"] / 1000, None),
@@ -165,21 +165,21 @@ def importing(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[
         return perf_counter() - start
 
     for code in ("import evalkit", baselines.IMPORTS):
-        wall(code)  # the byte code is compiled, the files are in memory
+        wall(code)  # so that the byte code is compiled and the files are cached
     for _ in range(rounds):
         yield {"import": (wall("import evalkit"), wall(baselines.IMPORTS))}
 
 
-def _calmly(work: Callable[[], Any]) -> Any:
-    """Do a piece of work with nothing of the last one left: no garbage, no file that waits to be written."""
+def _isolated(work: Callable[[], Any]) -> Any:
+    """Run a function after collecting garbage and flushing files, so that earlier work does not affect it."""
     gc.collect()
     os.sync()
     return work()
 
 
 def _in_child(code: str, memory: int) -> Any:
-    # A virtual machine gets memory from its host when it is first touched, which takes longer than the reading. So that neither pays for
-    # it, as much as the hungrier one needs is touched before.
+    # A virtual machine gets memory from its host on first use, which takes longer than the benchmark. As much as the larger one of both
+    # needs is used before, so that neither is charged for it.
     bytearray(memory)[::4096] = bytes(len(range(0, memory, 4096)))
     code = f"import json; from pathlib import Path; {code}; print(json.dumps(result))"
     done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
@@ -195,21 +195,21 @@ def _remove(*paths: Path) -> None:
 
 
 def summary(kind: Kind, rounds: list[Round], size: dict[str, int]) -> dict[str, Any]:
-    """Give a figure as it is written to JSON. The median of the rounds' own ratios counts."""
-    if kind.name in WITHOUT_ANOTHER:
+    """Return a figure for JSON output; its ratio is the median of the ratios of all rounds."""
+    if kind.name in WITHOUT_BASELINE:
         ratios = [ours for ours, _ in rounds]
     else:
         ratios = [theirs / ours if kind.at_least else ours / theirs for ours, theirs in rounds if theirs is not None]
     ratio = median(ratios)
     ours = median(ours for ours, _ in rounds)
-    theirs = None if kind.name in WITHOUT_ANOTHER else median(theirs for _, theirs in rounds if theirs is not None)
+    theirs = None if kind.name in WITHOUT_BASELINE else median(theirs for _, theirs in rounds if theirs is not None)
     return {
         "name": kind.name,
-        "ours": kind.ours.format(**size),
-        "theirs": kind.theirs,
+        "ours": kind.evalkit.format(**size),
+        "theirs": kind.baseline,
         "ours_median": ours,
         "theirs_median": theirs,
-        "unit": WITHOUT_ANOTHER.get(kind.name, "s"),
+        "unit": WITHOUT_BASELINE.get(kind.name, "s"),
         "ratio": ratio,
         "ratio_lowest": min(ratios),
         "ratio_highest": max(ratios),
@@ -217,13 +217,13 @@ def summary(kind: Kind, rounds: list[Round], size: dict[str, int]) -> dict[str, 
         "required": kind.required,
         "required_is": "at least" if kind.at_least else "at most",
         "met": ratio >= kind.required if kind.at_least else ratio <= kind.required,
-        "rounds": [list(one) for one in rounds],
+        "rounds": [list(times) for times in rounds],
     }
 
 
 def table(figures: list[dict[str, Any]], rounds: int) -> Table:
-    shown = Table(title=f"evalkit beside the plain way: medians of {rounds} rounds", title_justify="left")
-    for heading in ("", "ours", "beside", "ours", "theirs", "ratio", "of medians", "lowest to highest", "required", "met"):
+    shown = Table(title=f"evalkit and baselines: medians of {rounds} rounds", title_justify="left")
+    for heading in ("", "evalkit", "baseline", "evalkit", "baseline", "ratio", "of medians", "min to max", "required", "met"):
         shown.add_column(heading, justify="right" if heading in ("ratio", "of medians") else "left")
     for figure in figures:
         theirs = figure["theirs_median"]
@@ -238,34 +238,34 @@ def table(figures: list[dict[str, Any]], rounds: int) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--json", type=Path, default=Path("bench-results.json"), metavar="FILE", help="where to write the figures")
-    parser.add_argument("--only", action="append", choices=[kind.name for kind in KINDS], help="one figure; may be repeated")
-    parser.add_argument("--scale", type=float, default=1.0, help="a part of the full size, for a quick try")
+    parser.add_argument("--json", type=Path, default=Path("bench-results.json"), metavar="FILE", help="output file")
+    parser.add_argument("--only", action="append", choices=[kind.name for kind in KINDS], help="measure only this figure (repeatable)")
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full size")
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    options = parser.parse_args()
     load = round(os.getloadavg()[0], 2)
-    wanted = set(given.only or [kind.name for kind in KINDS])
-    if iggy_binary() is None and (left := sorted(wanted & NEEDS_IGGY)):
-        _console.print(f"[yellow]Not measured, since there is no iggy-server on the PATH: {', '.join(left)}")
+    wanted = set(options.only or [kind.name for kind in KINDS])
+    if iggy_binary() is None and (skipped := sorted(wanted & NEEDS_IGGY)):
+        _console.print(f"[yellow]Skipped, because iggy-server is not on the PATH: {', '.join(skipped)}")
         wanted -= NEEDS_IGGY
-    size = sizes(given.scale)
+    size = sizes(options.scale)
     with tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder:
-        found = measure(size, given.rounds, wanted, Path(folder))
-    figures = [summary(kind, found[kind.name], size) for kind in KINDS if kind.name in wanted]
-    _console.print(table(figures, given.rounds))
-    _console.print(f"The machine's load was {load} before, on {os.cpu_count()} processors: other work makes the ratios uneven.")
-    if given.scale != 1:
-        _console.print("[yellow]Not the full size: the required ratios are meant for --scale 1.")
+        results = measure(size, options.rounds, wanted, Path(folder))
+    figures = [summary(kind, results[kind.name], size) for kind in KINDS if kind.name in wanted]
+    _console.print(table(figures, options.rounds))
+    _console.print(f"Load average before the run: {load} on {os.cpu_count()} processors. Other processes make the ratios less accurate.")
+    if options.scale != 1:
+        _console.print("[yellow]Not the full size: the required ratios apply to --scale 1.")
     about = {
-        "scale": given.scale,
-        "rounds": given.rounds,
+        "scale": options.scale,
+        "rounds": options.rounds,
         "cpus": os.cpu_count(),
         "load_before": load,
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
     }
-    given.json.write_text(json.dumps({**about, "figures": figures}, indent=2) + "\n")
-    _console.print(f"Written to {given.json}", highlight=False)
+    options.json.write_text(json.dumps({**about, "figures": figures}, indent=2) + "\n")
+    _console.print(f"Written to {options.json}", highlight=False)
 
 
 if __name__ == "__main__":

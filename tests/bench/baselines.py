@@ -1,7 +1,7 @@
-"""The plain ways that evalkit is measured against. Nothing of evalkit is imported here.
+"""The baselines of the benchmarks. This module does not import evalkit.
 
-Each gives the seconds of the work itself: rows are ready as tuples, files, tables and indexes made, connections open before the clock
-starts. SQLite is used as evalkit uses it: WAL, ``synchronous=FULL``, ``secure_delete=OFF``.
+Each function returns the seconds of the work itself: rows, files, tables, indexes and connections are prepared before. SQLite has the
+settings that evalkit uses: WAL, ``synchronous=FULL``, ``secure_delete=OFF``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import polars as pl
 
 IMPORTS = "import polars, pydantic"
 
-# What a read of checkpoints needs of each row, and how its metrics are typed.
+# The columns that a read of checkpoints needs, and the types of the metrics.
 READ = "SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id, period_start, period_end FROM checkpoints"
 _COUNTS = ("sessions_completed", "tasks_completed", "learnings_applied", "total_tokens")
 _NUMBERS = (
@@ -47,7 +47,7 @@ def _database(path: Path, ddl: Sequence[str]) -> sqlite3.Connection:
 
 
 def insert_rows(path: Path, ddl: Sequence[str], table: str, rows: Sequence[tuple[Any, ...]]) -> float:
-    """Insert finished rows with one `executemany` in one transaction."""
+    """Insert prepared rows with one `executemany` in one transaction."""
     connection = _database(path, ddl)
     statement = f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})"
     start = perf_counter()
@@ -60,12 +60,12 @@ def insert_rows(path: Path, ddl: Sequence[str], table: str, rows: Sequence[tuple
 
 
 def insert_json(path: Path, rows: Sequence[tuple[str, str]]) -> float:
-    """Insert (id, JSON) into a table of two columns, in one transaction."""
+    """Insert (id, JSON) into a table with two columns, in one transaction."""
     return insert_rows(path, ["CREATE TABLE checkpoints (id TEXT PRIMARY KEY, json TEXT NOT NULL)"], "checkpoints", rows)
 
 
 def insert_one_by_one(folder: Path, rows: Sequence[tuple[str, str]]) -> float:
-    """For each row a `sqlite3` transaction into one file, then a libsql-client batch into another that stays open elsewhere."""
+    """Insert each row in a `sqlite3` transaction into one file, then in a libsql-client batch into another file, open elsewhere too."""
     ddl = ["CREATE TABLE checkpoints (id TEXT PRIMARY KEY, json TEXT NOT NULL)"]
     log = _database(folder / "log.db", ddl)
     idle = _database(folder / "database.db", ddl)
@@ -91,7 +91,7 @@ def insert_one_by_one(folder: Path, rows: Sequence[tuple[str, str]]) -> float:
 
 
 def read(path: Path) -> float:
-    """Fetch all checkpoints, and let Polars decode the joined JSON of their metrics."""
+    """Fetch all checkpoints, and decode the joined JSON of their metrics with Polars."""
     connection = sqlite3.connect(path)
     pl.read_ndjson(io.BytesIO(b'{"total_tokens": 1}'), schema=METRICS)
     start = perf_counter()
@@ -107,10 +107,10 @@ def send_to_iggy(address: tuple[str, str, str], stream: str, batches: Sequence[t
     """Send batches of (message id, bytes), each with its key, to the topic `events` with apache-iggy's own `send_messages`."""
     from apache_iggy import AutoLogin, IggyClient, Partitioning, SendMessage, TcpConfig
 
-    where, user, password = address
+    server, user, password = address
 
     async def run() -> float:
-        client = IggyClient(TcpConfig(server_address=where, auto_login=AutoLogin.username_password(user, password)))
+        client = IggyClient(TcpConfig(server_address=server, auto_login=AutoLogin.username_password(user, password)))
         await client.connect()
         start = perf_counter()
         for key, batch in batches:
@@ -121,11 +121,11 @@ def send_to_iggy(address: tuple[str, str, str], stream: str, batches: Sequence[t
     return asyncio.run(run())
 
 
-def insert_over_http(url: str, ddl: Sequence[str], rows: Sequence[tuple[Any, ...]], at_once: int) -> float:
-    """Insert finished rows with libsql-client, thousands at once: ``INSERT ... SELECT ... FROM json_each(?)``."""
+def insert_over_http(url: str, ddl: Sequence[str], rows: Sequence[tuple[Any, ...]], batch_size: int) -> float:
+    """Insert prepared rows with libsql-client, in batches: ``INSERT ... SELECT ... FROM json_each(?)``."""
     columns = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(rows[0])))
     statement = f"INSERT INTO checkpoints SELECT {columns} FROM json_each(?)"
-    parts = [json.dumps(rows[first : first + at_once]) for first in range(0, len(rows), at_once)]
+    parts = [json.dumps(rows[first : first + batch_size]) for first in range(0, len(rows), batch_size)]
 
     async def run() -> float:
         async with libsql_client.create_client(url) as client:
@@ -138,20 +138,20 @@ def insert_over_http(url: str, ddl: Sequence[str], rows: Sequence[tuple[Any, ...
     return asyncio.run(run())
 
 
-def fetch_over_http(url: str, at_once: int) -> float:
-    """Fetch the rows that a frame is made of with libsql-client, page by page."""
+def fetch_over_http(url: str, batch_size: int) -> float:
+    """Fetch the rows of a frame with libsql-client, page by page."""
 
     async def run() -> float:
         async with libsql_client.create_client(url) as client:
             start = perf_counter()
             last, rows = 0, []
             while True:
-                found = await client.execute(
-                    f"{READ.replace('SELECT', 'SELECT rowid,')} WHERE rowid > ? ORDER BY rowid LIMIT {at_once}", (last,)
+                page = await client.execute(
+                    f"{READ.replace('SELECT', 'SELECT rowid,')} WHERE rowid > ? ORDER BY rowid LIMIT {batch_size}", (last,)
                 )
-                if not found.rows:
+                if not page.rows:
                     return perf_counter() - start
-                rows += [row.astuple() for row in found.rows]
+                rows += [row.astuple() for row in page.rows]
                 last = int(str(rows[-1][0]))
 
     return asyncio.run(run())

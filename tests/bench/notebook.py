@@ -1,4 +1,4 @@
-"""Benchmarks of what a notebook shows: a chart of very many checkpoints beside the naive one, and a panel's update beside its building."""
+"""Benchmarks of charts with many checkpoints, and of updates of the panel."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _UPDATES = 10
 
 
 def charting(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, tuple[float, float | None]]]:
-    """A trend of all checkpoints, as a specification, beside a line of Altair's own with its limit lifted; and how large it is (kB)."""
+    """Compare the specification of a trend chart with a plain Altair line chart, and measure its size (kB)."""
     from evalkit import plots
     from tests.chart_frames import long
 
     frame = long(size["charted"])
     plots.trend(frame, "session_success_rate").to_dict()
     for _ in range(rounds):
-        ours, spec = _timed(lambda: plots.trend(frame, "session_success_rate").to_dict())
-        theirs, _ = _timed(lambda: _naive(frame))
-        yield {"chart": (ours, theirs), "chart size": (len(json.dumps(spec)) / 1000, None)}
+        time, spec = _timed(lambda: plots.trend(frame, "session_success_rate").to_dict())
+        baseline, _ = _timed(lambda: _plain_chart(frame))
+        yield {"chart": (time, baseline), "chart size": (len(json.dumps(spec)) / 1000, None)}
 
 
-def _naive(frame: Any) -> Any:
+def _plain_chart(frame: Any) -> Any:
     import altair as alt
 
     drawn = frame.select("study", "period_start", "session_success_rate")
@@ -43,10 +43,9 @@ def _naive(frame: Any) -> Any:
 
 
 def following(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, tuple[float, float | None]]]:
-    """A panel that is brought up to date after one new checkpoint, chart included, beside one that is made and displayed.
+    """Compare the update of a panel and its chart after a new checkpoint with the creation of a panel.
 
-    In a fresh process each: the first panel is what a researcher waits for in a new kernel, with all that is imported for it; a second one
-    finds that there.
+    Each round is a new process. The time of the first panel includes its imports, as in a new kernel; that of a second one does not.
     """
     for number in range(rounds):
         home = folder / f"home-{number}"
@@ -57,7 +56,7 @@ def following(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[
 
 
 def panels(home: Path) -> tuple[float, float, float]:
-    """Give the seconds that a first panel takes, the median of its updates, and the seconds that a second one takes."""
+    """Return the seconds of a first panel, the median of its updates, and the seconds of a second panel."""
     start = datetime(2026, 1, 5, tzinfo=UTC)
     kit = evalkit.connect(home)
     kit.create_study("agent", period="daily:200", at=start)

@@ -1,4 +1,4 @@
-"""The figures of shared engines: a real sqld, and a real Iggy server where there is one."""
+"""Benchmarks with an sqld server, and with an Iggy server if there is one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _append(log: EventLog, messages: list[EncodedEvent]) -> None:
 
 
 def appending(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
-    """Both send the same bytes, a study's checkpoints at a time, to topics of the same kind on the same server."""
+    """Send the same bytes, in batches of one study, to topics with the same settings on the same server."""
     _, messages = _checkpoints(size["events"])
     messages.sort(key=lambda message: message.study_id)
     batches = []
@@ -61,7 +61,7 @@ def appending(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[
 
 
 def catching_up_from_iggy(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
-    """The same events: from Iggy into an empty file, and from the embedded log into a file that is rebuilt."""
+    """Compare a catch-up from Iggy into an empty file with a rebuild from the embedded log."""
     studies, messages = _checkpoints(size["events"])
     with Iggy(folder / "iggy") as iggy:
         url = iggy.url(iggy.stream())
@@ -82,7 +82,7 @@ def catching_up_from_iggy(folder: Path, size: dict[str, int], rounds: int) -> It
 
 
 def catching_up_into_sqld(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
-    """From the embedded log into sqld over HTTP; the reading of that read model is measured in the same rounds."""
+    """Measure a catch-up from the embedded log into sqld over HTTP, and reading that read model, in the same rounds."""
     home = folder / "home"
     workload.make_home(home, size["remote"])
     ddl, rows = workload.finished_rows(home)
@@ -105,7 +105,7 @@ def catching_up_into_sqld(folder: Path, size: dict[str, int], rounds: int) -> It
 
 
 def reaching_another(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
-    """From an append in one process to its row in the frame of another, with a consumer running: the median of some."""
+    """Measure the time from an append until the row is visible in another process, with a consumer running: the median."""
     code = "from evalkit.cli.app import main; main()"
     with Iggy(folder / "iggy") as iggy, Sqld(folder / "sqld") as sqld:
         urls = {"log_url": iggy.url(iggy.stream()), "database_url": sqld.url}
@@ -122,11 +122,11 @@ def reaching_another(folder: Path, size: dict[str, int], rounds: int) -> Iterato
             consumer.stdout.readline()
             assert writer.stdin is not None
             assert writer.stdout is not None
-            # Read only, as somebody who looks on: what it sees, the consumer brought.
+            # Read-only, so that only the consumer updates the read model.
             with warnings.catch_warnings(action="ignore"), evalkit.connect(folder / "home", read_only=True, **urls) as kit:
                 seen = 0
                 for _ in range(rounds):
-                    took = []
+                    latencies = []
                     for _ in range(_LATENCY_APPENDS):
                         writer.stdin.write("go\n")
                         writer.stdin.flush()
@@ -134,9 +134,9 @@ def reaching_another(folder: Path, size: dict[str, int], rounds: int) -> Iterato
                         seen += 1
                         while len(kit.checkpoints()) < seen:
                             time.sleep(0.005)
-                        took.append(time.time() - appended)
-                        time.sleep(0.3)  # or else the consumer never waits
-                    yield {"latency": (median(took), None)}
+                        latencies.append(time.time() - appended)
+                        time.sleep(0.3)  # so that the consumer has to wait for events
+                    yield {"latency": (median(latencies), None)}
         finally:
             for process in (writer, consumer):
                 process.terminate()

@@ -1,4 +1,4 @@
-"""What evalkit is given to do: homes full of checkpoints, frames to record, and the calls that are timed."""
+"""The workload of the benchmarks: homes with checkpoints, frames to record, and the timed calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ database_file = "evalkit.db"
 
 
 def measured(rng: random.Random) -> dict[str, Any]:
-    """Give all 16 metrics, in the form of the wire."""
+    """Return values of all 16 metrics, in the wire format."""
     values: dict[str, Any] = {}
     for name, metric in METRICS.items():
         if metric.kind == "count":
@@ -58,7 +58,7 @@ def sessions(index: int) -> list[str]:
 
 
 def study_messages(count: int) -> list[EncodedEvent]:
-    """Give the events that create and start studies."""
+    """Return the events that create and start studies."""
     messages = []
     for index in range(count):
         created = (
@@ -71,7 +71,7 @@ def study_messages(count: int) -> list[EncodedEvent]:
 
 
 def checkpoint_messages(study_ids: list[str], count: int) -> Iterator[EncodedEvent]:
-    """Give checkpoint events as hourly evaluations of all studies append them: the studies take turns."""
+    """Return checkpoint events in the order of hourly evaluations, in which the studies alternate."""
     rng = random.Random(1)
     for index in range(count):
         study_id = study_ids[index % len(study_ids)]
@@ -82,7 +82,7 @@ def checkpoint_messages(study_ids: list[str], count: int) -> Iterator[EncodedEve
 
 
 def make_home(home: Path, checkpoints: int) -> None:
-    """Make an embedded home with a full log and its read model."""
+    """Create an embedded home with a log and its read model."""
     home.mkdir()
     log = SqliteEventLog(home / log_file)
     studies = study_messages(STUDIES)
@@ -95,14 +95,14 @@ def make_home(home: Path, checkpoints: int) -> None:
 
 
 def make_study_home(home: Path) -> str:
-    """Make a home with one running study and give its id."""
+    """Create a home with one running study, and return the study's id."""
     with evalkit.connect(home) as kit:
         study = kit.create_study("agent", period="hourly")
         return kit.start_study(study).id
 
 
 def finished_rows(home: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Give the statements that make the read model's `checkpoints` with its indexes, and all its rows."""
+    """Return the DDL of the read model's table `checkpoints` and its indexes, and all rows."""
     connection = sqlite3.connect(home / database_file)
     ddl = connection.execute(
         "SELECT sql FROM sqlite_master WHERE tbl_name = 'checkpoints' AND sql IS NOT NULL ORDER BY type DESC"
@@ -113,15 +113,15 @@ def finished_rows(home: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
 
 
 def wire_rows(home: Path, count: int) -> list[tuple[str, str]]:
-    """Give (checkpoint id, JSON) of the last events in a log."""
+    """Return (checkpoint id, JSON) of the last events in a log."""
     connection = sqlite3.connect(home / log_file)
-    found = connection.execute('SELECT data FROM events ORDER BY "offset" DESC LIMIT ?', (count,)).fetchall()
+    rows = connection.execute('SELECT data FROM events ORDER BY "offset" DESC LIMIT ?', (count,)).fetchall()
     connection.close()
-    return [(json.loads(data)["event"]["id"], data.decode()) for (data,) in reversed(found)]
+    return [(json.loads(data)["event"]["id"], data.decode()) for (data,) in reversed(rows)]
 
 
 def frame_to_record(count: int) -> pl.DataFrame:
-    """Give a frame as a user has it: the 16 metrics, the duration in seconds, the period's bounds."""
+    """Return a frame with the 16 metrics (the duration in seconds) and the bounds of the period."""
     rng = random.Random(2)
     rows = []
     for index in range(count):
@@ -133,7 +133,7 @@ def frame_to_record(count: int) -> pl.DataFrame:
 
 
 def mappings_to_record(count: int) -> list[dict[str, Any]]:
-    """Give checkpoints as `record_checkpoint` takes them one by one."""
+    """Return checkpoints for `record_checkpoint`."""
     rows = frame_to_record(count).to_dicts()
     return [{**row, "period": (row.pop("period_start"), row.pop("period_end"))} for row in rows]
 
@@ -146,7 +146,7 @@ def rebuild(home: Path) -> float:
 
 
 def record_frame(home: Path, study_id: str, frame: pl.DataFrame) -> float:
-    """Record a frame, until the read model gives its last checkpoint."""
+    """Record a frame, and wait until the read model has its last checkpoint."""
     with evalkit.connect(home) as kit:
         start = perf_counter()
         kit.record_checkpoints(study_id, frame)
@@ -169,22 +169,22 @@ def record_one_by_one(home: Path, study_id: str, mappings: list[dict[str, Any]])
 
 
 def read_twice(home: Path) -> dict[str, float]:
-    """Read all checkpoints with a fresh kit, record 100 more, read again. Give the seconds, and the first read's peak memory.
+    """Read all checkpoints with a new kit, record 100 more, and read again; return the seconds, and the peak memory of the first read.
 
-    To be called in a fresh process. The peak is the kernel's own, ``VmHWM``, set back before the read: this needs Linux. Nothing that
-    the kit does on its first call was done before, so what it imports then counts as well.
+    Call it in a new process, so that imports of the first call are included. The peak is ``VmHWM`` of the kernel, reset before the read,
+    which requires Linux.
     """
     pl.read_ndjson(b'{"a": 1}')
     with evalkit.connect(home) as kit:
         before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to VmRSS
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to VmRSS
         start = perf_counter()
         frame = kit.checkpoints()
         first = perf_counter() - start
         peak = _memory("VmHWM") - before
         rows = len(frame)
         newest = kit.studies()["study_id"][0]
-        unused = rows * _HOUR  # later than every period there is
+        unused = rows * _HOUR  # after all existing periods
         more = frame_to_record(100).with_columns(pl.col("period_start", "period_end") + unused)
         kit.record_checkpoints(newest, more)
         start = perf_counter()
@@ -195,6 +195,6 @@ def read_twice(home: Path) -> dict[str, float]:
 
 
 def _memory(field: str) -> int:
-    """Give a line of this process's memory, in bytes."""
+    """Return a memory value of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
