@@ -220,6 +220,6 @@ def test_a_creation_whose_outcome_was_unknown_says_later_that_it_lost(
         patched.setattr(kit.engine.log, "append", append_second)
         with pytest.raises(OutcomeUnknownError) as unknown:
             kit.create_study("daily run", if_exists="open")
-    with pytest.raises(ConflictError, match="a study with this id was created before"):
+    with pytest.raises(ConflictError, match="a study with this id already exists"):
         kit.outcome(unknown.value)
     assert kit.create_study("daily run", if_exists="open").id == kit.studies()["study_id"].item()

@@ -1,1 +1,1 @@
-"""Helpers without a topic of evalkit's own: SQLite files, a background event loop, atomic files."""
+"""Helpers that are independent of studies: SQLite files, a background event loop, atomic files."""

@@ -1,4 +1,4 @@
-"""Files that are read and written whole, with what goes wrong told in words."""
+"""Atomic file writes, and read and write errors that name the file."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["reading", "writing"]
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while `path` is read into an `InvalidInputError` that names it."""
-    with _named(path, "cannot be read", OSError, ValueError, csv.Error):
+    """Raise an `InvalidInputError` that names `path` when the block fails to read it."""
+    with _naming_file(path, "cannot be read", OSError, ValueError, csv.Error):
         yield
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that stands at `path` when the block ends well, whole and durable; until then, and if it fails, nothing changes there.
+    """Open a draft that replaces `path` atomically and durably when the block succeeds.
 
-    What is no ordinary file, such as a pipe, is written directly.
+    When the block fails, `path` is unchanged. Anything but a regular file, such as a pipe, is written directly.
 
     Raises
     ------
     InvalidInputError
         When it cannot be written.
     """
-    with _named(path, "cannot be written", OSError):
+    with _naming_file(path, "cannot be written", OSError):
         target = path.resolve()
         if target.exists() and not target.is_file():
             with target.open("wb") as file:
@@ -53,7 +53,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _named(path: Path, problem: str, *kinds: type[Exception]) -> Iterator[None]:
+def _naming_file(path: Path, problem: str, *kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (EvalkitError, BrokenPipeError):
@@ -61,5 +61,5 @@ def _named(path: Path, problem: str, *kinds: type[Exception]) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, kinds) and type(error).__module__.partition(".")[0] != "polars":
             raise
-        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidInputError(f"{path} {problem}: {words}", field="file", value=str(path)) from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidInputError(f"{path} {problem}: {reason}", field="file", value=str(path)) from None

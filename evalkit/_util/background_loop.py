@@ -1,4 +1,7 @@
-"""An event loop in a thread of its own, for drivers that only speak asyncio: evalkit itself is synchronous, also inside a running loop."""
+"""A background thread with an event loop, for drivers that only offer asyncio.
+
+evalkit itself is synchronous, also inside a running event loop.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,10 @@ _SETTLING_SECONDS = 0.05
 
 
 class _Background:
-    """The one loop of this process, started when first used, and ended with the interpreter or left behind by a fork."""
+    """The event loop of this process: started on first use, stopped when the interpreter exits, abandoned in a fork."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # the garbage collector may run anywhere, and with it what closes a connection on the loop
+        self._lock = threading.RLock()  # reentrant: the garbage collector may close a connection at any point
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closers: dict[int, Callable[[], Coroutine[Any, Any, object]]] = {}
@@ -49,7 +52,7 @@ class _Background:
             return True
 
     def stay_out(self) -> None:
-        """Hold the caller for ever when the interpreter ends: only daemon threads still run then, and would be cut off anywhere."""
+        """Block other threads forever once the interpreter is exiting: daemon threads are killed at an arbitrary point then."""
         if self.ended and threading.current_thread() is not threading.main_thread():
             threading.Event().wait()
 
@@ -60,7 +63,7 @@ class _Background:
             self._closers[key] = closer
 
     def reset_in_child(self) -> None:
-        """Begin anew in a forked process, where the thread is not; what the parent goes on using is neither closed nor freed here."""
+        """Start over in a forked process, which has no such thread; the parent's objects are neither closed nor freed."""
         self._left_behind += [self._loop, self._thread, dict(self._closers)]
         self._lock = threading.RLock()
         self._loop = self._thread = None
@@ -68,44 +71,44 @@ class _Background:
         self._closers.clear()
 
     def end(self) -> None:
-        """Close what is open and end the thread, so that no driver's thread calls into an interpreter that is no longer there."""
+        """Close all connections and stop the thread, so that no driver thread calls into a finalized interpreter."""
         with self._lock:
             self.ended = True
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
         ending = asyncio.run_coroutine_threadsafe(self._end(), loop)
-        with suppress(Exception, CancelledError):  # the interpreter ends; there is nobody to tell
+        with suppress(Exception, CancelledError):  # nothing can handle an error while the interpreter exits
             ending.result(_LAST_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_LAST_SECONDS)
         if not loop.is_running():
             loop.close()
-        # A driver written in another language may still be on its way out of the call that woke the loop up, holding references of ours.
+        # A native driver may still be returning from the call that woke the loop, with references to Python objects.
         time.sleep(_SETTLING_SECONDS)
 
     async def _end(self) -> None:
         await asyncio.gather(*(closer() for closer in self._closers.values()), return_exceptions=True)
         self._closers.clear()
-        # What was closed ends by itself; what does not is told to.
-        for patience, insist in ((_LAST_SECONDS / 4, False), (_LAST_SECONDS / 4, True)):
+        # Wait for the remaining tasks to finish, then cancel them.
+        for timeout, cancel in ((_LAST_SECONDS / 4, False), (_LAST_SECONDS / 4, True)):
             others = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-            for task in others if insist else ():
+            for task in others if cancel else ():
                 task.cancel()
             if others:
-                await asyncio.wait(others, timeout=patience)
+                await asyncio.wait(others, timeout=timeout)
 
 
 _background = _Background()
 
 
 def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
-    """Run a coroutine to its end, from any thread but the loop's own.
+    """Run a coroutine to completion, from any thread except the loop's own.
 
     Raises
     ------
     TimeoutError
-        When it takes longer than `seconds`; it is cancelled then.
+        When it takes longer than `seconds`; the coroutine is canceled.
     """
     future = None
     try:
@@ -119,15 +122,15 @@ def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
         raise
     finally:
         if _background.ended:
-            _background.end()  # what runs after the end, from another's exit handler, ends by itself
+            _background.end()  # a call from another exit handler restarted the loop
 
 
 def spawn(coroutine: Coroutine[Any, Any, object]) -> None:
-    """Start a coroutine and do not wait for it; it must handle its errors itself. Where no loop runs (any more) nothing happens."""
+    """Schedule a coroutine without waiting for it; it must handle its own errors. A no-op when no loop is running."""
     if not _background.spawn(coroutine):
         coroutine.close()
 
 
 def at_end(key: int, closer: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
-    """Have a coroutine function run on the loop before the interpreter ends; None takes it back."""
+    """Register a coroutine function to run on the loop before the interpreter exits; None unregisters it."""
     _background.at_end(key, closer)

@@ -1,6 +1,6 @@
 """The distribution that evalkit is installed as.
 
-Its name is not `evalkit`: on the public package index that is another project.
+It is not called `evalkit`: on the public package index, that name belongs to another project.
 """
 
 from __future__ import annotations
@@ -11,5 +11,5 @@ __all__ = ["installed_version"]
 
 
 def installed_version() -> str:
-    """Return the version of evalkit that is installed."""
+    """Return the installed version of evalkit."""
     return version("evalkit-studies")

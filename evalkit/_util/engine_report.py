@@ -1,4 +1,4 @@
-"""What an engine says of itself, for people."""
+"""A human-readable description of a log or database engine."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["EngineReport"]
 
 
 class EngineReport(NamedTuple):
-    """An engine, its version, and what is wrong with it."""
+    """An engine with its version, configuration and problems."""
 
     engine: str
     version: str
-    """Empty when it does not say."""
+    """Empty when unknown."""
     details: tuple[str, ...] = ()
-    """Where it is and how it is set up."""
+    """Location and configuration."""
     problems: tuple[str, ...] = ()
-    """What is wrong, in words, with what to do."""
+    """Problems, each with its fix."""

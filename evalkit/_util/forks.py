@@ -1,4 +1,4 @@
-"""What happens to open files, locks and threads when a process forks."""
+"""Handling of open files, locks and threads when a process forks."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _stranded = False
 
 
 def close_for_fork(resource: _Closes) -> None:
-    """Have a resource's SQLite connections closed before every fork, under its lock; it opens them again when next used.
+    """Close a resource's SQLite connections before every fork, under its lock; they are reopened on next use.
 
-    SQLite keeps account of its locks by process. A child that inherits an open file believes that it holds locks which it does not, even
-    for connections that it opens itself: so nothing may be open while a process forks.
+    SQLite tracks file locks per process. A child that inherits an open file assumes locks that it does not hold, even for connections
+    that it opens itself, so no SQLite file may be open during a fork.
     """
     _files.add(resource)
 
 
 def reset_in_child(resource: _Resets) -> None:
-    """Have ``resource.reset_in_child()`` called in every forked process: to replace locks that nobody there will ever release."""
+    """Call ``resource.reset_in_child()`` in every forked process, to replace locks that would never be released there."""
     _others.add(resource)
 
 
 def polars_is_stranded() -> bool:
-    """Return whether this process was forked after Polars was imported: its threads are not here, and it would wait for them for ever."""
+    """Return whether this process was forked after Polars was imported: Polars would wait forever for its missing threads."""
     return _stranded
 
 
@@ -59,7 +59,7 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _stranded  # noqa: PLW0603  (of the process, like the modules that it inherited)
+    global _stranded  # noqa: PLW0603  (process-wide state, like the inherited modules)
     _stranded = "polars" in sys.modules
     while _held:
         _held.pop()._lock = threading.RLock()

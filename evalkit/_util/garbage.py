@@ -1,4 +1,4 @@
-"""Bulk work without the garbage collector."""
+"""Bulk work with the garbage collector disabled."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["collector_paused"]
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Let the garbage collector rest: each of its runs visits every object of every package that is imported.
+    """Disable the garbage collector for the block: each collection visits every object of every imported package.
 
-    Reference counts go on freeing what bulk work leaves behind, which holds no cycles.
+    Bulk work creates no reference cycles, so reference counting still frees its objects.
     """
     if not gc.isenabled():
         yield

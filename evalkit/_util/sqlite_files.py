@@ -1,4 +1,4 @@
-"""What the two SQLite files of an embedded home have in common: creation that survives a crash, and errors in words."""
+"""Shared parts of the two SQLite files of an embedded home: crash-safe creation and readable errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
 from evalkit._util.engine_report import EngineReport
@@ -21,12 +21,13 @@ __all__ = [
     "BUSY",
     "DAMAGED",
     "NOT_WRITABLE",
+    "SqliteFailure",
     "SqliteFile",
-    "create_whole",
+    "create_atomically",
+    "describe_failure",
     "file_identity",
     "primary_code",
     "read_without_writing",
-    "says",
     "why_not_writable",
 ]
 
@@ -36,38 +37,46 @@ BUSY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
 DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 NOT_WRITABLE = frozenset({"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH"})
 
-_WORDS = {
+_REASONS = {
     "SQLITE_FULL": "the disk is full",
-    "SQLITE_IOERR": "reading or writing failed (a full disk, a quota, or a lost drive)",
+    "SQLITE_IOERR": "I/O error (a full disk, a quota or a disconnected drive)",
     "SQLITE_READONLY": "it is not writable",
     "SQLITE_CANTOPEN": "it cannot be opened; check that this user has read access to it",
-    "SQLITE_PERM": "access is not permitted",
+    "SQLITE_PERM": "permission denied",
     "SQLITE_NOTADB": "the file is not a database",
-    "SQLITE_CORRUPT": "the file is damaged or cut short",
+    "SQLITE_CORRUPT": "the file is damaged or truncated",
 }
 
 _log = logging.getLogger("evalkit")
 
 
+class SqliteFailure(NamedTuple):
+    """The reason for a SQLite error."""
+
+    reason: str
+    foreign_change: bool = False
+    """Whether another program changed the tables or their text, so that their contents must be replaced."""
+
+
 def primary_code(name: str) -> str:
-    """Give SQLite's primary result code of an extended one: ``SQLITE_BUSY_RECOVERY`` is a ``SQLITE_BUSY``."""
+    """Return the primary result code of an extended one: ``SQLITE_BUSY`` for ``SQLITE_BUSY_RECOVERY``."""
     return "_".join(name.split("_")[:2])
 
 
-def says(code: str, driver_message: str) -> str:
-    """Give a result code in words, and note the driver's own in the debug log."""
+def describe_failure(code: str, driver_message: str) -> SqliteFailure:
+    """Return the reason for a result code; the driver's message goes to the debug log."""
     _log.debug("%s: %s", code, driver_message)
     if "no such table" in driver_message:
-        return "its tables are gone: another program deleted or replaced it; connect again"
+        return SqliteFailure("its tables are missing: another program deleted or replaced it; connect again")
     if "no such column" in driver_message:
-        return "another program changed its tables; rebuild it from the log: kit.rebuild() (evalkit projection rebuild)"
+        return SqliteFailure("another program changed its tables", foreign_change=True)
     if "not decode to UTF-8" in driver_message:
-        return "another program wrote text that is not UTF-8; rebuild it from the log: kit.rebuild() (evalkit projection rebuild)"
-    return _WORDS.get(primary_code(code), f"the engine answered {code} ({driver_message})")
+        return SqliteFailure("another program wrote text that is not UTF-8", foreign_change=True)
+    return SqliteFailure(_REASONS.get(primary_code(code), f"SQLite returned {code} ({driver_message})"))
 
 
 def file_identity(path: str | Path) -> tuple[int, int] | None:
-    """Give what tells a file from one that takes its place under the same name; None when there is no file."""
+    """Return an identity that changes when another file replaces this one; None without a file."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -76,7 +85,7 @@ def file_identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def why_not_writable(path: Path) -> str | None:
-    """Return why a SQLite file, or the files that SQLite creates beside it, cannot be written; None when they can be."""
+    """Return why a SQLite file or the sidecar files in its folder cannot be written; None when they can be."""
     if path.exists() and not os.access(path, os.W_OK):
         return f"{path} is not writable"
     if path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
@@ -85,17 +94,17 @@ def why_not_writable(path: Path) -> str | None:
 
 
 def read_without_writing(path: Path, read: Callable[[sqlite3.Connection], _T]) -> _T:
-    """Call `read` with a connection to a file in WAL mode whose folder cannot be written, and return what it returns.
+    """Call `read` with a connection to a file in WAL mode in a read-only folder, and return its result.
 
-    While somebody else has the file open, SQLite's own locks keep what is read consistent. Without the ``-shm`` file there are no locks:
-    then the files are compared before and after, and `read` is called again when another process wrote in between.
+    While another process has the file open, SQLite's locks keep the read consistent. Without the ``-shm`` file there are no locks: the
+    files are compared before and after, and `read` is called again when another process wrote in between.
     """
     while True:
         state = _unlocked_state(path)
         try:
             connection = _open_without_writing(path, state)
             try:
-                found = read(connection)
+                result = read(connection)
             finally:
                 connection.close()
         except Exception:
@@ -103,11 +112,11 @@ def read_without_writing(path: Path, read: Callable[[sqlite3.Connection], _T]) -
                 raise
             continue
         if state is None or state == _unlocked_state(path):
-            return found
+            return result
 
 
 def _unlocked_state(path: Path) -> tuple[object, ...] | None:
-    """Return what changes when a file without locks is written; None while its ``-wal`` and ``-shm`` files, and so locks, are there."""
+    """Return a fingerprint that every write changes; None while the ``-wal`` and ``-shm`` files, and so locks, exist."""
     wal, shm = (Path(f"{path}{suffix}") for suffix in ("-wal", "-shm"))
     if wal.exists() and shm.exists():
         return None
@@ -126,19 +135,19 @@ def _open_without_writing(path: Path, unlocked: tuple[object, ...] | None) -> sq
     uri = f"file:{quote(str(path))}?mode=ro"
     if unlocked is None:
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
-    if unlocked[0] is None:  # closed by its last user: everything is in the file itself
+    if unlocked[0] is None:  # closed by its last user: the file itself is complete
         return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
-    # A crash, or a copy, left a -wal file alone. In exclusive mode SQLite needs no -shm file, and reads both.
+    # A crash or a copy left a -wal file without a -shm file. In exclusive mode SQLite does not need the latter.
     vfs = "win32-none" if os.name == "nt" else "unix-none"
     connection = sqlite3.connect(f"{uri}&vfs={vfs}", uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA locking_mode=EXCLUSIVE")
     return connection
 
 
-def create_whole(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
-    """Create a SQLite file in WAL mode at once and whole: whoever dies in the middle leaves nothing at `path`.
+def create_atomically(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """Create a SQLite file in WAL mode atomically: a crash leaves no file at `path`.
 
-    When another process is quicker, its file stays.
+    When another process creates the file first, that file is kept.
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     draft.unlink(missing_ok=True)
@@ -156,7 +165,7 @@ def create_whole(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None
 
 
 def _place(draft: Path, path: Path) -> None:
-    """Give a file its name, unless there is one of that name, and make the name durable as well."""
+    """Move a file to `path` durably, unless a file exists there."""
     try:
         os.link(draft, path)
     except FileExistsError:
@@ -173,12 +182,12 @@ def _place(draft: Path, path: Path) -> None:
 
 
 class SqliteFile(ABC):
-    """A SQLite file with one connection, which stays open between calls, and is closed before every fork.
+    """A SQLite file with one connection, which stays open between calls and is closed before every fork.
 
     Parameters
     ----------
     path
-        The file. It need not exist.
+        The file. It does not need to exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -189,7 +198,7 @@ class SqliteFile(ABC):
         close_for_fork(self)
 
     def describe(self) -> EngineReport:
-        """Return which engine this is, and where the file is."""
+        """Return the engine, its version and the path of the file."""
         return EngineReport("SQLite", sqlite3.sqlite_version, (str(self.path),))
 
     def close(self) -> None:
@@ -200,7 +209,7 @@ class SqliteFile(ABC):
             self._connection = None
 
     def __del__(self) -> None:
-        with suppress(Exception):  # a kit need not be closed, and an interpreter that ends has taken things away already
+        with suppress(Exception):  # closing a kit is optional, and modules may be gone when the interpreter exits
             self.close()
 
     @abstractmethod
@@ -209,10 +218,10 @@ class SqliteFile(ABC):
 
     @abstractmethod
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        """Check the file, and set what holds for the connection."""
+        """Check the file and set the pragmas of the connection."""
 
     def _connected(self) -> sqlite3.Connection:
-        """Return the connection to the file that is at the path now: the one before may have been moved away, deleted or replaced."""
+        """Return a connection to the file now at the path: the earlier one may have been moved, deleted or replaced."""
         if self._connection is not None and (self._identity is None or self._identity != file_identity(self.path)):
             self.close()
         if self._connection is None:

@@ -1,4 +1,4 @@
-"""Times, lengths of time and counts as text, for charts, reports, tables and messages alike."""
+"""Times, durations and counts as text, for charts, reports, tables and messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS = ((86_400_000_000, "day"), (3_600_000_000, "hour"), (60_000_000, "minute
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
+def plural(count: int, singular: str, several: str | None = None) -> str:
     """Return a count with its noun.
 
     Examples
@@ -18,11 +18,11 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     >>> plural(1, "checkpoint"), plural(1200, "checkpoint"), plural(0, "study", "studies")
     ('1 checkpoint', '1,200 checkpoints', '0 studies')
     """
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {singular if count == 1 else several or singular + 's'}"
 
 
 def moment(at: datetime | None) -> str:
-    """Return a time to the minute, of midnight the date alone; ``?`` where there is none.
+    """Return a time to the minute, or only the date at midnight; ``?`` for None.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def moment(at: datetime | None) -> str:
 
 
 def exact_moment(at: datetime) -> str:
-    """Return a time to the minute, or as fine as it is.
+    """Return a time to the minute, with seconds and microseconds if it has any.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def exact_moment(at: datetime) -> str:
 
 
 def span(start: datetime | None, end: datetime | None) -> str:
-    """Return a stretch of time in UTC.
+    """Return a time range in UTC.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def span(start: datetime | None, end: datetime | None) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """Return a length of time, rounded to a tenth of the largest unit that it has one of.
+    """Return a duration in its largest unit, rounded to one decimal place.
 
     Examples
     --------
@@ -66,13 +66,13 @@ def duration(length: timedelta) -> str:
     ('1.5 days', '70 days', '1 second')
     """
     microseconds = length // _MICROSECOND
-    size, unit = next((one for one in _UNITS if microseconds >= one[0]), _UNITS[-1])
+    size, unit = next(((size, unit) for size, unit in _UNITS if microseconds >= size), _UNITS[-1])
     number = f"{microseconds / size:,.1f}".removesuffix(".0")
     return f"{number} {unit}{'' if number == '1' else 's'}"
 
 
 def exact_duration(length: timedelta) -> str:
-    """Return a length of time with every unit that it has, where a rounded one could equal another.
+    """Return a duration in full, without rounding.
 
     Examples
     --------
@@ -81,8 +81,8 @@ def exact_duration(length: timedelta) -> str:
     """
     microseconds, parts = length // _MICROSECOND, []
     for size, unit in _UNITS[:-1]:
-        whole, microseconds = divmod(microseconds, size)
-        parts += [plural(whole, unit)] if whole else []
+        count, microseconds = divmod(microseconds, size)
+        parts += [plural(count, unit)] if count else []
     if microseconds or not parts:
         parts.append("1 second" if microseconds == 1_000_000 else f"{microseconds / 1e6:g} seconds")
     return " ".join(parts)

@@ -1,4 +1,4 @@
-"""Waiting for what others hold or have not written yet: pauses that grow, for a bounded time."""
+"""Retries with exponential back-off and a time limit."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["BUSY_SECONDS", "Pauses", "poll"]
 _T = TypeVar("_T")
 
 BUSY_SECONDS = 30.0
-"""How long a file or a server that others hold is waited for."""
+"""How long to retry while other processes lock a file or a server's database."""
 
 
 class Pauses:
-    """Pauses between tries, each twice as long as the one before.
+    """Pauses between retries: exponential back-off with ±50% jitter.
 
     Parameters
     ----------
     first, longest
-        How long they are, in seconds. Half as much is added or taken away at random, which keeps processes out of step.
+        The first and the longest pause, in seconds, before jitter.
     within
-        After how many seconds `over` is true.
+        The time limit in seconds, after which `over` is true.
     """
 
     def __init__(self, first: float, longest: float, within: float = float("inf")) -> None:
@@ -32,19 +32,19 @@ class Pauses:
 
     @property
     def over(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time limit has passed."""
         return time.monotonic() > self._deadline
 
     def next(self) -> float:
-        """Return how long to wait now."""
+        """Return the length of the next pause, in seconds."""
         pause, self._next = self._next, min(self._next * 2, self._longest)
-        return pause * random.uniform(0.5, 1.5)  # noqa: S311  (no secret)
+        return pause * random.uniform(0.5, 1.5)  # noqa: S311  (not security-relevant)
 
 
 def poll(read: Callable[[], list[_T]], seconds: float, *, longest: float) -> list[_T]:
-    """Call `read` until it returns something, or `seconds` have passed; 0 is once."""
+    """Call `read` until it returns a non-empty list or `seconds` have passed (0: call it once)."""
     deadline = time.monotonic() + seconds
     pauses = Pauses(0.005, longest)
-    while not (found := read()) and (remaining := deadline - time.monotonic()) > 0:
+    while not (items := read()) and (remaining := deadline - time.monotonic()) > 0:
         time.sleep(min(pauses.next(), remaining))
-    return found
+    return items

@@ -20,7 +20,7 @@ from evalkit.analysis._stats.scipy_functions import ndtri
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.validation import invalid
 from evalkit.domain.verdicts import ALPHA, Verdict, change_verdict, is_significant
-from evalkit.frames.normalize import like, metric_named
+from evalkit.frames.normalize import metric_named, to_library_of
 from evalkit.frames.study_data import StudyData, study_data
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class Comparison(Result, Mapping[str, Difference]):
     @cached_property
     def frame(self) -> FrameLike:
         """One row per metric, in the library (Polars or pandas) of the data."""
-        return like(
+        return to_library_of(
             self._data.checkpoints, table([row for difference in self.differences for row in difference._rows()], _COLUMNS), _COLUMNS
         )
 

@@ -18,7 +18,7 @@ from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.times import MAX_COUNT
 from evalkit.domain.validation import check_zone, zone_name
 from evalkit.frames.columns import frame_schema
-from evalkit.frames.normalize import like
+from evalkit.frames.normalize import to_library_of
 from evalkit.frames.study_data import StudyData, study_data
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Resampled(Result):
     def frame(self) -> FrameLike:
         """The resampled checkpoints, in the library (Polars or pandas) of the data."""
         table = self._rows.select(pl.col(name).cast(dtype) for name, dtype in _schema().items())
-        return like(self._source.checkpoints, table, RESAMPLED)
+        return to_library_of(self._source.checkpoints, table, RESAMPLED)
 
     @cached_property
     def data(self) -> StudyData:
@@ -106,7 +106,7 @@ class Resampled(Result):
             for name in METRICS
         ]
         rows = pl.concat(missing).sort("study_id", "period_start", maintain_order=True)
-        return like(self._source.checkpoints, rows, _REASONS)
+        return to_library_of(self._source.checkpoints, rows, _REASONS)
 
     def sentences(self) -> list[str]:
         """Return the result as text: one line to quote, then the rules, what is missing and the caveats.

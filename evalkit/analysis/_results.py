@@ -17,7 +17,7 @@ from evalkit.analysis._series import Caveat, MetricSeries, all_series
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.verdicts import Verdict
 from evalkit.errors import AmbiguousStudyError, InvalidInputError, StudyNotFoundError
-from evalkit.frames.normalize import StudyName, like
+from evalkit.frames.normalize import StudyName, to_library_of
 from evalkit.frames.study_data import StudyData, study_data, study_named
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class MetricResult(Result):
     def frame(self) -> FrameLike:
         """The result as a table, in the library (Polars or pandas) of the data."""
         rows = table(self._rows(), self._COLUMNS)
-        return rows if self._data is None else like(self._data.checkpoints, rows, self._COLUMNS)
+        return rows if self._data is None else to_library_of(self._data.checkpoints, rows, self._COLUMNS)
 
     def _findings(self, study_id: str) -> Audit | None:
         from evalkit.analysis._audit.audit import audit  # which returns a `Result`
@@ -195,7 +195,7 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
     def frame(self) -> FrameLike:
         """One row per study, or per shift of a study, in the library (Polars or pandas) of the data."""
         rows = table([row for result in self.results for row in result._rows()], self._kind._COLUMNS)
-        return like(self._data.checkpoints, rows, self._kind._COLUMNS)
+        return to_library_of(self._data.checkpoints, rows, self._kind._COLUMNS)
 
     def only(self) -> T:
         """Return the result of the only study.

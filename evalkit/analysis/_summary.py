@@ -14,7 +14,7 @@ from evalkit.analysis._results import Result
 from evalkit.analysis._rollup_rules import rule_of
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.errors import InvalidInputError
-from evalkit.frames.normalize import like
+from evalkit.frames.normalize import to_library_of
 from evalkit.frames.study_data import StudyData, study_data
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Summary(Result):
     @cached_property
     def frame(self) -> FrameLike:
         """One row per study and metric, in the library (Polars or pandas) of the data."""
-        return like(self._data.checkpoints, self._rows, _COLUMNS)
+        return to_library_of(self._data.checkpoints, self._rows, _COLUMNS)
 
     def sentences(self) -> list[str]:
         """Return the result as text: the first metric with values in one line per study, then the amount of data and what is missing.

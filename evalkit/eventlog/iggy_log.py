@@ -1,4 +1,4 @@
-"""The shared event log: a topic of an Apache Iggy server, for several notebooks and consumers at once."""
+"""The shared event log: a topic of an Apache Iggy server, for many notebooks and consumers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evalkit._util.waiting import poll
 from evalkit.domain.events import EncodedEvent
 from evalkit.errors import EvalkitError, LogError, LogMismatchError, LogUnavailableError, warn
 from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange, partition_of
-from evalkit.eventlog.iggy_client import IggyAddress, IggyConnection
+from evalkit.eventlog.iggy_client import NOTHING_APPENDED, IggyAddress, IggyConnection
 
 __all__ = ["IggyEventLog"]
 
@@ -30,45 +30,45 @@ _POLL_MESSAGES = 500
 _SEND_SECONDS = 30.0
 _COMMIT_SECONDS = 0.5
 _NEVER = 2**64 - 1
-_NOT_KNOWN = (
-    "Whether the last events were appended is not known: look what is there when the server is back, before you repeat the command. "
-    "Checkpoints with a key can be repeated as they are."
+_OUTCOME_UNKNOWN = (
+    "It is unknown whether the last events were appended: check the study when the server is back before you repeat the command. "
+    "Checkpoints with a key can be recorded again safely."
 )
 
 
 class IggyEventLog:
-    """An `EventLog` in a topic of an Iggy server. The first append or `identity` creates stream and topic; until then it is empty.
+    """An `EventLog` in a topic of an Iggy server. The first append or `identity` creates stream and topic.
 
     Parameters
     ----------
     address
-        Where the server is, and what the stream and the topic are called.
+        The address of the server, the credentials, and the names of stream and topic.
     """
 
     def __init__(self, address: IggyAddress) -> None:
         self._address = address
         self._connection = IggyConnection(address)
         self._partitions: int | None = None
-        self._policy_told = False
+        self._policy_checked = False
         self._pending: dict[tuple[str, int], int] = {}
         self._committed_at = 0.0
 
     def identity(self) -> str:
-        """See `EventLog.identity`. The topic's name, and when the server created it, in microseconds since 1970."""
+        """See `EventLog.identity`. The topic's name and its creation time, in microseconds since 1970."""
         address = self._address
         return f"{address.stream}/{address.topic}/{self._existing_topic().created_at}"
 
     def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
-        """See `EventLog.append`. What belongs to one partition goes in chunks, each of them all or nothing.
+        """See `EventLog.append`. The events of a partition are sent in chunks, each of which is atomic.
 
-        When it fails in the middle, the error's `positions` say where each message stands, with None for those that were not appended.
+        When a chunk fails, the error's `positions` has the position of each event, None for those that were not appended.
         """
-        given = list(messages)
-        if not given:
+        events = list(messages)
+        if not events:
             return []
         count = self._checked_count(self._existing_topic())
-        positions: list[LogPosition | None] = [None] * len(given)
-        numbered = sorted(enumerate(given), key=lambda item: partition_of(item[1].study_id, count))
+        positions: list[LogPosition | None] = [None] * len(events)
+        numbered = sorted(enumerate(events), key=lambda item: partition_of(item[1].study_id, count))
         for partition, group in groupby(numbered, key=lambda item: partition_of(item[1].study_id, count)):
             for chunk in _chunks(list(group)):
                 try:
@@ -86,7 +86,7 @@ class IggyEventLog:
         if topic is None:
             return [PartitionRange(0, 0)] * self._address.partitions
         self._checked_count(topic)
-        return [self._range(partition) for partition in sorted(topic.partitions, key=lambda one: one.id)]
+        return [self._range(partition) for partition in sorted(topic.partitions, key=lambda partition: partition.id)]
 
     def consumer(self, group: str) -> _IggyConsumer:
         """See `EventLog.consumer`."""
@@ -99,13 +99,13 @@ class IggyEventLog:
         except LogError as error:
             if not (error.driver_message or "").startswith("Unauthorized"):
                 raise
-            version = ""  # only a user who may read the server's statistics is told
+            version = ""  # only users with permission to read the server's statistics can read it
         topic = self._topic()
-        where = f"topic {self._address.topic!r} of the stream {self._address.stream!r}"
+        name = self._address.topic_name
         if topic is None:
-            return EngineReport("Apache Iggy", version, (f"The {where} does not exist yet: the first study makes it.",))
-        details = (f"{where}, {topic.partitions_count} partitions, {topic.messages_count:,} messages",)
-        return EngineReport("Apache Iggy", version, details, tuple(_weaknesses(topic, where)))
+            return EngineReport("Apache Iggy", version, (f"{name[0].upper()}{name[1:]} does not exist yet; the first study creates it.",))
+        details = (f"{name}, {topic.partitions_count} partitions, {topic.messages_count:,} messages",)
+        return EngineReport("Apache Iggy", version, details, tuple(_policy_problems(topic, name)))
 
     def close(self) -> None:
         """See `EventLog.close`."""
@@ -115,21 +115,21 @@ class IggyEventLog:
         self._connection.close()
 
     def _existing_topic(self) -> Any:
-        """Return the topic's details, creating it where there is none."""
+        """Return the topic's details; create it if it does not exist."""
         topic = self._topic()
         if topic is None:
-            self._connection.call(self._create, appending="Nothing was appended.")
+            self._connection.call(self._create, appending=NOTHING_APPENDED)
             topic = self._topic()
         return topic
 
     def _topic(self) -> Any:
-        """Give the topic's details; None while there is none."""
+        """Return the topic's details; None while it does not exist."""
         address = self._address
         topic = self._connection.call(lambda client: client.get_topic(address.stream, address.topic))
-        if topic is not None and not self._policy_told:
-            self._policy_told = True
-            for weakness in _weaknesses(topic, f"topic {address.topic!r} of the stream {address.stream!r}"):
-                warn(weakness)
+        if topic is not None and not self._policy_checked:
+            self._policy_checked = True
+            for problem in _policy_problems(topic, address.topic_name):
+                warn(problem)
         return topic
 
     def _checked_count(self, topic: Any) -> int:
@@ -138,10 +138,10 @@ class IggyEventLog:
             self._partitions = count
         if count != self._partitions:
             raise LogMismatchError(
-                f"The topic {self._address.topic!r} has {count} partitions now, it had {self._partitions}: events of one study would no "
-                "longer be in one order",
-                effect="Nothing was appended.",
-                hint="Export the log (evalkit log export), recreate the topic, import.",
+                f"Topic {self._address.topic!r} now has {count} partitions instead of {self._partitions}, so the events of a study would "
+                "no longer be in order",
+                effect=NOTHING_APPENDED,
+                hint="Export the log (evalkit log export), recreate the topic, and import it.",
                 partition=min(count, self._partitions),
             )
         return count
@@ -165,21 +165,21 @@ class IggyEventLog:
         except RuntimeError as error:
             if "Unsupported option" in str(error):
                 raise LogError(
-                    f"The Iggy server at {address} is older than 0.9.0 and takes no durability from its clients",
-                    effect="Nothing was appended.",
-                    hint=f"Upgrade it, or create the topic {address.topic!r} of the stream {address.stream!r} through its HTTP API, "
-                    "with the options enforce_fsync=true and messages_required_to_save=1.",
+                    f"The Iggy server at {address} is older than 0.9.0: its clients cannot set the durability of a topic",
+                    effect=NOTHING_APPENDED,
+                    hint=f"Upgrade the server, or create {address.topic_name} through its HTTP API with the options enforce_fsync=true "
+                    "and messages_required_to_save=1.",
                 ) from None
             if "already exists" not in str(error):
                 raise
-        for _ in range(50):  # its partitions come into being a moment later
+        for _ in range(50):  # the server creates the partitions a moment later
             topic = await client.get_topic(address.stream, address.topic)
             if topic is not None and topic.partitions_count == len(topic.partitions):
                 return
             await asyncio.sleep(0.02)
 
     def _send(self, partition: int, messages: Sequence[EncodedEvent]) -> int:
-        """Append messages to one partition, and give the offset of the first."""
+        """Append messages to one partition, and return the offset of the first."""
         from apache_iggy import Partitioning, SendMessage
 
         address = self._address
@@ -189,44 +189,46 @@ class IggyEventLog:
             ]
         except ValueError as error:
             largest = max(len(message.data) for message in messages)
-            problem = f"Iggy takes no event of {largest:,} bytes; it must be smaller"
+            problem = f"An event of {largest:,} bytes is too large for Iggy"
             raise LogError(problem, effect="It was not appended.", driver_message=str(error)) from None
-        where = Partitioning.partition_id(partition)
-        answer = self._connection.call(
-            lambda client: client.send_messages(address.stream, address.topic, where, batch), seconds=_SEND_SECONDS, appending=_NOT_KNOWN
-        )
-        if not answer.confirmations:
+        partitioning = Partitioning.partition_id(partition)
+        result = self._connection.call(
+            lambda client: client.send_messages(address.stream, address.topic, partitioning, batch),
+            seconds=_SEND_SECONDS, appending=_OUTCOME_UNKNOWN,
+        )  # fmt: skip
+        if not result.confirmations:
             raise LogUnavailableError(
-                f"The Iggy server at {address} did not say where it put the events; it needs version 0.9", effect=_NOT_KNOWN
+                f"The Iggy server at {address} did not return the offsets of the events; version 0.9 or later is required",
+                effect=_OUTCOME_UNKNOWN,
             )
-        return int(answer.confirmations[0].base_offset)
+        return int(result.confirmations[0].base_offset)
 
     def _range(self, partition: Any) -> PartitionRange:
         count, last = int(partition.messages_count), int(partition.current_offset)
         end = last + 1 if count or last else 0
         if count == end:
             return PartitionRange(0, end)
-        held = self._poll(partition.id, None, 1)
-        return PartitionRange(held[0].offset if held else end, end)
+        records = self._poll(partition.id, None, 1)
+        return PartitionRange(records[0].offset if records else end, end)
 
     def _poll(self, partition: int, offset: int | None, count: int) -> list[LogRecord]:
-        """Read from one partition, from its first message on where no offset is given."""
+        """Read from one partition, starting at an offset, or at the first message (None)."""
         from apache_iggy import Consumer, PollingStrategy
 
         address = self._address
         strategy = PollingStrategy.First() if offset is None else PollingStrategy.Offset(offset)
 
         async def poll(client: Any) -> list[LogRecord]:
-            found = await client.poll_messages(
+            polled = await client.poll_messages(
                 address.stream, address.topic, consumer=Consumer.Single("evalkit"), polling_strategy=strategy, count=count,
                 auto_commit=False, partition_id=partition,
             )  # fmt: skip
-            return [LogRecord(partition, message.offset(), _unframed(message.payload())) for message in found]
+            return [LogRecord(partition, message.offset(), _unframed(message.payload())) for message in polled]
 
         return self._connection.call(poll, seconds=_SEND_SECONDS)
 
     def _commit(self, group: str, position: LogPosition) -> None:
-        """Note a position, and send what was noted twice a second: it is for the engine's own tools, and nobody waits for it."""
+        """Store a position in the background, at most twice a second: only the engine's own tools read it."""
         self._pending[group, position.partition] = position.offset
         if time.monotonic() - self._committed_at > _COMMIT_SECONDS:
             self._committed_at = time.monotonic()
@@ -241,7 +243,7 @@ class IggyEventLog:
                 for (_, partition), offset in stored:
                     await member.store_offset(offset, partition)
         except Exception as error:
-            _logger.debug("Iggy: the position was not stored: %s", error)
+            _logger.debug("Iggy: failed to store the position: %s", error)
 
 
 class _IggyConsumer:
@@ -258,22 +260,22 @@ class _IggyConsumer:
         topic = self._log._topic()
         if topic is None:
             return []
-        partitions = sorted(topic.partitions, key=lambda one: one.id)
+        partitions = sorted(topic.partitions, key=lambda partition: partition.id)
         records: list[LogRecord] = []
         size = 0
         for step in range(len(partitions)):
             partition = partitions[(self._turn + step) % len(partitions)]
-            at, count = self._next.get(partition.id, 0), int(partition.messages_count)
-            if not count or at > partition.current_offset:
+            offset, count = self._next.get(partition.id, 0), int(partition.messages_count)
+            if not count or offset > partition.current_offset:
                 continue
-            # A poll has no limit in bytes, and messages differ in size: so no poll asks for many.
+            # A poll cannot be limited in bytes, and messages differ in size, so each poll asks for a limited number of messages.
             while (wanted := min(max_count - len(records), _POLL_MESSAGES)) > 0 and size < _POLL_BYTES:
-                found = self._log._poll(partition.id, at, wanted)
-                records += found
-                size += sum(len(record.data) for record in found)
-                if found:
-                    self._next[partition.id] = at = found[-1].offset + 1
-                if len(found) < wanted:
+                polled = self._log._poll(partition.id, offset, wanted)
+                records += polled
+                size += sum(len(record.data) for record in polled)
+                if polled:
+                    self._next[partition.id] = offset = polled[-1].offset + 1
+                if len(polled) < wanted:
                     break
         self._turn = (self._turn + 1) % max(len(partitions), 1)
         return records
@@ -286,20 +288,20 @@ class _IggyConsumer:
 
 
 def _chunks(numbered: list[tuple[int, EncodedEvent]]) -> Iterator[list[tuple[int, EncodedEvent]]]:
-    """Cut messages into chunks under the server's limits; a message that is larger than a chunk goes alone."""
+    """Split messages into chunks below the server's limits; a message larger than a chunk is sent alone."""
     chunk: list[tuple[int, EncodedEvent]] = []
     size = 0
-    for one in numbered:
-        if chunk and (len(chunk) == _CHUNK_MESSAGES or size + len(one[1].data) > _CHUNK_BYTES):
+    for index, message in numbered:
+        if chunk and (len(chunk) == _CHUNK_MESSAGES or size + len(message.data) > _CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
-        chunk.append(one)
-        size += len(one[1].data)
+        chunk.append((index, message))
+        size += len(message.data)
     yield chunk
 
 
 def _framed(data: bytes) -> bytes:
-    """Iggy takes no empty message. No event begins with a NUL, so one stands for nothing, and for itself when another follows."""
+    """Escape empty messages, which Iggy rejects, with a leading NUL; no event starts with one."""
     return b"\x00" + data if not data or data[0] == 0 else data
 
 
@@ -307,17 +309,18 @@ def _unframed(payload: bytes) -> bytes:
     return payload[1:] if payload[:1] == b"\x00" else payload
 
 
-def _weaknesses(topic: Any, where: str) -> Iterator[str]:
-    """Say in words what of a topic's policy can lose events."""
+def _policy_problems(topic: Any, name: str) -> Iterator[str]:
+    """Yield a message for each setting of a topic that can lose events."""
     options = {**topic.derived_options.to_scalar_dict(), **topic.options.to_scalar_dict()}
-    recreate = "Export the log (evalkit log export), recreate the topic without that, and import."
+    recreate = "Export the log (evalkit log export), recreate the topic without this setting, and import it."
+    subject = f"{name[0].upper()}{name[1:]}"
     if options.get("message_expiry", _NEVER) != _NEVER:
-        yield f"The {where} lets its messages expire: evalkit's log must keep them for ever. {recreate}"
+        yield f"{subject} has a message expiry, but the event log must keep all events. {recreate}"
     if options.get("max_topic_size", _NEVER) != _NEVER:
-        yield f"The {where} has a largest size: the server deletes the oldest events when it is reached. {recreate}"
+        yield f"{subject} has a maximum size: the server deletes the oldest events when it is reached. {recreate}"
     durable = options.get("durability") == "persisted" or options.get("enforce_fsync") is True
     if not durable or options.get("messages_required_to_save") != 1:
         yield (
-            f"The {where} loses acknowledged events when the server is killed: its durability is not 'persisted' (enforce_fsync) with "
+            f"{subject} loses acknowledged events when the server is killed: it is not set to durability 'persisted' (enforce_fsync) with "
             f"messages_required_to_save=1. {recreate}"
         )

@@ -1,7 +1,7 @@
 """The embedded event log: one SQLite file, one partition, no server.
 
-Safe for several processes at once on a local disk: writers take turns, readers never block them. An append is a transaction with
-``synchronous=FULL`` in WAL mode, so it is on the disk when it returns.
+Safe for concurrent processes on a local disk: writers take turns, readers never block them. An append is a transaction in WAL mode
+(write-ahead log) with ``synchronous=FULL``, so it is durable (fsync) when it returns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
+from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_atomically, describe_failure, primary_code, read_without_writing
 from evalkit._util.waiting import BUSY_SECONDS, poll
 from evalkit.domain.events import EncodedEvent
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
@@ -21,25 +21,25 @@ from evalkit.eventlog.event_log import LogPosition, LogRecord, PartitionRange
 
 __all__ = ["SqliteEventLog"]
 
-_APPLICATION_ID = 0x45564C47  # "EVLG": tells this file from every other SQLite file
+_APPLICATION_ID = 0x45564C47  # "EVLG": identifies the file type among SQLite files
 _VERSION = 1
 _TABLES = """
 CREATE TABLE events ("offset" INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE commits (consumer_group TEXT PRIMARY KEY, "offset" INTEGER NOT NULL);
 """
-# In a table of its own, made when it is first asked for: logs of earlier versions have none.
+# A separate table, created on first use: logs of earlier versions do not have it.
 _IDENTITY_TABLE = "CREATE TABLE IF NOT EXISTS identity (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), id TEXT NOT NULL)"
 
 
 class SqliteEventLog(SqliteFile):
-    """An `EventLog` in one SQLite file. The first append or `identity` creates the file; until then it is empty.
+    """An `EventLog` in one SQLite file, created by the first append or `identity`. A missing file reads as an empty log.
 
     Parameters
     ----------
     path
-        The file. Its folder must exist when something is appended.
+        The file. Its folder must exist for an append.
     read_only
-        Read the file without writing anything, not even a lock beside it: for a folder that cannot be written.
+        Read the file without writing anything, not even lock files: for a read-only folder.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -47,7 +47,7 @@ class SqliteEventLog(SqliteFile):
         self._read_only = read_only
 
     def identity(self) -> str:
-        """See `EventLog.identity`. A random id, kept in the file."""
+        """See `EventLog.identity`. A random id, stored in the file."""
         with self._use(create=True) as connection:
             assert connection is not None
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone():
@@ -58,7 +58,7 @@ class SqliteEventLog(SqliteFile):
             return str(identity)
 
     def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
-        """See `EventLog.append`. All or nothing."""
+        """See `EventLog.append`. Atomic."""
         with self._use(create=True) as connection:
             assert connection is not None
             with _transaction(connection):
@@ -83,11 +83,11 @@ class SqliteEventLog(SqliteFile):
         return list(map(LogRecord._make, rows))
 
     def _rows(self, sql: str, args: tuple[int, ...] = ()) -> list[Any]:
-        """Return the rows of a query; none while there is no file."""
+        """Return the rows of a query; an empty list while the file does not exist."""
 
         def read(connection: sqlite3.Connection) -> list[Any]:
             if self._read_only:
-                self._check(connection)  # every read opens the file again
+                self._check(connection)  # every read reopens the file
             return connection.execute(sql, args).fetchall()
 
         if not self._read_only:
@@ -101,8 +101,8 @@ class SqliteEventLog(SqliteFile):
             return
         with self._use() as connection:
             if connection is not None:
-                # Never read back, so it need not be on the disk. NORMAL, not OFF: any transaction may copy the WAL back into the file, and
-                # OFF would do so without a flush, at the risk of events that were acknowledged.
+                # Never read back, so it does not need to be durable. NORMAL, not OFF: any transaction may checkpoint the WAL into the
+                # file, and OFF would do so without an fsync, which puts acknowledged events at risk.
                 connection.execute("PRAGMA synchronous=NORMAL")
                 try:
                     connection.execute("INSERT OR REPLACE INTO commits VALUES (?, ?)", (group, offset))
@@ -120,15 +120,15 @@ class SqliteEventLog(SqliteFile):
             try:
                 yield
             except sqlite3.Error as error:
-                raise self._in_words(error) from None
+                raise self._as_log_error(error) from None
 
     def _opened(self, create: bool) -> sqlite3.Connection | None:
         if not self.path.exists():
-            self.close()  # should it have been moved away: nobody would find what is appended to it
+            self.close()  # it may have been moved away: events appended to the old file would be lost
             if not create:
                 return None
             try:
-                create_whole(self.path, _fill)
+                create_atomically(self.path, _fill)
             except OSError as error:
                 raise self._unavailable("it cannot be created", str(error)) from None
         return self._connected()
@@ -146,40 +146,43 @@ class SqliteEventLog(SqliteFile):
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         if application != _APPLICATION_ID:
             raise LogDamagedError(
-                f"{self.path} is not an evalkit event log (or it was emptied)",
-                effect="It was left as it is: restore it from a backup, or move it away and give another home.",
-            )
+                f"{self.path} is not an evalkit event log, or it was emptied",
+                effect="The file was not changed.", hint="Restore it from a backup, or move it away and use another home.",
+            )  # fmt: skip
         if version > _VERSION:
             raise LogError(
                 f"{self.path} is an event log of version {version}; this evalkit reads version {_VERSION}",
                 hint="Upgrade evalkit from where you installed it.",
             )
-        if mode != "wal" and not self._read_only:  # where nobody has it open, a file that cannot be written shows another mode
+        if mode != "wal" and not self._read_only:  # a read-only file that no process has open reports another mode
             raise LogDamagedError(
-                f"{self.path} is in journal mode {mode!r}, not 'wal': another program changed it", hint="Restore it from a backup."
+                f"{self.path} is in journal mode {mode!r} instead of 'wal': another program changed it", hint="Restore it from a backup."
             )
 
-    def _in_words(self, error: sqlite3.Error) -> LogError:
+    def _as_log_error(self, error: sqlite3.Error) -> LogError:
         name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
         code = primary_code(name)
+        if code in BUSY:
+            return self._unavailable(f"other processes kept it locked for {BUSY_SECONDS:.0f} s", str(error), "Try again.")
+        failure = describe_failure(name, str(error))
+        hint = "Restore it from a backup (`evalkit log export` creates one)."
         if code in DAMAGED:
             return LogDamagedError(
-                f"The event log {self.path} cannot be read: {says(name, str(error))}",
-                effect="It was left as it is: restore it from a backup (`evalkit log export` makes one).", driver_message=str(error),
+                f"The event log {self.path} cannot be read: {failure.reason}",
+                effect="The file was not changed.", hint=hint, driver_message=str(error),
             )  # fmt: skip
-        if code in BUSY:
-            return self._unavailable(f"other processes kept it locked for {BUSY_SECONDS:.0f} s; try again", str(error))
-        return self._unavailable(says(name, str(error)), str(error))
+        return self._unavailable(failure.reason, str(error), hint if failure.foreign_change else "")
 
-    def _unavailable(self, why: str, driver_message: str) -> LogUnavailableError:
+    def _unavailable(self, reason: str, driver_message: str, hint: str = "") -> LogUnavailableError:
         return LogUnavailableError(
-            f"The event log {self.path} cannot be used: {why}", effect="Nothing was appended.", driver_message=driver_message
-        )
+            f"The event log {self.path} cannot be used: {reason}",
+            effect="No events were appended.", hint=hint, driver_message=driver_message,
+        )  # fmt: skip
 
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit when the block ends, roll back when it raises; other writers wait meanwhile."""
+    """Commit when the block ends, roll back when it raises; other writers wait for it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

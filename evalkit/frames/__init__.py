@@ -1,1 +1,1 @@
-"""DataFrames: their columns, how they are read from the read model, and how frames of users are normalized."""
+"""DataFrames: columns, reading from the read model, and normalization of user input."""

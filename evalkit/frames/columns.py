@@ -1,4 +1,4 @@
-"""Columns are data: what each frame has, in which order, and in which types."""
+"""The columns of each frame: names, order and types."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ REJECTED = {
 }  # fmt: skip
 """The columns of ``kit.rejected()``."""
 FRAMES = {"studies": STUDIES, "checkpoints": CHECKPOINTS, "lifecycle": LIFECYCLE, "rejected": REJECTED}
-"""The columns of each frame, by the name of the kit's method."""
+"""The columns of each frame, by the name of the method of `EvalKit`."""
 
 
 def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:
-    """Give the Polars dtypes of a frame's columns.
+    """Return the Polars dtypes of a frame's columns.
 
     Counts are Int64; rates, numbers and money Float64; durations Duration(us); times Datetime(us, UTC).
     """
@@ -58,5 +58,5 @@ def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:
 
 
 def empty_frame(columns: dict[str, str]) -> pl.DataFrame:
-    """Give a frame without rows."""
+    """Return a frame without rows."""
     return pl.DataFrame(schema=frame_schema(columns))

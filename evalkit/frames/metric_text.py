@@ -1,4 +1,4 @@
-"""Values of a metric as text."""
+"""Formatting of metric values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["number"]
 
 
 def number(metric: Metric, value: float | None) -> str:
-    """Return a value as charts, sentences and tables show it; ``missing`` for None.
+    """Return a value as text, for charts, sentences and tables; ``missing`` for None.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The Pandas twin of a frame: for who works in Pandas, the same columns and values in documented dtypes."""
+"""Conversion of frames to pandas, with the same columns and values in documented dtypes."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ __all__ = ["to_pandas"]
 
 
 def to_pandas(frame: pl.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """Give the Pandas twin of a frame: the same columns, rows and values, in a copy of its own.
+    """Return a pandas copy of a frame, with the same columns, rows and values.
 
-    Counts are Int64, rates, numbers and money Float64 (both nullable), durations timedelta64[us], times datetime64[us, UTC], texts
-    `string`, statuses, period types and kinds categories in their order, flags `boolean`, lists Python lists,
-    metadata a list of dicts. Missing stays missing.
+    Counts are Int64; rates, numbers and money Float64 (both nullable); durations timedelta64[us]; times datetime64[us, UTC]; texts
+    `string`; statuses, period types and kinds ordered categories; flags `boolean`; lists Python lists; metadata a list of dicts.
+    Missing values stay missing.
     """
     import pandas as pd
 
-    twin = {}
+    series_of = {}
     for name, kind in columns.items():
         series = frame[name]
         missing = series.is_null().to_numpy()
         if kind == "count":
-            twin[name] = pd.Series(pd.arrays.IntegerArray(series.fill_null(0).to_numpy().copy(), missing.copy()))
+            series_of[name] = pd.Series(pd.arrays.IntegerArray(series.fill_null(0).to_numpy().copy(), missing.copy()))
         elif kind in ("rate", "number", "money"):
-            twin[name] = pd.Series(pd.arrays.FloatingArray(series.fill_null(0).to_numpy().copy(), missing.copy()))
+            series_of[name] = pd.Series(pd.arrays.FloatingArray(series.fill_null(0).to_numpy().copy(), missing.copy()))
         elif kind == "duration":
-            twin[name] = pd.Series(series.to_numpy().astype("timedelta64[us]"))
+            series_of[name] = pd.Series(series.to_numpy().astype("timedelta64[us]"))
         elif kind == "time":
-            twin[name] = pd.Series(series.dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")).dt.tz_localize("UTC")
+            series_of[name] = pd.Series(series.dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")).dt.tz_localize("UTC")
         elif kind == "flag":
-            twin[name] = pd.Series(pd.arrays.BooleanArray(series.fill_null(False).to_numpy().copy(), missing.copy()))
+            series_of[name] = pd.Series(pd.arrays.BooleanArray(series.fill_null(False).to_numpy().copy(), missing.copy()))
         elif kind in ("text", "texts", "pairs"):
-            twin[name] = pd.Series(series.to_list(), dtype="string" if kind == "text" else "object")
+            series_of[name] = pd.Series(series.to_list(), dtype="string" if kind == "text" else "object")
         else:
             assert isinstance(series.dtype, pl.Enum)
-            twin[name] = pd.Series(pd.Categorical(series.to_list(), categories=series.dtype.categories.to_list(), ordered=True))
-    return pd.DataFrame(twin, columns=list(columns))
+            series_of[name] = pd.Series(pd.Categorical(series.to_list(), categories=series.dtype.categories.to_list(), ordered=True))
+    return pd.DataFrame(series_of, columns=list(columns))

@@ -1,4 +1,4 @@
-"""The read model as frames: the whole history of every study, read in pages that are one state."""
+"""The read model as frames: the history of every study, read in pages from one consistent state."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from evalkit.readmodel.snapshot import Snapshot, consistently
 __all__ = ["FrameReader", "select"]
 
 _PAGE = 5000
-_PAGE_BYTES = 4 << 20  # a quote takes two bytes on its way from a server, which sends 10 MB at most
-_SEPARATOR = "\x1e"  # cannot stand in JSON, where a line break may
+_PAGE_BYTES = 4 << 20  # servers escape each quote in two bytes, and limit a response to 10 MB
+_SEPARATOR = "\x1e"  # never appears in JSON, unlike line breaks
 
 
 @dataclass
-class _Known:
-    """The checkpoints read so far. They never change: what is new comes after `last`, until a rebuild makes a new generation."""
+class _Cache:
+    """The checkpoints read so far. They never change: new rows come after `last`, until a rebuild creates a new generation."""
 
     generation: int
     last: int
@@ -41,37 +41,37 @@ class _Known:
 
 
 class FrameReader:
-    """Reads frames from a read model. A frame is one state of it, however many pages it took.
+    """Reads frames from a read model. Each frame is one consistent state, regardless of the number of pages.
 
     Parameters
     ----------
     database
-        Where the read model is.
+        The database of the read model.
     identity
-        Gives what tells it from another one that took its place: what was read from that one is forgotten.
+        Returns the identity of the read model: the cache is cleared when another one takes its place.
     """
 
     def __init__(self, database: Database, identity: Callable[[], object] = lambda: None) -> None:
         self._database = database
         self._identity = identity
         self._lock = threading.Lock()
-        self._known: _Known | None = None
+        self._cache: _Cache | None = None
         self._page = PageSize(_PAGE, _PAGE_BYTES)
         reset_in_child(self)
 
     def reset_in_child(self) -> None:
-        """Go on in a forked process."""
+        """Start over in a forked process."""
         self._lock = threading.Lock()
 
     def studies(self) -> pl.DataFrame:
-        """Give every study, newest first: by creation time, then id."""
-        counted: Statement = ("SELECT study_id, count(*), max(period_end) FROM checkpoints GROUP BY study_id", ())
+        """Return all studies, newest first: by creation time, then id."""
+        counts_query: Statement = ("SELECT study_id, count(*), max(period_end) FROM checkpoints GROUP BY study_id", ())
 
         def read() -> pl.DataFrame:
-            snapshot = Snapshot(self._database, counted)
+            snapshot = Snapshot(self._database, counts_query)
             counts = {study_id: tuple(rest) for study_id, *rest in snapshot.beside}
             rows: list[list[Any]] = []
-            for study in sorted(snapshot.studies(), key=lambda one: (one.created_at, one.id), reverse=True):
+            for study in sorted(snapshot.studies(), key=lambda study: (study.created_at, study.id), reverse=True):
                 config = StudyConfig.model_validate_json(study.config, extra="ignore")
                 metadata = [{"key": key, "value": value} for key, value in config.metadata.items()]
                 times = (study.created_at, study.started_at, study.stopped_at)
@@ -82,14 +82,16 @@ class FrameReader:
             return consistently(read)
 
     def lifecycle(self) -> pl.DataFrame:
-        """Give what happened to each study: studies oldest first, each in the order of its log."""
+        """Return the lifecycle events: studies oldest first, the events of a study in the order of the log."""
         status = {kind: leads_to.value for kind, (_, leads_to) in TRANSITIONS.items()} | {"study_created": StudyStatus.PENDING.value}
 
         def read() -> pl.DataFrame:
             snapshot = Snapshot(self._database)
             studies = {study.id: study for study in snapshot.studies()}
             entries = snapshot.rows("lifecycle", "study_id, seq, kind, event_id", ("study_id", "seq"))
-            rows: list[list[Any]] = [[one, studies[str(one)].name, seq, kind, status[str(kind)], at] for one, seq, kind, at in entries]
+            rows: list[list[Any]] = [
+                [study_id, studies[str(study_id)].name, seq, kind, status[str(kind)], at] for study_id, seq, kind, at in entries
+            ]
             rows.sort(key=lambda row: (studies[row[0]].created_at, row[0], row[2]))
             return _from_rows(rows, LIFECYCLE, event_times=("at",))
 
@@ -97,7 +99,7 @@ class FrameReader:
             return consistently(read)
 
     def rejected(self) -> pl.DataFrame:
-        """Give the events that changed nothing, rejected and quarantined, in the order of their times."""
+        """Return the events without effect, rejected and quarantined, in the order of their times."""
 
         def read() -> pl.DataFrame:
             snapshot = Snapshot(self._database)
@@ -115,26 +117,26 @@ class FrameReader:
             return consistently(read)
 
     def checkpoints(self, study_ids: Sequence[str] | None = None) -> pl.DataFrame:
-        """Give the checkpoints of some studies, or of all: by study (oldest first), timestamp, id.
+        """Return the checkpoints of all or some studies: by study (oldest first), timestamp, id.
 
-        All of them are kept, so that the next call reads only what is new.
+        All checkpoints are cached, so that the next call only reads new ones.
         """
         with self._lock, readable(self._database):
             identity = self._identity()
-            if self._known is not None and self._known.identity != identity:
-                self._known = None
-            if study_ids is not None and self._known is None:
-                frame, _, studies = self._read(study_ids, _Known(-1, 0, empty_frame(CHECKPOINTS)))
-                return _ordered(frame, studies)
-            known = self._known or _Known(-1, 0, empty_frame(CHECKPOINTS))
-            frame, newest, studies = self._read(None, known)
-            if newest != (known.generation, known.last) or known is not self._known:
-                known = self._known = _Known(*newest, _ordered(frame, studies), identity)
-        # A clone, because a frame can be changed in place, and this one is given out again.
-        return known.frame.clone() if study_ids is None else known.frame.filter(pl.col("study_id").is_in(list(study_ids)))
+            if self._cache is not None and self._cache.identity != identity:
+                self._cache = None
+            if study_ids is not None and self._cache is None:
+                frame, _, studies = self._read(study_ids, _Cache(-1, 0, empty_frame(CHECKPOINTS)))
+                return _sorted(frame, studies)
+            cache = self._cache or _Cache(-1, 0, empty_frame(CHECKPOINTS))
+            frame, newest, studies = self._read(None, cache)
+            if newest != (cache.generation, cache.last) or cache is not self._cache:
+                cache = self._cache = _Cache(*newest, _sorted(frame, studies), identity)
+        # A clone, because users may change a frame in place.
+        return cache.frame.clone() if study_ids is None else cache.frame.filter(pl.col("study_id").is_in(list(study_ids)))
 
-    def _read(self, study_ids: Sequence[str] | None, known: _Known) -> tuple[pl.DataFrame, tuple[int, int], list[Row]]:
-        """Read what `known` lacks. Gives all rows, (generation, last row), and the studies in their order."""
+    def _read(self, study_ids: Sequence[str] | None, cache: _Cache) -> tuple[pl.DataFrame, tuple[int, int], list[Row]]:
+        """Read the rows that are not cached. Return all rows, (generation, last row), and the studies in order."""
         chosen = ""
         args: list[Value] = []
         if study_ids is not None:
@@ -148,33 +150,33 @@ class FrameReader:
 
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
             while True:
-                results = page_after(known.last if known.generation >= 0 else 0, MAX_COUNT, named)
+                results = page_after(cache.last if cache.generation >= 0 else 0, MAX_COUNT, named)
                 bound, studies = int(str(results[2][0][0])), results[3]
                 now = head_of(results[0], results[1]).generation
-                generation, frames = now if known.generation == -1 else known.generation, [known.frame]
+                generation, frames = now if cache.generation == -1 else cache.generation, [cache.frame]
                 while now == generation:
-                    last, count, odd, page, irregular = results[-1][0]
-                    if odd:
-                        raise ValueError("a value is of another type than evalkit writes")
+                    last, count, invalid_rows, page, irregular = results[-1][0]
+                    if invalid_rows:
+                        raise ValueError("a value has a type that evalkit does not write")
                     if last is None:
-                        return pl.concat(frames, rechunk=False), (generation, max(bound, known.last)), studies
+                        return pl.concat(frames, rechunk=False), (generation, max(bound, cache.last)), studies
                     self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
-                    # The database works on the next page while Polars decodes this one.
+                    # The database reads the next page while Polars decodes this one.
                     following = reader.submit(page_after, int(str(last)), bound)
                     frames.append(_decode_page(str(page or ""), from_json(str(irregular or "[]")), studies))
                     results = following.result()
                     now = head_of(results[0], results[1]).generation
-                known = _Known(-1, 0, empty_frame(CHECKPOINTS))  # a rebuild came in between: from the beginning
+                cache = _Cache(-1, 0, empty_frame(CHECKPOINTS))  # a rebuild replaced the tables: start over
 
 
-# One text cell a page: it travels faster than rows, and Polars decodes it faster. Rows whose metrics are written in an unusual way
-# (a key twice, keys besides) go apart as JSON texts, and are read by the model that says what they mean.
+# One text cell per page is faster to send than rows, and faster to decode with Polars. Rows with unusual JSON (duplicate or unknown keys)
+# are sent separately, and parsed by the model.
 _TEXTS = ("id", "study_id", "timestamp", "metrics", "sessions_included", "event_id", "period_start", "period_end")
 _TYPED = " AND ".join(
     [
         *(f"typeof({name}) = 'text'" for name in _TEXTS),
         "substr(metrics, 1, 1) = '{'",
-        "substr(sessions_included, 1, 1) = '['",  # some versions of Polars read a text as a missing list
+        "substr(sessions_included, 1, 1) = '['",  # some versions of Polars read a string as a null list
         "typeof(events_analyzed) = 'integer'",
         "typeof(regular) = 'integer'",
     ]
@@ -201,19 +203,19 @@ def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> p
     lines = page.encode().replace(b"\n", b" ").replace(_SEPARATOR.encode(), b"\n")
     read = _decode_lines(lines, raw) if lines else pl.DataFrame(schema=raw)
     if irregular:
-        rows = [_by_the_model(row | {"sessions_included": from_json(sessions)}, metrics) for row, sessions, metrics in irregular]
+        rows = [_parsed_by_model(row | {"sessions_included": from_json(sessions)}, metrics) for row, sessions, metrics in irregular]
         read = pl.concat([read, pl.DataFrame(rows, schema=raw)])
     named = pl.DataFrame(
         studies, schema={"study_id": pl.String(), "study": pl.String(), "period_type": schema["period_type"]}, orient="row"
     )
     seconds, nanoseconds = (pl.col("avg_session_duration").list.get(index) for index in (0, 1))
-    whole = pl.min_horizontal(seconds, pl.lit(MAX_COUNT // 1_000_000 - 1))
+    clipped = pl.min_horizontal(seconds, pl.lit(MAX_COUNT // 1_000_000 - 1))
     return (
         read.with_columns(
             *(_parsed_time(name) for name in ("timestamp", "period_start", "period_end")),
             _event_time("event_id").alias("recorded_at"),
             pl.when(seconds.is_not_null())
-            .then(whole * 1_000_000 + nanoseconds // 1000)
+            .then(clipped * 1_000_000 + nanoseconds // 1000)
             .cast(pl.Duration("us"))
             .alias("avg_session_duration"),
         )
@@ -223,24 +225,24 @@ def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> p
 
 
 def _decode_lines(lines: bytes, raw: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Decode one JSON object a line, of the raw columns and the period."""
+    """Decode JSON lines with the raw columns and the period."""
     try:
         return pl.read_ndjson(lines, schema=raw)
-    except pl.exceptions.ComputeError:  # somewhere is a number that is one in JSON, but not for Polars, such as 0e99999999999
+    except pl.exceptions.ComputeError:  # a number that is valid JSON, but not for Polars, such as 0e99999999999
         columns = [name for name in raw if name not in METRICS]
-        rows = [_by_the_model({name: row[name] for name in columns}, line) for line in lines.split(b"\n") for row in [from_json(line)]]
+        rows = [_parsed_by_model({name: row[name] for name in columns}, line) for line in lines.split(b"\n") for row in [from_json(line)]]
         return pl.DataFrame(rows, schema=raw)
 
 
-def _by_the_model(row: dict[str, Any], text: str | bytes) -> dict[str, Any]:
-    """Give the raw columns of a checkpoint: those that it has already, and its metrics, read from JSON by the model."""
+def _parsed_by_model(row: dict[str, Any], text: str | bytes) -> dict[str, Any]:
+    """Return the raw columns of a checkpoint: the given ones, and its metrics, parsed from JSON by the model."""
     metrics = LongitudinalMetrics.model_validate_json(text, extra="ignore")
     duration = metrics.avg_session_duration
     pair = None if duration is None else list(duration_pair(duration))
     return {**row, **{name: getattr(metrics, name) for name in METRICS}, "avg_session_duration": pair}
 
 
-def _ordered(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:
+def _sorted(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:
     rank = {row[0]: index for index, row in enumerate(studies)}
     order = pl.col("study_id").replace_strict(rank, return_dtype=pl.UInt32())
     return frame.sort(order, "timestamp", "checkpoint_id")
@@ -267,15 +269,15 @@ _SELECTED_BY = {"timestamp": "timestamp", "period": "period_start"}
 
 
 def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by: str, exclude: Iterable[Checkpoint | str]) -> pl.DataFrame:
-    """Give the checkpoints in ``[start, end)`` that are not excluded.
+    """Return the checkpoints in ``[start, end)`` that are not excluded.
 
     Raises
     ------
     InvalidInputError
-        When a time has no time zone, `by` is unknown, or a reference in `exclude` names no checkpoint, or more than one.
+        When a time has no time zone, `by` is unknown, or a reference in `exclude` does not match exactly one checkpoint.
     """
     if by not in _SELECTED_BY:
-        raise invalid("by", by, "is neither 'timestamp' nor 'period'")
+        raise invalid("by", by, "expected 'timestamp' or 'period'")
     excluded = [_checkpoint_id(frame, reference) for reference in ([exclude] if isinstance(exclude, str | Checkpoint) else exclude)]
     if start is not None:
         frame = frame.filter(pl.col(_SELECTED_BY[by]) >= check_time("start", start))
@@ -288,11 +290,11 @@ def _checkpoint_id(frame: pl.DataFrame, reference: Checkpoint | str) -> str:
     if isinstance(reference, Checkpoint):
         return reference.id
     if not isinstance(reference, str) or len(reference) < 4:
-        raise invalid("exclude", reference, "is no checkpoint", "give a Checkpoint, an id, or the last four or more characters of one")
+        raise invalid("exclude", reference, "expected a Checkpoint, an id, or the last characters (4 or more) of an id")
     ids = frame["checkpoint_id"]
-    found = ids.filter(ids.str.ends_with(reference.lower())).unique().to_list()
-    if len(found) != 1:
-        problem = "names no checkpoint among those asked for" if not found else f"names {len(found)} checkpoints: {', '.join(found[:5])}"
-        hint = f"To leave out a column: frame.drop({reference!r})." if reference in frame.columns else ""
+    matches = ids.filter(ids.str.ends_with(reference.lower())).unique().to_list()
+    if len(matches) != 1:
+        problem = f"matches {len(matches)} checkpoints: {', '.join(matches[:5])}" if matches else "matches none of the selected checkpoints"
+        hint = f"To exclude a column, use frame.drop({reference!r})." if reference in frame.columns else ""
         raise invalid("exclude", reference, problem, hint=hint)
-    return str(found[0])
+    return str(matches[0])

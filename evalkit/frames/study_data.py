@@ -1,4 +1,4 @@
-"""Everything that charts and analyses need of some studies, read once from Polars or pandas frames."""
+"""The input of charts and analyses, read once from Polars or pandas frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evalkit.domain.study_references import resolve_study
 from evalkit.domain.validation import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, STUDIES, empty_frame
-from evalkit.frames.normalize import MISSING_STUDY, StudyName, check_frame, labelled, read_column, read_columns
+from evalkit.frames.normalize import MISSING_STUDY, StudyName, check_frame, labeled, read_column, read_columns
 
 if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from evalkit.frames.normalize import FrameLike
 
     class HasStudyData(Protocol):
-        """A result that holds checkpoints, as `evalkit.analysis.resample` returns it."""
+        """A result with checkpoints, as returned by `evalkit.analysis.resample`."""
 
         @property
         def data(self) -> StudyData:
-            """The checkpoints, with the lifecycle of their studies."""
+            """The checkpoints with the lifecycle of their studies."""
 
     DataLike: TypeAlias = "StudyData | FrameLike | HasStudyData"
-    """What charts and analyses take as their first argument."""
+    """The type of the first argument of charts and analyses."""
 
 __all__ = ["StudyData", "study_data", "study_named"]
 
@@ -41,28 +41,28 @@ _TIES = ("timestamp", "checkpoint_id")
 
 
 class StudyData:
-    """Checkpoints and lifecycle of some studies: the first argument of every chart and analysis.
+    """Checkpoints and lifecycle of one or more studies: the first argument of every chart and analysis.
 
-    Each column is read when it is first needed, and once. Change neither frame afterwards.
+    Each column is read on first use, and cached. Do not change the frames afterwards.
 
     Parameters
     ----------
     checkpoints
-        As ``kit.checkpoints()`` returns them, Polars or pandas, any number of rows and studies.
+        A Polars or pandas DataFrame with the columns of ``kit.checkpoints()``, any number of rows and studies.
     lifecycle
-        As ``kit.lifecycle()`` returns it; that of other studies is ignored. None: charts show no pauses, and the audit does not know
-        when the studies ran.
+        A DataFrame with the columns of ``kit.lifecycle()``; other studies are ignored. Without it, charts show no pauses, and the audit
+        does not check when the studies ran.
     studies
-        As ``kit.studies()`` returns them, for what a report says of a study beside its measurements.
+        A DataFrame with the columns of ``kit.studies()``, for the study descriptions in reports.
 
     Raises
     ------
     InvalidInputError
-        When one of them is not a Polars or pandas frame.
+        When one of them is not a Polars or pandas DataFrame.
 
     See Also
     --------
-    evalkit.EvalKit.data : The same from a kit.
+    evalkit.EvalKit.data : Return the data of a kit.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class StudyData:
         return f"StudyData({counted}, {with_lifecycle} lifecycle)"
 
     def once(self, name: str, compute: Callable[[StudyData], T]) -> T:
-        """Return what a function computes of the data; of the same name it is computed once, as the audit is for all analyses."""
+        """Return the result of a function of the data, cached by name: all analyses share one audit, for example."""
         if name not in self._computed:
             self._computed[name] = compute(self)
         computed: T = self._computed[name]
@@ -110,85 +110,94 @@ class StudyData:
         return [str(name) for name in self.checkpoints.columns]
 
     def column(self, name: str, kind: str) -> pl.Series:
-        """Return a column of the checkpoints in its one form, nulls where there is none; read once for each `kind`."""
+        """Return a column of the checkpoints in the dtype of its kind, nulls if it is absent; cached."""
         return _once(self._columns, (name, kind), lambda: read_column(self.checkpoints, name, kind))
 
     def columns(self, kinds: Mapping[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
-        """Return columns of the checkpoints in one form, as `evalkit.frames.normalize.read_columns` does."""
+        """Return columns of the checkpoints in fixed dtypes; see `evalkit.frames.normalize.read_columns`."""
         if any(name not in self for name in wanted):
-            read_columns(self.checkpoints, kinds, wanted, optional)  # says which
+            read_columns(self.checkpoints, kinds, wanted, optional)  # raises
         return pl.DataFrame([self.column(name, kinds[name]) for name in (*optional, *wanted)])
 
     @property
     def names(self) -> list[StudyName]:
-        """The studies that have checkpoints, in the order in which they begin."""
+        """The studies with checkpoints, in the order of their first period."""
         return self._layout[1]
 
     @cached_property
     def known(self) -> list[StudyName]:
-        """All studies of the data: those that have checkpoints, then those that only have a lifecycle or a row in `studies`."""
+        """All studies: those with checkpoints, then those with only a lifecycle or a row in `studies`."""
         known = {name.id: name for name in self.names}
         if [*known] == [MISSING_STUDY]:
-            return self.names  # all there is is of one study, whatever the others call it
+            return self.names  # checkpoints without study columns belong to a single study
         others = [*self._lifecycle[1]]
         if self.studies is not None:
             rows = read_columns(self.studies, STUDIES, ["study_id", "name"], []).drop_nulls("study_id")
             others += [StudyName(study_id, name or study_id, name or study_id) for study_id, name in rows.rows()]
-        # A lifecycle may have ids where the checkpoints have names alone.
+        # The lifecycle may have ids while the checkpoints only have names.
         return [*known.values(), *({name.id: name for name in others if name.id not in known and name.name not in known}.values())]
 
     @cached_property
     def _layout(self) -> tuple[pl.DataFrame, list[StudyName], pl.Series | None]:
-        """The periods, the studies, and the row numbers of the periods; None for all rows in their order."""
-        rows, names = labelled(self.columns(CHECKPOINTS, ["period_start", "period_end"], ["study_id", "study"]), "period_start")
+        """The periods, the studies, and the row numbers of the periods (None: all rows in order)."""
+        rows, names = labeled(self.columns(CHECKPOINTS, ["period_start", "period_end"], ["study_id", "study"]), "period_start")
         start, end = pl.col("period_start"), pl.col("period_end")
         periods = rows.lazy().select("study_id", "label", start=start, end=end, t=start + (end - start) / 2).collect()
-        without = bool(periods["t"].null_count())
         times = periods["t"]
-        if not without and len(names) <= 1 and times.is_sorted() and times.n_unique() == len(times):
+        incomplete = bool(times.null_count())
+        if not incomplete and len(names) <= 1 and times.is_sorted() and times.n_unique() == len(times):
             return periods, names, None
         ties = {name: self.column(name, CHECKPOINTS[name]) for name in _TIES if self._is_readable(name)}
         ordered = periods.with_row_index("row").with_columns(**ties)
-        if without:
+        if incomplete:
             ordered = ordered.filter(pl.col("t").is_not_null())
         order = ["study_id", "t", "start", *ties]
-        if not ordered.select(_in_order(order)).item():  # to see it is quicker than to sort
+        if not ordered.select(_in_order(order)).item():  # checking is faster than sorting
             ordered = ordered.sort(order, maintain_order=True)
-        elif not without:
+        elif not incomplete:
             return periods, names, None
         return ordered.select(periods.columns), names, ordered["row"]
 
     def _is_readable(self, name: str) -> bool:
-        """Whether a column has its type; one that only breaks ties is never a reason to refuse a frame."""
+        """Return whether a column has the expected type; a tie-breaking column never makes a frame invalid."""
         try:
             return name in self and self.column(name, CHECKPOINTS[name]) is not None
         except InvalidInputError:
             return False
 
     def sorted_checkpoints(self, metrics: Iterable[str], counts: Iterable[str] = (), flags: Iterable[str] = ()) -> pl.DataFrame:
-        """Return the checkpoints that have a period, by study and time, with some metrics.
+        """Return the checkpoints that have a period with some metrics, sorted by study and time.
 
-        Checkpoints of the same period are ordered by timestamp, then id, as in ``kit.checkpoints()``, whatever the order of the rows.
+        Checkpoints of the same period are sorted by timestamp, then id, as in ``kit.checkpoints()``, regardless of the order of the rows.
 
         Parameters
         ----------
         metrics
-            Columns that must be there.
+            Required columns.
         counts
-            Columns that may be absent, and are null then.
+            Optional columns, null if absent.
         flags
-            Columns of true and false that may be absent, false where they are missing.
+            Optional boolean columns, false if absent or null.
 
         Returns
         -------
         polars.DataFrame
-            `study_id`, `label` (enumerations in the order of the studies), `start`, `end`, `t` (the middle of the period), and the columns
-            asked for: durations in seconds, NaN and infinity as null.
+            `study_id` and `label` (enumerations in the order of the studies), `start`, `end` and `t` (the middle of the period), and the
+            requested columns: durations in seconds, NaN and infinity as null.
 
         Raises
         ------
         InvalidInputError
-            When a column is absent, or of a type that does not fit.
+            When a column is absent or of another type.
+
+        Examples
+        --------
+        >>> from datetime import datetime, timedelta, timezone
+        >>> starts = [datetime(2026, 1, day, tzinfo=timezone.utc) for day in (1, 2, 1)]
+        >>> columns = {"study": ["a", "a", "b"], "period_start": starts, "period_end": [start + timedelta(days=1) for start in starts]}
+        >>> data = StudyData(pl.DataFrame({**columns, "total_cost": [1.5, 2.0, 0.5]}))
+        >>> data.sorted_checkpoints(["total_cost"])["total_cost"].to_list()
+        [1.5, 2.0, 0.5]
         """
         metrics = list(metrics)
         self.columns(CHECKPOINTS, ["period_start", "period_end", *metrics], [])
@@ -198,12 +207,12 @@ class StudyData:
 
     @cached_property
     def lengths(self) -> pl.Series:
-        """The length of a period of the study, for each of `sorted_checkpoints`: by its type, of a month the one before, else its own."""
+        """The nominal period length of each of `sorted_checkpoints`: by period type (the preceding month if monthly), else its own."""
         periods, _, places = self._layout
         kinds = self.column("period_type", CHECKPOINTS["period_type"])
         kinds = kinds if places is None else kinds.gather(places)
         usual = kinds.replace_strict(_LENGTHS, default=None, return_dtype=pl.Duration("us"))
-        # Of months the one in which a gap before this period begins, as in the audit.
+        # For months, the one in which a gap before this period starts, as in the audit.
         reached = pl.col("end").cum_max().shift(1).over("study_id")
         month = pl.when(kinds == PeriodType.MONTHLY.value).then(reached.dt.offset_by("1mo") - reached)
         return periods.select(pl.coalesce(month, usual, pl.col("end") - pl.col("start")).alias("length")).to_series()
@@ -225,37 +234,67 @@ class StudyData:
 
     @property
     def sorted_lifecycle(self) -> pl.DataFrame:
-        """The lifecycle by study and its order in the log: study_id, label, seq, kind, status, at."""
+        """The lifecycle, sorted by study and position in the log: study_id, label, seq, kind, status, at."""
         return self._lifecycle[0]
 
     @cached_property
     def _lifecycle(self) -> tuple[pl.DataFrame, list[StudyName]]:
         if self.lifecycle is None:
-            return labelled(empty_frame(LIFECYCLE), "at")
-        rows, names = labelled(read_columns(self.lifecycle, LIFECYCLE, ["seq", "kind", "status", "at"], ["study_id", "study"]), "at")
+            return labeled(empty_frame(LIFECYCLE), "at")
+        rows, names = labeled(read_columns(self.lifecycle, LIFECYCLE, ["seq", "kind", "status", "at"], ["study_id", "study"]), "at")
         return rows.filter(pl.col("at").is_not_null()).sort("study_id", "seq", maintain_order=True), names
 
     def find(self, reference: Study | str, field: str = "study") -> StudyName:
-        """Return the study that a reference means: a `Study`, an id, a name, a label, or the end of an id.
+        """Return the study that matches a reference.
+
+        Parameters
+        ----------
+        reference
+            A `Study`, an id, a name, a label, or the last characters of an id.
+        field
+            The name of the parameter, for messages.
 
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches.
         InvalidInputError
-            When it is no reference.
+            When it is not a reference.
+
+        Examples
+        --------
+        >>> from datetime import datetime, timedelta, timezone
+        >>> starts = [datetime(2026, 1, day, tzinfo=timezone.utc) for day in (1, 2, 1)]
+        >>> columns = {"study": ["a", "a", "b"], "period_start": starts, "period_end": [start + timedelta(days=1) for start in starts]}
+        >>> data = StudyData(pl.DataFrame({**columns, "total_cost": [1.5, 2.0, 0.5]}))
+        >>> data.find("b").label
+        'b'
         """
         return study_named(reference, self.known, field)
 
     def of(self, *references: Study | str) -> StudyData:
         """Return the data of some of the studies.
 
+        Parameters
+        ----------
+        references
+            A `Study`, an id, a name, a label, or the last characters of an id, each.
+
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches a reference.
         InvalidInputError
-            When one is no reference.
+            When one is not a reference.
+
+        Examples
+        --------
+        >>> from datetime import datetime, timedelta, timezone
+        >>> starts = [datetime(2026, 1, day, tzinfo=timezone.utc) for day in (1, 2, 1)]
+        >>> columns = {"study": ["a", "a", "b"], "period_start": starts, "period_end": [start + timedelta(days=1) for start in starts]}
+        >>> data = StudyData(pl.DataFrame({**columns, "total_cost": [1.5, 2.0, 0.5]}))
+        >>> data.of("a")
+        StudyData(2 checkpoints of 1 study, without lifecycle)
         """
         ids = list(dict.fromkeys(self.find(reference).id for reference in references))
         if set(ids) == {name.id for name in self.known}:
@@ -266,51 +305,51 @@ class StudyData:
 
 
 def study_data(source: DataLike, field: str = "data") -> StudyData:
-    """Return what a chart or an analysis is given as a `StudyData`.
+    """Return the first argument of a chart or an analysis as a `StudyData`.
 
     Parameters
     ----------
     source
-        A `StudyData`, a frame of checkpoints, or a result that holds checkpoints.
+        A `StudyData`, a frame of checkpoints, or a result with checkpoints.
     field
         The name of the parameter, for messages.
 
     Raises
     ------
     InvalidInputError
-        When it is none of these.
+        When it is of another type.
     """
-    held = source if isinstance(source, StudyData) else getattr(source, "data", None)
-    if isinstance(held, StudyData):
-        return held
+    data = source if isinstance(source, StudyData) else getattr(source, "data", None)
+    if isinstance(data, StudyData):
+        return data
     if isinstance(source, tuple):
-        raise invalid(field, source, "is a tuple", hint="Give kit.data(), or StudyData(checkpoints, lifecycle).")
-    check_frame(source, "kit.data(), kit.checkpoints()", field)
+        raise invalid(field, source, "expected a single argument", hint="Pass kit.data(), or StudyData(checkpoints, lifecycle).")
+    check_frame(source, "kit.data() or kit.checkpoints()", field)
     return StudyData(source)  # type: ignore[arg-type]
 
 
 def study_named(reference: Study | str, names: Sequence[StudyName], field: str = "study") -> StudyName:
-    """Return the one of some studies that a reference means, by its label or as `evalkit.domain.study_references` says.
+    """Return the study that matches a reference, by label or as in `evalkit.domain.study_references`.
 
     Raises
     ------
     StudyNotFoundError, AmbiguousStudyError
         When no study, or more than one, matches.
     InvalidInputError
-        When it is no reference.
+        When it is not a reference.
     """
     labels = [name for name in names if name.label == reference and name.label != name.name]
     if labels:
         return labels[0]
-    found = resolve_study(reference, [(name.id, name.name) for name in names], field=field)
-    return next(name for name in names if name.id == found)
+    study_id = resolve_study(reference, [(name.id, name.name) for name in names], field=field)
+    return next(name for name in names if name.id == study_id)
 
 
 def _of_studies(frame: FrameLike, ids: list[str], kinds: Mapping[str, str], name: str) -> Any:
-    """Return the rows of some studies, by id, or by name where that is all that is known."""
+    """Return the rows of some studies, by id, or by name without ids."""
     known = read_columns(frame, kinds, [], ["study_id", name])
     if known["study_id"].null_count() == known[name].null_count() == known.height > 0:
-        return frame  # it names no study, so it is that of the only one
+        return frame  # without study columns, all rows belong to the single study
     kept = known.select(pl.coalesce("study_id", name).is_in(ids) | pl.col(name).is_in(ids).fill_null(False)).to_series().fill_null(False)
     return frame.filter(kept) if isinstance(frame, pl.DataFrame) else frame[kept.to_numpy()]
 
@@ -322,7 +361,7 @@ def _once(cache: dict[tuple[str, str], pl.Series], key: tuple[str, str], compute
 
 
 def _in_order(columns: Sequence[str]) -> pl.Expr:
-    """Return whether rows are sorted by some columns, the first of which is an enumeration."""
+    """Return an expression that is true if rows are sorted by the columns, the first of which is an enumeration."""
     order = [pl.col(columns[0]).to_physical(), *(pl.col(name) for name in columns[1:])]
     ascending = pl.lit(True)
     for part in reversed(order):

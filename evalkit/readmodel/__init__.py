@@ -1,1 +1,1 @@
-"""What is derived from the log: the fold, the projection into tables, rebuild, verify, and queries as models."""
+"""The read model, derived from the log: fold, projection into tables, rebuild, verify, and queries that return models."""

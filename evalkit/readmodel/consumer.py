@@ -1,4 +1,4 @@
-"""The consumer: reads the log from where the read model stands, proves that it is the same log, and applies what is new."""
+"""The consumer: reads the log from the read model's positions, verifies that it is the same log, and applies new events."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from evalkit.errors import (
     SchemaError,
 )  # fmt: skip
 from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord
-from evalkit.readmodel.database.database import ConditionFailed, Database
+from evalkit.readmodel.database.database import REBUILD_HINTS, ConditionFailed, Database
 from evalkit.readmodel.fold import FOLD_VERSION, Decision
-from evalkit.readmodel.log_identity import check_ends, check_identity, check_whole, how_to_adopt, other_event
+from evalkit.readmodel.log_identity import adopt_hints, check_complete, check_ends, check_identity, different_event
 from evalkit.readmodel.projection import EvalProjection, EventKey
-from evalkit.readmodel.schema import SCHEMA_VERSION, Head, Position, follow_count, initialize, read_head
+from evalkit.readmodel.schema import SCHEMA_VERSION, Head, Position, adopt_partition_count, initialize, read_head
 from evalkit.readmodel.write_behind import WriteBehind
 
 __all__ = ["EvalProjectionConsumer"]
@@ -31,27 +31,28 @@ __all__ = ["EvalProjectionConsumer"]
 _logger = logging.getLogger("evalkit.readmodel")
 
 _BATCH_BYTES = 4 << 20
-_FAR_TIMES = 5  # how much larger the batches of a long backlog are
+_BACKLOG_FACTOR = 5  # how much larger the batches of a long backlog are
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 class EvalProjectionConsumer:
-    """Brings a read model up to date with a log, once (`catch_up`) or for as long as it is let (`run`).
+    """Brings a read model up to date with a log, once (`catch_up`) or continuously (`run`).
 
-    Any number may work on one database at once: of two that apply the same events one wins, and the other reads anew and goes on.
+    Any number of consumers can share a database: of two that apply the same events, one wins, and the other restarts from the new
+    positions.
 
     Parameters
     ----------
     log, database
-        From where, and to where. A database without tables gets them.
+        Source and target. Missing tables are created.
     batch_size
-        How many events one atomic batch takes.
+        The number of events of an atomic batch.
     group
-        The name under which the log's own tools see this reader.
+        The consumer group, for the log's own tools.
     writer
-        Who this is, for people: noted in the read model with what it writes.
+        Identifies this process; stored in the read model, for people.
     projection
-        A projection into tables that nobody else writes; by default the one into the tables that serve.
+        A projection into tables without other writers; by default into the live tables.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class EvalProjectionConsumer:
         writer: str = "",
     ) -> None:
         self.conflicts = 0
-        """How often another projector was quicker."""
+        """The number of times that another projector applied the same events first."""
         self._log = log
         self._database = database
         self._writes = WriteBehind(database)
@@ -83,25 +84,25 @@ class EvalProjectionConsumer:
         on_batch: Callable[[int], None] | None = None,
         stop: threading.Event | None = None,
     ) -> dict[EventKey, Decision]:
-        """Apply everything that the log holds, and return.
+        """Apply all new events of the log, and return.
 
         Parameters
         ----------
         wanted
-            The events whose decisions to give, where this call took them.
+            The events whose decisions to return, if this call made them.
         until
-            For each partition the offset to stop before; by default the log's end.
+            For each partition, the offset to stop at (exclusive); by default the end of the log.
         on_batch
-            Called after each batch with the number of events in it.
+            Called after each batch with its number of events.
         stop
-            When set, return after the batch at hand.
+            When set, return after the current batch.
 
         Raises
         ------
         LogMismatchError
-            When the log is another one, or lost events.
+            When it is a different log, or events are missing.
         SchemaError
-            When the tables were made by another version.
+            When another version created the tables.
         """
         while True:
             try:
@@ -110,7 +111,7 @@ class EvalProjectionConsumer:
                 if self._exclusive:
                     raise
                 self.conflicts += 1
-                _logger.debug("another projector was quicker; reading anew")
+                _logger.debug("another projector was faster; restarting")
                 self.restart()
 
     def _bring_forward(
@@ -120,8 +121,8 @@ class EvalProjectionConsumer:
         on_batch: Callable[[int], None] | None,
         stop: threading.Event | None,
     ) -> dict[EventKey, Decision]:
-        """Apply one batch after the other; of a long backlog larger ones, one being written while the next is decoded."""
-        decided: dict[EventKey, Decision] = {}
+        """Apply batch after batch; for a long backlog larger ones, each written while the next is decoded."""
+        decisions: dict[EventKey, Decision] = {}
         written: list[LogRecord] = []
         size, more = self._batch_size, True
         try:
@@ -130,25 +131,25 @@ class EvalProjectionConsumer:
                     projection = self._opened()
                     records, more = self._read(projection.positions, until, size)
                     if records:
-                        decided.update(pair for pair in projection.apply(records) if pair[0] in wanted)
+                        decisions.update(pair for pair in projection.apply(records) if pair[0] in wanted)
                         if size == self._batch_size:
-                            self._tell(records, on_batch)
+                            self._report(records, on_batch)
                         else:
-                            self._tell(written, on_batch)  # of the batch before, which has been written by now
+                            self._report(written, on_batch)  # the previous batch, which has been written by now
                             written = records
                     if more and not self._exclusive and size == self._batch_size:
-                        size *= _FAR_TIMES
+                        size *= _BACKLOG_FACTOR
                         background.enter_context(collector_paused())
                         background.enter_context(self._writes.in_background())
                 self._writes.flush()
-                self._tell(written, on_batch)
+                self._report(written, on_batch)
         except BaseException:
             if not self._exclusive:
-                self.restart()  # the projection may be ahead of what was written
+                self.restart()  # the projection may be ahead of the tables
             raise
-        return decided
+        return decisions
 
-    def _tell(self, written: Sequence[LogRecord], on_batch: Callable[[int], None] | None) -> None:
+    def _report(self, written: Sequence[LogRecord], on_batch: Callable[[int], None] | None) -> None:
         for partition, offset in {record.partition: record.offset for record in written}.items():
             self._consumer.commit(LogPosition(partition, offset))
         if written and on_batch is not None:
@@ -162,23 +163,23 @@ class EvalProjectionConsumer:
         on_lost: Callable[[EvalkitError], None] | None = None,
         on_back: Callable[[], None] | None = None,
     ) -> None:
-        """Catch up, then wait for more, until `stop` is set; a batch begun is finished first.
+        """Catch up and wait for new events until `stop` is set; the current batch is finished first.
 
-        A log or a database that is out of reach is waited for, with growing pauses.
+        An unavailable log or database is retried with exponential back-off.
 
         Parameters
         ----------
         stop
             When set, return.
         on_batch
-            Called after each batch with the number of events in it.
+            Called after each batch with its number of events.
         on_lost, on_back
-            Called once when an engine is lost, with the error, and once when everything works again.
+            Called once with the error when an engine becomes unavailable, and once when all engines work again.
 
         Raises
         ------
         EvalkitError
-            For everything that waiting does not mend: another log, lost events, another version, missing permissions.
+            For errors that a retry does not fix: a different log, missing events, another version, missing permissions.
         """
         pauses: Pauses | None = None
         while not stop.is_set():
@@ -187,7 +188,7 @@ class EvalProjectionConsumer:
                 if pauses is not None and on_back is not None:
                     on_back()
                 pauses = None
-                # Only a signal that something is there: what counts is read from the last applied event on, to be compared with it.
+                # Only a signal that there are new events: catch_up reads from the last applied event on, to compare it.
                 self._consumer.poll(100, 1.0)
             except (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError) as error:
                 if pauses is None and on_lost is not None:
@@ -198,7 +199,7 @@ class EvalProjectionConsumer:
                 stop.wait(pauses.next())
 
     def restart(self) -> None:
-        """Forget what is known of the database and the log; also in a forked process, where a thread that writes is not."""
+        """Discard all cached state; also in a forked process, which has no writer thread."""
         self._projection = None
         self._writes = WriteBehind(self._database)
 
@@ -213,36 +214,35 @@ class EvalProjectionConsumer:
         head = read_head(self._database)
         if head is None:
             ranges = self._log.ranges()
-            check_whole(ranges)  # before there are tables, which would answer with nothing
+            check_complete(ranges)  # before creating tables, which would read as an empty read model
             initialize(self._database, len(ranges))
             head = read_head(self._database)
             assert head is not None
         elif not any(position.next for position in head.positions) and (count := len(self._log.ranges())) != len(head.positions):
-            follow_count(self._database, head, count)  # the log came into being after the read model
+            adopt_partition_count(self._database, head, count)  # the log was created after the read model
             head = read_head(self._database)
             assert head is not None
         if (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
             raise SchemaError(
-                f"The read model was made by an older evalkit (schema {head.schema_version}, fold {head.fold_version}; now "
-                f"{SCHEMA_VERSION}, {FOLD_VERSION})",
-                hint="Make it anew from the log: kit.rebuild().", shell_hint="Make it anew from the log: evalkit projection rebuild",
-                found=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION),
+                f"The read model was created by an older evalkit (schema {head.schema_version}, fold {head.fold_version}; this version "
+                f"needs schema {SCHEMA_VERSION}, fold {FOLD_VERSION})",
+                found=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION), **REBUILD_HINTS,
             )  # fmt: skip
         return head
 
     def _read(self, positions: Sequence[Position], until: Sequence[int] | None, batch_size: int) -> tuple[list[LogRecord], bool]:
-        """Give the records that follow on the positions, and whether there may be more.
+        """Return the records after the positions, and whether there may be more.
 
-        Every poll starts at the last applied event, which must come first and be the same: a log that lost its tail, or grew past it
-        again with other events, cannot look like one with nothing new.
+        Every poll starts at the last applied event, which must be unchanged: a log that lost its last events, and possibly grew again
+        with different ones, is detected.
         """
         ranges = self._log.ranges()
-        check_ends(positions, ranges)  # each time, since news of one partition must not hide that another one lost its end
+        check_ends(positions, ranges)  # each time: new events in one partition must not hide missing ones in another
         for partition, position in enumerate(positions):
             done = until is not None and position.next >= until[partition]
             self._consumer.seek(partition, ranges[partition].end if done else max(position.next - 1, 0))
-        asked = batch_size + len(positions)
-        polled = self._consumer.poll(asked, 0)
+        requested = batch_size + len(positions)
+        polled = self._consumer.poll(requested, 0)
         fresh: list[LogRecord] = []
         expected = [max(position.next - 1, 0) for position in positions]
         for record in polled:
@@ -256,24 +256,24 @@ class EvalProjectionConsumer:
             if offset >= position.next:
                 fresh.append(record)
             elif sha256(data).hexdigest() != position.last_sha256:
-                raise other_event(partition, offset)
+                raise different_event(partition, offset)
         taken = fresh[: _fitting(fresh[:batch_size])]
         if until is not None:
             reached = [position.next for position in positions]
             for record in taken:
                 reached[record.partition] = record.offset + 1
             return taken, any(at < end for at, end in zip(reached, until, strict=True))
-        return taken, len(taken) < len(fresh) or (bool(fresh) and len(polled) >= asked)
+        return taken, len(taken) < len(fresh) or (bool(fresh) and len(polled) >= requested)
 
-    def _gap(self, partition: int, expected: int, found: int) -> LogMismatchError:
+    def _gap(self, partition: int, expected: int, offset: int) -> LogMismatchError:
         return LogMismatchError(
-            f"The log's partition {partition} was asked for event {expected} and gave {found}: events are missing in between",
-            effect="Nothing was changed.", partition=partition, **how_to_adopt(),
+            f"Partition {partition} of the log has a gap: expected offset {expected}, got {offset}",
+            effect="Nothing was changed.", partition=partition, **adopt_hints(),
         )  # fmt: skip
 
 
 def _fitting(records: Sequence[LogRecord]) -> int:
-    """Give how many of the records one batch takes, so that a request to a server stays small; one at least, however large."""
+    """Return how many of the records, at least one, fit into the size limit of a batch."""
     size = 0
     for count, record in enumerate(records):
         size += len(record.data)

@@ -1,7 +1,7 @@
-"""The fold: what each event does, given what came before it in its own study.
+"""The fold: the effect of each event, given the earlier events of its study.
 
-Pure: no clock, no randomness, no input or output. Total: there is no event that it does not decide. All the state that it reads for an
-event is that of the event's own study, so outcomes do not depend on how studies interleave.
+Pure: no clock, no randomness, no I/O. Total: every event gets a decision. The state of an event's own study is its only input, so
+outcomes do not depend on how studies interleave.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from evalkit.domain.study import TRANSITIONS, StudyStatus
 __all__ = ["APPLIED", "DUPLICATE", "FOLD_VERSION", "Decision", "Outcome", "Reason", "StudyState", "decide", "decide_invalid"]
 
 FOLD_VERSION = 1
-"""Raised whenever the same events would give other rows: older projectors then stop, older databases are rebuilt."""
+"""Incremented whenever the same events would produce different rows: older projectors stop, older databases are rebuilt."""
 
 
 class Outcome(StrEnum):
-    """What became of an event."""
+    """The outcome of an event."""
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a valid event was rejected."""
+    """The reason for rejecting a valid event."""
 
     UNKNOWN_STUDY = "unknown study"
     STUDY_ID_TAKEN = "study id taken"
@@ -39,7 +39,7 @@ class Reason(StrEnum):
 
 
 class Decision(NamedTuple):
-    """What the fold decided about one event, with the words for people."""
+    """The fold's decision about one event, with a message for people."""
 
     outcome: Outcome
     reason: Reason | None = None
@@ -52,45 +52,45 @@ DUPLICATE = Decision(Outcome.DUPLICATE)
 
 @dataclass(slots=True)
 class StudyState:
-    """All that the fold must know of one study.
+    """The fold's state of one study.
 
-    `decided`, `misplaced` and `checkpoints` are complete for the events at hand, not for the whole study: whoever keeps the state asks
-    the read model about ids that are not greater than `newest_event` and `newest_checkpoint`; greater ones cannot be known.
+    `decided`, `misplaced` and `checkpoints` are complete for the current events, not for the study. The owner of the state looks up ids
+    up to `newest_event` and `newest_checkpoint` in the read model; greater ids are new.
     """
 
     status: StudyStatus | None = None
-    """None until the study was created."""
+    """None until the study is created."""
     seq: int = 0
-    """The number of its lifecycle events."""
+    """The number of lifecycle events."""
     newest_event: str = ""
     newest_checkpoint: str = ""
     decided: set[str] = field(default_factory=set)
-    """Ids of events that were decided."""
+    """Ids of decided events."""
     misplaced: set[str] = field(default_factory=set)
-    """Ids of events that were found in another partition than the study's."""
+    """Ids of events in a partition that is not the study's."""
     checkpoints: set[str] = field(default_factory=set)
-    """Ids of checkpoints that were recorded."""
+    """Ids of recorded checkpoints."""
 
 
 def decide(state: StudyState, event: DecodedEvent, *, right_partition: bool = True) -> Decision:
-    """Decide a valid event, and bring the state of its study up to date.
+    """Decide a valid event, and update the state of its study.
 
     Parameters
     ----------
     state
-        Of the event's own study; changed when the outcome is not a duplicate.
+        The state of the event's study; updated unless the outcome is a duplicate.
     event
         The event.
     right_partition
-        Whether it was found in the partition that its study belongs to. An event in a wrong one is rejected whatever the study's
-        state, and does not count as decided in the right one: otherwise outcomes would depend on which partition is read first.
+        Whether the event is in the partition of its study. An event in a wrong partition is always rejected, and is not decided for the
+        right one: otherwise outcomes would depend on which partition is read first.
     """
     event_id = event.event_id
     if not right_partition:
         if event_id in state.misplaced:
             return DUPLICATE
         state.misplaced.add(event_id)
-        return Decision(Outcome.REJECTED, Reason.WRONG_PARTITION, "it stands in another partition than its study's other events")
+        return Decision(Outcome.REJECTED, Reason.WRONG_PARTITION, "it is not in the partition of its study")
     if event_id in state.decided:
         return DUPLICATE
     state.decided.add(event_id)
@@ -99,7 +99,7 @@ def decide(state: StudyState, event: DecodedEvent, *, right_partition: bool = Tr
         return _decide_checkpoint(state, event)
     if event.kind == "study_created":
         if state.status is not None:
-            return Decision(Outcome.REJECTED, Reason.STUDY_ID_TAKEN, "a study with this id was created before")
+            return Decision(Outcome.REJECTED, Reason.STUDY_ID_TAKEN, "a study with this id already exists")
         state.status = StudyStatus.PENDING
     else:
         if state.status is None:
@@ -119,27 +119,27 @@ def _decide_checkpoint(state: StudyState, event: DecodedEvent) -> Decision:
     if state.status is None:
         return _unknown_study()
     if checkpoint_id in state.checkpoints:
-        return Decision(Outcome.REJECTED, Reason.CHECKPOINT_ID_TAKEN, "another event recorded a checkpoint with this id in this study")
+        return Decision(Outcome.REJECTED, Reason.CHECKPOINT_ID_TAKEN, "the study already has a checkpoint with this id")
     state.checkpoints.add(checkpoint_id)
     state.newest_checkpoint = max(state.newest_checkpoint, checkpoint_id)
     return APPLIED
 
 
 def _unknown_study() -> Decision:
-    return Decision(Outcome.REJECTED, Reason.UNKNOWN_STUDY, "no study with this id was created before it")
+    return Decision(Outcome.REJECTED, Reason.UNKNOWN_STUDY, "no study with this id had been created")
 
 
 def decide_invalid(state: StudyState, event_id: str, error: str) -> Decision:
-    """Decide bytes that are no valid event.
+    """Decide bytes that are not a valid event.
 
     Parameters
     ----------
     state
-        Of the study that the bytes name, or, when that cannot be read, of the study ``""``; changed when not a duplicate.
+        The state of the study named in the bytes, or of the study ``""`` if none can be read; updated unless it is a duplicate.
     event_id
-        The event id, or, when that cannot be read, the SHA-256 of the bytes.
+        The event id, or the SHA-256 of the bytes if no id can be read.
     error
-        What is wrong with them.
+        The reason why they are invalid.
     """
     if event_id in state.decided:
         return DUPLICATE

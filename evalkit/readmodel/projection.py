@@ -1,4 +1,4 @@
-"""The projection: folds records of the log and writes rows, outcomes and positions as one atomic batch."""
+"""The projection: applies records of the log, and writes rows, outcomes and positions in one atomic batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from evalkit.readmodel.schema import Head, Position, Tables
 __all__ = ["DECIDED", "EvalProjection", "EventKey"]
 
 EventKey = tuple[str, str]
-"""What an event is decided by: (study id, event id); an empty study id where it says nothing of a study."""
+"""The key of an event's decision: (study id, event id); the study id is empty if the event names no study."""
 
 _KEPT_BYTES = 64 * 1024
 
@@ -44,8 +44,8 @@ UNION ALL SELECT study_id, key, '' FROM asked CROSS JOIN {quarantined} ON study_
 )
 _RECORDED = _ASKED + " SELECT study_id, c.id FROM asked CROSS JOIN {checkpoints} c ON study_id = study AND c.id = asked.id"
 
-# Compare and set: NULL in a NOT NULL column fails the whole batch. The generation is compared on its own, since a position that another
-# generation does not have would compare with nothing, and fail nothing.
+# Compare-and-swap: NULL in a NOT NULL column fails the whole batch. The generation needs its own comparison: an update of a position that
+# the new generation does not have would match no row and not fail.
 _STILL = """
 UPDATE meta SET generation = CASE WHEN generation = ? AND schema_version = ? AND fold_version = ? THEN generation ELSE NULL END"""
 _MOVE = """
@@ -56,21 +56,21 @@ _TIME_COLUMN = {"study_started": "started_at", "study_stopped": "stopped_at"}
 
 
 class EvalProjection:
-    """Brings one set of tables forward.
+    """Applies events to one set of tables.
 
-    It remembers the positions that it last wrote and the states of the studies it met, and trusts them: when another projector
-    moved on in between, the compare-and-set fails, nothing is written, and `restart` reads anew.
+    It caches the positions that it last wrote and the states of the studies. When another projector wrote in between, the
+    compare-and-swap fails and nothing is written; call `restart`.
 
     Parameters
     ----------
     database
-        Where the tables are.
+        The database of the tables.
     head
-        What the database says of itself; its positions are those of the set of tables.
+        Generation, versions and positions of the tables.
     suffix
-        Of the set of tables; without one, those that serve.
+        The suffix of the set of tables; empty for the live tables.
     writer
-        Who writes: noted with the positions, for people.
+        Identifies this process; stored with the positions, for people.
     """
 
     def __init__(self, database: Database, head: Head, suffix: str = "", *, writer: str = "") -> None:
@@ -80,23 +80,23 @@ class EvalProjection:
         self.restart(head)
 
     def restart(self, head: Head) -> None:
-        """Forget everything, and go on from `head`."""
+        """Discard the cache, and continue from `head`."""
         self._version = (head.generation, head.schema_version, head.fold_version)
         self.positions = list(head.positions)
         self._states: dict[str, StudyState] = {}
 
     def apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
-        """Fold records that follow on the positions, write what they do, and give the decision of each.
+        """Fold the records after the positions, write their effects, and return the decision of each.
 
         Raises
         ------
         ConditionFailed
-            When another projector or a rebuild moved on in between. Nothing was written; call `restart`.
+            When another projector or a rebuild wrote in between. Nothing was written; call `restart`.
         """
         try:
             return self._apply(records)
         except BaseException:
-            self._states.clear()  # they are ahead of the tables now
+            self._states.clear()  # they are now ahead of the tables
             raise
 
     def _apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
@@ -117,7 +117,7 @@ class EvalProjection:
             else:
                 decision = decide(state, event, right_partition=right)
                 batch.add(decision, event, state)
-            # In a wrong partition it decides nothing about its study.
+            # An event in a wrong partition is not decided for its study.
             decisions.append(((event.study_id if right or event.kind == "" else "", event.event_id), decision))
         moves = self._moves(records)
         self._database.batch([(_STILL, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
@@ -131,19 +131,19 @@ class EvalProjection:
         return decisions
 
     def _decode(self, record: LogRecord) -> DecodedEvent:
-        """Decode bytes; what is no valid event has no kind, what was readable of its ids, and (error, event id) as its row."""
+        """Decode bytes; an invalid event has an empty kind, its readable ids, and (error, event id) as its row."""
         try:
             return decode(record.data)
         except InvalidEventError as error:
             study_id, event_id = readable_ids(record.data)
             row = (str(error)[:500], event_id)
             if study_id and record.partition != partition_of(study_id, len(self.positions)):
-                # In a wrong partition it decides nothing about its study, like a valid event there.
+                # Like a valid event in a wrong partition, it is not decided for its study.
                 study_id = event_id = ""
             return DecodedEvent("", study_id, event_id or sha256(record.data).hexdigest(), "", row)
 
     def _load(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
-        """Read what the fold must know of these events' studies and is not known yet."""
+        """Load the state of the events' studies that is not cached yet."""
         with readable(self._database):
             self._load_states(events, in_place)
 
@@ -171,16 +171,16 @@ class EvalProjection:
             for study_id, checkpoint_id in self._ask(_RECORDED, asked):
                 self._states[str(study_id)].checkpoints.add(str(checkpoint_id))
 
-    def _ask(self, sql: str, about: Sequence[object]) -> list[Row]:
+    def _ask(self, sql: str, items: Sequence[object]) -> list[Row]:
         named = sql.format(**self.tables._asdict())
-        return in_parts(lambda part: self._database.execute(named, (json.dumps(part),)), about)
+        return in_parts(lambda part: self._database.execute(named, (json.dumps(part),)), items)
 
     def _moves(self, records: Sequence[LogRecord]) -> dict[int, tuple[Statement, Position]]:
-        """Give, for each partition touched, the statement that compares and sets its position, and the position after it."""
+        """Return, for each partition of the records, the compare-and-swap of its position, and the new position."""
         last = {record.partition: record for record in records}
         first = {record.partition: record for record in records if record.offset == 0}
         moves: dict[int, tuple[Statement, Position]] = {}
-        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"  # for people: nothing is decided by it
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"  # for people only
         for partition, record in last.items():
             old = self.positions[partition]
             beginning = sha256(first[partition].data).hexdigest() if partition in first else old.first_sha256
@@ -191,7 +191,7 @@ class EvalProjection:
 
 
 class _Batch:
-    """Collects what decisions change, as statements: bulk rows together, changes of studies in their order."""
+    """Collects the changes of decisions as statements: checkpoints in bulk, changes of studies in order."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -199,7 +199,7 @@ class _Batch:
         self._others: list[Statement] = []
 
     def add(self, decision: Decision, event: DecodedEvent, state: StudyState) -> None:
-        """Note what a valid event changes; `state` is its study's after it."""
+        """Add the changes of a valid event; `state` is the state of its study after it."""
         if decision is APPLIED:
             if event.kind == "checkpoint_recorded":
                 timestamp, metrics, analyzed, sessions, start, end, regular = event.row
@@ -226,7 +226,7 @@ class _Batch:
         self._others.append((f"INSERT INTO {self._tables.lifecycle} VALUES (?, ?, ?, ?)", entry))
 
     def quarantine(self, decision: Decision, event: DecodedEvent, data: bytes) -> None:
-        """Note bytes that are no valid event; of those over 64 KiB, the beginning and the SHA-256."""
+        """Add an invalid event; of more than 64 KiB, only the beginning and the SHA-256 are stored."""
         if decision.outcome is Outcome.QUARANTINED:
             digest = sha256(data).hexdigest()
             kept = data[:_KEPT_BYTES]
@@ -234,6 +234,6 @@ class _Batch:
             self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?)", args))
 
     def statements(self) -> list[Statement | BulkInsert]:
-        """Give everything noted, as statements."""
+        """Return all changes as statements."""
         bulk = [BulkInsert(self._tables.checkpoints, 10, self._checkpoints)] if self._checkpoints else []
         return [*self._others, *bulk]

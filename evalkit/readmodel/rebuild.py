@@ -1,4 +1,4 @@
-"""Rebuild: replay the log into tables beside those that serve, then swap them in one transaction."""
+"""Rebuild: replay the log into shadow tables, then swap them with the live tables in one transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evalkit.eventlog.event_log import EventLog
 from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.database.database import ConditionFailed, Database, Statement
 from evalkit.readmodel.fold import FOLD_VERSION
-from evalkit.readmodel.log_identity import check_identity, check_whole
+from evalkit.readmodel.log_identity import check_complete, check_identity
 from evalkit.readmodel.projection import EvalProjection
 from evalkit.readmodel.schema import (
     FIXED_INDEX,
@@ -24,8 +24,8 @@ from evalkit.readmodel.schema import (
     create_tables,
     empty_positions,
     initialize,
+    query_index,
     read_head,
-    reading_index,
 )  # fmt: skip
 from evalkit.readmodel.write_behind import WriteBehind
 
@@ -37,12 +37,12 @@ _SHADOW = re.compile(rf"(?:{'|'.join(TABLES)})(_[0-9a-f]{{8}})")
 
 @dataclass(frozen=True)
 class RebuildResult:
-    """What a rebuild did."""
+    """The result of a rebuild."""
 
     events: int
-    """How many events were replayed."""
+    """The number of replayed events."""
     generation: int
-    """The generation of the tables that serve now; each rebuild adds 1."""
+    """The generation of the new tables; each rebuild adds 1."""
 
 
 def rebuild(
@@ -53,30 +53,30 @@ def rebuild(
     on_progress: Callable[[int, int], None] | None = None,
     writer: str = "",
 ) -> RebuildResult:
-    """Make the read model anew from the log. Readers see the old rows until they see the new ones.
+    """Rebuild the read model from the log. Readers see the old rows until the swap.
 
-    A rebuild that dies leaves the old tables serving; the next one drops what it left. Of two at once the later one goes on.
+    After a crash, the old tables stay live, and the next rebuild drops the shadow tables. Of two concurrent rebuilds, the later one wins.
 
     Parameters
     ----------
     database, log
-        To where, and from where.
+        Target and source.
     adopt_log
-        Accept a log that is not the one the read model was made from, or that lost events.
+        Accept a log that is not the one that the read model was built from, or that lost events.
     on_progress
-        Called after each batch with the number of events replayed so far, and in the log.
+        Called after each batch with the number of replayed events and the number of events in the log.
     writer
-        Who this is, for people: noted in the read model.
+        Identifies this process; stored in the read model, for people.
 
     Raises
     ------
     LogMismatchError
-        When the log is another one, or lost events, and `adopt_log` is not set.
+        When it is a different log, or events are missing, and `adopt_log` is not set.
     RebuildSupersededError
-        When another rebuild began.
+        When another rebuild started.
     """
     ranges = log.ranges()
-    check_whole(ranges)
+    check_complete(ranges)
     live = read_head(database)
     if live is None:
         initialize(database, len(ranges))
@@ -102,11 +102,11 @@ def rebuild(
             while True:
                 consumer.catch_up(on_batch=count)
                 behind.flush()
-                database.batch([reading_index(suffix)])
-                live = _serving(database, live)
+                database.batch([query_index(suffix)])
+                live = _current_head(database, live)
                 if not adopt_log:
                     check_identity(log, live.positions)
-                    if any(now.next > made.next for now, made in zip(live.positions, projection.positions, strict=True)):
+                    if any(now.next > new.next for now, new in zip(live.positions, projection.positions, strict=True)):
                         continue
                 try:
                     database.batch(_swap(live, suffix, len(ranges)))
@@ -118,10 +118,10 @@ def rebuild(
         except DatabaseUnavailableError:
             if database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (f"positions{suffix}",)):
                 raise
-            raise _superseded() from None  # which dropped these tables when it began
+            raise _superseded() from None  # the other rebuild dropped these tables
 
 
-def _serving(database: Database, before: Head) -> Head:
+def _current_head(database: Database, before: Head) -> Head:
     head = read_head(database)
     if head is None or head.generation != before.generation:
         raise _superseded()
@@ -129,20 +129,20 @@ def _serving(database: Database, before: Head) -> Head:
 
 
 def _superseded() -> RebuildSupersededError:
-    return RebuildSupersededError("Another rebuild of this read model began, and this one gave way", effect="Nothing was changed by it.")
+    return RebuildSupersededError("Another rebuild of this read model started, so this one stopped", effect="It changed nothing.")
 
 
 def _make_shadow(database: Database, partitions: int) -> str:
-    """Drop what dead rebuilds left, make new tables, and give their suffix."""
-    left = [str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    drops: list[Statement] = [(f"DROP TABLE IF EXISTS {name}", ()) for name in left if _SHADOW.fullmatch(name)]
+    """Drop the shadow tables of interrupted rebuilds, create new ones, and return their suffix."""
+    tables = [str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    drops: list[Statement] = [(f"DROP TABLE IF EXISTS {name}", ()) for name in tables if _SHADOW.fullmatch(name)]
     suffix = "_" + secrets.token_hex(4)
     database.batch([*drops, *create_tables(suffix), *empty_positions(partitions, suffix)])
     return suffix
 
 
 def _swap(live: Head, suffix: str, partitions: int) -> list[Statement]:
-    """Give the transaction that compares what was last seen, and puts the new tables in the place of the old."""
+    """Return the transaction that compares generation and positions, and replaces the live tables with the new ones."""
     compare: list[Statement] = [
         (
             "UPDATE meta SET generation = CASE WHEN generation = ? THEN generation + 1 ELSE NULL END, "

@@ -1,4 +1,4 @@
-"""The read model as models: studies and checkpoints, one by one and in lists."""
+"""Queries of the read model that return models: studies and checkpoints."""
 
 from __future__ import annotations
 
@@ -24,20 +24,37 @@ __all__ = ["EvalStorage", "References"]
 _STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies"
 _CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id FROM checkpoints"
 _PAGE = 1000
-# Any other name, of printable ASCII without spaces around it, is its own normalized name.
+# Any other name (printable ASCII without surrounding spaces) equals its normalized name.
 _MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
-_AFTER_ALL_TIMES = b"\xff"  # SQLite sorts a blob after every text, also what another program wrote in the place of a time
+_AFTER_ALL_TIMES = b"\xff"  # SQLite sorts a blob after every text, even if another program wrote text that is not a time
 
 
 class EvalStorage:
-    """Answers queries from the read model. It never writes.
+    """Read-only queries of a kit's studies and checkpoints that return models instead of DataFrames: ``kit.storage``.
+
+    Studies are identified by their exact id; `EvalKit.resolve` finds a study by its name.
 
     Parameters
     ----------
     database
-        Where the read model is.
+        The database of the read model.
     before_read
-        Called before each query: brings the read model up to date. It answers False when there is no read model to ask.
+        Called before each query to bring the read model up to date; returns False if it does not exist.
+
+    See Also
+    --------
+    evalkit.EvalKit.studies : All studies as a DataFrame.
+    evalkit.EvalKit.checkpoints : Checkpoints as a DataFrame.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.create_study("nightly", period="daily")
+    >>> [study.name for study in kit.storage.list_studies()]
+    ['nightly']
+    >>> kit.storage.get_checkpoints(study.id)
+    []
     """
 
     def __init__(self, database: Database, before_read: Callable[[], bool] = lambda: True) -> None:
@@ -45,40 +62,132 @@ class EvalStorage:
         self._before_read = before_read
 
     def get_study(self, study_id: str) -> Study | None:
-        """Give the study with this exact id, or None."""
-        found = self._studies("id = ?", (_checked_id(study_id),))
-        return found[0] if found else None
+        """Return the study with an exact id, or None.
 
-    def list_studies(self) -> list[Study]:
-        """Return every study, newest first: by creation time, then id, both descending, the order of ``kit.studies()``."""
-        return self._studies("1", ())
-
-    def list_studies_by_status(self, status: StudyStatus | str) -> list[Study]:
-        """Give the studies in a status, newest first.
+        Parameters
+        ----------
+        study_id
+            The id.
 
         Raises
         ------
         InvalidInputError
-            When `status` is none.
+            When `study_id` is not a string.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly")
+        >>> kit.storage.get_study(study.id) == study
+        True
+        >>> print(kit.storage.get_study("00000000-0000-4000-8000-000000000000"))
+        None
+        """
+        studies = self._studies("id = ?", (_checked_id(study_id),))
+        return studies[0] if studies else None
+
+    def list_studies(self) -> list[Study]:
+        """Return all studies, newest first: by creation time, then id, both descending, as in ``kit.studies()``.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> _ = kit.create_study("first", at="2026-01-01T00:00:00Z"), kit.create_study("second", at="2026-01-02T00:00:00Z")
+        >>> [study.name for study in kit.storage.list_studies()]
+        ['second', 'first']
+        """
+        return self._studies("1", ())
+
+    def list_studies_by_status(self, status: StudyStatus | str) -> list[Study]:
+        """Return the studies in a status, newest first.
+
+        Parameters
+        ----------
+        status
+            A `StudyStatus` or its value, such as ``"running"``.
+
+        Raises
+        ------
+        InvalidInputError
+            When `status` is unknown.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> _ = kit.create_study("nightly")
+        >>> [study.name for study in kit.storage.list_studies_by_status("pending")]
+        ['nightly']
+        >>> kit.storage.list_studies_by_status(evalkit.StudyStatus.RUNNING)
+        []
         """
         return self._studies("status = ?", (checked_status(status),))
 
     def find_studies(self, reference: str) -> list[Study]:
-        """Return the studies whose id or name is `reference`, or whose id ends with it, newest first.
+        """Return the studies whose id or name equals `reference`, or whose id ends with it, newest first.
 
         Names that differ only in surrounding spaces, invisible characters or Unicode normalization are equal.
+
+        Parameters
+        ----------
+        reference
+            An id, a name or the end of an id.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly")
+        >>> kit.storage.find_studies(" nightly ") == kit.storage.find_studies(study.id[-8:]) == [study]
+        True
         """
         name, end = normalized_name(reference), reference.lower()
         candidates = self._studies(f"name IN (?, ?) OR {_MAY_DIFFER} OR substr(id, -length(?)) = ?", (reference, name, end, end))
         return [study for study in candidates if normalized_name(study.name) == name or (end and study.id.endswith(end))]
 
     def get_checkpoint(self, study_id: str, checkpoint_id: str) -> Checkpoint | None:
-        """Give the checkpoint of a study with this exact id, or None."""
-        found = self._checkpoints("WHERE study_id = ? AND id = ?", (study_id, checkpoint_id))
-        return found[0] if found else None
+        """Return the checkpoint of a study with an exact id, or None.
+
+        Parameters
+        ----------
+        study_id, checkpoint_id
+            The ids.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly"))
+        >>> period = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+        >>> checkpoint = kit.record_checkpoint(study, {"total_cost": 1.5, "period": period})
+        >>> kit.storage.get_checkpoint(study.id, checkpoint.id).metrics.total_cost
+        1.5
+        """
+        checkpoints = self._checkpoints("WHERE study_id = ? AND id = ?", (study_id, checkpoint_id))
+        return checkpoints[0] if checkpoints else None
 
     def checkpoints_by_id(self, study_id: str, checkpoint_ids: Sequence[str]) -> list[Checkpoint]:
-        """Return the checkpoints of a study with these exact ids, as far as there are any, in no order."""
+        """Return the checkpoints of a study with these exact ids, in no particular order; unknown ids are skipped.
+
+        Parameters
+        ----------
+        study_id
+            The id of the study.
+        checkpoint_ids
+            The ids of the checkpoints.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly"))
+        >>> period = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+        >>> checkpoint = kit.record_checkpoint(study, {"total_cost": 1.5, "period": period})
+        >>> len(kit.storage.checkpoints_by_id(study.id, [checkpoint.id, "unknown"]))
+        1
+        """
         sql = f"{_CHECKPOINT} WHERE study_id = ? AND id IN (SELECT value FROM json_each(?))"
         if not self._before_read():
             return []
@@ -87,29 +196,76 @@ class EvalStorage:
             return [_checkpoint(row) for row in rows]
 
     def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
-        """Return every checkpoint of a study, oldest first: by timestamp, then id, the order of ``kit.checkpoints()``."""
+        """Return all checkpoints of a study, oldest first: by timestamp, then id, as in ``kit.checkpoints()``.
+
+        Parameters
+        ----------
+        study_id
+            The id of the study. An unknown id has no checkpoints.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly"))
+        >>> period = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+        >>> _ = kit.record_checkpoint(study, {"total_cost": 1.5, "period": period})
+        >>> [checkpoint.metrics.total_cost for checkpoint in kit.storage.get_checkpoints(study.id)]
+        [1.5]
+        """
         return self._in_order(_checked_id(study_id), "", _AFTER_ALL_TIMES)
 
     def get_latest_checkpoint(self, study_id: str) -> Checkpoint | None:
-        """Return the checkpoint of a study with the latest timestamp, of equal ones that with the greatest id; None where there is none.
+        """Return the checkpoint of a study with the latest timestamp, or None: the last row of ``kit.checkpoints(study)``.
 
-        It is the last row of ``kit.checkpoints(study)``.
+        Parameters
+        ----------
+        study_id
+            The id of the study.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly")
+        >>> print(kit.storage.get_latest_checkpoint(study.id))
+        None
         """
-        found = self._checkpoints("WHERE study_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1", (_checked_id(study_id),))
-        return found[0] if found else None
+        checkpoints = self._checkpoints("WHERE study_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1", (_checked_id(study_id),))
+        return checkpoints[0] if checkpoints else None
 
     def get_checkpoints_in_range(self, study_id: str, start: datetime, end: datetime) -> list[Checkpoint]:
-        """Give the checkpoints of a study with a timestamp in ``[start, end)``, oldest first. Times need a time zone.
+        """Return the checkpoints of a study with a timestamp in ``[start, end)``, oldest first.
+
+        Parameters
+        ----------
+        study_id
+            The id of the study.
+        start, end
+            Time-zone-aware datetimes.
 
         Raises
         ------
         InvalidInputError
             When a time has no time zone.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> from datetime import datetime, timezone
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly"))
+        >>> for day in (1, 2, 3):
+        ...     period = (f"2026-01-0{day}T00:00:00Z", f"2026-01-0{day + 1}T00:00:00Z")
+        ...     _ = kit.record_checkpoint(study, {"total_cost": day, "period": period})
+        >>> start, end = datetime(2026, 1, 2, tzinfo=timezone.utc), datetime(2026, 1, 4, tzinfo=timezone.utc)
+        >>> [checkpoint.metrics.total_cost for checkpoint in kit.storage.get_checkpoints_in_range(study.id, start, end)]
+        [1.0, 2.0]
         """
         return self._in_order(_checked_id(study_id), stored_moment(start, "start"), stored_moment(end, "end"))
 
     def _studies(self, where: str, args: Args) -> list[Study]:
-        """Give studies, newest first."""
+        """Return studies, newest first."""
         if not self._before_read():
             return []
         sql = f"{_STUDY} WHERE ({where}) AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
@@ -139,14 +295,22 @@ class EvalStorage:
 
 
 class References:
-    """Finds studies by reference.
+    """Finds studies by reference: a `Study`, an id, a name, or the last characters of an id.
 
     Parameters
     ----------
     storage
-        A read model that is up to date.
+        The queries of a read model that is up to date.
     home
-        Where it is, for messages.
+        The home, for messages.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.create_study("nightly")
+    >>> References(kit.storage, kit.engine.settings.home).resolve("nightly") == study
+    True
     """
 
     def __init__(self, storage: EvalStorage, home: Path) -> None:
@@ -154,12 +318,14 @@ class References:
         self._home = home
 
     def resolve(self, reference: Study | str) -> Study:
-        """Give the one study that a reference stands for: an exact id counts before a name, a name before the end of an id.
+        """Return the study that matches a reference: an exact id first, then a name, then the end of an id.
 
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
-            When no study, or more than one, answers to it.
+            When no study, or more than one, matches.
+        InvalidInputError
+            When it is not a reference.
         """
         if isinstance(reference, Study):
             known = self._storage.get_study(reference.id)
@@ -167,68 +333,69 @@ class References:
             text = reference.name
         elif isinstance(reference, str) and reference:
             text = reference
-            matches = [] if any("\ud800" <= character <= "\udfff" for character in text) else self._matches(text)  # no database holds these
+            # No database can contain lone surrogates.
+            matches = [] if any("\ud800" <= character <= "\udfff" for character in text) else self._matches(text)
         else:
-            raise invalid("study", reference, "is no study", "give a Study, an id, a name, or the last four characters of an id")
+            raise invalid("study", reference, "expected a Study, an id, a name, or the last characters (4 or more) of an id")
         if not matches:
             raise self._not_found(reference, text)
         if len(matches) > 1:
             listed = "; ".join(f"{study.id} ({study.name!r}, {study.status}, created {study.created_at:%Y-%m-%d})" for study in matches[:8])
             raise AmbiguousStudyError(
-                f"{text!r} could be any of {len(matches)} studies: {listed}", hint="Give the id, or its last characters.",
+                f"{text!r} matches {len(matches)} studies: {listed}", hint="Use the id, or its last characters.",
                 reference=reference, candidates=[study.id for study in matches],
             )  # fmt: skip
         return matches[0]
 
     def _matches(self, text: str) -> list[Study]:
-        found = self._storage.find_studies(text)
-        ids = matching_studies(text, [(study.id, study.name) for study in found])
-        return [study for study in found if study.id in ids]
+        candidates = self._storage.find_studies(text)
+        ids = matching_studies(text, [(study.id, study.name) for study in candidates])
+        return [study for study in candidates if study.id in ids]
 
     def _not_found(self, reference: object, text: str) -> StudyNotFoundError:
         names = [study.name for study in self._storage.list_studies()]
-        hint = nearest(text, names).strip() or f"The newest are {', '.join(map(repr, names[:5]))}."
+        hint = nearest(text, names).strip() or f"Most recent studies: {', '.join(map(repr, names[:5]))}."
         if not names:
-            hint = f"There are no studies in {self._home}; create one, or give another home."
-        return StudyNotFoundError(f"No study answers to {text!r}", hint=hint, reference=reference)
+            hint = f"There are no studies in {self._home}; create a study, or use another home."
+        return StudyNotFoundError(f"No study matches {text!r}", hint=hint, reference=reference)
 
 
 def _checked_id(study_id: object) -> str:
-    """Give an id as text, in lower case as ids are; a `Study` is one that has it."""
-    given = study_id.id if isinstance(study_id, Study) else study_id
-    if not isinstance(given, str):
-        raise invalid("study_id", study_id, "is no id", hint="Give the id of a study as text, for example study.id.")
-    return given.lower()
+    """Return the id of a study, or an id in lowercase."""
+    text = study_id.id if isinstance(study_id, Study) else study_id
+    if not isinstance(text, str):
+        raise invalid("study_id", study_id, "expected the id of a study, for example study.id")
+    return text.lower()
 
 
 def checked_status(status: StudyStatus | str) -> StudyStatus:
-    """Give a status by its name.
+    """Return a status by its value.
 
     Raises
     ------
     InvalidInputError
-        When there is no such status.
+        When the status is unknown.
     """
     try:
         return StudyStatus(status)
     except ValueError:
-        raise invalid("status", status, "is none", hint=f"Give one of {', '.join(StudyStatus)}.") from None
+        raise invalid("status", status, f"expected one of {', '.join(StudyStatus)}") from None
 
 
 def stored_moment(moment: datetime, field: str) -> str:
-    """Give a time in the read model's width.
+    """Return a time in the read model's format.
 
     Raises
     ------
     InvalidInputError
-        When it is no time with a time zone.
+        When it is not a time-zone-aware datetime.
     """
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise invalid(field, moment, "is no time with a time zone", hint="Give, for example, datetime(2026, 1, 31, tzinfo=timezone.utc).")
+        raise invalid(field, moment, "expected a datetime with a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
     try:
         return stored_text(moment.astimezone(UTC))
     except OverflowError:
-        raise invalid(field, moment, "lies outside the years 1 to 9999 in UTC") from None
+        raise invalid(field, moment, "must be between the years 1 and 9999 in UTC") from None
 
 
 def _time(text: object) -> datetime | None:

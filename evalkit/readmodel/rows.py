@@ -1,4 +1,4 @@
-"""What the rows of a read model look like as evalkit writes them: to name one that another program wrote or changed."""
+"""Checks of the rows of a read model, to name a row that another program wrote or changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import PeriodType, StudyConfig, StudyStatus
 from evalkit.domain.times import MAX_COUNT, stored_time
 from evalkit.errors import DatabaseDamagedError, EvalkitError
-from evalkit.readmodel.database.database import ConditionFailed, Database, Row, Value, pages
+from evalkit.readmodel.database.database import REBUILD_HINTS, ConditionFailed, Database, Row, Value, pages
 from evalkit.readmodel.fold import Reason
 
 __all__ = ["check_rows", "readable"]
@@ -24,9 +24,9 @@ _SHOWN = 80
 
 
 class _Check(NamedTuple):
-    """What a column holds where evalkit wrote it."""
+    """The values that evalkit writes into a column."""
 
-    holds: Callable[[Value], object]
+    accepts: Callable[[Value], object]
     """Returns a false value, or raises, for any other value."""
     expected: str
 
@@ -48,54 +48,54 @@ def _model(model: type[StudyConfig | LongitudinalMetrics], expected: str) -> _Ch
 
 
 def _compact(check: _Check) -> _Check:
-    return _Check(lambda value: str(value).startswith("{") and check.holds(value), check.expected)
+    return _Check(lambda value: str(value).startswith("{") and check.accepts(value), check.expected)
 
 
-def _or(other: Value, words: str, check: _Check) -> _Check:
-    return _Check(lambda value: value == other or check.holds(value), f"{check.expected}, or {words}")
+def _or(other: Value, name: str, check: _Check) -> _Check:
+    return _Check(lambda value: value == other or check.accepts(value), f"{check.expected}, or {name}")
 
 
-def _is_texts(value: Value) -> bool:
-    found = from_json(value) if isinstance(value, str) else None
-    return isinstance(found, list) and all(isinstance(one, str) for one in found)
+def _is_list_of_strings(value: Value) -> bool:
+    items = from_json(value) if isinstance(value, str) else None
+    return isinstance(items, list) and all(isinstance(item, str) for item in items)
 
 
-_ID = _normal(normalize_id, "a UUID of 36 lower-case characters")
-_EVENT_ID = _normal(normalize_event_id, "a version 7 UUID of 36 lower-case characters")
+_ID = _normal(normalize_id, "a lowercase UUID of 36 characters")
+_EVENT_ID = _normal(normalize_event_id, "a lowercase version 7 UUID of 36 characters")
 _TIME = _normal(stored_time, "a time like 2026-01-31T08:00:00.000000Z")
 _TEXT = _Check(lambda value: isinstance(value, str), "text")
 _TABLES: dict[str, tuple[int, dict[str, _Check]]] = {
     "studies": (1, {
         "id": _ID, "name": _TEXT, "status": _one_of(list(StudyStatus)), "period_type": _one_of(list(PeriodType)),
         "period_value": _or(None, "NULL", _integer(0, 2**32 - 1)),
-        "config": _model(StudyConfig, "a JSON object of description, tags and metadata"), "created_at": _TIME,
+        "config": _model(StudyConfig, "a JSON object with description, tags and metadata"), "created_at": _TIME,
         "started_at": _or(None, "NULL", _TIME), "stopped_at": _or(None, "NULL", _TIME),
     }),
     "checkpoints": (2, {
         "study_id": _ID, "id": _ID, "timestamp": _TIME,
-        "metrics": _compact(_model(LongitudinalMetrics, "a JSON object of metrics with a period")),
-        "events_analyzed": _integer(0, MAX_COUNT), "sessions_included": _Check(_is_texts, "a JSON list of texts"), "event_id": _EVENT_ID,
-        "period_start": _TIME, "period_end": _TIME, "regular": _integer(0, 1),
+        "metrics": _compact(_model(LongitudinalMetrics, "a JSON object with metrics and a period")),
+        "events_analyzed": _integer(0, MAX_COUNT), "sessions_included": _Check(_is_list_of_strings, "a JSON list of strings"),
+        "event_id": _EVENT_ID, "period_start": _TIME, "period_end": _TIME, "regular": _integer(0, 1),
     }),
     "lifecycle": (2, {"study_id": _ID, "seq": _integer(1, MAX_COUNT), "event_id": _EVENT_ID, "kind": _one_of(KINDS[:-1])}),
     "rejected": (2, {"study_id": _ID, "event_id": _EVENT_ID, "reason": _one_of(list(Reason)), "kind": _one_of(KINDS), "message": _TEXT}),
     "quarantined": (2, {"study_id": _or("", "empty", _ID), "key": _TEXT, "event_id": _or("", "empty", _EVENT_ID), "error": _TEXT}),
 }  # fmt: skip
-"""For each table, how many of its first columns are its key, and what each column holds."""
+"""For each table, the number of leading key columns, and the check of each column."""
 
 
 @contextmanager
 def readable(database: Database) -> Iterator[None]:
-    """Turn an error over a value that evalkit did not write into one that names its row; any other error passes through.
+    """Replace an error caused by a value that evalkit did not write with one that names its row.
 
     Raises
     ------
     DatabaseDamagedError
-        When the block fails, and a row of the read model is the reason.
+        When the block fails and a row of the read model is invalid. Other errors pass through.
     """
     try:
         yield
-    except (EvalkitError, ConditionFailed, Warning):  # a warning where the user made them errors
+    except (EvalkitError, ConditionFailed, Warning):  # Warning: the user turned warnings into errors
         raise
     except Exception as error:
         damage = _damage(database)
@@ -106,12 +106,12 @@ def readable(database: Database) -> Iterator[None]:
 
 
 def check_rows(database: Database) -> None:
-    """Check every value of a read model: not that it is what the log says, but that it can be read.
+    """Check that every value of a read model is readable; `verify` compares it with the log.
 
     Raises
     ------
     DatabaseDamagedError
-        Naming the first row that another program wrote.
+        Names the first row that another program wrote.
     """
     damage = _damage(database)
     if damage is not None:
@@ -123,14 +123,14 @@ def _damage(database: Database) -> DatabaseDamagedError | None:
         for row in _rows(database, table, ", ".join(columns)):
             key = dict(zip(columns, row[:width], strict=False))
             for (column, check), value in zip(columns.items(), row, strict=True):
-                if not _holds(check, value):
-                    return _damaged(table, key, column, value, f"expected {check.expected}")
+                if not _accepts(check, value):
+                    return _damaged_row(table, key, column, value, f"expected {check.expected}")
         if table in ("checkpoints", "lifecycle"):
             names = list(columns)[:width]
-            # One statement, since others write while these tables are read.
+            # One statement, because of concurrent writes.
             orphans = database.execute(f"SELECT {', '.join(names)} FROM {table} WHERE study_id NOT IN (SELECT id FROM studies) LIMIT 1")
             for row in orphans:
-                return _damaged(table, dict(zip(names, row, strict=True)), "study_id", row[0], "no study has this id")
+                return _damaged_row(table, dict(zip(names, row, strict=True)), "study_id", row[0], "no study has this id")
     return None
 
 
@@ -140,20 +140,17 @@ def _rows(database: Database, table: str, columns: str) -> Iterator[Row]:
     return (row[1:] for row in rows)
 
 
-def _holds(check: _Check, value: Value) -> bool:
+def _accepts(check: _Check, value: Value) -> bool:
     try:
-        return bool(check.holds(value))
+        return bool(check.accepts(value))
     except (ValueError, TypeError):
         return False
 
 
-def _damaged(table: str, key: dict[str, Value], column: str, value: Value, expected: str) -> DatabaseDamagedError:
-    shown, where = repr(value), ", ".join(f"{name} {one!r}" for name, one in key.items())
+def _damaged_row(table: str, key: dict[str, Value], column: str, value: Value, reason: str) -> DatabaseDamagedError:
+    shown, where = repr(value), ", ".join(f"{name} {part!r}" for name, part in key.items())
     shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
     return DatabaseDamagedError(
-        f"The read model has a row that evalkit did not write, in the table {table!r} ({where}): {column} is {shown} ({expected}). Another "
-        "program changed it",
-        hint="Nothing is lost: rebuild the read model from the log with kit.rebuild().",
-        shell_hint="Nothing is lost: rebuild the read model from the log with evalkit projection rebuild.",
-        table=table, key=tuple(key.values()), column=column, value=value,
+        f"Another program changed a row of the read model, in the table {table!r} ({where}): {column} is {shown} ({reason})",
+        effect="No data is lost.", table=table, key=tuple(key.values()), column=column, value=value, **REBUILD_HINTS,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The tables of the read model, and what a database says of itself.
+"""The tables of the read model, and the head of a database: generation, versions and positions.
 
-`studies` and `checkpoints` begin with columns that other programs may read; evalkit's own columns and tables come after them.
-Every table exists under its plain name, and, while a rebuild runs, once more with a suffix.
+The leading columns of `studies` and `checkpoints` are public: other programs may read them. Evalkit's internal columns and tables come
+after them. Every table exists under its plain name and, during a rebuild, once more with a suffix.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = [
     "Head",
     "Position",
     "Tables",
+    "adopt_partition_count",
     "create_tables",
     "empty_positions",
-    "follow_count",
     "has_tables",
     "head_of",
     "initialize",
+    "query_index",
     "read_head",
-    "reading_index",
 ]
 
 SCHEMA_VERSION = 2
@@ -51,13 +51,13 @@ _COLUMNS = {
 _META = """CREATE TABLE IF NOT EXISTS meta (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), generation INTEGER NOT NULL,
     schema_version INTEGER NOT NULL, fold_version INTEGER NOT NULL, partitions INTEGER NOT NULL)"""
 
-# The name of an index outlives the renaming of its table. One name is fixed, for other programs: it is made at the swap.
+# Renaming a table does not rename its indexes. The one with a fixed name, for other programs, is created at the swap.
 FIXED_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_study_time ON checkpoints (study_id, timestamp)"
-_FOLDING_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_event{suffix} ON checkpoints{suffix} (study_id, event_id)"
-_READING_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_period{suffix} ON checkpoints{suffix} (study_id, period_end, period_start)"
+_PROJECTION_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_event{suffix} ON checkpoints{suffix} (study_id, event_id)"
+_QUERY_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_period{suffix} ON checkpoints{suffix} (study_id, period_end, period_start)"
 
 TABLES = tuple(_COLUMNS)
-"""The tables that a rebuild makes anew."""
+"""The tables that a rebuild replaces."""
 
 
 class Tables(NamedTuple):
@@ -72,24 +72,24 @@ class Tables(NamedTuple):
 
     @classmethod
     def with_suffix(cls, suffix: str = "") -> Tables:
-        """Give the names with a suffix; without one, those of the tables that serve."""
+        """Return the names with a suffix; without one, those of the live tables."""
         return cls(*(table + suffix for table in TABLES))
 
 
 class Position(NamedTuple):
-    """How far a partition has been applied."""
+    """The progress of the read model in one partition of the log."""
 
     next: int
-    """The offset after the last applied event; 0 when there is none."""
+    """The offset after the last applied event, 0 without any."""
     first_sha256: str
-    """Of the partition's first event: a part of the log's identity. Empty until seen."""
+    """Of the partition's first event, which identifies the log. Empty until applied."""
     last_sha256: str
     """Of the last applied event. Empty until there is one."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a database says of itself at one moment."""
+    """Generation, versions and positions of a database at one point in time."""
 
     generation: int
     schema_version: int
@@ -98,35 +98,35 @@ class Head:
 
 
 def create_tables(suffix: str = "") -> list[Statement]:
-    """Give the statements that make one set of tables, with what folding needs of indexes."""
+    """Return the statements that create a set of tables, with the index that the projection needs."""
     names = Tables.with_suffix(suffix)
     statements = [f"CREATE TABLE IF NOT EXISTS {name} ({_COLUMNS[table]})" for table, name in zip(TABLES, names, strict=True)]
-    return [(statement, ()) for statement in [*statements, _FOLDING_INDEX.format(suffix=suffix)]]
+    return [(statement, ()) for statement in [*statements, _PROJECTION_INDEX.format(suffix=suffix)]]
 
 
-def reading_index(suffix: str = "") -> Statement:
-    """Give the statement that makes the index which only readers need: later is faster, when many rows are written."""
-    return _READING_INDEX.format(suffix=suffix), ()
+def query_index(suffix: str = "") -> Statement:
+    """Return the statement that creates the index for queries; a rebuild creates it last, which is faster."""
+    return _QUERY_INDEX.format(suffix=suffix), ()
 
 
 def empty_positions(partitions: int, suffix: str = "") -> list[Statement]:
-    """Give the statements that make each partition's position: a compare-and-set needs a row to compare."""
+    """Return the statements that create a position for each partition: a compare-and-swap needs an existing row."""
     return [(f"INSERT OR IGNORE INTO positions{suffix} VALUES (?, 0, '', '', '', '')", (partition,)) for partition in range(partitions)]
 
 
-def follow_count(database: Database, head: Head, partitions: int) -> None:
-    """Give a read model that holds nothing yet the positions of a log with another number of partitions.
+def adopt_partition_count(database: Database, head: Head, partitions: int) -> None:
+    """Replace the positions of an empty read model with those of a log with another number of partitions.
 
     Raises
     ------
     ConditionFailed
-        When it holds something by now.
+        When the read model is no longer empty.
     """
-    # Where another process was quicker this gives no row, so NULL is set, which fails the batch.
-    still = "SELECT generation FROM meta WHERE generation = ? AND partitions = ? AND (SELECT max(next) FROM positions) = 0"
+    # If another process was faster, this returns no row: the generation becomes NULL, which fails the batch.
+    unchanged = "SELECT generation FROM meta WHERE generation = ? AND partitions = ? AND (SELECT max(next) FROM positions) = 0"
     database.batch(
         [
-            (f"UPDATE meta SET generation = ({still}), partitions = ?", (head.generation, len(head.positions), partitions)),
+            (f"UPDATE meta SET generation = ({unchanged}), partitions = ?", (head.generation, len(head.positions), partitions)),
             ("DELETE FROM positions", ()),
             *empty_positions(partitions),
         ]
@@ -134,12 +134,12 @@ def follow_count(database: Database, head: Head, partitions: int) -> None:
 
 
 def initialize(database: Database, partitions: int) -> None:
-    """Create the tables in a database where `has_tables` found none. Harmless when another process does the same."""
+    """Create the tables; a no-op for tables that another process creates at the same time."""
     database.batch(
         [
             (_META, ()),
             *create_tables(),
-            reading_index(),
+            query_index(),
             (FIXED_INDEX, ()),
             ("INSERT OR IGNORE INTO meta VALUES (1, 1, ?, ?, ?)", (SCHEMA_VERSION, FOLD_VERSION, partitions)),
             *empty_positions(partitions),
@@ -153,23 +153,23 @@ def has_tables(database: Database) -> bool:
     Raises
     ------
     SchemaError
-        When it has tables of these names that another program created.
+        When another program created tables with these names.
     """
-    found = {str(name): str(sql) for name, sql in database.execute(_NAMED)}
-    if any(name.lower() == "meta" and "fold_version" in sql for name, sql in found.items()):
+    tables = {str(name): str(sql) for name, sql in database.execute(_NAMED)}
+    if any(name.lower() == "meta" and "fold_version" in sql for name, sql in tables.items()):
         return True
-    if found:
+    if tables:
         raise SchemaError(
-            f"The database already has tables that evalkit did not create: {', '.join(sorted(found))}",
+            f"The database already has tables that evalkit did not create: {', '.join(sorted(tables))}",
             effect="Nothing was changed.",
-            hint="Use a database of its own for evalkit: another home, or another EVALKIT_DATABASE_URL. If this one is evalkit's, move its "
-            "file away: the next command rebuilds the read model from the log.",
-            found=sorted(found), supported=[],
+            hint="Use a separate database for evalkit: another home, or another EVALKIT_DATABASE_URL. If evalkit created this file, "
+            "move it away: the next command rebuilds the read model from the log.",
+            found=sorted(tables), supported=[],
         )  # fmt: skip
     return False
 
 
-# SQLite does not distinguish upper and lower case in names, and gives a table no name that an index has.
+# Names in SQLite are case-insensitive, and tables and indexes share a namespace.
 _NAMED = (
     "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view', 'index') "
     f"AND lower(name) IN ('meta', {', '.join(map(repr, TABLES))})"
@@ -177,12 +177,12 @@ _NAMED = (
 
 
 def read_head(database: Database) -> Head | None:
-    """Read what a database says of itself; None when it has no tables.
+    """Read the head of a database; None when it has no tables.
 
     Raises
     ------
     SchemaError
-        When a newer evalkit, or another program, made it.
+        When a newer evalkit or another program created the tables.
     """
     if not has_tables(database):
         return None
@@ -194,29 +194,29 @@ HEAD_STATEMENTS: list[Statement] = [
     ("SELECT generation, schema_version, fold_version, partitions FROM meta", ()),
     ('SELECT next, first_sha256, last_sha256 FROM positions ORDER BY "partition"', ()),
 ]
-"""What `head_of` is made from: the first statements of every snapshot."""
+"""The statements whose rows `head_of` takes; the first statements of every snapshot."""
 
 
 def head_of(meta: list[Row], rows: list[Row]) -> Head:
-    """Make a `Head` of the rows that `HEAD_STATEMENTS` gave.
+    """Return the `Head` for the rows of `HEAD_STATEMENTS`.
 
     Raises
     ------
     SchemaError
-        When a newer evalkit made the tables.
+        When a newer evalkit created the tables.
     DatabaseDamagedError
-        When it says nothing of itself, or contradicts itself.
+        When the rows are missing or inconsistent.
     """
     values = [*(meta[0] if meta else ()), *(row[0] for row in rows)]
     if not meta or not all(isinstance(value, int) for value in values) or meta[0][3] != len(rows):
         raise DatabaseDamagedError(
-            "The read model is damaged: what it notes of itself (the tables meta and positions) was changed by another program",
-            hint="Nothing is lost, it is made from the log: move its file away, and the next command makes it anew.",
-        )
+            "The read model is damaged: another program changed its tables meta and positions",
+            effect="No data is lost.", hint="Move its file away, and the next command rebuilds the read model from the log.",
+        )  # fmt: skip
     generation, schema, fold, _ = (int(str(value)) for value in meta[0])
     if schema > SCHEMA_VERSION or fold > FOLD_VERSION:
         raise SchemaError(
-            f"The read model was made by a newer evalkit (schema {schema}, fold {fold}); this one knows schema {SCHEMA_VERSION}, "
+            f"The read model was created by a newer evalkit (schema {schema}, fold {fold}); this version supports schema {SCHEMA_VERSION}, "
             f"fold {FOLD_VERSION}",
             hint="Upgrade evalkit from where you installed it.",
             found=(schema, fold), supported=(SCHEMA_VERSION, FOLD_VERSION),

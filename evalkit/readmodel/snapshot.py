@@ -1,4 +1,4 @@
-"""The rows of a read model at one moment, read in pages while others go on writing."""
+"""A consistent view of the read model, read in pages during concurrent writes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["RebuiltMeanwhileError", "Snapshot", "StudyRow", "consistently"]
 _T = TypeVar("_T")
 _PAGE = 2000
 _TRIES = 5
-_ONLY_ADDED = ("checkpoints", "lifecycle", "rejected", "quarantined")
+_APPEND_ONLY = ("checkpoints", "lifecycle", "rejected", "quarantined")
 
 
 class RebuiltMeanwhileError(DatabaseError):
-    """The tables of a snapshot are gone."""
+    """A rebuild replaced the tables of a snapshot."""
 
 
 class StudyRow(NamedTuple):
@@ -36,34 +36,35 @@ class StudyRow(NamedTuple):
 
 
 class Snapshot:
-    """The rows of a read model at one moment.
+    """The rows of a read model at one point in time.
 
-    A study's status and its times change, and are read at once; all the rest is only added, and is bounded by the last row there was, or
-    never changes.
+    The columns of a study that change (status and times) are read immediately. The other columns never change, and the other tables are
+    append-only: their rows are bounded by the last row id.
 
     Parameters
     ----------
     database
-        Where the read model is.
+        The database of the read model.
     beside
-        One more statement that is to see the same moment; its rows are `beside`.
+        An additional statement to run at the same point in time; `beside` has its rows.
     """
 
     def __init__(self, database: Database, beside: Statement = ("SELECT 1", ())) -> None:
         self._database = database
-        bounds = ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in _ONLY_ADDED)
+        bounds = ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in _APPEND_ONLY)
         changing: Statement = ("SELECT id, status, started_at, stopped_at FROM studies", ())
-        meta, positions, found, self._changing, self.beside = database.batch([*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), changing, beside])
+        statements = [*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), changing, beside]
+        meta, positions, last_rows, self._changing, self.beside = database.batch(statements)
         self.head: Head = head_of(meta, positions)
-        self._bounds = dict(zip(_ONLY_ADDED, found[0], strict=True))
+        self._bounds = dict(zip(_APPEND_ONLY, last_rows[0], strict=True))
 
     def studies(self) -> list[StudyRow]:
-        """Give every study, in the order of their ids.
+        """Return all studies, sorted by id.
 
         Raises
         ------
         RebuiltMeanwhileError
-            When a rebuild took the tables away.
+            When a rebuild replaced the tables.
         """
         columns = "id, name, period_type, period_value, config, created_at"
         fixed = {row[0]: row for row in self._pages("studies", columns, ("id",), "1")}
@@ -74,12 +75,12 @@ class Snapshot:
         return rows
 
     def rows(self, table: str, columns: str, key: tuple[str, ...]) -> Iterator[Row]:
-        """Give the rows of a table to which rows are only added, in the order of `key`, with which `columns` must begin.
+        """Yield the rows of an append-only table, sorted by `key`; `columns` must start with the columns of the key.
 
         Raises
         ------
         RebuiltMeanwhileError
-            When a rebuild took the tables away.
+            When a rebuild replaced the tables.
         """
         return self._pages(table, columns, key, "rowid <= ?", (self._bounds[table],))
 
@@ -90,19 +91,19 @@ class Snapshot:
         def ask(after: tuple[Value, ...], most: int) -> list[Row]:
             meta, positions, page = self._database.batch([*HEAD_STATEMENTS, (sql, (*args, *after, most))])
             if head_of(meta, positions).generation != self.head.generation:
-                raise RebuiltMeanwhileError("The read model was rebuilt while it was being read", hint="Try again.")
+                raise RebuiltMeanwhileError("The read model was rebuilt during the query", hint="Try again.")
             return page
 
         return pages(ask, ("",) * width, lambda row: row[:width], _PAGE)
 
 
 def consistently(read: Callable[[], _T]) -> _T:
-    """Call `read`, and again when a rebuild came in between.
+    """Call `read`, and retry it when a rebuild replaced the tables.
 
     Raises
     ------
     RebuiltMeanwhileError
-        When that happened each time.
+        When that happened in every attempt.
     """
     for _ in range(_TRIES - 1):
         try:

@@ -1,7 +1,7 @@
-"""Digest and verify: proves that the read model holds exactly what the log says.
+"""Digest and verify: check that the read model matches the log.
 
-The digest is a SHA-256 over the rows that the events decide, in the order of their keys. It leaves out whatever depends on how they got
-there: partitions, offsets, generations, message texts, quarantined bytes. The same events give the same digest.
+The digest is a SHA-256 over the rows that the events determine, sorted by key. It excludes partitions, offsets, generations, message texts
+and quarantined bytes, so the same events always have the same digest.
 """
 
 from __future__ import annotations
@@ -46,31 +46,43 @@ class Difference:
     stored: Row | None
     """The row in the read model; None when it is missing there."""
     expected: Row | None
-    """The row that the log gives; None when there should be none."""
+    """The row according to the log; None when there should be none."""
 
     def __str__(self) -> str:
         where = f"{self.table} {', '.join(str(part) for part in self.key)}"
         if self.stored is None or self.expected is None:
             return f"{where}: {'missing in the read model' if self.stored is None else 'not in the log'}"
         names = _COLUMNS[self.table].split(", ")
-        columns = [name for name, one, other in zip(names, self.stored, self.expected, strict=True) if one != other]
-        return f"{where}: other values in {', '.join(columns)}"
+        columns = [name for name, stored, expected in zip(names, self.stored, self.expected, strict=True) if stored != expected]
+        return f"{where}: different values in {', '.join(columns)}"
 
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What `verify` found."""
+    """The result of `EvalKit.verify`: true if the read model matches the log and the expected digest, if any.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> _ = kit.create_study("nightly")
+    >>> result = kit.verify()
+    >>> result.ok, len(result.digest)
+    (True, 64)
+    >>> print(kit.verify(expect=result.digest).difference)
+    None
+    """
 
     digest: str
     """SHA-256 of the read model's rows, 64 hexadecimal digits."""
     difference: Difference | None
-    """The first row that differs from the log's; None when there is none."""
+    """The first row that differs from the log; None without a difference."""
     expected: str | None = None
-    """The digest that was asked for, if any."""
+    """The expected digest, if any."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing differs."""
+        """Whether the read model matches the log and the expected digest."""
         return self.difference is None and self.expected in (None, self.digest)
 
     def __bool__(self) -> bool:
@@ -78,17 +90,17 @@ class VerifyResult:
 
     def __str__(self) -> str:
         if self.difference is not None:
-            return f"The read model differs from the log. First row that does: {self.difference}"
+            return f"The read model differs from the log; first difference: {self.difference}"
         if not self.ok:
-            return f"The read model is what the log says, but its digest is {self.digest}, not {self.expected}"
-        return f"The read model is what the log says. Digest {self.digest}"
+            return f"The read model matches the log, but its digest is {self.digest} instead of {self.expected}"
+        return f"The read model matches the log. Digest: {self.digest}"
 
 
 def digest(snapshot: Snapshot) -> str:
-    """Give the SHA-256 of a snapshot, 64 hexadecimal digits.
+    """Return the SHA-256 of a snapshot, 64 hexadecimal digits.
 
-    For each of studies, checkpoints, lifecycle and rejected: the table's name, then each row's values (9, 6, 4 and 3) in the order of the
-    key. Every value is preceded by its type (``n``, ``i`` or ``t``) and its length in bytes (8, big-endian); integers are decimal text.
+    For each of studies, checkpoints, lifecycle and rejected: the table's name, then the values of each row (9, 6, 4 and 3), sorted by key.
+    Every value is preceded by its type (``n``, ``i`` or ``t``) and its length in bytes (8, big-endian); integers are decimal text.
     """
     total = sha256()
     for table in _KEYS:
@@ -110,21 +122,21 @@ def _prefixed(value: Value) -> bytes:
 
 
 def verify(database: Database, log: EventLog, *, expect: str | None = None) -> VerifyResult:
-    """Fold the log afresh up to where the read model stands, and compare every row.
+    """Replay the log up to the read model's positions, and compare every row.
 
     Parameters
     ----------
     database, log
-        The read model, and the log that it was made from.
+        The read model and its log.
     expect
-        A digest noted earlier, to compare with.
+        The expected digest, if any.
 
     Raises
     ------
     LogMismatchError
-        When the log is another one, or lost events.
+        When it is a different log, or events are missing.
     DatabaseError
-        When the read model was rebuilt each time that it was being read.
+        When rebuilds kept replacing the read model.
     """
     with readable(database):
         return consistently(lambda: _verify(database, log, expect))
@@ -138,18 +150,17 @@ def _verify(database: Database, log: EventLog, expect: str | None) -> VerifyResu
             check_identity(log, stored.head.positions)
             consumer = EvalProjectionConsumer(log, fresh, batch_size=5000, group="eval-rebuild")
             consumer.catch_up(until=[position.next for position in stored.head.positions])
-            made = Snapshot(fresh)
-            return VerifyResult(digest(stored), _first_difference(stored, made), expect)
+            return VerifyResult(digest(stored), _first_difference(stored, Snapshot(fresh)), expect)
         finally:
             fresh.close()
 
 
-def _first_difference(stored: Snapshot, made: Snapshot) -> Difference | None:
+def _first_difference(stored: Snapshot, replayed: Snapshot) -> Difference | None:
     for table, key in _KEYS.items():
-        for one, other in zip_longest(_rows(stored, table), _rows(made, table)):
-            if one != other:
+        for row, expected in zip_longest(_rows(stored, table), _rows(replayed, table)):
+            if row != expected:
                 width = len(key)
-                if one is None or (other is not None and other[:width] < one[:width]):
-                    return Difference(table, other[:width], None, other)
-                return Difference(table, one[:width], one, None if other is None or one[:width] < other[:width] else other)
+                if row is None or (expected is not None and expected[:width] < row[:width]):
+                    return Difference(table, expected[:width], None, expected)
+                return Difference(table, row[:width], row, None if expected is None or row[:width] < expected[:width] else expected)
     return None

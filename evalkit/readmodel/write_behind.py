@@ -1,4 +1,4 @@
-"""Writing one batch while the next is decoded."""
+"""Writes a batch while the next one is decoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["WriteBehind"]
 
 
 class WriteBehind:
-    """A `Database` whose batches may run in a thread while the next events are decoded; whatever reads waits for them first.
+    """A `Database` whose batches can run in a thread while the next events are decoded; reads wait for the pending batch.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class WriteBehind:
 
     @contextmanager
     def in_background(self) -> Iterator[None]:
-        """Run batches in a thread while the block runs. One that fails raises with the next call, or when the block ends."""
+        """Run batches in a thread during the block. A failed batch raises in the next call, or at the end of the block."""
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-writer") as writer:
             self._writer = writer
             try:
@@ -51,7 +51,7 @@ class WriteBehind:
         return []
 
     def flush(self) -> None:
-        """Wait for the last batch, and raise what it raised."""
+        """Wait for the pending batch, and raise its error, if any."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
@@ -61,5 +61,5 @@ class WriteBehind:
         return self._database.describe()
 
     def close(self) -> None:
-        """Wait for the last batch; the database stays open."""
+        """Wait for the pending batch; the database stays open."""
         self.flush()

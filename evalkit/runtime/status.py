@@ -11,7 +11,7 @@ from evalkit.domain.ids import time_of_event
 from evalkit.domain.times import stored_time, wire_time
 from evalkit.errors import EvalkitError, Message
 from evalkit.readmodel.fold import FOLD_VERSION
-from evalkit.readmodel.log_identity import check_identity, check_whole
+from evalkit.readmodel.log_identity import check_complete, check_identity
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import SCHEMA_VERSION, Head, read_head
 from evalkit.runtime.connections import uses_files
@@ -125,7 +125,7 @@ def read_status(engine: Engine) -> Status:
         ranges = learn(engine.log.ranges)
         events = None if ranges is None else sum(part.end - part.first for part in ranges)
         if ranges is not None:
-            learn(lambda: check_whole(ranges))
+            learn(lambda: check_complete(ranges))
         if head is not None:
             if (head.schema_version, head.fold_version) == (SCHEMA_VERSION, FOLD_VERSION):
                 counts, written = learn(lambda: _counts(engine)), learn(engine.last_writer)

@@ -22,7 +22,7 @@ from evalkit.domain.study import Study
 from evalkit.domain.validation import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
-from evalkit.frames.normalize import MISSING_STUDY, labelled, like, metric_named, read_columns
+from evalkit.frames.normalize import MISSING_STUDY, labeled, metric_named, read_columns, to_library_of
 from evalkit.frames.study_data import StudyData, study_data
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Audit(Result):
     @cached_property
     def frame(self) -> FrameLike:
         """A row for each finding, in the library (Polars or pandas) of the data."""
-        return like(self._data.checkpoints, self._rows.select(list(_COLUMNS)), _COLUMNS)
+        return to_library_of(self._data.checkpoints, self._rows.select(list(_COLUMNS)), _COLUMNS)
 
     @property
     def errors(self) -> int:
@@ -217,7 +217,7 @@ def _prepared(columns: pl.DataFrame, study_ids: Sequence[str] | None) -> pl.Data
         for name, metric in METRICS.items()
     )
     times = (pl.col(name).dt.epoch("us").alias(shown) for name, shown in _TIMES.items())
-    rows = labelled(columns, "period_start")[0].lazy().with_columns(pl.col("study_id", "label").cast(pl.String()), *values, *times)
+    rows = labeled(columns, "period_start")[0].lazy().with_columns(pl.col("study_id", "label").cast(pl.String()), *values, *times)
     return (rows if study_ids is None else rows.filter(pl.col("study_id").is_in(list(study_ids)))).collect()
 
 

@@ -1,4 +1,4 @@
-"""What evalkit needs of a database: statements one by one, and several as one transaction."""
+"""The port of the database: single statements, and several as one transaction."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from evalkit._util.engine_report import EngineReport
 from evalkit.errors import DatabaseError
 
 __all__ = [
+    "REBUILD_HINTS",
     "Args",
     "BulkInsert",
     "ConditionFailed",
@@ -25,57 +26,63 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+REBUILD_HINTS = {
+    "hint": "Rebuild the read model from the log: kit.rebuild().",
+    "shell_hint": "Rebuild the read model from the log: evalkit projection rebuild",
+}
+"""The next step where another program changed the read model."""
+
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
 Args = Sequence[Value]
 Statement = tuple[str, Args]
-"""SQL with ``?`` for each argument, and the arguments."""
+"""SQL with ``?`` placeholders, and the arguments."""
 
 
 class BulkInsert(NamedTuple):
-    """Rows for one table, thousands if need be: each engine has its own fastest way to take them."""
+    """Rows to insert into one table, up to thousands; each adapter uses its fastest way to insert them."""
 
     table: str
     width: int
-    """The number of columns, all of the table's."""
+    """The number of columns of the table."""
     values: Sequence[str | int | None]
-    """The values of all rows, one row after the other."""
+    """The values of all rows, row by row."""
 
 
-class ConditionFailed(Exception):  # noqa: N818  (a signal between projection and adapter, no error that a user sees)
-    """A batch set a NOT NULL column to NULL: the compare-and-set in it found another value. Nothing was written."""
+class ConditionFailed(Exception):  # noqa: N818  (an internal signal between projection and adapter)
+    """A batch set a NOT NULL column to NULL: its compare-and-swap failed. Nothing was written."""
 
 
-class ResponseTooLarge(DatabaseError):  # noqa: N818  (a signal between reader and adapter, that a user sees where no page is small enough)
-    """The rows that were asked for are more than the engine sends at once: ask for fewer. See `PageSize` and `in_parts`.
+class ResponseTooLarge(DatabaseError):  # noqa: N818  (an internal signal between reader and adapter; users see it only when a single row is too large)
+    """The result exceeds the response limit of the server: request fewer rows. See `PageSize` and `in_parts`.
 
     Parameters
     ----------
-    said
-        The engine's own words.
+    server_message
+        The server's error message.
     """
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, server_message: str) -> None:
         super().__init__(
-            f"The read model holds more, perhaps in a single row, than its server sends at once ({said})",
-            hint="Raise the server's limit (sqld: --max-response-size), or use a read model in a file: file:PATH",
+            f"A single row of the read model exceeds the response limit of its server ({server_message})",
+            hint="Raise the limit (sqld: --max-response-size), or use a read model in a file: file:PATH",
         )
 
 
 def writes(statements: Sequence[Statement | BulkInsert]) -> bool:
-    """Return whether any of some statements writes."""
-    return not all(one[0].lstrip().startswith(("SELECT", "WITH")) for one in statements)
+    """Return whether any of the statements writes."""
+    return not all(statement[0].lstrip().startswith(("SELECT", "WITH")) for statement in statements)
 
 
 class PageSize:
-    """How many rows to ask for at once: fewer from the moment on when the engine says that a page is more than it sends.
+    """The number of rows to request at once, reduced when the server rejects a page as too large.
 
     Parameters
     ----------
     rows
-        To begin with, and the most.
+        The initial and maximum number of rows.
     size
-        How many bytes a page should have at most, as far as `aim` can foresee it.
+        The target size of a page in bytes, used by `aim`.
     """
 
     def __init__(self, rows: int, size: int = 0) -> None:
@@ -85,12 +92,12 @@ class PageSize:
         self._refused = False
 
     def read(self, page: Callable[[int], _T]) -> _T:
-        """Call `page` with the number of rows, and with fewer until the engine sends them; `rows` is the number that it sent.
+        """Call `page` with the number of rows, and with fewer until the server accepts; `rows` is then the accepted number.
 
         Raises
         ------
         ResponseTooLarge
-            When a single row is more than the engine sends.
+            When a single row exceeds the limit.
         """
         while True:
             try:
@@ -102,7 +109,7 @@ class PageSize:
                 self._refused = True
 
     def aim(self, count: int, size: int) -> None:
-        """Choose the next page by the size of this one, of `count` rows and `size` bytes; after a refusal, what is sent is known to fit."""
+        """Set the next number of rows from a page of `count` rows and `size` bytes; after a rejection, that size becomes the target."""
         if self._refused:
             self._size, self._refused = size, False
         self.rows = max(1, min(self._most, self._size * max(count, 1) // max(size, 1)))
@@ -111,63 +118,63 @@ class PageSize:
 def pages(
     ask: Callable[[tuple[Value, ...], int], list[Row]], first: tuple[Value, ...], key: Callable[[Row], tuple[Value, ...]], rows: int
 ) -> Iterator[Row]:
-    """Return the rows of a question page by page, whatever number of them the engine sends at once.
+    """Yield the rows of a query page by page (keyset pagination), within the server's response limit.
 
     Parameters
     ----------
     ask
-        Takes the key to begin after and the most rows to return; returns them in the order of their keys.
+        Takes the key after which to start and the maximum number of rows; returns rows in the order of their keys.
     first
-        A key before that of every row.
+        A key less than that of every row.
     key
         Returns the key of a row.
     rows
-        The most rows of a page.
+        The maximum number of rows of a page.
     """
     size, after = PageSize(rows), first
     while True:
         start = after
-        page = size.read(lambda most: ask(start, most))  # noqa: B023  (called at once)
+        page = size.read(lambda most: ask(start, most))  # noqa: B023  (called immediately)
         yield from page
         if len(page) < size.rows:
             return
         after = key(page[-1])
 
 
-def in_parts(ask: Callable[[Sequence[_T]], list[Row]], about: Sequence[_T]) -> list[Row]:
-    """Give the rows that answer a question about each of many: asked at once, or in parts when that is more than the engine sends.
+def in_parts(ask: Callable[[Sequence[_T]], list[Row]], items: Sequence[_T]) -> list[Row]:
+    """Return the rows of a query about many items, split in halves while the result exceeds the server's response limit.
 
     Raises
     ------
     ResponseTooLarge
-        When the answer about a single one is.
+        When the rows of a single item exceed the limit.
     """
     try:
-        return ask(about)
+        return ask(items)
     except ResponseTooLarge:
-        if len(about) < 2:
+        if len(items) < 2:
             raise
-        half = len(about) // 2
-        return in_parts(ask, about[:half]) + in_parts(ask, about[half:])
+        half = len(items) // 2
+        return in_parts(ask, items[:half]) + in_parts(ask, items[half:])
 
 
 class Database(Protocol):
-    """A SQL database in SQLite's dialect. Safe for several threads; other processes may use the same database.
+    """A SQL database in SQLite's dialect. Thread-safe; other processes may use the same database.
 
-    Both methods wait (bounded) while others hold the database, and raise, besides what is named there,
+    `execute` and `batch` retry for a limited time while other processes lock the database. Both may raise
 
-    - `ResponseTooLarge` when the rows are more than the engine sends at once,
-    - `ReadOnlyError` when this connection may read, but not write,
-    - `DatabaseBusyError` when that took too long,
-    - `DatabaseUnavailableError` when the database is out of reach, full, or not writable,
-    - `DatabaseDamagedError` when what stands at its place is no database.
+    - `ResponseTooLarge` when the result exceeds the server's response limit,
+    - `ReadOnlyError` when the connection has no write access,
+    - `DatabaseBusyError` when the database stayed locked,
+    - `DatabaseUnavailableError` when the database cannot be reached, is full or is not writable,
+    - `DatabaseDamagedError` when the file is not a database.
     """
 
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
-        """Run one statement and give its rows."""
+        """Run one statement and return its rows."""
 
     def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
-        """Run statements as one transaction, all or nothing, and give the rows of each.
+        """Run statements as one atomic transaction, and return the rows of each.
 
         Raises
         ------
@@ -176,7 +183,7 @@ class Database(Protocol):
         """
 
     def describe(self) -> EngineReport:
-        """Say which engine it is."""
+        """Return the engine and its version."""
 
     def close(self) -> None:
-        """Let go of everything. Closing twice is harmless."""
+        """Release all resources. Closing twice is a no-op."""

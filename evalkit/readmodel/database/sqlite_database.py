@@ -1,8 +1,8 @@
-"""The read model's database in a local file, through Python's own SQLite.
+"""The read model's database in a local file, through Python's sqlite3.
 
-libsql-client reads files too, but importing it loads a client for HTTP and one for websockets, which takes 0.3 s of every
-command. One connection is kept: the last one to close copies the whole WAL back, which costs more than a call. It waits for
-nothing (``timeout=0``): a busy database is tried again here, for a bounded time.
+libsql-client reads files too, but its import takes 0.3 s (HTTP and websocket clients). One connection stays open: the last one to close
+checkpoints the whole WAL, which costs more than a query. SQLite's own busy timeout is off (``timeout=0``): retries happen here, with a
+time limit.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_whole, primary_code, read_without_writing, says
+from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_atomically, describe_failure, primary_code, read_without_writing
 from evalkit._util.waiting import BUSY_SECONDS, Pauses
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseUnavailableError
-from evalkit.readmodel.database.database import Args, BulkInsert, ConditionFailed, Row, Statement
+from evalkit.readmodel.database.database import REBUILD_HINTS, Args, BulkInsert, ConditionFailed, Row, Statement
 
 __all__ = ["SqliteDatabase"]
 
@@ -27,22 +27,22 @@ _BOUND_VALUES = 30_000  # SQLite binds at most 32,766 in one statement
 
 
 class SqliteDatabase(SqliteFile):
-    """A `Database` in one file, in WAL mode. The first batch creates the file; until then the database is empty.
+    """A `Database` in one file in WAL mode, created by the first batch. A missing file reads as an empty database.
 
     Parameters
     ----------
     path
-        The file. Its folder must exist when something is written.
+        The file. Its folder must exist for a batch.
     read_only
-        Open the file without writing anything, not even a lock beside it: for a folder that cannot be written.
+        Read the file without writing anything, not even lock files: for a read-only folder.
     busy_seconds
-        How long to try again while others hold the database.
+        How long to retry while other processes lock the database.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_seconds: float = BUSY_SECONDS) -> None:
         super().__init__(path)
         self.busy_retries = 0
-        """How often a call found the database busy and tried again."""
+        """The number of retries because the database was busy."""
         self._read_only = read_only
         self._busy_seconds = busy_seconds
 
@@ -50,41 +50,41 @@ class SqliteDatabase(SqliteFile):
         """See `Database.execute`."""
         if not self._exists(create=False):
             return []
-        return self._patiently(lambda connection: _rows(connection, (sql, args)))
+        return self._retried(lambda connection: _rows(connection, (sql, args)))
 
     def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
         """See `Database.batch`."""
         self._exists(create=True)
-        return self._patiently(lambda connection: _transaction(connection, statements))
+        return self._retried(lambda connection: _transaction(connection, statements))
 
     def _exists(self, *, create: bool) -> bool:
         if self.path.exists():
             return True
-        self.close()  # should it have been moved away or deleted
+        self.close()  # it may have been moved away or deleted
         if create:
             try:
-                create_whole(self.path, lambda _: None)
+                create_atomically(self.path, lambda _: None)
             except OSError as error:
                 raise self._unavailable("it cannot be created", str(error)) from None
             except sqlite3.Error as error:
-                raise self._in_words(getattr(error, "sqlite_errorname", "SQLITE_ERROR"), str(error)) from None
+                raise self._as_database_error(getattr(error, "sqlite_errorname", "SQLITE_ERROR"), str(error)) from None
         return create
 
-    def _patiently(self, call: Callable[[sqlite3.Connection], _T]) -> _T:
+    def _retried(self, call: Callable[[sqlite3.Connection], _T]) -> _T:
         pauses = Pauses(0.001, 0.05, self._busy_seconds)
         while True:
             try:
-                with self._lock:  # so that nothing is open when another thread forks
+                with self._lock:  # which also keeps another thread from forking with the file open
                     return read_without_writing(self.path, call) if self._read_only else call(self._connected())
             except sqlite3.Error as error:
                 code, message = getattr(error, "sqlite_errorname", "SQLITE_ERROR"), str(error)
             if code == "SQLITE_CONSTRAINT_NOTNULL":
                 raise ConditionFailed(message)
             if primary_code(code) not in BUSY or pauses.over:
-                self.close()  # the next call opens the file again: it may be another one by then
-                raise self._in_words(code, message)
+                self.close()  # the next call reopens the file, which may have been replaced
+                raise self._as_database_error(code, message)
             self.busy_retries += 1
-            _logger.debug("database busy (%s), trying again", code)
+            _logger.debug("database busy (%s), retrying", code)
             time.sleep(pauses.next())
 
     def _connect(self) -> sqlite3.Connection:
@@ -93,24 +93,27 @@ class SqliteDatabase(SqliteFile):
     def _set_up(self, connection: sqlite3.Connection) -> None:
         if self.path.stat().st_size == 0:
             connection.execute("PRAGMA journal_mode=WAL")
-        # Some builds of SQLite overwrite with zeros what is deleted: a rebuild would write the old tables once more.
+        # Some builds of SQLite overwrite deleted data with zeros: a rebuild would write the old tables once more.
         connection.execute("PRAGMA secure_delete=OFF")
 
-    def _in_words(self, code: str, driver_message: str) -> DatabaseError:
+    def _as_database_error(self, code: str, driver_message: str) -> DatabaseError:
         if primary_code(code) in BUSY:
             return DatabaseBusyError(
-                f"The read model {self.path} stayed locked by other processes for {self._busy_seconds:g} s",
-                hint="Try again; if it stays so, see which process holds it.", driver_message=driver_message,
+                f"The read model {self.path} was locked by other processes for {self._busy_seconds:g} s",
+                hint="Try again; if it stays locked, find the process that has it open.", driver_message=driver_message,
             )  # fmt: skip
+        failure = describe_failure(code, driver_message)
         if primary_code(code) in DAMAGED:
             return DatabaseDamagedError(
-                f"The read model {self.path} cannot be read: {says(code, driver_message)}", effect="It was left as it is.",
-                hint="Nothing is lost: move the file away, and the next command rebuilds it from the log.", driver_message=driver_message,
+                f"The read model {self.path} cannot be read: {failure.reason}", effect="The file was not changed.",
+                hint="No data is lost: move the file away, and the next command rebuilds the read model from the log.",
+                driver_message=driver_message,
             )  # fmt: skip
-        return self._unavailable(says(code, driver_message), driver_message)
+        return self._unavailable(failure.reason, driver_message, **(REBUILD_HINTS if failure.foreign_change else {}))
 
-    def _unavailable(self, why: str, driver_message: str) -> DatabaseUnavailableError:
-        return DatabaseUnavailableError(f"The read model {self.path} cannot be used: {why}", driver_message=driver_message)
+    def _unavailable(self, reason: str, driver_message: str, **hints: str) -> DatabaseUnavailableError:
+        problem = f"The read model {self.path} cannot be used: {reason}"
+        return DatabaseUnavailableError(problem, driver_message=driver_message, **hints)
 
 
 def _rows(connection: sqlite3.Connection, statement: Statement) -> list[Row]:
@@ -121,7 +124,10 @@ def _rows(connection: sqlite3.Connection, statement: Statement) -> list[Row]:
 def _transaction(connection: sqlite3.Connection, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
     connection.execute("BEGIN")
     try:
-        results = [_insert(connection, one) if isinstance(one, BulkInsert) else _rows(connection, one) for one in statements]
+        results = [
+            _insert(connection, statement) if isinstance(statement, BulkInsert) else _rows(connection, statement)
+            for statement in statements
+        ]
         connection.execute("COMMIT")
         return results
     finally:
@@ -130,10 +136,10 @@ def _transaction(connection: sqlite3.Connection, statements: Sequence[Statement 
 
 
 def _insert(connection: sqlite3.Connection, rows: BulkInsert) -> list[Row]:
-    """Insert rows with thousands of values a statement."""
-    one = f"({','.join('?' * rows.width)})"
+    """Insert rows in statements of thousands of values."""
+    placeholders = f"({','.join('?' * rows.width)})"
     step = _BOUND_VALUES // rows.width * rows.width
     for start in range(0, len(rows.values), step):
         part = rows.values[start : start + step]
-        connection.execute(f"INSERT INTO {rows.table} VALUES {','.join([one] * (len(part) // rows.width))}", part)
+        connection.execute(f"INSERT INTO {rows.table} VALUES {','.join([placeholders] * (len(part) // rows.width))}", part)
     return []

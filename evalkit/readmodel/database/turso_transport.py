@@ -1,6 +1,6 @@
-"""The read model on Turso Cloud, or any server with version 3 of the protocol, through turso-serverless.
+"""The transport to Turso Cloud, or any server with version 3 of the protocol, through turso-serverless.
 
-Its own session waits without a limit and opens a connection for each request, so only its encoding of the protocol is used.
+Only its encoding of the protocol is used: its session has no time limit and opens a connection for each request.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import msgspec
 
 from evalkit._util.forks import reset_in_child
 from evalkit.readmodel.database.database import Row, Statement, writes
-from evalkit.readmodel.database.server_database import Refused
+from evalkit.readmodel.database.server_database import TransportError
 
 __all__ = ["TursoTransport"]
 
 
 class TursoTransport:
-    """A `Transport` that turso-serverless encodes: each batch is one request, which leaves nothing open on the server.
+    """A `Transport` encoded by turso-serverless: each batch is one request, which leaves nothing open on the server.
 
     Parameters
     ----------
     url
         ``https:`` or ``http:``.
     token
-        The secret that the server asks for, if any.
+        The authentication token, if any.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
@@ -38,7 +38,7 @@ class TursoTransport:
         reset_in_child(self)
 
     def reset_in_child(self) -> None:
-        """Go on in a forked process."""
+        """Start over in a forked process."""
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
 
@@ -59,13 +59,13 @@ class TursoTransport:
             result = {"step_errors": [answer["error"]]} if answer["type"] == "error" else answer["response"]["result"]
             for error in result["step_errors"]:
                 if error is not None:
-                    raise Refused(str(error.get("message")), code=str(error.get("code") or ""))
-            return [[tuple(map(decode_value, row)) for row in one["rows"]] for one in result["step_results"][1:done]]
-        except (ProtocolError, LookupError, TypeError, ValueError) as error:  # an answer in another language
-            raise Refused(f"{type(error).__name__}: {error}", lost=True) from None
+                    raise TransportError(str(error.get("message")), code=str(error.get("code") or ""))
+            return [[tuple(map(decode_value, row)) for row in step["rows"]] for step in result["step_results"][1:done]]
+        except (ProtocolError, LookupError, TypeError, ValueError) as error:  # not a response of this protocol
+            raise TransportError(f"{type(error).__name__}: {error}", lost=True) from None
 
     def _post(self, body: bytes, seconds: float) -> bytes:
-        """Send a request over a connection that is idle, or a new one, and return the answer."""
+        """Send a request over an idle or a new connection, and return the body of the response."""
         with self._lock:
             connection = self._idle.pop() if self._idle else self._new_connection()
         connection.timeout = seconds
@@ -79,11 +79,11 @@ class TursoTransport:
             connection.close()
             if isinstance(error, TimeoutError) or not isinstance(error, http.client.HTTPException | OSError):
                 raise
-            raise Refused(f"{type(error).__name__}: {error}", lost=True) from None
+            raise TransportError(f"{type(error).__name__}: {error}", lost=True) from None
         with self._lock:
             self._idle.append(connection)
         if answer.status != 200:
-            raise Refused(data.decode(errors="replace")[:500], status=answer.status)
+            raise TransportError(data.decode(errors="replace")[:500], status=answer.status)
         return data
 
     def _new_connection(self) -> http.client.HTTPConnection:
