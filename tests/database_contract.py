@@ -1,4 +1,4 @@
-"""What every database must do. An adapter's test file subclasses this and says only how to open one."""
+"""The contract of every database. An adapter's test file subclasses it with a fixture that opens a database."""
 
 from __future__ import annotations
 
@@ -14,29 +14,28 @@ from evalkit.readmodel.database.database import BulkInsert, ConditionFailed, Dat
 
 
 class DatabaseContract:
-    """The contract: `database` is a fixture that gives a database with an empty table ``t (k INTEGER PRIMARY KEY, v)``."""
+    """The contract of every database; `database` is a fixture with an empty table ``t (k INTEGER PRIMARY KEY, v)``."""
 
     def another(self, database: Any) -> Database:
-        """Open the same database as another process would."""
-        raise AssertionError("an adapter's test says how")
+        """Open the same database again, as another process would."""
+        raise NotImplementedError
 
     @pytest.mark.parametrize(
         "value", [None, "", "a\x00b", "é😀 'q' \"d\"", 0, -1, 2**63 - 1, -(2**63), 0.1 + 0.2, 1e308, b"", bytes(range(256))]
     )
-    def test_a_value_comes_back_as_it_was(self, database: Database, value: object) -> None:
-        """Text with any character, integers of 64 bits, floats to the last digit, bytes and NULL."""
+    def test_values_round_trip(self, database: Database, value: object) -> None:
+        """Text with any character, 64-bit integers, floats to the last digit, bytes and NULL."""
         database.batch([("INSERT INTO t VALUES (1, ?)", (value,))])  # type: ignore[list-item]
         (row,) = database.execute("SELECT v FROM t WHERE k = ?", (1,))
         assert row == (value,)
         assert type(row[0]) is type(value)
 
-    def test_a_batch_gives_the_rows_of_each_statement(self, database: Database) -> None:
-        """In order, each seeing what the ones before it did."""
+    def test_batch_returns_rows_of_each_statement(self, database: Database) -> None:
+        """Each statement sees the effects of the previous ones."""
         answers = database.batch([("INSERT INTO t VALUES (1, 'a'), (2, 'b')", ()), ("SELECT k, v FROM t ORDER BY k", ()), ("SELECT 5", ())])
         assert answers == [[], [(1, "a"), (2, "b")], [(5,)]]
 
-    def test_what_was_written_is_there_for_everybody(self, database: Database) -> None:
-        """When a batch returns, whoever opens the database reads it."""
+    def test_other_openings_read_committed_rows(self, database: Database) -> None:
         other = self.another(database)
         for key in range(5):
             database.batch([("INSERT INTO t VALUES (?, 'one')", (2 * key,))])
@@ -50,8 +49,8 @@ class DatabaseContract:
         "wrong",
         ["INSERT INTO t VALUES (1, 'again')", "INSERT INTO missing VALUES (1)", "SELEKT 1", "DROP TABLE missing", "SELECT nothing FROM t"],
     )
-    def test_a_statement_that_fails_undoes_the_whole_batch(self, database: Database, wrong: str) -> None:
-        """An error of evalkit with the driver's words as an attribute; what came before it in the batch is undone, tables too."""
+    def test_failed_statement_rolls_back_batch(self, database: Database, wrong: str) -> None:
+        """Including created tables. The error has the driver's message as an attribute."""
         batch = [("INSERT INTO t VALUES (1, 'a')", ()), ("CREATE TABLE made (n)", ()), (wrong, ()), ("INSERT INTO t VALUES (2, 'b')", ())]
         with pytest.raises(DatabaseError) as raised:
             database.batch(batch)
@@ -62,27 +61,25 @@ class DatabaseContract:
         assert database.execute("SELECT name FROM sqlite_master WHERE name = 'made'") == []
         database.batch([("INSERT INTO t VALUES (1, 'a')", ())])
 
-    def test_a_single_statement_that_fails_is_told(self, database: Database) -> None:
-        """As an error of evalkit, and the database goes on."""
+    def test_failed_statement_keeps_database_usable(self, database: Database) -> None:
         with pytest.raises(DatabaseError) as raised:
             database.execute("SELECT * FROM missing")
         assert raised.value.driver_message
         assert database.execute("SELECT 1") == [(1,)]
 
-    def test_a_list_goes_in_as_one_value(self, database: Database) -> None:
-        """As the projection asks about thousands of ids: JSON text in, one row for each."""
+    def test_json_list_is_passed_as_one_value(self, database: Database) -> None:
+        """As the projection does for thousands of ids."""
         ids = [f"id {number} é" for number in range(20_000)]
-        found = database.execute("SELECT value FROM json_each(?)", (json.dumps(ids),))
-        assert [value for (value,) in found] == ids
+        rows = database.execute("SELECT value FROM json_each(?)", (json.dumps(ids),))
+        assert [value for (value,) in rows] == ids
 
-    def test_a_long_text_and_a_long_blob_come_back_whole(self, database: Database) -> None:
-        """A mebibyte and more in a cell, as a page of a frame has."""
+    def test_values_of_several_mebibytes_round_trip(self, database: Database) -> None:
         text, blob = "é\n" * 1_000_000, bytes(range(256)) * 8192
         database.batch([("INSERT INTO t VALUES (1, ?), (2, ?)", (text, blob))])
         assert database.execute("SELECT v FROM t ORDER BY k") == [(text,), (blob,)]
 
-    def test_a_batch_reads_one_moment(self, database: Database) -> None:
-        """While others write, all the statements of a batch see the same state."""
+    def test_batch_reads_consistent_state(self, database: Database) -> None:
+        """All statements of a batch see the same state during concurrent writes."""
         database.batch([("CREATE TABLE u (n INTEGER NOT NULL)", ()), ("INSERT INTO u VALUES (0)", ())])
         other, done = self.another(database), threading.Event()
 
@@ -102,8 +99,7 @@ class DatabaseContract:
         assert len(seen) > 2
         other.close()
 
-    def test_openings_that_know_nothing_of_each_other_wait_for_each_other(self, database: Database) -> None:
-        """Four of them, each writing its own rows at once with the others: nobody is refused, nothing is lost."""
+    def test_concurrent_openings_wait_for_each_other(self, database: Database) -> None:
         databases = [database, *(self.another(database) for _ in range(3))]
         start = threading.Barrier(4)
 
@@ -118,22 +114,19 @@ class DatabaseContract:
         for other in databases[1:]:
             other.close()
 
-    def test_thousands_of_rows_go_in_at_once(self, database: Database) -> None:
-        """As the projection inserts checkpoints, in the order given, with every text and number as it is; none is nothing."""
+    def test_bulk_insert_preserves_order_and_values(self, database: Database) -> None:
         database.batch([("CREATE TABLE bulk (k INTEGER, a TEXT, b INTEGER)", ())])
         odd = ['{"x": 0.10, "y": 1e400}', "é😀 'q' \"d\" \\ \n\t\x1e", "", "null", "[1]", None]
         rows = [(key, odd[key % len(odd)], None if key % 7 == 0 else 2**63 - 1 - key) for key in range(5000)]
         assert database.batch([BulkInsert("bulk", 3, [part for row in rows for part in row]), BulkInsert("bulk", 3, [])]) == [[], []]
         assert database.execute("SELECT k, a, b FROM bulk ORDER BY rowid") == rows
 
-    def test_rows_that_break_a_rule_undo_the_whole_batch(self, database: Database) -> None:
-        """As any other statement does."""
+    def test_failed_bulk_insert_rolls_back_batch(self, database: Database) -> None:
         with pytest.raises(DatabaseError):
             database.batch([("INSERT INTO t VALUES (9, 'a')", ()), BulkInsert("t", 2, [1, "a", 2, "b", 1, "again"])])
         assert database.execute("SELECT count(*) FROM t") == [(0,)]
 
-    def test_a_failed_comparison_writes_nothing(self, database: Database) -> None:
-        """Setting a NOT NULL column to NULL fails the whole batch, before and after it."""
+    def test_failed_compare_and_swap_rolls_back_batch(self, database: Database) -> None:
         database.batch([("CREATE TABLE p (next INTEGER NOT NULL)", ()), ("INSERT INTO p VALUES (5)", ())])
         move = "UPDATE p SET next = CASE WHEN next = ? THEN ? ELSE NULL END"
         with pytest.raises(ConditionFailed):
@@ -143,8 +136,8 @@ class DatabaseContract:
         database.batch([(move, (5, 6)), ("INSERT INTO t VALUES (1, 'a')", ())])
         assert database.execute("SELECT next FROM p") == [(6,)]
 
-    def test_tables_are_swapped_in_one_batch(self, database: Database) -> None:
-        """DROP, RENAME and CREATE INDEX take part in the transaction, and are undone with it."""
+    def test_table_swap_is_transactional(self, database: Database) -> None:
+        """Including DROP, RENAME and CREATE INDEX."""
         database.batch([("CREATE TABLE t_new (k INTEGER PRIMARY KEY, v)", ()), ("INSERT INTO t_new VALUES (7, 'new')", ())])
         swap = [("DROP TABLE t", ()), ("ALTER TABLE t_new RENAME TO t", ()), ("CREATE INDEX i ON t (v)", ())]
         fails = ("INSERT INTO must VALUES (NULL)", ())
@@ -155,8 +148,8 @@ class DatabaseContract:
         database.batch(swap)  # type: ignore[arg-type]
         assert database.execute("SELECT * FROM t") == [(7, "new")]
 
-    def test_of_many_that_compare_and_set_each_step_is_taken_once(self, database: Database) -> None:
-        """Eight threads move a counter; every success moved it by one, and nobody is told of a busy database."""
+    def test_concurrent_compare_and_swap_applies_each_step_once(self, database: Database) -> None:
+        """No thread sees a busy database."""
         database.batch([("CREATE TABLE p (next INTEGER NOT NULL)", ()), ("INSERT INTO p VALUES (0)", ())])
         start = threading.Barrier(8)
 
@@ -177,7 +170,6 @@ class DatabaseContract:
         assert database.execute("SELECT next FROM p") == [(moved,)]
         assert moved >= 25
 
-    def test_a_closed_database_can_be_closed_again(self, database: Database) -> None:
-        """Closing twice is harmless."""
+    def test_close_is_idempotent(self, database: Database) -> None:
         database.close()
         database.close()

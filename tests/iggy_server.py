@@ -39,7 +39,7 @@ def iggy_binary() -> str | None:
 
 
 def iggy_version() -> str:
-    """Give the version that the server says of itself."""
+    """Return the version that the server reports."""
     return VERSIONS[-1] if VERSIONS else "unknown"
 
 
@@ -48,7 +48,7 @@ VERSIONS: list[str] = []
 
 
 class GivenIggy:
-    """The server of ``EVALKIT_TEST_IGGY_URL``, which may create streams and topics: nothing but its log is used."""
+    """The server of ``EVALKIT_TEST_IGGY_URL``, whose user may create streams and topics; only its log is used."""
 
     def __init__(self, url: str) -> None:
         self._given = urlsplit(url)
@@ -73,7 +73,7 @@ class GivenIggy:
 
 
 class Iggy(ServerProcess):
-    """An iggy-server on loopback ports that stay the same over restarts, as its data in `folder` does."""
+    """An iggy-server on loopback ports; ports and data survive restarts."""
 
     def __init__(self, folder: Path, *, environment: dict[str, str] | None = None) -> None:
         if iggy_binary() is None:
@@ -107,7 +107,7 @@ class Iggy(ServerProcess):
         return self._process.pid
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server, and return when it responds."""
         need("iggy")
         assert self._process is None
         with self.output.open("ab") as output:
@@ -131,7 +131,7 @@ class Iggy(ServerProcess):
         self._process.send_signal(number)
 
     def http(self, method: str, path: str, body: object = None) -> Any:
-        """Call the server's HTTP API, as root."""
+        """Call the server's HTTP API as root."""
         if self._token is None and path != "/ping":
             login = {"username": USER, "password": PASSWORD}
             self._token = ""

@@ -1,4 +1,4 @@
-"""An event log in memory, whose events a test may change. It ends with the process."""
+"""An event log in memory, whose events a test may change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class InMemoryEventLog:
         self._identity = str(uuid.uuid4())
         self._lock = threading.Lock()
         self.committed: dict[str, dict[int, int]] = {}
-        """For each consumer group, the offset that it last committed in each partition."""
+        """The last committed offset of each partition, by consumer group."""
 
     def identity(self) -> str:
         """See `EventLog.identity`."""
@@ -41,7 +41,7 @@ class InMemoryEventLog:
             return [self.place(partition, data) for partition, data in placed]
 
     def place(self, partition: int, data: bytes) -> LogPosition:
-        """Append bytes to a partition of one's choice, as a faulty writer might."""
+        """Append bytes to any partition, as a faulty writer might."""
         self._partitions[partition].append(data)
         return LogPosition(partition, len(self._partitions[partition]) - 1)
 

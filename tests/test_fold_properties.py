@@ -1,4 +1,4 @@
-"""The fold, for any history: live, caught up in any batches and rebuilt it gives the same rows, and they are the reference fold's."""
+"""Properties of the fold: live, catch-up and rebuild produce the rows of the reference fold for any history."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ REASONS = {reason.value for reason in Reason}
 
 
 class Everything:
-    """Contains whatever is asked for."""
+    """A container of everything."""
 
     def __contains__(self, item: object) -> bool:
         return True
@@ -75,7 +75,7 @@ class Everything:
 
 @contextmanager
 def read_models() -> Iterator[Any]:
-    """Gives a function that makes empty read models, gone afterwards."""
+    """Return a function that creates empty, temporary read models."""
     made: list[SqliteDatabase] = []
     with tempfile.TemporaryDirectory() as folder:
 
@@ -94,8 +94,8 @@ def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
     return {table: database.execute(sql) for table, sql in ROWS.items()}
 
 
-def referred(history: Sequence[Entry], right: Sequence[bool] | None = None) -> tuple[list[str], dict[str, list[tuple[Any, ...]]]]:
-    """What the reference says of a history in which every event is in its right partition, unless told otherwise."""
+def expected_fold(history: Sequence[Entry], right: Sequence[bool] | None = None) -> tuple[list[str], dict[str, list[tuple[Any, ...]]]]:
+    """Return the reference's outcomes and rows of a history; by default every event is in its right partition."""
     places = right or [True] * len(history)
     return fold([(place, entry.study_id, entry.event_id, entry.event) for place, entry in zip(places, history, strict=True)])
 
@@ -107,28 +107,28 @@ def logged(history: Sequence[Entry]) -> InMemoryEventLog:
     return log
 
 
-def in_words(decision: Decision) -> str:
+def outcome_name(decision: Decision) -> str:
     return str(decision.reason or decision.outcome)
 
 
 def caught_up(database: Database, log: EventLog, batch_size: int = 1000) -> str:
-    """The digest of a read model that was brought up to date in batches."""
+    """Return the digest of a read model that was brought up to date in batches."""
     EvalProjectionConsumer(log, database, batch_size=batch_size).catch_up()
     return digest(Snapshot(database))
 
 
-# --- live, caught up, rebuilt, referred -----------------------------------------------------------------------------------------------
+# --- live, caught up, rebuilt, reference ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_live_catch_up_and_rebuild_agree_with_the_reference() -> None:
-    """Whatever stands in the log, each event is decided as the reference decides it, and every way to the read model gives its rows."""
+def test_live_catch_up_and_rebuild_match_reference() -> None:
+    """For any log: the same decision for each event, and the same rows."""
     seen: Counter[str] = Counter()
 
     @settings(max_examples=examples(80))
     @given(histories(), st.data())
     def check(history: list[Entry], data: st.DataObject) -> None:
-        outcomes, expected = referred(history)
+        outcomes, expected = expected_fold(history)
         log = InMemoryEventLog()
         with read_models() as make:
             live = make()
@@ -136,16 +136,16 @@ def test_live_catch_up_and_rebuild_agree_with_the_reference() -> None:
             for entry, outcome in zip(history, outcomes, strict=True):
                 log.place(0, entry.data)
                 decided = consumer.catch_up(Everything())
-                assert {key: in_words(decision) for key, decision in decided.items()} == {(entry.study_id, entry.event_id): outcome}
+                assert {key: outcome_name(decision) for key, decision in decided.items()} == {(entry.study_id, entry.event_id): outcome}
             assert rows(live) == expected
-            whole = digest(Snapshot(live))
+            expected_digest = digest(Snapshot(live))
             at_once = make()
-            assert caught_up(at_once, log, data.draw(st.integers(1, len(history)), label="batch size")) == whole
+            assert caught_up(at_once, log, data.draw(st.integers(1, len(history)), label="batch size")) == expected_digest
             assert rows(at_once) == expected
             assert rebuild(at_once, log).generation == 2
             assert rows(at_once) == expected
-            assert digest(Snapshot(at_once)) == whole
-            checked = verify(live, log, expect=whole)
+            assert digest(Snapshot(at_once)) == expected_digest
+            checked = verify(live, log, expect=expected_digest)
             assert checked.ok, checked
         count(seen, history, outcomes)
 
@@ -154,7 +154,7 @@ def test_live_catch_up_and_rebuild_agree_with_the_reference() -> None:
 
 
 def count(seen: Counter[str], history: Sequence[Entry], outcomes: Sequence[str]) -> None:
-    """Note what a history made: outcomes, repeats of each, and ids that are shared."""
+    """Count the outcomes of a history, repeats of each, and shared ids."""
     first: dict[tuple[str, str], tuple[str, bytes]] = {}
     for entry, outcome in zip(history, outcomes, strict=True):
         seen[outcome] += 1
@@ -166,7 +166,7 @@ def count(seen: Counter[str], history: Sequence[Entry], outcomes: Sequence[str])
     for what, key in (("event id", lambda entry: entry.event_id), ("checkpoint id", lambda entry: entry.event.get("id"))):
         owners = {(key(entry), entry.study_id) for entry in applied if key(entry)}
         seen[f"the same {what} applied in two studies"] += len(owners) - len({shared for shared, _ in owners})
-    seen["a time before the last one applied"] += any(one.event_id > other.event_id for one, other in pairwise(applied))
+    seen["a time before the last one applied"] += any(first.event_id > second.event_id for first, second in pairwise(applied))
     seen["a quarantined event with its study"] += any(entry.event is None and entry.study_id for entry in history)
 
 
@@ -181,46 +181,44 @@ def assert_everything_was_made(seen: Counter[str]) -> None:
         assert {what for what in expected if seen[what] == 0} == set(), seen
 
 
-def test_the_reasons_are_the_designs() -> None:
-    """There are four outcomes and five reasons, of which this file makes every one."""
+def test_histories_cover_all_outcomes_and_reasons() -> None:
     assert [outcome.value for outcome in Outcome] == ["applied", "duplicate", "rejected", "quarantined"]
     named = {"unknown study", "study id taken", "transition not allowed", "checkpoint id taken", "wrong partition"}
     assert named == REASONS
 
 
-# --- what was decided stays decided ---------------------------------------------------------------------------------------------------
+# --- redelivery ------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(histories(max_size=12), st.data())
-def test_redelivery_changes_nothing(history: list[Entry], data: st.DataObject) -> None:
-    """Any slice of the log that stands in it once more changes no row, in the process that saw it first and in another one."""
+def test_redelivery_has_no_effect(history: list[Entry], data: st.DataObject) -> None:
+    """In the process that applied the events and in another one."""
     log = logged(history)
     with read_models() as make:
         database = make()
         consumer = EvalProjectionConsumer(log, database, batch_size=data.draw(st.integers(1, 5), label="batch size"))
         consumer.catch_up()
-        before, whole = rows(database), digest(Snapshot(database))
+        before, expected_digest = rows(database), digest(Snapshot(database))
         for _ in range(2):
             start = data.draw(st.integers(0, len(history) - 1), label="from")
             for entry in history[start : data.draw(st.integers(start + 1, len(history)), label="to")]:
                 log.place(0, entry.data)
             decided = consumer.catch_up(Everything())
             assert {decision.outcome for decision in decided.values()} == {Outcome.DUPLICATE}
-            assert (rows(database), digest(Snapshot(database))) == (before, whole)
+            assert (rows(database), digest(Snapshot(database))) == (before, expected_digest)
             consumer.restart()
-        assert caught_up(make(), log) == whole
+        assert caught_up(make(), log) == expected_digest
 
 
 def step(consumer: EvalProjectionConsumer) -> None:
-    """Let a consumer apply one batch, as it would when another process takes the next one."""
+    """Apply one batch with a consumer, as if another process took the next one."""
     stop = threading.Event()
     consumer.catch_up(stop=stop, on_batch=lambda _: stop.set())
 
 
-def test_two_projectors_with_stale_state_do_what_one_does() -> None:
-    """Two consumers that take turns, each believing what it last saw, end with the rows of one; and they did get in each other's way."""
+def test_consumers_with_stale_state_end_with_the_rows_of_one() -> None:
     conflicts = 0
 
     @settings(max_examples=examples(30))
@@ -241,7 +239,7 @@ def test_two_projectors_with_stale_state_do_what_one_does() -> None:
                 log.place(0, entry.data)
             for consumer in both:
                 consumer.catch_up()
-            assert rows(database) == referred(history)[1]
+            assert rows(database) == expected_fold(history)[1]
             assert digest(Snapshot(database)) == caught_up(make(), log)
             conflicts += sum(consumer.conflicts for consumer in both)
 
@@ -253,7 +251,7 @@ def test_two_projectors_with_stale_state_do_what_one_does() -> None:
 
 
 def interleaved(data: st.DataObject, history: Sequence[Entry]) -> list[Entry]:
-    """The same events in another order that keeps each study's own."""
+    """Return the same events in another order that preserves the order of each study."""
     waiting: dict[str, list[Entry]] = {}
     for entry in history:
         waiting.setdefault(entry.study_id, []).append(entry)
@@ -264,45 +262,44 @@ def interleaved(data: st.DataObject, history: Sequence[Entry]) -> list[Entry]:
 @pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(histories(max_size=14), st.data())
-def test_partitions_and_interleaving_change_nothing(history: list[Entry], data: st.DataObject) -> None:
-    """The same studies in one partition or spread over four, in any order between studies and in any batches, give the same rows."""
-    log, one = InMemoryEventLog(4), logged(history)
+def test_rows_are_independent_of_partitions_and_interleaving(history: list[Entry], data: st.DataObject) -> None:
+    log, single = InMemoryEventLog(4), logged(history)
     for entry in interleaved(data, history):
         log.append([EncodedEvent(entry.study_id, entry.event_id, entry.data)])
     with read_models() as make:
-        whole = caught_up(make(), one)
+        expected_digest = caught_up(make(), single)
         spread = make()
-        assert caught_up(spread, log, data.draw(st.integers(1, len(history)), label="batch size")) == whole
-        assert rows(spread) == referred(history)[1]
+        assert caught_up(spread, log, data.draw(st.integers(1, len(history)), label="batch size")) == expected_digest
+        assert rows(spread) == expected_fold(history)[1]
         rebuild(spread, log)
-        assert digest(Snapshot(spread)) == whole
-        assert verify(spread, log, expect=whole).ok
+        assert digest(Snapshot(spread)) == expected_digest
+        assert verify(spread, log, expect=expected_digest).ok
 
 
 def misplaced(entry: Entry, shift: int) -> tuple[Entry, bool]:
-    """What an entry means some partitions further on: invalid bytes there say nothing of the study that they name."""
+    """Return the meaning of an entry in a wrong partition: invalid bytes there do not belong to the study that they name."""
     if shift and entry.event is None:
         return Entry(entry.data, "", sha256(entry.data).hexdigest(), None), True
     return entry, shift == 0
 
 
 @pytest.mark.slow
-def test_an_event_in_a_wrong_partition_is_rejected_and_decides_nothing() -> None:
-    """Events that a faulty writer put elsewhere are rejected as such, whatever else there is and in whatever order it is read."""
+def test_event_in_wrong_partition_is_rejected() -> None:
+    """Regardless of the other events and the order of reading."""
     seen: Counter[str] = Counter()
 
     @settings(max_examples=examples(40))
     @given(histories(max_size=14), st.data())
     def check(history: list[Entry], data: st.DataObject) -> None:
         shifts = [data.draw(st.sampled_from([0, 0, 1, 3])) if entry.study_id else 0 for entry in history]
-        outcomes, expected = referred(*zip(*map(misplaced, history, shifts), strict=True))
+        outcomes, expected = expected_fold(*zip(*map(misplaced, history, shifts), strict=True))
         log = InMemoryEventLog(4)
         with read_models() as make:
             live = make()
             consumer = EvalProjectionConsumer(log, live, batch_size=1)
             for entry, shift, outcome in zip(history, shifts, outcomes, strict=True):
                 log.place((partition_of(entry.study_id, 4) + shift) % 4, entry.data)
-                assert [in_words(decision) for decision in consumer.catch_up(Everything()).values()] == [outcome]
+                assert [outcome_name(decision) for decision in consumer.catch_up(Everything()).values()] == [outcome]
                 if data.draw(st.booleans(), label="forget"):
                     consumer.restart()
             assert rows(live) == expected
@@ -317,8 +314,8 @@ def test_an_event_in_a_wrong_partition_is_rejected_and_decides_nothing() -> None
 
 @settings(max_examples=examples(15))
 @given(st.sampled_from(STUDIES), st.data(), st.integers(1, 3))
-def test_invalid_bytes_in_a_wrong_partition_decide_nothing_either(study_id: str, data: st.DataObject, shift: int) -> None:
-    """Invalid bytes that name a study, in another partition than its own, take no event id from it, whichever is read first."""
+def test_invalid_bytes_in_wrong_partition_take_no_event_id(study_id: str, data: st.DataObject, shift: int) -> None:
+    """Regardless of the order of reading."""
     valid = data.draw(created(study_id))
     broken = data.draw(invalid(study_id, st.just(valid.event_id)))
     right = partition_of(study_id, 4)
@@ -346,7 +343,7 @@ KEY = "2026-W02"
 
 
 def command(kit: evalkit.EvalKit, name: str, study: str, data: st.DataObject) -> None:
-    """Give one command, legal or not."""
+    """Run one command, valid or not."""
     wrong = data.draw(st.sampled_from([False] * 6 + [True]), label="wrong values")
     past = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"]
     moment = data.draw(st.sampled_from(["2099-01-01T00:00:00Z", "2026-01-01T00:00:00"] if wrong else [None, None, *past]), label="at")
@@ -363,14 +360,14 @@ def command(kit: evalkit.EvalKit, name: str, study: str, data: st.DataObject) ->
         getattr(kit, f"{name}_study")(study, at=moment)
 
 
-def legal(kit: evalkit.EvalKit, study: str) -> list[str]:
-    """The commands that a study would take now."""
-    known = [one for one in kit.storage.list_studies() if one.name == study]
+def allowed_commands(kit: evalkit.EvalKit, study: str) -> list[str]:
+    """Return the commands that a study accepts in its current status."""
+    known = [known for known in kit.storage.list_studies() if known.name == study]
     return [*commands_allowed(known[0].status), *(["record"] if known[0].started_at else [])] if known else ["create"]
 
 
 class Rivals:
-    """Stands before a log, and lets a rival append what it has ready between a command's checks and its append."""
+    """Wraps a log so that a rival appends its events between a command's checks and its append."""
 
     def __init__(self, log: SqliteEventLog) -> None:
         self.log, self.append_to_log = log, log.append
@@ -388,30 +385,30 @@ class Rivals:
         return self.append_to_log(messages)
 
     def history(self) -> list[Entry]:
-        """What stands in the log by now, and means."""
+        """The events in the log so far, and their meaning."""
         return [self.raw.get(record.data) or parsed(record.data) for record in self.log.consumer("test").poll(1000, 0)]
 
 
 def rival_of(data: st.DataObject, kit: evalkit.EvalKit, study: str, name: str) -> Entry:
-    """An event that may stand in the way of a command about a study; about any study, when there is none of that name."""
+    """Return an event that may conflict with a command about a study."""
     ids = [known.id for known in kit.storage.list_studies() if known.name == study] or list(STUDIES)
     study_id = data.draw(st.sampled_from(ids))
-    recorded = [found.id for found in kit.storage.get_checkpoints(study_id)] + [keyed_checkpoint_id(study_id, KEY)] * 3
+    recorded = [recorded.id for recorded in kit.storage.get_checkpoints(study_id)] + [keyed_checkpoint_id(study_id, KEY)] * 3
     alike = {command: lifecycle(study_id, kinds=[event]) for command, event in LIFECYCLE_COMMANDS.items()} | {"create": created(study_id)}
     like_it = alike.get(name, checkpoint(study_id, checkpoint_ids=recorded))
     return data.draw(data.draw(st.sampled_from([like_it, like_it, entries(study_id)])), label="rival")
 
 
 @pytest.mark.slow
-def test_commands_and_raw_events_agree_with_the_reference() -> None:
-    """Commands, legal and not, with raw events in between and in the middle of them, give the reference's rows; errors append nothing."""
+def test_commands_and_raw_events_match_reference() -> None:
+    """A failed command appends nothing."""
     seen: Counter[str] = Counter()
 
     @settings(max_examples=examples(60))
     @given(st.data())
     def check(data: st.DataObject) -> None:
         with read_models() as make, tempfile.TemporaryDirectory() as home, evalkit.connect(home) as kit, warnings.catch_warnings():
-            warnings.simplefilter("ignore", evalkit.EvalkitWarning)  # a period that the study has already is recorded with one
+            warnings.simplefilter("ignore", evalkit.EvalkitWarning)  # recording a period twice warns
             kit.create_study("one", at="2026-01-01T00:00:00Z")
             rivals = Rivals(kit.engine.log)  # type: ignore[arg-type]
             if data.draw(st.sampled_from([True, True, False]), label="started"):
@@ -427,7 +424,7 @@ def test_commands_and_raw_events_agree_with_the_reference() -> None:
                 if manner == "again":
                     rivals.slip_in(data.draw(st.sampled_from(rivals.history()), label="event"))
                     continue
-                name = data.draw(st.sampled_from([*legal(kit, study) * 3, *COMMANDS]), label="command")
+                name = data.draw(st.sampled_from([*allowed_commands(kit, study) * 3, *COMMANDS]), label="command")
                 if manner == "with a rival":
                     rivals.ready.append(rival_of(data, kit, study, name))
                 before = len(rivals.history())
@@ -440,12 +437,12 @@ def test_commands_and_raw_events_agree_with_the_reference() -> None:
                 assert answer in ("done", "ConflictError") or len(rivals.history()) == before, answer
                 rivals.ready.clear()
             kit.studies()
-            outcomes, expected = referred(rivals.history())
+            outcomes, expected = expected_fold(rivals.history())
             assert rows(kit.engine.database) == expected
-            whole = kit.verify().digest
+            expected_digest = kit.verify().digest
             assert kit.rebuild(on_progress=lambda done, total: None).events == len(outcomes)
-            assert kit.verify(expect=whole).ok
-            assert caught_up(make(), kit.engine.log, data.draw(st.integers(1, 5), label="batch size")) == whole
+            assert kit.verify(expect=expected_digest).ok
+            assert caught_up(make(), kit.engine.log, data.draw(st.integers(1, 5), label="batch size")) == expected_digest
             seen.update(outcomes)
 
     check()
@@ -457,8 +454,8 @@ def test_commands_and_raw_events_agree_with_the_reference() -> None:
 # --- frames ---------------------------------------------------------------------------------------------------------------------------
 
 
-def said_by_the_model(entry: Entry, recorded: dict[str, Entry]) -> dict[str, Any]:
-    """A row of the checkpoints frame, made from the event by the model that defines what it says."""
+def model_row(entry: Entry, recorded: dict[str, Entry]) -> dict[str, Any]:
+    """Return a row of the checkpoints frame, built from the event by the model."""
     stored = StoredEvalEvent.from_wire(entry.data)
     event = stored.event
     assert event.type == "checkpoint_recorded"
@@ -472,7 +469,7 @@ def said_by_the_model(entry: Entry, recorded: dict[str, Entry]) -> dict[str, Any
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose times and durations are counted in microseconds; a duration that no frame can hold is the longest that one can."""
+    """Return a row with times and durations in microseconds; durations too long for a frame are clipped."""
     micro = {"timestamp", "recorded_at", "period_start", "period_end", "avg_session_duration"}
     return {name: as_microseconds(value) if name in micro and value is not None else value for name, value in row.items()}
 
@@ -494,8 +491,8 @@ def frame_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @settings(max_examples=examples(50))
 @given(st.data())
-def test_frames_say_what_the_events_say(data: st.DataObject) -> None:
-    """However a checkpoint's metrics are written, the frame has the model's values, read at once, piece by piece, or after a rebuild."""
+def test_frames_have_the_values_of_the_model(data: st.DataObject) -> None:
+    """However the metrics are written; read at once, in pages, or after a rebuild."""
     studies = {study: data.draw(created(study)) for study in STUDIES[:2]}
     study_ids = st.sampled_from(list(studies))
     history = [
@@ -511,8 +508,8 @@ def test_frames_say_what_the_events_say(data: st.DataObject) -> None:
             consumer.catch_up()
             piece_by_piece = reader.checkpoints()
         assert piece_by_piece.equals(FrameReader(database).checkpoints())
-        outcomes = referred([*studies.values(), *history])[0][2:]
-        expected = [said_by_the_model(entry, studies) for entry, outcome in zip(history, outcomes, strict=True) if outcome == "applied"]
+        outcomes = expected_fold([*studies.values(), *history])[0][2:]
+        expected = [model_row(entry, studies) for entry, outcome in zip(history, outcomes, strict=True) if outcome == "applied"]
         created_at = {row[0]: row[6] for row in rows(database)["studies"]}
         expected.sort(key=lambda row: (created_at[row["study_id"]], row["study_id"], row["timestamp"], row["checkpoint_id"]))
         assert frame_rows(piece_by_piece) == [plain(row) for row in expected]
@@ -525,8 +522,7 @@ def test_frames_say_what_the_events_say(data: st.DataObject) -> None:
     ["0e99999999999", "0.0e-99999999999999999999", "1e-400", "-0", "1" + "0" * 300, "0." + "3" * 5000, "18446744073709551616",
      "123456789012345678901234567890.5", "2.2250738585072011e-308", "0.1000000000000000055511151231257827021181583404541015625"],
 )  # fmt: skip
-def test_a_number_that_is_written_strangely_is_read_all_the_same(text: str) -> None:
-    """No valid event makes a frame unreadable: whatever JSON calls a number comes out as the nearest float."""
+def test_unusual_json_numbers_are_read_as_nearest_float(text: str) -> None:
     usual = StoredEvalEvent.from_wire(next(line for line in REAL if b"checkpoint_recorded" in line)).to_wire()
     strange = re.sub(rb'(?<="total_cost":)[^,]+', text.encode(), usual)
     study = next(line for line in REAL if StoredEvalEvent.from_wire(line).study_id == StoredEvalEvent.from_wire(usual).study_id)

@@ -1,4 +1,4 @@
-"""Frames: columns and dtypes, selection, the Pandas twin, and what a rebuild or a user's changes do to them."""
+"""Frames: columns and dtypes, selection, pandas versions, rebuilds, and independent copies."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ def rows(count: int, first: int = 0) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def test_columns_and_dtypes_are_golden_and_the_same_when_empty(kit: EvalKit, tmp_path: Path) -> None:
-    """Names, order and dtypes of all four frames, in both libraries, with and without rows."""
+def test_columns_and_dtypes_are_golden(kit: EvalKit, tmp_path: Path) -> None:
+    """All four frames, in both libraries, with and without rows."""
     empty = evalkit.connect(tmp_path / "nothing")
-    with pytest.warns(EvalkitWarning, match="There is no evalkit home yet"):
+    with pytest.warns(EvalkitWarning):
         empty.studies()
-    found: dict[str, Any] = {}
+    dtypes: dict[str, Any] = {}
     for frame in FRAMES:
         full, none = getattr(kit, frame)(), getattr(empty, frame)()
         assert full.schema == none.schema
         assert none.height == 0
-        twin, none_twin = getattr(kit, frame)(backend="pandas"), getattr(empty, frame)(backend="pandas")
-        assert twin.dtypes.to_dict() == none_twin.dtypes.to_dict()
-        found[frame] = {name: [str(dtype), str(twin.dtypes[name])] for name, dtype in full.schema.items()}
+        pandas, no_pandas = getattr(kit, frame)(backend="pandas"), getattr(empty, frame)(backend="pandas")
+        assert pandas.dtypes.to_dict() == no_pandas.dtypes.to_dict()
+        dtypes[frame] = {name: [str(dtype), str(pandas.dtypes[name])] for name, dtype in full.schema.items()}
     assert not (tmp_path / "nothing").exists()
-    assert json.loads(GOLDEN.read_text()) == found
+    assert json.loads(GOLDEN.read_text()) == dtypes
 
 
-def test_rows_come_in_a_fixed_order(kit: EvalKit) -> None:
-    """Checkpoints by study (oldest first), timestamp, id; studies newest first; whatever order they were recorded in."""
+def test_rows_have_a_fixed_order(kit: EvalKit) -> None:
+    """Checkpoints by study (oldest first), timestamp, id; studies newest first."""
     frame = kit.checkpoints()
     assert frame["study"].to_list() == ["first"] * 5 + ["second"] * 3
     assert frame["timestamp"].to_list() == sorted(frame["timestamp"][:5]) + sorted(frame["timestamp"][5:])
@@ -74,20 +74,18 @@ def test_rows_come_in_a_fixed_order(kit: EvalKit) -> None:
     assert kit.studies()["metadata"].to_list()[1] == [{"key": "b", "value": "1"}, {"key": "a", "value": "2"}]
 
 
-def test_missing_stays_missing_and_zero_stays_zero(kit: EvalKit) -> None:
-    """A metric left out or None is null; 0 is a measurement."""
+def test_missing_and_zero_values_differ(kit: EvalKit) -> None:
     frame = kit.checkpoints("first")
     assert frame["total_tokens"].to_list() == [None, 1, 2, 3, 4]
     assert frame["session_success_rate"].to_list() == [0.0, 0.1, None, 0.3, 0.4]
     assert frame["total_cost"].null_count() == 5
 
 
-def test_a_selection_by_study_time_and_exclusion(kit: EvalKit) -> None:
-    """Studies by any reference or a list of them; [start, end) by timestamp or by the period's start; checkpoints left out by id."""
+def test_checkpoints_select_by_study_time_and_exclusion(kit: EvalKit) -> None:
     first = kit.storage.list_studies()[1]
-    whole = kit.checkpoints(first)
+    all_of_first = kit.checkpoints(first)
     for reference in (first, first.id, "first", first.id[-8:], ["first"], [first, first.id]):
-        assert kit.checkpoints(reference).equals(whole)
+        assert kit.checkpoints(reference).equals(all_of_first)
     assert kit.checkpoints(["first", "second"]).equals(kit.checkpoints())
     assert kit.checkpoints([]).height == 0
     day2, day4 = DAY + timedelta(days=2), DAY + timedelta(days=4)
@@ -99,51 +97,48 @@ def test_a_selection_by_study_time_and_exclusion(kit: EvalKit) -> None:
         assert kit.checkpoints(exclude=reference).height == 7
 
 
-def test_a_fresh_kit_reads_the_same_for_one_study_as_for_all(kit: EvalKit) -> None:
-    """Asking for one study before, or after, asking for all gives the same rows."""
+def test_one_study_reads_the_same_before_and_after_all(kit: EvalKit) -> None:
     fresh = evalkit.connect(kit.engine.settings.home)
     before = fresh.checkpoints("first")
     assert before.equals(fresh.checkpoints().filter(pl.col("study") == "first"))
     assert before.equals(fresh.checkpoints("first"))
 
 
-def test_the_pandas_twin_has_the_same_values(kit: EvalKit) -> None:
-    """Cell by cell, missing included."""
+def test_pandas_frames_have_the_same_values(kit: EvalKit) -> None:
     for frame in FRAMES:
-        ours, twin = getattr(kit, frame)(), getattr(kit, frame)(backend="pandas")
-        assert list(twin.columns) == ours.columns
-        for name in ours.columns:
-            for one, other in zip(ours[name].to_list(), twin[name].tolist(), strict=True):
-                if one is None:
+        polars, pandas = getattr(kit, frame)(), getattr(kit, frame)(backend="pandas")
+        assert list(pandas.columns) == polars.columns
+        for name in polars.columns:
+            for value, other in zip(polars[name].to_list(), pandas[name].tolist(), strict=True):
+                if value is None:
                     assert other is None or pd.isna(other)
                 else:
-                    assert one == other
+                    assert value == other
 
 
 @pytest.mark.parametrize("frame", FRAMES)
-def test_changing_a_frame_changes_no_later_one(kit: EvalKit, frame: str) -> None:
-    """Neither in place nor otherwise, in either library."""
+def test_frames_are_independent_copies(kit: EvalKit, frame: str) -> None:
     expected = getattr(kit, frame)().to_dicts()
-    ours = getattr(kit, frame)()
-    for column in ours.columns:
-        if ours.height and ours[column].dtype == pl.String:
-            ours[0, column] = "changed"
-        elif ours.height and ours[column].dtype == pl.Int64:
-            ours[0, column] = -1
-    ours.insert_column(0, pl.Series("mine", [0] * ours.height))
-    ours.drop_in_place(ours.columns[-1])
-    twin = getattr(kit, frame)(backend="pandas")
-    for column in twin.columns:
-        if len(twin) and str(twin[column].dtype) in ("Int64", "Float64"):
-            twin.loc[0, column] = -1
-            twin[column].array._data[:] = -2
-    del twin[twin.columns[0]]
+    polars = getattr(kit, frame)()
+    for column in polars.columns:
+        if polars.height and polars[column].dtype == pl.String:
+            polars[0, column] = "changed"
+        elif polars.height and polars[column].dtype == pl.Int64:
+            polars[0, column] = -1
+    polars.insert_column(0, pl.Series("mine", [0] * polars.height))
+    polars.drop_in_place(polars.columns[-1])
+    pandas = getattr(kit, frame)(backend="pandas")
+    for column in pandas.columns:
+        if len(pandas) and str(pandas[column].dtype) in ("Int64", "Float64"):
+            pandas.loc[0, column] = -1
+            pandas[column].array._data[:] = -2
+    del pandas[pandas.columns[0]]
     assert getattr(kit, frame)().to_dicts() == expected
     pd.testing.assert_frame_equal(getattr(kit, frame)(backend="pandas"), getattr(kit, frame)(backend="pandas"))
 
 
-def test_a_frame_follows_what_is_recorded_and_a_rebuild(kit: EvalKit) -> None:
-    """Only what is new is read, and it is right: after more checkpoints, after a rebuild, and after another process's."""
+def test_frames_include_new_checkpoints_and_survive_rebuilds(kit: EvalKit) -> None:
+    """Also after the commands of another process."""
     kit.checkpoints()
     other = evalkit.connect(kit.engine.settings.home)
     other.record_checkpoints("first", rows(4, first=5))
@@ -155,8 +150,7 @@ def test_a_frame_follows_what_is_recorded_and_a_rebuild(kit: EvalKit) -> None:
     assert kit.checkpoints().height == 14
 
 
-def test_a_rebuild_between_two_pages_restarts_the_read(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A frame is one state: when the tables are swapped in the middle, the rows of the new ones are given, each once."""
+def test_rebuild_between_pages_restarts_read(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.frames.reader._PAGE", 3)
     expected = kit.checkpoints()
     fresh = evalkit.connect(kit.engine.settings.home)
@@ -172,11 +166,10 @@ def test_a_rebuild_between_two_pages_restarts_the_read(kit: EvalKit, monkeypatch
     assert fresh.studies().height == 2
     monkeypatch.setattr(fresh.engine.database, "batch", rebuild_after_the_first_page)
     assert fresh.checkpoints().equals(expected)
-    assert len(pages) == 6  # one of the old generation, one that sees the new, three of it, one that is empty
+    assert len(pages) == 6  # one of the old generation, one that detects the new, three of it, an empty one
 
 
-def test_queries_as_models(kit: EvalKit) -> None:
-    """The six queries give models in their order; what is not there is None or empty."""
+def test_storage_queries_return_models(kit: EvalKit) -> None:
     storage = kit.storage
     second, first = storage.list_studies()
     assert (second.name, first.name) == ("second", "first")
@@ -184,18 +177,17 @@ def test_queries_as_models(kit: EvalKit) -> None:
     assert storage.get_study("no such id") is None
     assert storage.list_studies_by_status("running") == [second, first]
     assert storage.list_studies_by_status(evalkit.StudyStatus.PAUSED) == []
-    found = storage.get_checkpoints(first.id)
-    assert [checkpoint.timestamp for checkpoint in found] == [DAY + timedelta(days=day) for day in range(1, 6)]
-    assert storage.get_latest_checkpoint(first.id) == found[-1]
+    checkpoints = storage.get_checkpoints(first.id)
+    assert [checkpoint.timestamp for checkpoint in checkpoints] == [DAY + timedelta(days=day) for day in range(1, 6)]
+    assert storage.get_latest_checkpoint(first.id) == checkpoints[-1]
     assert storage.get_latest_checkpoint("no such id") is None
-    assert storage.get_checkpoints_in_range(first.id, DAY + timedelta(days=2), DAY + timedelta(days=4)) == found[1:3]
+    assert storage.get_checkpoints_in_range(first.id, DAY + timedelta(days=2), DAY + timedelta(days=4)) == checkpoints[1:3]
 
 
 # --- order --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_models_and_frames_hold_every_year(kit: EvalKit) -> None:
-    """Timestamps from the year 9000 on, and a study whose creating event id lies in the year 9500, are in the models as in the frames."""
+def test_models_and_frames_support_all_years(kit: EvalKit) -> None:
     command = CreateStudy("late")
     created = command.event(StudyId(new_id()), milliseconds(datetime(9500, 6, 1, tzinfo=UTC))).encoded()
     kit.engine.log.append([created])
@@ -215,19 +207,19 @@ def test_models_and_frames_hold_every_year(kit: EvalKit) -> None:
     assert [checkpoint.timestamp.year for checkpoint in in_range] == [9000, 9999]
 
 
-def test_equal_times_are_ordered_by_id_everywhere(tmp_path: Path) -> None:
-    """Of equal creation times or timestamps the id decides: in frames, models, the panel and charts, whatever the order of a frame's rows."""
+def test_equal_times_are_sorted_by_id(tmp_path: Path) -> None:
+    """In frames, models and charts."""
     with evalkit.connect(tmp_path / "home") as kit:
         studies = [kit.create_study(name, at=DAY) for name in ("b", "a", "c")]
         study = kit.start_study(studies[0], at=DAY)
         for number in range(6):
             kit.record_checkpoint(study, rows(1)[0] | {"key": str(number), "total_tokens": number})
-        by_id = sorted((one.id for one in studies), reverse=True)
-        assert [one.id for one in kit.storage.list_studies()] == kit.studies()["study_id"].to_list() == by_id
+        by_id = sorted((study.id for study in studies), reverse=True)
+        assert [study.id for study in kit.storage.list_studies()] == kit.studies()["study_id"].to_list() == by_id
         assert kit.lifecycle()["study_id"].unique(maintain_order=True).to_list() == by_id[::-1]
         models, frame = kit.storage.get_checkpoints(study.id), kit.checkpoints(study)
-        tokens = [one.metrics.total_tokens for one in sorted(models, key=lambda one: one.id)]
-        assert [one.metrics.total_tokens for one in models] == frame["total_tokens"].to_list() == tokens
+        tokens = [model.metrics.total_tokens for model in sorted(models, key=lambda model: model.id)]
+        assert [model.metrics.total_tokens for model in models] == frame["total_tokens"].to_list() == tokens
         latest = kit.storage.get_latest_checkpoint(study.id)
         assert latest == models[-1]
         for shuffled in (frame, frame.reverse(), frame.sort("total_tokens"), kit.checkpoints(study, backend="pandas")[::-1]):

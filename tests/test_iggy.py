@@ -68,8 +68,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def as_another_program(iggy: Iggy, work: Callable[[IggyClient], Awaitable[T]]) -> T:
-    """Do something with Iggy's own client, as root."""
+def with_iggy_client(iggy: Iggy, work: Callable[[IggyClient], Awaitable[T]]) -> T:
+    """Run a function with Iggy's own client, as root."""
 
     async def connected() -> T:
         login = AutoLogin.username_password(USER, PASSWORD)
@@ -81,11 +81,11 @@ def as_another_program(iggy: Iggy, work: Callable[[IggyClient], Awaitable[T]]) -
 
 
 def send(iggy: Iggy, stream: str, partitioning: Partitioning, *data: bytes) -> None:
-    as_another_program(iggy, lambda client: client.send_messages(stream, "events", partitioning, [SendMessage(one) for one in data]))
+    with_iggy_client(iggy, lambda client: client.send_messages(stream, "events", partitioning, [SendMessage(one) for one in data]))
 
 
-def heights(iggy: Iggy, stream: str) -> list[int]:
-    """Give how many messages each partition holds, as the server says."""
+def message_counts(iggy: Iggy, stream: str) -> list[int]:
+    """Return the number of messages of each partition, according to the server."""
     partitions = iggy.http("GET", f"/streams/{stream}/topics/events")["partitions"]
     return [one["messages_count"] for one in sorted(partitions, key=lambda one: one["id"])]
 
@@ -93,8 +93,8 @@ def heights(iggy: Iggy, stream: str) -> list[int]:
 # --- the topic: that there is none, and how it is set up -----------------------------------------------------------------------------
 
 
-def test_a_topic_that_does_not_exist(iggy: Iggy, tmp_path: Path) -> None:
-    """Reading makes neither stream nor topic; the first append makes a safe one, or says how, where the server takes no durability."""
+def test_first_append_creates_durable_topic(iggy: Iggy, tmp_path: Path) -> None:
+    """Servers before 0.9.0 cannot: the error explains how to create it."""
     stream = f"test-{new_id()}"
     url = iggy.url(stream, partitions=3)
     log = open_log(url)
@@ -105,7 +105,7 @@ def test_a_topic_that_does_not_exist(iggy: Iggy, tmp_path: Path) -> None:
     with pytest.warns(EvalkitWarning, match="hold nothing yet"):
         assert kit.studies().is_empty()
     assert stream not in [one["name"] for one in iggy.http("GET", "/streams")]
-    options = {option.key for option in as_another_program(iggy, lambda client: client.describe_options("topic"))}
+    options = {option.key for option in with_iggy_client(iggy, lambda client: client.describe_options("topic"))}
     if "durability" not in options:
         with pytest.raises(LogError, match=r"create the topic 'events' of the stream '.*' through its HTTP API") as caught:
             kit.create_study("study")
@@ -125,7 +125,7 @@ def test_a_topic_that_does_not_exist(iggy: Iggy, tmp_path: Path) -> None:
     made = iggy.http("GET", f"/streams/{stream}/topics/events")["options"]
     assert made["durability"]["value"] == "persisted" if "durability" in options else made["enforce_fsync"]["value"] == "true"
     assert made["messages_required_to_save"]["value"] == "1"
-    assert sum(heights(iggy, stream)) == 1
+    assert sum(message_counts(iggy, stream)) == 1
     kit.close()
     log.close()
 
@@ -141,8 +141,7 @@ def test_a_topic_that_does_not_exist(iggy: Iggy, tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_a_topic_that_can_lose_events(iggy: Iggy, options: dict[str, Any], says: str | None) -> None:
-    """Whoever opens it is warned once, in words, and its description says it too; a good topic warns of nothing."""
+def test_unsafe_topic_settings_warn_once(iggy: Iggy, options: dict[str, Any], says: str | None) -> None:
     log = open_log(iggy.url(iggy.stream(**options)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -157,17 +156,17 @@ def test_a_topic_that_can_lose_events(iggy: Iggy, options: dict[str, Any], says:
     log.close()
 
 
-def test_partitions_that_are_added_under_an_open_log(iggy: Iggy, tmp_path: Path) -> None:
-    """Appending, ranges and catch-up stop, and nothing is appended; so does a new kit, and its status says how to go on."""
+def test_added_partitions_are_detected(iggy: Iggy, tmp_path: Path) -> None:
+    """Appends, ranges and catch-up fail."""
     stream = iggy.stream(partitions=2)
     home = tmp_path / "home"
     kit = connect(home, log_url=iggy.url(stream))
     study = study_with_checkpoints(kit, 5)
-    as_another_program(iggy, lambda client: client.create_partitions(stream, "events", 3))
+    with_iggy_client(iggy, lambda client: client.create_partitions(stream, "events", 3))
     deadline = time.monotonic() + SECONDS
-    while len(heights(iggy, stream)) < 5 and time.monotonic() < deadline:
+    while len(message_counts(iggy, stream)) < 5 and time.monotonic() < deadline:
         time.sleep(0.01)
-    before = heights(iggy, stream)
+    before = message_counts(iggy, stream)
     for call in (
         lambda: kit.engine.log.append(messages(3)),
         kit.engine.log.ranges,
@@ -181,15 +180,14 @@ def test_partitions_that_are_added_under_an_open_log(iggy: Iggy, tmp_path: Path)
         with pytest.raises(LogMismatchError, match="has 5 partitions, the read model was made from 2"):
             again.record_checkpoint(study, sample(100))
         assert any("export the log, recreate it, import" in problem for problem in again.status().problems)
-    assert heights(iggy, stream) == before
+    assert message_counts(iggy, stream) == before
     assert sum(before) == 7
 
 
 # --- other programs ------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_event_that_another_program_put_in_the_wrong_partition(iggy: Iggy, tmp_path: Path) -> None:
-    """It is rejected with that reason, and its study goes on as if it were not there."""
+def test_event_in_wrong_partition_is_rejected(iggy: Iggy, tmp_path: Path) -> None:
     stream = iggy.stream()
     kit = connect(tmp_path / "home", log_url=iggy.url(stream))
     study = study_with_checkpoints(kit, 3)
@@ -209,8 +207,8 @@ def test_an_event_that_another_program_put_in_the_wrong_partition(iggy: Iggy, tm
 
 
 @pytest.mark.parametrize("partitions", [4, 7])
-def test_other_programs_find_evalkits_events(iggy: Iggy, partitions: int) -> None:
-    """Iggy's own client reads them under the event's id, from the partition to which it routes the study's id as a key."""
+def test_events_are_readable_with_iggy_client(iggy: Iggy, partitions: int) -> None:
+    """By event id, in the partition of the study's key."""
     stream = iggy.stream(partitions=partitions)
     log = open_log(iggy.url(stream))
     mine = [EncodedEvent(new_id(), new_id(), b"evalkit") for _ in range(30)]
@@ -229,15 +227,15 @@ def test_other_programs_find_evalkits_events(iggy: Iggy, partitions: int) -> Non
             )  # fmt: skip
         return [(message.partition_id(), message.offset(), message.id(), message.payload()) for message in found]
 
-    found = as_another_program(iggy, work)
+    found = with_iggy_client(iggy, work)
     by_key = {payload.decode(): partition for partition, _, _, payload in found if payload != b"evalkit"}
     assert by_key == {message.study_id: position.partition for message, position in zip(mine, positions, strict=True)}
     ids = {(partition, offset): identity for partition, offset, identity, payload in found if payload == b"evalkit"}
     assert ids == {tuple(position): UUID(message.event_id).int for message, position in zip(mine, positions, strict=True)}
 
 
-def test_the_position_that_iggys_tools_see(iggy: Iggy, tmp_path: Path) -> None:
-    """The group `eval-projection` stands where the read model does; moving it changes nothing for evalkit."""
+def test_group_offset_follows_read_model(iggy: Iggy, tmp_path: Path) -> None:
+    """Moving it has no effect on evalkit."""
     stream = iggy.stream(partitions=2)
     home = tmp_path / "home"
     with connect(home, log_url=iggy.url(stream)) as kit:
@@ -261,8 +259,8 @@ def test_the_position_that_iggys_tools_see(iggy: Iggy, tmp_path: Path) -> None:
         await member.store_offset(4, partition)
         return await next_of_group(client)
 
-    assert as_another_program(iggy, next_of_group) is None
-    assert as_another_program(iggy, rewind) == 5
+    assert with_iggy_client(iggy, next_of_group) is None
+    assert with_iggy_client(iggy, rewind) == 5
     with connect(home, log_url=iggy.url(stream)) as kit:
         assert kit.checkpoints().height == 10
         kit.record_checkpoint(study, sample(10))
@@ -270,14 +268,14 @@ def test_the_position_that_iggys_tools_see(iggy: Iggy, tmp_path: Path) -> None:
         assert kit.rejected().is_empty()
         assert kit.verify().ok
         assert kit.verify().digest != digest
-    assert as_another_program(iggy, next_of_group) is None
+    assert with_iggy_client(iggy, next_of_group) is None
 
 
 # --- what is lost --------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_log_that_lost_its_beginning(iggy: Iggy, tmp_path: Path) -> None:
-    """Ranges say so; catching up and making anew are refused in words, and the tables that are there stay readable."""
+def test_log_without_first_events_is_rejected(iggy: Iggy, tmp_path: Path) -> None:
+    """The read model remains readable."""
     stream = iggy.stream(partitions=1, segment_size="1 MiB")
     url = iggy.url(stream)
     kit = connect(tmp_path / "home", log_url=url)
@@ -303,12 +301,12 @@ def test_a_log_that_lost_its_beginning(iggy: Iggy, tmp_path: Path) -> None:
     kit.close()
 
 
-def test_a_topic_that_is_purged(iggy: Iggy, tmp_path: Path) -> None:
-    """Commands stop with words, also when the log grew again, and nothing of the read model is changed."""
+def test_purged_topic_is_rejected(iggy: Iggy, tmp_path: Path) -> None:
+    """Also when the log grew again."""
     stream = iggy.stream(partitions=1)
     kit = connect(tmp_path / "home", log_url=iggy.url(stream))
     study = study_with_checkpoints(kit, 5)
-    as_another_program(iggy, lambda client: client.purge_topic(stream, "events"))
+    with_iggy_client(iggy, lambda client: client.purge_topic(stream, "events"))
     with pytest.raises(LogMismatchError, match=r"lost its end|begins at offset"):
         kit.record_checkpoint(study, sample(10))
     kit.engine.log.append(messages(30))
@@ -323,7 +321,7 @@ def test_a_topic_that_is_purged(iggy: Iggy, tmp_path: Path) -> None:
 
 
 def cut_before_chunk(kit: EvalKit, wire: Relay, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut the wire before the n-th chunk that the kit's log sends from now on; those before it were acknowledged."""
+    """Cut the connection before the n-th chunk that the log sends."""
     log: Any = kit.engine.log
     sent = log._send
     count = 0
@@ -339,8 +337,8 @@ def cut_before_chunk(kit: EvalKit, wire: Relay, chunk: int, monkeypatch: pytest.
     monkeypatch.setattr(log, "_send", send)
 
 
-def when_back(call: Callable[[], T]) -> T:
-    """Call again while the log is out of reach."""
+def retry_until_available(call: Callable[[], T]) -> T:
+    """Retry while the log is unavailable."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:
@@ -351,8 +349,8 @@ def when_back(call: Callable[[], T]) -> T:
 
 
 @pytest.mark.parametrize("keyed", [True, False])
-def test_a_frame_that_breaks_off_between_two_chunks(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyed: bool) -> None:
-    """The error says which rows are durable; with keys the same call finishes the rest, without the rows from the next one on do."""
+def test_interrupted_frame_names_durable_rows(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyed: bool) -> None:
+    """With keys, the same call records the rest; without, the remaining rows do."""
     monkeypatch.setattr(iggy_log, "_CHUNK_MESSAGES", 500)
     rows = [flat_sample(index) | ({"key": str(index)} if keyed else {}) for index in range(6000)]
     with Relay("127.0.0.1", iggy.port) as wire:
@@ -374,10 +372,10 @@ def test_a_frame_that_breaks_off_between_two_chunks(iggy: Iggy, tmp_path: Path, 
         assert "is not known" not in str(next_error.value)
         wire.restore()
         if keyed:
-            done = when_back(lambda: kit.record_checkpoints(study, rows))
+            done = retry_until_available(lambda: kit.record_checkpoints(study, rows))
             assert (done.recorded, done.already_recorded, len(set(done.checkpoint_ids))) == (4500, 1500, 6000)
         else:
-            done = when_back(lambda: kit.record_checkpoints(study, rows[1500:]))
+            done = retry_until_available(lambda: kit.record_checkpoints(study, rows[1500:]))
             assert (done.recorded, done.already_recorded) == (4500, 0)
         assert kit.checkpoints()["total_tokens"].to_list() == list(range(6000))
         assert kit.status().events == 6002
@@ -385,8 +383,7 @@ def test_a_frame_that_breaks_off_between_two_chunks(iggy: Iggy, tmp_path: Path, 
         kit.close()
 
 
-def test_large_events(iggy: Iggy, tmp_path: Path) -> None:
-    """Thirty events of exactly 1 MiB go in one command; what is too large for Iggy is refused in words, and nothing breaks."""
+def test_large_events_are_appended_or_rejected(iggy: Iggy, tmp_path: Path) -> None:
     kit = connect(tmp_path / "home", log_url=iggy.url(iggy.stream()))
     study = study_with_checkpoints(kit, 0)
 
@@ -417,8 +414,7 @@ def whole_log(kit: EvalKit) -> list[Any]:
 # --- loops, threads, processes -------------------------------------------------------------------------------------------------------
 
 
-def test_a_kit_inside_a_running_event_loop(iggy: Iggy, tmp_path: Path) -> None:
-    """Commands and queries work where a loop already runs, as in a notebook, in one loop after another."""
+def test_kit_works_inside_running_event_loop(iggy: Iggy, tmp_path: Path) -> None:
     kit = connect(tmp_path / "home", log_url=iggy.url(iggy.stream()))
 
     async def cell(first: int) -> int:
@@ -431,8 +427,8 @@ def test_a_kit_inside_a_running_event_loop(iggy: Iggy, tmp_path: Path) -> None:
     kit.close()
 
 
-def test_eight_threads_use_one_kit(iggy: Iggy, tmp_path: Path) -> None:
-    """They lose nothing, do nothing twice, and each sees its own writes at once."""
+def test_threads_share_a_kit(iggy: Iggy, tmp_path: Path) -> None:
+    """Each sees its own writes immediately."""
     kit = connect(tmp_path / "home", log_url=iggy.url(iggy.stream()))
     shared = study_with_checkpoints(kit, 0)
     start = threading.Barrier(8)
@@ -455,8 +451,7 @@ def test_eight_threads_use_one_kit(iggy: Iggy, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_threads_wait_for_a_silent_server(tmp_path: Path) -> None:
-    """All of them are told in words, and none waits for the others' turns."""
+def test_threads_time_out_together(tmp_path: Path) -> None:
     with Silent() as server:
         log = open_log(f"iggy+tcp://evalkit:{SECRET}@127.0.0.1:{server.port}")
 
@@ -503,8 +498,8 @@ def run_script(code: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_scripts_end_cleanly(iggy: Iggy, tmp_path: Path, end: str) -> None:
-    """Whatever the last line was, the exit code is the script's own, and nothing is written but its own traceback."""
+def test_scripts_exit_cleanly(iggy: Iggy, tmp_path: Path, end: str) -> None:
+    """With their own exit code and no output of the driver."""
     with Silent() as silent:
         other = f"iggy+tcp://evalkit:{SECRET}@127.0.0.1:{silent.port}"
         for trial in range(3):
@@ -566,14 +561,13 @@ print(kit.checkpoints().height)
 """
 
 
-def test_a_fork_after_a_kit_was_used(iggy: Iggy, tmp_path: Path) -> None:
-    """In the child the log is refused in words, without waiting; the parent goes on, and both end cleanly."""
+def test_fork_after_use_raises_in_child(iggy: Iggy, tmp_path: Path) -> None:
+    """The parent continues, and both exit cleanly."""
     done = run_script(BEGIN + FORK, str(tmp_path / "home"), iggy.url(iggy.stream()), "")
     assert (done.returncode, done.stdout, done.stderr) == (0, "5\n", "")
 
 
-def test_a_fork_before_a_kit_is_used(iggy: Iggy, tmp_path: Path) -> None:
-    """A kit that is first used in a child works there, and in the parent."""
+def test_fork_before_use_works(iggy: Iggy, tmp_path: Path) -> None:
     done = run_script(FIRST_IN_CHILD, str(tmp_path / "home"), iggy.url(iggy.stream()), "")
     assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
 
@@ -582,7 +576,7 @@ def test_a_fork_before_a_kit_is_used(iggy: Iggy, tmp_path: Path) -> None:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for localhost, signed by itself, and its key."""
+    """Write a self-signed certificate for localhost, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -617,8 +611,7 @@ def tls_iggy(tmp_path_factory: pytest.TempPathFactory, iggy: Iggy) -> Iterator[t
         yield server, certificate
 
 
-def test_tls(tls_iggy: tuple[Iggy, Path], tmp_path: Path) -> None:
-    """With the certificate that the server's is to be proven by, everything works."""
+def test_tls_with_trusted_certificate(tls_iggy: tuple[Iggy, Path], tmp_path: Path) -> None:
     iggy, certificate = tls_iggy
     url = f"{iggy.url(iggy.stream())}&tls=true&tls_domain=localhost&tls_ca_file={quote(str(certificate))}"
     with connect(tmp_path / "home", log_url=url) as kit:
@@ -636,8 +629,7 @@ def test_tls(tls_iggy: tuple[Iggy, Path], tmp_path: Path) -> None:
         ("&tls=true&tls_domain=localhost&tls_ca_file=/no/such/file.pem", "Invalid TLS certificate path. Look at the options"),
     ],
 )
-def test_tls_that_does_not_fit(tls_iggy: tuple[Iggy, Path], tmp_path: Path, options: str, says: str) -> None:
-    """A plain connection, and one that does not trust the server, are told what to look at."""
+def test_tls_mismatch_names_options(tls_iggy: tuple[Iggy, Path], tmp_path: Path, options: str, says: str) -> None:
     iggy, certificate = tls_iggy
     began = time.monotonic()
     with connect(tmp_path / "home", log_url=iggy.url("evals") + options.replace("CERTIFICATE", str(certificate))) as kit:
@@ -648,7 +640,7 @@ def test_tls_that_does_not_fit(tls_iggy: tuple[Iggy, Path], tmp_path: Path, opti
 
 
 def make_user(iggy: Iggy, stream: str, permissions: dict[str, Any], topic_permissions: dict[str, Any] | None = None) -> str:
-    """Make a user with permissions for one stream and its topic, which Iggy wants by their numbers, and nothing else."""
+    """Create a user with permissions for one stream and its topic."""
     name = f"user-{new_id()[-12:]}"
     found = iggy.http("GET", f"/streams/{stream}")
     none = dict.fromkeys(("manage_stream", "read_stream", "manage_topics", "read_topics", "poll_messages", "send_messages"), False)
@@ -663,8 +655,7 @@ def make_user(iggy: Iggy, stream: str, permissions: dict[str, Any], topic_permis
     return name
 
 
-def test_the_least_permissions(iggy: Iggy, tmp_path: Path) -> None:
-    """Who may read the stream and send to the topic can give commands, read and consume, and is told of no problem."""
+def test_minimal_permissions_suffice(iggy: Iggy, tmp_path: Path) -> None:
     stream = iggy.stream(partitions=1)
     user = make_user(iggy, stream, {"read_stream": True}, {"send_messages": True})
     with connect(tmp_path / "home", log_url=iggy.url(stream, user=user, password=SECRET)) as kit:
@@ -677,8 +668,7 @@ def test_the_least_permissions(iggy: Iggy, tmp_path: Path) -> None:
     assert "eval-projection" in groups
 
 
-def test_who_may_only_read(iggy: Iggy, tmp_path: Path) -> None:
-    """Who may only read the topic can follow it; a command is refused, and nothing was appended."""
+def test_read_only_user_cannot_append(iggy: Iggy, tmp_path: Path) -> None:
     stream = iggy.stream(partitions=1)
     with connect(tmp_path / "writer", log_url=iggy.url(stream)) as writer:
         study = study_with_checkpoints(writer, 5)
@@ -689,11 +679,11 @@ def test_who_may_only_read(iggy: Iggy, tmp_path: Path) -> None:
             kit.record_checkpoint(study, sample(10))
         assert kit.status().problems == ()
         assert kit.checkpoints().height == 5
-    assert heights(iggy, stream) == [7]
+    assert message_counts(iggy, stream) == [7]
 
 
-def test_a_personal_access_token(iggy: Iggy, tmp_path: Path) -> None:
-    """Where a user name is given without a password, it is a token."""
+def test_personal_access_token(iggy: Iggy, tmp_path: Path) -> None:
+    """A user name without a password is a token."""
     stream = iggy.stream()
     token = iggy.http("POST", "/personal-access-tokens", {"name": new_id()[-12:], "expiry": 0})["token"]
     with connect(tmp_path / "home", log_url=f"iggy+tcp://{quote(token, safe='')}@127.0.0.1:{iggy.port}?stream={stream}") as kit:
@@ -736,8 +726,8 @@ def test_a_personal_access_token(iggy: Iggy, tmp_path: Path) -> None:
         (f"iggy+quic://user:{SECRET}@host:8090", "is no event log"),
     ],
 )
-def test_urls_that_say_nothing(tmp_path: Path, url: str, says: str) -> None:
-    """The error says what is wrong with which part, and shows no password."""
+def test_invalid_urls_are_rejected(tmp_path: Path, url: str, says: str) -> None:
+    """The error shows no password."""
     with pytest.raises(InvalidInputError) as caught:
         connect(tmp_path / "home", log_url=url)
     assert says in str(caught.value)
@@ -748,8 +738,7 @@ def test_urls_that_say_nothing(tmp_path: Path, url: str, says: str) -> None:
         shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
 
 
-def test_a_password_with_special_characters(iggy: Iggy, tmp_path: Path) -> None:
-    """It stands in the URL as URLs write it, and nowhere else."""
+def test_percent_encoded_password(iggy: Iggy, tmp_path: Path) -> None:
     assert set("@/#") <= set(PASSWORD)
     with connect(tmp_path / "home", log_url=iggy.url(iggy.stream())) as kit:
         kit.create_study("study")

@@ -1,4 +1,4 @@
-"""The event logs: each adapter runs the whole contract, and says only how to open it."""
+"""The event log adapters: the contract, and tests of SQLite files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from inline_snapshot import snapshot
 
 from evalkit.errors import LogDamagedError, LogError, LogUnavailableError
 from evalkit.eventlog.event_log import LogPosition
 from evalkit.eventlog.sqlite_log import SqliteEventLog
 from tests.log_contract import LogContract, messages
 from tests.memory_log import InMemoryEventLog
+from tests.messages import says
 
 
 class TestInMemory(LogContract):
@@ -45,8 +47,8 @@ class TestSqlite(LogContract):
         return SqliteEventLog(log.path)
 
 
-def test_a_sqlite_log_comes_into_being_with_the_first_append(tmp_path: Path) -> None:
-    """Reading creates no file; after appending, another log object at the same path reads the event."""
+def test_first_append_creates_sqlite_log(tmp_path: Path) -> None:
+    """Reading creates no file; another log object at the same path reads the appended events."""
     path = tmp_path / "events.db"
     log = SqliteEventLog(path)
     assert log.ranges() == [(0, 0)]
@@ -56,27 +58,28 @@ def test_a_sqlite_log_comes_into_being_with_the_first_append(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage " * 500])
-def test_a_file_that_is_no_log_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
-    """An emptied file or garbage is refused in words, for reading as for appending."""
+def test_invalid_log_file_is_rejected_unchanged(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "events.db"
     path.write_bytes(content)
     for call in (lambda log: log.ranges(), lambda log: log.append(messages(1))):
-        with pytest.raises(LogDamagedError, match=r"left as it (is|was)"):
+        with pytest.raises(LogDamagedError) as error:
             call(SqliteEventLog(path))
+        assert error.value.message.effect == "The file was not changed."
     assert path.read_bytes() == content
 
 
-def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
-    """The driver's error does not reach the caller; its words are an attribute."""
-    with pytest.raises(LogUnavailableError, match="Nothing was appended") as raised:
+def test_append_requires_existing_folder(tmp_path: Path) -> None:
+    with pytest.raises(LogUnavailableError) as error:
         SqliteEventLog(tmp_path / "missing" / "events.db").append(messages(1))
-    assert not isinstance(raised.value, sqlite3.Error)
-    assert raised.value.__suppress_context__
-    assert raised.value.driver_message
+    assert says(error) == snapshot(
+        "The event log TMP/missing/events.db cannot be used: it cannot be opened; check that this user has read access to it. No events were appended."
+    )
+    assert not isinstance(error.value, sqlite3.Error)
+    assert error.value.__suppress_context__
+    assert error.value.driver_message
 
 
-def test_a_sqlite_log_is_private_and_in_wal_mode(tmp_path: Path) -> None:
-    """Only its owner may read it; writing is durable in WAL mode, which the file remembers."""
+def test_sqlite_log_is_private_and_in_wal_mode(tmp_path: Path) -> None:
     log = SqliteEventLog(tmp_path / "events.db")
     log.append(messages(1))
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
@@ -87,25 +90,22 @@ def test_a_sqlite_log_is_private_and_in_wal_mode(tmp_path: Path) -> None:
     log.close()
 
 
-def test_noting_a_position_never_puts_an_event_at_risk(tmp_path: Path) -> None:
-    """A commit need not be flushed, but any transaction may copy the WAL back: with `synchronous=OFF` it would do so without a flush, and
-    what append acknowledged could be lost with the power. NORMAL flushes nothing at a commit, and everything before it copies.
-    """
+def test_commit_keeps_acknowledged_events_durable(tmp_path: Path) -> None:
+    """No commit turns off fsync: any transaction may checkpoint the WAL with acknowledged events."""
     log = SqliteEventLog(tmp_path / "events.db")
     log.append(messages(1))
     assert log._connection is not None
-    said: list[str] = []
-    log._connection.set_trace_callback(said.append)
+    statements: list[str] = []
+    log._connection.set_trace_callback(statements.append)
     log.consumer("test").commit(LogPosition(0, 0))
     log._connection.set_trace_callback(None)
-    assert any("commits" in statement for statement in said)
-    assert not [statement for statement in said if "synchronous" in statement.lower() and statement.upper().endswith(("OFF", "0"))]
+    assert any("commits" in statement for statement in statements)
+    assert not [statement for statement in statements if "synchronous" in statement.lower() and statement.upper().endswith(("OFF", "0"))]
     assert log._connection.execute("PRAGMA synchronous").fetchone() == (2,)
     log.close()
 
 
-def test_a_log_without_its_beginning_says_so(tmp_path: Path) -> None:
-    """The range begins where the first event is that is still there."""
+def test_range_starts_at_first_remaining_event(tmp_path: Path) -> None:
     log = SqliteEventLog(tmp_path / "events.db")
     log.append(messages(10))
     with closing(sqlite3.connect(log.path)) as connection, connection:
@@ -115,8 +115,7 @@ def test_a_log_without_its_beginning_says_so(tmp_path: Path) -> None:
     log.close()
 
 
-def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    """With the line that upgrades, and without touching it."""
+def test_newer_log_version_is_rejected_unchanged(tmp_path: Path) -> None:
     log = SqliteEventLog(tmp_path / "events.db")
     log.append(messages(1))
     log.close()
@@ -124,28 +123,35 @@ def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 2")
     before = log.path.read_bytes()
     for call in (log.ranges, lambda: log.append(messages(1)), lambda: log.consumer("test").poll(1, 0)):
-        with pytest.raises(LogError, match="Upgrade evalkit from where you installed it"):
+        with pytest.raises(LogError) as error:
             call()
+        assert says(error) == snapshot(
+            "TMP/events.db is an event log of version 2; this evalkit reads version 1. Upgrade evalkit from where you installed it."
+        )
     assert log.path.read_bytes() == before
 
 
-def test_another_programs_database_is_refused(tmp_path: Path) -> None:
-    """A SQLite file that is no event log stays as it is."""
+def test_database_of_another_program_is_rejected_unchanged(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "events.db")) as connection, connection:
         connection.execute("CREATE TABLE events (theirs)")
     before = (tmp_path / "events.db").read_bytes()
-    with pytest.raises(LogDamagedError, match="not an evalkit event log"):
+    with pytest.raises(LogDamagedError) as error:
         SqliteEventLog(tmp_path / "events.db").append(messages(1))
+    assert says(error) == snapshot(
+        "TMP/events.db is not an evalkit event log, or it was emptied. The file was not changed. Restore it from a backup, or move it away and use another home."
+    )
     assert (tmp_path / "events.db").read_bytes() == before
 
 
-def test_a_folder_in_the_place_of_a_log_is_told(tmp_path: Path) -> None:
-    """As an error of evalkit, for reading as for appending."""
+def test_folder_at_log_path_raises_log_unavailable(tmp_path: Path) -> None:
     (tmp_path / "events.db").mkdir()
     for call in (lambda log: log.ranges(), lambda log: log.append(messages(1)), lambda log: log.consumer("test").poll(1, 0)):
-        with pytest.raises(LogUnavailableError, match="cannot be used") as raised:
+        with pytest.raises(LogUnavailableError) as error:
             call(SqliteEventLog(tmp_path / "events.db"))
-        assert raised.value.__suppress_context__
+        assert says(error) == snapshot(
+            "The event log TMP/events.db cannot be used: it cannot be opened; check that this user has read access to it. No events were appended."
+        )
+        assert error.value.__suppress_context__
 
 
 WITHOUT_RIGHTS = """
@@ -170,12 +176,12 @@ for name in ("new.db", "events.db"):
     try:
         SqliteEventLog(folder / name).append([EncodedEvent("s", "e", b"event")])
     except LogUnavailableError as error:
-        print(type(error).__name__, error.__cause__, error.__suppress_context__, "Nothing was appended" in str(error))
+        print(type(error).__name__, error.__cause__, error.__suppress_context__, error.message.effect)
 """
 
 
-def test_a_folder_that_cannot_be_written_is_told() -> None:
-    """In a process without root's rights, where a plain write fails: a new log as well as one that is there; nothing is left behind."""
+def test_read_only_folder_raises_log_unavailable() -> None:
+    """Runs without root's privileges: neither a new nor an existing log is written, and no file is left behind."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log = SqliteEventLog(folder / "events.db")
@@ -185,6 +191,6 @@ def test_a_folder_that_cannot_be_written_is_told() -> None:
         folder.chmod(0o555)
         command = [sys.executable, "-c", WITHOUT_RIGHTS, name]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert (answer.stdout, answer.stderr) == ("LogUnavailableError None True True\n" * 2, "")
+        assert (answer.stdout, answer.stderr) == ("LogUnavailableError None True No events were appended.\n" * 2, "")
         assert [path.name for path in folder.iterdir()] == ["events.db"]
         folder.chmod(0o755)

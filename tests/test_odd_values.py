@@ -1,4 +1,4 @@
-"""Odd values of NumPy, Pandas, Polars and the standard library: a command records them, or refuses them and names the field and the row."""
+"""Odd values of NumPy, pandas, Polars and the standard library: a command records them, or its error names the field and the row."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ COUNTS = [name for name, metric in METRICS.items() if metric.kind == "count"]
 
 
 class Model(str, Enum):  # noqa: UP042 - the str() of a StrEnum is its text
-    """A text that is not its own str()."""
+    """An enumeration whose str() is not its value."""
 
     SMALL = "m-1"
 
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvalKit]:
-    """A kit with a running study that each test records in."""
+    """A kit with a running study to record in."""
     with evalkit.connect(tmp_path_factory.mktemp("odd") / "home") as kit:
         kit.create_study("running")
         kit.start_study("running")
@@ -62,41 +62,43 @@ PERIODS = [
 
 @pytest.mark.parametrize("period", PERIODS, ids=lambda period: str(type(next(iter(period)))))
 @pytest.mark.parametrize("bounds", [{}, ROW], ids=["alone", "beside its bounds"])
-def test_a_period_of_missing_values_is_refused_by_name_and_row(kit: EvalKit, period: Any, bounds: dict[str, Any]) -> None:
-    """Also where the same mapping has period_start and period_end, with which the period is compared."""
-    given = {**bounds, "period": period}
-    with pytest.raises(InvalidInputError, match=r"^Invalid period_start ") as raised:
-        kit.record_checkpoint("running", given)
-    assert (raised.value.field, raised.value.row) == ("period_start", None)
-    with pytest.raises(InvalidInputError, match=r"^row 1, Invalid period_start ") as raised:
-        kit.record_checkpoints("running", [ROW, given])
-    assert (raised.value.field, raised.value.row) == ("period_start", 1)
+def test_period_of_missing_values_is_rejected(kit: EvalKit, period: Any, bounds: dict[str, Any]) -> None:
+    """Also next to period_start and period_end."""
+    metrics = {**bounds, "period": period}
+    with pytest.raises(InvalidInputError) as error:
+        kit.record_checkpoint("running", metrics)
+    assert (error.value.field, error.value.row) == ("period_start", None)
+    with pytest.raises(InvalidInputError) as error:
+        kit.record_checkpoints("running", [ROW, metrics])
+    assert (error.value.field, error.value.row) == ("period_start", 1)
 
 
 @pytest.mark.parametrize("period", [pd.Series([DAY, NEXT]), pl.Series([DAY, NEXT]), np.array([DAY, NEXT]), np.array(5), pd.NA])
-def test_a_period_that_is_not_a_pair_is_refused_by_name_and_row(kit: EvalKit, period: Any) -> None:
-    """A Series is not a pair, whatever it holds."""
-    with pytest.raises(InvalidInputError, match=r"^row 1, Invalid period "):
+def test_period_that_is_not_a_pair_is_rejected(kit: EvalKit, period: Any) -> None:
+    with pytest.raises(InvalidInputError) as error:
         kit.record_checkpoints("running", [ROW, {"period": period}])
+    assert (error.value.field, error.value.row) == ("period", 1)
 
 
-def test_a_period_may_repeat_its_bounds_in_another_form(kit: EvalKit) -> None:
-    """The same times are no contradiction; other times are."""
+def test_period_may_repeat_its_bounds(kit: EvalKit) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert (
             kit.record_checkpoint("running", {**ROW, "period": ("2026-01-01T01:00:00+01:00", pd.Timestamp(NEXT))}).metrics.period.start
             == DAY
         )
-    with pytest.raises(InvalidInputError, match=r"^period: .* contradicts period_end"):
+    with pytest.raises(InvalidInputError) as error:
         kit.record_checkpoint("running", {**ROW, "period": (DAY, NEXT + timedelta(days=1))})
+    assert error.value.field == "period"
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------------------------
 
 FRAMES: dict[str, Callable[[str, Any], Any]] = {
     "rows": lambda name, value: [{**ROW, name: value}],
-    "pandas object": lambda name, value: pd.DataFrame({**{key: [one] for key, one in ROW.items()}, name: pd.Series([value], dtype=object)}),
+    "pandas object": lambda name, value: pd.DataFrame(
+        {**{key: [time] for key, time in ROW.items()}, name: pd.Series([value], dtype=object)}
+    ),
     "polars decimal": lambda name, value: pl.DataFrame({**ROW, name: [value]}, schema_overrides={name: pl.Decimal(20, 2)}),
     "polars object": lambda name, value: pl.DataFrame({**ROW, name: [value]}, schema_overrides={name: pl.Object}),
 }
@@ -105,15 +107,14 @@ FRAMES: dict[str, Callable[[str, Any], Any]] = {
 def arrow(name: str, value: Any) -> pd.DataFrame:
     pyarrow = pytest.importorskip("pyarrow")
     column = pd.Series([value], dtype=pd.ArrowDtype(pyarrow.decimal128(20, 2)))
-    return pd.DataFrame({**{key: [one] for key, one in ROW.items()}, name: column})
+    return pd.DataFrame({**{key: [time] for key, time in ROW.items()}, name: column})
 
 
 @pytest.mark.parametrize("make", [*FRAMES.values(), arrow], ids=[*FRAMES, "arrow decimal"])
 @pytest.mark.parametrize(
     ("name", "value"), [("session_success_rate", "0.10"), ("total_cost", "12.34"), ("avg_session_duration", "1.5"), ("total_tokens", "5")]
 )
-def test_a_decimal_is_a_number(kit: EvalKit, make: Callable[[str, Any], Any], name: str, value: str) -> None:
-    """A Decimal of the standard library, Polars or Arrow is recorded as the number that it is."""
+def test_decimal_is_recorded_as_number(kit: EvalKit, make: Callable[[str, Any], Any], name: str, value: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         (recorded,) = kit.record_checkpoints("running", make(name, Decimal(value))).checkpoint_ids
@@ -123,12 +124,11 @@ def test_a_decimal_is_a_number(kit: EvalKit, make: Callable[[str, Any], Any], na
 
 @pytest.mark.parametrize("value", ["NaN", "sNaN", "Infinity", "-Infinity", "1E+1000000"])
 @pytest.mark.parametrize("name", [name for name in METRICS if name not in COUNTS])
-def test_a_decimal_that_is_not_finite_is_refused(kit: EvalKit, name: str, value: str) -> None:
-    """It is refused as a float that is not finite is, and so is a count of it."""
-    with pytest.raises(InvalidInputError, match=rf"^row 0, {name}: Decimal\('{value.replace('+', r'[+]')}'\) is not finite"):
-        kit.record_checkpoints("running", [{**ROW, name: Decimal(value)}])
-    with pytest.raises(InvalidInputError, match=r"^row 0, total_tokens: .* is no whole number"):
-        kit.record_checkpoints("running", [{**ROW, "total_tokens": Decimal(value)}])
+def test_decimal_that_is_not_finite_is_rejected(kit: EvalKit, name: str, value: str) -> None:
+    for metric in (name, "total_tokens"):
+        with pytest.raises(InvalidInputError) as error:
+            kit.record_checkpoints("running", [{**ROW, metric: Decimal(value)}])
+        assert (error.value.field, error.value.row) == (metric, 0)
 
 
 DUST = [
@@ -138,8 +138,8 @@ DUST = [
 
 @pytest.mark.parametrize(("value", "bound"), DUST)
 @pytest.mark.parametrize("name", RATES)
-def test_rounding_dust_at_the_bounds_of_a_rate_is_the_bound(kit: EvalKit, name: str, value: Any, bound: float) -> None:
-    """Within 1e-6, which float32 arithmetic can add."""
+def test_rates_are_clipped_within_rounding_error(kit: EvalKit, name: str, value: Any, bound: float) -> None:
+    """Within 1e-6, a float32 rounding error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         recorded = getattr(kit.record_checkpoint("running", {"period": (DAY, NEXT), name: value}).metrics, name)
@@ -148,26 +148,26 @@ def test_rounding_dust_at_the_bounds_of_a_rate_is_the_bound(kit: EvalKit, name: 
 
 @pytest.mark.parametrize("value", [1.00001, -1e-5, np.float32(1.00001)])
 @pytest.mark.parametrize("name", RATES)
-def test_what_is_further_outside_a_rate_is_refused(kit: EvalKit, name: str, value: Any) -> None:
-    """More than rounding is a mistake."""
-    with pytest.raises(InvalidInputError, match=rf"^{name}: .* outside the range 0 to 1"):
+def test_rates_outside_rounding_error_are_rejected(kit: EvalKit, name: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError) as error:
         kit.record_checkpoint("running", {"period": (DAY, NEXT), name: value})
+    assert error.value.field == name
 
 
-def test_rounding_dust_below_an_amount_is_refused(kit: EvalKit) -> None:
-    """Only rates have bounds that rounding can reach from the inside."""
-    with pytest.raises(InvalidInputError, match=r"^total_cost: -1e-09 is outside the range"):
+def test_negative_amounts_are_rejected(kit: EvalKit) -> None:
+    with pytest.raises(InvalidInputError) as error:
         kit.record_checkpoint("running", {"period": (DAY, NEXT), "total_cost": -1e-9})
+    assert (error.value.field, error.value.value) == ("total_cost", -1e-9)
 
 
-def test_a_duration_beyond_what_numpy_can_convert_is_refused(kit: EvalKit) -> None:
-    """Nothing is recorded in its stead: NumPy's conversion to nanoseconds overflows without an error."""
-    with pytest.raises(InvalidInputError, match=r"^avg_session_duration: .* is out of range"):
+def test_duration_beyond_numpy_range_is_rejected(kit: EvalKit) -> None:
+    """NumPy's conversion to nanoseconds overflows without an error."""
+    with pytest.raises(InvalidInputError) as error:
         kit.record_checkpoint("running", {"period": (DAY, NEXT), "avg_session_duration": np.timedelta64(2**62, "D")})
+    assert error.value.field == "avg_session_duration"
 
 
-def test_a_member_of_an_enumeration_of_texts_is_its_text(kit: EvalKit) -> None:
-    """Not its name, which str() gives."""
+def test_string_enumeration_is_recorded_as_value(kit: EvalKit) -> None:
     study = kit.create_study("enumeration", tags=[Model.SMALL], metadata={"model": Model.SMALL})
     assert (study.config.tags, study.config.metadata) == (["m-1"], {"model": "m-1"})
 
@@ -192,11 +192,11 @@ FIELDS = [*CHECKPOINT_COLUMNS, "period"]
 PARAMETERS = ["timestamp", "events_analyzed", "sessions_included", "key", "at"]
 STUDY = ["name", "period", "description", "tags", "metadata", "at", "if_exists"]
 ALSO = {"period": ("period_start", "period_end"), "period_start": ("period_end",), "metadata": ("metadata key", "metadata[")}
-"""Fields that an error may name where a value was given for another one: a part of it, or what it is compared with."""
+"""Other fields that an error may name: a part of the field, or a field that it is compared with."""
 
 
-def refused(command: Callable[[], object]) -> InvalidInputError | None:
-    """The error of a command that must raise this one or none."""
+def error_of(command: Callable[[], object]) -> InvalidInputError | None:
+    """Return the InvalidInputError of a command, or None if it succeeds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -215,13 +215,13 @@ def check(error: InvalidInputError | None, field: str, row: int | None = None) -
 
 
 def rows_with(field: Any, value: Any) -> list[dict[Any, Any]]:
-    """Two rows, the second of which has this value."""
+    """Return two rows, the second with the value."""
     return [ROW, {field: value} if isinstance(field, str) and field == "period" else {**ROW, field: value}]
 
 
 def frame_with(field: str, value: Any) -> pd.DataFrame:
-    """The same as a frame with columns of objects."""
-    columns = {name: pd.Series([one, one], dtype=object) for name, one in ROW.items()}
+    """Return the same rows as a frame of object columns."""
+    columns = {name: pd.Series([time, time], dtype=object) for name, time in ROW.items()}
     columns.setdefault(field, pd.Series([None, None], dtype=object)).iat[1] = value
     return pd.DataFrame(columns)
 
@@ -229,14 +229,14 @@ def frame_with(field: str, value: Any) -> pd.DataFrame:
 @pytest.mark.slow
 @settings(max_examples=examples(1000))
 @given(value=st.sampled_from(ODD), field=st.sampled_from(FIELDS), parameter=st.sampled_from(PARAMETERS), of_study=st.sampled_from(STUDY))
-def test_any_odd_value_is_recorded_or_refused_by_name(kit: EvalKit, value: Any, field: str, parameter: str, of_study: str) -> None:
-    """In every field of the commands that take values; of a list of rows and a frame the error names the row as well."""
-    check(refused(lambda: kit.record_checkpoint("running", rows_with(field, value)[1])), field)
-    check(refused(lambda: kit.record_checkpoints("running", rows_with(field, value))), field, row=1)
+def test_any_odd_value_is_recorded_or_rejected(kit: EvalKit, value: Any, field: str, parameter: str, of_study: str) -> None:
+    """In every field; for a list or frame, the error has the row."""
+    check(error_of(lambda: kit.record_checkpoint("running", rows_with(field, value)[1])), field)
+    check(error_of(lambda: kit.record_checkpoints("running", rows_with(field, value))), field, row=1)
     if field != "period":
-        check(refused(lambda: kit.record_checkpoints("running", frame_with(field, value))), field, row=1)
-    check(refused(lambda: kit.record_checkpoint("running", ROW, **{parameter: value})), parameter)
-    check(refused(lambda: kit.create_study(**{"name": "odd", "if_exists": "open", of_study: value})), of_study)
+        check(error_of(lambda: kit.record_checkpoints("running", frame_with(field, value))), field, row=1)
+    check(error_of(lambda: kit.record_checkpoint("running", ROW, **{parameter: value})), parameter)
+    check(error_of(lambda: kit.create_study(**{"name": "odd", "if_exists": "open", of_study: value})), of_study)
 
 
 @pytest.mark.parametrize(
@@ -244,21 +244,21 @@ def test_any_odd_value_is_recorded_or_refused_by_name(kit: EvalKit, value: Any, 
     [pd.NA, pd.NaT, 10**5000, YEAR_12000, ("a", "b"), b"total_cost", None, np.datetime64("2026-01-01")],
     ids=lambda name: type(name).__name__,
 )
-def test_a_name_that_is_not_text_is_an_unknown_metric(kit: EvalKit, name: Any) -> None:
-    """Such names come from frames whose header is a row of values."""
+def test_metric_name_that_is_not_a_string_is_rejected(kit: EvalKit, name: Any) -> None:
+    """Frames whose header is a row of values have such names."""
     for command, row in (
         (lambda: kit.record_checkpoint("running", {**ROW, name: 1}), None),
         (lambda: kit.record_checkpoints("running", rows_with(name, 1)), 1),
     ):
-        with pytest.raises(InvalidInputError, match="is no metric") as raised:
+        with pytest.raises(InvalidInputError) as error:
             command()
-        assert raised.value.row == row
+        assert error.value.row == row
     frame = pd.DataFrame([[DAY, NEXT, 1]], columns=pd.Index([*ROW, name], dtype=object, tupleize_cols=False))
-    with pytest.raises(InvalidInputError, match="is no metric"):
+    with pytest.raises(InvalidInputError):
         kit.record_checkpoints("running", frame)
 
 
-def test_a_pandas_frame_without_a_known_column_is_refused(kit: EvalKit) -> None:
-    """Its rows lack their periods."""
-    with pytest.raises(InvalidInputError, match=r"^row 0, period_start is missing"):
+def test_frame_without_known_columns_is_rejected(kit: EvalKit) -> None:
+    with pytest.raises(InvalidInputError) as error:
         kit.record_checkpoints("running", pd.DataFrame({"study": ["running"]}))
+    assert (error.value.field, error.value.row) == ("period_start", 0)

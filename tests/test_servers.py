@@ -28,8 +28,7 @@ sys.stdin.read()
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_a_server_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
-    """Whoever is killed cannot stop what it started, so the kernel does."""
+def test_server_exits_with_killed_test_run(tmp_path: Path) -> None:
     command = [sys.executable, "-c", STARTS_A_SERVER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment(), text=True) as run:
         assert run.stdout is not None
@@ -44,15 +43,14 @@ def test_a_server_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_a_server_that_nobody_asks_goes_on(tmp_path: Path) -> None:
-    """No option limits how long a server may be idle: with such a limit it was gone when a test asked it again a quarter of an hour later."""
+def test_idle_server_keeps_running(tmp_path: Path) -> None:
+    """No option limits its idle time."""
     with Sqld(tmp_path) as server:
         assert not [word for word in psutil.Process(server.pid).cmdline() if "idle" in word]
 
 
 @pytest.mark.server
-def test_a_port_that_was_taken_in_the_meantime_is_no_obstacle(tmp_path: Path) -> None:
-    """Between the choice of a port and the start of the server anybody may take it."""
+def test_taken_port_is_replaced(tmp_path: Path) -> None:
     server = Sqld(tmp_path)
     with socket.create_server(("127.0.0.1", server.port)), server:
         assert open_database(server.url).execute("SELECT 1") == [(1,)]

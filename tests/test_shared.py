@@ -46,7 +46,7 @@ from tests.memory_log import InMemoryEventLog
 from tests.properties import examples, in_long_form
 from tests.servers import JwtKey, Sqld, free_port
 from tests.test_database_servers import emptied
-from tests.test_fold_properties import REAL, Everything, in_words, referred, rows
+from tests.test_fold_properties import REAL, Everything, expected_fold, outcome_name, rows
 from tests.test_projection import REAL_DIGEST
 from tests.test_shared_faults import in_log, wait_until
 from tests.worker import flat_sample, sample, study_with_checkpoints
@@ -60,7 +60,7 @@ def url_of(server: Sqld, protocol: str) -> str:
 
 
 def empty_url(server: Sqld, protocol: str = "http") -> str:
-    """The URL of a server's database, which is empty now."""
+    """Drop all tables of a server's database, and return its URL."""
     database = emptied(open_database(server.url))
     database.close()
     return url_of(server, protocol)
@@ -74,7 +74,7 @@ def as_message(entry: Entry) -> EncodedEvent:
 
 
 def embedded_digest(messages: Sequence[EncodedEvent]) -> str:
-    """The digest of the embedded engines for the same events."""
+    """Return the digest of the embedded engines for the same events."""
     with tempfile.TemporaryDirectory() as folder:
         log, database = SqliteEventLog(Path(folder) / "events.db"), SqliteDatabase(Path(folder) / "evalkit.db")
         try:
@@ -87,17 +87,17 @@ def embedded_digest(messages: Sequence[EncodedEvent]) -> str:
 
 
 def check_every_way(log: EventLog, open_empty: Callable[[], Database], history: Sequence[Entry], batch_size: int) -> None:
-    """Check that live, caught up and rebuilt are the reference's rows, with the embedded engines' digest."""
-    outcomes, expected = referred(history)
+    """Check that live, catch-up and rebuild match the reference's rows and the digest of the embedded engines."""
+    outcomes, expected = expected_fold(history)
     database = open_empty()
     consumer = EvalProjectionConsumer(log, database)
     for entry, outcome in zip(history, outcomes, strict=True):
         log.append([as_message(entry)])
         decided = consumer.catch_up(Everything())
-        assert {key: in_words(decision) for key, decision in decided.items()} == {(entry.study_id, entry.event_id): outcome}
+        assert {key: outcome_name(decision) for key, decision in decided.items()} == {(entry.study_id, entry.event_id): outcome}
     assert rows(database) == expected
-    whole = digest(Snapshot(database))
-    assert whole == embedded_digest([as_message(entry) for entry in history])
+    expected_digest = digest(Snapshot(database))
+    assert expected_digest == embedded_digest([as_message(entry) for entry in history])
     database.close()
     database = open_empty()
     EvalProjectionConsumer(log, database, batch_size=batch_size).catch_up()
@@ -105,7 +105,7 @@ def check_every_way(log: EventLog, open_empty: Callable[[], Database], history: 
     assert digest(Snapshot(database)) == whole
     assert rebuild(database, log).generation == 2
     assert rows(database) == expected
-    checked = verify(database, log, expect=whole)
+    checked = verify(database, log, expect=expected_digest)
     assert checked.ok, checked
     database.close()
 
@@ -122,21 +122,19 @@ def check_histories(make_log: Callable[[], EventLog], server: Sqld, protocol: st
     check()
 
 
-def test_every_way_to_the_read_model_agrees_over_iggy_and_sqld(iggy: Iggy, sqld: Sqld) -> None:
-    """Live, caught up in any batches and rebuilt over Iggy with four partitions and sqld are the embedded rows, which are the reference's."""
+def test_read_models_over_iggy_and_sqld_match_reference(iggy: Iggy, sqld: Sqld) -> None:
+    """Live, catch-up and rebuild, with four partitions."""
     check_histories(lambda: open_log(iggy.url(iggy.stream(partitions=4))), sqld, "http", 15)
 
 
 @pytest.mark.slow
 @each_protocol
-def test_every_way_to_the_read_model_agrees_over_each_protocol(sqld: Sqld, protocol: str) -> None:
-    """The same with the log in memory, over each of the protocols that a read model is spoken to with."""
+def test_read_models_over_each_protocol_match_reference(sqld: Sqld, protocol: str) -> None:
     check_histories(lambda: InMemoryEventLog(4), sqld, protocol, 5)
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
-def test_the_real_events_have_their_golden_digest_on_servers(iggy: Iggy, sqld: Sqld, tmp_path: Path, partitions: int) -> None:
-    """The digest of the events of the data folder is the golden one over Iggy with one and with four partitions and sqld, and embedded."""
+def test_digest_of_real_events_is_golden_on_servers(iggy: Iggy, sqld: Sqld, tmp_path: Path, partitions: int) -> None:
     digests = []
     shared = {"log_url": iggy.url(iggy.stream(partitions=partitions), partitions=partitions), "database_url": empty_url(sqld)}
     for urls in ({}, shared):
@@ -150,13 +148,13 @@ def test_the_real_events_have_their_golden_digest_on_servers(iggy: Iggy, sqld: S
 
 
 def named_sessions(size: int) -> list[str]:
-    """Names of sessions of about `size` bytes in all."""
+    """Return session names of about `size` bytes in total."""
     length = min(size, 1000)
     return [f"{index:0{length}d}" for index in range(size // length)]
 
 
 def eventful(kit: EvalKit, *, faulty: int = 3) -> None:
-    """Fill a kit with everything there is: studies in each status, checkpoints, rejected events and invalid bytes."""
+    """Fill a kit with studies in each status, checkpoints, rejected events and invalid bytes."""
     for number, status in enumerate(StudyStatus):
         study = kit.create_study(f"{status} ü", period="weekly:2", tags=["a", "b"], metadata={"k": "v"}, description="two\nlines")
         if status is not StudyStatus.PENDING:
@@ -171,7 +169,7 @@ def eventful(kit: EvalKit, *, faulty: int = 3) -> None:
 
 
 def add_faulty(kit: EvalKit, count: int) -> None:
-    """Append that many events that are rejected, and as many that are none."""
+    """Append rejected events and invalid bytes, as many each."""
     studies = kit.storage.list_studies()
     messages = []
     for number in range(count):
@@ -191,8 +189,8 @@ def exported(kit: EvalKit) -> bytes:
     return stream.getvalue()
 
 
-def assert_reads_alike(one: EvalKit, other: EvalKit) -> None:
-    """Check that every frame and every query of two kits gives the same."""
+def assert_equal_queries(one: EvalKit, other: EvalKit) -> None:
+    """Check that all frames and queries of two kits are equal."""
     for name in ("studies", "checkpoints", "lifecycle", "rejected"):
         assert getattr(one, name)().equals(getattr(other, name)()), name
         pd.testing.assert_frame_equal(getattr(one, name)(backend="pandas"), getattr(other, name)(backend="pandas"))
@@ -212,8 +210,8 @@ def assert_reads_alike(one: EvalKit, other: EvalKit) -> None:
             assert there.get_checkpoint(study.id, checkpoint.id) == checkpoint
 
 
-def test_a_refused_command_on_shared_engines_creates_nothing(tmp_path: Path, sqld: Sqld) -> None:
-    """Where neither the log nor the server's database holds anything, a refused command creates no tables and no home."""
+def test_rejected_command_creates_nothing(tmp_path: Path, sqld: Sqld) -> None:
+    """Neither tables nor a home."""
     with connect(tmp_path / "home", database_url=empty_url(sqld)) as kit:
         with pytest.raises(LookupError):
             kit.start_study("study")
@@ -225,8 +223,7 @@ def test_a_refused_command_on_shared_engines_creates_nothing(tmp_path: Path, sql
         assert kit.studies()["status"].to_list() == ["running"]
 
 
-def test_a_log_moves_to_servers_and_back(iggy: Iggy, sqld: Sqld, tmp_path: Path) -> None:
-    """An exported log gives the same digest where it is imported: from the embedded engines to Iggy and sqld, and from there back."""
+def test_log_moves_to_servers_and_back(iggy: Iggy, sqld: Sqld, tmp_path: Path) -> None:
     urls = {"log_url": iggy.url(iggy.stream()), "database_url": empty_url(sqld)}
     with connect(tmp_path / "first") as first, connect(tmp_path / "none", **urls) as shared, connect(tmp_path / "second") as second:
         eventful(first)
@@ -239,19 +236,18 @@ def test_a_log_moves_to_servers_and_back(iggy: Iggy, sqld: Sqld, tmp_path: Path)
         assert first.verify().digest == shared.verify().digest == second.verify().digest
         for kit in (first, shared, second):
             assert kit.verify().ok
-        assert_reads_alike(first, shared)
-        assert_reads_alike(first, second)
+        assert_equal_queries(first, shared)
+        assert_equal_queries(first, second)
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow
 @each_protocol
-def test_frames_and_queries_are_the_embedded_ones(sqld: Sqld, tmp_path: Path, protocol: str) -> None:
-    """Every frame, for Polars and Pandas, and every query answers over each protocol as the embedded read model does for the same log."""
+def test_frames_and_queries_match_embedded_engines(sqld: Sqld, tmp_path: Path, protocol: str) -> None:
     with connect(tmp_path / "one") as embedded, connect(tmp_path / "two", database_url=empty_url(sqld, protocol)) as shared:
         eventful(embedded)
         import_log(shared.engine, BytesIO(exported(embedded)))
-        assert_reads_alike(embedded, shared)
+        assert_equal_queries(embedded, shared)
         assert set(embedded.rejected()["outcome"]) == {"rejected", "quarantined"}
 
 
@@ -262,8 +258,7 @@ def test_frames_and_queries_are_the_embedded_ones(sqld: Sqld, tmp_path: Path, pr
 @pytest.mark.parametrize(
     "protocol", [protocol if protocol == "turso+http" else pytest.param(protocol, marks=pytest.mark.long) for protocol in PROTOCOLS]
 )
-def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
-    """Where a server sends 50 KB at once, large checkpoints and studies and many events are read, applied and compared all the same."""
+def test_results_above_response_limit_are_paged(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
     with connect(tmp_path / "one") as embedded, connect(tmp_path / "two", database_url=empty_url(small_sqld, protocol)) as shared:
         eventful(embedded, faulty=in_long_form(400, 60))
         for number in range(5):
@@ -276,7 +271,7 @@ def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_pa
         lines = exported(embedded)
         assert import_log(shared.engine, BytesIO(lines)).appended == lines.count(b"\n")
         assert import_log(shared.engine, BytesIO(lines)).appended == 0
-        assert_reads_alike(embedded, shared)
+        assert_equal_queries(embedded, shared)
         expected = embedded.verify().digest
         assert shared.verify(expect=expected).ok
         shared.rebuild(on_progress=lambda done, total: None)
@@ -291,8 +286,8 @@ def test_what_is_larger_than_an_answer_is_read_in_pages(small_sqld: Sqld, tmp_pa
 
 @pytest.mark.slow
 @each_protocol
-def test_a_row_that_is_larger_than_an_answer_is_told_in_words(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
-    """A single checkpoint that is more than the server sends is recorded, and each query for it says which limit of the server to raise."""
+def test_row_above_response_limit_raises(small_sqld: Sqld, tmp_path: Path, protocol: str) -> None:
+    """It is recorded all the same."""
     with connect(tmp_path, database_url=empty_url(small_sqld, protocol)) as kit:
         study = study_with_checkpoints(kit, 3)
         recorded = kit.record_checkpoint(study, sample(9), sessions_included=named_sessions(70_000), key="large")
@@ -322,7 +317,6 @@ def test_a_row_that_is_larger_than_an_answer_is_told_in_words(small_sqld: Sqld, 
     + [(protocol, *in_long_form((3000, 5000), (2400, 5000))) for protocol in in_long_form(PROTOCOLS, ("http",))],
 )
 def test_tens_of_megabytes_are_recorded_and_read(sqld: Sqld, tmp_path: Path, protocol: str, count: int, size: int) -> None:
-    """Checkpoints that are many times what a server sends or takes at once are recorded, read, verified and rebuilt."""
     rows_ = [{**flat_sample(row), "sessions_included": named_sessions(size), "key": str(row)} for row in range(count)]
     with connect(tmp_path, database_url=empty_url(sqld, protocol)) as kit:
         study = study_with_checkpoints(kit, 0)
@@ -341,8 +335,8 @@ def test_tens_of_megabytes_are_recorded_and_read(sqld: Sqld, tmp_path: Path, pro
 # --- read only ------------------------------------------------------------------------------------------------------------------------
 
 
-def ask_everything(kit: EvalKit) -> list[str]:
-    """Ask each query, and give the warnings."""
+def run_all_queries(kit: EvalKit) -> list[str]:
+    """Run every query, and return the warnings."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         (study,) = kit.storage.list_studies()
@@ -381,7 +375,7 @@ def positions(database: Database) -> object:
 
 @pytest.fixture
 def guarded(guarded_sqld: Sqld, jwt_key: JwtKey, monkeypatch: pytest.MonkeyPatch) -> Sqld:
-    """A server that asks for a token, with an empty database; the token of the environment may write."""
+    """A server that requires a token, with an empty database; the token in the environment has write access."""
     from pydantic import SecretStr
 
     database = emptied(open_database(guarded_sqld.url, token=SecretStr(jwt_key.token())))
@@ -393,8 +387,8 @@ def guarded(guarded_sqld: Sqld, jwt_key: JwtKey, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 @each_protocol
 @pytest.mark.parametrize("way", ["token", "read_only=True", "hidden claim"])
-def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, protocol: str) -> None:
-    """Every query answers, with one warning that says how far behind the read model is; nothing is appended and nothing is applied."""
+def test_read_only_token_allows_queries_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, protocol: str) -> None:
+    """Queries warn once how far behind the read model is."""
     url = url_of(guarded, protocol)
     with connect(tmp_path, database_url=url) as writer:
         study = study_with_checkpoints(writer, 3)
@@ -407,13 +401,13 @@ def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatc
             monkeypatch.setattr("evalkit.readmodel.database.server_database.token_access", lambda token: "")
         says = "read_only=True" if way == "read_only=True" else "may only read"
         with connect(tmp_path, database_url=url, read_only=way == "read_only=True") as kit:
-            told = ask_everything(kit)
+            told = run_all_queries(kit)
             assert len(told) == 1, told
             assert says in told[0]
             assert "5 events behind the log" in told[0]
             if way == "hidden claim":
                 assert url in told[0]
-            assert ask_everything(kit) == []
+            assert run_all_queries(kit) == []
             assert_commands_refused(kit, says)
             status = kit.status()
             assert status.lag == 5
@@ -422,10 +416,9 @@ def test_reading_only(guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatc
 
 
 @each_protocol
-def test_a_command_with_a_hidden_claim_appends_nothing_either(
+def test_command_with_undetectable_read_only_token_appends_nothing(
     guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
-    """Where nothing is new and only the server's refusal could tell, a first command is refused before it appends."""
     url = url_of(guarded, protocol)
     with connect(tmp_path, database_url=url) as writer:
         study_with_checkpoints(writer, 3)
@@ -438,22 +431,22 @@ def test_a_command_with_a_hidden_claim_appends_nothing_either(
             with pytest.raises(ReadOnlyError, match="may only read"):
                 getattr(kit, command)("study" if command == "pause_study" else "other")
             assert kit.engine.log.ranges() == before
-            assert ask_everything(kit) == []
+            assert run_all_queries(kit) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["token", "read_only=True", "writable"])
-def test_reading_while_the_log_is_out_of_reach(
+def test_queries_work_while_log_is_unavailable(
     guarded: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """Every query answers from the read model as it stands, with one warning."""
+    """With one warning."""
     with connect(tmp_path, database_url=guarded.url) as writer:
         study_with_checkpoints(writer, 3)
     if way == "token":
         monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", jwt_key.token("ro"))
     log_url = f"iggy+tcp://evalkit:secret@127.0.0.1:{free_port()}"
     with connect(tmp_path, log_url=log_url, database_url=guarded.url, read_only=way == "read_only=True") as kit:
-        told = ask_everything(kit)
+        told = run_all_queries(kit)
         assert len(told) == 1
         assert "newest event is of" in told[0]
         assert "behind the log" not in told[0]
@@ -472,8 +465,7 @@ database.execute("SELECT 1")
 
 @pytest.mark.slow
 @each_protocol
-def test_a_process_that_closes_nothing_ends(sqld: Sqld, protocol: str) -> None:
-    """What is still open when the interpreter ends keeps it from nothing."""
+def test_process_exits_with_open_connections(sqld: Sqld, protocol: str) -> None:
     done = subprocess.run([sys.executable, "-c", UNCLOSED, url_of(sqld, protocol)], capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -483,7 +475,7 @@ def test_a_process_that_closes_nothing_ends(sqld: Sqld, protocol: str) -> None:
 
 @pytest.fixture
 def refusing(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The port of a web server that answers everything with one status."""
+    """The port of a web server that returns one HTTP status for every request."""
 
     class Refuse(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -508,8 +500,7 @@ def refusing(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize("refusing", [404, 505], indirect=True)
 @each_protocol
-def test_a_server_that_speaks_another_protocol(refusing: int, tmp_path: Path, protocol: str) -> None:
-    """The error names the URL that speaks the other protocol to the same server; where that is the one given, it names none."""
+def test_unsupported_protocol_suggests_other_url(refusing: int, tmp_path: Path, protocol: str) -> None:
     kit = connect(tmp_path, database_url=f"{protocol}://127.0.0.1:{refusing}")
     with pytest.raises(DatabaseUnavailableError, match="does not speak this URL's protocol") as caught:
         kit.create_study("study")
@@ -523,7 +514,7 @@ MAIN = "from evalkit.cli.app import main; main()"
 
 
 class Consumer:
-    """``evalkit consume`` as a process, led by the environment."""
+    """``evalkit consume`` as a process, configured by the environment."""
 
     def __init__(self, folder: Path, *, as_json: bool = False) -> None:
         self._output = (folder / f"consumer {new_id()}").open("w+")
@@ -545,7 +536,7 @@ class Consumer:
         return Path(self._output.name).read_text().splitlines()
 
     def events(self) -> list[str]:
-        """What it logged so far, by name."""
+        """Return the logged events, by name."""
         return [json.loads(line)["event"] if self.json else line.split(" ")[2] for line in self.lines()]
 
     def end(self) -> int:
@@ -554,8 +545,8 @@ class Consumer:
 
 
 @pytest.fixture
-def led(iggy: Iggy, sqld: Sqld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sqld:
-    """Lead kits and processes to a fresh stream and an empty read model, and to a home that is not there."""
+def shared_environment(iggy: Iggy, sqld: Sqld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sqld:
+    """Configure a new stream, an empty read model and a missing home through the environment."""
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream()))
     monkeypatch.setenv("EVALKIT_DATABASE_URL", empty_url(sqld))
@@ -567,7 +558,7 @@ def evalkit(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def append_behind(kit: EvalKit, count: int) -> None:
-    """Append what changes nothing but counts, without applying it."""
+    """Append events that only count, without applying them."""
     kit.engine.log.append([lifecycle_event("study_started", new_id(), 1_700_000_000_000).encoded() for _ in range(count)])
 
 
@@ -581,8 +572,7 @@ def last_writer(kit: EvalKit) -> str:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_consumer_catches_up_applies_and_ends(led: Sqld, tmp_path: Path, as_json: bool) -> None:
-    """It applies what it finds and what comes, logs one event a line, and SIGTERM ends it with 0; the status says what it did."""
+def test_consumer_applies_events_until_sigterm(shared_environment: Sqld, tmp_path: Path, as_json: bool) -> None:
     with connect() as kit:
         study_with_checkpoints(kit, 5)
         append_behind(kit, 7)
@@ -611,8 +601,7 @@ def test_a_consumer_catches_up_applies_and_ends(led: Sqld, tmp_path: Path, as_js
     assert not (tmp_path / "home").exists()
 
 
-def test_one_consumer_dies_and_another_goes_on(led: Sqld, tmp_path: Path) -> None:
-    """Of two at once one is killed; the other applies what comes, once."""
+def test_second_consumer_takes_over(shared_environment: Sqld, tmp_path: Path) -> None:
     with connect() as kit, Consumer(tmp_path) as first, Consumer(tmp_path) as second:
         study_with_checkpoints(kit, 5)
         wait_until(lambda: "started" in first.events() and "started" in second.events())
@@ -626,8 +615,8 @@ def test_one_consumer_dies_and_another_goes_on(led: Sqld, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_consumer_waits_for_a_read_model_that_went_away(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While sqld is gone it says once that it is lost, and once that it is back, and goes on."""
+def test_consumer_waits_for_unavailable_read_model(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reports the loss and the recovery once."""
     monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream()))
     with Sqld(tmp_path / "sqld") as server:
         for protocol in PROTOCOLS:
@@ -650,8 +639,7 @@ def test_a_consumer_waits_for_a_read_model_that_went_away(iggy: Iggy, tmp_path: 
                 assert kit.verify().ok
 
 
-def test_a_consumer_whose_first_connect_fails_ends(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It exits with 1 within ten seconds, in words: a wrong URL is nothing to wait for."""
+def test_consumer_exits_if_first_connection_fails(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream()))
     monkeypatch.setenv("EVALKIT_DATABASE_URL", f"http://127.0.0.1:{free_port()}")
     began = time.monotonic()
@@ -662,8 +650,8 @@ def test_a_consumer_whose_first_connect_fails_ends(iggy: Iggy, tmp_path: Path, m
     assert "Traceback" not in done.stderr
 
 
-def test_a_command_leaves_its_event_to_a_consumer(led: Sqld, tmp_path: Path) -> None:
-    """Where a consumer wrote last it decides what a command appends; when it stands still the command does so itself, soon."""
+def test_command_waits_for_active_consumer(shared_environment: Sqld, tmp_path: Path) -> None:
+    """Without an active consumer the command applies its event itself."""
     with connect() as kit, Consumer(tmp_path) as consumer:
         append_behind(kit, 1)
         wait_until(lambda: kit.engine.has_tables() and last_writer(kit).startswith("consumer"))
@@ -698,8 +686,8 @@ def doctor() -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_doctor_of_a_fine_setup(led: Sqld, tmp_path: Path) -> None:
-    """With nothing there yet, with a study, and with events that wait, nothing is wrong; how many wait is said, and nothing is applied."""
+def test_doctor_reports_no_problems(shared_environment: Sqld, tmp_path: Path) -> None:
+    """It shows the number of unapplied events, and applies none."""
     code, said = doctor()
     assert (code, "No problems found." in said) == (0, True), said
     with connect() as kit:
@@ -716,8 +704,7 @@ def test_doctor_of_a_fine_setup(led: Sqld, tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_doctor_of_a_read_model_of_an_older_version(led: Sqld) -> None:
-    """It says so, and that a rebuild mends it, which it does."""
+def test_doctor_suggests_rebuild_for_older_read_model(shared_environment: Sqld) -> None:
     with connect() as kit:
         study_with_checkpoints(kit, 2)
         kit.engine.database.batch([("UPDATE meta SET schema_version = 1", ())])
@@ -731,8 +718,7 @@ def test_doctor_of_a_read_model_of_an_older_version(led: Sqld) -> None:
     assert doctor()[0] == 0
 
 
-def test_doctor_of_another_log(led: Sqld, iggy: Iggy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read model whose log was taken for another one is told as such, whether the other one is empty or not."""
+def test_doctor_reports_different_log(shared_environment: Sqld, iggy: Iggy, monkeypatch: pytest.MonkeyPatch) -> None:
     with connect() as kit:
         study_with_checkpoints(kit, 2)
     monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream()))
@@ -751,8 +737,7 @@ def test_doctor_of_another_log(led: Sqld, iggy: Iggy, monkeypatch: pytest.Monkey
     assert "--adopt-log" in said
 
 
-def test_doctor_of_a_topic_that_loses_events(led: Sqld, iggy: Iggy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default durability is told, with what to do."""
+def test_doctor_reports_topic_that_can_lose_events(shared_environment: Sqld, iggy: Iggy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALKIT_LOG_URL", iggy.url(iggy.stream(durable=False)))
     code, said = doctor()
     assert code == 1
@@ -760,8 +745,7 @@ def test_doctor_of_a_topic_that_loses_events(led: Sqld, iggy: Iggy, monkeypatch:
 
 
 @pytest.mark.slow
-def test_doctor_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where engines are files and there is no home, it says where it looked, and makes none."""
+def test_doctor_without_home_creates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
     code, said = doctor()
     assert code == 1
@@ -773,8 +757,7 @@ def test_doctor_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 # --- races, and engines of both kinds -------------------------------------------------------------------------------------------------
 
 
-def test_two_kits_race_for_a_command(led: Sqld, tmp_path: Path) -> None:
-    """Of two that change the same study at once one does, and the other is told that it did not."""
+def test_one_of_two_concurrent_commands_wins(shared_environment: Sqld, tmp_path: Path) -> None:
     with connect() as one, connect() as other:
         answers: list[list[str]] = []
         for number in range(8):
@@ -801,8 +784,8 @@ def test_two_kits_race_for_a_command(led: Sqld, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shared", ["log", "read model"])
-def test_one_engine_is_shared_and_the_other_a_file(led: Sqld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: str) -> None:
-    """Either engine may be a file in the home, which the first command makes, while the other one is a server."""
+def test_one_engine_may_be_a_file(shared_environment: Sqld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: str) -> None:
+    """The first command creates it in the home."""
     monkeypatch.delenv("EVALKIT_DATABASE_URL" if shared == "log" else "EVALKIT_LOG_URL")
     home = tmp_path / "home"
     with connect() as kit:

@@ -36,7 +36,7 @@ each_time = pytest.mark.parametrize("seed", range(TIMES))
 
 @dataclass
 class Shared:
-    """An Iggy server and a sqld that belong to one test, and the environment that leads a kit to them."""
+    """An Iggy server and a sqld for one test, and the environment that points to them."""
 
     iggy: Iggy
     sqld: Sqld
@@ -47,8 +47,8 @@ class Shared:
     def kit(self) -> EvalKit:
         return connect(self.home)
 
-    def lead(self, *, log_port: int | None = None, database_port: int | None = None) -> None:
-        """Lead kits of this process and of its children to the servers, or to a relay before one."""
+    def use_servers(self, *, log_port: int | None = None, database_port: int | None = None) -> None:
+        """Point this process and its children to the servers, or to a relay."""
         self.monkeypatch.setenv("EVALKIT_LOG_URL", self.iggy.url(self.stream, port=log_port))
         url = self.sqld.url if database_port is None else f"http://127.0.0.1:{database_port}"
         self.monkeypatch.setenv("EVALKIT_DATABASE_URL", url)
@@ -58,7 +58,7 @@ class Shared:
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
     with Iggy(tmp_path / "iggy") as iggy, Sqld(tmp_path / "sqld") as sqld:
         found = Shared(iggy, sqld, iggy.stream(), tmp_path / "home", monkeypatch)
-        found.lead()
+        found.use_servers()
         yield found
 
 
@@ -70,7 +70,7 @@ def in_log(kit: EvalKit) -> list[StoredEvalEvent]:
 
 
 def assert_nothing_lost(kit: EvalKit, acknowledged: set[str], *, repeats: bool = False) -> int:
-    """Check that what was acknowledged is in the log and once in the read model, which holds what the log says, and give how many that is."""
+    """Check that acknowledged events are in the log and once in the read model; return their number."""
     events = in_log(kit)
     recorded = {stored.event_id: stored.event.id for stored in events if isinstance(stored.event, CheckpointRecorded)}
     if not repeats:  # an append that is sent again, because its answer was lost, may be there twice under one event id
@@ -86,15 +86,15 @@ def assert_nothing_lost(kit: EvalKit, acknowledged: set[str], *, repeats: bool =
 
 
 def report(moments: list[int]) -> None:
-    """Say how many hits fell inside an open append, batch or swap; at least half must."""
+    """Print how many kills happened inside an open append, batch or swap; at least half must."""
     inside = sum(moment != Marker.OUTSIDE for moment in moments)
     print(f"{os.environ.get('PYTEST_CURRENT_TEST')}: {inside} of {len(moments)} hits fell inside: {dict(Counter(moments))}")
     assert inside * 2 >= len(moments)
 
 
 @each_time
-def test_kill_a_writer(shared: Shared, tmp_path: Path, seed: int) -> None:
-    """Whatever a writer was told is recorded outlives its `kill -9`, once; of what it was not told, at most the last is there, once."""
+def test_killed_writer_loses_no_acknowledged_event(shared: Shared, tmp_path: Path, seed: int) -> None:
+    """An unacknowledged append is either complete or absent."""
     chance, marker, moments, acknowledged = random.Random(seed), Marker(tmp_path / "marker"), [], {}
     for trial in range(4):
         with Child("record", shared.home, first=len(acknowledged), marker=str(marker.path)) as child:
@@ -109,8 +109,7 @@ def test_kill_a_writer(shared: Shared, tmp_path: Path, seed: int) -> None:
 
 
 @each_time
-def test_kill_a_consumer(shared: Shared, tmp_path: Path, seed: int) -> None:
-    """A consumer that dies in the middle of a batch has applied whole batches; another one applies the rest, and nothing twice."""
+def test_killed_consumer_applies_events_exactly_once(shared: Shared, tmp_path: Path, seed: int) -> None:
     marker, moments, count = Marker(tmp_path / "marker"), [], 0
     with shared.kit() as kit:
         study = study_with_checkpoints(kit, 0)
@@ -133,8 +132,8 @@ def test_kill_a_consumer(shared: Shared, tmp_path: Path, seed: int) -> None:
 
 
 @each_time
-def test_kill_the_iggy_server(shared: Shared, tmp_path: Path, seed: int) -> None:
-    """Nothing that was acknowledged is lost when the server is killed, and a writer that repeats with its keys records nothing twice."""
+def test_killed_iggy_server_loses_no_acknowledged_event(shared: Shared, tmp_path: Path, seed: int) -> None:
+    """A writer that retries with its keys records nothing twice."""
     chance, marker, moments = random.Random(seed), Marker(tmp_path / "marker"), []
     with Child("persist", shared.home, first=0, marker=str(marker.path)) as child:
         assert child.hear() == "ready"
@@ -158,8 +157,8 @@ def test_kill_the_iggy_server(shared: Shared, tmp_path: Path, seed: int) -> None
 
 
 @each_time
-def test_kill_sqld_in_a_batch(shared: Shared, tmp_path: Path, seed: int) -> None:
-    """A consumer waits for a read model whose server was killed, says so once, and goes on where it stood; a writer goes on too."""
+def test_consumer_survives_killed_sqld(shared: Shared, tmp_path: Path, seed: int) -> None:
+    """It reports the loss once."""
     marker, chance = Marker(tmp_path / "marker"), random.Random(seed)
     with Child("project", shared.home, batch_size=3, marker=str(marker.path)) as consumer, Child("persist", shared.home, first=0) as writer:
         assert [consumer.hear(), writer.hear()] == ["ready", "ready"]
@@ -176,8 +175,7 @@ def test_kill_sqld_in_a_batch(shared: Shared, tmp_path: Path, seed: int) -> None
 
 
 @each_time
-def test_kill_sqld_in_a_rebuild(shared: Shared, tmp_path: Path, seed: int) -> None:
-    """The old tables go on serving, and the next rebuild drops what the dead one left."""
+def test_killed_sqld_keeps_old_tables_during_rebuild(shared: Shared, tmp_path: Path, seed: int) -> None:
     marker = Marker(tmp_path / "marker")
     with shared.kit() as kit:
         study_with_checkpoints(kit, 1500)
@@ -199,11 +197,10 @@ def test_kill_sqld_in_a_rebuild(shared: Shared, tmp_path: Path, seed: int) -> No
 
 
 @each_time
-def test_a_wire_that_is_cut_and_restored(shared: Shared, seed: int) -> None:
-    """A writer and a consumer whose connections break go on when they are back, with nothing lost and nothing twice."""
+def test_writer_and_consumer_survive_broken_connections(shared: Shared, seed: int) -> None:
     chance = random.Random(seed)
     with Relay("127.0.0.1", shared.iggy.port) as log_wire, Relay("127.0.0.1", shared.sqld.port) as database_wire:
-        shared.lead(log_port=log_wire.port, database_port=database_wire.port)
+        shared.use_servers(log_port=log_wire.port, database_port=database_wire.port)
         with Child("project", shared.home, batch_size=3) as consumer, Child("persist", shared.home, first=0) as writer:
             assert [consumer.hear(), writer.hear()] == ["ready", "ready"]
             said = [writer.hear()]
@@ -220,8 +217,8 @@ def test_a_wire_that_is_cut_and_restored(shared: Shared, seed: int) -> None:
 
 
 @each_time
-def test_two_consumers_at_once(shared: Shared, tmp_path: Path, seed: int) -> None:
-    """They work side by side without harm, and when one is killed in a batch the other does the work."""
+def test_consumers_share_work(shared: Shared, tmp_path: Path, seed: int) -> None:
+    """When one is killed in a batch, the other continues."""
     marker = Marker(tmp_path / "marker")
     with (
         Child("project", shared.home, batch_size=3) as first,
@@ -240,8 +237,8 @@ def test_two_consumers_at_once(shared: Shared, tmp_path: Path, seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(TIMES))
-def test_a_consumer_that_is_stopped_and_goes_on(shared: Shared, seed: int) -> None:
-    """While one is stopped for longer than another needs, the other does the work; the first goes on without harm."""
+def test_suspended_consumer_resumes(shared: Shared, seed: int) -> None:
+    """The other consumer does its work in the meantime."""
     pause = 60.0 if LONG and seed == 0 else 2.0
     with Child("project", shared.home, batch_size=3) as first, Child("persist", shared.home, first=0) as writer:
         assert [first.hear(), writer.hear()] == ["ready", "ready"]
@@ -260,10 +257,10 @@ def test_a_consumer_that_is_stopped_and_goes_on(shared: Shared, seed: int) -> No
         assert assert_nothing_lost(kit, {identity for _, identity, _ in said}) == len(said)
 
 
-def test_a_topic_that_loses_acknowledged_events(shared: Shared) -> None:
-    """With the default durability doctor warns; the server's death loses events, and catch-up stops, also when the log grew past it."""
+def test_lost_acknowledged_events_are_detected(shared: Shared) -> None:
+    """Doctor warns of the default durability; catch-up stops after the loss, also when the log grew again."""
     shared.stream = shared.iggy.stream(partitions=1, durable=False)
-    shared.lead()
+    shared.use_servers()
     kit = shared.kit()
     with pytest.warns(match="loses acknowledged events"):
         study = study_with_checkpoints(kit, 20)
@@ -286,7 +283,7 @@ def test_a_topic_that_loses_acknowledged_events(shared: Shared) -> None:
 
 
 def count_by_others(kit: EvalKit) -> int:
-    """Count the checkpoints that others applied, without applying any."""
+    """Count the checkpoints applied by other processes, without applying any."""
     return int(str(kit.engine.database.execute("SELECT count(*) FROM checkpoints")[0][0]))
 
 
