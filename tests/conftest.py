@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: the real servers, and the real browser."""
+"""Shared fixtures: servers and browser."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from tests.browser import Notebook, OpenNotebook, Tab
     from tests.lab import Lab
 
-# Whoever starts the tests in the background of a shell has SIGINT ignored, and so would every process that the tests start.
+# A shell ignores SIGINT in background jobs, which all child processes would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in the last lines which Iggy server and which browser the tests met, and how many did not run for want of one."""
-    _say(terminalreporter, "iggy", "the shared event log", NO_IGGY, lambda: f"on a real Apache Iggy server, version {iggy_version()}")
-    _say(terminalreporter, "browser", "the notebook parts", NO_CHROMIUM, lambda: f"in a real browser, {_browsers()}")
+    """Report the Iggy server and the browsers in use, and the number of tests skipped without them."""
+    _summarize(terminalreporter, "iggy", "the shared event log", NO_IGGY, lambda: f"on Apache Iggy {iggy_version()}")
+    _summarize(terminalreporter, "browser", "the notebook parts", NO_CHROMIUM, lambda: f"in {_browsers()}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let the process that reports know which browsers and servers this one started, where tests run in several."""
+    """Send the browsers and servers of this worker to the main process."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["chromiums"], output["iggies"] = CHROMIUMS, VERSIONS
@@ -41,40 +41,39 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take what a process that ran tests lets know."""
+    """Receive the browsers and servers of a worker."""
     output = getattr(node, "workeroutput", {})
     CHROMIUMS.extend(output.get("chromiums", []))
     VERSIONS.extend(output.get("iggies", []))
 
 
-def _skipped(terminalreporter: pytest.TerminalReporter, why: str) -> int:
+def _skipped(terminalreporter: pytest.TerminalReporter, reason: str) -> int:
     skipped = terminalreporter.stats.get("skipped", [])
-    return sum(isinstance(one.longrepr, tuple) and why in one.longrepr[2] for one in skipped)
+    return sum(isinstance(test.longrepr, tuple) and reason in test.longrepr[2] for test in skipped)
 
 
 def _ran(terminalreporter: pytest.TerminalReporter, marker: str) -> int:
     return sum(
-        marker in getattr(one, "keywords", {}) for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, [])
+        marker in getattr(test, "keywords", {}) for outcome in ("passed", "failed") for test in terminalreporter.stats.get(outcome, [])
     )
 
 
 def _browsers() -> str:
-    return " and ".join(sorted(set(CHROMIUMS))) or "none that started"
+    return " and ".join(sorted(set(CHROMIUMS))) or "no browser"
 
 
-def _say(terminalreporter: pytest.TerminalReporter, marker: str, about: str, why: str, where: Callable[[], str]) -> None:
-    left, ran = _skipped(terminalreporter, why), _ran(terminalreporter, marker)
-    if left:
-        terminalreporter.write_line(f"{left} tests of {about} did not run: each {why}.")
+def _summarize(terminalreporter: pytest.TerminalReporter, marker: str, subject: str, reason: str, where: Callable[[], str]) -> None:
+    skipped, ran = _skipped(terminalreporter, reason), _ran(terminalreporter, marker)
+    if skipped:
+        terminalreporter.write_line(f"Skipped {skipped} tests of {subject}: each {reason}.")
     if ran:
-        terminalreporter.write_line(f"{ran} tests ran {where()}; {left or 'none'} skipped.")
+        terminalreporter.write_line(f"Ran {ran} tests {where()}; {skipped} skipped.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark every test with what its fixtures need, so that it can be counted and chosen: -m iggy, -m browser, -m server.
+    """Mark tests by the programs that their fixtures need (-m iggy, -m browser, -m server).
 
-    Tests that share a server are placed side by side, so that of several workers mostly one starts it: each begins with a part of its own.
-    Long ones are left out of short runs.
+    Tests that share a server are sorted next to each other, so that few workers start it. Long tests are deselected in short runs.
     """
     for item in items:
         needs.mark(item)
@@ -86,7 +85,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let what tests need see whether the running one has its marker."""
+    """Record the running test for `needs.need`."""
     needs.runs(item)
     try:
         return (yield)
@@ -102,7 +101,7 @@ def sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
 
 @pytest.fixture(scope="session")
 def small_sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
-    """One that sends no more than 50,000 bytes at once."""
+    """A server with a response limit of 50 KB."""
     with Sqld(tmp_path_factory.mktemp("small"), max_response_size="50KB") as server:
         yield server
 
@@ -114,7 +113,7 @@ def jwt_key() -> JwtKey:
 
 @pytest.fixture(scope="session")
 def guarded_sqld(tmp_path_factory: pytest.TempPathFactory, jwt_key: JwtKey) -> Iterator[Sqld]:
-    """One that asks for a token."""
+    """A server that requires a token."""
     with Sqld(tmp_path_factory.mktemp("guarded"), auth_key=jwt_key) as server:
         yield server
 
@@ -132,7 +131,7 @@ def iggy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iggy | GivenIggy]
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Chromium]:
-    """For one module: while it runs, Playwright's event loop occupies this thread, and tests of others use asyncio here."""
+    """A browser for one module: Playwright's event loop occupies this thread, and other tests use asyncio."""
     with running_chromium() as browser:
         yield browser
 
@@ -147,7 +146,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture
 def tab(chromium: Chromium) -> Iterator[Tab]:
-    """A page that must not have asked another host for anything, nor have shown a dialog."""
+    """A page that fails the test if it contacted another host or showed a dialog."""
     from tests.browser import Tab
 
     opened = Tab(chromium)
@@ -160,13 +159,13 @@ def tab(chromium: Chromium) -> Iterator[Tab]:
 
 @pytest.fixture
 def notebook(tab: Tab, lab: Lab, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
-    """Opens a notebook of these cells, a notebook, or one in the server's folder, in the test's page."""
+    """Opens a notebook in the test's page: from cells, a notebook object, or a file in the server's folder."""
     from tests.browser import Notebook
 
     paths = []
 
-    def open_notebook(what: list[str] | NotebookNode | str, *, kernel: bool = True) -> Notebook:
-        path = what if isinstance(what, str) else lab.write(f"{request.node.name}.ipynb", what)
+    def open_notebook(source: list[str] | NotebookNode | str, *, kernel: bool = True) -> Notebook:
+        path = source if isinstance(source, str) else lab.write(f"{request.node.name}.ipynb", source)
         paths.append(path)
         return Notebook(tab, lab, path).open(kernel=kernel)
 

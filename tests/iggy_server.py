@@ -1,7 +1,6 @@
-"""A real Apache Iggy server of the tests: the one of ``EVALKIT_TEST_IGGY_URL``, or the ``iggy-server`` on the PATH, started here.
+"""The Apache Iggy server of the tests: the one at ``EVALKIT_TEST_IGGY_URL``, or a process of the ``iggy-server`` on the PATH.
 
-What only the server's HTTP API can do, or what kills the server, needs one that was started here. There is no stand-in for it: without a
-server these tests are skipped, and the last lines of the run say so.
+Tests that use the HTTP API or kill the server need the latter. Without a server, tests are skipped, and the summary reports it.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tests.servers import ServerProcess, dies_with_us, free_port
 
 START_SECONDS = 30
 NO_IGGY = "needs an iggy-server on the PATH, or EVALKIT_TEST_IGGY_URL"
-"""Why a test was skipped. With the URL alone, what starts, kills or configures a server is skipped as well."""
+"""The reason for skipped tests. With only the URL, tests that start, kill or configure a server are skipped as well."""
 USER, PASSWORD = "iggy", "iggy-p@ss/word#1"
 URL_PASSWORD = "iggy-p%40ss%2Fword%231"
 
@@ -63,7 +62,7 @@ class GivenIggy:
         return f"iggy+tcp://{where}?stream={stream}&partitions={partitions}{options}"
 
     def stream(self, *, partitions: int = 4, durable: bool = True, **options: str) -> str:
-        """Give the name of a stream that evalkit creates with its first append."""
+        """Return the name of a stream that evalkit creates with its first append."""
         if not durable or options:
             pytest.skip(NO_IGGY)
         return f"test-{new_id()}"
@@ -147,16 +146,16 @@ class Iggy(ServerProcess):
         return json.loads(text) if text[:1] in (b"{", b"[") else text
 
     def stream(self, *, partitions: int = 4, durable: bool = True, **options: str) -> str:
-        """Make a stream of its own with a topic ``events``, and give its name.
+        """Create a stream with a topic ``events`` through the HTTP API, and return its name.
 
-        Through the HTTP API, since a server that is a little older than 0.9.0 takes no durability from the Python client.
+        The Python client cannot set the durability of a topic on servers before 0.9.0.
         """
         name = f"test-{new_id()}"
         self.http("POST", "/streams", {"name": name})
-        kept = {"enforce_fsync": "true", "messages_required_to_save": "1"} if durable else {}
+        durability = {"enforce_fsync": "true", "messages_required_to_save": "1"} if durable else {}
         topic = {
             "name": "events", "partitions_count": partitions, "message_expiry": 0, "compression_algorithm": "none", "max_topic_size": 0,
-            "options": {**kept, **options},
+            "options": {**durability, **options},
         }  # fmt: skip
         self.http("POST", f"/streams/{name}/topics", topic)
         deadline = time.monotonic() + START_SECONDS

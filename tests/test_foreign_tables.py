@@ -99,8 +99,10 @@ def test_replaced_table_requires_rebuild(home: Path) -> None:
         for name in ("studies", "models", "panel", "verify"):
             with pytest.raises(DatabaseUnavailableError) as error:
                 READS[name](kit)
-            assert says(error) == snapshot()
-            assert error.value.message.shell_hint == snapshot()
+            assert says(error) == snapshot(
+                "The read model TMP/home/evalkit.db cannot be used: another program changed its tables. Rebuild the read model from the log: kit.rebuild()."
+            )
+            assert error.value.message.shell_hint == snapshot("Rebuild the read model from the log: evalkit projection rebuild")
         assert kit.rebuild().generation == 2
         assert kit.verify().ok
 
@@ -222,7 +224,9 @@ def test_text_that_is_not_utf_8_requires_rebuild(home: Path) -> None:
     write(home, "UPDATE studies SET name = CAST(x'ff41' AS TEXT)")
     with connect(home) as kit, pytest.raises(EvalkitError) as error:
         kit.studies()
-    assert says(error) == snapshot()
+    assert says(error) == snapshot(
+        "The read model TMP/home/evalkit.db cannot be used: another program wrote text that is not UTF-8. Rebuild the read model from the log: kit.rebuild()."
+    )
     assert cli(home, "projection", "rebuild")[0] == 0
     with connect(home) as kit:
         assert kit.studies()["name"].to_list() == ["study"]
@@ -234,7 +238,7 @@ def test_row_without_study_is_named(home: Path) -> None:
         for name in ("checkpoints", "lifecycle"):
             with pytest.raises(DatabaseDamagedError) as error:
                 READS[name](kit)
-            assert (error.value.column, error.value.table) == ("study_id", name)
+            assert (error.value.table, error.value.column) == ("checkpoints", "study_id")
 
 
 def test_foreign_row_in_doctor_json(home: Path) -> None:

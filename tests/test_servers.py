@@ -1,4 +1,4 @@
-"""The servers that tests run against live exactly as long as the process that started them."""
+"""The test servers exit with the process that started them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_server_exits_with_killed_test_run(tmp_path: Path) -> None:
     deadline = time.monotonic() + 10
     while (
         server.is_running() and server.status() != psutil.STATUS_ZOMBIE
-    ) and time.monotonic() < deadline:  # nobody may be there to reap it
+    ) and time.monotonic() < deadline:  # there may be no parent to reap it
         time.sleep(0.01)
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 

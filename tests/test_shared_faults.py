@@ -1,7 +1,6 @@
-"""What goes wrong where engines are shared: writers, consumers, Iggy and sqld that are killed, wires that are cut. All of it is done for real.
+"""Fault injection with shared engines: killed writers, consumers and servers, and broken connections.
 
-Each test compares the writer's own list of what was acknowledged with the log and with the read model. The long form (``make faults``) does each of
-them ten times.
+Each test compares the acknowledged events with the log and the read model. The long form (``make faults``) runs each ten times.
 """
 
 from __future__ import annotations
@@ -57,38 +56,38 @@ class Shared:
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
     with Iggy(tmp_path / "iggy") as iggy, Sqld(tmp_path / "sqld") as sqld:
-        found = Shared(iggy, sqld, iggy.stream(), tmp_path / "home", monkeypatch)
-        found.use_servers()
-        yield found
+        servers = Shared(iggy, sqld, iggy.stream(), tmp_path / "home", monkeypatch)
+        servers.use_servers()
+        yield servers
 
 
 def in_log(kit: EvalKit) -> list[StoredEvalEvent]:
-    consumer, found = kit.engine.log.consumer("test"), []
+    consumer, events = kit.engine.log.consumer("test"), []
     while records := consumer.poll(10_000, 0):
-        found += [StoredEvalEvent.from_wire(record.data) for record in records]
-    return found
+        events += [StoredEvalEvent.from_wire(record.data) for record in records]
+    return events
 
 
 def assert_nothing_lost(kit: EvalKit, acknowledged: set[str], *, repeats: bool = False) -> int:
     """Check that acknowledged events are in the log and once in the read model; return their number."""
     events = in_log(kit)
     recorded = {stored.event_id: stored.event.id for stored in events if isinstance(stored.event, CheckpointRecorded)}
-    if not repeats:  # an append that is sent again, because its answer was lost, may be there twice under one event id
+    if not repeats:  # an append that was retried after a lost response may be there twice, with the same event id
         assert len({stored.event_id for stored in events}) == len(events)
     assert acknowledged <= set(recorded.values())
-    there = kit.checkpoints()["checkpoint_id"].to_list()
-    assert len(set(there)) == len(there)
-    assert set(there) == set(recorded.values())
+    ids = kit.checkpoints()["checkpoint_id"].to_list()
+    assert len(set(ids)) == len(ids)
+    assert set(ids) == set(recorded.values())
     assert kit.rejected().is_empty()
     result = kit.verify()
     assert result.ok, str(result)
-    return len(there)
+    return len(ids)
 
 
 def report(moments: list[int]) -> None:
     """Print how many kills happened inside an open append, batch or swap; at least half must."""
     inside = sum(moment != Marker.OUTSIDE for moment in moments)
-    print(f"{os.environ.get('PYTEST_CURRENT_TEST')}: {inside} of {len(moments)} hits fell inside: {dict(Counter(moments))}")
+    print(f"{os.environ.get('PYTEST_CURRENT_TEST')}: {inside} of {len(moments)} kills were inside: {dict(Counter(moments))}")
     assert inside * 2 >= len(moments)
 
 
@@ -137,7 +136,7 @@ def test_killed_iggy_server_loses_no_acknowledged_event(shared: Shared, tmp_path
     chance, marker, moments = random.Random(seed), Marker(tmp_path / "marker"), []
     with Child("persist", shared.home, first=0, marker=str(marker.path)) as child:
         assert child.hear() == "ready"
-        said = [child.hear()]
+        acknowledged = [child.hear()]
         for trial in range(3):
             time.sleep(chance.uniform(0.05, 0.3))
             if trial % 2:
@@ -147,13 +146,13 @@ def test_killed_iggy_server_loses_no_acknowledged_event(shared: Shared, tmp_path
             moments.append(Marker.BATCH if trial % 2 else Marker.APPEND)
             time.sleep(chance.uniform(0, 0.5))
             shared.iggy.start()
-            said.append(child.hear())
-        said += child.finish()
+            acknowledged.append(child.hear())
+        acknowledged += child.finish()
     report(moments)
     with shared.kit() as kit:
-        assert_nothing_lost(kit, {identity for _, identity, _ in said}, repeats=True)
-        assert [number for number, _, _ in said] == list(range(len(said)))
-        assert kit.checkpoints()["total_tokens"].to_list() == list(range(len(said)))
+        assert_nothing_lost(kit, {identity for _, identity, _ in acknowledged}, repeats=True)
+        assert [number for number, _, _ in acknowledged] == list(range(len(acknowledged)))
+        assert kit.checkpoints()["total_tokens"].to_list() == list(range(len(acknowledged)))
 
 
 @each_time
@@ -162,16 +161,16 @@ def test_consumer_survives_killed_sqld(shared: Shared, tmp_path: Path, seed: int
     marker, chance = Marker(tmp_path / "marker"), random.Random(seed)
     with Child("project", shared.home, batch_size=3, marker=str(marker.path)) as consumer, Child("persist", shared.home, first=0) as writer:
         assert [consumer.hear(), writer.hear()] == ["ready", "ready"]
-        said = [writer.hear()]
+        acknowledged = [writer.hear()]
         for _ in range(2):
             consumer.interrupt_while(marker, Marker.BATCH, shared.sqld.kill)
             time.sleep(chance.uniform(0, 0.5))
             shared.sqld.start()
-            said.append(writer.hear())
-        said += writer.finish()
+            acknowledged.append(writer.hear())
+        acknowledged += writer.finish()
         consumer.finish()
     with shared.kit() as kit:
-        assert assert_nothing_lost(kit, {identity for _, identity, _ in said}, repeats=True) == len(said)
+        assert assert_nothing_lost(kit, {identity for _, identity, _ in acknowledged}, repeats=True) == len(acknowledged)
 
 
 @each_time
@@ -203,17 +202,17 @@ def test_writer_and_consumer_survive_broken_connections(shared: Shared, seed: in
         shared.use_servers(log_port=log_wire.port, database_port=database_wire.port)
         with Child("project", shared.home, batch_size=3) as consumer, Child("persist", shared.home, first=0) as writer:
             assert [consumer.hear(), writer.hear()] == ["ready", "ready"]
-            said = [writer.hear()]
+            acknowledged = [writer.hear()]
             for wire in (log_wire, database_wire, log_wire):
                 time.sleep(chance.uniform(0.05, 0.3))
                 wire.cut()
                 time.sleep(chance.uniform(0.1, 1.0))
                 wire.restore()
-                said.append(writer.hear())
-            said += writer.finish()
+                acknowledged.append(writer.hear())
+            acknowledged += writer.finish()
             consumer.finish()
         with shared.kit() as kit:
-            assert assert_nothing_lost(kit, {identity for _, identity, _ in said}, repeats=True) == len(said)
+            assert assert_nothing_lost(kit, {identity for _, identity, _ in acknowledged}, repeats=True) == len(acknowledged)
 
 
 @each_time
@@ -226,13 +225,13 @@ def test_consumers_share_work(shared: Shared, tmp_path: Path, seed: int) -> None
         Child("persist", shared.home, first=0) as writer,
     ):
         assert [first.hear(), second.hear(), writer.hear()] == ["ready"] * 3
-        said = [writer.hear() for _ in range(5)]
+        acknowledged = [writer.hear() for _ in range(5)]
         second.kill_while(marker, Marker.BATCH)
-        said += [writer.hear() for _ in range(5)]
-        said += writer.finish()
+        acknowledged += [writer.hear() for _ in range(5)]
+        acknowledged += writer.finish()
         with shared.kit() as kit:
-            wait_until(lambda: count_by_others(kit) == len(said))
-            assert assert_nothing_lost(kit, {identity for _, identity, _ in said}) == len(said)
+            wait_until(lambda: count_by_others(kit) == len(acknowledged))
+            assert assert_nothing_lost(kit, {identity for _, identity, _ in acknowledged}) == len(acknowledged)
         first.finish()
 
 
@@ -242,19 +241,19 @@ def test_suspended_consumer_resumes(shared: Shared, seed: int) -> None:
     pause = 60.0 if LONG and seed == 0 else 2.0
     with Child("project", shared.home, batch_size=3) as first, Child("persist", shared.home, first=0) as writer:
         assert [first.hear(), writer.hear()] == ["ready", "ready"]
-        said = [writer.hear()]
+        acknowledged = [writer.hear()]
         os.kill(first.pid, signal.SIGSTOP)
         with Child("project", shared.home, batch_size=3) as second:
             assert second.hear() == "ready"
             time.sleep(pause)
-            said.append(writer.hear())
+            acknowledged.append(writer.hear())
             os.kill(first.pid, signal.SIGCONT)
-            said += [writer.hear() for _ in range(3)]
+            acknowledged += [writer.hear() for _ in range(3)]
             second.finish()
-        said += writer.finish()
+        acknowledged += writer.finish()
         first.finish()
     with shared.kit() as kit:
-        assert assert_nothing_lost(kit, {identity for _, identity, _ in said}) == len(said)
+        assert assert_nothing_lost(kit, {identity for _, identity, _ in acknowledged}) == len(acknowledged)
 
 
 def test_lost_acknowledged_events_are_detected(shared: Shared) -> None:
@@ -262,21 +261,21 @@ def test_lost_acknowledged_events_are_detected(shared: Shared) -> None:
     shared.stream = shared.iggy.stream(partitions=1, durable=False)
     shared.use_servers()
     kit = shared.kit()
-    with pytest.warns(match="loses acknowledged events"):
+    with pytest.warns(match="loses acknowledged events"):  # the topic's durability
         study = study_with_checkpoints(kit, 20)
     assert any("loses acknowledged events" in problem for problem in kit.status().problems)
     assert kit.checkpoints().height == 20
     shared.iggy.kill()
     shared.iggy.start()
     assert len(in_log(kit)) < 22
-    with pytest.raises(LogMismatchError, match="lost its end"):
+    with pytest.raises(LogMismatchError, match="lost its last events"):
         kit.record_checkpoint(study, sample(100))
     studies = [CreateStudy(f"study {number}") for number in range(40)]
     kit.engine.log.append(
         [command.event(StudyId(new_id()), 1_700_000_000_000 + number).encoded() for number, command in enumerate(studies)]
     )
     assert len(in_log(kit)) > 22
-    with pytest.raises(LogMismatchError, match=r"lost its end|begins with another event"):
+    with pytest.raises(LogMismatchError, match=r"lost its last events|starts with a different event"):
         kit.record_checkpoint(study, sample(100))
     assert any("another" in problem or "lost" in problem for problem in kit.status().problems)
     kit.close()

@@ -75,7 +75,7 @@ def test_columns_are_read_lazily_and_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert read[before:] == ["period_type"]  # for the gaps of the chart
     with pytest.raises(InvalidInputError) as error:
         analysis.trend(data, "total_cost")
-    assert says(error) == snapshot()
+    assert says(error) == snapshot("Invalid checkpoints: column 'total_cost' has dtype String; expected numbers, as in kit.checkpoints().")
 
 
 def test_audit_runs_once_on_first_access(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,22 +109,35 @@ def test_errors_name_parameter_and_close_columns() -> None:
     nameless: Any = object()
     with pytest.raises(InvalidInputError) as error:
         StudyData(two(), nameless)
-    assert says(error) == snapshot()
+    assert says(error) == snapshot(
+        "Invalid lifecycle: expected a Polars or pandas DataFrame, got an object. Pass kit.lifecycle(), or some of its rows."
+    )
     with pytest.raises(InvalidInputError) as error:
         plots.trend(nameless, RATE)
-    assert says(error) == snapshot()
+    assert says(error) == snapshot(
+        "Invalid data: expected a Polars or pandas DataFrame, got an object. Pass kit.data() or kit.checkpoints(), or some of its rows."
+    )
     with pytest.raises(InvalidInputError) as error:
         analysis.trend(two().rename({"period_start": "Period_Start"}), RATE)
-    assert says(error) == snapshot()
+    assert says(error) == snapshot(
+        "Invalid checkpoints: no column 'period_start'; expected the columns of kit.checkpoints(), got 'Period_Start', 'period_type', 'study_id', 'study', 'checkpoint_id' and 21 more. Did you mean 'Period_Start' or 'period_type'?"
+    )
     with pytest.raises(InvalidInputError) as error:
         analysis.trend(pl.DataFrame({"x": [1]}), RATE)
-    assert says(error) == snapshot()
+    assert says(error) == snapshot(
+        "Invalid checkpoints: no columns 'period_start', 'period_end', 'session_success_rate'; expected the columns of kit.checkpoints(), got 'x'."
+    )
     with pytest.raises(InvalidInputError) as error:
         plots.trend(StudyData(two(), two()), RATE)
-    assert (error.value.field, says(error)) == snapshot()
+    assert (error.value.field, says(error)) == snapshot(
+        (
+            "lifecycle",
+            "Invalid lifecycle: no columns 'seq', 'kind', 'status', 'at'; expected the columns of kit.lifecycle(), got 'study_id', 'study', 'period_type', 'checkpoint_id', 'timestamp' and 21 more.",
+        )
+    )
     with pytest.raises(InvalidInputError) as error:
         analysis.trend(to_pandas(two(), CHECKPOINTS).rename(columns={"study": "period_end"}), RATE)
-    assert says(error) == snapshot()
+    assert says(error) == snapshot("Invalid checkpoints: duplicate column 'period_end'; keep one of them.")
 
 
 @pytest.mark.slow

@@ -125,14 +125,14 @@ def read_columns(frame: FrameLike, columns: Mapping[str, str], wanted: Sequence[
 
 
 def _absent_columns(field: str, absent: Sequence[str], names: Sequence[str]) -> InvalidInputError:
-    lower = {name.lower(): name for name in names}
-    similar = {lower[match]: None for name in absent for match in difflib.get_close_matches(name, lower, n=2)}
-    listed = [*similar, *(name for name in names if name not in similar)][:_LISTED]
-    more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
+    by_lower_case = {name.lower(): name for name in names}
+    similar = [by_lower_case[match] for name in absent for match in difflib.get_close_matches(name, by_lower_case, n=1, cutoff=0.7)]
+    listed, more = ", ".join(map(repr, names[:_LISTED])), len(names) - _LISTED
+    got = "" if similar else f", got {listed or 'no columns'}" + (f" and {more} more" if more > 0 else "")
     return InvalidInputError(
         f"Invalid {field}: no {'column' if len(absent) == 1 else 'columns'} {', '.join(map(repr, absent))}",
-        allowed=f"expected the columns of kit.{field}(), got {', '.join(map(repr, listed))}{more}" if names else "the frame has no columns",
-        hint=f"Did you mean {' or '.join(map(repr, similar))}?" if similar else "", field=field, value=list(names),
+        allowed=f"expected the columns of kit.{field}(){got}",
+        hint=f"Did you mean {' and '.join(map(repr, dict.fromkeys(similar)))}?" if similar else "", field=field, value=list(names),
     )  # fmt: skip
 
 
