@@ -137,10 +137,10 @@ def test_a_token_that_is_refused(
 ) -> None:
     """The error says that it is the token, what is wrong with it, and where a valid one goes."""
     token, says = {
-        "no token": (None, "asks for a token, and none is given"),
-        "malformed token": (SECRET, "refuses the token"),
+        "no token": (None, "requires a token"),
+        "malformed token": (SECRET, "rejected the token"),
         "expired token": (jwt_key.token(expired=True), "it has expired"),
-        "token of another key": (JwtKey().token(), "refuses the token"),
+        "token of another key": (JwtKey().token(), "rejected the token"),
     }[case]
     wrong = Wrong(says, database_url=database_urls(guarded_sqld.port)[protocol], token=token)
     assert_told(wrong, tmp_path / "home", monkeypatch, caplog, processes=protocol == 0 and (LONG or case == "no token"))
@@ -181,7 +181,7 @@ def test_a_read_model_that_is_not_there(
             )  # the processes of the first protocol wait their four seconds
         wrong = Wrong("did not answer within", database_url=database_urls(world.enter_context(Silent()).port)[protocol])
     elif case == "answers garbage":
-        wrong = Wrong("does not answer as a libSQL server does", database_url=database_urls(world.enter_context(Garbage()).port)[protocol])
+        wrong = Wrong("is not a libSQL server", database_url=database_urls(world.enter_context(Garbage()).port)[protocol])
     else:
         url = database_urls(free_port())[protocol]
         wrong = Wrong("cannot be reached", database_url=url if case == "wrong port" else url.replace("127.0.0.1", "no-such-host.invalid"))
@@ -201,7 +201,7 @@ def test_a_log_that_is_not_there(
     if case == "never answers":
         wrong = Wrong("did not answer within", log_url=url % world.enter_context(Silent()).port)
     elif case == "answers garbage":
-        wrong = Wrong("does not answer as an Iggy 0.9 server does", log_url=url % world.enter_context(Garbage()).port)
+        wrong = Wrong("is not an Iggy 0.9 server", log_url=url % world.enter_context(Garbage()).port)
     else:
         url %= free_port()
         wrong = Wrong("cannot be reached", log_url=url if case == "wrong port" else url.replace("127.0.0.1", "no-such-host.invalid"))
@@ -210,7 +210,7 @@ def test_a_log_that_is_not_there(
 
 def test_a_log_that_refuses_the_user(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A wrong password is told as such."""
-    wrong = Wrong("refuses the user or the password", log_url=iggy.url("evals", password=SECRET))
+    wrong = Wrong("rejected the user name or the password", log_url=iggy.url("evals", password=SECRET))
     assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
 
 
@@ -221,7 +221,7 @@ def test_a_stream_that_the_user_may_not_use(
     stream = iggy.stream()
     name = f"nobody-{free_port()}"
     iggy.http("POST", "/users", {"username": name, "password": SECRET, "status": "active", "permissions": None})
-    wrong = Wrong("does not permit this", log_url=iggy.url(stream, user=name, password=SECRET))
+    wrong = Wrong("denied access", log_url=iggy.url(stream, user=name, password=SECRET))
     assert_told(wrong, tmp_path / "home", monkeypatch, caplog)
 
 

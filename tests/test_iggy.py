@@ -177,12 +177,16 @@ def test_added_partitions_are_detected(iggy: Iggy, tmp_path: Path) -> None:
     ):
         with pytest.raises(LogMismatchError) as error:
             call()
-        assert says(error) == snapshot()
+        assert says(error) == snapshot(
+            "Topic 'events' now has 5 partitions instead of 2, so the events of a study would no longer be in order. No events were appended. Export the log (evalkit log export), recreate the topic, and import it."
+        )
     kit.close()
     with connect(home, log_url=iggy.url(stream)) as again:
         with pytest.raises(LogMismatchError) as error:
             again.record_checkpoint(study, sample(100))
-        assert says(error) == snapshot()
+        assert says(error) == snapshot(
+            "The log has 5 partitions, but the read model was built from 2: the topic was changed, or this is a different log. The events of a study would no longer be in order: export the log, recreate it, and import it. If this is the right log, rebuild the read model from it: kit.rebuild(adopt_log=True)."
+        )
         assert any("export the log" in problem for problem in again.status().problems)
     assert message_counts(iggy, stream) == before
     assert sum(before) == 7
@@ -401,7 +405,7 @@ def test_large_events_are_appended_or_rejected(iggy: Iggy, tmp_path: Path) -> No
     before = kit.engine.log.ranges()
     with pytest.raises(LogError) as error:
         kit.engine.log.append([EncodedEvent(study.id, new_id(), b"x" * ((64 << 20) + 1))])
-    assert says(error) == snapshot()
+    assert says(error) == snapshot("An event of 67,108,865 bytes is too large for Iggy. It was not appended.")
     assert kit.engine.log.ranges() == before
     assert kit.checkpoints().height == 30
     kit.close()
@@ -627,10 +631,30 @@ def test_tls_with_trusted_certificate(tls_iggy: tuple[Iggy, Path], tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("", snapshot()),
-        ("&tls=true&tls_domain=localhost", snapshot()),
-        ("&tls=true&tls_domain=example.org&tls_ca_file=CERTIFICATE", snapshot()),
-        ("&tls=true&tls_domain=localhost&tls_ca_file=/no/such/file.pem", snapshot()),
+        (
+            "",
+            snapshot(
+                "The event log cannot be used: the Iggy server at 127.0.0.1:PORT closed the connection or is not an Iggy 0.9 server. Use its TCP port (8090 by default). If it requires TLS, add tls=true to the log URL."
+            ),
+        ),
+        (
+            "&tls=true&tls_domain=localhost",
+            snapshot(
+                "The event log cannot be used: the Iggy server at 127.0.0.1:PORT cannot be reached. Check that it is running at this host and port, that it uses TLS, and that its certificate matches tls_domain and tls_ca_file (iggy+tcp://USER:PASSWORD@HOST:PORT)."
+            ),
+        ),
+        (
+            "&tls=true&tls_domain=example.org&tls_ca_file=CERTIFICATE",
+            snapshot(
+                "The event log cannot be used: the Iggy server at 127.0.0.1:PORT cannot be reached. Check that it is running at this host and port, that it uses TLS, and that its certificate matches tls_domain and tls_ca_file (iggy+tcp://USER:PASSWORD@HOST:PORT)."
+            ),
+        ),
+        (
+            "&tls=true&tls_domain=localhost&tls_ca_file=/no/such/file.pem",
+            snapshot(
+                "The event log cannot be used: the Iggy server at 127.0.0.1:PORT cannot be reached over TLS: Invalid TLS certificate path. Check the options tls_domain and tls_ca_file of the log URL."
+            ),
+        ),
     ],
 )
 def test_tls_mismatch_names_options(tls_iggy: tuple[Iggy, Path], tmp_path: Path, options: str, message: str) -> None:
@@ -681,7 +705,9 @@ def test_read_only_user_cannot_append(iggy: Iggy, tmp_path: Path) -> None:
         assert kit.checkpoints().height == 5
         with pytest.raises(LogUnavailableError) as error:
             kit.record_checkpoint(study, sample(10))
-        assert says(error, port=iggy.port, stream=stream) == snapshot()
+        assert says(error, port=iggy.port, stream=stream) == snapshot(
+            "The event log cannot be used: the Iggy server at 127.0.0.1:PORT denied access to the user of the log URL. No events were appended. Grant permission to read, poll from and send to topic 'events' of stream 'STREAM', and to manage the stream if the topic does not exist yet."
+        )
         assert kit.status().problems == ()
         assert kit.checkpoints().height == 5
     assert message_counts(iggy, stream) == [7]
@@ -698,7 +724,9 @@ def test_personal_access_token(iggy: Iggy, tmp_path: Path) -> None:
     with connect(tmp_path / "other", log_url=f"iggy+tcp://{SECRET}@127.0.0.1:{iggy.port}?stream={stream}") as kit:
         with pytest.raises(LogUnavailableError) as error:
             kit.create_study("study")
-        assert says(error, port=iggy.port) == snapshot()
+        assert says(error, port=iggy.port) == snapshot(
+            "The event log cannot be used: the Iggy server at 127.0.0.1:PORT rejected the user name or the password. Check the log URL (EVALKIT_LOG_URL)."
+        )
         assert SECRET not in str(error.value)
 
 

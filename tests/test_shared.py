@@ -435,7 +435,7 @@ def test_command_with_undetectable_read_only_token_appends_nothing(
             before = kit.engine.log.ranges()
             with pytest.raises(ReadOnlyError) as error:
                 getattr(kit, command)("study" if command == "pause_study" else "other")
-            assert says(error, url=url) == snapshot()
+            assert says(error, url=url) == snapshot("The token for the read model at URL is read-only. Nothing was changed.")
             assert kit.engine.log.ranges() == before
             assert run_all_queries(kit) == []
 

@@ -138,7 +138,7 @@ class IggyConnection:
     def __init__(self, address: IggyAddress) -> None:
         self.address = address
         self._was_connected = False
-        self._failure: tuple[float, str, str] | None = None
+        self._failure: tuple[float, str, str, str] | None = None
         self._left_behind: list[object] = []
         self._begin()
         reset_in_child(self)
@@ -191,7 +191,7 @@ class IggyConnection:
                 return await asyncio.wait_for(operation(client), seconds)
             except TimeoutError:
                 self._client = None
-                reason, text = f"did not answer within {seconds if runs else _CONNECT_SECONDS:g} s", "timeout"
+                reason, hint, text = f"did not answer within {seconds if runs else _CONNECT_SECONDS:g} s", "", "timeout"
             except RuntimeError as error:
                 text = str(error)
                 lost = text.startswith(_LOST)
@@ -201,12 +201,12 @@ class IggyConnection:
                     _logger.debug("Iggy: %s; retrying", text)
                     await asyncio.sleep(pauses.next())
                     continue
-                reason = self._reason(text)
+                reason, hint = self._reason_and_hint(text)
                 if appending and runs <= 1 and text.startswith("Unauthorized"):
                     effect = NOTHING_APPENDED
             if lost:
-                self._failure = (time.monotonic(), reason, text)
-            raise self._unavailable(reason, text, effect) from None
+                self._failure = (time.monotonic(), reason, hint, text)
+            raise self._unavailable(reason, hint, text, effect) from None
 
     def _raise_recent_failure(self, effect: str) -> None:
         """Raise the last failure again while it is recent, so that successive or concurrent calls wait only once."""
@@ -225,28 +225,28 @@ class IggyConnection:
                 self._was_connected = True
             return self._client
 
-    def _reason(self, text: str) -> str:
+    def _reason_and_hint(self, text: str) -> tuple[str, str]:
         if text.startswith(_WRONG_USER) or any(part in text for part in _WRONG_USER):
-            return "rejected the user name or the password in the log URL (EVALKIT_LOG_URL)"
+            return "rejected the user name or the password", "Check the log URL (EVALKIT_LOG_URL)."
         if text.startswith(("Unauthorized", "Unauthenticated")):
-            return (
-                f"denied access to the user of the log URL, who needs permission to read, poll from and send to topic "
-                f"{self.address.topic!r} of stream {self.address.stream!r}, and to manage the stream if the topic does not exist yet"
+            return "denied access to the user of the log URL", (
+                f"Grant permission to read, poll from and send to {self.address.topic_name}, and to manage the stream if the topic does "
+                "not exist yet."
             )
         if text.startswith("Invalid TLS"):
-            return f"cannot be reached over TLS ({text}); check the options tls_domain and tls_ca_file of the log URL"
+            return f"cannot be reached over TLS: {text}", "Check the options tls_domain and tls_ca_file of the log URL."
         if text.startswith("Cannot establish connection"):
             tls = ", that it uses TLS, and that its certificate matches tls_domain and tls_ca_file" if self.address.tls else ""
-            return f"cannot be reached; check that it is running and that host and port are correct{tls} ({_FORM})"
+            return "cannot be reached", f"Check that it is running at this host and port{tls} ({_FORM})."
         if text.startswith(("Disconnected", "Empty response", "Connection closed", "TCP error", "Invalid")):
-            tls = "" if self.address.tls else "; if it requires TLS, add tls=true to the log URL"
-            return f"closed the connection, or is not an Iggy 0.9 server on its TCP port (8090 by default){tls}"
-        return f"returned an error: {text}"
+            tls = "" if self.address.tls else " If it requires TLS, add tls=true to the log URL."
+            return "closed the connection or is not an Iggy 0.9 server", f"Use its TCP port (8090 by default).{tls}"
+        return f"returned an error: {text}", ""
 
-    def _unavailable(self, reason: str, text: str, effect: str) -> LogUnavailableError:
+    def _unavailable(self, reason: str, hint: str, text: str, effect: str) -> LogUnavailableError:
         _logger.debug("Iggy at %s: %s", self.address, text)
         problem = f"The event log cannot be used: the Iggy server at {self.address} {reason}"
-        return LogUnavailableError(problem, effect=effect, driver_message=text)
+        return LogUnavailableError(problem, effect=effect, hint=hint, driver_message=text)
 
     @classmethod
     def _check_process(cls) -> None:
