@@ -1,1 +1,1 @@
-"""Helpers that are independent of studies: SQLite files, a background event loop, atomic files."""
+"""Helpers that are independent of studies."""

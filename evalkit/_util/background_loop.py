@@ -24,7 +24,7 @@ _SETTLING_SECONDS = 0.05
 
 
 class _Background:
-    """The event loop of this process: started on first use, stopped when the interpreter exits, abandoned in a fork."""
+    """The event loop of this process: started on first use, stopped at exit."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # reentrant: the garbage collector may close a connection at any point
@@ -52,7 +52,7 @@ class _Background:
             return True
 
     def stay_out(self) -> None:
-        """Block other threads forever once the interpreter is exiting: daemon threads are killed at an arbitrary point then."""
+        """Block other threads forever at exit: daemon threads are killed at any point then."""
         if self.ended and threading.current_thread() is not threading.main_thread():
             threading.Event().wait()
 
@@ -63,7 +63,10 @@ class _Background:
             self._closers[key] = closer
 
     def reset_in_child(self) -> None:
-        """Start over in a forked process, which has no such thread; the parent's objects are neither closed nor freed."""
+        """Start over in a forked process, which has no such thread.
+
+        The parent's objects are neither closed nor freed.
+        """
         self._left_behind += [self._loop, self._thread, dict(self._closers)]
         self._lock = threading.RLock()
         self._loop = self._thread = None
@@ -71,7 +74,7 @@ class _Background:
         self._closers.clear()
 
     def end(self) -> None:
-        """Close all connections and stop the thread, so that no driver thread calls into a finalized interpreter."""
+        """Close connections and stop the thread, before the interpreter is finalized."""
         with self._lock:
             self.ended = True
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
@@ -126,11 +129,14 @@ def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
 
 
 def spawn(coroutine: Coroutine[Any, Any, object]) -> None:
-    """Schedule a coroutine without waiting for it; it must handle its own errors. A no-op when no loop is running."""
+    """Schedule a coroutine without waiting for it.
+
+    It must handle its own errors. A no-op when no loop is running.
+    """
     if not _background.spawn(coroutine):
         coroutine.close()
 
 
 def at_end(key: int, closer: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
-    """Register a coroutine function to run on the loop before the interpreter exits; None unregisters it."""
+    """Register a coroutine function to run on the loop at exit; None unregisters it."""
     _background.at_end(key, closer)

@@ -28,7 +28,9 @@ _stranded = False
 
 
 def close_for_fork(resource: _Closes) -> None:
-    """Close a resource's SQLite connections before every fork, under its lock; they are reopened on next use.
+    """Close a resource's SQLite connections before every fork, under its lock.
+
+    They are reopened on next use.
 
     SQLite tracks file locks per process. A child that inherits an open file assumes locks that it does not hold, even for connections
     that it opens itself, so no SQLite file may be open during a fork.
@@ -37,12 +39,15 @@ def close_for_fork(resource: _Closes) -> None:
 
 
 def reset_in_child(resource: _Resets) -> None:
-    """Call ``resource.reset_in_child()`` in every forked process, to replace locks that would never be released there."""
+    """Call ``resource.reset_in_child()`` in forked processes, to replace held locks."""
     _others.add(resource)
 
 
 def polars_is_stranded() -> bool:
-    """Return whether this process was forked after Polars was imported: Polars would wait forever for its missing threads."""
+    """Return whether this process was forked after Polars was imported.
+
+    Polars would wait forever for its missing threads.
+    """
     return _stranded
 
 

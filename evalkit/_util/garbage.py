@@ -11,7 +11,9 @@ __all__ = ["collector_paused"]
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Disable the garbage collector for the block: each collection visits every object of every imported package.
+    """Disable the garbage collector for the block.
+
+    Each collection visits every object of every imported package.
 
     Bulk work creates no reference cycles, so reference counting still frees its objects.
     """

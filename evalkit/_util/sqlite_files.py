@@ -1,4 +1,4 @@
-"""Shared parts of the two SQLite files of an embedded home: crash-safe creation and readable errors."""
+"""Shared parts of the SQLite files of a home: crash-safe creation, readable errors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SqliteFailure(NamedTuple):
 
 
 def primary_code(name: str) -> str:
-    """Return the primary result code of an extended one: ``SQLITE_BUSY`` for ``SQLITE_BUSY_RECOVERY``."""
+    """Return the primary result code of an extended one, such as ``SQLITE_BUSY``."""
     return "_".join(name.split("_")[:2])
 
 
@@ -76,7 +76,7 @@ def describe_failure(code: str, driver_message: str) -> SqliteFailure:
 
 
 def file_identity(path: str | Path) -> tuple[int, int] | None:
-    """Return an identity that changes when another file replaces this one; None without a file."""
+    """Return an identity that changes when another file replaces this one."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -85,7 +85,7 @@ def file_identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def why_not_writable(path: Path) -> str | None:
-    """Return why a SQLite file or the sidecar files in its folder cannot be written; None when they can be."""
+    """Return why a SQLite file or its folder cannot be written; None if it can be."""
     if path.exists() and not os.access(path, os.W_OK):
         return f"{path} is not writable"
     if path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
@@ -94,7 +94,7 @@ def why_not_writable(path: Path) -> str | None:
 
 
 def read_without_writing(path: Path, read: Callable[[sqlite3.Connection], _T]) -> _T:
-    """Call `read` with a connection to a file in WAL mode in a read-only folder, and return its result.
+    """Call `read` with a connection to a file in a read-only folder; return its result.
 
     While another process has the file open, SQLite's locks keep the read consistent. Without the ``-shm`` file there are no locks: the
     files are compared before and after, and `read` is called again when another process wrote in between.
@@ -116,7 +116,7 @@ def read_without_writing(path: Path, read: Callable[[sqlite3.Connection], _T]) -
 
 
 def _unlocked_state(path: Path) -> tuple[object, ...] | None:
-    """Return a fingerprint that every write changes; None while the ``-wal`` and ``-shm`` files, and so locks, exist."""
+    """Return a fingerprint that every write changes; None while there are locks."""
     wal, shm = (Path(f"{path}{suffix}") for suffix in ("-wal", "-shm"))
     if wal.exists() and shm.exists():
         return None
@@ -182,7 +182,7 @@ def _place(draft: Path, path: Path) -> None:
 
 
 class SqliteFile(ABC):
-    """A SQLite file with one connection, which stays open between calls and is closed before every fork.
+    """A SQLite file with one connection, kept open, and closed before every fork.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ class SqliteFile(ABC):
         """Check the file and set the pragmas of the connection."""
 
     def _connected(self) -> sqlite3.Connection:
-        """Return a connection to the file now at the path: the earlier one may have been moved, deleted or replaced."""
+        """Return a connection to the file now at the path, which may have been replaced."""
         if self._connection is not None and (self._identity is None or self._identity != file_identity(self.path)):
             self.close()
         if self._connection is None:

@@ -42,7 +42,7 @@ class Pauses:
 
 
 def poll(read: Callable[[], list[_T]], seconds: float, *, longest: float) -> list[_T]:
-    """Call `read` until it returns a non-empty list or `seconds` have passed (0: call it once)."""
+    """Call `read` until it returns items or `seconds` have passed (0: call it once)."""
     deadline = time.monotonic() + seconds
     pauses = Pauses(0.005, longest)
     while not (items := read()) and (remaining := deadline - time.monotonic()) > 0:

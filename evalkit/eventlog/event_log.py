@@ -31,14 +31,14 @@ class LogRecord(NamedTuple):
 
 
 class PartitionRange(NamedTuple):
-    """The offsets in a partition: ``[first, end)``. A `first` above 0 means that the first events are missing."""
+    """The offsets of a partition, ``[first, end)``; `first` > 0 if events are missing."""
 
     first: int
     end: int
 
 
 class EventConsumer(Protocol):
-    """Reads a log in order. Created by `EventLog.consumer`; used by one thread at a time."""
+    """Reads a log in order. Created by `EventLog.consumer`, for one thread at a time."""
 
     def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_count` records from the current offsets, and advance past them.
@@ -51,11 +51,14 @@ class EventConsumer(Protocol):
         """Set the offset from which the next `poll` reads `partition`."""
 
     def commit(self, position: LogPosition) -> None:
-        """Store, for the engine's own tools, that the group has applied all events up to `position`. Never read back."""
+        """Store that the group has applied all events up to `position`.
+
+        Only for the engine's own tools; never read back.
+        """
 
 
 class EventLog(Protocol):
-    """An append-only log of events, partitioned by study. Safe for several threads and processes."""
+    """An append-only log of events, partitioned by study; thread-safe and process-safe."""
 
     def identity(self) -> str:
         """Return the unique and permanent id of this log.
@@ -69,7 +72,7 @@ class EventLog(Protocol):
         """
 
     def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
-        """Append events in order, atomically where the engine can; return their positions once they are durable.
+        """Append events in order, atomically if possible; return their durable positions.
 
         An engine may split a large append into chunks and fail between two of them. The error's `positions` then has the positions of
         the durable events.
@@ -102,7 +105,10 @@ class EventLog(Protocol):
 
 
 def partition_of(study_id: str, partitions: int) -> int:
-    """Return the partition of a study: xxh32 (seed 0) of its id modulo the number of partitions, as in Iggy's clients."""
+    """Return the partition of a study, as Iggy's clients compute it.
+
+    It is the xxh32 (seed 0) of the study id, modulo the number of partitions.
+    """
     return 0 if partitions == 1 else xxhash.xxh32_intdigest(study_id.encode()) % partitions
 
 

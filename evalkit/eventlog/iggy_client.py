@@ -153,7 +153,7 @@ class IggyConnection:
         self._begin()
 
     def call(self, operation: Callable[[Any], Awaitable[_T]], *, seconds: float = _ANSWER_SECONDS, appending: str = "") -> _T:
-        """Run an operation on a connected client; retry it for a few seconds when the connection is lost.
+        """Run an operation on a connected client; retry it when the connection is lost.
 
         Parameters
         ----------
@@ -209,7 +209,7 @@ class IggyConnection:
             raise self._unavailable(reason, hint, text, effect) from None
 
     def _raise_recent_failure(self, effect: str) -> None:
-        """Raise the last failure again while it is recent, so that successive or concurrent calls wait only once."""
+        """Raise the last failure again while it is recent: concurrent calls wait once."""
         if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_CACHE_SECONDS:
             raise self._unavailable(*self._failure[1:], effect)
 

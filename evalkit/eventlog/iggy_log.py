@@ -1,4 +1,4 @@
-"""The shared event log: a topic of an Apache Iggy server, for many notebooks and consumers."""
+"""The shared event log: a topic of an Apache Iggy server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OUTCOME_UNKNOWN = (
 
 
 class IggyEventLog:
-    """An `EventLog` in a topic of an Iggy server. The first append or `identity` creates stream and topic.
+    """An `EventLog` in a topic of an Iggy server, created by the first append.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ class IggyEventLog:
         self._committed_at = 0.0
 
     def identity(self) -> str:
-        """See `EventLog.identity`. The topic's name and its creation time, in microseconds since 1970."""
+        """See `EventLog.identity`. The topic's name and creation time (µs since 1970)."""
         address = self._address
         return f"{address.stream}/{address.topic}/{self._existing_topic().created_at}"
 
     def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
-        """See `EventLog.append`. The events of a partition are sent in chunks, each of which is atomic.
+        """See `EventLog.append`. Each partition gets chunks, each of which is atomic.
 
         When a chunk fails, the error's `positions` has the position of each event, None for those that were not appended.
         """
@@ -228,7 +228,7 @@ class IggyEventLog:
         return self._connection.call(poll, seconds=_SEND_SECONDS)
 
     def _commit(self, group: str, position: LogPosition) -> None:
-        """Store a position in the background, at most twice a second: only the engine's own tools read it."""
+        """Store a position in the background, at most twice a second."""
         self._pending[group, position.partition] = position.offset
         if time.monotonic() - self._committed_at > _COMMIT_SECONDS:
             self._committed_at = time.monotonic()
@@ -288,7 +288,7 @@ class _IggyConsumer:
 
 
 def _chunks(numbered: list[tuple[int, EncodedEvent]]) -> Iterator[list[tuple[int, EncodedEvent]]]:
-    """Split messages into chunks below the server's limits; a message larger than a chunk is sent alone."""
+    """Split messages into chunks below the server's limits; large ones are sent alone."""
     chunk: list[tuple[int, EncodedEvent]] = []
     size = 0
     for index, message in numbered:
@@ -301,7 +301,7 @@ def _chunks(numbered: list[tuple[int, EncodedEvent]]) -> Iterator[list[tuple[int
 
 
 def _framed(data: bytes) -> bytes:
-    """Escape empty messages, which Iggy rejects, with a leading NUL; no event starts with one."""
+    """Escape empty messages, which Iggy rejects, with a NUL; no event starts with one."""
     return b"\x00" + data if not data or data[0] == 0 else data
 
 

@@ -32,7 +32,9 @@ _IDENTITY_TABLE = "CREATE TABLE IF NOT EXISTS identity (only_row INTEGER PRIMARY
 
 
 class SqliteEventLog(SqliteFile):
-    """An `EventLog` in one SQLite file, created by the first append or `identity`. A missing file reads as an empty log.
+    """An `EventLog` in one SQLite file, created by the first append or `identity`.
+
+    A missing file reads as an empty log.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Normalization of Polars and pandas frames from users: fixed dtypes, missing values as nulls."""
+"""Normalization of Polars and pandas frames: fixed dtypes, missing values as nulls."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def metric_named(name: object, field: str = "metric") -> Metric:
 
 
 def labeled(rows: pl.DataFrame, time: str) -> tuple[pl.DataFrame, list[StudyName]]:
-    """Return rows with a `label` for each study, and the studies in the order of their first `time`.
+    """Return rows with a `label` for each study, and the studies by their first `time`.
 
     `study_id` and `label` become enumerations in that order; ties are sorted by name, then id. The label is the name, with the end of the
     id if several studies have that name.
@@ -98,7 +98,9 @@ def check_frame(frame: object, source: str = "kit.checkpoints()", field: str = "
 
 
 def read_columns(frame: FrameLike, columns: Mapping[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
-    """Return columns of a frame in fixed dtypes: String, Datetime in UTC, Duration, Int64 or Float64, List(String).
+    """Return columns of a frame in fixed dtypes.
+
+    The dtypes are String, Datetime in UTC, Duration, Int64 or Float64, List(String).
 
     Parameters
     ----------
@@ -137,7 +139,7 @@ def _absent_columns(field: str, absent: Sequence[str], names: Sequence[str]) -> 
 
 
 def read_column(frame: FrameLike, name: str, kind: str, field: str = "checkpoints") -> pl.Series:
-    """Return a column of a frame in the dtype of its kind; nulls if the frame does not have it.
+    """Return a column of a frame in the dtype of its kind; nulls if it is absent.
 
     Raises
     ------

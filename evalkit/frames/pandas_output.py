@@ -1,4 +1,4 @@
-"""Conversion of frames to pandas, with the same columns and values in documented dtypes."""
+"""Conversion of frames to pandas, in documented dtypes."""
 
 from __future__ import annotations
 

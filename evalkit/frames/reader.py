@@ -1,4 +1,4 @@
-"""The read model as frames: the history of every study, read in pages from one consistent state."""
+"""The read model as frames, read in pages from one consistent state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SEPARATOR = "\x1e"  # never appears in JSON, unlike line breaks
 
 @dataclass
 class _Cache:
-    """The checkpoints read so far. They never change: new rows come after `last`, until a rebuild creates a new generation."""
+    """The checkpoints read so far, up to row `last` of a generation."""
 
     generation: int
     last: int
@@ -41,7 +41,7 @@ class _Cache:
 
 
 class FrameReader:
-    """Reads frames from a read model. Each frame is one consistent state, regardless of the number of pages.
+    """Reads frames from a read model; each is one consistent state.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class FrameReader:
             return consistently(read)
 
     def lifecycle(self) -> pl.DataFrame:
-        """Return the lifecycle events: studies oldest first, the events of a study in the order of the log."""
+        """Return the lifecycle events: studies oldest first, events in log order."""
         status = {kind: leads_to.value for kind, (_, leads_to) in TRANSITIONS.items()} | {"study_created": StudyStatus.PENDING.value}
 
         def read() -> pl.DataFrame:
@@ -99,7 +99,7 @@ class FrameReader:
             return consistently(read)
 
     def rejected(self) -> pl.DataFrame:
-        """Return the events without effect, rejected and quarantined, in the order of their times."""
+        """Return the events without effect, rejected and quarantined, in time order."""
 
         def read() -> pl.DataFrame:
             snapshot = Snapshot(self._database)
@@ -117,7 +117,7 @@ class FrameReader:
             return consistently(read)
 
     def checkpoints(self, study_ids: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return the checkpoints of all or some studies: by study (oldest first), timestamp, id.
+        """Return the checkpoints of all or some studies: by study, timestamp, id.
 
         All checkpoints are cached, so that the next call only reads new ones.
         """
@@ -136,7 +136,7 @@ class FrameReader:
         return cache.frame.clone() if study_ids is None else cache.frame.filter(pl.col("study_id").is_in(list(study_ids)))
 
     def _read(self, study_ids: Sequence[str] | None, cache: _Cache) -> tuple[pl.DataFrame, tuple[int, int], list[Row]]:
-        """Read the rows that are not cached. Return all rows, (generation, last row), and the studies in order."""
+        """Read new rows; return all rows, (generation, last row), and the studies."""
         chosen = ""
         args: list[Value] = []
         if study_ids is not None:
@@ -235,7 +235,7 @@ def _decode_lines(lines: bytes, raw: dict[str, pl.DataType]) -> pl.DataFrame:
 
 
 def _parsed_by_model(row: dict[str, Any], text: str | bytes) -> dict[str, Any]:
-    """Return the raw columns of a checkpoint: the given ones, and its metrics, parsed from JSON by the model."""
+    """Return the raw columns of a checkpoint, with its metrics parsed by the model."""
     metrics = LongitudinalMetrics.model_validate_json(text, extra="ignore")
     duration = metrics.avg_session_duration
     pair = None if duration is None else list(duration_pair(duration))

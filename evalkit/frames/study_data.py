@@ -41,7 +41,7 @@ _TIES = ("timestamp", "checkpoint_id")
 
 
 class StudyData:
-    """Checkpoints and lifecycle of one or more studies: the first argument of every chart and analysis.
+    """Checkpoints and lifecycle of studies: the first argument of charts and analyses.
 
     Each column is read on first use, and cached. Do not change the frames afterwards.
 
@@ -94,7 +94,10 @@ class StudyData:
         return f"StudyData({counted}, {with_lifecycle} lifecycle)"
 
     def once(self, name: str, compute: Callable[[StudyData], T]) -> T:
-        """Return the result of a function of the data, cached by name: all analyses share one audit, for example."""
+        """Return the result of a function of the data, cached by name.
+
+        All analyses share one audit, for example.
+        """
         if name not in self._computed:
             self._computed[name] = compute(self)
         computed: T = self._computed[name]
@@ -110,11 +113,11 @@ class StudyData:
         return [str(name) for name in self.checkpoints.columns]
 
     def column(self, name: str, kind: str) -> pl.Series:
-        """Return a column of the checkpoints in the dtype of its kind, nulls if it is absent; cached."""
+        """Return a column of the checkpoints in the dtype of its kind; nulls if absent."""
         return _once(self._columns, (name, kind), lambda: read_column(self.checkpoints, name, kind))
 
     def columns(self, kinds: Mapping[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
-        """Return columns of the checkpoints in fixed dtypes; see `evalkit.frames.normalize.read_columns`."""
+        """Return columns of the checkpoints in fixed dtypes."""
         if any(name not in self for name in wanted):
             read_columns(self.checkpoints, kinds, wanted, optional)  # raises
         return pl.DataFrame([self.column(name, kinds[name]) for name in (*optional, *wanted)])
@@ -126,7 +129,7 @@ class StudyData:
 
     @cached_property
     def known(self) -> list[StudyName]:
-        """All studies: those with checkpoints, then those with only a lifecycle or a row in `studies`."""
+        """All studies: those with checkpoints first."""
         known = {name.id: name for name in self.names}
         if [*known] == [MISSING_STUDY]:
             return self.names  # checkpoints without study columns belong to a single study
@@ -139,7 +142,7 @@ class StudyData:
 
     @cached_property
     def _layout(self) -> tuple[pl.DataFrame, list[StudyName], pl.Series | None]:
-        """The periods, the studies, and the row numbers of the periods (None: all rows in order)."""
+        """The periods, the studies, and the row numbers of the periods (None: all rows)."""
         rows, names = labeled(self.columns(CHECKPOINTS, ["period_start", "period_end"], ["study_id", "study"]), "period_start")
         start, end = pl.col("period_start"), pl.col("period_end")
         periods = rows.lazy().select("study_id", "label", start=start, end=end, t=start + (end - start) / 2).collect()
@@ -159,14 +162,14 @@ class StudyData:
         return ordered.select(periods.columns), names, ordered["row"]
 
     def _is_readable(self, name: str) -> bool:
-        """Return whether a column has the expected type; a tie-breaking column never makes a frame invalid."""
+        """Return whether a column has the expected type: tie-breaking columns are optional."""
         try:
             return name in self and self.column(name, CHECKPOINTS[name]) is not None
         except InvalidInputError:
             return False
 
     def sorted_checkpoints(self, metrics: Iterable[str], counts: Iterable[str] = (), flags: Iterable[str] = ()) -> pl.DataFrame:
-        """Return the checkpoints that have a period with some metrics, sorted by study and time.
+        """Return the checkpoints that have a period, sorted by study and time.
 
         Checkpoints of the same period are sorted by timestamp, then id, as in ``kit.checkpoints()``, regardless of the order of the rows.
 
@@ -207,7 +210,10 @@ class StudyData:
 
     @cached_property
     def lengths(self) -> pl.Series:
-        """The nominal period length of each of `sorted_checkpoints`: by period type (the preceding month if monthly), else its own."""
+        """The nominal period length of each of `sorted_checkpoints`.
+
+        It follows from the period type (the preceding month if monthly), else from the period itself.
+        """
         periods, _, places = self._layout
         kinds = self.column("period_type", CHECKPOINTS["period_type"])
         kinds = kinds if places is None else kinds.gather(places)
@@ -234,7 +240,7 @@ class StudyData:
 
     @property
     def sorted_lifecycle(self) -> pl.DataFrame:
-        """The lifecycle, sorted by study and position in the log: study_id, label, seq, kind, status, at."""
+        """The lifecycle, sorted by study and position in the log."""
         return self._lifecycle[0]
 
     @cached_property
@@ -329,7 +335,7 @@ def study_data(source: DataLike, field: str = "data") -> StudyData:
 
 
 def study_named(reference: Study | str, names: Sequence[StudyName], field: str = "study") -> StudyName:
-    """Return the study that matches a reference, by label or as in `evalkit.domain.study_references`.
+    """Return the study that matches a reference, by label, id or name.
 
     Raises
     ------
@@ -361,7 +367,10 @@ def _once(cache: dict[tuple[str, str], pl.Series], key: tuple[str, str], compute
 
 
 def _in_order(columns: Sequence[str]) -> pl.Expr:
-    """Return an expression that is true if rows are sorted by the columns, the first of which is an enumeration."""
+    """Return an expression that is true if rows are sorted by the columns.
+
+    The first column is an enumeration.
+    """
     order = [pl.col(columns[0]).to_physical(), *(pl.col(name) for name in columns[1:])]
     ascending = pl.lit(True)
     for part in reversed(order):

@@ -1,1 +1,1 @@
-"""The read model, derived from the log: fold, projection into tables, rebuild, verify, and queries that return models."""
+"""The read model, derived from the log: fold, projection, rebuild, verify, queries."""

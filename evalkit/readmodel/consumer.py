@@ -1,4 +1,4 @@
-"""The consumer: reads the log from the read model's positions, verifies that it is the same log, and applies new events."""
+"""The consumer: checks the identity of the log and applies new events."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class EvalProjectionConsumer:
         on_batch: Callable[[int], None] | None,
         stop: threading.Event | None,
     ) -> dict[EventKey, Decision]:
-        """Apply batch after batch; for a long backlog larger ones, each written while the next is decoded."""
+        """Apply all batches; with a long backlog, write each while the next is decoded."""
         decisions: dict[EventKey, Decision] = {}
         written: list[LogRecord] = []
         size, more = self._batch_size, True
@@ -163,7 +163,7 @@ class EvalProjectionConsumer:
         on_lost: Callable[[EvalkitError], None] | None = None,
         on_back: Callable[[], None] | None = None,
     ) -> None:
-        """Catch up and wait for new events until `stop` is set; the current batch is finished first.
+        """Catch up and wait for new events until `stop` is set, after the current batch.
 
         An unavailable log or database is retried with exponential back-off.
 

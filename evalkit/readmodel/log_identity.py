@@ -1,4 +1,4 @@
-"""Checks that a log is the one that the read model was built from, and that it is complete.
+"""Checks that a log is the one of the read model, and is complete.
 
 The read model identifies its log by the number of partitions and the SHA-256 of each partition's first event: URLs may change.
 """
@@ -16,7 +16,7 @@ __all__ = ["adopt_hints", "check_complete", "check_count", "check_ends", "check_
 
 
 def adopt_hints(before: str = "", after: str = "") -> dict[str, str]:
-    """Return hints to rebuild the read model from a log that is the right one after all, with sentences before and after."""
+    """Return hints to rebuild from a log that is the right one after all."""
     hint = " ".join(part for part in (before, "If this is the right log, rebuild the read model from it: {}.", after) if part)
     return {"hint": hint.format("kit.rebuild(adopt_log=True)"), "shell_hint": hint.format("evalkit projection rebuild --adopt-log")}
 
@@ -49,7 +49,7 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
 
 
 def check_count(positions: Sequence[Position], ranges: Sequence[PartitionRange]) -> None:
-    """Raise unless a log has as many partitions as the one that the read model was built from.
+    """Raise unless log and read model have the same number of partitions.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def check_count(positions: Sequence[Position], ranges: Sequence[PartitionRange])
 
 
 def different_event(partition: int, offset: int) -> LogMismatchError:
-    """Return the error for a log with a different event at the position of the last applied one."""
+    """Return the error for a different event at the last applied position."""
     return LogMismatchError(
         f"Event {offset} in partition {partition} of the log is not the event that the read model applied: the log lost its last events "
         f"and grew again, or this is a different log",

@@ -1,4 +1,4 @@
-"""The projection: applies records of the log, and writes rows, outcomes and positions in one atomic batch."""
+"""The projection: applies events and writes rows and positions atomically."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class EvalProjection:
         self._states: dict[str, StudyState] = {}
 
     def apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
-        """Fold the records after the positions, write their effects, and return the decision of each.
+        """Fold the next records, write their effects, and return the decision of each.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class EvalProjection:
         return decisions
 
     def _decode(self, record: LogRecord) -> DecodedEvent:
-        """Decode bytes; an invalid event has an empty kind, its readable ids, and (error, event id) as its row."""
+        """Decode bytes; an invalid event has no kind, and (error, event id) as its row."""
         try:
             return decode(record.data)
         except InvalidEventError as error:
@@ -176,7 +176,7 @@ class EvalProjection:
         return in_parts(lambda part: self._database.execute(named, (json.dumps(part),)), items)
 
     def _moves(self, records: Sequence[LogRecord]) -> dict[int, tuple[Statement, Position]]:
-        """Return, for each partition of the records, the compare-and-swap of its position, and the new position."""
+        """Return the compare-and-swap and the new position of each partition."""
         last = {record.partition: record for record in records}
         first = {record.partition: record for record in records if record.offset == 0}
         moves: dict[int, tuple[Statement, Position]] = {}
@@ -191,7 +191,7 @@ class EvalProjection:
 
 
 class _Batch:
-    """Collects the changes of decisions as statements: checkpoints in bulk, changes of studies in order."""
+    """Collects changes as statements: checkpoints in bulk, changes of studies in order."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -226,7 +226,7 @@ class _Batch:
         self._others.append((f"INSERT INTO {self._tables.lifecycle} VALUES (?, ?, ?, ?)", entry))
 
     def quarantine(self, decision: Decision, event: DecodedEvent, data: bytes) -> None:
-        """Add an invalid event; of more than 64 KiB, only the beginning and the SHA-256 are stored."""
+        """Add an invalid event; only the first 64 KiB are stored."""
         if decision.outcome is Outcome.QUARANTINED:
             digest = sha256(data).hexdigest()
             kept = data[:_KEPT_BYTES]

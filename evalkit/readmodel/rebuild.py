@@ -1,4 +1,4 @@
-"""Rebuild: replay the log into shadow tables, then swap them with the live tables in one transaction."""
+"""Rebuild: replay the log into shadow tables, then swap them with the live tables."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _superseded() -> RebuildSupersededError:
 
 
 def _make_shadow(database: Database, partitions: int) -> str:
-    """Drop the shadow tables of interrupted rebuilds, create new ones, and return their suffix."""
+    """Drop leftover shadow tables, create new ones, and return their suffix."""
     tables = [str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     drops: list[Statement] = [(f"DROP TABLE IF EXISTS {name}", ()) for name in tables if _SHADOW.fullmatch(name)]
     suffix = "_" + secrets.token_hex(4)
@@ -142,7 +142,7 @@ def _make_shadow(database: Database, partitions: int) -> str:
 
 
 def _swap(live: Head, suffix: str, partitions: int) -> list[Statement]:
-    """Return the transaction that compares generation and positions, and replaces the live tables with the new ones."""
+    """Return the transaction that replaces the live tables if nothing else changed them."""
     compare: list[Statement] = [
         (
             "UPDATE meta SET generation = CASE WHEN generation = ? THEN generation + 1 ELSE NULL END, "

@@ -30,7 +30,7 @@ _AFTER_ALL_TIMES = b"\xff"  # SQLite sorts a blob after every text, even if anot
 
 
 class EvalStorage:
-    """Read-only queries of a kit's studies and checkpoints that return models instead of DataFrames: ``kit.storage``.
+    """Queries of a kit's studies and checkpoints that return models: ``kit.storage``.
 
     Studies are identified by their exact id; `EvalKit.resolve` finds a study by its name.
 
@@ -88,7 +88,7 @@ class EvalStorage:
         return studies[0] if studies else None
 
     def list_studies(self) -> list[Study]:
-        """Return all studies, newest first: by creation time, then id, both descending, as in ``kit.studies()``.
+        """Return all studies, newest first, as in ``kit.studies()``.
 
         Examples
         --------
@@ -126,7 +126,7 @@ class EvalStorage:
         return self._studies("status = ?", (checked_status(status),))
 
     def find_studies(self, reference: str) -> list[Study]:
-        """Return the studies whose id or name equals `reference`, or whose id ends with it, newest first.
+        """Return the studies that match an id, a name or the end of an id, newest first.
 
         Names that differ only in surrounding spaces, invisible characters or Unicode normalization are equal.
 
@@ -169,7 +169,9 @@ class EvalStorage:
         return checkpoints[0] if checkpoints else None
 
     def checkpoints_by_id(self, study_id: str, checkpoint_ids: Sequence[str]) -> list[Checkpoint]:
-        """Return the checkpoints of a study with these exact ids, in no particular order; unknown ids are skipped.
+        """Return the checkpoints of a study with these ids, in no particular order.
+
+        Unknown ids are skipped.
 
         Parameters
         ----------
@@ -196,7 +198,7 @@ class EvalStorage:
             return [_checkpoint(row) for row in rows]
 
     def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
-        """Return all checkpoints of a study, oldest first: by timestamp, then id, as in ``kit.checkpoints()``.
+        """Return all checkpoints of a study, oldest first, as in ``kit.checkpoints()``.
 
         Parameters
         ----------
@@ -216,7 +218,7 @@ class EvalStorage:
         return self._in_order(_checked_id(study_id), "", _AFTER_ALL_TIMES)
 
     def get_latest_checkpoint(self, study_id: str) -> Checkpoint | None:
-        """Return the checkpoint of a study with the latest timestamp, or None: the last row of ``kit.checkpoints(study)``.
+        """Return the checkpoint of a study with the latest timestamp, or None.
 
         Parameters
         ----------
@@ -295,7 +297,7 @@ class EvalStorage:
 
 
 class References:
-    """Finds studies by reference: a `Study`, an id, a name, or the last characters of an id.
+    """Finds studies by reference: a `Study`, an id, a name, or the end of an id.
 
     Parameters
     ----------
@@ -318,7 +320,7 @@ class References:
         self._home = home
 
     def resolve(self, reference: Study | str) -> Study:
-        """Return the study that matches a reference: an exact id first, then a name, then the end of an id.
+        """Return the study that matches a reference: by id, then name, then end of the id.
 
         Raises
         ------

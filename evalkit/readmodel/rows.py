@@ -1,4 +1,4 @@
-"""Checks of the rows of a read model, to name a row that another program wrote or changed."""
+"""Checks of the rows of a read model, to name a row that another program changed."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _TABLES: dict[str, tuple[int, dict[str, _Check]]] = {
 
 @contextmanager
 def readable(database: Database) -> Iterator[None]:
-    """Replace an error caused by a value that evalkit did not write with one that names its row.
+    """Name the row in errors caused by a value that evalkit did not write.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def readable(database: Database) -> Iterator[None]:
 
 
 def check_rows(database: Database) -> None:
-    """Check that every value of a read model is readable; `verify` compares it with the log.
+    """Check that every value of a read model is readable.
 
     Raises
     ------

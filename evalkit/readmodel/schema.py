@@ -1,4 +1,4 @@
-"""The tables of the read model, and the head of a database: generation, versions and positions.
+"""The tables of the read model, and the head: generation, versions and positions.
 
 The leading columns of `studies` and `checkpoints` are public: other programs may read them. Evalkit's internal columns and tables come
 after them. Every table exists under its plain name and, during a rebuild, once more with a suffix.
@@ -98,24 +98,27 @@ class Head:
 
 
 def create_tables(suffix: str = "") -> list[Statement]:
-    """Return the statements that create a set of tables, with the index that the projection needs."""
+    """Return the statements that create a set of tables, with the projection's index."""
     names = Tables.with_suffix(suffix)
     statements = [f"CREATE TABLE IF NOT EXISTS {name} ({_COLUMNS[table]})" for table, name in zip(TABLES, names, strict=True)]
     return [(statement, ()) for statement in [*statements, _PROJECTION_INDEX.format(suffix=suffix)]]
 
 
 def query_index(suffix: str = "") -> Statement:
-    """Return the statement that creates the index for queries; a rebuild creates it last, which is faster."""
+    """Return the statement that creates the index for queries.
+
+    A rebuild creates it last, which is faster.
+    """
     return _QUERY_INDEX.format(suffix=suffix), ()
 
 
 def empty_positions(partitions: int, suffix: str = "") -> list[Statement]:
-    """Return the statements that create a position for each partition: a compare-and-swap needs an existing row."""
+    """Return the statements that create the positions, for the compare-and-swap."""
     return [(f"INSERT OR IGNORE INTO positions{suffix} VALUES (?, 0, '', '', '', '')", (partition,)) for partition in range(partitions)]
 
 
 def adopt_partition_count(database: Database, head: Head, partitions: int) -> None:
-    """Replace the positions of an empty read model with those of a log with another number of partitions.
+    """Change the number of partitions of an empty read model.
 
     Raises
     ------
@@ -134,7 +137,7 @@ def adopt_partition_count(database: Database, head: Head, partitions: int) -> No
 
 
 def initialize(database: Database, partitions: int) -> None:
-    """Create the tables; a no-op for tables that another process creates at the same time."""
+    """Create the tables; safe if another process does so at the same time."""
     database.batch(
         [
             (_META, ()),

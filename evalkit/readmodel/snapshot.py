@@ -75,7 +75,9 @@ class Snapshot:
         return rows
 
     def rows(self, table: str, columns: str, key: tuple[str, ...]) -> Iterator[Row]:
-        """Yield the rows of an append-only table, sorted by `key`; `columns` must start with the columns of the key.
+        """Yield the rows of an append-only table, sorted by `key`.
+
+        `columns` must start with the columns of the key.
 
         Raises
         ------

@@ -59,7 +59,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """The result of `EvalKit.verify`: true if the read model matches the log and the expected digest, if any.
+    """The result of `EvalKit.verify`: true if the read model matches the log.
 
     Examples
     --------

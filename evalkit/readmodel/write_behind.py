@@ -13,7 +13,9 @@ __all__ = ["WriteBehind"]
 
 
 class WriteBehind:
-    """A `Database` whose batches can run in a thread while the next events are decoded; reads wait for the pending batch.
+    """A `Database` whose batches can run while the next events are decoded.
+
+    Reads wait for the pending batch.
 
     Parameters
     ----------
@@ -28,7 +30,10 @@ class WriteBehind:
 
     @contextmanager
     def in_background(self) -> Iterator[None]:
-        """Run batches in a thread during the block. A failed batch raises in the next call, or at the end of the block."""
+        """Run batches in a thread during the block.
+
+        A failed batch raises in the next call, or at the end of the block.
+        """
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-writer") as writer:
             self._writer = writer
             try:

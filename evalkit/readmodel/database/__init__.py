@@ -1,1 +1,1 @@
-"""The database of the read model: the port and its SQLite, libSQL and Turso adapters."""
+"""The database of the read model: the port and its adapters."""

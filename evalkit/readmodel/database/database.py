@@ -40,7 +40,7 @@ Statement = tuple[str, Args]
 
 
 class BulkInsert(NamedTuple):
-    """Rows to insert into one table, up to thousands; each adapter uses its fastest way to insert them."""
+    """Rows to insert into one table; each adapter uses its fastest way to insert them."""
 
     table: str
     width: int
@@ -50,11 +50,11 @@ class BulkInsert(NamedTuple):
 
 
 class ConditionFailed(Exception):  # noqa: N818  (an internal signal between projection and adapter)
-    """A batch set a NOT NULL column to NULL: its compare-and-swap failed. Nothing was written."""
+    """A compare-and-swap in a batch failed: a NOT NULL column became NULL."""
 
 
 class ResponseTooLarge(DatabaseError):  # noqa: N818  (an internal signal between reader and adapter; users see it only when a single row is too large)
-    """The result exceeds the response limit of the server: request fewer rows. See `PageSize` and `in_parts`.
+    """The result exceeds the response limit: request fewer rows.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def writes(statements: Sequence[Statement | BulkInsert]) -> bool:
 
 
 class PageSize:
-    """The number of rows to request at once, reduced when the server rejects a page as too large.
+    """The number of rows to request, reduced when the server rejects a page as too large.
 
     Parameters
     ----------
@@ -92,7 +92,9 @@ class PageSize:
         self._refused = False
 
     def read(self, page: Callable[[int], _T]) -> _T:
-        """Call `page` with the number of rows, and with fewer until the server accepts; `rows` is then the accepted number.
+        """Call `page` with fewer and fewer rows until the server accepts.
+
+        `rows` is then the accepted number.
 
         Raises
         ------
@@ -109,7 +111,10 @@ class PageSize:
                 self._refused = True
 
     def aim(self, count: int, size: int) -> None:
-        """Set the next number of rows from a page of `count` rows and `size` bytes; after a rejection, that size becomes the target."""
+        """Set the next number of rows from a page of `count` rows and `size` bytes.
+
+        After a rejection, that size becomes the target.
+        """
         if self._refused:
             self._size, self._refused = size, False
         self.rows = max(1, min(self._most, self._size * max(count, 1) // max(size, 1)))
@@ -118,7 +123,7 @@ class PageSize:
 def pages(
     ask: Callable[[tuple[Value, ...], int], list[Row]], first: tuple[Value, ...], key: Callable[[Row], tuple[Value, ...]], rows: int
 ) -> Iterator[Row]:
-    """Yield the rows of a query page by page (keyset pagination), within the server's response limit.
+    """Yield the rows of a query page by page, within the server's response limit.
 
     Parameters
     ----------
@@ -142,7 +147,7 @@ def pages(
 
 
 def in_parts(ask: Callable[[Sequence[_T]], list[Row]], items: Sequence[_T]) -> list[Row]:
-    """Return the rows of a query about many items, split in halves while the result exceeds the server's response limit.
+    """Return the rows of a query about many items, split if the result is too large.
 
     Raises
     ------
@@ -159,7 +164,7 @@ def in_parts(ask: Callable[[Sequence[_T]], list[Row]], items: Sequence[_T]) -> l
 
 
 class Database(Protocol):
-    """A SQL database in SQLite's dialect. Thread-safe; other processes may use the same database.
+    """A SQL database in SQLite's dialect; thread-safe, shared with other processes.
 
     `execute` and `batch` retry for a limited time while other processes lock the database. Both may raise
 

@@ -19,7 +19,7 @@ __all__ = ["LibsqlTransport"]
 
 
 class LibsqlTransport:
-    """A `Transport` through libsql-client, which is asynchronous and runs in the background loop.
+    """A `Transport` through libsql-client, which runs in the background loop.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def _client(url: str, token: str | None) -> Any:
     from libsql_client.http import HttpClient
 
     class Client(HttpClient):  # type: ignore[misc]
-        """Overrides `_send`, because the library drops the server's error messages and is slower with JSON.
+        """Overrides `_send`: the library drops error messages and is slower with JSON.
 
         All requests go through `_send`. `_send`, `_session` and `_url` are the only private names of the library in use.
         """

@@ -1,4 +1,4 @@
-"""Shared parts of the server databases: time limits, retries, bulk rows as JSON and readable errors, for every protocol."""
+"""Shared parts of the server databases: limits, retries, bulk rows, readable errors."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ class ServerDatabase:
 
 
 def token_access(token: str | None) -> str:
-    """Return a token's claim ``a``, ``"ro"`` for a read-only token; empty when it has no such claim or is not a JWT."""
+    """Return a token's claim ``a``: ``"ro"`` if it is read-only, empty if unknown."""
     claims = _claims(token)
     return str(claims.get("a") or "")
 
@@ -238,7 +238,7 @@ def _claims(token: str | None) -> dict[str, object]:
 
 
 def _expanded(statement: Statement | BulkInsert) -> list[Statement]:
-    """Return bulk rows as statements with one JSON value each, which is faster to send and to read than thousands of values."""
+    """Return bulk rows as statements with one JSON value each, which is faster."""
     if not isinstance(statement, BulkInsert):
         return [statement]
     columns = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(statement.width))

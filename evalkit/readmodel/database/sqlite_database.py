@@ -27,7 +27,9 @@ _BOUND_VALUES = 30_000  # SQLite binds at most 32,766 in one statement
 
 
 class SqliteDatabase(SqliteFile):
-    """A `Database` in one file in WAL mode, created by the first batch. A missing file reads as an empty database.
+    """A `Database` in one file in WAL mode, created by the first batch.
+
+    A missing file reads as an empty database.
 
     Parameters
     ----------

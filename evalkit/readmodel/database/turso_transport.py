@@ -1,4 +1,6 @@
-"""The transport to Turso Cloud, or any server with version 3 of the protocol, through turso-serverless.
+"""The transport to Turso Cloud, through turso-serverless.
+
+Any server with version 3 of the protocol works.
 
 Only its encoding of the protocol is used: its session has no time limit and opens a connection for each request.
 """
@@ -21,7 +23,7 @@ __all__ = ["TursoTransport"]
 
 
 class TursoTransport:
-    """A `Transport` encoded by turso-serverless: each batch is one request, which leaves nothing open on the server.
+    """A `Transport` encoded by turso-serverless: each batch is one complete request.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ class TursoTransport:
             raise TransportError(f"{type(error).__name__}: {error}", lost=True) from None
 
     def _post(self, body: bytes, seconds: float) -> bytes:
-        """Send a request over an idle or a new connection, and return the body of the response."""
+        """Send a request over an idle or new connection; return the response body."""
         with self._lock:
             connection = self._idle.pop() if self._idle else self._new_connection()
         connection.timeout = seconds
