@@ -11,7 +11,7 @@ import pytest
 
 from tests import needs, properties
 from tests.chromium import CHROMIUMS, NO_CHROMIUM, running_chromium
-from tests.iggy_server import NO_IGGY, VERSIONS, GivenIggy, Iggy, iggy_binary, iggy_version
+from tests.iggy_server import NO_IGGY, VERSIONS, ExternalIggy, Iggy, iggy_binary, iggy_version
 from tests.servers import JwtKey, Sqld
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ def guarded_sqld(tmp_path_factory: pytest.TempPathFactory, jwt_key: JwtKey) -> I
 
 
 @pytest.fixture(scope="session")
-def iggy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iggy | GivenIggy]:
+def iggy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iggy | ExternalIggy]:
     if url := os.environ.get("EVALKIT_TEST_IGGY_URL"):
-        yield GivenIggy(url)
+        yield ExternalIggy(url)
         return
     if iggy_binary() is None:
         pytest.skip(NO_IGGY)

@@ -24,7 +24,7 @@ import pytest
 from evalkit.domain.ids import new_id
 from evalkit.eventlog.iggy_client import IggyAddress, IggyConnection
 from tests.needs import need
-from tests.servers import ServerProcess, dies_with_us, free_port
+from tests.servers import ServerProcess, free_port, killed_with_parent
 
 START_SECONDS = 30
 NO_IGGY = "needs an iggy-server on the PATH, or EVALKIT_TEST_IGGY_URL"
@@ -46,7 +46,7 @@ VERSIONS: list[str] = []
 """Of the servers that were started."""
 
 
-class GivenIggy:
+class ExternalIggy:
     """The server of ``EVALKIT_TEST_IGGY_URL``, whose user may create streams and topics; only its log is used."""
 
     def __init__(self, url: str) -> None:
@@ -111,7 +111,7 @@ class Iggy(ServerProcess):
         assert self._process is None
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                dies_with_us([str(iggy_binary())]), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=self._environment,
+                killed_with_parent([str(iggy_binary())]), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=self._environment,
                 cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         self._token = None

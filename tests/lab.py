@@ -20,7 +20,7 @@ from typing import Any
 import nbformat
 
 from tests.needs import need
-from tests.servers import ServerProcess, dies_with_us, free_port
+from tests.servers import ServerProcess, free_port, killed_with_parent
 
 START_SECONDS = 60
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -84,7 +84,7 @@ class Lab(ServerProcess):
         ]  # fmt: skip
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                dies_with_us(command),
+                killed_with_parent(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -40,7 +40,7 @@ START_SECONDS = 30
 STOP_SECONDS = 5
 
 
-def dies_with_us(command: Sequence[str | Path]) -> list[str | Path]:
+def killed_with_parent(command: Sequence[str | Path]) -> list[str | Path]:
     """Return a command that is killed when the thread that starts it ends, so that no server outlives a killed test run.
 
     Only on Linux; elsewhere it is the command itself.
@@ -256,7 +256,7 @@ class Sqld(ServerProcess):
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
                 # Admin API, gRPC and the older Hrana server only listen if an address is set.
-                dies_with_us([sqld_binary(), *self._options, "--http-listen-addr", f"127.0.0.1:{self.port}"]),
+                killed_with_parent([sqld_binary(), *self._options, "--http-listen-addr", f"127.0.0.1:{self.port}"]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

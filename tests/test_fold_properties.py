@@ -150,7 +150,7 @@ def test_live_catch_up_and_rebuild_match_reference() -> None:
         count(seen, history, outcomes)
 
     check()
-    assert_everything_was_made(seen)
+    assert_all_cases_occurred(seen)
 
 
 def count(seen: Counter[str], history: Sequence[Entry], outcomes: Sequence[str]) -> None:
@@ -170,7 +170,7 @@ def count(seen: Counter[str], history: Sequence[Entry], outcomes: Sequence[str])
     seen["a quarantined event with its study"] += any(entry.event is None and entry.study_id for entry in history)
 
 
-def assert_everything_was_made(seen: Counter[str]) -> None:
+def assert_all_cases_occurred(seen: Counter[str]) -> None:
     outcomes = {"applied", "quarantined", *REASONS} - {"wrong partition"}
     expected = {
         *outcomes, *(f"{outcome}, again" for outcome in outcomes), "duplicate", "other content under a decided event id",

@@ -289,5 +289,5 @@ def count_by_others(kit: EvalKit) -> int:
 def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
+        assert time.monotonic() < deadline, "condition not met in time"
         time.sleep(0.05)

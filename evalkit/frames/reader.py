@@ -69,7 +69,7 @@ class FrameReader:
 
         def read() -> pl.DataFrame:
             snapshot = Snapshot(self._database, counts_query)
-            counts = {study_id: tuple(rest) for study_id, *rest in snapshot.beside}
+            counts = {study_id: tuple(rest) for study_id, *rest in snapshot.extra}
             rows: list[list[Any]] = []
             for study in sorted(snapshot.studies(), key=lambda study: (study.created_at, study.id), reverse=True):
                 config = StudyConfig.model_validate_json(study.config, extra="ignore")
@@ -145,8 +145,8 @@ class FrameReader:
         head: list[Statement] = [*HEAD_STATEMENTS, ("SELECT coalesce(max(rowid), 0) FROM checkpoints", ())]
         named: Statement = ("SELECT id, name, period_type FROM studies ORDER BY created_at, id", ())
 
-        def page_after(last: int, bound: int, *beside: Statement) -> list[list[Row]]:
-            return self._page.read(lambda rows: self._database.batch([*head, *beside, (page_sql, [*args, last, bound, rows])]))
+        def page_after(last: int, bound: int, *extra: Statement) -> list[list[Row]]:
+            return self._page.read(lambda rows: self._database.batch([*head, *extra, (page_sql, [*args, last, bound, rows])]))
 
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
             while True:

@@ -45,16 +45,16 @@ class Snapshot:
     ----------
     database
         The database of the read model.
-    beside
-        An additional statement to run at the same point in time; `beside` has its rows.
+    extra
+        An additional statement to run at the same point in time; `extra` has its rows.
     """
 
-    def __init__(self, database: Database, beside: Statement = ("SELECT 1", ())) -> None:
+    def __init__(self, database: Database, extra: Statement = ("SELECT 1", ())) -> None:
         self._database = database
         bounds = ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in _APPEND_ONLY)
         changing: Statement = ("SELECT id, status, started_at, stopped_at FROM studies", ())
-        statements = [*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), changing, beside]
-        meta, positions, last_rows, self._changing, self.beside = database.batch(statements)
+        statements = [*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), changing, extra]
+        meta, positions, last_rows, self._changing, self.extra = database.batch(statements)
         self.head: Head = head_of(meta, positions)
         self._bounds = dict(zip(_APPEND_ONLY, last_rows[0], strict=True))
 
