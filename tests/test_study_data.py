@@ -120,7 +120,7 @@ def test_errors_name_parameter_and_close_columns() -> None:
     with pytest.raises(InvalidInputError) as error:
         analysis.trend(two().rename({"period_start": "Period_Start"}), RATE)
     assert says(error) == snapshot(
-        "Invalid checkpoints: no column 'period_start'; expected the columns of kit.checkpoints(), got 'Period_Start', 'period_type', 'study_id', 'study', 'checkpoint_id' and 21 more. Did you mean 'Period_Start' or 'period_type'?"
+        "Invalid checkpoints: no column 'period_start'; expected the columns of kit.checkpoints(). Did you mean 'Period_Start'?"
     )
     with pytest.raises(InvalidInputError) as error:
         analysis.trend(pl.DataFrame({"x": [1]}), RATE)
