@@ -1,1 +1,1 @@
-"""The audit: what is missing, doubled, misplaced or contradicts itself."""
+"""The audit: missing, duplicate, misplaced and inconsistent checkpoints."""

@@ -1,4 +1,4 @@
-"""The audit: whether the data can carry an analysis. What is missing, doubled, misplaced or contradicts itself, in plain words."""
+"""The audit: missing, duplicate, misplaced and inconsistent checkpoints, with advice."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from evalkit.analysis import _wording
 from evalkit.analysis._audit.checks import record_findings, value_findings
 from evalkit.analysis._audit.coverage import period_findings
 from evalkit.analysis._audit.finding_kinds import SEVERITIES, findings
-from evalkit.analysis._audit.tiling import Running, grids, running
+from evalkit.analysis._audit.tiling import RunningTime, grids, running_time
 from evalkit.analysis._results import Result
 from evalkit.analysis._series import PARTIAL
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.study import Study
-from evalkit.domain.validation import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.frames.normalize import MISSING_STUDY, labeled, metric_named, read_columns, to_library_of
@@ -38,29 +37,44 @@ _COLUMNS = {
     "study_id": "text", "study": "text", "severity": "text", "kind": "text", "metrics": "texts", "checkpoints": "texts", "rows": "texts",
     "count": "count", "start": "time", "end": "time", "message": "text",
 }  # fmt: skip
-"""The table's columns and their kinds, as in `evalkit.frames.columns`; Pandas holds the lists of `rows` as it holds lists of texts."""
+"""The columns of ``.frame`` and their kinds, as in `evalkit.frames.columns`."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Audit(Result):
-    """What an audit found.
+    """The findings of an audit.
 
     Attributes
     ----------
     checked
-        How many checkpoints were looked at.
+        Number of checkpoints audited.
     studies
-        Of how many studies.
+        Number of studies audited.
     unchecked
-        Sentences that say what could not be checked, and why.
+        Sentences about skipped checks and the reason.
 
     Notes
     -----
-    ``.frame`` has a row a finding, by study, the worst first: study_id, study (its name), severity (``error``: cannot be true; ``warning``:
-    probably wrong, or it biases an analysis; ``note``: worth knowing), kind (a short code, a key of `KINDS` in `finding_kinds`), metrics
-    (the names that it touches; empty means all), checkpoints (their ids; empty for missing periods, and where the data has no ids), rows
-    (the numbers, from 0, of the rows in the frame that was audited), count (how many checkpoints, or missing periods), start and end (UTC;
-    null where no checkpoint of it has a period), message (what, the values, what to do).
+    ``.frame`` has one row per finding, sorted by study and severity, with the columns:
+
+    - study_id and study (its name),
+    - severity: ``error`` (cannot be true), ``warning`` (probably wrong, or biases an analysis) or ``note`` (worth knowing),
+    - kind: a code, listed at `audit`,
+    - metrics: names of the affected metrics; empty for all,
+    - checkpoints: their ids; empty for missing periods and in data without ids,
+    - rows: row numbers in the audited frame, from 0,
+    - count: number of checkpoints, or of missing periods,
+    - start and end (UTC): null if no checkpoint of the finding has a period,
+    - message: the finding, its values, and what to do.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 10, seed=1)
+    >>> result = analysis.audit(pl.DataFrame(rows[:4] + rows[6:]))
+    >>> result.warnings, result.frame["kind"].to_list()
+    (1, ['missing_period'])
     """
 
     checked: int
@@ -71,178 +85,252 @@ class Audit(Result):
 
     @cached_property
     def frame(self) -> FrameLike:
-        """A row for each finding, in the library (Polars or pandas) of the data."""
+        """One row per finding, in the library of the data (Polars or pandas)."""
         return to_library_of(self._data.checkpoints, self._rows.select(list(_COLUMNS)), _COLUMNS)
 
     @property
     def errors(self) -> int:
-        """How many findings say what cannot be true."""
-        return self._of("error")
+        """Number of errors: values and periods that cannot be true."""
+        return self._count("error")
 
     @property
     def warnings(self) -> int:
-        """How many findings say what is probably wrong, or biases an analysis."""
-        return self._of("warning")
+        """Number of warnings: probably wrong, or biasing an analysis."""
+        return self._count("warning")
 
     @property
     def notes(self) -> int:
-        """How many findings are only worth knowing."""
-        return self._of("note")
+        """Number of notes: worth knowing."""
+        return self._count("note")
 
-    def _of(self, severity: str) -> int:
+    def _count(self, severity: str) -> int:
         return self._rows.filter(pl.col("severity") == severity).height
 
     def filter(self, metric: str | None = None, *, study: Study | str | None = None) -> Audit:
-        """Return the findings that touch a metric or what it is a mean over, those that touch one study, or both.
+        """Return the findings that affect a metric, a study, or a metric of a study.
 
         Parameters
         ----------
         metric
-            A name of the catalogue; None for every metric. Findings about periods touch every metric.
+            A name in `evalkit.METRICS`; None for every metric. Findings about its denominator are included, as are findings about
+            periods, which affect every metric.
         study
             A `Study`, an id, a name, or the last four or more characters of an id; None for every study.
+
+        Returns
+        -------
+        Audit
+            The same audit with fewer findings.
 
         Raises
         ------
         InvalidInputError
-            When there is no metric of the name.
+            If the metric is unknown.
         StudyNotFoundError, AmbiguousStudyError
-            When no study of the data, or more than one, matches `study`.
+            If no study of the data, or more than one, matches `study`.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 10, seed=1)
+        >>> result = analysis.audit(pl.DataFrame([{**row, "tool_success_rate": 96.0} for row in rows[:1]] + rows[1:]))
+        >>> result.errors, result.filter("total_cost").errors
+        (1, 0)
         """
         rows = self._rows
         if metric is not None:
-            touched = [name for name in (metric_named(metric).name, METRICS[metric].denominator) if name]
-            met = pl.col("metrics").list.eval(pl.element().is_in(touched)).list.any()
-            rows = rows.filter(met | (pl.col("metrics").list.len() == 0))
+            affected = [name for name in (metric_named(metric).name, METRICS[metric].denominator) if name]
+            matches = pl.col("metrics").list.eval(pl.element().is_in(affected)).list.any()
+            rows = rows.filter(matches | (pl.col("metrics").list.len() == 0))
         if study is not None:
             rows = rows.filter(pl.col("study_id") == self._data.find(study).id)
         return replace(self, _rows=rows)
 
     def plot(self) -> alt.LayerChart:
-        """Draw where the findings are in time."""
+        """Return a chart of the findings over time.
+
+        Returns
+        -------
+        altair.LayerChart
+            One row per kind of finding.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 10, seed=1)
+        >>> chart = analysis.audit(pl.DataFrame(rows[:4] + rows[6:])).plot()
+        """
         from evalkit.plots._result_layers import audit_chart
 
         return audit_chart(self._rows)
 
-    def worst(self, most: int) -> pl.DataFrame:
-        """Return the worst findings, as a Polars table with the columns of ``.frame``."""
-        return self._rows.select(list(_COLUMNS)).sort(pl.col("severity").cast(pl.Enum(SEVERITIES)), maintain_order=True).head(most)
+    def worst(self, count: int) -> pl.DataFrame:
+        """Return the most severe findings.
+
+        Parameters
+        ----------
+        count
+            How many findings at most.
+
+        Returns
+        -------
+        polars.DataFrame
+            The columns of ``.frame``, sorted by severity.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 10, seed=1)
+        >>> analysis.audit(pl.DataFrame(rows[:4] + rows[6:])).worst(1)["count"].to_list()
+        [2]
+        """
+        return self._by_severity().select(list(_COLUMNS)).head(count)
 
     def sentences(self) -> list[str]:
-        """Return how many findings there are, the worst ten of them, and what could not be checked."""
-        return _wording.audit(self, self._rows.sort(pl.col("severity").cast(pl.Enum(SEVERITIES)), maintain_order=True))
+        """Return the number of findings, the ten most severe ones, and the skipped checks.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> from evalkit import analysis, samples
+        >>> rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 10, seed=1)
+        >>> len(analysis.audit(pl.DataFrame(rows[:4] + rows[6:])).sentences())
+        3
+        """
+        return _wording.audit(self, self._by_severity())
+
+    def _by_severity(self) -> pl.DataFrame:
+        return self._rows.sort(pl.col("severity").cast(pl.Enum(SEVERITIES)), maintain_order=True)
 
 
 def audit(data: DataLike, *, study: Study | str | Iterable[Study | str] | None = None) -> Audit:
-    """Look for what is wrong with checkpoints. A perfect series gives no finding.
+    """Check the quality of checkpoints. A flawless series has no findings.
 
     Parameters
     ----------
     data
-        A `StudyData`, a frame as ``kit.checkpoints()`` returns it, Polars or pandas, or a `Resampled`. With a lifecycle, as ``kit.data()``
-        brings it, the audit knows when the studies ran. Only period_start and period_end are needed; what is absent is not checked.
-        Without study ids and names a frame is one study.
+        A `StudyData`, a Polars or pandas frame as ``kit.checkpoints()`` returns it, or a `Resampled`. Data with a lifecycle, from
+        ``kit.data()``, is also checked against the running time of its studies. Only period_start and period_end are required; checks of
+        absent columns are skipped. A frame without study ids and names is one study.
     study
-        Which study, or a list of them: a `Study`, an id, a name, or the last four or more characters of an id; None for all.
+        A study or a list of studies, each a `Study`, an id, a name, or the last four or more characters of an id; None for all.
 
     Returns
     -------
     Audit
-        Of more than three places of one kind in a study one finding is made. What is found:
-
-        - periods: ``no_period``, ``backwards_period``, ``empty_period``; ``missing_period``: the study ran for half of a period of its
-          tiling or more, and no checkpoint covers that, nor has its middle there; ``overlapping_periods``; ``wrong_length`` for the period
-          type (a month may begin on any day, and ends on the same day of the next, or its last); ``shifted_period``: right in length, but
-          not where the study's others are; with a lifecycle ``outside_running`` and ``inside_pause`` for more than half of a period,
-          ``partly_outside`` and ``partly_paused`` for less, or of a period that `resample` marked as `partial`. Without a period
-          type the length of at least half of the periods is the right one.
-        - records: ``recorded_late``, more than a period and more than a day after its end; ``shared_sessions``, the same session in two
-          checkpoints of a study; ``session_count``.
-        - values: ``not_finite``, ``rate_outside``, ``negative_value``, ``below_one_iteration``, ``over_nothing`` (a mean over a count of
-          0), ``rate_not_of_count``, ``cost_below_task``, ``successes_not_whole``, ``first_above_successes``. A number written with up to
-          six decimals may be off by half of the last one: only what rounding cannot explain is reported.
+        The findings. More than three places of one kind in a study are merged into one finding.
 
     Raises
     ------
     InvalidInputError
-        When the data lacks a column or has one of another type.
+        If the data lacks a required column or a column has the wrong type.
     StudyNotFoundError, AmbiguousStudyError
-        When no study of the data, or more than one, matches `study`.
+        If no study of the data, or more than one, matches `study`.
+
+    Notes
+    -----
+    The kinds of findings:
+
+    - Periods: ``no_period``; ``backwards_period``; ``empty_period``; ``missing_period`` (the study was running for at least half of a
+      period, and no checkpoint covers that half or has its midpoint in the period); ``overlapping_periods``; ``wrong_length`` for the
+      period type (a month may start on any day, and ends on the same day of the next month, or its last); ``shifted_period`` (of the right
+      length, but not aligned with the study's other periods). With a lifecycle: ``outside_running`` and ``inside_pause`` for more than
+      half of a period, ``partly_outside`` and ``partly_paused`` for less, or for a period that `resample` marked as partial. Without a
+      period type, the length of at least half of the periods is expected.
+    - Recording: ``recorded_late`` (more than a period and more than a day after the end); ``shared_sessions`` (the same session in several
+      checkpoints of a study); ``session_count``.
+    - Values: ``not_finite``, ``rate_outside``, ``negative_value``, ``below_one_iteration``, ``over_nothing`` (a mean over a count of
+      zero), ``rate_not_of_count``, ``cost_below_task``, ``successes_not_whole``, ``first_above_successes``. Numbers with up to six
+      decimals may be rounded; only contradictions that rounding cannot explain are reported.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 10, seed=1)
+    >>> result = analysis.audit(pl.DataFrame(rows[:4] + rows[6:]))
+    >>> print(result.frame["message"][0])
+    Missing checkpoints: 2 days, 2026-01-05 to 2026-01-07 UTC. Record them if they were measured;
+    missing values count as unknown, never as zero.
     """
-    known = study_data(data)
+    prepared = study_data(data)
     if study is None:
-        return known.once("audit", audit_of)
-    asked = [study] if isinstance(study, str | Study) or not isinstance(study, Iterable) else list(study)
-    return audit_of(known, [known.find(one).id for one in asked])
+        return prepared.once("audit", audit_of)
+    references = [study] if isinstance(study, str | Study) or not isinstance(study, Iterable) else list(study)
+    return audit_of(prepared, [prepared.find(reference).id for reference in references])
 
 
 def audit_of(data: StudyData, study_ids: Sequence[str] | None = None) -> Audit:
     """Compute the audit of some studies, or of all."""
     optional = [name for name in CHECKPOINTS if name not in ("period_start", "period_end")]
     columns = data.columns(CHECKPOINTS, ["period_start", "period_end"], optional).with_row_index("row")
-    ran = None if data.lifecycle is None else running(_steps(data, columns))
+    running = None if data.lifecycle is None else running_time(_steps(data, columns))
     rows = _prepared(columns.with_columns(pl.col("row").cast(pl.Int64()), _partial(data)), study_ids)
     has_both = pl.col("start").is_not_null() & pl.col("end").is_not_null()
     placed = rows.filter(has_both & (pl.col("end") > pl.col("start")))
     grid = grids(placed)
-    alone = rows.with_columns(rows=pl.concat_list("row"), count=pl.lit(1))
-    parts = [
-        findings("no_period", alone.filter(has_both.not_()), lambda place: f"row {place['row']}"),
-        findings("backwards_period", alone.filter(pl.col("end") < pl.col("start")), lambda place: f"row {place['row']}"),
-        findings("empty_period", alone.filter(pl.col("end") == pl.col("start")), lambda place: f"row {place['row']}"),
-        *period_findings(placed, grid, ran),
+    per_row = rows.with_columns(rows=pl.concat_list("row"), count=pl.lit(1))
+    tables = [
+        findings("no_period", per_row.filter(has_both.not_()), lambda place: f"row {place['row']}"),
+        findings("backwards_period", per_row.filter(pl.col("end") < pl.col("start")), lambda place: f"row {place['row']}"),
+        findings("empty_period", per_row.filter(pl.col("end") == pl.col("start")), lambda place: f"row {place['row']}"),
+        *period_findings(placed, grid, running),
         *record_findings(placed, grid),
         *value_findings(rows),
     ]
     return Audit(
-        checked=rows.height, studies=rows["study_id"].n_unique(), unchecked=_unchecked(grid, ran, rows),
-        _rows=_table(pl.concat(parts), rows), _data=data,
+        checked=rows.height, studies=rows["study_id"].n_unique(), unchecked=_unchecked(grid, running, rows),
+        _rows=_table(pl.concat(tables), rows), _data=data,
     )  # fmt: skip
 
 
 def _partial(data: StudyData) -> pl.Series:
-    """Return which periods `resample` marked as covered in part: false where it is not said."""
+    """Return which periods `resample` marked as partial; False without such a column."""
     try:
         return data.column(PARTIAL, "flag").fill_null(False)
-    except InvalidInputError:  # the name is free for whatever else a frame holds
+    except InvalidInputError:  # a column of this name with other content
         return pl.repeat(False, len(data.checkpoints), dtype=pl.Boolean(), eager=True).alias(PARTIAL)
 
 
 def _prepared(columns: pl.DataFrame, study_ids: Sequence[str] | None) -> pl.DataFrame:
-    """Return the rows of some studies: study_id and label as texts, times in microseconds since 1970, metrics as Float64."""
+    """Return the rows of some studies: study_id and label as strings, times in microseconds since 1970, metrics as Float64."""
     values = (
         (pl.col(name).dt.total_microseconds() / 1e6 if metric.kind == "duration" else pl.col(name).cast(pl.Float64()).fill_nan(None)).alias(
             name
         )
         for name, metric in METRICS.items()
     )
-    times = (pl.col(name).dt.epoch("us").alias(shown) for name, shown in _TIMES.items())
+    times = (pl.col(name).dt.epoch("us").alias(short) for name, short in _TIMES.items())
     rows = labeled(columns, "period_start")[0].lazy().with_columns(pl.col("study_id", "label").cast(pl.String()), *values, *times)
     return (rows if study_ids is None else rows.filter(pl.col("study_id").is_in(list(study_ids)))).collect()
 
 
 def _steps(data: StudyData, columns: pl.DataFrame) -> pl.DataFrame:
-    """Return the lifecycle by what the checkpoints call their studies: ids, names, or nothing, when there is only one."""
+    """Return the lifecycle with study_id as in the checkpoints: ids, names, or a constant for a single study."""
     steps = read_columns(data.lifecycle, LIFECYCLE, ["seq", "status", "at"], ["study_id", "study"])  # type: ignore[arg-type]
     steps = steps.filter(pl.col("at").is_not_null())
-    named = next((name for name in ("study_id", "study") if columns[name].is_not_null().any()), None)
-    shared = named is not None and steps[named].is_not_null().any()
+    column = next((name for name in ("study_id", "study") if columns[name].is_not_null().any()), None)
+    shared = column is not None and steps[column].is_not_null().any()
     studies = steps.select(pl.coalesce("study_id", "study", pl.lit(MISSING_STUDY)).n_unique()).item()
     if studies > 1 and not shared:
-        raise invalid(
-            "lifecycle", studies, "studies are in it, and the checkpoints do not say whose they are", "keep the rows of one study"
-        )
-    name = pl.col(named) if named and shared else pl.lit(MISSING_STUDY)
+        raise InvalidInputError(
+            f"Cannot match a lifecycle of {studies} studies with checkpoints that have no study_id or study",
+            hint="Keep the lifecycle rows of one study.", field="lifecycle", value=studies,
+        )  # fmt: skip
+    name = pl.col(column) if column and shared else pl.lit(MISSING_STUDY)
     return steps.select(name.alias("study_id"), "seq", "status", at=pl.col("at").dt.epoch("us"))
 
 
-def _table(found: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the findings as users see them: with names, ids and times, in order."""
+def _table(records: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the findings with names, ids and times, in the order of ``.frame``."""
     labels = rows.select("study_id", study="label").unique().cast(pl.String())
     ids = rows.select("row", checkpoint="checkpoint_id")
-    ordered = found.sort("study_id", "severity", "start", maintain_order=True, nulls_last=True).with_row_index("place")
-    named = ordered.select("place", row="rows").explode("row", keep_nulls=False, empty_as_null=False).join(ids, on="row", how="left")
-    checkpoints = named.group_by("place", maintain_order=True).agg(checkpoints=pl.col("checkpoint").drop_nulls())
+    ordered = records.sort("study_id", "severity", "start", maintain_order=True, nulls_last=True).with_row_index("place")
+    mentions = ordered.select("place", row="rows").explode("row", keep_nulls=False, empty_as_null=False).join(ids, on="row", how="left")
+    checkpoints = mentions.group_by("place", maintain_order=True).agg(checkpoints=pl.col("checkpoint").drop_nulls())
     time = pl.Datetime("us", "UTC")
     return (
         ordered.join(labels, on="study_id", how="left")
@@ -254,19 +342,19 @@ def _table(found: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _unchecked(grid: pl.DataFrame, ran: Running | None, rows: pl.DataFrame) -> list[str]:
-    """Say what could not be checked."""
+def _unchecked(grid: pl.DataFrame, running: RunningTime | None, rows: pl.DataFrame) -> list[str]:
+    """Return sentences about the skipped checks."""
     studies = rows["study_id"].unique().cast(pl.String())
-    without = studies.len() if ran is None else len(set(studies.to_list()) - set(ran.known["study_id"].to_list()))
+    without = studies.len() if running is None else len(set(studies.to_list()) - set(running.bounds["study_id"].to_list()))
     unchecked = []
     if without:
         unchecked.append(
-            f"Not checked, for want of {'its' if without == 1 else 'their'} lifecycle, for {plural(without, 'study', 'studies')}: whether "
-            "checkpoints lie outside the running time or inside a pause. Give kit.data(), or StudyData(checkpoints, lifecycle)."
+            f"Skipped for {plural(without, 'study', 'studies')} without lifecycle data: checkpoints outside the running time or inside a "
+            "pause. Pass kit.data() or StudyData(checkpoints, lifecycle) to check them."
         )
-    if loose := grid["length"].null_count():
+    if irregular := grid["length"].null_count():
         unchecked.append(
-            f"Not checked, for {plural(loose, 'study', 'studies')}: missing periods and lengths. There is no "
-            "period type, and no length that half of the periods have."
+            f"Skipped for {plural(irregular, 'study', 'studies')} without a period type: missing periods and period lengths. No length is "
+            "shared by at least half of the periods."
         )
     return unchecked

@@ -1,7 +1,4 @@
-"""What is wrong with checkpoints beside their periods: how they were recorded, and values that cannot be true.
-
-Of values only what no rounding explains is a finding.
-"""
+"""Findings about the recording of checkpoints, and about values that cannot be true even allowing for rounding."""
 
 from __future__ import annotations
 
@@ -18,49 +15,49 @@ from evalkit.domain.metrics import METRICS
 
 __all__ = ["record_findings", "value_findings"]
 
-_OF_SESSIONS = [name for name, metric in METRICS.items() if "sessions_completed" in (name, metric.denominator)]
-_OVER = {name: metric.denominator for name, metric in METRICS.items() if metric.denominator} | {
+_SESSION_METRICS = [name for name, metric in METRICS.items() if "sessions_completed" in (name, metric.denominator)]
+_DENOMINATORS = {name: metric.denominator for name, metric in METRICS.items() if metric.denominator} | {
     "avg_iterations_to_success": "tasks_completed",
     "cost_per_successful_task": "tasks_completed",
     "learning_effectiveness": "learnings_applied",
 }
-"""What there must be at least one of, for a mean to be known."""
+"""The count that must be positive for a mean to exist."""
 _COUNTED = {name: metric.denominator for name, metric in METRICS.items() if metric.kind == "rate" and metric.denominator}
 _COSTS = ("total_cost", "cost_per_successful_task", "tasks_completed")
-_FINEST = 6
-"""Decimals: a number that has more was not rounded."""
+_MOST_DECIMALS = 6
+"""Numbers with more decimals are taken as unrounded."""
 _SINGLE = 1e-7
-"""How far off a number may be, relative to it, that was once in single precision."""
-_OFF = "{} off"
+"""Relative tolerance for numbers that were once in single precision."""
+_TOLERANCE = "{} tolerance"
 
 
 def record_findings(rows: pl.DataFrame, grid: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return the findings about when checkpoints were recorded, and from which sessions.
+    """Return the findings about recording times and sessions.
 
     Parameters
     ----------
     rows
-        row, study_id, start, end, recorded_at, sessions_included, sessions_completed.
+        Columns row, study_id, start, end, recorded_at, sessions_included, sessions_completed.
     grid
-        As `grids` gives it.
+        Output of `grids`.
     """
-    found = [findings("recorded_late", _late(rows, grid), _describe_late)]
+    late = findings("recorded_late", _late(rows, grid), _describe_late)
     named = rows.filter(pl.col("sessions_included").list.len() > 0)
     if named.is_empty():
-        return found
+        return [late]
     shared = findings("shared_sessions", _shared(named), _describe_shared)
     counted = named.with_columns(
         named=pl.col("sessions_included").list.n_unique().cast(pl.Int64()), rows=pl.concat_list("row"), count=pl.lit(1)
     ).filter(pl.col("named") != pl.col("sessions_completed"))
-    return [*found, shared, findings("session_count", counted, _describe_count, metrics=_OF_SESSIONS)]
+    return [late, shared, findings("session_count", counted, _describe_count, metrics=_SESSION_METRICS)]
 
 
 def _late(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
-    """Return the checkpoints recorded more than a period, and more than a day, after their end: all of a study are one place."""
+    """Return checkpoints recorded more than a period and more than a day after their end, as one place per study."""
     since = pl.col("recorded_at") - pl.col("end")
-    lengths = grid.select("study_id", patience=pl.max_horizontal(pl.col("length").fill_null(DAY), DAY))
+    lengths = grid.select("study_id", limit=pl.max_horizontal(pl.col("length").fill_null(DAY), DAY))
     late = rows.with_columns(since=since, of=pl.len().over("study_id")).join(lengths, on="study_id", how="left").filter(
-        pl.col("since") > pl.col("patience").fill_null(DAY)
+        pl.col("since") > pl.col("limit").fill_null(DAY)
     )  # fmt: skip
     return late.group_by("study_id").agg(
         pl.col("start").min(), pl.col("end").max(), pl.col("of").first(), rows="row", count=pl.len(), least=pl.col("since").min(),
@@ -71,22 +68,22 @@ def _late(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
 def _describe_late(place: dict[str, Any]) -> str:
     least, most = (place[name] // DAY for name in ("least", "most"))
     days = plural(most, "day") if least == most else f"{least:,} to {plural(most, 'day')}"
-    return f"{place['count']:,} of {plural(place['of'], 'checkpoint')}, {days} after their periods ended"
+    return f"{place['count']:,} of {plural(place['of'], 'checkpoint')}, {days} after the end of their periods"
 
 
 def _shared(named: pl.DataFrame) -> pl.DataFrame:
-    """Return the groups of checkpoints of one study that name the same sessions."""
+    """Return groups of checkpoints of one study that include the same sessions."""
     mentions = (
         named.select("study_id", "row", session="sessions_included")
         .explode("session", keep_nulls=False, empty_as_null=False)
         .drop_nulls("session")
     )
-    several = pl.struct("study_id", "session").hash()
-    if mentions.select(several.n_unique()).item() == mentions.height:
+    key = pl.struct("study_id", "session").hash()
+    if mentions.select(key.n_unique()).item() == mentions.height:
         return pl.DataFrame(schema={"study_id": pl.String()})
-    twice = mentions.filter(several.is_duplicated()).unique(maintain_order=True)
+    duplicates = mentions.filter(key.is_duplicated()).unique(maintain_order=True)
     groups = (
-        twice.group_by("study_id", "session", maintain_order=True)
+        duplicates.group_by("study_id", "session", maintain_order=True)
         .agg(rows=pl.col("row").sort())
         .filter(pl.col("rows").list.len() > 1)
         .with_columns(key=pl.col("rows").cast(pl.List(pl.String())).list.join(" "))
@@ -106,7 +103,8 @@ def _describe_shared(place: dict[str, Any]) -> str:
 
 
 def _describe_count(place: dict[str, Any]) -> str:
-    return f"{place_span(place)}: sessions_completed is {place['sessions_completed']:,.0f}, {plural(place['named'], 'session')} named"
+    counts = f"sessions_completed is {place['sessions_completed']:,.0f}, sessions_included has {place['named']:,}"
+    return f"{counts} ({place_span(place)})"
 
 
 def value_findings(rows: pl.DataFrame) -> list[pl.DataFrame]:
@@ -115,38 +113,38 @@ def value_findings(rows: pl.DataFrame) -> list[pl.DataFrame]:
     Parameters
     ----------
     rows
-        row, study_id, start, end, and every metric as Float64, durations in seconds.
+        Columns row, study_id, start, end, and every metric as Float64; durations in seconds.
     """
     checks = list(_checks())
-    # In steps, since as one expression each check would have all that it is made of in it, many times over.
-    prepared = rows.lazy().with_columns(_half_units()).with_columns(**_implied_successes())
+    # In steps: as a single expression, each check would repeat the columns it is computed from many times.
+    prepared = rows.lazy().with_columns(_half_units()).with_columns(**_implied_solved_tasks())
     hits = prepared.select("row", **{f"hit {number}": hit for number, (_, _, hit) in enumerate(checks)}).collect()
-    found = []
+    tables = []
     for number, (kind, metrics, _) in enumerate(checks):
         hit = hits[f"hit {number}"].fill_null(False)
         if hit.any():
             places = rows.filter(hit).with_columns(rows=pl.concat_list("row"), count=pl.lit(1))
-            found.append(findings(kind, places, lambda place, shown=metrics: _describe_values(place, shown), metrics=metrics))  # type: ignore[misc]
-    return found
+            tables.append(findings(kind, places, lambda place, shown=metrics: _describe_values(place, shown), metrics=metrics))  # type: ignore[misc]
+    return tables
 
 
 def _describe_values(place: dict[str, Any], metrics: Sequence[str]) -> str:
     when = place_span(place) if place["start"] is not None and place["end"] is not None else f"row {place['row']}"
-    told = [f"{name} is {place[name]:,.10g}" for name in metrics]
-    return f"{when}: {', '.join(told)}{_implied(place, metrics)}"
+    values = [f"{name} is {place[name]:,.10g}" for name in metrics]
+    return f"{', '.join(values)}{_implied(place, metrics)} ({when})"
 
 
 def _implied(place: dict[str, Any], metrics: Sequence[str]) -> str:
-    """Say what the values lead to, where that is what cannot be."""
+    """Return the impossible number that the values imply, if any."""
     values = [place[name] for name in metrics]
     if len(values) == 2 and _COUNTED.get(metrics[0]) == metrics[1] and values[1]:
-        return f", which would be {values[0] * values[1]:,.4g} successes"
+        return f", which implies {values[0] * values[1]:,.4g} successes"
     costs = [place[name] for name in metrics if name in _COSTS[:2]]
-    return f", which would be {costs[0] / costs[1]:,.4g} solved tasks" if len(costs) == 2 and costs[1] else ""
+    return f", which implies {costs[0] / costs[1]:,.4g} solved tasks" if len(costs) == 2 and costs[1] else ""
 
 
 def _checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
-    """Return each check: the kind of finding, the metrics that it reads, and whether a row has it (null as no)."""
+    """Yield each check: the kind of finding, the metrics it reads, and whether a row has it (null means no)."""
     for name, metric in METRICS.items():
         value = pl.col(name)
         yield "not_finite", [name], value.is_infinite()
@@ -156,60 +154,60 @@ def _checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
             yield "negative_value", [name], value.is_finite() & (value < metric.low)
     iterations = pl.col("avg_iterations_to_success")
     yield "below_one_iteration", ["avg_iterations_to_success"], (iterations >= 0) & (iterations < 1 - _SINGLE)
-    for name, counted in _OVER.items():
-        yield "over_nothing", [name, counted], pl.col(name).is_not_null() & (pl.col(counted) == 0)
-    for name, counted in _COUNTED.items():
-        yield "rate_not_of_count", [name, counted], _no_share(pl.col(name), pl.col(counted), pl.col(_OFF.format(name)))
-    yield from _of_costs()
+    for name, count in _DENOMINATORS.items():
+        yield "over_nothing", [name, count], pl.col(name).is_not_null() & (pl.col(count) == 0)
+    for name, count in _COUNTED.items():
+        yield "rate_not_of_count", [name, count], _not_a_fraction(pl.col(name), pl.col(count), pl.col(_TOLERANCE.format(name)))
+    yield from _cost_checks()
 
 
-def _no_share(rate: pl.Expr, count: pl.Expr, off: pl.Expr) -> pl.Expr:
-    """Whether no whole number over the count, rounded as the rate is, gives the rate."""
+def _not_a_fraction(rate: pl.Expr, count: pl.Expr, tolerance: pl.Expr) -> pl.Expr:
+    """Return whether no k of the count, rounded as the rate is, equals the rate."""
     nearest = (rate * count).round() / count
-    return rate.is_between(0, 1) & (count > 0) & count.is_finite() & ((rate - nearest).abs() > off)
+    return rate.is_between(0, 1) & (count > 0) & count.is_finite() & ((rate - nearest).abs() > tolerance)
 
 
-def _implied_successes() -> dict[str, pl.Expr]:
-    """Return the fewest and the most solved tasks that the costs can come from; missing where a cost is none."""
+def _implied_solved_tasks() -> dict[str, pl.Expr]:
+    """Return the fewest and the most solved tasks that the costs allow; null if a cost is invalid."""
     cost, each = (pl.col(name) for name in _COSTS[:2])
-    cost_off, each_off = (pl.col(_OFF.format(name)) for name in _COSTS[:2])
-    sound = (cost >= 0) & (each >= 0) & cost.is_finite() & each.is_finite()
-    most = pl.when(each > each_off).then((cost + cost_off) / (each - each_off)).otherwise(float("inf"))
-    least = (cost - cost_off).clip(lower_bound=0) / (each + each_off)
-    return {"fewest": pl.when(sound).then(least), "most": pl.when(sound).then(most)}
+    cost_tolerance, each_tolerance = (pl.col(_TOLERANCE.format(name)) for name in _COSTS[:2])
+    valid = (cost >= 0) & (each >= 0) & cost.is_finite() & each.is_finite()
+    most = pl.when(each > each_tolerance).then((cost + cost_tolerance) / (each - each_tolerance)).otherwise(float("inf"))
+    least = (cost - cost_tolerance).clip(lower_bound=0) / (each + each_tolerance)
+    return {"fewest": pl.when(valid).then(least), "most": pl.when(valid).then(most)}
 
 
-def _of_costs() -> Iterator[tuple[str, list[str], pl.Expr]]:
-    """Return the checks of the solved tasks that the costs imply. Later ones are skipped once one is a finding."""
+def _cost_checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
+    """Yield the checks of the number of solved tasks that the costs imply. Later checks are skipped once one fires."""
     fewest, most, tasks, first = (pl.col(name) for name in ("fewest", "most", "tasks_completed", "first_attempt_success_rate"))
-    some = (tasks > 0) & tasks.is_finite()
-    below = some & (fewest > tasks)
-    no_number = pl.max_horizontal(fewest.ceil(), pl.lit(1.0)) > most
-    broken = no_number & (tasks != 0).fill_null(True) & below.fill_null(False).not_()
-    at_once = (first - pl.col(_OFF.format("first_attempt_success_rate"))) * tasks
+    positive = (tasks > 0) & tasks.is_finite()
+    below = positive & (fewest > tasks)
+    no_integer = pl.max_horizontal(fewest.ceil(), pl.lit(1.0)) > most
+    fractional = no_integer & (tasks != 0).fill_null(True) & below.fill_null(False).not_()
+    first_successes = (first - pl.col(_TOLERANCE.format("first_attempt_success_rate"))) * tasks
     names = list(_COSTS)
     yield "cost_below_task", names, below
-    yield "successes_not_whole", names[:2], broken
+    yield "successes_not_whole", names[:2], fractional
     yield (
         "first_above_successes",
         ["first_attempt_success_rate", *names],
-        some & first.is_between(0, 1) & no_number.not_() & (at_once > most),
+        positive & first.is_between(0, 1) & no_integer.not_() & (first_successes > most),
     )
 
 
 def _half_units() -> list[pl.Expr]:
-    """Return for each number that is compared half a unit of the last decimal that it is written with: how far rounding may have moved it.
+    """Return the rounding tolerance of each compared number: half a unit of its last written decimal.
 
-    Money has two decimals at least: 2.0 stands for $2.00.
+    Money has at least two decimals: 2.0 means $2.00.
     """
-    given = []
+    tolerances = []
     for name in (*_COUNTED, *_COSTS[:2]):
         value = pl.col(name)
         slack = _SINGLE * value.abs().clip(lower_bound=1)
         half = pl.lit(0.0)
-        for decimals in reversed(range(0 if name in _COUNTED else 2, _FINEST + 1)):
+        for decimals in reversed(range(0 if name in _COUNTED else 2, _MOST_DECIMALS + 1)):
             scale = 10.0**decimals
             written = ((value * scale).round() / scale - value).abs() <= slack
             half = pl.when(written).then(0.5 / scale).otherwise(half)
-        given.append((half + slack).alias(_OFF.format(name)))
-    return given
+        tolerances.append((half + slack).alias(_TOLERANCE.format(name)))
+    return tolerances

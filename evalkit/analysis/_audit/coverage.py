@@ -1,4 +1,4 @@
-"""What is wrong with when checkpoints are: missing, overlapping, wrong in length, shifted, or at times when the study did not run."""
+"""Findings about periods: missing, overlapping, wrong in length, shifted, or while the study was not running."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from evalkit._util.text import exact_duration, moment, plural, span
 from evalkit.analysis._audit.finding_kinds import findings
-from evalkit.analysis._audit.tiling import DAY, FAR, GRID, HOUR, Running, edge, on_grid, tile
+from evalkit.analysis._audit.tiling import DAY, FAR, GRID, HOUR, RunningTime, edge, on_grid, tile
 from evalkit.domain.periods import is_gap
 
 __all__ = ["period_findings", "place_span"]
@@ -18,100 +18,107 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def place_span(place: dict[str, Any]) -> str:
-    """Return the time of a place as text."""
+    """Return the start and end of a place as text."""
     return span(_time(place["start"]), _time(place["end"]))
 
 
-def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, ran: Running | None) -> list[pl.DataFrame]:
+def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime | None) -> list[pl.DataFrame]:
     """Return the findings about periods.
 
     Parameters
     ----------
     rows
-        row, study_id, start, end, partial: those that have both times, and end after they start.
+        Columns row, study_id, start, end, partial; only periods that have both times and end after they start.
     grid
-        As `grids` gives it.
-    ran
-        When the studies ran; None where it is not known.
+        Output of `grids`.
+    running
+        When the studies were running; None if unknown.
     """
     placed = on_grid(rows, grid).with_columns(count=pl.lit(1), rows=pl.concat_list("row"))
     wrong = placed.filter(pl.col("regular").not_())
-    shifted = placed.filter("regular", pl.col("begun") != pl.col("start"))
-    found = [
-        findings("missing_period", _counted(missing(rows, grid, ran), rows), _missing, unit="unit", together=pl.col("sparse")),
+    shifted = placed.filter("regular", pl.col("tile_start") != pl.col("start"))
+    tables = [
+        findings(
+            "missing_period",
+            _mark_sparse(missing(rows, grid, running), rows),
+            _describe_missing,
+            unit="unit",
+            together=pl.col("sparse"),
+        ),
         findings("overlapping_periods", overlapping(rows), lambda place: f"{plural(place['count'], 'checkpoint')} in {place_span(place)}"),
-        findings("wrong_length", wrong, _wrong_length),
-        findings("shifted_period", shifted, _shifted),
+        findings("wrong_length", wrong, _describe_length),
+        findings("shifted_period", shifted, _describe_shift),
     ]
-    return found if ran is None else [*found, *_outside(placed, ran), *_inside_pause(placed, ran)]
+    return tables if running is None else [*tables, *_outside(placed, running), *_inside_pause(placed, running)]
 
 
-def _counted(missed: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Say which studies lack more periods than they have: those are measured now and then, and have no holes worth a finding each."""
-    has = rows.group_by("study_id").agg(has=pl.len())
-    return missed.join(has, on="study_id", how="left").with_columns(sparse=pl.col("count").sum().over("study_id") > pl.col("has"))
+def _mark_sparse(gaps: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Add a column `sparse`: whether the study lacks more periods than it has, so that a finding per gap would be noise."""
+    present = rows.group_by("study_id").agg(present=pl.len())
+    joined = gaps.join(present, on="study_id", how="left")
+    return joined.with_columns(sparse=pl.col("count").sum().over("study_id") > pl.col("present"))
 
 
-def missing(rows: pl.DataFrame, grid: pl.DataFrame, ran: Running | None) -> pl.DataFrame:
-    """Return the stretches of tiles that lack a checkpoint: study_id, start, end, count, unit, rows (empty).
+def missing(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime | None) -> pl.DataFrame:
+    """Return runs of tiles without a checkpoint: study_id, start, end, count, unit, rows (empty).
 
-    A tile lacks one when the study ran, and no checkpoint covers it, for half of it or more, and the middle of no checkpoint lies in it.
+    A tile has no checkpoint if the study was running in an uncovered half of it or more, and no checkpoint has its midpoint in it.
     """
-    based = grid.filter(pl.col("length").is_not_null())
-    gaps = _uncovered(rows.join(based.select("study_id"), on="study_id"), ran).join(based, on="study_id")
+    regular = grid.filter(pl.col("length").is_not_null())
+    gaps = _uncovered(rows.join(regular.select("study_id"), on="study_id"), running).join(regular, on="study_id")
     first, last = tile(pl.col("start")), tile(pl.col("end") - 1)
     gaps = gaps.with_columns(first=first, last=last)
-    alone = pl.col("first") == pl.col("last")
+    within_one = pl.col("first") == pl.col("last")
     parts = pl.concat([
-        gaps.select("study_id", *GRID, tile="first", bare=pl.min_horizontal("end", edge(pl.col("first") + 1)) - pl.col("start")),
-        gaps.filter(alone.not_()).select("study_id", *GRID, tile="last", bare=pl.col("end") - edge(pl.col("last"))),
-    ]).group_by("study_id", "tile", *GRID).agg(pl.col("bare").sum())  # fmt: skip
-    half = is_gap(pl.col("bare"), edge(pl.col("tile") + 1) - edge(pl.col("tile")))
+        gaps.select("study_id", *GRID, tile="first", uncovered=pl.min_horizontal("end", edge(pl.col("first") + 1)) - pl.col("start")),
+        gaps.filter(within_one.not_()).select("study_id", *GRID, tile="last", uncovered=pl.col("end") - edge(pl.col("last"))),
+    ]).group_by("study_id", "tile", *GRID).agg(pl.col("uncovered").sum())  # fmt: skip
+    mostly = is_gap(pl.col("uncovered"), edge(pl.col("tile") + 1) - edge(pl.col("tile")))
     middle = pl.col("start") + (pl.col("end") - pl.col("start")) // 2
-    stood_for = rows.join(based, on="study_id").select("study_id", tile=tile(middle)).unique()
-    lone = parts.filter(half).join(stood_for, on=["study_id", "tile"], how="anti").select("study_id", first="tile", last="tile")
-    whole = gaps.filter(pl.col("last") - pl.col("first") > 1).select("study_id", first=pl.col("first") + 1, last=pl.col("last") - 1)
-    return _stretches(pl.concat([lone, whole]), based, gaps)
+    represented = rows.join(regular, on="study_id").select("study_id", tile=tile(middle)).unique()
+    single = parts.filter(mostly).join(represented, on=["study_id", "tile"], how="anti").select("study_id", first="tile", last="tile")
+    complete = gaps.filter(pl.col("last") - pl.col("first") > 1).select("study_id", first=pl.col("first") + 1, last=pl.col("last") - 1)
+    return _runs(pl.concat([single, complete]), regular, gaps)
 
 
-def _stretches(tiles: pl.DataFrame, grid: pl.DataFrame, gaps: pl.DataFrame) -> pl.DataFrame:
-    """Join tiles that follow each other, and cut them to the time that is looked at, beyond which a calendar may end."""
+def _runs(tiles: pl.DataFrame, grid: pl.DataFrame, gaps: pl.DataFrame) -> pl.DataFrame:
+    """Join consecutive tiles, and clip them to the audited time: dates beyond it may not be representable."""
     tiles = tiles.sort("study_id", "first")
     begins = (pl.col("first") != pl.col("last").shift(1).over("study_id") + 1).fill_null(True)
     joined = tiles.with_columns(run=begins.cum_sum()).group_by("run", maintain_order=True).agg(
         pl.col("study_id").first(), pl.col("first").min(), pl.col("last").max()
     )  # fmt: skip
-    looked_at = gaps.group_by("study_id").agg(since=pl.col("since").first(), until=pl.col("until").first())
-    return joined.join(grid, on="study_id", how="left").join(looked_at, on="study_id", how="left").select(
+    audited = gaps.group_by("study_id").agg(since=pl.col("since").first(), until=pl.col("until").first())
+    return joined.join(grid, on="study_id", how="left").join(audited, on="study_id", how="left").select(
         "study_id", "unit", "length", start=pl.max_horizontal(edge(pl.col("first")), "since"),
         end=pl.min_horizontal(edge(pl.col("last") + 1), "until"), count=pl.col("last") - pl.col("first") + 1,
         rows=pl.lit([], dtype=pl.List(pl.Int64())),
     )  # fmt: skip
 
 
-def _uncovered(rows: pl.DataFrame, ran: Running | None) -> pl.DataFrame:
-    """Return the time in which a study ran and no checkpoint covers it: study_id, start, end, and since and until when was looked.
+def _uncovered(rows: pl.DataFrame, running: RunningTime | None) -> pl.DataFrame:
+    """Return the running time that no checkpoint covers: study_id, start, end, and the audited time, since and until.
 
-    That is from the first period to the last, and, where it is known, from the study's start and to its stop.
+    The audited time is from the first period to the last, extended to the study's start and stop if these are known.
     """
-    looked_at = rows.group_by("study_id").agg(since=pl.col("start").min(), until=pl.col("end").max())
+    audited = rows.group_by("study_id").agg(since=pl.col("start").min(), until=pl.col("end").max())
     covers = rows.select("study_id", "start", "end")
-    if ran is not None:
-        lasted = looked_at.join(ran.known, on="study_id", how="left").with_columns(never=pl.col("began") == FAR)
+    if running is not None:
+        bounds = audited.join(running.bounds, on="study_id", how="left").with_columns(never=pl.col("began") == FAR)
         ended = pl.when((pl.col("ended") < FAR) & pl.col("never").not_()).then("ended")
-        looked_at = lasted.select(
+        audited = bounds.select(
             "study_id", since=pl.min_horizontal("since", "began"), until=pl.max_horizontal("until", ended)
         )  # fmt: skip
-        covers = pl.concat([covers, ran.idle().join(looked_at.select("study_id"), on="study_id", how="semi")])
-    ends = looked_at.select("study_id", start="until", end="until")
-    limited = pl.concat([covers, ends]).join(looked_at, on="study_id").sort("study_id", "start", "end")
+        covers = pl.concat([covers, running.idle().join(audited.select("study_id"), on="study_id", how="semi")])
+    ends = audited.select("study_id", start="until", end="until")
+    limited = pl.concat([covers, ends]).join(audited, on="study_id").sort("study_id", "start", "end")
     covered = pl.max_horizontal(pl.col("end").cum_max().shift(1).over("study_id"), "since")
-    bare = limited.with_columns(covered=covered, start=pl.min_horizontal("start", "until")).filter(pl.col("start") > pl.col("covered"))
-    return bare.select("study_id", "since", "until", start="covered", end="start")
+    gaps = limited.with_columns(covered=covered, start=pl.min_horizontal("start", "until")).filter(pl.col("start") > pl.col("covered"))
+    return gaps.select("study_id", "since", "until", start="covered", end="start")
 
 
 def overlapping(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the groups of checkpoints whose periods overlap: study_id, rows, count, and from when to when there is more than one."""
+    """Return groups of overlapping checkpoints: study_id, rows, count, and start and end of the overlap."""
     ordered = rows.sort("study_id", "start", "end", "row").with_columns(
         covered=pl.col("end").cum_max().shift(1).over("study_id").fill_null(-FAR)
     )
@@ -123,55 +130,55 @@ def overlapping(rows: pl.DataFrame) -> pl.DataFrame:
     ).filter(pl.col("count") > 1)  # fmt: skip
 
 
-def _outside(placed: pl.DataFrame, ran: Running) -> list[pl.DataFrame]:
+def _outside(placed: pl.DataFrame, running: RunningTime) -> list[pl.DataFrame]:
     start, end = pl.col("start"), pl.col("end")
-    lasted = placed.join(ran.known, on="study_id").with_columns(
+    bounded = placed.join(running.bounds, on="study_id").with_columns(
         early=(pl.min_horizontal(end, "began") - start).clip(lower_bound=0),
         late=(end - pl.max_horizontal(start, "ended")).clip(lower_bound=0),
     )
-    mostly, partly = _idle(lasted, pl.col("early") + pl.col("late"))
+    mostly, partly = _split_idle(bounded, pl.col("early") + pl.col("late"))
     return [findings("outside_running", mostly, _describe_outside), findings("partly_outside", partly, _describe_outside)]
 
 
-def _inside_pause(placed: pl.DataFrame, ran: Running) -> list[pl.DataFrame]:
-    if ran.pauses.is_empty():
+def _inside_pause(placed: pl.DataFrame, running: RunningTime) -> list[pl.DataFrame]:
+    if running.pauses.is_empty():
         return []
-    mostly, partly = _idle(placed.with_columns(paused=ran.paused(placed)), pl.col("paused"))
+    mostly, partly = _split_idle(placed.with_columns(paused=running.paused(placed)), pl.col("paused"))
     return [findings("inside_pause", mostly, _describe_paused), findings("partly_paused", partly, _describe_paused)]
 
 
-def _idle(placed: pl.DataFrame, idle: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the periods in more than half of which a study did not run, and those in which it did not for a part.
+def _split_idle(placed: pl.DataFrame, idle: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the periods that were idle for more than half, and those that were idle for less.
 
-    Whoever starts, pauses or stops a study does so in the middle of a period more often than not: that is no fault, but worth knowing.
-    Of a period that `resample` made and checkpoints cover only in part it is no fault either, however large the part.
+    The latter are expected, since studies are usually started, paused and stopped mid-period. Periods that `resample` marked as
+    partial always belong to the latter.
     """
     mostly = (2 * idle > pl.col("end") - pl.col("start")) & ~pl.col("partial")
     return placed.filter(mostly), placed.filter(idle > 0, ~mostly)
 
 
-def _missing(place: dict[str, Any]) -> str:
+def _describe_missing(place: dict[str, Any]) -> str:
     of = f" of {_length(place['length'])}" if place["unit"] == "period" else ""
     return f"{plural(place['count'], place['unit'])}{of}, {place_span(place)}"
 
 
-def _wrong_length(place: dict[str, Any]) -> str:
-    right = "a calendar month" if place["monthly"] else _length(place["length"])
+def _describe_length(place: dict[str, Any]) -> str:
+    expected = "a calendar month" if place["monthly"] else _length(place["length"])
     length = place["end"] - place["start"]
     off = abs(length - place["length"]) if not place["monthly"] else 0
-    summer = " (a change of the clocks? Give UTC)" if off == HOUR and place["length"] >= DAY else ""
-    return f"{place_span(place)} lasts {_length(length)}, not {right}{summer}"
+    clock_change = " (daylight saving time? Use UTC)" if off == HOUR and place["length"] >= DAY else ""
+    return f"{place_span(place)} lasts {_length(length)}, not {expected}{clock_change}"
 
 
-def _shifted(place: dict[str, Any]) -> str:
-    into = place["start"] - place["begun"]
+def _describe_shift(place: dict[str, Any]) -> str:
+    into = place["start"] - place["tile_start"]
     off = f"{_length(into)} after" if 2 * into <= place["length"] else f"{_length(place['length'] - into)} before"
-    return f"{place_span(place)} begins {off} the study's {place['unit']}s do"
+    return f"{place_span(place)} starts {off} the study's other {place['unit']}s"
 
 
 def _describe_outside(place: dict[str, Any]) -> str:
     if place["began"] == FAR:
-        return f"{place_span(place)}, and the study was never started"
+        return f"{place_span(place)}, but the study was never started"
     parts = [f"{_share(place, 'early')} before the study's start, {moment(_time(place['began']))} UTC"] if place["early"] else []
     if place["late"]:
         parts.append(f"{_share(place, 'late')} after its stop, {moment(_time(place['ended']))} UTC")
@@ -183,7 +190,7 @@ def _describe_paused(place: dict[str, Any]) -> str:
 
 
 def _share(place: dict[str, Any], name: str) -> str:
-    return "wholly" if place[name] == place["end"] - place["start"] else f"{_length(place[name])} of it"
+    return "entirely" if place[name] == place["end"] - place["start"] else f"{_length(place[name])} of it"
 
 
 def _length(microseconds: int) -> str:

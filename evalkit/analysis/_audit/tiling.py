@@ -1,9 +1,9 @@
-"""When there is something to measure: the running time of studies, and how periods tile it.
+"""The running time of studies, and the grid of periods that tiles it.
 
-A grid is where a study's own periods begin and end, whether hours, days, weeks, calendar months or any one length.
+A grid is the sequence of a study's periods: hours, days, weeks, calendar months, or any other fixed length.
 
-All times are microseconds since 1970 in UTC. A month begins at the same day and time of day as the one before it, or at the last day of
-the month where it has no such day, so that 31 January is followed by 28 February and 31 March.
+All times are microseconds since 1970 in UTC. Months start on the same day and time of day, or on the last day of shorter months:
+31 January is followed by 28 February and 31 March.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import polars as pl
 
 from evalkit.domain.periods import LONGEST
 
-__all__ = ["DAY", "FAR", "GRID", "HOUR", "Running", "edge", "grids", "on_grid", "running", "tile"]
+__all__ = ["DAY", "FAR", "GRID", "HOUR", "RunningTime", "edge", "grids", "on_grid", "running_time", "tile"]
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 GRID = ("monthly", "length", "phase", "day")
-"""The columns of a grid: whether it is of months, else how long a tile is and where a tile begins (from 1970, or within a month's day),
-and the day of the month on which months begin. `length` of a month is that of the longest. All null where a study has no usual length."""
+"""The columns of a grid: whether its tiles are months, the length of a tile (the longest month), its offset (from 1970, or within the day
+for months), and the day on which months start. All are null if the study has no usual length."""
 FAR = 2**61
-"""Later than every calendar's end, for what has no end."""
+"""A time that means "no end", later than every representable date."""
 _LENGTHS = {kind.value: length // timedelta(microseconds=1) for kind, length in LONGEST.items()}
 
 
 def grids(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the grid of each study, by majority: a row a study, with the columns in `GRID`, and `unit`, what a tile is called.
+    """Return the most common grid of each study: one row per study with the columns of `GRID`, and `unit`, the name of a tile.
 
     Parameters
     ----------
     rows
-        study_id, period_type (null where it is not known: then the length of at least half of the periods counts), start, end.
+        Columns study_id, period_type, start, end. Without a period type, the length of at least half of the periods is used.
     """
     length = pl.col("end") - pl.col("start")
     usual = (
@@ -46,22 +46,22 @@ def grids(rows: pl.DataFrame) -> pl.DataFrame:
     kinds = rows.group_by("study_id").agg(
         kind=pl.col("period_type").drop_nulls().mode(maintain_order=True).first(), months=_is_month("start", "end").sum()
     )
-    known = usual.join(kinds, on="study_id").with_columns(
+    typed = usual.join(kinds, on="study_id").with_columns(
         kind=pl.col("kind").fill_null(
             pl.when((pl.col("months") >= pl.col("of")) & (2 * pl.col("months") >= pl.col("n"))).then(pl.lit("monthly"))
         )
     )
-    often = 2 * pl.col("of") >= pl.col("n")
-    lengths = known.select(
+    common = 2 * pl.col("of") >= pl.col("n")
+    lengths = typed.select(
         "study_id", monthly=(pl.col("kind") == "monthly").fill_null(False),
-        length=pl.coalesce(pl.col("kind").replace_strict(_LENGTHS, default=None, return_dtype=pl.Int64()), pl.when(often).then("usual")),
+        length=pl.coalesce(pl.col("kind").replace_strict(_LENGTHS, default=None, return_dtype=pl.Int64()), pl.when(common).then("usual")),
     )  # fmt: skip
     of_length = pl.col("length").replace_strict({HOUR: "hour", DAY: "day", 7 * DAY: "week"}, default="period", return_dtype=pl.String())
     return _phased(rows, lengths).with_columns(unit=pl.when("monthly").then(pl.lit("month")).otherwise(of_length))
 
 
 def _phased(rows: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
-    """Find where the tiles begin: where most of the periods begin and end."""
+    """Add the phase of the tiles: where most of the periods start and end."""
     edges = pl.concat([rows.select("study_id", at="start"), rows.select("study_id", at="end")]).join(lengths, on="study_id")
     step = pl.when("monthly").then(DAY).otherwise("length")
     phase = (
@@ -73,11 +73,11 @@ def _phased(rows: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
     )
     at = _as_time(pl.col("at"))
     days = edges.filter("monthly").group_by("study_id", day=at.dt.day(), last=at.dt.month_end().dt.day()).agg(n=pl.len())
-    tried = days.select("study_id", tried="day").unique()
+    candidates = days.select("study_id", candidate="day").unique()
     day = (
-        days.join(tried, on="study_id")
-        .filter(pl.col("day") == pl.min_horizontal("tried", "last"))
-        .group_by("study_id", day="tried")
+        days.join(candidates, on="study_id")
+        .filter(pl.col("day") == pl.min_horizontal("candidate", "last"))
+        .group_by("study_id", day="candidate")
         .agg(pl.col("n").sum())
         .sort("n", "day", descending=True)
         .unique("study_id", keep="first")
@@ -87,32 +87,34 @@ def _phased(rows: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
 
 
 def tile(at: pl.Expr) -> pl.Expr:
-    """Return the number of the tile that a moment lies in, in a frame with the columns of `GRID`."""
+    """Return the number of the tile that contains a time; needs the columns of `GRID`."""
     month = _month(at)
     fixed = (at - pl.col("phase")) // pl.col("length")
     return pl.when("monthly").then(month - (at < _month_edge(month)).cast(pl.Int64())).otherwise(fixed)
 
 
 def edge(number: pl.Expr) -> pl.Expr:
-    """Return the moment at which a tile begins, in a frame with the columns of `GRID`."""
+    """Return the start of a tile; needs the columns of `GRID`."""
     return pl.when("monthly").then(_month_edge(number)).otherwise(number * pl.col("length") + pl.col("phase"))
 
 
 def on_grid(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
-    """Return periods their grid: begun, where the tile begins that they start in, and regular, whether they are as long as they should be.
+    """Add two columns to periods: tile_start, the start of the tile they start in, and regular, whether their length is as expected.
 
-    One that begins on the grid must end on it; another one must have the length. Null where the study has no grid.
+    A period that starts on the grid must end on it; any other must have the usual length. Null if the study has no grid.
     """
-    # In steps, since one expression would have the search for a tile in it over and over.
+    # In steps: a single expression would repeat the search for a tile many times.
     placed = rows.join(grid, on="study_id", how="left").with_columns(number=tile(pl.col("start")))
-    placed = placed.with_columns(begun=edge(pl.col("number")), after=edge(pl.col("number") + 1), a_month=_is_month("start", "end"))
-    month = pl.when(pl.col("begun") == pl.col("start")).then(pl.col("after") == pl.col("end")).otherwise("a_month")
+    placed = placed.with_columns(
+        tile_start=edge(pl.col("number")), next_start=edge(pl.col("number") + 1), is_month=_is_month("start", "end")
+    )
+    month = pl.when(pl.col("tile_start") == pl.col("start")).then(pl.col("next_start") == pl.col("end")).otherwise("is_month")
     fixed = pl.col("end") - pl.col("start") == pl.col("length")
-    return placed.with_columns(regular=pl.when("monthly").then(month).otherwise(fixed)).drop("number", "after", "a_month")
+    return placed.with_columns(regular=pl.when("monthly").then(month).otherwise(fixed)).drop("number", "next_start", "is_month")
 
 
 def _is_month(start: str, end: str) -> pl.Expr:
-    """Whether a period is one calendar month, beginning on any day: of the last of a month it is not known which day it stands for."""
+    """Return whether a period is a calendar month from any day; the last day of a month may mean any later day."""
     first, after = pl.col(start), pl.col(end)
     day, last, end_day, end_last = (
         part.cast(pl.Int64()) for at in (_as_time(first), _as_time(after)) for part in (at.dt.day(), at.dt.month_end().dt.day())
@@ -132,36 +134,36 @@ def _month(at: pl.Expr) -> pl.Expr:
 
 
 def _month_edge(month: pl.Expr) -> pl.Expr:
-    # Only months of monthly grids are looked up: the numbers of other tiles lie outside all calendars.
-    known = pl.when("monthly").then(month)
-    first = pl.datetime(known // 12, known % 12 + 1, 1)
+    # Only for monthly grids: the tile numbers of other grids are not valid months.
+    number = pl.when("monthly").then(month)
+    first = pl.datetime(number // 12, number % 12 + 1, 1)
     last = first.dt.month_end().dt.day().cast(pl.Int64())
     return first.dt.epoch("us") + (pl.min_horizontal("day", last) - 1) * DAY + pl.col("phase")
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningTime:
     """The running time of studies.
 
     Attributes
     ----------
-    known
-        A row a study with a lifecycle: study_id, began (`FAR` when it never did) and ended (`FAR` when it has not).
+    bounds
+        One row per study with a lifecycle: study_id, began (`FAR` if it never started) and ended (`FAR` if it has not ended).
     pauses
-        study_id, start, end (`FAR` when it is paused still); in order, none overlapping.
+        Columns study_id, start, end (`FAR` if it is still paused); sorted, not overlapping.
     """
 
-    known: pl.DataFrame
+    bounds: pl.DataFrame
     pauses: pl.DataFrame
 
     def idle(self) -> pl.DataFrame:
-        """Return the time in which studies did not run: study_id, start, end."""
-        before = self.known.select("study_id", start=pl.lit(-FAR), end="began")
-        after = self.known.filter(pl.col("ended") < FAR).select("study_id", start="ended", end=pl.lit(FAR))
+        """Return the times in which studies were not running: study_id, start, end."""
+        before = self.bounds.select("study_id", start=pl.lit(-FAR), end="began")
+        after = self.bounds.filter(pl.col("ended") < FAR).select("study_id", start="ended", end=pl.lit(FAR))
         return pl.concat([before, self.pauses, after])
 
     def paused(self, periods: pl.DataFrame) -> pl.Series:
-        """Return how much of each period, study_id with start and end, lies in pauses: microseconds."""
+        """Return how long a study was paused within each period, in microseconds; periods have study_id, start, end."""
         length = pl.col("end") - pl.col("start")
         sums = self.pauses.sort("study_id", "start").with_columns(before=length.cum_sum().over("study_id") - length)
         sums = sums.sort("start").rename({"start": "from", "end": "to"})
@@ -170,25 +172,25 @@ class Running:
 
 
 def _paused_until(periods: pl.DataFrame, name: str, sums: pl.DataFrame) -> pl.Series:
-    asked = periods.select("study_id", at=name).with_row_index("place").sort("at")
-    found = asked.join_asof(sums, left_on="at", right_on="from", by="study_id", strategy="backward", check_sortedness=False)
+    times = periods.select("study_id", at=name).with_row_index("place").sort("at")
+    joined = times.join_asof(sums, left_on="at", right_on="from", by="study_id", strategy="backward", check_sortedness=False)
     paused = pl.col("before") + pl.min_horizontal("at", "to") - pl.col("from")
-    return found.sort("place").select(paused.fill_null(0)).to_series()
+    return joined.sort("place").select(paused.fill_null(0)).to_series()
 
 
-def running(lifecycle: pl.DataFrame) -> Running:
-    """Read the running time from lifecycles.
+def running_time(lifecycle: pl.DataFrame) -> RunningTime:
+    """Return the running time of studies from their lifecycles.
 
     Parameters
     ----------
     lifecycle
-        study_id, seq, status (after the event), at. A time that runs backwards counts as that of the event before it.
+        Columns study_id, seq, status (after the event), at. An event earlier than its predecessor counts as simultaneous with it.
     """
     steps = lifecycle.sort("study_id", "seq", maintain_order=True).with_columns(pl.col("at").cum_max().over("study_id"))
     steps = steps.with_columns(until=pl.col("at").shift(-1).over("study_id").fill_null(FAR))
     ran, stopped = pl.col("status").is_in(["running", "paused"]), pl.col("status") == "stopped"
-    known = steps.group_by("study_id").agg(
+    bounds = steps.group_by("study_id").agg(
         began=pl.col("at").filter(ran).min().fill_null(FAR), ended=pl.col("at").filter(stopped).min().fill_null(FAR)
     )
     pauses = steps.filter((pl.col("status") == "paused") & (pl.col("until") > pl.col("at"))).select("study_id", start="at", end="until")
-    return Running(known, pauses)
+    return RunningTime(bounds, pauses)
