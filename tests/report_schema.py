@@ -12,8 +12,8 @@ SCHEMA = Path(__file__).parents[1] / "docs" / "report.schema.json"
 
 
 def schema() -> str:
-    made = ReportContent.model_json_schema(mode="serialization")
-    text = json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **made}, indent=1, ensure_ascii=False) + "\n"
+    model = ReportContent.model_json_schema(mode="serialization")
+    text = json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **model}, indent=1, ensure_ascii=False) + "\n"
     return re.sub(r'\\n\\nExamples\\n-+.*(?=",?$)', "", text, flags=re.MULTILINE)  # descriptions are docstrings
 
 

@@ -1,4 +1,4 @@
-"""Kits with studies to report on, made quickly: small and large, with hostile texts, and in several homes with the same events."""
+"""Studies for the tests of reports: small, large, and with hostile texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTILE = (
 
 
 def add(kit: evalkit.EvalKit, name: str, rows: Any, **about: Any) -> evalkit.Study:
-    """A running study with these checkpoints."""
+    """Create a running study with these checkpoints."""
     kit.create_study(name, at=BEGIN - timedelta(hours=2), **about)
     study = kit.start_study(name, at=BEGIN - timedelta(hours=1))
     kit.record_checkpoints(name, rows)
@@ -33,20 +33,20 @@ def samples(count: int = 40, *, seed: int = 1, level: float = 0.0, trend: float 
 
 
 def stepped() -> list[dict[str, Any]]:
-    """Forty days, much better after the twentieth, two of them missing."""
+    """Return forty days with a large improvement after the twentieth; two are missing."""
     before, after = samples(20, level=-1.0), sample_checkpoints("daily", BEGIN + timedelta(days=20), 20, seed=2, level=2.0)
     del before[10:12]
     return [*before, *after]
 
 
 def hostile(kit: evalkit.EvalKit) -> evalkit.Study:
-    """A study whose every text is hostile, and whose sessions all have the same hostile name."""
+    """Create a study with hostile texts, in which all sessions have the same name."""
     rows = [{**row, "sessions_included": [HOSTILE], "sessions_completed": 1, "session_success_rate": 1.0} for row in samples(30, trend=0.1)]
     return add(kit, HOSTILE, rows, description=f"{HOSTILE}\n{HOSTILE}", tags=[HOSTILE, "b"], metadata={HOSTILE: "a\nb", "k": HOSTILE})
 
 
 def hourly(count: int) -> pl.DataFrame:
-    """Many hourly checkpoints with all metrics, of which costs and durations rise, as `kit.checkpoints` gives them but for ids."""
+    """Return many hourly checkpoints with all metrics and rising costs and durations, without checkpoint ids."""
     random = np.random.default_rng(1)
     start = pl.select(pl.lit(datetime(2014, 1, 1, tzinfo=UTC)) + pl.duration(hours=pl.int_range(count))).to_series()
     columns: dict[str, Any] = {
@@ -62,7 +62,7 @@ def hourly(count: int) -> pl.DataFrame:
 
 
 def noise(seed: int, *, number: int = 1, count: int = 30) -> pl.DataFrame:
-    """A study in which nothing happens: every metric is white noise."""
+    """Return a study in which every metric is white noise."""
     random = np.random.default_rng(seed)
     start = pl.select(pl.lit(START) + pl.duration(days=pl.int_range(count))).to_series()
     columns: dict[str, Any] = {"period_start": start, "period_end": start + timedelta(days=1)}

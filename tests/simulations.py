@@ -24,7 +24,7 @@ import scipy.stats
 from evalkit.analysis._before_after import before_after_of
 from evalkit.analysis._changepoints import changepoints_of
 from evalkit.analysis._compare import compare_of
-from evalkit.analysis._report.examination import examine
+from evalkit.analysis._report.study_analysis import analyze_study
 from evalkit.analysis._results import holm
 from evalkit.analysis._series import MetricSeries
 from evalkit.analysis._stats.ar1 import Array, Estimate
@@ -161,10 +161,10 @@ def family(count: int, rho: float, series: int) -> Family:
     significant = []
     for _ in range(series):
         data = StudyData(pl.concat([_whole("1", count, rho, random), _whole("2", count, rho, random)]))
-        examination = examine(data, *data.names)
-        ps = [each.p for each in examination.differences]
+        report = analyze_study(data, *data.names)
+        ps = [each.p for each in report.differences]
         compared = any(p is not None and p <= ALPHA for p in holm(ps))
-        results = (*examination.trends, *examination.changes, *examination.differences)
+        results = (*report.trends, *report.changes, *report.differences)
         significant.append((compared, any(each.p_corrected is not None and each.p_corrected <= ALPHA for each in results)))
     return Family(count, rho, series, *np.mean(significant, axis=0).tolist())
 

@@ -1,4 +1,4 @@
-"""Reports: what they claim and how surely, in three formats, safe with any text, and the same for the same events."""
+"""Reports: content in three formats, hostile texts, reproducible output."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from inline_snapshot import snapshot
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 import evalkit
-from evalkit import StudyData
+from evalkit import StudyData, analysis
 from evalkit.analysis._compare import FEWEST as FEWEST_PAIRS
 from evalkit.analysis._report.content import ReportContent
+from evalkit.analysis._report.content_builder import build_content
 from evalkit.analysis._report.digest import digest
-from evalkit.analysis._report.examination import examine
-from evalkit.analysis._report.facts import content_of
 from evalkit.analysis._report.figures import figures
-from evalkit.analysis._report.in_short import methods
+from evalkit.analysis._report.method_notes import method_notes
 from evalkit.analysis._report.render import html, markdown
+from evalkit.analysis._report.study_analysis import analyze_study
 from evalkit.analysis._stats import ar1, scipy_functions
+from evalkit.analysis._wording import ONLY_ALONE
 from evalkit.cli.app import app
 from evalkit.frames.columns import LIFECYCLE, empty_frame
 from tests import oracles
 from tests.analysis_frames import odd_frames
 from tests.chart_frames import checkpoints, study_id
+from tests.messages import says
 from tests.properties import in_long_form
 from tests.report_schema import SCHEMA, schema
 from tests.report_studies import BEGIN, HOSTILE, add, hostile, hourly, noise, samples, stepped
@@ -44,7 +47,7 @@ FORMATS = ("html", "md", "json")
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> evalkit.EvalKit:
-    """A kit with a study that got better at once, a baseline, a hostile study, and one that was never started."""
+    """A kit with a study that improved in one step, a baseline, a study with hostile texts, and a pending study."""
     kit = evalkit.connect(tmp_path_factory.mktemp("reports") / "home")
     add(kit, "agent", stepped(), period="daily:60", description="Does it help?", tags=["night"], metadata={"model": "m-1"})
     add(kit, "baseline", samples(40, seed=9, level=-1.0))
@@ -71,76 +74,76 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def of(study: pl.DataFrame, baseline: pl.DataFrame | None = None, metrics: list[str] | None = None) -> ReportContent:
-    """The content of a report on a study's frame, and on that of its baseline."""
+def content_of(study: pl.DataFrame, baseline: pl.DataFrame | None = None, metrics: list[str] | None = None) -> ReportContent:
+    """Return the content of a report on a study's frame, compared with a baseline's."""
     frames = [frame for frame in (study, baseline) if frame is not None]
     ids = [frame["study_id"][0] if "study_id" in frame.columns and frame.height else study_id(1) for frame in frames]
     if "study_id" not in study.columns:
         data = StudyData(study)
-        return content_of(examine(data, data.names[0], metrics=metrics))
+        return build_content(analyze_study(data, data.names[0], metrics=metrics))
     about = pl.DataFrame({"study_id": ids, "name": [frame["study"][0] if frame.height else "agent" for frame in frames]})
-    known = StudyData(pl.concat(frames, how="diagonal_relaxed"), studies=about)
-    return content_of(examine(known, known.find(ids[0]), None if baseline is None else known.find(ids[1]), metrics))
+    data = StudyData(pl.concat(frames, how="diagonal_relaxed"), studies=about)
+    return build_content(analyze_study(data, data.find(ids[0]), None if baseline is None else data.find(ids[1]), metrics))
 
 
-def written(kit: evalkit.EvalKit, study: Any, folder: Path, ending: str, **more: Any) -> str:
-    return kit.report(study, folder / f"report.{ending}", **more).read_text("utf-8")
+def written(kit: evalkit.EvalKit, study: Any, folder: Path, extension: str, **options: Any) -> str:
+    return kit.report(study, folder / f"report.{extension}", **options).read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
-def known(kit: evalkit.EvalKit, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Gives the text of a report, written once for all tests: nothing in it depends on when it is written, as a test below shows."""
-    folder = tmp_path_factory.mktemp("known")
+def report(kit: evalkit.EvalKit, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Return the text of a report, generated once for all tests."""
+    folder = tmp_path_factory.mktemp("reports")
 
     @cache
-    def text(study: str, ending: str, baseline: str | None = None) -> str:
-        return written(kit, study, folder, ending, baseline=baseline)
+    def text(study: str, extension: str, baseline: str | None = None) -> str:
+        return written(kit, study, folder, extension, baseline=baseline)
 
     return text
 
 
 @pytest.mark.slow
-def test_each_format_says_what_can_be_claimed(known: Callable[..., str]) -> None:
-    """The claims, the facts, the audit and the digest stand in all three; the page has a chart of each kind."""
-    texts = {ending: known("agent", ending, "baseline") for ending in FORMATS}
-    made = json.loads(texts["json"])
-    assert [row["verdict"] for row in made["shifts"] if row["metric"] == "agent_efficiency"] == ["shifted"]
-    assert made["comparison"]["baseline"]["name"] == "baseline"
-    assert [one["kind"] for one in made["audit"]["findings"]] == ["missing_period"]
-    assert made["study"]["planned_periods"] == 60
-    assert [one["checkpoints"] for one in made["events"]] == [38, 40]
+def test_all_formats_have_the_same_content(report: Callable[..., str]) -> None:
+    """Summary, description and digest are in all formats; the page has a chart of each kind."""
+    texts = {extension: report("agent", extension, "baseline") for extension in FORMATS}
+    content = json.loads(texts["json"])
+    assert [row["verdict"] for row in content["shifts"] if row["metric"] == "agent_efficiency"] == ["shifted"]
+    assert content["comparison"]["baseline"]["name"] == "baseline"
+    assert [finding["kind"] for finding in content["audit"]["findings"]] == ["missing_period"]
+    assert content["study"]["planned_periods"] == 60
+    assert [events["checkpoints"] for events in content["events"]] == [38, 40]
     page = " ".join(Page(texts["html"]).texts)
     plain = re.sub(r"\\(.)", r"\1", texts["md"]).replace("&lt;", "<")
-    for sentence in [*made["in_short"], made["events"][0]["digest"], "Does it help?", "model = m-1"]:
+    for sentence in [*content["in_short"], content["events"][0]["digest"], "Does it help?", "model = m-1"]:
         assert sentence in page
         assert sentence in plain
-    shown = re.findall('aria-label="Chart: ([^"]*)"', texts["html"])
-    told = {row["label"] for part in ("metrics", "shifts") for row in made[part] if (row["p_corrected"] or 0) <= 0.05}
-    assert shown[:2] == ["Lifecycle", "Overview of all metrics"]
-    assert shown[-1] == "Differences"
-    assert set(shown[2:-1]) <= told
-    assert len(shown) == 3 + min(4, len(told)) == texts["html"].count("<svg ")
+    charts = re.findall('aria-label="Chart: ([^"]*)"', texts["html"])
+    significant = {row["label"] for part in ("metrics", "shifts") for row in content[part] if (row["p_corrected"] or 0) <= 0.05}
+    assert charts[:2] == ["Lifecycle", "Overview of all metrics"]
+    assert charts[-1] == "Differences"
+    assert set(charts[2:-1]) <= significant
+    assert len(charts) == 3 + min(4, len(significant)) == texts["html"].count("<svg ")
     assert "<svg" not in texts["md"]
 
 
 @pytest.mark.slow
-def test_the_json_follows_its_documented_schema(known: Callable[..., str]) -> None:
-    """docs/report.schema.json is that of the model (`python -m tests.report_schema` writes it), and reports fit it; nothing is NaN."""
+def test_json_matches_published_schema(report: Callable[..., str]) -> None:
+    """docs/report.schema.json is up to date (`python -m tests.report_schema` writes it), and reports validate against it."""
     assert SCHEMA.read_text("utf-8") == schema()
     validator = Draft202012Validator(json.loads(schema()))
     for study, baseline in (("agent", "baseline"), (HOSTILE, "agent"), ("pending", None), ("agent", "pending")):
-        text = known(study, "json", baseline)
+        text = report(study, "json", baseline)
         assert list(validator.iter_errors(json.loads(text))) == []
         assert "NaN" not in text
 
 
 @pytest.mark.slow
-def test_all_p_values_of_a_report_are_corrected_together(kit: evalkit.EvalKit, known: Callable[..., str], tmp_path: Path) -> None:
-    """Trends, shifts and differences of all metrics are one family for Holm, as statsmodels corrects it."""
-    made = json.loads(known("agent", "json", "baseline"))
-    rows = [*made["metrics"], *made["shifts"], *made["comparison"]["differences"]]
+def test_all_p_values_are_adjusted_together(kit: evalkit.EvalKit, report: Callable[..., str], tmp_path: Path) -> None:
+    """Trends, shifts and differences of all metrics are one family for Holm, as in statsmodels."""
+    content = json.loads(report("agent", "json", "baseline"))
+    rows = [*content["metrics"], *content["shifts"], *content["comparison"]["differences"]]
     ps = [row["p"] for row in rows]
-    assert len(ps) == made["correction"]["tests"] == 48
+    assert len(ps) == content["correction"]["tests"] == 48
     assert [row["p_corrected"] for row in rows] == pytest.approx(oracles.holm(ps))
     fewer = json.loads(written(kit, "agent", tmp_path, "json", metrics=["total_cost", "agent_efficiency"]))
     assert [row["metric"] for row in fewer["metrics"]] == ["agent_efficiency", "total_cost"]
@@ -148,101 +151,121 @@ def test_all_p_values_of_a_report_are_corrected_together(kit: evalkit.EvalKit, k
 
 
 @pytest.mark.slow
-def test_with_no_effect_hardly_any_report_claims_something() -> None:
-    """Of 8 studies of noise (3 in short runs), each with trends, shifts and a baseline for 16 metrics, at most 2 claim anything: of 8, more would come
-    in 0.6 % of runs at 5 %.
-    """
-    claims = 0
+def test_reports_on_noise_are_rarely_significant() -> None:
+    """At most 2 of 8 studies of noise (1 of 3 in short runs) have a significant result; more would happen in 0.6% of runs at 5%."""
+    significant = 0
     for seed in range(in_long_form(8, 3)):
-        made = of(noise(2 * seed), noise(2 * seed + 1, number=2))
-        claims += not made.in_short[0].startswith("Nothing is statistically significant: of 16 metrics")
-    assert claims <= in_long_form(2, 1)
+        content = content_of(noise(2 * seed), noise(2 * seed + 1, number=2))
+        rows = [*content.metrics, *content.shifts, *(content.comparison.differences if content.comparison else [])]
+        assert len(rows) == 48
+        significant += any((row.p_corrected or 1.0) <= 0.05 for row in rows)
+    assert significant <= in_long_form(2, 1)
 
 
 @pytest.mark.slow
-def test_what_only_the_correction_hides_is_named() -> None:
-    """A report without a claim names the metrics that would be told alone, and says that no difference told is no proof of none."""
-    made = of(noise(2), noise(3, number=2))
-    rows = {"trend": made.metrics, "shift": made.shifts, "difference": made.comparison.differences if made.comparison else []}
-    named = {kind: ", ".join(row.label.lower() for row in of if (row.p or 1.0) <= 0.05) for kind, of in rows.items()}
-    told = "; ".join(f"{kind} in {names}" for kind, names in named.items() if names)
-    assert named["difference"]
-    assert made.in_short[-1] == f"Told alone, but not among all that was looked at: {told}."
+def test_results_significant_only_before_adjustment_are_listed() -> None:
+    """The last sentence lists exactly the metrics with a p-value up to 0.05 that is larger after adjustment."""
+    content = content_of(noise(2), noise(3, number=2))
+    rows = {"trend": content.metrics, "shift": content.shifts, "difference": content.comparison.differences if content.comparison else []}
+    labels = {kind: ", ".join(row.label.lower() for row in of_kind if (row.p or 1.0) <= 0.05) for kind, of_kind in rows.items()}
+    assert labels["difference"]
+    assert content.in_short[-1] == f"{ONLY_ALONE}: {'; '.join(f'{kind} in {names}' for kind, names in labels.items() if names)}."
+    assert content.in_short[:-1] == snapshot(
+        [
+            "No significant trend, shift, or difference from 'study 2' (16 metrics, 30 checkpoints).",
+            "The absence of a significant result does not prove the absence of an effect: the confidence intervals below show which effects remain possible.",
+        ]
+    )
+
+
+@pytest.mark.slow
+def test_summary_with_a_trend_and_without_a_difference() -> None:
+    """A significant trend is one line; the absence of a significant difference is stated with its limits."""
     rising = noise(2).with_columns(total_cost=pl.col("total_cost") / 100 + pl.int_range(pl.len()))
     other = noise(3, number=2).with_columns(total_cost=pl.lit(None, dtype=pl.Float64))
-    said = of(rising, other).in_short
-    assert said[0].startswith("Total cost: rising")
-    assert any(one.endswith("in any of 15 metrics. That does not show that nothing changed.") for one in said)
+    assert content_of(rising, other).in_short[:2] == snapshot(
+        [
+            "Total cost: rising (+$1.00/day, 95% CI +$1.00 to +$1.00; p < 0.001, Holm-adjusted p < 0.001; 30 checkpoints over 29 days).",
+            "No significant difference from 'study 2' (15 metrics). The absence of a significant result does not prove the absence of an effect.",
+        ]
+    )
 
 
 @pytest.mark.slow
-def test_a_report_says_where_its_promise_does_not_hold() -> None:
-    """Where neighbours may be very alike the sentence on 5 % says that more may be claimed there, and of how many metrics; else not."""
+def test_strong_autocorrelation_is_reported() -> None:
+    """The statement on false positives mentions metrics with strong autocorrelation."""
     random = np.random.default_rng(1)
-    wandering = np.cumsum(random.standard_normal(60))
+    random_walk = np.cumsum(random.standard_normal(60))
     quiet = noise(5, count=60)
-    alike = quiet.with_columns(total_cost=pl.Series(100 + wandering))
-    limit = "In 1 metric neighbours may be very alike, and more may be claimed there."
-    for study, held in ((alike, False), (quiet, True)):
-        made = of(study, metrics=["agent_efficiency", "total_cost"])
-        assert ("at most 5 % of studies." in markdown(made).replace("\\", "")) is True
-        assert (limit not in markdown(made)) is held
+    for study, autocorrelated in ((quiet.with_columns(total_cost=pl.Series(100 + random_walk)), ["total_cost"]), (quiet, [])):
+        content = content_of(study, metrics=["agent_efficiency", "total_cost"])
+        assert content.correction.autocorrelated == autocorrelated
+        assert "at most 5% of reports" in markdown(content).replace("\\", "")
+        assert ("Strong autocorrelation" in markdown(content)) == bool(autocorrelated)
 
 
-def test_how_a_report_pairs_is_how_a_comparison_does() -> None:
-    """The words on differences have both conditions, and those on trends what `stable` means."""
-    notes = {note.what: note.how for note in methods(compared=True)}
-    assert f"at least {FEWEST_PAIRS} and at least half as many as the shorter study has values, else of all" in notes["Differences"]
+def test_method_notes_match_the_analyses() -> None:
+    """The notes mention the conditions for pairs, and the power behind "no significant trend"."""
+    notes = {note.what: note.how for note in method_notes(compared=True)}
+    assert f"at least {FEWEST_PAIRS} pairs and at least half as many as the shorter study has values" in notes["Differences"]
     assert "detected in about half of the studies or more" in notes["Trends"]
+    assert {*notes} - {note.what for note in method_notes(compared=False)} == {"Differences"}
 
 
-def test_a_constant_metric_is_no_finding() -> None:
-    """What never changes has no trend, no shift and no difference, however its values are rounded in the computer."""
+def test_constant_metrics_are_not_significant() -> None:
+    """Constant values have no significant trend, shift or difference, regardless of floating-point rounding."""
     frame = checkpoints(count=30).with_columns(session_success_rate=pl.lit(0.1), total_cost=pl.lit(1.1), sessions_completed=pl.lit(1))
     shifted = frame.with_columns(pl.col("period_start", "period_end").dt.offset_by("1y"), study_id=pl.lit("0-other"), study=pl.lit("other"))
     names = ["sessions_completed", "session_success_rate", "total_cost"]
-    made = of(frame, shifted.head(29), names)
-    assert [row.verdict for row in made.metrics] == ["no significant trend"] * 3
-    assert made.comparison is not None
-    assert [row.verdict for row in made.comparison.differences] == ["no significant difference"] * 3
+    content = content_of(frame, shifted.head(29), names)
+    assert [row.verdict for row in content.metrics] == ["no significant trend"] * 3
+    assert content.comparison is not None
+    assert [row.verdict for row in content.comparison.differences] == ["no significant difference"] * 3
 
 
 @pytest.mark.slow
-def test_what_never_varies_is_not_too_few() -> None:
-    """Of metrics that never vary a report says that nothing was tested; of those that lack values, alone and beside them, that they are too few."""
+def test_summary_distinguishes_constant_and_insufficient_data() -> None:
+    """Constant metrics, metrics with too few values, and a mixture of both have different summaries."""
     names = ["session_success_rate", "total_cost"]
-    frame = checkpoints(count=20).with_columns(session_success_rate=pl.lit(0.5), total_cost=pl.lit(1.5))
-    assert of(frame, metrics=names).in_short == [
-        "In every metric all values are the same, so nothing was tested (2 metrics of 20 checkpoints)."
-    ]
-    few = frame.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 5).then("total_cost"))
-    assert (
-        of(few, metrics=names)
-        .in_short[0]
-        .startswith(
-            "In 1 of 2 metrics of 20 checkpoints all values are the same, so nothing was tested; of the others there are too few values: a trend"
-        )
+    constant = checkpoints(count=20).with_columns(session_success_rate=pl.lit(0.5), total_cost=pl.lit(1.5))
+    few_costs = constant.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 5).then("total_cost"))
+    assert content_of(constant, metrics=names).in_short == snapshot(
+        ["Nothing to test: all metrics are constant (2 metrics, 20 checkpoints)."]
     )
-    assert of(frame.head(5), metrics=names).in_short[0].startswith("Too few checkpoints to tell anything (2 metrics")
-    rising = frame.with_columns(agent_efficiency=pl.int_range(pl.len()) / 20)
-    other = frame.with_columns(study_id=pl.lit("0-other"), study=pl.lit("other")).drop("agent_efficiency")
-    for base, told in (
-        (other, "Against other nothing was tested: in every metric that both have, their values are the same."),
-        (
-            other.with_columns(few["total_cost"]),
-            "Against other nothing was tested: in 1 of 2 metrics the values of both are the same, and no",
-        ),
-        (other.head(5), "Insufficient data to compare with other: no metric has enough comparable checkpoints in both studies."),
-    ):
-        made = of(rising, base, [*names, "agent_efficiency"]).in_short
-        assert any(sentence.startswith(told) for sentence in made), made
+    assert content_of(few_costs, metrics=names).in_short == snapshot(
+        [
+            "Nothing to test (2 metrics, 20 checkpoints): 1 metric is constant, the others have insufficient data; a trend or difference needs at least 8 values at distinct times, a shift 12."
+        ]
+    )
+    assert content_of(constant.head(5), metrics=names).in_short == snapshot(
+        ["Insufficient data (2 metrics, 5 checkpoints): a trend or difference needs at least 8 values at distinct times, a shift 12."]
+    )
 
 
 @pytest.mark.slow
-def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Path) -> None:
-    """Also in another process with other hashes, time zone, locale and folder, and after charts were drawn that take colours."""
+def test_summary_of_untested_differences() -> None:
+    """Identical values, too few values, and a mixture of both have different sentences."""
+    names = ["session_success_rate", "total_cost", "agent_efficiency"]
+    constant = checkpoints(count=20).with_columns(session_success_rate=pl.lit(0.5), total_cost=pl.lit(1.5))
+    rising = constant.with_columns(agent_efficiency=pl.int_range(pl.len()) / 20)
+    other = constant.with_columns(study_id=pl.lit("0-other"), study=pl.lit("other")).drop("agent_efficiency")
+    few_costs = other.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 5).then("total_cost"))
+    assert content_of(rising, other, names).in_short[1:] == snapshot(
+        ["No difference from 'other' to test: the values of all shared metrics are identical."]
+    )
+    assert content_of(rising, few_costs, names).in_short[1:] == snapshot(
+        ["No difference from 'other' to test: the values of 1 of 2 shared metrics are identical, and the others have insufficient data."]
+    )
+    assert content_of(rising, other.head(5), names).in_short[1:] == snapshot(
+        ["Insufficient data to compare with 'other': no metric has enough comparable checkpoints in both studies."]
+    )
+
+
+@pytest.mark.slow
+def test_output_is_reproducible(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """Another process with other hashes, time zone, locale, folder and earlier charts writes the same bytes."""
     metrics = in_long_form(None, ["agent_efficiency", "total_cost"])
-    first = {ending: written(kit, "agent", tmp_path, ending, baseline="baseline", metrics=metrics) for ending in FORMATS}
+    first = {extension: written(kit, "agent", tmp_path, extension, baseline="baseline", metrics=metrics) for extension in FORMATS}
     code = (
         "import sys, evalkit; from evalkit import plots; kit = evalkit.connect(sys.argv[1])\n"
         "plots.trend(kit.checkpoints('pending'), 'total_cost'), plots.trend(kit.checkpoints('baseline'), 'total_cost')\n"
@@ -254,33 +277,35 @@ def test_the_same_events_give_the_same_bytes(kit: evalkit.EvalKit, tmp_path: Pat
         "LC_ALL": "C",
         "PYTHONPATH": str(Path(evalkit.__file__).parents[1]),
     }
-    others = {ending: tmp_path / f"other.{ending}" for ending in FORMATS}
+    others = {extension: tmp_path / f"other.{extension}" for extension in FORMATS}
     command = [sys.executable, "-W", "error", "-c", code, str(kit.engine.settings.home), *map(str, others.values())]
     subprocess.run(command, env=environment, cwd="/", check=True, timeout=120)
-    assert {ending: path.read_text("utf-8") for ending, path in others.items()} == first
+    assert {extension: path.read_text("utf-8") for extension, path in others.items()} == first
 
 
 @pytest.mark.slow
-def test_a_page_is_inert_whatever_the_texts_are(known: Callable[..., str]) -> None:
-    """No script, no image, no address to ask; every text of the study is text, and what steers the direction of writing is not there."""
-    text = known(HOSTILE, "html", "agent")
+def test_page_is_inert_with_hostile_texts(report: Callable[..., str]) -> None:
+    """The page has no scripts, images or URLs; texts of the study are shown literally, without control characters."""
+    text = report(HOSTILE, "html", "agent")
     page = Page(text)
-    assert not {"script", "img", "iframe", "link", "object", "a"} & set(page.tags)
+    assert not {"script", "img", "iframe", "link", "object"} & set(page.tags)
     names = {name for name, _ in page.attributes}
     assert not {name for name in names if name.startswith("on")}
-    assert not {"href", "src", "srcset", "xlink:href"} & names
+    assert not {"src", "srcset", "xlink:href"} & names
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert [value for name, value in page.attributes if name == "href"] == [f"#{value}" for value in ids]
     assert {value for name, value in page.attributes if value and "://" in value} == {"http://www.w3.org/2000/svg"}
     assert "url(" not in text
     assert HOSTILE.replace("\u202e", "\ufffd").replace("\u202c", "\ufffd") in page.texts
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", text)
-    assert len(re.findall(r' id="', text)) == 0  # so that no two drawings can share one
     assert "{{ 7*7 }}" in text
 
 
 @pytest.mark.slow
-def test_a_table_of_markdown_holds_any_text(known: Callable[..., str]) -> None:
-    """Each row has as many cells as its heading, no text is markup or a link, and none begins a line of its own."""
-    text = known(HOSTILE, "md", "agent")
+def test_markdown_escapes_hostile_texts(report: Callable[..., str]) -> None:
+    """Tables stay rectangular, and no text becomes markup, a link or a line."""
+    text = report(HOSTILE, "md", "agent")
     assert "<img" not in text
     assert "http://" not in text
     assert "www.x" not in text
@@ -295,57 +320,82 @@ def test_a_table_of_markdown_holds_any_text(known: Callable[..., str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("frame", "told"),
+    ("frame", "alone", "compared"),
     [
-        (checkpoints(count=1).clear(), "No checkpoint is recorded yet"),
-        (checkpoints(count=1), "Too few checkpoints to tell anything"),
-        (checkpoints(count=7), "Too few checkpoints to tell anything"),
-        (checkpoints(count=20).with_columns(pl.lit(None, dtype=checkpoints().schema[name]).alias(name) for name in evalkit.METRICS), "no metric has a value"),
-        (checkpoints(count=20).select("study_id", "study", "period_start", "period_end", "total_cost"), "Nothing is statistically significant: of 1 metric"),
+        (checkpoints(count=1).clear(), snapshot("No checkpoints recorded yet."), snapshot("No checkpoints recorded yet.")),
+        (
+            checkpoints(count=1),
+            snapshot(
+                "Insufficient data (16 metrics, 1 checkpoint): a trend or difference needs at least 8 values at distinct times, a shift 12."
+            ),
+            snapshot(
+                "Insufficient data (16 metrics, 1 checkpoint): a trend or difference needs at least 8 values at distinct times, a shift 12."
+            ),
+        ),
+        (
+            checkpoints(count=7),
+            snapshot(
+                "Insufficient data (16 metrics, 7 checkpoints): a trend or difference needs at least 8 values at distinct times, a shift 12."
+            ),
+            snapshot(
+                "Insufficient data (16 metrics, 7 checkpoints): a trend or difference needs at least 8 values at distinct times, a shift 12."
+            ),
+        ),
+        (
+            checkpoints(count=20).with_columns(pl.lit(None, dtype=checkpoints().schema[name]).alias(name) for name in evalkit.METRICS),
+            snapshot("No metric has a value (20 checkpoints)."),
+            snapshot("No metric has a value (20 checkpoints)."),
+        ),
+        (
+            checkpoints(count=20).select("study_id", "study", "period_start", "period_end", "total_cost"),
+            snapshot("No significant trend or shift (1 metric, 20 checkpoints)."),
+            snapshot("No significant trend, shift, or difference from 'other' (1 metric, 20 checkpoints)."),
+        ),
     ],
-)  # fmt: skip
-def test_a_study_of_which_nothing_can_be_told_says_so(frame: pl.DataFrame, told: str) -> None:
-    """Without checkpoints, with too few, with all missing, with few columns: in words, and no error."""
-    for baseline in (None, checkpoints("other", 2, 20)):
-        assert told in of(frame, baseline).in_short[0]
+)
+def test_summary_without_significant_results(frame: pl.DataFrame, alone: str, compared: str) -> None:
+    """The first sentence covers no checkpoints, too few, missing values, and few columns, without and with a baseline."""
+    assert content_of(frame).in_short[0] == alone
+    assert content_of(frame, checkpoints("other", 2, 20)).in_short[0] == compared
 
 
 @pytest.mark.parametrize(
     "odd", ["unsorted", "duplicated timestamps", "no study, no period type", "without periods", "not finite", "below 0"]
 )
-def test_odd_frames_have_reports(odd: str) -> None:
-    """No warning and no error, whatever is odd about the checkpoints, and no number that is none."""
-    made = of(odd_frames()[odd])
-    assert markdown(made).startswith("# ")
-    assert "NaN" not in made.model_dump_json()
+def test_unusual_frames_have_reports(odd: str) -> None:
+    """Unusual checkpoints cause no warnings, errors or NaN."""
+    content = content_of(odd_frames()[odd])
+    assert markdown(content).startswith("# ")
+    assert "NaN" not in content.model_dump_json()
 
 
 @pytest.mark.slow
-def test_a_pending_study_has_a_report_in_every_format(known: Callable[..., str]) -> None:
-    """And it can be a baseline."""
-    for ending in FORMATS:
-        assert "No checkpoint is recorded yet" in known("pending", ending, "agent")
-        assert known("agent", ending, "pending")
+def test_pending_study_has_report_in_every_format(report: Callable[..., str]) -> None:
+    """A pending study can be the subject or the baseline of a report."""
+    for extension in FORMATS:
+        assert "No checkpoints recorded yet" in report("pending", extension, "agent")
+        assert report("agent", extension, "pending")
 
 
 @pytest.mark.slow
-def test_a_study_is_named_as_in_the_kit(kit: evalkit.EvalKit, tmp_path: Path) -> None:
-    """By itself, its id, its name, or the end of its id; an unknown one is not found."""
+def test_study_references(kit: evalkit.EvalKit, tmp_path: Path) -> None:
+    """A study is chosen by `Study`, id, name, or the end of its id."""
     study = kit.resolve("agent")
-    made = {written(kit, one, tmp_path, "json") for one in (study, study.id, "agent", study.id[-8:])}
-    assert len(made) == 1
-    with pytest.raises(evalkit.EvalkitError, match="No study answers to 'agnet'"):
+    texts = {written(kit, reference, tmp_path, "json", metrics="total_cost") for reference in (study, study.id, "agent", study.id[-8:])}
+    assert len(texts) == 1
+    with pytest.raises(evalkit.StudyNotFoundError) as error:
         kit.report("agnet", tmp_path / "a.md")
+    assert error.value.reference == "agnet"
 
 
-def test_the_digest_is_that_of_the_content() -> None:
-    """The order of rows and the types of columns do not matter; any value does."""
+def test_digest_depends_on_content_only() -> None:
+    """Row order and dtypes do not change the digest; every value does."""
     frame, about = checkpoints(count=5), {"study_id": "1", "name": "a", "tags": ["x"], "metadata": [{"key": "k", "value": "v"}]}
     lifecycle = empty_frame(LIFECYCLE)
-    known = digest(about, frame, lifecycle)
-    assert re.fullmatch("[0-9a-f]{64}", known)
-    assert digest(about, frame.reverse(), lifecycle) == known
-    assert digest(about, frame.with_columns(pl.col("study").cast(pl.Categorical)).select(reversed(frame.columns)), lifecycle) == known
+    expected = digest(about, frame, lifecycle)
+    assert re.fullmatch("[0-9a-f]{64}", expected)
+    assert digest(about, frame.reverse(), lifecycle) == expected
+    assert digest(about, frame.with_columns(pl.col("study").cast(pl.Categorical)).select(reversed(frame.columns)), lifecycle) == expected
     others = [
         digest({**about, "name": "b"}, frame, lifecycle),
         digest({**about, "metadata": []}, frame, lifecycle),
@@ -353,12 +403,12 @@ def test_the_digest_is_that_of_the_content() -> None:
         *(digest(about, frame.with_columns(pl.lit(None, dtype=dtype).alias(name)), lifecycle) for name, dtype in frame.schema.items()
           if frame[name].count() and name not in ("study_id", "study", "period_type", "sessions_included")),
     ]  # fmt: skip
-    assert len({known, *others}) == len(others) + 1
+    assert len({expected, *others}) == len(others) + 1
 
 
 @pytest.mark.slow
-def test_a_report_of_many_checkpoints_is_hardly_larger() -> None:
-    """Of many checkpoints (100,000 in the long form) under 3 MB, and at most three times that of few, in every format."""
+def test_report_size_is_bounded() -> None:
+    """A report on many checkpoints (100,000 in the long form) is under 3 MB, and at most three times as large as on few."""
     sizes = [[len(text.encode()) for text in _rendered(StudyData(hourly(count)))] for count in in_long_form((1000, 100_000), (300, 2000))]
     for small, large in zip(*sizes, strict=True):
         assert large < 3_000_000
@@ -366,26 +416,37 @@ def test_a_report_of_many_checkpoints_is_hardly_larger() -> None:
 
 
 def _rendered(study: StudyData) -> list[str]:
-    found = examine(study, study.names[0], metrics=in_long_form(None, ["session_success_rate", "total_cost", "total_tokens"]))
-    content = content_of(found)
-    return [html(content, figures(found)), markdown(content), content.model_dump_json()]
+    analyzed = analyze_study(study, study.names[0], metrics=in_long_form(None, ["session_success_rate", "total_cost", "total_tokens"]))
+    content = build_content(analyzed)
+    return [html(content, figures(analyzed)), markdown(content), content.model_dump_json()]
 
 
 @pytest.mark.parametrize(
     ("path", "baseline", "message"),
     [
-        ("report.pdf", None, r"path: 'report.pdf' does not end in one of .html, .md, .json"),
-        ("no/such/report.md", None, "lies in no folder that exists"),
-        ("report.md", "agent", "baseline: 'agent' is the study itself; name another one."),
+        ("report.pdf", None, snapshot("Invalid path 'report.pdf': expected the extension .html, .md or .json.")),
+        ("no/such/report.md", None, snapshot("Folder 'FOLDER/no/such' does not exist. Create it, or choose another folder.")),
+        ("report.md", "agent", snapshot("Invalid baseline 'agent': same as the study. Choose another study.")),
     ],
 )
-def test_a_refusal_teaches_and_leaves_no_file(kit: evalkit.EvalKit, tmp_path: Path, path: str, baseline: str | None, message: str) -> None:
-    """Another ending, a folder that is not there, the study as its own baseline."""
-    with pytest.raises(evalkit.InvalidInputError, match=message):
+def test_invalid_arguments_leave_no_file(kit: evalkit.EvalKit, tmp_path: Path, path: str, baseline: str | None, message: str) -> None:
+    """An unsupported extension, a missing folder, and the study as its own baseline are rejected."""
+    with pytest.raises(evalkit.InvalidInputError) as error:
         kit.report("agent", tmp_path / path, baseline=baseline)
-    with pytest.raises(evalkit.InvalidInputError, match="Invalid path 3: is no path"):
-        kit.report("agent", 3)  # type: ignore[arg-type]
+    assert says(error, folder=tmp_path) == message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_path_must_be_a_path(kit: evalkit.EvalKit) -> None:
+    with pytest.raises(evalkit.InvalidInputError) as error:
+        kit.report("agent", 3)  # type: ignore[arg-type]
+    assert says(error) == snapshot("Invalid path 3: expected a file name, e.g. 'report.html'.")
+
+
+def test_data_with_several_studies_needs_a_choice(tmp_path: Path) -> None:
+    with pytest.raises(evalkit.InvalidInputError) as error:
+        analysis.report(pl.concat([checkpoints(), checkpoints("other", 2)]), tmp_path / "a.md")
+    assert says(error) == snapshot("The data has 2 studies: 'agent', 'other'. Choose one with study=.")
 
 
 def run(kit: evalkit.EvalKit, *args: str | Path, code: int = 0) -> Any:
@@ -397,32 +458,47 @@ def run(kit: evalkit.EvalKit, *args: str | Path, code: int = 0) -> Any:
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_report(kit: evalkit.EvalKit, known: Callable[..., str], tmp_path: Path) -> None:
-    """`evalkit report REF -o FILE --baseline REF` writes what the function does, and says where."""
+def test_report_command(kit: evalkit.EvalKit, report: Callable[..., str], tmp_path: Path) -> None:
+    """`evalkit report REF -o FILE --baseline REF` writes the same report as the method."""
     target = tmp_path / "a.md"
     assert run(kit, "report", "agent", "-o", target, "--baseline", "baseline").stdout == f"Report written to {target}\n"
-    assert target.read_text("utf-8") == known("agent", "md", "baseline")
+    assert target.read_text("utf-8") == report("agent", "md", "baseline")
     run(kit, "report", "agent", "-o", target, "--metric", "total_cost", "--metric", "session_success_rate")
     assert target.read_text("utf-8") == written(kit, "agent", tmp_path, "md", metrics=["total_cost", "session_success_rate"])
-    told = json.loads(run(kit, "report", "agent", "-o", tmp_path / "a.json", "--json").stdout)
-    assert told == {"study_id": kit.resolve("agent").id, "file": str(tmp_path / "a.json")}
+    output = json.loads(run(kit, "report", "agent", "-o", tmp_path / "a.json", "--json").stdout)
+    assert output == {"study_id": kit.resolve("agent").id, "file": str(tmp_path / "a.json")}
 
 
-def test_the_command_refuses_in_one_line(kit: evalkit.EvalKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another ending, an unknown study, the study itself, and missing packages are told on stderr with exit code 1; no option is a wrong call."""
-    for args, message in [
-        (("agent", "-o", "a.doc"), "error: path: 'a.doc' does not end in one of .html, .md, .json, which say the format.\n"),
-        (("agnet", "-o", "a.md"), "error: No study answers to 'agnet'. Did you mean 'agent'?\n"),
-        (("agent", "-o", "a.md", "--baseline", "agent"), "error: baseline: 'agent' is the study itself; name another one.\n"),
-    ]:
-        assert run(kit, "report", *args, code=1).stderr == message
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("agent", "-o", "a.doc"), snapshot("error: Invalid path 'a.doc': expected the extension .html, .md or .json.\n")),
+        (
+            ("agent", "-o", "a.md", "--baseline", "agent"),
+            snapshot("error: Invalid baseline 'agent': same as the study. Choose another study.\n"),
+        ),
+        (
+            ("agent", "-o", "absent/a.md"),
+            snapshot("error: Folder 'absent' does not exist. Create it, or choose another folder.\n"),
+        ),
+    ],
+)
+def test_report_command_errors(kit: evalkit.EvalKit, arguments: tuple[str, ...], message: str) -> None:
+    """Errors are one line on stderr with exit code 1."""
+    assert run(kit, "report", *arguments, code=1).stderr == message
+
+
+def test_report_command_requires_output(kit: evalkit.EvalKit) -> None:
     assert "--output" in run(kit, "report", "agent", code=2).stderr
-    assert "lies in no folder that exists; make 'absent' first." in run(kit, "report", "agent", "-o", "absent/a.md", code=1).stderr
-    monkeypatch.setattr(ar1, "stdtr", _absent)
-    said = run(kit, "report", "agent", "-o", tmp_path / "a.md", code=1).stderr
-    assert said == "error: evalkit.analysis needs scipy, which is not installed. Install: pip install scipy jinja2\n"
+
+
+def test_report_command_without_scipy(kit: evalkit.EvalKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing package is an error with the command that installs it, and leaves no file."""
+    monkeypatch.setattr(ar1, "stdtr", _missing_scipy)
+    stderr = run(kit, "report", "agent", "-o", tmp_path / "a.md", code=1).stderr
+    assert stderr == snapshot("error: evalkit.analysis needs scipy, which is not installed. Install: pip install scipy jinja2\n")
     assert list(tmp_path.iterdir()) == []
 
 
-def _absent(*_: object) -> None:
+def _missing_scipy(*_: object) -> None:
     raise scipy_functions.missing_extra("scipy")

@@ -1,1 +1,1 @@
-"""The report: all of one study on one page."""
+"""The report on a study as an HTML page, Markdown or JSON."""

@@ -1,4 +1,4 @@
-"""What a report says, as data: the model that its JSON is, and that its pages are made of."""
+"""The content of a report as data: the model of its JSON, from which the pages are rendered."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
-    """Times are RFC 3339 in UTC; durations seconds, rates 0 to 1, money US dollars; what is missing is null."""
+    """Times are RFC 3339 in UTC, durations seconds, rates 0 to 1, money US dollars; missing values are null."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class StudyFacts(_Part):
-    """What a study is."""
+    """The description of a study."""
 
     id: str
     name: str
@@ -33,7 +33,7 @@ class StudyFacts(_Part):
     period_type: str | None
     """``hourly``, ``daily``, ``weekly`` or ``monthly``."""
     planned_periods: int | None
-    """Null: until stopped."""
+    """Null if the study runs until it is stopped."""
     description: str | None
     tags: list[str]
     metadata: dict[str, str]
@@ -45,32 +45,32 @@ class StudyFacts(_Part):
 
 
 class EventFacts(_Part):
-    """The events that the report of a study was computed from."""
+    """The events of a study on which the report is based."""
 
     study_id: str
     study: str
     lifecycle_events: int
     checkpoints: int
     first: datetime | None
-    """The time of the first of these events: a lifecycle event, or the recording of a checkpoint."""
+    """Time of the first event: a lifecycle event, or the recording of a checkpoint."""
     last: datetime | None
     digest: str
-    """SHA-256, 64 hexadecimal digits, of the study's content in a canonical form: `digest_covers` says of what. The same events give the
-    same digest, whatever engine holds them."""
+    """SHA-256 of the study's content in canonical form, 64 hexadecimal digits; `digest_covers` lists what it covers. The same events have
+    the same digest in every storage engine."""
 
 
 class CorrectionFacts(_Part):
-    """How many tests the report rests on. All of them are corrected together by Holm's method."""
+    """The number of tests. Their p-values are adjusted together for multiple comparisons (Holm)."""
 
     level: Number
-    """A corrected p-value up to it counts as a finding: with no effect at all a report claims anything in at most that share of studies."""
+    """Adjusted p-values up to this level are significant: if nothing changed, at most this share of reports has a significant result."""
     tests: int
-    """How many p-values there are."""
+    """Number of p-values."""
     trends: int
     shifts: int
     differences: int
     autocorrelated: list[str]
-    """Metrics whose neighbouring checkpoints may correlate so strongly that more than `level` may be claimed of them."""
+    """Metrics with possibly strong autocorrelation, in which false positives may be more frequent than `level`."""
 
 
 class MetricRow(_Part):
@@ -80,66 +80,66 @@ class MetricRow(_Part):
     label: str
     unit: str
     checkpoints: int
-    """That have a value."""
+    """Number of checkpoints with a value."""
     missing: int
-    """That have none."""
+    """Number of checkpoints without a value."""
     first: Number | None
     last: Number | None
     mean: Number | None
-    """Of the checkpoints, each counting the same."""
+    """Mean over checkpoints with equal weights."""
     weighted_mean: Number | None
-    """Of the whole, by what the metric is a mean over; null where that is not recorded."""
+    """Mean weighted by the denominator of the metric (pooled rate); null if the denominator is not recorded."""
     verdict: Verdict
     slope: Number | None
-    """Change a day, with its 95 % interval."""
+    """Change per day, with its 95% confidence interval."""
     slope_low: Number | None
     slope_high: Number | None
     change: Number | None
-    """Change over the span from the first checkpoint to the last, on a straight line, with its 95 % interval."""
+    """Change of the fitted line from the first checkpoint to the last, with its 95% confidence interval."""
     change_low: Number | None
     change_high: Number | None
     p: Number | None
-    """Of no trend."""
+    """p-value of the slope."""
     p_corrected: Number | None
-    """The verdict goes by it."""
+    """p-value adjusted for multiple comparisons; it determines the verdict."""
     more_needed: int | None
-    """About how many more checkpoints would do, where there are too few."""
+    """Approximate number of additional checkpoints needed if data are insufficient."""
     audit_findings: int
-    """How many errors and warnings of the audit touch this metric."""
+    """Number of audit errors and warnings that affect this metric."""
     caveats: list[str]
 
 
 class ShiftRow(_Part):
-    """A time at which the level of a metric changed."""
+    """A shift in the level of a metric."""
 
     at: datetime
     low: datetime
     high: datetime
-    """The 95 % interval of the time."""
+    """Upper end of the 95% confidence interval of the time; `low` is the lower."""
     before: Number
     after: Number
-    """Means on both sides, as far as the neighbouring changes."""
+    """Mean after the shift; both means extend to the adjacent shifts."""
     p: Number
-    """Of no change in the stretch of time between those neighbours, not corrected."""
+    """p-value of this shift between the adjacent shifts, not adjusted."""
 
 
 class ShiftsRow(_Part):
-    """Where one metric of the study shifted."""
+    """The shifts of a metric."""
 
     metric: str
     label: str
     checkpoints: int
     verdict: Verdict
     p: Number | None
-    """Of no shift at all."""
+    """p-value of any shift."""
     p_corrected: Number | None
     shifts: list[ShiftRow]
-    """By time; none where the corrected p-value is over the level."""
+    """Sorted by time; empty if the adjusted p-value is above the level."""
     caveats: list[str]
 
 
 class DifferenceRow(_Part):
-    """The difference of the study and its baseline in one metric."""
+    """The difference between the study and its baseline in one metric."""
 
     metric: str
     label: str
@@ -147,66 +147,66 @@ class DifferenceRow(_Part):
     study_mean: Number | None
     baseline_mean: Number | None
     difference: Number | None
-    """The study less the baseline, with its 95 % interval."""
+    """Study minus baseline, with its 95% confidence interval."""
     low: Number | None
     high: Number | None
     p: Number | None
     p_corrected: Number | None
     pairs: int | None
-    """In how many periods both have a value, when the difference is that of pairs."""
+    """Number of pairs (periods with a value in both studies) of a paired comparison; null if unpaired."""
     study_checkpoints: int
     baseline_checkpoints: int
     caveats: list[str]
 
 
 class ComparisonFacts(_Part):
-    """The study against its baseline."""
+    """The comparison of the study with its baseline."""
 
     baseline: StudyFacts
     differences: list[DifferenceRow]
-    """In the metrics that have a value in both."""
+    """One for each metric with a value in both studies."""
 
 
 class FindingRow(_Part):
-    """A finding of the audit."""
+    """An audit finding."""
 
     study: str
     severity: Literal["error", "warning", "note"]
     kind: str
-    """A code of `evalkit.analysis._audit.finding_kinds.KINDS`."""
+    """The code of the kind of finding, as listed in the documentation of `evalkit.analysis.audit`."""
     metrics: list[str]
-    """That it touches; none: all."""
+    """The affected metrics; empty for all."""
     count: int
-    """Of checkpoints, or of missing periods."""
+    """Number of checkpoints, or of missing periods."""
     start: datetime | None
     end: datetime | None
     message: str
-    """What, the values, what to do; cut at 1,000 characters."""
+    """The finding, its values and what to do, truncated to 1,000 characters."""
 
 
 class AuditFacts(_Part):
-    """Whether the data can carry it."""
+    """Data quality: the findings of the audit."""
 
     checkpoints: int
-    """That were looked at."""
+    """Number of audited checkpoints."""
     errors: int
     warnings: int
     notes: int
     findings: list[FindingRow]
-    """The worst first, 50 at most."""
+    """The 50 most severe findings, sorted by severity."""
     more: int
-    """How many more there are."""
+    """Number of further findings."""
     unchecked: list[str]
-    """What could not be checked, and why."""
+    """Skipped checks, with the reason."""
 
 
 class MethodNote(_Part):
-    """How something was computed."""
+    """The method of a part of the report."""
 
     what: str
     how: str
     source: str | None
-    """The publication that the method is from."""
+    """References for the method."""
 
 
 class ReportContent(_Part):
@@ -214,21 +214,21 @@ class ReportContent(_Part):
 
     format: Literal["evalkit-report/2"] = "evalkit-report/2"
     evalkit: str
-    """The version that made it."""
+    """The evalkit version that generated the report."""
     study: StudyFacts
     in_short: list[str]
-    """What can be claimed, in plain sentences; or that nothing can, and why."""
+    """The significant results as sentences, or the reason for their absence."""
     correction: CorrectionFacts
     metrics: list[MetricRow]
-    """Those that have a value, in the catalogue's order."""
+    """The metrics that have a value, in the order of `evalkit.METRICS`."""
     not_measured: list[str]
-    """Metrics that were looked for and have no value."""
+    """Requested metrics without a value."""
     shifts: list[ShiftsRow]
     comparison: ComparisonFacts | None
     """Null without a baseline."""
     audit: AuditFacts
     methods: list[MethodNote]
     events: list[EventFacts]
-    """Of the study, and of the baseline where there is one."""
+    """The events of the study, and of the baseline if there is one."""
     digest_covers: str
-    """What goes into the digests, in words."""
+    """The content that the digests cover."""

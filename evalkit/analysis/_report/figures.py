@@ -1,4 +1,4 @@
-"""The charts of a report, as SVG that is small, takes its colors from the page, and describes what it shows."""
+"""The charts of a report as compact SVG that takes its colors from the page."""
 
 from __future__ import annotations
 
@@ -9,88 +9,104 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evalkit.analysis import _wording
-from evalkit.analysis._report.render import harmless, shortened
+from evalkit.analysis._report.safe_text import sanitized, truncated
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.verdicts import is_significant
 from evalkit.frames.study_data import StudyData
 
 if TYPE_CHECKING:
-    from evalkit.analysis._report.examination import Examination, StudyPart
+    from evalkit.analysis._report.study_analysis import ReportedStudy, StudyAnalysis
 
 __all__ = ["Figure", "figures"]
 
 _MOST_SIGNIFICANT = 4
 _NAME = 48
 _TAG = re.compile(r'<[\w:]+(?:\s+[\w:-]+="[^"]*")*\s*/?>')
-_UNSEEN = re.compile(r'<path(?=[^<>]* opacity="0")(?:\s+[\w:-]+="[^"]*")*>(?:<title>[^<]*</title>)?</path>')
+_INVISIBLE = re.compile(r'<path(?=[^<>]* opacity="0")(?:\s+[\w:-]+="[^"]*")*>(?:<title>[^<]*</title>)?</path>')
 _TITLE = re.compile(r"<title>[^<]*</title>")
-_SAID = re.compile(r' (?:aria-[a-z]+|role|class|pointer-events|xmlns:xlink|version)="[^"]*"')
-_FINE = re.compile(r"(\.\d\d)\d+")
+_ACCESSIBILITY = re.compile(r' (?:aria-[a-z]+|role|class|pointer-events|xmlns:xlink|version)="[^"]*"')
+_DECIMALS = re.compile(r"(\.\d\d)\d+")
+_WIDTH = re.compile(r'^<svg [^>]*?\bwidth="([\d.]+)"')
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, its name, and a description of what it shows."""
+    """A chart with its name and its text description.
+
+    Attributes
+    ----------
+    drawing
+        SVG.
+    name
+        What it shows, in a few words.
+    description
+        The content as text.
+    width
+        Of the drawing, in pixels.
+    """
 
     drawing: str
     name: str
-    words: str
+    description: str
+    width: int
 
 
-def figures(examined: Examination) -> dict[str, list[Figure]]:
-    """Draw what a report shows, by the section that it is in.
+def figures(analysis: StudyAnalysis) -> dict[str, list[Figure]]:
+    """Return the charts of a report, by section.
 
-    The same data give the same drawings, whatever this process drew before.
+    The same data result in the same charts, regardless of earlier charts of this process.
     """
     from evalkit.plots import lifecycle, overview
     from evalkit.plots._result_layers import differences
     from evalkit.plots._theme import colours_of_their_own
 
-    study = _short_names(examined.study)
-    both = [study] if examined.baseline is None else [study, _short_names(examined.baseline)]
-    made: dict[str, list[Figure]] = {"lifecycle": [], "overview": [], "significant": [], "differences": []}
+    study = _short_names(analysis.study)
+    both = [study] if analysis.baseline is None else [study, _short_names(analysis.baseline)]
+    charts: dict[str, list[Figure]] = {"lifecycle": [], "overview": [], "significant": [], "differences": []}
     with colours_of_their_own():
         checkpoints = study[0]
-        if any(each[1].height for each in both):
-            frames = [pl.concat([each[place] for each in both], how="diagonal_relaxed") for place in (0, 1)]
-            made["lifecycle"] = [_figure("Lifecycle", lifecycle(StudyData(*frames)), titled=False)]
-        if examined.trends:
-            wanted = [one.metric.name for one in examined.trends]
-            without = checkpoints.drop([name for name in METRICS if name not in wanted and name in checkpoints.columns])
-            made["overview"] = [_figure("Overview of all metrics", overview(without), titled=False)]
-        made["significant"] = [_significant(checkpoints, examined, metric) for metric in _most_significant(examined)]
-        shown = [(each, _wording.difference_line(each)) for each in examined.differences if each.difference is not None and each.spread]
-        if examined.comparison is not None and shown:
-            one, other = (shortened(name, _NAME // 2) for name in (examined.comparison.study, examined.comparison.baseline))
-            made["differences"] = [_figure("Differences", differences(one, other, shown), titled=True)]
-    return made
+        if any(lifecycle_rows.height for _, lifecycle_rows in both):
+            frames = [pl.concat(parts, how="diagonal_relaxed") for parts in zip(*both, strict=True)]
+            charts["lifecycle"] = [_figure("Lifecycle", lifecycle(StudyData(*frames)), titled=False)]
+        if analysis.trends:
+            measured = [result.metric.name for result in analysis.trends]
+            selected = checkpoints.drop([name for name in METRICS if name not in measured and name in checkpoints.columns])
+            charts["overview"] = [_figure("Overview of all metrics", overview(selected), titled=False)]
+        charts["significant"] = [_significant(checkpoints, analysis, metric) for metric in _most_significant(analysis)]
+        estimated = [
+            (result, _wording.difference_line(result)) for result in analysis.differences if result.difference is not None and result.spread
+        ]
+        if analysis.comparison is not None and estimated:
+            name, baseline = (truncated(label, _NAME // 2) for label in (analysis.comparison.study, analysis.comparison.baseline))
+            charts["differences"] = [_figure("Differences", differences(name, baseline, estimated), titled=True)]
+    return charts
 
 
-def _short_names(part: StudyPart) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return checkpoints and lifecycle with a name that a chart has room for."""
+def _short_names(study: ReportedStudy) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return checkpoints and lifecycle with study names short enough for a chart."""
     frames = []
-    for frame in (part.checkpoints, part.lifecycle):
+    for frame in (study.checkpoints, study.lifecycle):
         names = frame["study"].drop_nulls().unique().to_list() if "study" in frame.columns else []
-        short = {name: shortened(name, _NAME) for name in names}
+        short = {name: truncated(name, _NAME) for name in names}
         frames.append(frame.with_columns(pl.col("study").replace(short)) if short else frame)
     return frames[0], frames[1]
 
 
-def _most_significant(examined: Examination) -> list[str]:
-    """Return the metrics with the most significant trends and shifts, in the catalog's order."""
+def _most_significant(analysis: StudyAnalysis) -> list[str]:
+    """Return the metrics with the smallest p-values of trends and shifts, in the order of `METRICS`."""
     ps: dict[str, float] = {}
-    for one in (*examined.trends, *examined.changes):
-        if is_significant(one.p_corrected):
-            ps[one.metric.name] = min(ps.get(one.metric.name, 1.0), one.p_corrected or 0.0)
+    for result in (*analysis.trends, *analysis.changes):
+        if is_significant(result.p_corrected):
+            ps[result.metric.name] = min(ps.get(result.metric.name, 1.0), result.p_corrected or 0.0)
     chosen = sorted(ps, key=lambda name: ps[name])[:_MOST_SIGNIFICANT]
     return [name for name in METRICS if name in chosen]
 
 
-def _significant(checkpoints: pl.DataFrame, examined: Examination, metric: str) -> Figure:
+def _significant(checkpoints: pl.DataFrame, analysis: StudyAnalysis, metric: str) -> Figure:
     from evalkit.plots import trend
 
-    (line,) = (one for one in examined.trends if one.metric.name == metric)
-    (shifts,) = (one for one in examined.changes if one.metric.name == metric)
+    (line,) = (result for result in analysis.trends if result.metric.name == metric)
+    (shifts,) = (result for result in analysis.changes if result.metric.name == metric)
     fit, marked = line if is_significant(line.p_corrected) else None, shifts if shifts.changes else None
     return _figure(METRICS[metric].label, trend(checkpoints, metric, fit=fit, changes=marked), titled=True)
 
@@ -98,15 +114,22 @@ def _significant(checkpoints: pl.DataFrame, examined: Examination, metric: str) 
 def _figure(name: str, chart: Any, *, titled: bool) -> Figure:
     from evalkit.plots._rendering import svg
 
-    return Figure(_small(svg(chart, "page"), titled=titled), name, str(chart.description))
+    drawing = svg(chart, "page")
+    return Figure(_compact(drawing, titled=titled), name, str(chart.description), _width(drawing))
 
 
-def _small(drawing: str, *, titled: bool) -> str:
-    """Leave out of a drawing what nobody sees: points without ink, digits below a hundredth of a pixel, and words for screen readers.
+def _width(drawing: str) -> int:
+    match = _WIDTH.search(drawing)
+    assert match is not None
+    return round(float(match[1]))
 
-    Only tags are touched, which no text of a study can look like: there, angle brackets are escaped.
+
+def _compact(drawing: str, *, titled: bool) -> str:
+    """Remove invisible points, decimals below a hundredth of a pixel, and accessibility attributes from a drawing.
+
+    Only tags are changed. Texts of a study cannot look like tags, since their angle brackets are escaped.
     """
-    drawing = _UNSEEN.sub("", drawing)
+    drawing = _INVISIBLE.sub("", drawing)
     if not titled:
         drawing = _TITLE.sub("", drawing)
-    return harmless(_TAG.sub(lambda tag: _FINE.sub(r"\1", _SAID.sub("", tag[0])), drawing))
+    return sanitized(_TAG.sub(lambda tag: _DECIMALS.sub(r"\1", _ACCESSIBILITY.sub("", tag[0])), drawing))

@@ -1,88 +1,75 @@
-"""A report as a page of HTML that needs nothing else, and as Markdown: the same texts and tables, in Markdown without the charts."""
+"""A report as a self-contained HTML page, and as Markdown with the same texts and tables but without charts."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from evalkit.analysis._report.safe_text import sanitized
+from evalkit.analysis._report.sections import Column, Section, Table, sections
 from evalkit.analysis._results import in_markdown
 from evalkit.analysis._stats.scipy_functions import missing_extra
+from evalkit.domain.verdicts import Verdict
 
 if TYPE_CHECKING:
     from evalkit.analysis._report.content import ReportContent
     from evalkit.analysis._report.figures import Figure
-    from evalkit.analysis._report.sections import Section, Table
 
-__all__ = ["harmless", "html", "markdown", "shortened"]
+__all__ = ["html", "markdown"]
 
-_STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\uffff]"
-)
-_LINKS = (("://", "&#58;//"), ("@", "&#64;"), ("www.", "www&#46;"))
-"""What GitHub's Markdown makes links of by itself."""
-
-
-def harmless(text: str) -> str:
-    """Return a text with a mark in place of each character that controls: a terminal's, those that turn the direction of writing, and such.
-
-    Line breaks and tabs stay.
-    """
-    return _STEERING.sub("\ufffd", text.replace("\r\n", "\n"))
-
-
-def shortened(text: str, most: int) -> str:
-    """Return a text cut to `most` characters, which it says."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+_AUTOLINKS = (("://", "&#58;//"), ("@", "&#64;"), ("www.", "www&#46;"))
+"""Texts that GitHub's Markdown turns into links."""
+_TONES = {
+    Verdict.IMPROVING: "good", Verdict.BETTER: "good", Verdict.DECLINING: "bad", Verdict.WORSE: "bad", Verdict.RISING: "changed",
+    Verdict.FALLING: "changed", Verdict.HIGHER: "changed", Verdict.LOWER: "changed", Verdict.SHIFTED: "changed",
+    Verdict.INSUFFICIENT_DATA: "unknown", "error": "bad", "warning": "caution",
+}  # fmt: skip
+"""The color of a badge; all others are neutral. Its text says the same."""
 
 
 def markdown(content: ReportContent) -> str:
-    """Return the report. Whatever a text of the study holds, it is shown as text."""
-    from evalkit.analysis._report.sections import sections
-
+    """Return the report as Markdown. Texts of the study are escaped, so they are shown literally."""
     status = f", {content.study.status}" if content.study.status else ""
-    parts = [f"# {_text(content.study.name)}", f"Report of an evaluation study{status}"]
-    parts += [block for section in sections(content) for block in _section(section)]
-    return "\n\n".join(parts) + "\n"
+    blocks = [f"# {_text(content.study.name)}", f"Evaluation study report{status}"]
+    blocks += [block for section in sections(content) for block in _section(section)]
+    return "\n\n".join(blocks) + "\n"
 
 
-def _section(part: Section) -> list[str]:
-    blocks = [f"## {_text(part.title)}", *map(_text, part.lead)]
-    if part.facts:
-        blocks.append("\n".join(f"- {_text(name)}: {_text(value)}" for name, value in part.facts))
-    if part.points:
-        blocks.append("\n".join(f"- {_text(text)}" for text in part.points))
-    return [*blocks, *(block for table in part.tables for block in _table(table)), *map(_text, part.notes)]
+def _section(section: Section) -> list[str]:
+    blocks = [f"## {_text(section.title)}", *map(_text, section.lead)]
+    if section.facts or section.definitions:
+        blocks.append("\n".join(f"- {_text(name)}: {_text(value)}" for name, value in section.facts + section.definitions))
+    if section.points:
+        blocks.append("\n".join(f"- {_text(text)}" for text in section.points))
+    return [*blocks, *(block for table in section.tables for block in _table(table)), *map(_text, section.notes)]
 
 
 def _table(table: Table) -> list[str]:
-    rule = ["---:" if place in table.numbers else "---" for place in range(len(table.columns))]
+    rule = ["---:" if column.kind == "number" else "---" for column in table.columns]
     rows = [[_text(cell, within=True) for cell in row] for row in table.rows]
-    rows = [[f"**{cell}**" if place in table.loud and cell else cell for cell in row[:1]] + row[1:] for place, row in enumerate(rows)]
-    lines = [[_text(title) for title in table.columns], rule, *rows]
+    rows = [[f"**{row[0]}**", *row[1:]] if place in table.significant and row[0] else row for place, row in enumerate(rows)]
+    lines = [[_text(column.title, within=True) for column in table.columns], rule, *rows]
     return [f"{_text(table.caption)}:", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
 
 
 def _text(text: str, *, within: bool = False) -> str:
-    """Return a text in one line, shown as it is."""
-    shown = in_markdown(" ".join(harmless(text).split()), within=within)
-    for link, apart in _LINKS:
-        shown = shown.replace(link, apart)
-    return shown
+    """Return a text in one line, with Markdown escaped."""
+    escaped = in_markdown(" ".join(sanitized(text).split()), within=within)
+    for link, replacement in _AUTOLINKS:
+        escaped = escaped.replace(link, replacement)
+    return escaped
 
 
 def html(content: ReportContent, charts: dict[str, list[Figure]]) -> str:
-    """Return the page. Whatever a text of the study holds, it is shown as text.
+    """Return the report as an HTML page. Texts of the study are escaped, so they are shown literally.
 
     Raises
     ------
     MissingExtraError
-        Without jinja2.
+        If jinja2 is not installed.
     """
-    from evalkit.analysis._report.sections import sections
-
     page: str = _template().render(content=content, sections=sections(content), charts=charts)
     return page
 
@@ -97,21 +84,31 @@ def _template() -> Any:
         raise missing_extra(error.name) from None
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
-        finalize=lambda value: harmless(value) if type(value) is str else value,
+        finalize=lambda value: sanitized(value) if type(value) is str else value,
     )  # fmt: skip
-    environment.filters |= {"drawn": _drawn, "classed": _classed}
+    environment.filters |= {"drawing": _drawing, "cell": _cell, "badge": _badge}
     return environment.from_string(files("evalkit.analysis._report").joinpath("report.html.j2").read_text("utf-8"))
 
 
-def _classed(places: frozenset[int], place: int, name: str) -> Any:
-    """Return the attribute of a class to what stands at one of some places."""
+def _cell(text: str, column: Column) -> Any:
+    """Return the content of a table cell: badges, and a second line with details."""
     from markupsafe import Markup
 
-    return Markup(f' class="{name}"') if place in places else ""  # noqa: S704  names are constants of the template
+    if column.kind == "long":
+        return text
+    first, _, details = text.partition("\n")
+    content = _badge(first) if column.kind == "verdict" else Markup("{}").format(sanitized(first))
+    return content + Markup('\n<span class="details">{}</span>').format(sanitized(details)) if details else content
 
 
-def _drawn(drawing: str, name: str) -> Any:
-    """Return a drawing that is a picture with a name for who cannot see it."""
+def _badge(text: str) -> Any:
     from markupsafe import Markup
 
-    return Markup(drawing.replace("<svg ", f'<svg role="img" aria-label="{escape(name)}" ', 1))  # noqa: S704  the drawing is harmless
+    return Markup('<span class="badge {}">{}</span>').format(_TONES.get(text, "neutral"), text)
+
+
+def _drawing(figure: Figure) -> Any:
+    """Return the SVG of a figure, named for screen readers."""
+    from markupsafe import Markup
+
+    return Markup(figure.drawing.replace("<svg ", f'<svg role="img" aria-label="{escape(figure.name)}" ', 1))  # noqa: S704  sanitized SVG

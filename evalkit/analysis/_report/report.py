@@ -1,4 +1,4 @@
-"""A report on one study in a file that can be sent: HTML, Markdown or JSON."""
+"""The report on a study: a file in HTML, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalkit._util.atomic_files import writing
-from evalkit.analysis._report.examination import Examination, examine, only_study
-from evalkit.analysis._report.facts import content_of
+from evalkit.analysis._report.content_builder import build_content
 from evalkit.analysis._report.figures import figures
 from evalkit.analysis._report.render import html, markdown
+from evalkit.analysis._report.study_analysis import StudyAnalysis, analyze_study, only_study
 from evalkit.domain.validation import invalid
+from evalkit.errors import InvalidInputError
 from evalkit.frames.study_data import study_data
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report"]
 
-_FORMATS = (".html", ".md", ".json")
+_EXTENSIONS = (".html", ".md", ".json")
 
 
 def report(
@@ -32,67 +33,80 @@ def report(
     baseline: Study | str | None = None,
     metrics: Sequence[str] | str | None = None,
 ) -> Path:
-    """Write a report on a study: what it is, what can be claimed of it and how surely, and whether the data can carry that.
+    """Write a report on a study: its results with their uncertainty, and the quality of its data.
 
-    It has the lifecycle, every metric with its trend, shifts, the comparison with a baseline where one is given, the audit, the
-    methods, and a digest of the events that it is computed from. All its p-values are adjusted together (Holm): with no effect at all it
-    claims anything in at most 5 % of studies, as simulated for autocorrelations of neighbours up to 0.5.
+    A report has a summary, the lifecycle, the trend of every metric, shifts, the comparison with a baseline, the audit, the methods,
+    and a digest of the underlying events. All p-values are adjusted together for multiple comparisons (Holm): if nothing changed, at
+    most 5% of reports have a significant result, as simulated for autocorrelations up to 0.5.
 
     Parameters
     ----------
     data
-        A `StudyData`, from ``kit.data()`` with the lifecycle and all that is known of the study; or a frame as ``kit.checkpoints()``
-        returns it.
+        A `StudyData`, as ``kit.data()`` returns it with the lifecycle and the description of the study; or a frame as
+        ``kit.checkpoints()`` returns it.
     path
-        Its ending says the format: ``.html`` (one page with charts that needs no network and runs no script), ``.md`` (no charts),
-        ``.json`` (see docs/report.schema.json; rates 0 to 1, durations in seconds, times RFC 3339, what is missing null).
+        The output file, which is overwritten. Its extension selects the format: ``.html`` (a self-contained page with charts, without
+        scripts), ``.md`` (without charts) or ``.json`` (see docs/report.schema.json; rates 0 to 1, durations in seconds, times in
+        RFC 3339, missing values null).
     study
-        Which study of the data: a `Study`, an id, a name, or the last four or more characters of an id. None: the only one.
+        The study: a `Study`, an id, a name, or the last four or more characters of an id. None for the only study of the data.
     baseline
-        Another study of the data to compare with, as `study`. None: no comparison.
+        Another study of the data to compare with, given like `study`. None for no comparison.
     metrics
-        Names of `evalkit.METRICS`. None: all. The fewer are asked for, the smaller an effect can be detected.
+        Names in `evalkit.METRICS`; None for all. Fewer metrics give more statistical power.
 
     Returns
     -------
     pathlib.Path
-        Where it was written, whole: the old file stays if anything goes wrong. The same events give the same bytes with the same
-        versions of evalkit and of the packages that it stands on (of HTML, with the same fonts as well, by which charts are laid out).
+        The output file. It is written atomically: on an error an existing file is unchanged. The same events give the same bytes with
+        the same versions of evalkit and its dependencies (for HTML also with the same fonts, which determine the layout of charts).
 
     Raises
     ------
     InvalidInputError
-        When the extension is none of these, the file cannot be written, there is no such metric, study and baseline are the same, or the
-        data has several studies and `study` is None.
+        If the extension is not supported, the file cannot be written, a metric is unknown, study and baseline are the same, or the data
+        has several studies and none is chosen.
     StudyNotFoundError, AmbiguousStudyError
-        When no study, or more than one, matches `study` or `baseline`.
+        If no study, or more than one, matches `study` or `baseline`.
     MissingExtraError
-        Without the packages of the extra ``analysis``.
+        If the packages of the extra ``analysis`` are not installed.
 
     See Also
     --------
-    evalkit.EvalKit.report : The same from a kit.
+    evalkit.EvalKit.report : The same for a study of a kit.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> import polars as pl
+    >>> from evalkit import analysis, samples
+    >>> checkpoints = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 30, seed=1))
+    >>> path = analysis.report(checkpoints, tempfile.mkdtemp() + "/report.json", metrics="total_cost")
+    >>> json.loads(path.read_text("utf-8"))["in_short"][0]
+    'No significant trend or shift (1 metric, 30 checkpoints).'
     """
     if not isinstance(path, str | os.PathLike):
-        raise invalid("path", path, "is no path", "give, for example, 'report.html'")
+        raise invalid("path", path, "expected a file name, e.g. 'report.html'")
     target = Path(path)
-    if target.suffix.lower() not in _FORMATS:
-        raise invalid("path", target.name, f"does not end in one of {', '.join(_FORMATS)}, which say the format.")
+    extension = target.suffix.lower()
+    if extension not in _EXTENSIONS:
+        raise invalid("path", target.name, f"expected the extension {', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}")
     if not target.absolute().parent.is_dir():
-        raise invalid("path", str(path), "lies in no folder that exists", f"make {str(target.parent)!r} first")
-    known = study_data(data)
-    one = only_study(known) if study is None else known.find(study)
-    other = None if baseline is None else known.find(baseline, "baseline")
-    if other == one:
-        raise invalid("baseline", baseline, "is the study itself", "name another one")
-    text = _written(target.suffix.lower(), examine(known, one, other, metrics))
+        problem = f"Folder {str(target.parent)!r} does not exist"
+        raise InvalidInputError(problem, hint="Create it, or choose another folder.", field="path", value=str(path))
+    prepared = study_data(data)
+    subject = only_study(prepared) if study is None else prepared.find(study)
+    other = None if baseline is None else prepared.find(baseline, "baseline")
+    if other == subject:
+        raise invalid("baseline", baseline, "same as the study", hint="Choose another study.")
+    text = _rendered(extension, analyze_study(prepared, subject, other, metrics))
     with writing(target) as file:
         file.write(text.encode())
     return target
 
 
-def _written(ending: str, examined: Examination) -> str:
-    content = content_of(examined)
-    if ending == ".json":
+def _rendered(extension: str, analysis: StudyAnalysis) -> str:
+    content = build_content(analysis)
+    if extension == ".json":
         return content.model_dump_json(indent=1) + "\n"
-    return markdown(content) if ending == ".md" else html(content, figures(examined))
+    return markdown(content) if extension == ".md" else html(content, figures(analysis))

@@ -1,22 +1,41 @@
-"""The parts of a report as people read them, in their order: titles, sentences, facts and tables, whatever they are written in."""
+"""The sections of a report in reading order, independent of the output format."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from evalkit._util.text import moment, plural, span
-from evalkit.analysis._report.content import AuditFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
-from evalkit.analysis._report.render import shortened
+from evalkit.analysis._report.content import AuditFacts, ComparisonFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
+from evalkit.analysis._report.safe_text import truncated
 from evalkit.analysis._wording.phrases import change, change_and_interval, p_value
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.verdicts import Verdict, is_significant
 from evalkit.frames.metric_text import number
 
-__all__ = ["Section", "Table", "sections"]
+__all__ = ["Column", "Section", "Table", "sections"]
 
-_NONE = "-"
+_MISSING = "-"
 _NAME = 60
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    title
+        Its heading.
+    kind
+        ``text``; ``number``; ``time``; ``verdict`` for verdicts and severities; ``long`` for texts that may contain long words. Cells of
+        other kinds than ``long`` may have a second line with details.
+    """
+
+    title: str
+    kind: Literal["text", "number", "time", "verdict", "long"] = "text"
 
 
 @dataclass(frozen=True)
@@ -28,35 +47,55 @@ class Table:
     caption
         What it shows.
     columns
-        Their titles; a row's first cell is its name.
+        Its columns; the first one names the rows.
     rows
         A text for each column.
-    numbers
-        Which columns hold numbers, from 0.
-    loud
-        Which rows are findings, from 0.
-    free
-        Which columns hold texts of others, which may be long words, from 0.
-    times
-        Which columns hold times, from 0.
+    significant
+        The numbers of the rows with significant results, from 0.
     """
 
     caption: str
-    columns: list[str]
+    columns: list[Column]
     rows: list[list[str]]
-    numbers: frozenset[int] = frozenset()
-    loud: frozenset[int] = frozenset()
-    free: frozenset[int] = frozenset()
-    times: frozenset[int] = frozenset()
+    significant: frozenset[int] = frozenset()
+
+    @property
+    def fits(self) -> bool:
+        """Whether its texts wrap to any width of a desktop window: it has no numbers of unknown length."""
+        return all(column.kind != "number" for column in self.columns)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part with a title. `charts` says which charts stand in it, where there are charts."""
+    """A section with a title.
 
+    Attributes
+    ----------
+    name
+        An identifier, unique in the report.
+    title
+        Its heading.
+    lead
+        Paragraphs at the beginning.
+    facts
+        Names with values.
+    definitions
+        Terms with paragraphs.
+    charts
+        The key of its charts; empty for none.
+    tables
+        Its tables.
+    points
+        A list of sentences.
+    notes
+        Small print at the end.
+    """
+
+    name: str
     title: str
     lead: list[str] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
+    definitions: list[tuple[str, str]] = field(default_factory=list)
     charts: str = ""
     tables: list[Table] = field(default_factory=list)
     points: list[str] = field(default_factory=list)
@@ -64,47 +103,47 @@ class Section:
 
 
 def sections(content: ReportContent) -> list[Section]:
-    """Return the parts of a report."""
+    """Return the sections of a report."""
     parts = [
-        Section("In short", points=content.in_short, notes=[_corrected(content)]),
-        Section("The study", facts=_facts(content.study), charts="lifecycle"),
+        Section("summary", "Summary", points=content.in_short, notes=[_adjustment(content)]),
+        Section("study", "Study", facts=_facts(content.study), charts="lifecycle"),
         _metrics(content),
         _shifts(content),
-        *_comparison(content),
-        _audit(content.audit, compared=content.comparison is not None),
-        Section("Caveats", points=_caveats(content)) if _caveats(content) else None,
-        _computed(content),
+        None if content.comparison is None else _comparison(content.comparison),
+        _data_quality(content.audit, compared=content.comparison is not None),
+        Section("caveats", "Caveats", points=_caveats(content)) if _caveats(content) else None,
+        _methods(content),
     ]
     return [part for part in parts if part is not None]
 
 
-def _corrected(content: ReportContent) -> str:
-    made = content.correction
-    if not made.tests:
+def _adjustment(content: ReportContent) -> str:
+    correction = content.correction
+    if not correction.tests:
         return "Nothing was tested."
-    kinds = [(made.trends, "trend"), (made.shifts, "shift"), (made.differences, "difference")]
-    counted = ", ".join(plural(count, kind) for count, kind in kinds if count)
+    kinds = [(correction.trends, "trend"), (correction.shifts, "shift"), (correction.differences, "difference")]
+    counts = ", ".join(plural(count, kind) for count, kind in kinds if count)
     return (
-        f"{plural(made.tests, 'p-value')} ({counted}) stand in this report. They are corrected together (Holm): with no effect at all a "
-        f"report claims anything in at most {made.level * 100:.0f} % of studies.{_more_claimed(content)}"
+        f"{plural(correction.tests, 'p-value')} ({counts}), adjusted together for multiple comparisons (Holm): if nothing changed, at most "
+        f"{correction.level * 100:.0f}% of reports contain a significant result.{_autocorrelated(content)}"
     )
 
 
-def _more_claimed(content: ReportContent) -> str:
+def _autocorrelated(content: ReportContent) -> str:
     count = len(content.correction.autocorrelated)
-    return f" In {plural(count, 'metric')} neighbours may be very alike, and more may be claimed there." if count else ""
+    return f" Strong autocorrelation may cause more false positives in {plural(count, 'metric')}." if count else ""
 
 
 def _facts(study: StudyFacts) -> list[tuple[str, str]]:
     planned = "until stopped" if study.planned_periods is None else f"{study.planned_periods:,} planned"
     pairs = [f"{name} = {value}" for name, value in sorted(study.metadata.items())]
-    found = {
-        "Id": study.id, "Status": study.status, "Periods": study.period_type and f"{study.period_type}, {planned}",
+    facts = {
+        "ID": study.id, "Status": study.status, "Periods": study.period_type and f"{study.period_type}, {planned}",
         "Description": study.description, "Tags": ", ".join(study.tags), "Metadata": ", ".join(pairs),
         "Created": _time(study.created_at), "Started": _time(study.started_at), "Stopped": _time(study.stopped_at),
-        "Checkpoints cover": span(study.first_period_start, study.last_period_end) if study.first_period_start else "no time yet",
+        "Time range": span(study.first_period_start, study.last_period_end) if study.first_period_start else "no checkpoints",
     }  # fmt: skip
-    return [(name, value) for name, value in found.items() if value]
+    return [(name, value) for name, value in facts.items() if value]
 
 
 def _time(at: datetime | None) -> str:
@@ -112,165 +151,167 @@ def _time(at: datetime | None) -> str:
 
 
 def _metrics(content: ReportContent) -> Section | None:
+    title = "Metrics over time"
     absent = ", ".join(METRICS[name].label.lower() for name in content.not_measured)
     notes = [f"Not measured: {absent}."] if absent else []
-    if any(row.verdict == Verdict.NO_TREND for row in content.metrics):
-        notes.append("Without a significant trend, the interval says which trends remain possible.")
     if not content.metrics:
-        return Section("Metrics over time", lead=["No metric has a value."], notes=notes) if absent else None
+        return Section("metrics", title, lead=["No metric has a value."], notes=notes) if absent else None
     columns = [
-        "Metric",
-        "Checkpoints",
-        "Missing",
-        "First",
-        "Last",
-        "Mean",
-        "Verdict",
-        "Change over the span (95 % interval)",
-        "p",
-        "Corrected p",
+        Column("Metric"), Column("Verdict", "verdict"), Column("Change (95% CI)", "number"), Column("p", "number"),
+        Column("Adj. p", "number"), Column("First", "number"), Column("Last", "number"), Column("Mean", "number"),
+        Column("Values", "number"),
+    ]  # fmt: skip
+    affected = [row for row in content.metrics if row.audit_findings]
+    all_affected = len(affected) == len(content.metrics)
+    rows = [_metric(METRICS[row.metric], row, asterisk=bool(row.audit_findings) and not all_affected) for row in content.metrics]
+    significant = frozenset(place for place, row in enumerate(content.metrics) if is_significant(row.p_corrected))
+    notes = [
+        "Change: of the fitted line from the first checkpoint to the last (pp: percentage points). Adj. p: adjusted for multiple "
+        "comparisons (Holm).",
+        *notes,
     ]
-    marked = not all(row.audit_findings for row in content.metrics)
-    rows = [_metric(METRICS[row.metric], row, marked=marked) for row in content.metrics]
-    loud = frozenset(place for place, row in enumerate(content.metrics) if is_significant(row.p_corrected))
-    table = Table("Each metric over time", columns, rows, frozenset({1, 2, 3, 4, 5, 7, 8, 9}), loud)
+    if any(row.verdict == Verdict.NO_TREND for row in content.metrics):
+        notes.append("Without a significant trend, the 95% CI shows which changes remain possible.")
     if any(row.weighted_mean is not None for row in content.metrics):
-        notes.append("Means are of the whole where the metric rests on a recorded count, else of the checkpoints (marked with ≈).")
-    if all(row.audit_findings for row in content.metrics):
-        notes.append("An error or a warning of the audit touches every metric, see below.")
-    elif any(row.audit_findings for row in content.metrics):
-        notes.append("A metric with an asterisk is touched by an error or a warning of the audit, see below.")
-    return Section("Metrics over time", charts="overview", tables=[table], notes=notes)
+        notes.append("Means are weighted by the metric's denominator where it is recorded; ≈ marks unweighted means of checkpoints.")
+    if all_affected:
+        notes.append("Audit errors or warnings affect every metric; see Data quality.")
+    elif affected:
+        notes.append("* Audit errors or warnings affect this metric; see Data quality.")
+    return Section("metrics", title, charts="overview", tables=[Table("Trend of each metric", columns, rows, significant)], notes=notes)
 
 
-def _metric(metric: Metric, row: MetricRow, *, marked: bool) -> list[str]:
-    mean = (
-        f"≈ {number(metric, row.mean)}"
-        if row.weighted_mean is None and metric.rollup != "sum"
-        else number(metric, row.mean if row.weighted_mean is None else row.weighted_mean)
-    )
+def _metric(metric: Metric, row: MetricRow, *, asterisk: bool) -> list[str]:
+    mean = number(metric, row.mean if row.weighted_mean is None else row.weighted_mean)
+    if row.weighted_mean is None and metric.rollup != "sum":
+        mean = f"≈ {mean}"
     verdict = str(row.verdict)
     if row.verdict == Verdict.INSUFFICIENT_DATA and row.more_needed:
-        verdict += f", about {row.more_needed:,} more needed"
+        verdict += f"\n(about {row.more_needed:,} more needed)"
     return [
-        f"{row.label}{' *' if marked and row.audit_findings else ''}", f"{row.checkpoints:,}", f"{row.missing:,}",
-        number(metric, row.first), number(metric, row.last), mean, verdict,
-        _interval(metric, row.change, row.change_low, row.change_high), _p(row.p), _p(row.p_corrected),
+        f"{row.label}{' *' if asterisk else ''}", verdict, _interval(metric, row.change, row.change_low, row.change_high),
+        _p(row.p), _p(row.p_corrected), number(metric, row.first), number(metric, row.last), mean,
+        f"{row.checkpoints:,}" + (f"\n({row.missing:,} missing)" if row.missing else ""),
     ]  # fmt: skip
 
 
 def _interval(metric: Metric, value: float | None, low: float | None, high: float | None) -> str:
+    """Return an estimate, with its interval in a second line."""
     if value is None or low is None or high is None:
-        return _NONE
+        return _MISSING
     text, limits = change_and_interval(metric, value, low, high)
-    return f"{text} ({limits})"
+    return f"{text}\n({limits})"
 
 
 def _p(p: float | None) -> str:
-    return _NONE if p is None else p_value(p).replace(" ", "\u00a0")
+    return _MISSING if p is None else p_value(p).replace(" ", "\u00a0")
 
 
 def _shifts(content: ReportContent) -> Section | None:
     if not content.shifts:
         return None
-    words = {Verdict.SHIFTED: "detected in", Verdict.NO_SHIFT: "none in", Verdict.INSUFFICIENT_DATA: "insufficient data in"}
-    counts = {word: sum(row.verdict == verdict for row in content.shifts) for verdict, word in words.items()}
-    counted = ", ".join(f"{word} {count:,}" for word, count in counts.items() if count)
-    lead = [f"Shifts in the level, of {plural(len(content.shifts), 'metric')}: {counted}."]
-    rows = [cells for row in content.shifts for cells in _shift(row)]
+    lead = f"{_significant_count('trend', content.metrics)} {_significant_count('shift in level', content.shifts)}"
     columns = [
-        "Metric",
-        "Shifted at (UTC)",
-        "95 % interval of the time",
-        "Mean before",
-        "Mean after",
-        "Change",
-        "p",
-        "Corrected p of any shift",
-    ]
-    tables = [Table("Where the level shifted", columns, rows, frozenset({3, 4, 5, 6, 7}), times=frozenset({1}))] if rows else []
-    return Section("Significant trends and shifts", lead=lead, charts="significant", tables=tables)
+        Column("Metric"), Column("Time of shift (UTC), 95% CI", "time"), Column("Change", "number"), Column("Mean before", "number"),
+        Column("Mean after", "number"), Column("p", "number"), Column("Adj. p of any shift", "number"),
+    ]  # fmt: skip
+    rows = [cells for row in content.shifts for cells in _shift(row)]
+    tables = [Table("Significant shifts", columns, rows)] if rows else []
+    return Section("changes", "Significant trends and shifts", lead=[lead], charts="significant", tables=tables)
+
+
+def _significant_count(kind: str, rows: Sequence[MetricRow] | Sequence[ShiftsRow]) -> str:
+    significant = sum(is_significant(row.p_corrected) for row in rows)
+    insufficient = sum(row.verdict == Verdict.INSUFFICIENT_DATA for row in rows)
+    without = f" (insufficient data for {insufficient:,})" if insufficient else ""
+    return f"Significant {kind}: {significant:,} of {plural(len(rows), 'metric')}{without}."
 
 
 def _shift(row: ShiftsRow) -> list[list[str]]:
     metric = METRICS[row.metric]
     return [
-        [row.label, moment(one.at), f"{moment(one.low)} to {moment(one.high)}", number(metric, one.before), number(metric, one.after),
-         change(metric, one.after - one.before), _p(one.p), _p(row.p_corrected)]
-        for one in row.shifts
+        [row.label, f"{moment(shift.at)}\n({moment(shift.low)} to {moment(shift.high)})",
+         change(metric, shift.after - shift.before), number(metric, shift.before), number(metric, shift.after),
+         _p(shift.p), _p(row.p_corrected)]
+        for shift in row.shifts
     ]  # fmt: skip
 
 
-def _comparison(content: ReportContent) -> list[Section]:
-    found = content.comparison
-    if found is None:
-        return []
-    title = f"Against the baseline {shortened(found.baseline.name, _NAME)}"
-    if not found.differences:
-        return [Section(title, lead=["No metric has a value in both."], facts=_facts(found.baseline))]
-    columns = ["Metric", "Study", "Baseline", "Verdict", "Difference (95 % interval)", "p", "Corrected p", "Rests on"]
-    loud = frozenset(place for place, row in enumerate(found.differences) if is_significant(row.p_corrected))
-    rows = [_difference(METRICS[row.metric], row) for row in found.differences]
-    table = Table("The study less the baseline", columns, rows, frozenset({1, 2, 4, 5, 6}), loud)
-    return [Section(title, facts=_facts(found.baseline), charts="differences", tables=[table])]
+def _comparison(comparison: ComparisonFacts) -> Section:
+    title, facts = f"Comparison with {truncated(comparison.baseline.name, _NAME)}", _facts(comparison.baseline)
+    if not comparison.differences:
+        return Section("comparison", title, lead=["No metric has a value in both studies."], facts=facts)
+    columns = [
+        Column("Metric"), Column("Verdict", "verdict"), Column("Difference (95% CI)", "number"), Column("p", "number"),
+        Column("Adj. p", "number"), Column("Study", "number"), Column("Baseline", "number"), Column("Based on"),
+    ]  # fmt: skip
+    significant = frozenset(place for place, row in enumerate(comparison.differences) if is_significant(row.p_corrected))
+    rows = [_difference(METRICS[row.metric], row) for row in comparison.differences]
+    table = Table("Difference in each metric (study − baseline)", columns, rows, significant)
+    return Section("comparison", title, facts=facts, charts="differences", tables=[table])
 
 
 def _difference(metric: Metric, row: DifferenceRow) -> list[str]:
-    rests = f"{row.pairs:,} pairs" if row.pairs else f"{row.study_checkpoints:,} against {row.baseline_checkpoints:,}"
-    means = [number(metric, mean) if mean is not None else _NONE for mean in (row.study_mean, row.baseline_mean)]
+    based_on = f"{row.pairs:,} pairs" if row.pairs else f"{row.study_checkpoints:,} and {row.baseline_checkpoints:,} checkpoints"
+    means = [_MISSING if mean is None else number(metric, mean) for mean in (row.study_mean, row.baseline_mean)]
     return [
-        row.label,
-        *means,
-        str(row.verdict),
-        _interval(metric, row.difference, row.low, row.high),
-        _p(row.p),
-        _p(row.p_corrected),
-        rests,
-    ]
+        row.label, str(row.verdict), _interval(metric, row.difference, row.low, row.high), _p(row.p), _p(row.p_corrected), *means, based_on,
+    ]  # fmt: skip
 
 
-def _audit(found: AuditFacts, *, compared: bool) -> Section:
-    counts = [(found.errors, "error"), (found.warnings, "warning"), (found.notes, "note")]
-    told = ", ".join(plural(count, word) for count, word in counts if count) or "nothing found"
-    lead = [f"{plural(found.checkpoints, 'checkpoint')} looked at{' in both studies' if compared else ''}: {told}."]
-    columns = ["Severity", *(["Study"] if compared else []), "What", "From", "To"]
+def _data_quality(audit: AuditFacts, *, compared: bool) -> Section:
+    counts = [(audit.errors, "error"), (audit.warnings, "warning"), (audit.notes, "note")]
+    counted = ", ".join(plural(count, severity) for count, severity in counts if count) or "no problems found"
+    lead = [f"Audit of {plural(audit.checkpoints, 'checkpoint')}{' of both studies' if compared else ''}: {counted}."]
+    columns = [
+        Column("Severity", "verdict"), *([Column("Study", "long")] if compared else []), Column("Finding", "long"),
+        Column("From (UTC)", "time"), Column("To (UTC)", "time"),
+    ]  # fmt: skip
     rows = [
-        [one.severity, *([shortened(one.study, _NAME)] if compared else []), one.message, _day(one.start), _day(one.end)]
-        for one in found.findings
+        [
+            finding.severity,
+            *([truncated(finding.study, _NAME)] if compared else []),
+            finding.message,
+            _moment(finding.start),
+            _moment(finding.end),
+        ]
+        for finding in audit.findings
     ]
-    tables = (
-        [Table("What the audit found", columns, rows, free=frozenset({1, 2} if compared else {1}), times=frozenset({2, 3, 4}))]
-        if rows
-        else []
-    )
-    more = [f"And {found.more:,} more."] if found.more else []
-    return Section("Can the data carry it?", lead=lead, tables=tables, notes=[*more, *found.unchecked])
+    tables = [Table("Audit findings", columns, rows)] if rows else []
+    more = [f"{plural(audit.more, 'more finding')} not shown."] if audit.more else []
+    return Section("data-quality", "Data quality", lead=lead, tables=tables, notes=[*more, *audit.unchecked])
 
 
-def _day(at: datetime | None) -> str:
-    return _NONE if at is None else moment(at)
+def _moment(at: datetime | None) -> str:
+    return _MISSING if at is None else moment(at)
 
 
 def _caveats(content: ReportContent) -> list[str]:
-    """Return each caveat once, with the metrics that have it."""
-    metrics: dict[str, list[str]] = {}
+    """Return each caveat once, with the metrics to which it applies."""
+    labels: dict[str, list[str]] = {}
     differences = content.comparison.differences if content.comparison else []
     rows: list[MetricRow | ShiftsRow | DifferenceRow] = [*content.metrics, *content.shifts, *differences]
     for row in rows:
         for caveat in row.caveats:
-            named = metrics.setdefault(caveat, [])
-            if row.label not in named:
-                named.append(row.label)
-    return [f"{', '.join(named)}: {caveat}" for caveat, named in metrics.items()]
+            of_caveat = labels.setdefault(caveat, [])
+            if row.label not in of_caveat:
+                of_caveat.append(row.label)
+    measured = len({row.label for row in rows})
+    applies_to = {caveat: "all metrics" if len(of_caveat) == measured > 1 else ", ".join(of_caveat) for caveat, of_caveat in labels.items()}
+    return [f"{caveat}\nApplies to: {metrics}." for caveat, metrics in applies_to.items()]
 
 
-def _computed(content: ReportContent) -> Section:
-    points = [f"{note.what}: {note.how}" + (f" Source: {note.source}." if note.source else "") for note in content.methods]
-    columns = ["Study", "Lifecycle events", "Checkpoints", "First event (UTC)", "Last event (UTC)", "SHA-256 of the content"]
+def _methods(content: ReportContent) -> Section:
+    notes = [(note.what, note.how + (f" Reference: {note.source}." if note.source else "")) for note in content.methods]
+    columns = [
+        Column("Study", "long"), Column("Lifecycle events", "number"), Column("Checkpoints", "number"), Column("First event (UTC)", "time"),
+        Column("Last event (UTC)", "time"), Column("SHA-256 digest", "long"),
+    ]  # fmt: skip
     rows = [
-        [shortened(one.study, _NAME), f"{one.lifecycle_events:,}", f"{one.checkpoints:,}", _day(one.first), _day(one.last), one.digest]
-        for one in content.events
-    ]
-    covers = f"The digest covers {content.digest_covers}. The same content has the same digest, whatever holds it."
-    table = Table("The events that this report rests on", columns, rows, frozenset({1, 2}), free=frozenset({0, 5}), times=frozenset({3, 4}))
-    return Section("How it was computed", points=points, tables=[table], notes=[covers, f"Made by evalkit {content.evalkit}."])
+        [truncated(events.study, _NAME), f"{events.lifecycle_events:,}", f"{events.checkpoints:,}", _moment(events.first),
+         _moment(events.last), events.digest]
+        for events in content.events
+    ]  # fmt: skip
+    covers = f"The digest covers {content.digest_covers}. The same content has the same digest in every storage engine."
+    table = Table("Based on", columns, rows)
+    return Section("methods", "Methods", definitions=notes, tables=[table], notes=[covers, f"Generated by evalkit {content.evalkit}."])

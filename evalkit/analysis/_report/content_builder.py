@@ -1,4 +1,4 @@
-"""From an examination of a study to the content of its report."""
+"""The content of a report, built from the analyses of a study."""
 
 from __future__ import annotations
 
@@ -26,73 +26,74 @@ from evalkit.analysis._report.content import (
     StudyFacts,
 )
 from evalkit.analysis._report.digest import DIGEST_COVERS, digest
-from evalkit.analysis._report.examination import Examination, StudyPart
-from evalkit.analysis._report.in_short import in_short, methods
-from evalkit.analysis._report.render import shortened
+from evalkit.analysis._report.method_notes import method_notes
+from evalkit.analysis._report.safe_text import truncated
+from evalkit.analysis._report.study_analysis import ReportedStudy, StudyAnalysis
+from evalkit.analysis._report.summary_sentences import summary_sentences
 from evalkit.analysis._series import CaveatKind
 from evalkit.analysis._stats.ar1 import Estimate
 from evalkit.analysis._trend import Trend
 from evalkit.domain.verdicts import ALPHA
 
-__all__ = ["content_of"]
+__all__ = ["build_content"]
 
 _MOST_FINDINGS = 50
-_MESSAGE = 1000
+_MESSAGE_LENGTH = 1000
 
 
-def content_of(examined: Examination) -> ReportContent:
-    """Return what a report says of an examination."""
-    study, baseline = examined.study, examined.baseline
+def build_content(analysis: StudyAnalysis) -> ReportContent:
+    """Return the content of a report."""
+    study, baseline = analysis.study, analysis.baseline
     facts = _facts(study)
-    trends, shifts, differences = examined.tests
+    trends, shifts, differences = analysis.tests
     comparison = None
     if baseline is not None:
-        comparison = ComparisonFacts(baseline=_facts(baseline), differences=[_difference(one) for one in examined.differences])
+        comparison = ComparisonFacts(baseline=_facts(baseline), differences=[_difference(result) for result in analysis.differences])
     autocorrelated = {
-        one.metric.name for one in (*examined.trends, *examined.changes)
-        if any(caveat.kind == CaveatKind.AUTOCORRELATED for caveat in one._caveats)
+        result.metric.name for result in (*analysis.trends, *analysis.changes)
+        if any(caveat.kind == CaveatKind.AUTOCORRELATED for caveat in result._caveats)
     }  # fmt: skip
     return ReportContent(
         evalkit=installed_version(),
         study=facts,
-        in_short=in_short(examined),
+        in_short=summary_sentences(analysis),
         correction=CorrectionFacts(
-            level=ALPHA, tests=sum(examined.tests), trends=trends, shifts=shifts, differences=differences,
+            level=ALPHA, tests=sum(analysis.tests), trends=trends, shifts=shifts, differences=differences,
             autocorrelated=sorted(autocorrelated),
         ),
-        metrics=[_metric(one, examined.summary[one.metric.name]) for one in examined.trends],
-        not_measured=examined.not_measured,
-        shifts=[_shifts(one) for one in examined.changes],
+        metrics=[_metric(result, analysis.summary[result.metric.name]) for result in analysis.trends],
+        not_measured=analysis.not_measured,
+        shifts=[_shifts(result) for result in analysis.changes],
         comparison=comparison,
-        audit=_audit(audit(examined.data)),
-        methods=methods(compared=baseline is not None),
-        events=[_events(one) for one in (study, baseline) if one is not None],
+        audit=_audit(audit(analysis.data)),
+        methods=method_notes(compared=baseline is not None),
+        events=[_events(part) for part in (study, baseline) if part is not None],
         digest_covers=DIGEST_COVERS,
     )  # fmt: skip
 
 
-def _facts(study: StudyPart) -> StudyFacts:
-    about, rows = study.description, study.checkpoints
+def _facts(study: ReportedStudy) -> StudyFacts:
+    description, rows = study.description, study.checkpoints
     first, last = rows.select(pl.col("period_start").min(), pl.col("period_end").max()).row(0) if rows.height else (None, None)
     period = rows["period_type"][0] if rows.height and "period_type" in rows.columns else None
     return StudyFacts(
-        id=about.get("study_id") or study.name.id,
-        name=about.get("name") or study.name.name,
-        status=about.get("status"),
-        period_type=about.get("period_type") or period,
-        planned_periods=about.get("period_value"),
-        description=about.get("description"),
-        tags=list(about.get("tags") or []),
-        metadata={pair["key"]: pair["value"] for pair in about.get("metadata") or []},
-        created_at=about.get("created_at"),
-        started_at=about.get("started_at"),
-        stopped_at=about.get("stopped_at"),
+        id=description.get("study_id") or study.name.id,
+        name=description.get("name") or study.name.name,
+        status=description.get("status"),
+        period_type=description.get("period_type") or period,
+        planned_periods=description.get("period_value"),
+        description=description.get("description"),
+        tags=list(description.get("tags") or []),
+        metadata={pair["key"]: pair["value"] for pair in description.get("metadata") or []},
+        created_at=description.get("created_at"),
+        started_at=description.get("started_at"),
+        stopped_at=description.get("stopped_at"),
         first_period_start=first,
         last_period_end=last,
     )
 
 
-def _events(study: StudyPart) -> EventFacts:
+def _events(study: ReportedStudy) -> EventFacts:
     facts, checkpoints, lifecycle = _facts(study), study.checkpoints, study.lifecycle
     times: list[datetime] = lifecycle["at"].drop_nulls().to_list()
     if "recorded_at" in checkpoints.columns:
@@ -108,17 +109,17 @@ def _number(value: Any) -> float | None:
 
 
 def _ends(estimate: Estimate | None) -> list[float | None]:
-    """Return an estimate with the ends of its interval."""
-    return [None] * 3 if estimate is None else [_number(one) for one in (estimate.value, estimate.low, estimate.high)]
+    """Return an estimate and the ends of its interval."""
+    return [None] * 3 if estimate is None else [_number(value) for value in (estimate.value, estimate.low, estimate.high)]
 
 
-def _metric(result: Trend, summed: dict[str, Any]) -> MetricRow:
+def _metric(result: Trend, summary: dict[str, Any]) -> MetricRow:
     slope, slope_low, slope_high = _ends(result.slope)
     change, change_low, change_high = _ends(result.total_change)
     return MetricRow(
         metric=result.metric.name, label=result.metric.label, unit=result.metric.unit, checkpoints=result.checkpoints,
-        missing=result.missing, first=_number(summed["first"]), last=_number(summed["last"]), mean=_number(summed["mean"]),
-        weighted_mean=_number(summed["weighted_mean"]),
+        missing=result.missing, first=_number(summary["first"]), last=_number(summary["last"]), mean=_number(summary["mean"]),
+        weighted_mean=_number(summary["weighted_mean"]),
         verdict=result.verdict, slope=slope, slope_low=slope_low, slope_high=slope_high, change=change, change_low=change_low,
         change_high=change_high, p=_number(result.p), p_corrected=_number(result.p_corrected), more_needed=result.more_needed,
         audit_findings=0 if result.findings is None else result.findings.errors + result.findings.warnings, caveats=result.caveats,
@@ -126,7 +127,9 @@ def _metric(result: Trend, summed: dict[str, Any]) -> MetricRow:
 
 
 def _shifts(result: ChangePoints) -> ShiftsRow:
-    shifts = [ShiftRow(at=one.at, low=one.low, high=one.high, before=one.before, after=one.after, p=one.p) for one in result.changes]
+    shifts = [
+        ShiftRow(at=shift.at, low=shift.low, high=shift.high, before=shift.before, after=shift.after, p=shift.p) for shift in result.changes
+    ]
     return ShiftsRow(
         metric=result.metric.name, label=result.metric.label, checkpoints=result.checkpoints, verdict=result.verdict, p=_number(result.p),
         p_corrected=_number(result.p_corrected), shifts=shifts, caveats=result.caveats,
@@ -148,7 +151,7 @@ def _audit(result: Audit) -> AuditFacts:
     rows = [
         FindingRow(
             study=row["study"], severity=row["severity"], kind=row["kind"], metrics=row["metrics"], count=row["count"], start=row["start"],
-            end=row["end"], message=shortened(row["message"], _MESSAGE),
+            end=row["end"], message=truncated(row["message"], _MESSAGE_LENGTH),
         )
         for row in worst.iter_rows(named=True)
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Everything that a report asks of one study, with all p-values adjusted together."""
+"""All analyses of a report, with their p-values adjusted together."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, STUDIES, empty_frame
 from evalkit.frames.normalize import StudyName, read_columns
 from evalkit.frames.study_data import StudyData
 
-__all__ = ["Examination", "StudyPart", "examine", "only_study"]
+__all__ = ["ReportedStudy", "StudyAnalysis", "analyze_study", "only_study"]
 
 
 @dataclass(frozen=True)
-class StudyPart:
-    """One study of the data.
+class ReportedStudy:
+    """A study with its data.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class StudyPart:
     data
         Its checkpoints and lifecycle.
     description
-        Its row of ``kit.studies()``; empty where the data has none.
+        Its row of ``kit.studies()``; empty if the data has none.
     """
 
     name: StudyName
@@ -43,39 +43,39 @@ class StudyPart:
 
     @property
     def checkpoints(self) -> pl.DataFrame:
-        """The checkpoints in Polars: the columns of ``kit.checkpoints()`` that there are, whatever library the data is in."""
+        """The checkpoints as a Polars frame, with those columns of ``kit.checkpoints()`` that the data has."""
         return self.data.columns(CHECKPOINTS, [], [name for name in CHECKPOINTS if name in self.data])
 
     @property
     def lifecycle(self) -> pl.DataFrame:
-        """The lifecycle in Polars; empty where the data has none."""
+        """The lifecycle as a Polars frame; empty if the data has none."""
         if self.data.lifecycle is None:
             return empty_frame(LIFECYCLE)
         return read_columns(self.data.lifecycle, LIFECYCLE, ["seq", "kind", "status", "at"], ["study_id", "study"])
 
 
 @dataclass(frozen=True)
-class Examination:
-    """What was computed for a report.
+class StudyAnalysis:
+    """The analyses of a report.
 
     Attributes
     ----------
     study, baseline
-        Of which studies; the second is None without a comparison.
+        The studies; no baseline without a comparison.
     data
-        Of both, with their audit.
+        The data of both.
     trends, changes
-        Of each metric that has a value, in the catalog's order.
+        The trend and the changepoints of each metric that has a value, in the order of `evalkit.METRICS`.
     comparison
-        With the baseline, in the metrics that have a value in both; None without one.
+        The comparison with the baseline, in the metrics that have a value in both studies; None without a baseline.
     summary
-        A row for each metric of the study by its name, as in `evalkit.analysis.Summary`.
+        The row of `evalkit.analysis.Summary` of each metric of the study, by name.
     not_measured
-        Metrics that were looked for and have no value.
+        The requested metrics without a value.
     """
 
-    study: StudyPart
-    baseline: StudyPart | None
+    study: ReportedStudy
+    baseline: ReportedStudy | None
     data: StudyData
     trends: list[Trend]
     changes: list[ChangePoints]
@@ -85,53 +85,51 @@ class Examination:
 
     @property
     def tests(self) -> tuple[int, int, int]:
-        """How many p-values there are of trends, of shifts and of differences."""
-        trends, changes, differences = self.trends, self.changes, self.differences
-        return (
-            sum(one.p is not None for one in trends),
-            sum(one.p is not None for one in changes),
-            sum(one.p is not None for one in differences),
+        """Number of p-values of trends, shifts and differences."""
+        trends, shifts, differences = (
+            sum(result.p is not None for result in results) for results in (self.trends, self.changes, self.differences)
         )
+        return trends, shifts, differences
 
     @property
     def differences(self) -> list[Difference]:
-        """The differences to the baseline; none without one."""
+        """The differences from the baseline; empty without one."""
         return [] if self.comparison is None else self.comparison.differences
 
 
-def examine(
+def analyze_study(
     data: StudyData, study: StudyName, baseline: StudyName | None = None, metrics: Sequence[str] | str | None = None
-) -> Examination:
-    """Compute trends, shifts, differences to a baseline, and the audit of a study.
+) -> StudyAnalysis:
+    """Compute the trends and shifts of a study, and its differences from a baseline.
 
-    All p-values are adjusted together (Holm): with no effect at all anything is claimed in at most 5 % of studies, as
-    simulated for autocorrelations up to 0.5.
+    All p-values are adjusted together (Holm). If nothing changed, at most 5% of studies have a significant result, as simulated for
+    autocorrelations up to 0.5.
 
     Parameters
     ----------
     data
-        Of the study, and of others.
+        The data of the study, and possibly of others.
     study, baseline
-        Which.
+        Two studies of the data.
     metrics
-        Names of `evalkit.METRICS`; None for all.
+        Names in `evalkit.METRICS`; None for all.
 
     Raises
     ------
     InvalidInputError
-        When a column is of another type, or there is no such metric.
+        If a metric is unknown or a column has the wrong type.
     MissingExtraError
-        Without scipy.
+        If scipy is not installed.
     """
     both = data.of(study.id) if baseline is None else data.of(study.id, baseline.id)
-    asked = named_metrics(both, metrics)
-    names = [name for name in METRICS if name in asked]
+    requested = named_metrics(both, metrics)
+    names = [name for name in METRICS if name in requested]
     rows = rows_for(both, names)
     of_study = rows_of(rows, study.id)
     measured = [name for name in names if of_study[name].count()]
-    series = [one_series(of_study, name) for name in measured]
-    trends = [trend_of(one, both) for one in series]
-    changes = [changepoints_of(one, both) for one in series]
+    all_series = [one_series(of_study, name) for name in measured]
+    trends = [trend_of(series, both) for series in all_series]
+    changes = [changepoints_of(series, both) for series in all_series]
     differences = []
     if baseline is not None:
         of_baseline = rows_of(rows, baseline.id)
@@ -141,31 +139,31 @@ def examine(
     comparison = None
     if baseline is not None:
         comparison = Comparison(labels[study.id], labels[baseline.id], differences, both)
-    part = _part(both, study)
-    rows_of_summary = summary(part.data)._rows.to_dicts() if names else []
-    return Examination(
-        part, None if baseline is None else _part(both, baseline), both, trends, changes, comparison,
-        {row["metric"]: row for row in rows_of_summary},
+    reported = _reported(both, study)
+    summary_rows = summary(reported.data)._rows.to_dicts() if names else []
+    return StudyAnalysis(
+        reported, None if baseline is None else _reported(both, baseline), both, trends, changes, comparison,
+        {row["metric"]: row for row in summary_rows},
         [name for name in names if name not in measured],
     )  # fmt: skip
 
 
-def _part(data: StudyData, study: StudyName) -> StudyPart:
-    return StudyPart(study, data.of(study.id), _description(data, study))
+def _reported(data: StudyData, study: StudyName) -> ReportedStudy:
+    return ReportedStudy(study, data.of(study.id), _description(data, study))
 
 
 def _description(data: StudyData, study: StudyName) -> dict[str, Any]:
-    """Return the row of the studies frame that is of a study; nothing where there is none."""
+    """Return a study's row of the studies frame; empty without one."""
     if data.studies is None:
         return {}
-    there = [str(name) for name in data.studies.columns]
-    plain = [name for name, kind in STUDIES.items() if kind != "pairs" and name in there]
+    columns = [str(name) for name in data.studies.columns]
+    plain = [name for name, kind in STUDIES.items() if kind != "pairs" and name in columns]
     rows = read_columns(data.studies, STUDIES, [], list(dict.fromkeys([*plain, "study_id", "name"]))).with_row_index("place")
     row = rows.filter((pl.col("study_id") == study.id) | (pl.col("study_id").is_null() & (pl.col("name") == study.name)))
     if row.is_empty():
         return {}
     description = row.row(0, named=True)
-    if "metadata" in there:
+    if "metadata" in columns:
         pairs: Any = data.studies["metadata"]
         description["metadata"] = list((pairs if isinstance(pairs, pl.Series) else pairs.reset_index(drop=True))[description["place"]])
     return description
@@ -174,13 +172,13 @@ def _description(data: StudyData, study: StudyName) -> dict[str, Any]:
 def _adjusted(
     trends: list[Trend], changes: list[ChangePoints], differences: list[Difference]
 ) -> tuple[list[Trend], list[ChangePoints], list[Difference]]:
-    """Adjust the p-values of all of them together."""
-    raw = [*(one.p for one in trends), *(one.p for one in changes), *(one.p for one in differences)]
+    """Adjust the p-values of all results together."""
+    raw = [result.p for results in (trends, changes, differences) for result in results]
     ps, tests = iter(holm(raw)), sum(p is not None for p in raw)
     return (
-        [one._adjusted(next(ps)) for one in trends],
-        [one._adjusted(next(ps)) for one in changes],
-        [one._adjusted(next(ps), tests) for one in differences],
+        [result._adjusted(next(ps)) for result in trends],
+        [result._adjusted(next(ps)) for result in changes],
+        [result._adjusted(next(ps), tests) for result in differences],
     )
 
 
@@ -190,11 +188,13 @@ def only_study(data: StudyData) -> StudyName:
     Raises
     ------
     InvalidInputError
-        When there are several, or none.
+        If the data has several studies, or none.
     """
     if len(data.known) == 1:
         return data.known[0]
-    named = ", ".join(repr(name.label) for name in data.known[:8]) or "none"
+    if not data.known:
+        raise InvalidInputError("The data has no study", hint="Pass kit.data(study) of a study.", field="study", value=None)
+    names = ", ".join(repr(name.label) for name in data.known[:8]) + (", …" if len(data.known) > 8 else "")
     raise InvalidInputError(
-        f"study: the data has {len(data.known)} studies ({named})", allowed="name one with study=", field="study", value=None
-    )
+        f"The data has {len(data.known)} studies: {names}", hint="Choose one with study=.", field="study", value=None
+    )  # fmt: skip
