@@ -1,4 +1,4 @@
-"""Frames for the tests of charts: made from samples, with fixed ids and times, as `kit.checkpoints()` and `kit.lifecycle()` give them."""
+"""Frames for the tests of charts, with fixed ids and times, in the form of `kit.checkpoints()` and `kit.lifecycle()`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def study_id(number: int) -> str:
     return f"019b8c2f-0000-7000-8000-{number:012d}"
 
 
-@cache  # a frame never changes, and samples are drawn one by one
+@cache  # frames are immutable, and samples are generated one by one
 def checkpoints(
     name: str = "agent",
     number: int = 1,
@@ -31,20 +31,20 @@ def checkpoints(
     seed: int = 1,
     start: datetime = START,
 ) -> pl.DataFrame:
-    """One study's sample checkpoints, some left out."""
+    """Return sample checkpoints of one study, without those in `left_out`."""
     rows = []
     for index, row in enumerate(sample_checkpoints(period, start, count, seed=seed, trend=0.05)):
         if index not in left_out:
-            there = {key: value for key, value in row.items() if key not in ("key", "sessions_included")}
+            values = {key: value for key, value in row.items() if key not in ("key", "sessions_included")}
             rows.append(
                 {"study_id": study_id(number), "study": name, "period_type": period, "checkpoint_id": f"c-{number}-{index}", "timestamp": row["period_end"],
-                 "sessions_included": [], **there}
+                 "sessions_included": [], **values}
             )  # fmt: skip
     return pl.DataFrame(rows, schema=frame_schema(CHECKPOINTS))
 
 
 def lifecycle(name: str = "agent", number: int = 1, *steps: tuple[str, datetime]) -> pl.DataFrame:
-    """One study's lifecycle: created, then the steps as (kind, time)."""
+    """Return the lifecycle of one study: created, then the steps as (kind, time)."""
     leads_to = {kind: status.value for kind, (_, status) in TRANSITIONS.items()} | {"study_created": "pending"}
     rows = [
         {"study_id": study_id(number), "study": name, "seq": seq, "kind": kind, "status": leads_to[kind], "at": at}
@@ -54,7 +54,7 @@ def lifecycle(name: str = "agent", number: int = 1, *steps: tuple[str, datetime]
 
 
 def long(count: int, studies: int = 1) -> pl.DataFrame:
-    """Many hourly checkpoints of some studies, made quickly: a wave with spikes and three holes in each."""
+    """Return many hourly checkpoints of some studies: a wave with spikes and two gaps in each."""
     each = count // studies
     index = pl.int_range(each, eager=True)
     parts = []
@@ -73,11 +73,10 @@ def long(count: int, studies: int = 1) -> pl.DataFrame:
     ).select(list(CHECKPOINTS)).cast({"period_type": frame_schema(CHECKPOINTS)["period_type"], "sessions_completed": pl.Int64()})  # fmt: skip
 
 
-def rows_of(spec: Any, **having: Any) -> list[dict[str, Any]]:
-    """The rows of the first layer of a chart whose mark is as asked, without null columns left out."""
+def rows_of(spec: Any, *, mark: str) -> list[dict[str, Any]]:
+    """Return the rows of the first layer of a specification that has this mark."""
     for layer in spec["layer"]:
-        mark = layer["mark"]
-        if (mark if isinstance(mark, str) else mark["type"]) == having["mark"]:
+        if (layer["mark"] if isinstance(layer["mark"], str) else layer["mark"]["type"]) == mark:
             data = layer.get("data", spec.get("data"))
             return spec["datasets"][data["name"]]  # type: ignore[no-any-return]
-    raise LookupError(having)
+    raise LookupError(mark)

@@ -1,4 +1,4 @@
-"""Makes the README's pictures from the real thing, charts by evalkit, the panel in JupyterLab: python -m tests.pictures [FOLDER]."""
+"""Create the pictures of the README, of charts and of the panel in JupyterLab: python -m tests.pictures [FOLDER]."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ kit.resume_study("nightly helper", at="2026-02-28T00:00:00Z")
 
 
 def charts(home: Path, folder: Path) -> None:
-    """Draw each kind of chart, as SVG."""
+    """Save each kind of chart as SVG."""
     kit = connect(home)
     data = kit.data()
     for name, chart in {
@@ -49,7 +49,7 @@ def charts(home: Path, folder: Path) -> None:
 
 
 def panel(home: Path, folder: Path) -> None:
-    """Photograph the panel in JupyterLab, light and dark."""
+    """Take screenshots of the panel in JupyterLab, light and dark."""
     with tempfile.TemporaryDirectory() as scratch, Lab(Path(scratch)) as lab, running_chromium() as browser:
         tab = Tab(browser)
         tab.page.set_viewport_size({"width": 1400, "height": 1100})

@@ -1,4 +1,4 @@
-"""Charts as a browser shows them: in JupyterLab, trusted or not, in exported pages, and in files; offline, readable, and inert."""
+"""Charts in a real browser: in JupyterLab (trusted and untrusted), in exported pages and in files."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ for number, name in enumerate([{NAME!r}, "weekly coder"] if not list(Path("home"
     kit.record_checkpoints(study, rows)
     if number:
         kit.stop_study(study, at=begin + 12 * week)
-frame, happened = kit.checkpoints(), kit.lifecycle()
+frame, history = kit.checkpoints(), kit.lifecycle()
 """.strip()
 CHARTS = {
     "trend": 'plots.trend(frame, "session_success_rate")',
-    "trend_lifecycle": 'plots.trend(StudyData(frame, happened), "session_success_rate", rolling=3, reference=(0.8, "goal"))',
+    "trend_lifecycle": 'plots.trend(StudyData(frame, history), "session_success_rate", rolling=3, reference=(0.8, "goal"))',
     "trend_one_study": 'plots.trend(kit.data("weekly coder"), "total_cost")',
     "compare_calendar": 'plots.trend(frame, "total_cost")',
     "compare_start": 'plots.trend(frame, "session_success_rate", align="start")',
     "overview": "plots.overview(frame)",
     "scatter": 'plots.scatter(frame, x="total_cost", y="session_success_rate")',
-    "lifecycle": "plots.lifecycle(StudyData(frame, happened))",
+    "lifecycle": "plots.lifecycle(StudyData(frame, history))",
 }
 COMPOSED = {
     "layered": 'plots.show(plots.trend(frame, "total_cost") + plots.trend(frame, "total_cost", rolling=2))',
     "beside": 'plots.show(plots.trend(frame, "total_cost", width=300) | plots.trend(frame, "total_tokens", width=300))',
-    "below": 'plots.show(plots.trend(frame, "total_cost") & plots.lifecycle(happened))',
+    "below": 'plots.show(plots.trend(frame, "total_cost") & plots.lifecycle(history))',
     "enabled": (
         "with plots.enable():\n"
         '    display(altair.Chart(frame.select("period_start", "total_cost", "study")).mark_point().encode(x="period_start", y="total_cost", color="study").properties(width=300))'
@@ -68,7 +68,7 @@ NAMES = [*CHARTS, *COMPOSED]
 
 
 def wait_for_drawings(opened: Notebook) -> None:
-    """Wait until every cell but the first shows a drawing with texts and marks."""
+    """Wait until every cell except the first shows a drawing with texts and marks."""
     for index in DRAWN:
         opened.output(index).locator("svg text").first.wait_for()
         assert opened.output(index).locator("svg path").count() > 5, NAMES[index - 1]
@@ -80,9 +80,9 @@ def assert_readable(opened: Notebook) -> None:
 
 @pytest.fixture(scope="module")
 def live(chromium: Browser, lab: Lab) -> Iterator[Notebook]:
-    """A notebook in which every chart was drawn by running its cell, and which is saved."""
+    """Open a notebook, draw every chart by running its cell, and save it."""
     tab = Tab(chromium)
-    opened = Notebook(tab, lab, lab.write("live/charts.ipynb", CELLS)).open()  # in a folder of its own with the studies that it makes
+    opened = Notebook(tab, lab, lab.write("live/charts.ipynb", CELLS)).open()  # a separate folder with the studies that it creates
     tab.console.clear()
     opened.run_all()
     wait_for_drawings(opened)
@@ -94,23 +94,21 @@ def live(chromium: Browser, lab: Lab) -> Iterator[Notebook]:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(live: Notebook, lab: Lab) -> Path:
-    """The notebook as if somebody had sent it: with its outputs, but it differs from what JupyterLab has signed."""
-    strange = nbformat.read(lab.root / live.path, as_version=4)
-    strange.cells[0].source += "  # from elsewhere"
-    return lab.root / lab.write("live/elsewhere.ipynb", strange)
+def untrusted(live: Notebook, lab: Lab) -> Path:
+    """Return a copy of the notebook that has outputs but no valid signature, as if somebody had sent it."""
+    copy = nbformat.read(lab.root / live.path, as_version=4)
+    copy.cells[0].source += "  # changed"
+    return lab.root / lab.write("live/untrusted.ipynb", copy)
 
 
 @pytest.mark.slow
-def test_every_chart_is_drawn_where_it_is_run(live: Notebook) -> None:
-    """Drawn offline, without a complaint in the console, with the name as text, readable in both themes, accessible, and with a
-    tooltip for each point.
-    """
+def test_chart_displays_in_jupyterlab(live: Notebook) -> None:
+    """Drawn offline without console messages, readable in both themes, accessible, and with a tooltip for each point."""
     assert [line for line in live.tab.console if "vega" in line.lower() or "WARN" in line] == []
     assert live.output(1).locator("svg text", has_text="<img src=x").count() >= 1
     assert live.axe(live.outputs()) == []
     assert_tooltip(live)
-    # Its own theme, the other one without running anything again, and then drawn in that.
+    # In the light theme, in the dark theme without running cells, and drawn again in the dark theme.
     assert_readable(live)
     live.theme("dark")
     try:
@@ -125,7 +123,7 @@ def test_every_chart_is_drawn_where_it_is_run(live: Notebook) -> None:
 
 
 def assert_tooltip(opened: Notebook) -> None:
-    """Check that a point's tooltip shows the study, period, value and count; markup in the name is shown as text."""
+    """Check that the tooltip of a point shows the study, period, value and count, and markup in the name as text."""
     points = opened.output(1).locator(".mark-symbol path[aria-label*='onerror']")
     points.nth(2).hover(force=True)
     tip = opened.page.locator("#vg-tooltip-element.visible")
@@ -138,9 +136,9 @@ def assert_tooltip(opened: Notebook) -> None:
 
 
 @pytest.mark.slow
-def test_every_chart_is_drawn_in_a_notebook_that_is_not_trusted(live: Notebook, elsewhere: Path, lab: Lab) -> None:
-    """Opened without having run it: the same drawings, open to screen readers."""
-    opened = live.open_beside(elsewhere.relative_to(lab.root).as_posix(), kernel=False)
+def test_chart_displays_in_untrusted_notebook(live: Notebook, untrusted: Path, lab: Lab) -> None:
+    """Without running a cell, all charts are drawn and accessible."""
+    opened = live.open_beside(untrusted.relative_to(lab.root).as_posix(), kernel=False)
     try:
         wait_for_drawings(opened)
         assert not any(opened.trusts())
@@ -151,28 +149,28 @@ def test_every_chart_is_drawn_in_a_notebook_that_is_not_trusted(live: Notebook, 
 
 
 @pytest.mark.slow
-def test_every_chart_is_in_the_exported_page(tab: Tab, lab: Lab, elsewhere: Path, tmp_path: Path) -> None:
-    """`nbconvert --to html` shows a picture of each, and its page asks the network for nothing that a page without a chart does not."""
+def test_exported_page_has_every_chart(tab: Tab, lab: Lab, untrusted: Path, tmp_path: Path) -> None:
+    """`nbconvert --to html` includes a picture of each chart, and requests nothing that a page without charts does not request."""
     empty = tmp_path / "empty.ipynb"
     nbformat.write(new_notebook(["1"]), empty)
-    asked = []
-    for path in (empty, elsewhere):
+    requests = []
+    for path in (empty, untrusted):
         command = [sys.executable, "-m", "nbconvert", "--to", "html", str(path), "--output-dir", str(tmp_path)]
         done = subprocess.run(command, env=lab.environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         tab.open_file(tmp_path / f"{path.stem}.html")
-        asked.append(sorted(tab.outside))
+        requests.append(sorted(tab.outside))
         tab.outside.clear()
-    assert asked[0] == asked[1]
+    assert requests[0] == requests[1]
     pictures = tab.page.locator(".jp-OutputArea-output img")
     assert pictures.count() == len(NAMES)
-    assert all(pictures.evaluate_all("all => all.map(one => one.complete && one.naturalWidth > 200)"))
+    assert all(pictures.evaluate_all("all => all.map(image => image.complete && image.naturalWidth > 200)"))
     assert axe_violations(tab.page, tab.page.locator(".jp-OutputArea-output")) == []
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the file that a chart was saved in, from its name and ending."""
+    """Return a function that saves a chart under a name with an extension."""
     folder, studies = tmp_path_factory.mktemp("saved"), dict[str, Any]()
     with chdir(folder):
         exec(SETUP, studies)
@@ -186,8 +184,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_saved_page_is_whole(tab: Tab, saved: Callable[[str], Path], name: str) -> None:
-    """An HTML file draws its chart offline, readable in the reader's colours also when they change, with no dialog, whatever a study is called."""
+def test_saved_html_is_self_contained(tab: Tab, saved: Callable[[str], Path], name: str) -> None:
+    """An HTML file draws its chart offline and follows the color scheme of the browser; markup in study names is inert."""
     page: Page = tab.open_file(saved(f"{name}.html"))
     page.locator("svg text").first.wait_for()
     assert page.locator("svg path").count() > 5
@@ -201,8 +199,8 @@ def test_a_saved_page_is_whole(tab: Tab, saved: Callable[[str], Path], name: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_saved_drawing_is_inert(tab: Tab, saved: Callable[[str], Path], name: str) -> None:
-    """An SVG file opened by itself is a drawing and nothing more."""
+def test_saved_svg_is_inert(tab: Tab, saved: Callable[[str], Path], name: str) -> None:
+    """An SVG file has no scripts, images or embedded HTML."""
     page = tab.open_file(saved(f"{name}.svg"))
     assert page.locator("svg text").count() > 3
     assert page.locator("script, img, foreignObject").count() == 0

@@ -1,4 +1,4 @@
-"""Charts tell the truth: gaps, intervals, extremes and units, for frames of any kind and size, and they compose and display offline."""
+"""Charts: gaps, intervals, extremes and units, for frames of any kind and size; composing, displaying and saving."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ import pytest
 from altair.utils.schemapi import SchemaValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inline_snapshot import snapshot
 
 from evalkit import METRICS, InvalidInputError, StudyData, analysis, plots
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.frames.pandas_output import to_pandas
+from evalkit.plots._downsampling import bin_count, downsample, runs, time_bin, with_breaks
 from evalkit.plots._lines import axis_years
 from evalkit.plots._points import wilson
 from evalkit.plots._rendering import bundle, page, specification, svg
-from evalkit.plots._theme import PALETTE, colours
-from evalkit.plots._thinning import broken, bucket, buckets_for, runs, thin
+from evalkit.plots._theme import LOOKS, PALETTE, colors, fresh_colors
 from tests import oracles
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, rows_of, study_id
+from tests.messages import says
 from tests.properties import examples
 
 GOLDEN = Path(__file__).parent / "golden" / "charts"
@@ -35,11 +37,11 @@ MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 
 
 @pytest.fixture(autouse=True)
-def fresh_colours() -> Iterator[None]:
-    """Each test sees its studies for the first time."""
-    colours.clear()
+def unassigned_colors() -> Iterator[None]:
+    """Assign no color to a study before a test."""
+    colors.clear()
     yield
-    colours.clear()
+    colors.clear()
 
 
 def two() -> pl.DataFrame:
@@ -57,7 +59,7 @@ def lived() -> pl.DataFrame:
 
 
 def shifted() -> pl.DataFrame:
-    """Twenty checkpoints, in the last ten of which the agent succeeds half as often."""
+    """Return twenty checkpoints; in the last ten the success rate is halved."""
     half = pl.when(pl.int_range(20) < 10).then(1.0).otherwise(0.5)
     return checkpoints(count=20).with_columns(session_success_rate=pl.col("session_success_rate") * half)
 
@@ -81,16 +83,16 @@ CHARTS: dict[str, Callable[[], Any]] = {
 
 
 def rounded(value: Any) -> Any:
-    """A specification with its numbers to nine digits, so that another machine's last bit does not count."""
+    """Return a specification with numbers rounded to nine digits, which do not depend on the machine."""
     if isinstance(value, float):
         return float(f"{value:.9g}")
     if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items() if key != "$schema"}
-    return [rounded(one) for one in value] if isinstance(value, list) else value
+        return {key: rounded(item) for key, item in value.items() if key != "$schema"}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def named(spec: dict[str, Any]) -> dict[str, Any]:
-    """A specification whose data sets are named by their order: Altair names them by a hash of every digit."""
+    """Return a specification whose datasets are named by their order; Altair names them by a hash of all digits."""
     text = json.dumps(spec)
     for number, name in enumerate(spec["datasets"]):
         text = text.replace(name, f"data-{number}")
@@ -102,8 +104,8 @@ def named(spec: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_is_what_it_was(name: str, request: pytest.FixtureRequest) -> None:
-    """The specification of each chart, with its data, equals the golden one; `python -m tests.golden_charts` writes them anew."""
+def test_chart_equals_golden_specification(name: str, request: pytest.FixtureRequest) -> None:
+    """Each chart equals its golden specification; renew these with `python -m tests.golden_charts`."""
     assert named(CHARTS[name]().to_dict()) == json.loads((GOLDEN / f"{name}.json").read_text())
 
 
@@ -116,8 +118,8 @@ def test_a_chart_is_what_it_was(name: str, request: pytest.FixtureRequest) -> No
         for name in CHARTS
     ],
 )
-def test_a_chart_is_drawn_without_a_browser(name: str, mode: Any) -> None:
-    """Each chart renders, in every mode; nothing in it is NaN, and it is named for screen readers by its description."""
+def test_chart_renders_without_browser(name: str, mode: Any) -> None:
+    """Each chart renders in each mode, without NaN, and has a description for screen readers."""
     chart = CHARTS[name]()
     drawn = svg(chart, mode)
     assert "NaN" not in drawn
@@ -130,8 +132,8 @@ def test_a_chart_is_drawn_without_a_browser(name: str, mode: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_missing_checkpoint_is_a_gap_in_the_data_and_in_the_line() -> None:
-    """Between the runs stands a row without a value, and the line that is drawn begins anew there."""
+def test_missing_checkpoint_is_gap() -> None:
+    """Two runs are separated by a row without a value, which breaks the line."""
     chart = plots.trend(checkpoints(count=10, left_out=(4,)), "session_success_rate", interval=False)
     rows = rows_of(chart.to_dict(), mark="line")
     assert [row["v"] is None for row in rows] == [False] * 4 + [True] + [False] * 5
@@ -143,16 +145,15 @@ def test_a_missing_checkpoint_is_a_gap_in_the_data_and_in_the_line() -> None:
     assert (line[1] or line[2]).count("M") == 2
 
 
-def test_a_missing_value_is_a_gap_and_zero_is_none() -> None:
-    """A checkpoint without the metric breaks the line; a checkpoint with a zero does not."""
+def test_missing_value_is_gap_but_zero_is_not() -> None:
     frame = checkpoints(count=6).with_columns(total_cost=pl.Series([1.0, 2.0, None, 3.0, 0.0, 1.0]))
     rows = rows_of(plots.trend(frame, "total_cost").to_dict(), mark="line")
     assert [row["v"] for row in rows] == [1.0, 2.0, None, 3.0, 0.0, 1.0]
 
 
 @pytest.mark.slow
-def test_a_period_that_begins_a_little_late_is_no_gap() -> None:
-    """Five working days of a weekly study follow on each other; half a period without a checkpoint is a gap."""
+def test_less_than_half_a_period_is_not_a_gap() -> None:
+    """A weekly study with periods of five days has no gaps; with periods of three days it has."""
     weeks = checkpoints(count=4, period="weekly")
     short = weeks.with_columns(period_end=pl.col("period_start") + timedelta(days=5))
     assert None not in [row["v"] for row in rows_of(plots.trend(short, "total_cost").to_dict(), mark="line")]
@@ -160,8 +161,8 @@ def test_a_period_that_begins_a_little_late_is_no_gap() -> None:
     assert [row["v"] for row in rows_of(plots.trend(shorter, "total_cost").to_dict(), mark="line")].count(None) == 3
 
 
-def test_half_a_period_is_a_gap_and_a_long_period_reaches_over_short_ones() -> None:
-    """Exactly half a period without a checkpoint breaks the line; what a longer, overlapping period covers is not missing."""
+def test_half_a_period_is_gap_unless_covered_by_overlap() -> None:
+    """Exactly half a period without a checkpoint breaks the line; time covered by a longer, overlapping period is not a gap."""
     days = checkpoints(count=3)
     half = days.with_columns(period_end=pl.col("period_end") - timedelta(hours=12))
     assert [row["v"] for row in rows_of(plots.trend(half, "total_cost").to_dict(), mark="line")].count(None) == 2
@@ -173,21 +174,21 @@ def test_half_a_period_is_a_gap_and_a_long_period_reaches_over_short_ones() -> N
 @pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 12))
-def test_no_line_ever_bridges_what_is_missing(there: list[bool], buckets: int) -> None:
-    """However thinned, between two drawn neighbours with a missing checkpoint in between stands a row without a value."""
+def test_lines_never_bridge_missing_checkpoints(present: list[bool], bins: int) -> None:
+    """At any degree of downsampling, points on both sides of a missing checkpoint are separated by a row without a value."""
     frame = checkpoints(count=1)
     base = pl.concat(
         [
             frame.with_columns(period_start=pl.lit(START + index * DAY), period_end=pl.lit(START + (index + 1) * DAY))
-            for index in range(len(there))
+            for index in range(len(present))
         ]
     )
-    base = base.cast(frame.schema).filter(pl.Series(there))
+    base = base.cast(frame.schema).filter(pl.Series(present))
     points = runs(StudyData(base).sorted_checkpoints(["total_cost"]).with_columns(StudyData(base).lengths, v=pl.col("total_cost")), ["v"])
-    drawn = broken(thin(points, ["v"], buckets) if points.height else points, ["v"])
+    drawn = with_breaks(downsample(points, ["v"], bins) if points.height else points, ["v"])
     values, days = drawn["v"].to_list(), [(moment - START).days for moment in drawn["t"].to_list()]
     neighbours = [(a, b) for a, b, v, w in zip(days, days[1:], values, values[1:], strict=False) if v is not None and w is not None]
-    assert all(all(there[a : b + 1]) for a, b in neighbours)
+    assert all(all(present[a : b + 1]) for a, b in neighbours)
     assert drawn["t"].is_sorted()
 
 
@@ -197,26 +198,26 @@ def test_no_line_ever_bridges_what_is_missing(there: list[bool], buckets: int) -
 @pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(st.floats(0, 1), st.integers(1, 10**9))
-def test_wilson_intervals_are_those_of_statsmodels(rate: float, count: int) -> None:
-    """With the successes unrounded, to 1e-9."""
+def test_wilson_intervals_equal_statsmodels(rate: float, count: int) -> None:
+    """With unrounded successes, to 1e-9."""
     low, high = wilson(pl.col("rate"), pl.col("n"))
-    (found,) = pl.DataFrame({"rate": [rate], "n": [count]}).select(low=low, high=high).rows()
+    (bounds,) = pl.DataFrame({"rate": [rate], "n": [count]}).select(low=low, high=high).rows()
     expected = oracles.wilson(rate * count, count)
-    assert found == pytest.approx(tuple(min(1, max(0, end)) for end in expected), abs=1e-9)
+    assert bounds == pytest.approx(tuple(min(1, max(0, end)) for end in expected), abs=1e-9)
 
 
 @pytest.mark.slow
-def test_there_is_no_interval_where_the_data_cannot_carry_one() -> None:
-    """Without a count, with a count of 0, without a rate, or with a rate outside 0 to 1 there is none, and the chart says so."""
+def test_interval_requires_count_and_valid_rate() -> None:
+    """Checkpoints without a count, with a count of 0 or with a rate outside 0 to 1 have no interval and are counted in the subtitle."""
     rates, counts = [0.5, 0.5, 0.5, None, 1.5], [10, 0, None, 10, 10]
     low, high = wilson(pl.col("rate"), pl.col("n"))
-    found = pl.DataFrame({"rate": rates, "n": counts}).select(low=low, high=high).rows()
-    assert [row[0] is None and row[1] is None for row in found] == [False, True, True, True, True]
+    bounds = pl.DataFrame({"rate": rates, "n": counts}).select(low=low, high=high).rows()
+    assert [row[0] is None and row[1] is None for row in bounds] == [False, True, True, True, True]
     frame = checkpoints(count=5).with_columns(session_success_rate=pl.Series(rates), sessions_completed=pl.Series(counts))
-    said = subtitle(plots.trend(frame, "session_success_rate"))
-    assert "No interval for 2 checkpoints: sessions completed is missing or 0." in said
-    assert "No interval for 1 checkpoint: the rate lies outside 0 to 100 %." in said
-    assert "1 value outside 0 to 100 %." in said
+    notes = subtitle(plots.trend(frame, "session_success_rate"))
+    assert "No interval for 2 checkpoints: sessions completed missing or 0." in notes
+    assert "No interval for 1 checkpoint: rate outside 0 to 100%." in notes
+    assert "1 value outside 0 to 100%." in notes
     bare = frame.with_columns(sessions_completed=pl.lit(None, dtype=pl.Int64()))
     assert "Band" not in subtitle(plots.trend(bare, "session_success_rate"))
     assert "not recorded" in subtitle(plots.trend(checkpoints(), "tool_success_rate"))
@@ -224,18 +225,20 @@ def test_there_is_no_interval_where_the_data_cannot_carry_one() -> None:
 
 
 @pytest.mark.slow
-def test_a_rate_that_was_rounded_is_told_of() -> None:
-    """Where rate times count is more than 0.05 from whole the chart says where the count comes from; exact rates say nothing."""
+def test_rounded_rate_is_noted() -> None:
+    """The subtitle counts rates that are not a whole number of successes, within 0.05."""
     exact = checkpoints(count=3).with_columns(
         session_success_rate=pl.Series([1 / 3, 2 / 3, 1 / 7]), sessions_completed=pl.Series([30, 60, 70])
     )
     assert "rounded" not in subtitle(plots.trend(exact, "session_success_rate"))
-    odd = exact.with_columns(session_success_rate=pl.Series([0.333, 0.667, 0.1428]), sessions_completed=pl.Series([333, 60, 70]))
-    assert "For 1 checkpoint rate times sessions completed is no whole number" in subtitle(plots.trend(odd, "session_success_rate"))
+    inexact = exact.with_columns(session_success_rate=pl.Series([0.333, 0.667, 0.1428]), sessions_completed=pl.Series([333, 60, 70]))
+    assert "Rate times sessions completed is not an integer for 1 checkpoint (rounded input)." in subtitle(
+        plots.trend(inexact, "session_success_rate")
+    )
 
 
-def test_bands_are_left_out_where_they_would_hide_each_other() -> None:
-    """With seven studies there are none, and the chart says how to have them; asked for, they are drawn; refused, not even for one."""
+def test_bands_are_omitted_for_more_than_six_studies() -> None:
+    """With `interval=True` they are drawn, with `interval=False` never."""
     many = pl.concat([checkpoints(f"s{number}", number, 4) for number in range(7)])
     chart = plots.trend(many, "session_success_rate")
     assert "interval=True" in subtitle(chart)
@@ -244,8 +247,8 @@ def test_bands_are_left_out_where_they_would_hide_each_other() -> None:
     assert not has_mark(plots.trend(checkpoints(), "session_success_rate", interval=False), "area")
 
 
-def test_a_lonely_point_has_its_interval_too() -> None:
-    """A point without neighbours has no area; a bar shows its interval."""
+def test_isolated_point_has_interval_bar() -> None:
+    """A band needs two adjacent points; a single one has a bar."""
     alone = plots.trend(checkpoints(count=1), "session_success_rate")
     rule = next(layer for layer in alone.to_dict()["layer"] if layer["mark"]["type"] == "rule")
     (row,) = alone.to_dict()["datasets"][rule["data"]["name"]]
@@ -253,8 +256,8 @@ def test_a_lonely_point_has_its_interval_too() -> None:
     assert row["low"] < row["high"]
 
 
-def test_a_band_breaks_where_an_interval_is_missing_and_keeps_its_ends_when_thinned() -> None:
-    """No band over a checkpoint without a count, though the line goes on; of a thinned series the hull of all intervals."""
+def test_band_breaks_at_missing_interval_and_keeps_extremes() -> None:
+    """A checkpoint without a count interrupts the band but not the line; a downsampled band is the hull of all intervals."""
     frame = checkpoints(count=9).with_columns(sessions_completed=pl.Series([9, 9, 9, 9, None, 9, 9, 9, 9]))
     band = rows_of(plots.trend(frame, "session_success_rate").to_dict(), mark="area")
     assert [row["low"] is None for row in band] == [False] * 4 + [True] + [False] * 4
@@ -275,8 +278,8 @@ def has_mark(chart: Any, mark: str) -> bool:
 # --- options ----------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_rolling_mean_is_weighted_and_begins_anew_after_a_gap() -> None:
-    """Over sessions for the success rate, plain where nothing records what a metric rests on; complete windows only."""
+def test_rolling_mean_is_weighted_and_restarts_after_gap() -> None:
+    """Weighted by sessions for the success rate, unweighted for metrics without a recorded denominator; complete windows only."""
     frame = checkpoints(count=9, left_out=(4,))
     rate, n, effort = (frame[name].to_list() for name in ("session_success_rate", "sessions_completed", "avg_iterations_to_success"))
     spec = plots.trend(frame, "session_success_rate", rolling=3).to_dict()
@@ -290,14 +293,13 @@ def test_a_rolling_mean_is_weighted_and_begins_anew_after_a_gap() -> None:
 
 
 @pytest.mark.slow
-def test_a_rolling_mean_breaks_where_it_cannot_be_weighted() -> None:
-    """A checkpoint whose count is missing has no weight: the mean is missing there, is not bridged, and the chart says why."""
+def test_rolling_mean_breaks_at_missing_weight() -> None:
     frame = checkpoints(count=9).with_columns(sessions_completed=pl.Series([10, 10, 10, 10, None, 10, 10, 10, 10]))
     chart = plots.trend(frame, "session_success_rate", rolling=2)
     assert [row["v"] is None for row in last_rows(chart.to_dict())] == [False] * 3 + [True] + [False] * 3
-    assert "after a gap and where that is missing or 0." in subtitle(chart)
+    assert "(restarts after gaps and checkpoints without a weight)." in subtitle(chart)
     bare = plots.trend(frame.drop("sessions_completed"), "session_success_rate")
-    assert "No interval for 9 checkpoints: sessions completed is missing or 0." in subtitle(bare)
+    assert "No interval for 9 checkpoints: sessions completed missing or 0." in subtitle(bare)
     assert plots.overview(frame.drop("sessions_completed")).to_dict()["description"].startswith("Overview of 15 metrics")
 
 
@@ -305,8 +307,8 @@ def last_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return spec["datasets"][spec["layer"][-1]["data"]["name"]]  # type: ignore[no-any-return]
 
 
-def test_rates_stand_on_a_fixed_axis_unless_asked_otherwise() -> None:
-    """0 to 100 % for a rate, from 0 for the rest, fitted or set when asked; what lies outside is counted."""
+def test_value_axis_ranges() -> None:
+    """0 to 100% for rates, from 0 for other metrics, fitted or set on request; values outside are counted."""
 
     def domain(metric: str, **options: Any) -> Any:
         chart = plots.trend(checkpoints(), metric, interval=False, **options)
@@ -315,15 +317,49 @@ def test_rates_stand_on_a_fixed_axis_unless_asked_otherwise() -> None:
     assert domain("session_success_rate")[0] == {"domain": [0.0, 1.0], "nice": False}
     assert domain("total_cost")[0] == {"zero": True}
     assert domain("session_success_rate", y="data")[0] == {"zero": False}
-    assert "does not show the whole of 0 to 100 %" in domain("session_success_rate", y="data")[1]
+    assert "Axis does not span 0 to 100%." in domain("session_success_rate", y="data")[1]
     fitted = plots.trend(checkpoints(), "session_success_rate", y="data").to_dict()["layer"]
-    assert not any(layer["mark"].get("clip") for layer in fitted), "the points at the ends of a fitted axis are whole"
-    assert "10 points outside the range of the axis" in domain("session_success_rate", y=(0.99, 1))[1]
+    assert not any(layer["mark"].get("clip") for layer in fitted), "the points at the ends of a fitted axis must not be clipped"
+    assert "10 points outside the axis range." in domain("session_success_rate", y=(0.99, 1))[1]
     assert domain("tasks_completed")[0] == {"zero": True}
 
 
-def test_the_axis_says_utc_and_the_year() -> None:
-    """Time is in UTC, and the axis says so, whatever the zone of the frame or of the reader."""
+def test_log_axis_omits_and_counts_values_of_zero_or_less() -> None:
+    """The line breaks at them, and the axis ends at 1, 2 or 5 times a power of ten."""
+    costs = [3.0, 40.0, 0.0, 150.0, 12.0, -1.0]
+    chart = plots.trend(checkpoints(count=6).with_columns(total_cost=pl.Series(costs)), "total_cost", y="log")
+    assert [row["v"] for row in rows_of(chart.to_dict(), mark="line")] == [3.0, 40.0, None, 150.0, 12.0]
+    scale = chart.to_dict()["layer"][0]["encoding"]["y"]["scale"]
+    assert scale == {"type": "log", "domain": [2.0, 200.0], "nice": False}
+    assert subtitle(chart) == "Log axis; 2 values of zero or less are not shown."
+    assert plots.table(chart)["total_cost"].to_list() == costs
+    assert subtitle(plots.trend(checkpoints(), "total_cost", y="log")) == "Log axis."
+
+
+def test_log_axis_covers_reference_line_and_rolling_mean() -> None:
+    frame = checkpoints(count=6).with_columns(total_cost=pl.Series([30.0, 0.0, 0.0, 30.0, 40.0, 50.0]))
+    chart = plots.trend(frame, "total_cost", y="log", rolling=3, reference=700).to_dict()
+    assert chart["layer"][0]["encoding"]["y"]["scale"]["domain"] == [10.0, 1000.0]
+
+
+def test_log_axis_without_positive_values_is_empty() -> None:
+    chart = plots.trend(checkpoints().with_columns(total_cost=pl.lit(0.0)), "total_cost", y="log")
+    assert subtitle(chart).startswith("Nothing to draw: no checkpoint has a positive value.")
+
+
+def test_fitted_line_is_clipped_at_log_axis() -> None:
+    """A straight line or its interval can have values of zero or less, which have no place on a log axis."""
+    frame = checkpoints(count=12).with_columns(total_cost=pl.Series([1000.0 * 0.5**index for index in range(12)]))
+    spec = plots.trend(frame, "total_cost", y="log", fit=analysis.trend(frame, "total_cost")).to_dict()
+    (area,) = (layer for layer in spec["layer"] if layer["mark"]["type"] == "area")
+    rows = spec["datasets"][area["data"]["name"]]
+    assert area["mark"]["clip"]
+    assert min(row["v"] for row in rows) > 0
+    assert min(row["low"] for row in rows) == spec["layer"][0]["encoding"]["y"]["scale"]["domain"][0]
+
+
+def test_time_axis_title_has_utc_and_year() -> None:
+    """Times are in UTC, regardless of the time zone of the frame."""
     frame = checkpoints().with_columns(pl.col("period_start", "period_end").dt.convert_time_zone("Asia/Tokyo"))
     spec = plots.trend(frame, "total_cost").to_dict()
     assert spec["layer"][0]["encoding"]["x"]["title"] == "Time (UTC, 2026)"
@@ -347,8 +383,8 @@ def axis_title(chart: Any) -> str:
     ],
     ids=["start", "stop", "change", "line", "end of a year", "checkpoints of a lifecycle"],
 )
-def test_the_axis_names_the_years_of_all_that_is_drawn(chart: Callable[[], Any], title: str) -> None:
-    """Lifecycles, changes, lines and checkpoints make the axis longer; a period that ends with the year does not."""
+def test_time_axis_title_covers_all_marks(chart: Callable[[], Any], title: str) -> None:
+    """Lifecycles, changes, lines and checkpoints extend the axis; a period that ends with the year does not."""
     assert axis_title(chart()) == title
 
 
@@ -356,23 +392,23 @@ def test_the_axis_names_the_years_of_all_that_is_drawn(chart: Callable[[], Any],
 @pytest.mark.parametrize("width", [300, 640])
 @pytest.mark.parametrize("first", [1, 2, 3])
 @pytest.mark.parametrize("count", [20, 100, 200, 260])
-def test_the_axis_names_the_year_of_a_tick_in_its_padding(width: int, first: int, count: int) -> None:
-    """Checkpoints that begin with a year may have a tick in the year before, and only then the title names it."""
-    begins = datetime(2024, 1, first, tzinfo=UTC)  # 31 December is a Sunday, on which there are ticks
+def test_time_axis_title_covers_ticks_in_padding(width: int, first: int, count: int) -> None:
+    """If the padding before the first checkpoint has a tick in the previous year, the title names that year."""
+    begins = datetime(2024, 1, first, tzinfo=UTC)  # 31 December is a Sunday, and ticks are on Sundays
     chart = plots.trend(checkpoints(count=count, start=begins), "total_cost", width=width)
     labels = re.findall(r">([A-Z][a-z]{2}) \d+</text>", svg(chart))
     assert labels
     assert axis_title(chart) == ("Time (UTC, 2023 to 2024)" if labels[0] == "Dec" else "Time (UTC, 2024)")
 
 
-def test_an_axis_at_the_end_of_the_calendar_names_its_year() -> None:
-    """Where there is no time after it, the padding has no year of its own."""
+def test_time_axis_at_end_of_calendar() -> None:
+    """The padding after the year 9999 has no year."""
     last = datetime(9999, 12, 31, 23, 59, 30, tzinfo=UTC)
     assert axis_years(last, last, 640) == "9999"
 
 
-def test_hours_that_begin_with_a_year_have_no_tick_before_it() -> None:
-    """The padding of an axis of hours is shorter than the distance of two ticks."""
+def test_hourly_axis_has_no_tick_in_previous_year() -> None:
+    """The padding of an hourly axis is shorter than the distance between ticks."""
     chart = plots.trend(checkpoints(count=70, period="hourly", start=datetime(2026, 1, 1, tzinfo=UTC)), "total_cost")
     assert axis_title(chart) == "Time (UTC, 2026)"
 
@@ -382,7 +418,7 @@ def begun(*times: datetime) -> pl.DataFrame:
 
 
 class Marked:
-    """What an analysis returns that found one thing, at this time."""
+    """A result of an analysis with one line and one change, at this time."""
 
     def __init__(self, at: datetime) -> None:
         self.study_id, self._at = study_id(1), at
@@ -395,8 +431,8 @@ class Marked:
 
 
 @pytest.mark.slow
-def test_no_two_ticks_have_the_same_label() -> None:
-    """Days are not divided where only the day is named, and small values have as many digits as tell them apart."""
+def test_tick_labels_are_unique() -> None:
+    """Ticks are at least as far apart as their labels distinguish, for days and for small values."""
     for days in (5, 9, 40):
         drawn = svg(plots.trend(checkpoints(count=days), "total_cost"))
         labels = re.findall(r">(Jan \d+|Feb \d+)</text>", drawn)
@@ -408,8 +444,8 @@ def test_no_two_ticks_have_the_same_label() -> None:
     assert ">84.5%</text>" in svg(plots.trend(near, "session_success_rate", y="data", interval=False))
 
 
-def test_paused_time_is_shaded_and_start_and_stop_are_marked() -> None:
-    """From pause to resume; a pause without an end reaches to the last time there is."""
+def test_paused_time_is_shaded_and_starts_and_stops_are_marked() -> None:
+    """A pause without an end lasts until the last time in the data."""
     chart = plots.trend(StudyData(two(), lived()), "total_cost").to_dict()
     (shade,) = rows_of(chart, mark="rect")
     milliseconds = [round((START + days * DAY).timestamp() * 1000) for days in (4, 6)]
@@ -420,20 +456,20 @@ def test_paused_time_is_shaded_and_start_and_stop_are_marked() -> None:
     assert open_end["b"] == round((START + 5 * DAY).timestamp() * 1000)
 
 
-def test_a_study_has_one_name_in_a_chart_of_two_frames() -> None:
-    """Where only one of two studies of a name has checkpoints, its paused time and its ticks are still its own."""
+def test_study_has_same_label_in_checkpoints_and_lifecycle() -> None:
+    """If only one of two studies with the same name has checkpoints, pauses and ticks are attributed correctly."""
     steps = [("study_started", START), ("study_paused", START + 3 * DAY), ("study_resumed", START + 5 * DAY)]
-    happened = pl.concat([lifecycle("agent", 1, *steps), lifecycle("agent", 2), lifecycle("b", 3)])
+    history = pl.concat([lifecycle("agent", 1, *steps), lifecycle("agent", 2), lifecycle("b", 3)])
     frame = pl.concat([checkpoints("agent", 2), checkpoints("b", 3)])
-    spec = plots.lifecycle(StudyData(frame, happened)).to_dict()
+    spec = plots.lifecycle(StudyData(frame, history)).to_dict()
     assert {row["study"] for row in rows_of(spec, mark="tick")} == {"agent (…0002)", "b"}
-    shaded = plots.trend(StudyData(pl.concat([checkpoints("agent", 1), checkpoints("b", 3)]), happened), "total_cost").to_dict()
+    shaded = plots.trend(StudyData(pl.concat([checkpoints("agent", 1), checkpoints("b", 3)]), history), "total_cost").to_dict()
     assert [row["study"] for row in rows_of(shaded, mark="rect")] == ["agent"]
     assert {row["study"] for row in rows_of(shaded, mark="line")} == {"agent", "b"}
 
 
-def test_studies_are_aligned_at_the_start_of_their_first_period() -> None:
-    """Each study's first period begins at 0, in a unit that suits the length; gaps stay."""
+def test_align_start_begins_each_study_at_zero() -> None:
+    """The unit suits the length; gaps remain."""
     spec = plots.trend(two(), "total_cost", align="start").to_dict()
     rows = rows_of(spec, mark="line")
     firsts = {row["study"]: row["x"] for row in reversed(rows)}
@@ -442,56 +478,54 @@ def test_studies_are_aligned_at_the_start_of_their_first_period() -> None:
     assert sum(row["v"] is None for row in rows) == 1
 
 
-def test_scatter_leaves_out_what_lacks_a_value_and_says_how_much() -> None:
-    """A checkpoint without cost is no point, is counted, and breaks the path."""
+def test_scatter_counts_checkpoints_without_both_values() -> None:
+    """They are omitted and break the path."""
     frame = checkpoints(count=6).with_columns(total_cost=pl.Series([1.0, 2.0, None, 3.0, 4.0, 5.0]))
     chart = plots.scatter(frame)
     assert [row["h"] for row in rows_of(chart.to_dict(), mark="line")] == [1.0, 2.0, None, 3.0, 4.0, 5.0]
-    assert "1 checkpoint without one of the two." in subtitle(chart)
+    assert "1 checkpoint without both values is not shown." in subtitle(chart)
     assert not has_mark(plots.scatter(frame, path=False), "line")
 
 
-def test_times_that_run_backwards_are_drawn_with_length_zero_and_said() -> None:
+def test_backwards_times_have_zero_length_and_are_noted() -> None:
     """A study that was resumed before it was paused."""
-    odd = lifecycle("agent", 1, ("study_started", START + DAY), ("study_paused", START + 5 * DAY), ("study_resumed", START + 3 * DAY))
-    chart = plots.lifecycle(odd, until=START + 8 * DAY)
+    backwards = lifecycle("agent", 1, ("study_started", START + DAY), ("study_paused", START + 5 * DAY), ("study_resumed", START + 3 * DAY))
+    chart = plots.lifecycle(backwards, until=START + 8 * DAY)
     bars = {row["status"]: (row["a"], row["b"]) for row in rows_of(chart.to_dict(), mark="bar")}
     assert bars["paused"][0] == bars["paused"][1] == round((START + 5 * DAY).timestamp() * 1000)
-    assert "Times run backwards 1 time (agent)" in subtitle(chart)
+    assert "1 event precedes the previous event of the study (agent)" in subtitle(chart)
     assert plots.table(chart)["backwards"].to_list() == [False, False, True, False]
 
 
-def test_a_status_without_length_is_seen() -> None:
-    """A study that was only created has a bar without length; its stroke shows it."""
+def test_status_of_zero_length_is_visible() -> None:
+    """The bar of a study that was only created is drawn by its stroke."""
     drawn = svg(plots.lifecycle(lifecycle("agent", 1)))
     assert re.search(r'aria-label="agent, pending[^>]*stroke="#b5b5b5"', drawn)
 
 
 @pytest.mark.slow
-def test_marks_that_are_left_out_are_counted() -> None:
-    """Of 2,500 beginnings 2,000 are marked, and the chart says so."""
+def test_omitted_marks_are_counted() -> None:
     many = pl.concat([lifecycle(f"s{number}", number, *[("study_started", START)] * 25) for number in range(100)])
     frame = pl.concat([checkpoints(f"s{number}", number, 1) for number in range(100)])
     chart = plots.trend(StudyData(frame, many), "total_cost")
     assert "Only the first 2,000 of 2,500 are drawn." in subtitle(chart)
 
 
-def test_changes_that_are_drawn_together_are_near_each_other() -> None:
-    """However many studies there are: 4 pixels at most, and the chart says within how much time."""
+def test_merged_statuses_are_close() -> None:
+    """For any number of studies, statuses within 4 pixels are merged, and the subtitle has the time span."""
     steps = [("study_paused" if day % 2 else "study_resumed", START + day * 5 * DAY) for day in range(20)]
     frame = pl.concat([lifecycle(f"s{number}", number, *steps) for number in range(150)])
     chart = plots.lifecycle(frame)
-    assert "3,150 changes: those to one status within 14.2 hours are drawn together." in subtitle(chart)
+    assert "3,150 status changes; repeated statuses within 14.2 hours are merged." in subtitle(chart)
     assert len(rows_of(chart.to_dict(), mark="bar")) == 3150
     assert max(row["b"] - row["a"] for row in rows_of(chart.to_dict(), mark="bar")) == 5 * 86_400_000
 
 
-def test_of_very_many_studies_the_newest_are_shown_and_that_is_said() -> None:
-    """Bars of 200 studies at most."""
+def test_lifecycle_shows_newest_200_studies() -> None:
     many = pl.concat([lifecycle(f"s{number}", number) for number in range(250)])
     chart = plots.lifecycle(many)
     assert len(rows_of(chart.to_dict(), mark="bar")) == 200
-    assert "The 200 newest of 250 studies." in subtitle(chart)
+    assert "Showing the 200 newest of 250 studies." in subtitle(chart)
 
 
 # --- any size ---------------------------------------------------------------------------------------------------------------------------
@@ -503,45 +537,45 @@ def test_of_very_many_studies_the_newest_are_shown_and_that_is_said() -> None:
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 400), st.floats(-1e9, 1e9)), min_size=1, max_size=120),
     st.integers(1, 20),
 )
-def test_thinning_keeps_every_extreme(rows: list[tuple[int, int, float]], buckets: int) -> None:
-    """Of each study and stretch of time the first, the last, a least and a greatest row are there, and nothing that was not there before."""
+def test_downsampling_keeps_extremes(rows: list[tuple[int, int, float]], bins: int) -> None:
+    """The first, last, minimum and maximum of each study and time bin are kept, and no rows are added."""
     frame = pl.DataFrame(rows, schema=["study_id", "hour", "v"], orient="row").with_columns(pl.col("study_id").cast(pl.String))
     frame = frame.with_columns(t=pl.lit(START) + pl.duration(hours="hour")).sort("study_id", "t", maintain_order=True).with_row_index("row")
-    kept = thin(frame, ["v"], buckets)
+    kept = downsample(frame, ["v"], bins)
     assert set(kept["row"]) <= set(frame["row"])
-    placed = frame.with_columns(bucket=bucket(frame, buckets))
-    for part in placed.partition_by("study_id", "bucket"):
+    binned = frame.with_columns(bin=time_bin(frame, bins))
+    for part in binned.partition_by("study_id", "bin"):
         here = kept.filter(pl.col("row").is_in(part["row"].implode()))
         assert {part["row"][0], part["row"][-1]} <= set(here["row"])
         assert (here["v"].min(), here["v"].max()) == (part["v"].min(), part["v"].max())
         assert here.height <= 4
 
 
-def test_a_hundred_thousand_checkpoints_make_a_small_chart_that_says_what_it_left_out() -> None:
-    """Under 150 kB, within Altair's limits, the extremes among the points, a caption, and a table of everything."""
+def test_large_chart_is_downsampled() -> None:
+    """100,000 checkpoints give less than 150 kB with the extremes, a note, and a complete table."""
     frame = long(100_000)
     chart = plots.trend(frame, "session_success_rate")
     spec = chart.to_dict()
     assert len(json.dumps(spec)) < 150_000
     drawn = [row["v"] for row in rows_of(spec, mark="line") if row["v"] is not None]
     assert (min(drawn), max(drawn)) == (frame["session_success_rate"].min(), frame["session_success_rate"].max())
-    assert f"Thinned: {len(drawn):,} of {frame.height:,} checkpoints are drawn" in subtitle(chart)
+    assert f"Downsampled to {len(drawn):,} of {frame.height:,} checkpoints" in subtitle(chart)
     assert plots.table(chart).height == frame.height
     assert sum(row["v"] is None for row in rows_of(spec, mark="line")) == 2
 
 
 @pytest.mark.slow
-def test_below_the_threshold_every_point_is_there() -> None:
-    """2,000 points of a line are drawn as they are; with one more it is thinned; many studies share what there is."""
+def test_downsampling_threshold() -> None:
+    """2,000 points of a line are drawn; with one more it is downsampled; many studies share a limit."""
 
     def points(count: int, studies: int = 1) -> int | None:
         frame = long(count * studies, studies)
-        return buckets_for(runs(StudyData(frame).sorted_checkpoints(["total_cost"]).with_columns(StudyData(frame).lengths), ["total_cost"]))
+        return bin_count(runs(StudyData(frame).sorted_checkpoints(["total_cost"]).with_columns(StudyData(frame).lengths), ["total_cost"]))
 
     assert points(2003) is None
     assert points(2004) == 240
     assert points(400, 50) is not None
-    assert "Thinned" not in subtitle(plots.trend(long(2003), "total_cost"))
+    assert "Downsampled" not in subtitle(plots.trend(long(2003), "total_cost"))
 
 
 FRAMES: dict[str, Callable[[], pl.DataFrame]] = {
@@ -564,26 +598,25 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 LARGE = ("50 studies", "100,000 rows", "100,000 rows of 50 studies")
-# Drawing takes most of the time, and other functions read a frame as `trend` does.
+# Rendering takes most of the time, and the other functions read a frame in the same way as `trend`.
 LATER = {*product(LARGE, ("overview", "compare", "scatter")), ("one row", "overview")}
-MATRIX = [pytest.param(*one, marks=[pytest.mark.long] * (one in LATER)) for one in product(FRAMES, FUNCTIONS)]
+MATRIX = [pytest.param(*case, marks=[pytest.mark.long] * (case in LATER)) for case in product(FRAMES, FUNCTIONS)]
 
 
 @pytest.mark.parametrize(("kind", "function"), MATRIX)
-def test_every_chart_takes_every_frame_polars_and_pandas_alike(kind: str, function: str) -> None:
-    """The same specification from both, valid for Altair, drawn by vl-convert, with a description and a table."""
+def test_polars_and_pandas_give_same_chart(kind: str, function: str) -> None:
+    """For frames of many kinds and sizes, the specification is the same and has a description and a table."""
     frame = FRAMES[kind]()
     chart = FUNCTIONS[function](frame)
     spec = chart.to_dict()
     assert named(FUNCTIONS[function](to_pandas(frame, CHECKPOINTS)).to_dict()) == named(spec)
     assert spec["description"]
     assert isinstance(plots.table(chart), pl.DataFrame)
-    if "50" not in kind:  # the drawing of many studies is tried once, below
+    if "50" not in kind:  # many studies are rendered once, below
         assert "NaN" not in svg(spec)
 
 
-def test_a_lifecycle_of_a_hundred_thousand_changes_is_drawn() -> None:
-    """Changes closer than the screen can show are drawn together, and that is said."""
+def test_large_lifecycle_is_merged() -> None:
     count = 100_000
     rows = {"study_id": study_id(1), "study": "agent", "seq": pl.int_range(count, eager=True)}
     kinds = pl.Series(["study_paused", "study_resumed"] * (count // 2))
@@ -591,32 +624,31 @@ def test_a_lifecycle_of_a_hundred_thousand_changes_is_drawn() -> None:
     frame = pl.DataFrame({**rows, "kind": kinds, "status": kinds.replace({"study_paused": "paused", "study_resumed": "running"}), "at": at})
     chart = plots.lifecycle(frame)
     assert len(rows_of(chart.to_dict(), mark="bar")) <= 2002
-    assert "100,000 changes" in subtitle(chart)
+    assert "100,000 status changes" in subtitle(chart)
     both = plots.lifecycle(StudyData(to_pandas(two(), CHECKPOINTS), to_pandas(lived(), LIFECYCLE)))
     assert named(both.to_dict()) == named(plots.lifecycle(StudyData(two(), lived())).to_dict())
 
 
 @pytest.mark.slow
-def test_of_very_many_studies_the_newest_are_drawn_and_that_is_said() -> None:
-    """200 lines at most, in a trend as in a scatter; the table has all of them."""
+def test_trend_and_scatter_show_200_most_recent_studies() -> None:
+    """The table has all studies."""
     many = pl.concat([checkpoints(f"study {number:03}", number, 2) for number in range(230)])
     for chart in (plots.trend(many, "total_cost"), plots.scatter(many)):
         drawn = {row["study"] for row in rows_of(chart.to_dict(), mark="line")}
         assert drawn == {f"study {number:03}" for number in range(30, 230)}
-        assert "The 200 of 230 studies that began last." in subtitle(chart)
+        assert "Showing the 200 most recently started of 230 studies." in subtitle(chart)
         assert plots.table(chart)["study"].n_unique() == 230
 
 
-def test_a_composed_chart_says_what_its_parts_say() -> None:
-    """Its text is theirs."""
+def test_composed_chart_has_descriptions_of_parts() -> None:
     one, other = plots.trend(checkpoints(), "total_cost"), plots.lifecycle(lived())
-    told = bundle(one | other)[0]["text/plain"]
-    assert told == f"{one.to_dict()['description']} {other.to_dict()['description']}"
+    text = bundle(one | other)[0]["text/plain"]
+    assert text == f"{one.to_dict()['description']} {other.to_dict()['description']}"
 
 
 @pytest.mark.slow
-def test_the_small_charts_of_an_overview_have_one_axis_of_time() -> None:
-    """A metric that was measured for two days of ten looks so."""
+def test_overview_shares_time_axis() -> None:
+    """All small charts span the same time, also if a metric has values for two of ten days."""
     frame = checkpoints(count=10)
     short = frame.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 2).then("total_cost"))
     spec = plots.overview(short).to_dict()
@@ -624,15 +656,51 @@ def test_the_small_charts_of_an_overview_have_one_axis_of_time() -> None:
     assert domains == {json.dumps([round((START + days * DAY).timestamp() * 1000) for days in (0, 10)])}
 
 
-def test_fifty_studies_are_drawn() -> None:
-    """Lines, a legend with all of them in columns, and a dash for those beyond the palette."""
+def test_many_studies_have_legend_and_dashes() -> None:
     drawn = svg(plots.trend(FRAMES["50 studies"](), "session_success_rate"))
     assert all(f">study {number}</text>" in drawn for number in range(50))
     assert "stroke-dasharray" in drawn
 
 
-def test_a_frame_that_a_user_changed_is_read_as_far_as_it_goes() -> None:
-    """NaN is missing, plain floats and seconds are taken, and columns that a chart does not need may be gone."""
+def test_studies_without_values_are_not_in_legend() -> None:
+    """The subtitle names up to three of them and counts more."""
+    frame = pl.concat([checkpoints(f"s{number}", number) for number in range(3)])
+    partial = frame.with_columns(total_cost=pl.when(pl.col("study") != "s1").then("total_cost"))
+    for chart, missing in ((plots.trend(partial, "total_cost"), "values of this metric"), (plots.scatter(partial), "both values")):
+        color = next(layer["encoding"]["color"] for layer in chart.to_dict()["layer"] if layer["encoding"]["color"].get("legend"))
+        assert color["scale"]["domain"] == ["s0", "s2"]
+        assert f"1 study without {missing} is not shown: s1." in subtitle(chart)
+    many = pl.concat([checkpoints(f"s{number}", number, 3) for number in range(8)])
+    few = many.with_columns(total_cost=pl.when(pl.col("study") < "s2").then("total_cost"))
+    assert "6 studies without values of this metric are not shown." in subtitle(plots.trend(few, "total_cost"))
+
+
+def test_overview_names_studies_without_values() -> None:
+    frame = pl.concat([checkpoints("a", 1), checkpoints("b", 2)])
+    empty = frame.with_columns(pl.when(pl.col("study") == "a").then(name).alias(name) for name in METRICS)
+    assert "1 study without values is not shown: b." in subtitle(plots.overview(empty))
+
+
+def test_chart_notes_more_studies_than_distinct_looks() -> None:
+    for count, noted in ((LOOKS, False), (LOOKS + 1, True)):
+        many = pl.concat([checkpoints(f"s{number}", number, 2) for number in range(count)])
+        for chart in (plots.trend(many, "total_cost"), plots.scatter(many)):
+            assert ("32 combinations of color and" in subtitle(chart)) == noted
+
+
+def test_studies_of_a_chart_look_different_whatever_was_drawn_before() -> None:
+    """The 33rd study that is drawn has the look of the first, except in a chart with it."""
+    first, last = checkpoints("first", 1, 3), checkpoints("last", 99, 3)
+    with fresh_colors():
+        colors.places([study_id(number) for number in (*range(1, LOOKS + 1), 99)])
+        alone = plots.trend(last, "total_cost").to_dict()["layer"][0]["encoding"]
+        both = plots.trend(pl.concat([first, last]), "total_cost").to_dict()["layer"][0]["encoding"]
+    assert alone["color"]["scale"]["range"] == [PALETTE[0]]
+    assert both["color"]["scale"]["range"] == [PALETTE[0], PALETTE[1]]
+
+
+def test_frame_with_other_dtypes_and_fewer_columns() -> None:
+    """NaN is missing; plain floats and seconds are accepted; columns that a chart does not need can be absent."""
     frame = checkpoints(count=4)
     plain = to_pandas(frame, CHECKPOINTS).astype({"total_cost": "float64"})
     plain.loc[1, "total_cost"] = math.nan
@@ -642,16 +710,15 @@ def test_a_frame_that_a_user_changed_is_read_as_far_as_it_goes() -> None:
     assert named(plots.trend(seconds, "avg_session_duration").to_dict()) == named(plots.trend(frame, "avg_session_duration").to_dict())
 
 
-def test_what_is_not_finite_and_a_name_that_is_missing_in_places() -> None:
-    """Infinity is no measurement, as NaN; the name of a study is the one that its other rows have."""
+def test_infinity_and_missing_study_name() -> None:
+    """Infinity is missing, like NaN; a missing study name is taken from the other rows of the study."""
     odd = checkpoints(count=4).with_columns(total_cost=pl.Series([1.0, math.inf, -math.inf, 2.0]), study=pl.Series(["a", None, None, "a"]))
     rows = rows_of(plots.trend(odd, "total_cost").to_dict(), mark="line")
     assert [row["v"] for row in rows] == [1.0, None, 2.0]
     assert set(plots.table(plots.trend(odd, "total_cost"))["study"]) == {"a"}
 
 
-def test_a_thinned_scatter_keeps_the_extremes_of_both_metrics() -> None:
-    """The most expensive checkpoint is among the points, and so is the best."""
+def test_downsampled_scatter_keeps_extremes_of_both_metrics() -> None:
     frame = long(5000).with_columns(total_cost=((pl.int_range(pl.len()) * 7919) % 10007).cast(pl.Float64()))
     rows = [row for row in rows_of(plots.scatter(frame).to_dict(), mark="line") if row["h"] is not None]
     for name, column in (("h", "total_cost"), ("v", "session_success_rate")):
@@ -659,11 +726,11 @@ def test_a_thinned_scatter_keeps_the_extremes_of_both_metrics() -> None:
         assert (min(drawn), max(drawn)) == (frame[column].min(), frame[column].max())
 
 
-# --- colours, words, tables -------------------------------------------------------------------------------------------------------------
+# --- colors, descriptions, tables -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_study_keeps_its_colour_in_every_chart() -> None:
-    """In a chart of its own, and when others come before it in the frame; a ninth study is dashed."""
+def test_study_has_same_color_in_every_chart() -> None:
+    """Alone, and with other studies before it in the frame; the ninth study is dashed."""
 
     def range_of(chart: Any) -> dict[str, str]:
         scale = next(layer for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == "line")["encoding"]["color"]["scale"]
@@ -677,8 +744,8 @@ def test_a_study_keeps_its_colour_in_every_chart() -> None:
     assert "strokeDash" not in plots.trend(two(), "total_cost").to_dict()["layer"][0]["encoding"]
 
 
-def test_the_colours_stay_apart_for_the_colour_blind_and_on_both_backgrounds() -> None:
-    """Simulated as by Machado et al. (2009) the nearest two differ by 0.09 in OKLab; contrast is 2.6 on white and 2.1 on JupyterLab's dark grey."""
+def test_palette_is_distinct_for_color_blindness_and_has_contrast() -> None:
+    """With simulated color blindness (Machado et al., 2009) the minimum distance is 0.09 in OKLab; the contrast is 2.6 on white, 2.1 on dark gray."""
     blindness = [
         [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
         [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -699,24 +766,24 @@ def test_the_colours_stay_apart_for_the_colour_blind_and_on_both_backgrounds() -
     def times(matrix: list[list[float]], vector: list[float]) -> list[float]:
         return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
 
-    def linear(colour: str) -> list[float]:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    def linear(color: str) -> list[float]:
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
 
     for seen in blindness:
         points = [
-            times(to_lab, [max(0, x) ** (1 / 3) for x in times(to_lms, [min(1, max(0, y)) for y in times(seen, linear(colour))])])
-            for colour in PALETTE
+            times(to_lab, [max(0, x) ** (1 / 3) for x in times(to_lms, [min(1, max(0, y)) for y in times(seen, linear(color))])])
+            for color in PALETTE
         ]
         assert min(math.dist(a, b) for i, a in enumerate(points) for b in points[:i]) > 0.09
-    for colour in PALETTE:
-        light = sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear(colour), strict=True))
+    for color in PALETTE:
+        light = sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear(color), strict=True))
         assert 1.05 / (light + 0.05) > 2.6
         assert (light + 0.05) / 0.0831 > 2.1
 
 
-def test_a_chart_says_in_words_what_it_shows() -> None:
-    """What, which studies, the span, the first and last value, the extremes, and the notes."""
+def test_description_summarizes_chart() -> None:
+    """Subject, studies, time span, first and last value, extremes, notes."""
     frame = checkpoints(count=3).with_columns(total_cost=pl.Series([2.0, 3.5, 1.25]))
     assert plots.trend(frame, "total_cost").to_dict()["description"] == (
         "Trend of total cost over time, 1 study, 2026-01-05 to 2026-01-08 UTC. agent: 3 checkpoints, first $2.00, last $1.25, "
@@ -729,41 +796,39 @@ def test_a_chart_says_in_words_what_it_shows() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_has_the_numbers_of_the_frame() -> None:
-    """Each checkpoint with its period, value, count and interval; `properties` keeps it, and a composed chart points to its parts."""
+def test_table_returns_underlying_data() -> None:
+    """`properties` keeps it; a composed chart has none."""
     frame = checkpoints(count=5).with_columns(session_success_rate=pl.Series([0.5, None, 0.25, 1.0, 0.0]))
     chart = plots.trend(frame, "session_success_rate")
-    found = plots.table(chart.properties(width=100))
-    assert found.columns == ["study", "period_start", "period_end", "session_success_rate", "sessions_completed", "low", "high"]
-    assert found["session_success_rate"].to_list() == [0.5, None, 0.25, 1.0, 0.0]
-    assert found["period_start"].to_list() == frame["period_start"].to_list()
-    assert found["low"].null_count() == 1
-    with pytest.raises(InvalidInputError, match="LayerChart has no table"):
+    table = plots.table(chart.properties(width=100))
+    assert table.columns == ["study", "period_start", "period_end", "session_success_rate", "sessions_completed", "low", "high"]
+    assert table["session_success_rate"].to_list() == [0.5, None, 0.25, 1.0, 0.0]
+    assert table["period_start"].to_list() == frame["period_start"].to_list()
+    assert table["low"].null_count() == 1
+    with pytest.raises(InvalidInputError):
         plots.table(chart + chart)
     assert plots.table(plots.overview(frame)).filter(metric="session_success_rate")["value"].null_count() == 1
 
 
 @pytest.mark.slow
-def test_an_overview_says_the_time_zone_and_which_chart_a_note_is_of() -> None:
-    """Time is UTC; each note with its metric; beyond three they are counted."""
-    odd = checkpoints().with_columns(session_success_rate=pl.lit(1.5), agent_efficiency=pl.lit(-0.1))
-    said = subtitle(plots.overview(odd))
-    assert said == (
-        "Time is UTC, 2026. Session success rate: 10 values outside 0 to 100 %. Agent efficiency: 10 values outside 0 to 100 %."
+def test_overview_subtitle_has_time_zone_and_notes_by_metric() -> None:
+    """More than three notes are counted."""
+    outside = checkpoints().with_columns(session_success_rate=pl.lit(1.5), agent_efficiency=pl.lit(-0.1))
+    assert subtitle(plots.overview(outside)) == (
+        "Time in UTC, 2026. Session success rate: 10 values outside 0 to 100%. Agent efficiency: 10 values outside 0 to 100%."
     )
-    assert re.search(r"Sessions completed: Thinned: .* And so for \d+ more charts?\.", subtitle(plots.overview(long(5000))))
+    assert re.search(r"Sessions completed: Downsampled to .* \d+ similar notes? for other metrics\.", subtitle(plots.overview(long(5000))))
 
 
-def test_a_long_title_is_in_lines() -> None:
-    """A name of 200 characters, also where there is no note under the title."""
+def test_long_title_is_wrapped() -> None:
+    """Also without a subtitle."""
     title = plots.trend(checkpoints("n" * 200), "total_tokens").to_dict()["title"]
     assert "subtitle" not in title
     assert max(map(len, title["text"])) <= 90
 
 
 @pytest.mark.slow
-def test_a_changed_copy_of_an_overview_leaves_the_original_alone() -> None:
-    """Charts share no encoding with each other or with a copy."""
+def test_copy_of_overview_is_independent() -> None:
     chart = plots.overview(checkpoints(count=3))
     before, copy = chart.to_dict(), chart.copy()
     copy.vconcat[0].concat[0].layer[0].encoding.x.title = "changed"
@@ -774,8 +839,7 @@ def test_a_changed_copy_of_an_overview_leaves_the_original_alone() -> None:
 
 
 @pytest.mark.slow
-def test_better_directions_units_and_groups_come_from_the_catalogue() -> None:
-    """Each metric of an overview stands in its group, with its direction, on an axis in its format."""
+def test_overview_groups_and_directions_follow_catalog() -> None:
     spec = plots.overview(checkpoints(count=3)).to_dict()
     groups = {part["title"]["text"]: [one["title"] for one in part["concat"]] for part in spec["vconcat"]}
     assert list(groups) == list(dict.fromkeys(metric.group for metric in METRICS.values()))
@@ -791,15 +855,15 @@ def test_better_directions_units_and_groups_come_from_the_catalogue() -> None:
 
 
 @pytest.mark.slow
-def test_charts_compose_as_any_other_and_still_display_offline() -> None:
-    """+, | and & give plain Altair, with the colours as they were; `show` and `bundle` take it, and the theme is applied when it is rendered."""
+def test_charts_compose_into_plain_altair() -> None:
+    """Colors are unchanged, and `show` and `bundle` apply the theme."""
     one, other = plots.trend(two(), "total_cost"), plots.trend(checkpoints("new", 2), "total_tokens")
     bare = alt.Chart(alt.InlineData(values=[{"v": 5}])).mark_rule().encode(y="v:Q")
     for composed in (one + bare, one | other, one & other, (one | other) & plots.lifecycle(lived()), alt.layer(one, bare), one + one):
         assert type(composed).__module__.startswith("altair")
         assert "config" not in composed.to_dict() or "title" not in composed.to_dict()["config"]
         data, metadata = bundle(composed)
-        assert all(colour in data["image/svg+xml"] for colour in PALETTE[:2])
+        assert all(color in data["image/svg+xml"] for color in PALETTE[:2])
         assert set(data) == {"application/vnd.vegalite.v5+json", "image/svg+xml", "text/plain"}
         assert data["application/vnd.vegalite.v5+json"]["config"]["title"]["anchor"] == "start"
         assert metadata["application/vnd.vegalite.v5+json"]["embed_options"] == {"renderer": "svg", "actions": False}
@@ -807,8 +871,8 @@ def test_charts_compose_as_any_other_and_still_display_offline() -> None:
 
 
 @pytest.mark.slow
-def test_a_chart_displays_by_itself_and_altair_is_left_alone() -> None:
-    """Its own display is the offline one whatever renderer, transformer and theme are enabled, and those stay."""
+def test_displaying_chart_changes_no_altair_setting() -> None:
+    """Charts display offline with any renderer, transformer and theme."""
     before = (alt.renderers.active, alt.data_transformers.active, alt.theme.active, alt.data_transformers.options)
     chart = plots.trend(long(10_000, 50), "total_cost")
     data, _ = chart._repr_mimebundle_()
@@ -822,8 +886,8 @@ def test_a_chart_displays_by_itself_and_altair_is_left_alone() -> None:
     assert (alt.renderers.active, alt.data_transformers.active, alt.theme.active, alt.data_transformers.options) == before
 
 
-def test_altair_still_checks_what_a_user_writes() -> None:
-    """Building a chart switches Altair's checks off for itself only."""
+def test_altair_validation_stays_enabled() -> None:
+    """Building a chart disables validation for its own parts only."""
     plots.trend(checkpoints(), "total_cost")
     with pytest.raises(SchemaValidationError):
         alt.X("x:Q", scale=alt.Scale(type="no such scale"))
@@ -833,44 +897,44 @@ def test_altair_still_checks_what_a_user_writes() -> None:
         alt.X("x:Q", scale=alt.Scale(type="no such scale"))
 
 
-def test_show_takes_only_altair_charts() -> None:
-    """Anything else is refused in words."""
-    with pytest.raises(InvalidInputError, match="a DataFrame is no Altair chart"):
-        plots.show(checkpoints())
+def test_show_prints_description_outside_ipython(capsys: pytest.CaptureFixture[str]) -> None:
+    chart = plots.trend(checkpoints(), "total_cost")
+    plots.show(chart)
+    assert capsys.readouterr().out == f"{chart.to_dict()['description']}\n"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", [".svg", ".png", ".html", ".json"])
-def test_a_chart_is_saved_whole(tmp_path: Path, ending: str) -> None:
-    """In each format; a name with markup stays text, and the page asks no network for anything."""
+@pytest.mark.parametrize("extension", [".svg", ".png", ".html", ".json"])
+def test_saved_chart_has_inert_markup(tmp_path: Path, extension: str) -> None:
+    """In each format; HTML files request nothing from the network."""
     frame = checkpoints(MARKUP, 1, 5)
-    target = plots.save(plots.trend(frame, "session_success_rate", reference=(0.5, MARKUP)), tmp_path / f"chart{ending}")
+    target = plots.save(plots.trend(frame, "session_success_rate", reference=(0.5, MARKUP)), tmp_path / f"chart{extension}")
     content = target.read_bytes()
-    if ending == ".png":
+    if extension == ".png":
         assert content.startswith(b"\x89PNG")
         return
     text = content.decode()
-    if ending == ".json":
+    if extension == ".json":
         assert " ".join(json.loads(text)["title"]["text"]).endswith(MARKUP)
         return
     assert MARKUP not in text
     assert "<img src=x" not in text
     assert "alert(2)</script>" not in text
-    if ending == ".html":
+    if extension == ".html":
         assert text.count("</script>") == text.count("<script")
         assert not re.search(r'(src|href)="', re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
 
 
-def test_tooltips_stand_in_the_svg() -> None:
-    """Each point of a saved SVG says its study, period, value and count."""
+def test_svg_has_tooltips() -> None:
+    """Each point has its study, period, value and count."""
     drawn = svg(plots.trend(checkpoints(count=2), "session_success_rate"))
-    told = re.findall(r"<title>(.*?)</title>", drawn)
-    assert [text for text in told if text != "agent"] == told[1:]
-    assert re.fullmatch(r"agent, 2026-01-05 00:00 to 2026-01-06 00:00 UTC: \d+\.\d% of \d+ sessions completed", told[1])
+    titles = re.findall(r"<title>(.*?)</title>", drawn)
+    assert [title for title in titles if title != "agent"] == titles[1:]
+    assert re.fullmatch(r"agent, 2026-01-05 00:00 to 2026-01-06 00:00 UTC: \d+\.\d% of \d+ sessions completed", titles[1])
 
 
-def test_a_page_holds_several_charts() -> None:
-    """Each with a heading and its description, and the data where no name can end the script."""
+def test_page_has_several_charts() -> None:
+    """Each has a heading and a description; the data cannot end the script."""
     text = page([("One & <two>", plots.trend(checkpoints(MARKUP), "total_cost")), ("", plots.lifecycle(lived()))], title=MARKUP)
     assert "<h2>One &amp; &lt;two&gt;</h2>" in text
     assert text.count('class="chart"') == 2
@@ -879,64 +943,80 @@ def test_a_page_holds_several_charts() -> None:
     assert len(json.loads(data[1])["specs"]) == 2
 
 
-# --- bad input --------------------------------------------------------------------------------------------------------------------------
+# --- invalid input --------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("call", "message"),
     [
-        (lambda: plots.trend(checkpoints(), "sucess_rate"), "metric: 'sucess_rate' is no metric. Did you mean 'self_correction_rate'|Did you mean"),
-        (lambda: plots.trend(checkpoints(), 5), "metric: 5 is no metric"),  # type: ignore[arg-type]
-        (lambda: plots.trend(checkpoints().lazy(), "total_cost"), "a LazyFrame is no Polars or Pandas frame. Call .collect\\(\\) first"),
-        (lambda: plots.trend([{"a": 1}], "total_cost"), "a list is no Polars or Pandas frame"),
-        (lambda: plots.trend(checkpoints().drop("period_end"), "total_cost"), "it has no column 'period_end'"),
-        (lambda: plots.trend(checkpoints().drop("total_cost"), "total_cost"), "it has no column 'total_cost'"),
-        (lambda: plots.trend(checkpoints()["total_cost"], "total_cost"), "a Series is no"),
-        (lambda: plots.trend(checkpoints().with_columns(total_cost=pl.lit("1")), "total_cost"), "'total_cost' holds String; numbers are needed"),
-        (lambda: plots.trend(checkpoints().with_columns(pl.col("period_start").dt.replace_time_zone(None)), "total_cost"), "times with a time zone are needed"),
-        (lambda: plots.trend(checkpoints(), "total_cost", rolling=1), "rolling: 1 is no number of checkpoints"),
-        (lambda: plots.trend(checkpoints(), "total_cost", interval="x"), "interval: 'x' is none of"),  # type: ignore[arg-type]
-        (lambda: plots.trend(checkpoints(), "total_cost", width="container"), "width: 'container' is no number of pixels"),  # type: ignore[arg-type]
-        (lambda: plots.scatter(checkpoints(), height=-5), "height: -5 is no number of pixels"),
-        (lambda: plots.lifecycle(lived(), width=0), "width: 0 is no number of pixels"),
-        (lambda: plots.trend(checkpoints(), "total_cost", reference=math.inf), "reference: inf is no value"),
-        (lambda: plots.trend(checkpoints(), "total_cost", y=(0, math.inf)), "y: .* is no range"),
-        (lambda: plots.save(plots.scatter(checkpoints()), None), "path: None is no path"),  # type: ignore[arg-type]
-        (lambda: plots.trend(checkpoints(), "total_cost", y=(2, 1)), "y: \\(2, 1\\) is no range"),
-        (lambda: plots.trend(checkpoints(), "total_cost", y="zero"), "y: 'zero' is no range"),  # type: ignore[arg-type]
-        (lambda: plots.trend(checkpoints(), "total_cost", reference="high"), "reference: 'high' is no value"),  # type: ignore[arg-type]
-        (lambda: plots.trend(StudyData(checkpoints(), checkpoints()), "total_cost"), "it has no column 'seq'"),
-        (lambda: plots.trend(checkpoints(), "total_cost", align="end"), "align: 'end' is neither"),  # type: ignore[arg-type]
-        (lambda: plots.scatter(checkpoints(), x="cost"), "x: 'cost' is no metric"),
-        (lambda: plots.lifecycle(checkpoints()), "data: it has no lifecycle. Give kit.data"),
-        (lambda: plots.lifecycle(lived(), until=datetime(2026, 1, 1)), "until: .* has no time zone"),
-        (lambda: plots.overview(checkpoints().select("study", "period_start")), "it has no column 'period_end', 'sessions_completed'"),
-        (lambda: plots.save(plots.scatter(checkpoints()), "chart.pdf"), "does not end in one of .svg, .png, .html, .json"),
-        (lambda: plots.save(plots.scatter(checkpoints()), "/nowhere/at/all/chart.svg"), "cannot be written"),
-        (lambda: plots.save(plots.scatter(checkpoints()), "chart.svg", mode="blue"), "mode: 'blue' is neither"),
+        (lambda: plots.trend(checkpoints(), "total_cost", rolling=1), snapshot('Invalid rolling 1: expected an integer of 2 or more, or None.')),
+        (lambda: plots.trend(checkpoints(), "total_cost", interval="x"), snapshot("Invalid interval 'x': expected True, False or None.")),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", width="container"), snapshot("Invalid width 'container': expected an integer from 50 to 10,000 (pixels).")),  # type: ignore[arg-type]
+        (lambda: plots.scatter(checkpoints(), height=-5), snapshot('Invalid height -5: expected an integer from 50 to 10,000 (pixels).')),
+        (lambda: plots.lifecycle(lived(), width=0), snapshot('Invalid width 0: expected an integer from 50 to 10,000 (pixels).')),
+        (lambda: plots.trend(checkpoints(), "total_cost", reference=math.inf), snapshot('Invalid reference inf: expected a number, or (number, text).')),
+        (lambda: plots.trend(checkpoints(), "total_cost", reference="high"), snapshot("Invalid reference 'high': expected a number, or (number, text).")),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", reference=0, y="log"), snapshot('Invalid reference 0: a log axis has positive values only.')),
+        (lambda: plots.trend(checkpoints(), "total_cost", y=(0, math.inf)), snapshot("Invalid y (0, inf): expected (low, high) with low < high, 'data', 'log' or None.")),
+        (lambda: plots.trend(checkpoints(), "total_cost", y=(2, 1)), snapshot("Invalid y (2, 1): expected (low, high) with low < high, 'data', 'log' or None.")),
+        (lambda: plots.trend(checkpoints(), "total_cost", y="zero"), snapshot("Invalid y 'zero': expected (low, high) with low < high, 'data', 'log' or None.")),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "session_success_rate", y="log"), snapshot("Invalid y 'log': session_success_rate is a rate, and rates have no log axis. Use y='data' or y=(low, high).")),
+        (lambda: plots.trend(checkpoints(), "total_cost", align="end"), snapshot("Invalid align 'end': expected 'calendar' or 'start'.")),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", align="start", fit=Marked(START)), snapshot("Invalid align 'start': fit= and changes= require align='calendar'.")),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", fit=5), snapshot('Invalid fit: expected a result of evalkit.analysis.trend(data, metric) or before_after(...), got an int.')),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", changes="some"), snapshot('Invalid changes: expected a result of evalkit.analysis.changepoints(data, metric) or before_after(...), got a str.')),  # type: ignore[arg-type]
+        (lambda: plots.lifecycle(checkpoints()), snapshot('The data has no lifecycle. Pass kit.data(), StudyData(checkpoints, lifecycle), or kit.lifecycle().')),
+        (lambda: plots.save(plots.scatter(checkpoints()), None), snapshot("Invalid path None: expected a file name, e.g. 'chart.svg'.")),  # type: ignore[arg-type]
+        (lambda: plots.save(plots.scatter(checkpoints()), "chart.pdf"), snapshot("Invalid path 'chart.pdf': expected the extension .svg, .png, .html or .json.")),
+        (lambda: plots.save(plots.scatter(checkpoints()), "chart.svg", mode="blue"), snapshot("Invalid mode 'blue': expected 'light' or 'dark'.")),
+        (lambda: plots.show(checkpoints()), snapshot('Expected an Altair chart, got a DataFrame. Pass a chart of evalkit.plots, or a combination of such charts.')),  # type: ignore[arg-type]
+        (lambda: plots.table(alt.Chart().mark_point()), snapshot('No underlying data for a Chart. Pass a chart that evalkit.plots returned; for a composed chart, pass each part.')),
     ],
 )  # fmt: skip
-def test_what_cannot_be_drawn_is_told_in_words(wrong: Callable[[], Any], message: str) -> None:
-    """What was wrong, the value, the valid options."""
-    with pytest.raises(InvalidInputError, match=message):
-        wrong()
+def test_invalid_option_is_refused(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        call()
+    assert says(error) == message
 
 
-def test_two_studies_of_one_name_are_told_apart() -> None:
-    """By the ends of their ids."""
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda: plots.trend(checkpoints(), "sucess_rate"), "metric"),
+        (lambda: plots.trend(checkpoints(), 5), "metric"),  # type: ignore[arg-type]
+        (lambda: plots.scatter(checkpoints(), x="cost"), "x"),
+        (lambda: plots.trend(checkpoints().lazy(), "total_cost"), "data"),
+        (lambda: plots.trend([{"a": 1}], "total_cost"), "data"),
+        (lambda: plots.trend(checkpoints()["total_cost"], "total_cost"), "data"),
+        (lambda: plots.trend(checkpoints().drop("period_end"), "total_cost"), "frame"),
+        (lambda: plots.trend(checkpoints().drop("total_cost"), "total_cost"), "frame"),
+        (lambda: plots.overview(checkpoints().select("study", "period_start")), "frame"),
+        (lambda: plots.trend(StudyData(checkpoints(), checkpoints()), "total_cost"), "frame"),
+        (lambda: plots.trend(checkpoints().with_columns(total_cost=pl.lit("1")), "total_cost"), "total_cost"),
+        (lambda: plots.trend(checkpoints().with_columns(pl.col("period_start").dt.replace_time_zone(None)), "total_cost"), "period_start"),
+        (lambda: plots.lifecycle(lived(), until=datetime(2026, 1, 1)), "until"),
+        (lambda: plots.save(plots.scatter(checkpoints()), "/nowhere/at/all/chart.svg"), "file"),
+    ],
+)  # fmt: skip
+def test_invalid_data_is_refused(call: Callable[[], Any], field: str) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        call()
+    assert error.value.field == field
+
+
+def test_studies_with_same_name_have_id_suffix() -> None:
     frame = pl.concat([checkpoints("agent", 1, 3), checkpoints("agent", 2, 3)])
     assert set(plots.table(plots.trend(frame, "total_cost"))["study"]) == {"agent (…0001)", "agent (…0002)"}
 
 
-def test_a_timestamp_before_1970_is_drawn() -> None:
-    """Nothing depends on the epoch."""
+def test_times_before_1970() -> None:
     old = checkpoints(count=3).with_columns(pl.col("period_start", "period_end") - timedelta(days=365 * 80))
     assert rows_of(plots.trend(old, "total_cost").to_dict(), mark="line")[0]["a"] < 0
     assert datetime(1946, 1, 1, tzinfo=UTC) < plots.table(plots.trend(old, "total_cost"))["period_start"][0]
 
 
-def test_studies_are_ordered_by_when_they_began_then_by_name() -> None:
-    """Whatever their ids: a study's id says nothing of its age, and is another one in each home."""
+def test_studies_are_ordered_by_start_then_name() -> None:
+    """The order does not depend on the ids, which differ between homes."""
     younger, older, twin = (
         checkpoints("a", 1).with_columns(pl.col("period_start", "period_end") + DAY),
         checkpoints("z", 2),

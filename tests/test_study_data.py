@@ -21,7 +21,7 @@ from evalkit.analysis._audit import audit as audit_module
 from evalkit.frames import study_data
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.frames.pandas_output import to_pandas
-from evalkit.plots._thinning import runs
+from evalkit.plots._downsampling import runs
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, study_id
 from tests.messages import says
 from tests.report_schema import schema

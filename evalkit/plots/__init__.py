@@ -1,10 +1,10 @@
-"""Charts of longitudinal metrics that tell the truth: from a frame to an Altair chart, offline, with gaps, intervals and words.
+"""Altair charts of longitudinal metrics, with gaps, confidence intervals and notes on what is shown.
 
 >>> from evalkit import plots
 >>> plots.trend(kit.data(), "session_success_rate")  # doctest: +SKIP
 
-Each function gives an Altair chart that displays by itself, without a network. It composes as any other (``a | b``, ``a & b``,
-``a + layer``); what comes out is plain Altair, displayed by `show`, or after `enable`.
+Each function returns an Altair chart that displays without a network and can be combined with others (``a | b``, ``a & b``,
+``a + layer``). Combined charts are plain Altair charts: display them with `show`, or call `enable` once.
 """
 
 from evalkit.plots._chart import table

@@ -1,8 +1,9 @@
-"""The charts that evalkit gives: Altair's own, that display offline by themselves, know their table, and compose into plain Altair."""
+"""Altair charts that display without a network, keep their underlying data, and combine into plain Altair charts."""
 
 from __future__ import annotations
 
 import copy
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,30 +18,31 @@ __all__ = ["EvalChart", "GroupedChart", "LayeredChart", "StackedChart", "check_s
 
 
 class EvalChart(alt.TopLevelMixin):
-    """What an evalkit chart adds to Altair's: it displays offline by itself, and `table` gives the numbers that it shows."""
+    """An Altair chart that displays without a network and has underlying data, which `table` returns."""
 
     @property
-    def holds_rows(self) -> bool:
-        """Whether all data stand in the chart as rows, for which Altair's data transformers are not asked."""
+    def has_inline_rows(self) -> bool:
+        """Whether all data are inline rows, so that Altair's data transformers are not needed."""
         return True
 
-    def with_twin(self, twin: pl.LazyFrame | None, *, valid: bool = False) -> Any:
-        """Give this chart its table, and whether it is known to be valid. Neither is a property for Altair, so it goes past its setters."""
-        object.__setattr__(self, "_twin", twin)
+    def with_underlying(self, data: pl.LazyFrame | None, *, valid: bool = False) -> Any:
+        """Attach the underlying data, and whether the specification is known to be valid."""
+        # Altair's setters would treat them as properties of the specification.
+        object.__setattr__(self, "_underlying", data)
         object.__setattr__(self, "_valid", valid)
         return self
 
     def copy(self, deep: Any = True, ignore: list[str] | None = None) -> Any:
-        """Copy, as `properties` and other methods of Altair do; the copy shows the same numbers."""
+        """Return a copy with the same underlying data, as `properties` and other methods of Altair do."""
         if deep is False:  # Altair would compose the parts again and copy each of them deeply
-            shallow = copy.copy(self)
-            object.__setattr__(shallow, "_kwds", dict(vars(self)["_kwds"]))
+            copied = copy.copy(self)
+            object.__setattr__(copied, "_kwds", dict(vars(self)["_kwds"]))
         else:
-            shallow = super().copy(deep, ignore)  # type: ignore[misc]
-        return shallow.with_twin(vars(self).get("_twin"))
+            copied = super().copy(deep, ignore)  # type: ignore[misc]
+        return copied.with_underlying(vars(self).get("_underlying"))
 
     def to_dict(self, validate: bool = True, **kwargs: Any) -> Any:
-        """Give the specification. Altair checks what a user changed; what evalkit made is checked in its tests, and that takes long."""
+        """Return the specification. Altair validates changed charts only: validation is slow, and evalkit's charts are valid."""
         return super().to_dict(validate and not vars(self).get("_valid"), **kwargs)
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> Any:
@@ -57,70 +59,79 @@ class EvalChart(alt.TopLevelMixin):
 
 
 class LayeredChart(EvalChart, alt.LayerChart):
-    """One evalkit chart; for Altair a `LayerChart`."""
+    """A single chart; an Altair `LayerChart`."""
 
 
 class GroupedChart(EvalChart, alt.ConcatChart):
-    """Several evalkit charts in columns; for Altair a `ConcatChart`."""
+    """Several charts in columns; an Altair `ConcatChart`."""
 
 
 class StackedChart(EvalChart, alt.VConcatChart):
-    """Several evalkit charts under each other; for Altair a `VConcatChart`."""
+    """Several charts below each other; an Altair `VConcatChart`."""
 
 
 def table(chart: alt.TopLevelMixin) -> pl.DataFrame:
-    """Give the numbers that a chart of evalkit shows, all of them, also where the chart is thinned.
+    """Return the underlying data of a chart, complete even if the chart is downsampled.
 
     Parameters
     ----------
     chart
-        What a function of `evalkit.plots` gave, or what ``.properties(...)`` made of it.
+        A chart that a function of `evalkit.plots` returned, also after ``.properties(...)``.
 
     Returns
     -------
     polars.DataFrame
-        A row for each point. Times are Datetime(us, UTC), durations seconds, rates 0 to 1.
+        One row for each point: the study, the period, the values. Times are ``Datetime("us", "UTC")``, durations are in seconds, rates
+        are 0 to 1.
 
     Raises
     ------
     InvalidInputError
-        For another chart: one that was composed has the tables of its parts.
+        For any other chart. The parts of a composed chart have their own tables.
+
+    Examples
+    --------
+    >>> from evalkit import plots
+    >>> from evalkit.samples import sample_checkpoints
+    >>> checkpoints = pl.DataFrame(sample_checkpoints("daily", "2026-01-05T00:00:00Z", 3, seed=1))
+    >>> plots.table(plots.trend(checkpoints, "total_cost")).columns
+    ['study', 'period_start', 'period_end', 'total_cost']
     """
-    twin: pl.LazyFrame | None = vars(chart).get("_twin") if isinstance(chart, EvalChart) else None
-    if twin is None:
+    data: pl.LazyFrame | None = vars(chart).get("_underlying") if isinstance(chart, EvalChart) else None
+    if data is None:
         raise InvalidInputError(
-            f"chart: {a_type(chart)} has no table. Give what a function of evalkit.plots returned, of a composed chart each part.",
-            field="chart", value=type(chart).__name__,
-        )  # fmt: skip
-    return twin.collect()
+            f"No underlying data for {a_type(chart)}",
+            hint="Pass a chart that evalkit.plots returned; for a composed chart, pass each part.",
+            field="chart",
+            value=type(chart).__name__,
+        )
+    return data.collect()
 
 
 def check_size(**sizes: Any) -> None:
-    """Refuse a width or height that is no number of pixels."""
+    """Raise for a width or height that is not a number of pixels."""
     for name, size in sizes.items():
         if type(size) is not int or not 50 <= size <= 10_000:
-            raise invalid(name, size, "is no number of pixels", "give a whole number from 50 to 10,000")
+            raise invalid(name, size, "expected an integer from 50 to 10,000 (pixels)")
 
 
 def layered(
-    layers: Sequence[Any], title: str, notes: Sequence[str], described: str, twin: pl.LazyFrame | pl.DataFrame, **properties: Any
+    layers: Sequence[Any], title: str, notes: Sequence[str], description: str, underlying: pl.LazyFrame | pl.DataFrame, **properties: Any
 ) -> LayeredChart:
-    """Make a chart of layers, with its notes under the title."""
-    # Shared scales would be merged with those of the charts that a user puts beside this one, and the colours would change.
-    apart = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent", opacity="independent"))
+    """Return a chart of layers, with its notes as the subtitle."""
+    # In a composed chart, shared scales would be merged, and colors would change.
+    independent = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent", opacity="independent"))
     width = properties.pop("width", 640)
     chart = LayeredChart(
-        layer=list(layers), resolve=apart, title=titled(title, notes, max(40, width * 105 // 640)), description=described, width=width,
-        height=properties.pop("height", 280), **properties,
+        layer=list(layers), resolve=independent, title=titled(title, notes, max(40, width * 105 // 640)), description=description,
+        width=width, height=properties.pop("height", 280), **properties,
     )  # fmt: skip
-    chart.with_twin(twin.lazy(), valid=True)
+    chart.with_underlying(underlying.lazy(), valid=True)
     return chart
 
 
 def titled(title: str, notes: Sequence[str], width: int = 105) -> alt.TitleParams:
-    """Give a title with notes under it, as a text in lines of about `width` characters."""
-    import textwrap
-
+    """Return a title with notes as its subtitle, in lines of about `width` characters."""
     lines = textwrap.wrap(" ".join(notes), width)
     text = textwrap.wrap(title, 90) or [""]
     return alt.TitleParams(text=text, subtitle=lines) if lines else alt.TitleParams(text=text)

@@ -1,4 +1,4 @@
-"""Lifecycles: from events to stretches of time in one status, behind a chart of a metric and as bars of their own."""
+"""Lifecycles of studies: as a chart of their own, and as the background of a chart over time."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, empty_frame
 from evalkit.frames.study_data import StudyData, study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
-from evalkit.plots._lines import PERIOD, TOLD, colour_of, drawn_times, milliseconds, nothing, time_axis, values
+from evalkit.plots._descriptions import MOST_DESCRIBED
+from evalkit.plots._downsampling import MOST_POINTS, counts_per_study, time_bin
+from evalkit.plots._lines import PERIOD, SUMMARY, color_of, drawn_times, empty_layers, inline_rows, milliseconds, time_axis
 from evalkit.plots._points import MOST_STUDIES, Series
-from evalkit.plots._theme import NEUTRAL, STATUS_COLOURS
-from evalkit.plots._thinning import MOST_POINTS, bucket, lengths
+from evalkit.plots._theme import NEUTRAL, STATUS_COLORS
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike
 
-__all__ = ["History", "history_layers", "history_of", "lifecycle", "stretches"]
+__all__ = ["History", "history_layers", "history_of", "lifecycle", "status_spans"]
 
 _MARKS = {"study_started": "started", "study_stopped": "stopped"}
-_FEWEST_BUCKETS, _BUCKETS = 160, 500  # the fewest are 4 pixels wide each
+_FEWEST_BINS, _MOST_BINS = 160, 500  # with the fewest, a bin is 4 pixels wide
+_MOST_STEPS = 6
+_MOST_NAMED = 3
 
 
-def stretches(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
-    """Give the stretches of time that studies were in one status: study_id, label, status, start, end, backwards.
+def status_spans(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
+    """Return the time spans in which studies had one status: study_id, label, status, start, end, backwards.
 
-    A status lasts until the next event of the study, the last one until `until`. Where the next event's time is the earlier one the
-    stretch has the length zero, and `backwards` says so.
+    A status lasts until the next event of the study, the last one until `until`. If the next event is earlier, the span has zero length
+    and `backwards` is true.
     """
     following = pl.col("at").shift(-1).over("study_id")
     last = following.is_null()
@@ -45,118 +48,140 @@ def stretches(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class History:
-    """The lifecycles behind the lines of a series."""
+    """The lifecycles of the studies of a series.
 
-    parts: pl.DataFrame
-    """As `stretches` returns them."""
+    Attributes
+    ----------
+    spans
+        As `status_spans` returns them.
+    marks
+        The events that are marked, at the time `at`.
+    """
+
+    spans: pl.DataFrame
     marks: pl.DataFrame
-    """The events that are marked, by their time, `at`."""
 
     @property
     def paused(self) -> pl.DataFrame:
-        """The stretches of paused time, which are shaded."""
-        return self.parts.filter(status="paused")
+        """The spans of paused time, which are shaded."""
+        return self.spans.filter(status="paused")
 
     @property
     def times(self) -> pl.Series:
-        """Where the layers are in time."""
+        """The times of all marks."""
         return pl.concat([drawn_times(self.paused, "start", "end"), drawn_times(self.marks, "at")])
 
 
 def history_of(data: StudyData, series: Series) -> History:
     """Return the lifecycles of the studies of a series."""
-    rows = _relabelled(data.sorted_lifecycle, dict(series.studies))
+    rows = _relabeled(data.sorted_lifecycle, dict(series.studies))
     if series.points.is_empty():
         rows = rows.clear()
     until = None if rows.is_empty() else max(rows["at"].max(), series.points["end"].max())  # type: ignore[type-var]
-    return History(stretches(rows, until), rows.filter(pl.col("kind").is_in(list(_MARKS))))  # type: ignore[arg-type]
+    return History(status_spans(rows, until), rows.filter(pl.col("kind").is_in(list(_MARKS))))  # type: ignore[arg-type]
 
 
 def history_layers(history: History, series: Series, x: alt.X) -> tuple[list[Any], list[str]]:
-    """Return what is behind the lines of a series, paused time and the marks of start and stop, and what must be said of it."""
+    """Return the background layers of a series, paused time and starts and stops, and notes on them."""
     paused, marks = history.paused, history.marks
-    alone = len(series.studies) == 1
-    colour = {"color": alt.ColorValue(NEUTRAL)} if alone else {"color": colour_of(series.studies)}
+    single = len(series.studies) == 1
+    color = {"color": alt.ColorValue(NEUTRAL)} if single else {"color": color_of(series.studies)}
     layers: list[Any] = []
     notes: list[str] = []
     if paused.height:
-        drawn, thinned = _fewer(paused)
-        notes += ["Shaded: paused.", *thinned]
+        drawn, merged = _merged(paused)
+        notes += ["Shaded: paused.", *merged]
+        data = drawn.select(study="label", a=milliseconds("start"), b=milliseconds("end"), x=milliseconds("start"))
         layers.append(
-            alt.Chart(values(drawn.select(study="label", a=milliseconds("start"), b=milliseconds("end"), x=milliseconds("start"))))
+            alt.Chart(inline_rows(data))
             .transform_calculate(period=PERIOD)
-            .transform_calculate(told="datum.study + ', paused ' + datum.period")
+            .transform_calculate(summary="datum.study + ', paused ' + datum.period")
             .mark_rect(opacity=0.2)
-            .encode(x=x, x2=alt.X2("b:T"), tooltip=[alt.Tooltip("told:N", title="lifecycle")], description=TOLD, **colour)
+            .encode(x=x, x2=alt.X2("b:T"), tooltip=[alt.Tooltip("summary:N", title="lifecycle")], description=SUMMARY, **color)
         )
     if marks.height:
-        notes.append("Vertical lines: when a study was started (dashed) or stopped.")
+        notes.append("Vertical lines: study started (dashed) or stopped (solid).")
         if marks.height > MOST_POINTS:
             notes.append(f"Only the first {MOST_POINTS:,} of {marks.height:,} are drawn.")
             marks = marks.sort("at")
         data = marks[:MOST_POINTS].select(study="label", x=milliseconds("at"), text=pl.col("kind").replace_strict(_MARKS))
-        base = alt.Chart(values(data)).transform_calculate(
-            told="datum.study + ', ' + datum.text + ' ' + utcFormat(datum.x, '%Y-%m-%d %H:%M') + ' UTC'"
+        base = alt.Chart(inline_rows(data)).transform_calculate(
+            summary="datum.study + ', ' + datum.text + ' ' + utcFormat(datum.x, '%Y-%m-%d %H:%M') + ' UTC'"
         )
         dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=["started", "stopped"], range=[[3, 3], [1, 0]]), legend=None)
-        tip = [alt.Tooltip("told:N", title="lifecycle")]
-        layers.append(base.mark_rule(opacity=0.9).encode(x=x, strokeDash=dash, tooltip=tip, description=TOLD, **colour))
-    return layers, [*notes, *_backwards(history.parts)]
+        tooltip = [alt.Tooltip("summary:N", title="lifecycle")]
+        layers.append(base.mark_rule(opacity=0.9).encode(x=x, strokeDash=dash, tooltip=tooltip, description=SUMMARY, **color))
+    return layers, [*notes, *_backwards(history.spans)]
 
 
 def lifecycle(data: DataLike, *, until: datetime | str | None = None, width: int = 640) -> LayeredChart:
-    """Draw studies as bars over time: pending, running, paused, stopped, with a tick for each checkpoint.
+    """Draw each study as a bar over time, colored by status, with a tick for each checkpoint.
 
     Parameters
     ----------
     data
-        A `StudyData` with a lifecycle, from ``kit.data()``; a tick is drawn in the middle of each checkpoint's period. Or a frame as
-        ``kit.lifecycle()`` returns it: bars without ticks.
+        A `StudyData` with a lifecycle, as ``kit.data()`` returns it; ticks are drawn in the middle of each checkpoint's period. Or a
+        DataFrame as ``kit.lifecycle()`` returns it, for bars without ticks.
     until
-        Where the bars end that have no end yet, with a time zone. None: at the last time in the frames.
+        The end of bars without an end, with a time zone. None: the last time in the data.
     width
-        Of the frame, in pixels.
+        The width of the frame, in pixels.
 
     Returns
     -------
     altair.LayerChart
-        It displays offline by itself. Studies stand in the order of their creation, the 200 newest of them.
+        Displays without a network, and can be combined with other charts. Studies are in order of creation; of more than 200, the newest
+        are shown.
 
     Raises
     ------
     InvalidInputError
-        When there is no lifecycle, a frame lacks a column, or `until` has no time zone.
+        For data without a lifecycle or a required column, or a time `until` without a time zone.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import evalkit
+    >>> from evalkit import plots
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.create_study("nightly", period="daily", at="2026-01-05T00:00:00Z")
+    >>> _ = kit.start_study(study, at="2026-01-06T00:00:00Z")
+    >>> chart = plots.lifecycle(kit.data(), until="2026-01-08T00:00:00Z")
+    >>> plots.table(chart)["status"].to_list()
+    ['pending', 'running']
+    >>> kit.close()
     """
     check_size(width=width)
     known = _with_lifecycle(data)
     rows, ticks = known.sorted_lifecycle, known.sorted_checkpoints([])
     created = rows.group_by("study_id", "label").agg(pl.col("at").first()).sort("at", "study_id")
     shown = created.tail(MOST_STUDIES)
-    notes = [f"The {MOST_STUDIES} newest of {created.height:,} studies."] if created.height > MOST_STUDIES else []
+    notes = [f"Showing the {MOST_STUDIES} newest of {created.height:,} studies."] if created.height > MOST_STUDIES else []
     labels = dict(shown.select("study_id", "label").cast(pl.String()).rows())
-    rows, ticks = _relabelled(rows, labels), _relabelled(ticks, labels)
+    rows, ticks = _relabeled(rows, labels), _relabeled(ticks, labels)
     if rows.is_empty():
-        return layered(nothing(), "Lifecycle", ["Nothing to draw: no study."], "Lifecycle of studies: nothing to draw.", _twin(rows, None))
-    newest = [moment for moment in (rows["at"].max(), ticks["end"].max()) if isinstance(moment, datetime)]
+        notes = ["Nothing to draw: no study."]
+        return layered(empty_layers(), "Lifecycle", notes, "Lifecycle of studies: nothing to draw.", _table(rows, None), width=width)
+    newest = [time for time in (rows["at"].max(), ticks["end"].max()) if isinstance(time, datetime)]
     end = max(newest) if until is None else check_time("until", until)
-    parts = stretches(rows, end)
-    drawn, thinned = _fewer(parts)
+    spans = status_spans(rows, end)
+    drawn, merged = _merged(spans)
     order = shown["label"].to_list()
     y = alt.Y("study:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
-    x = time_axis([drawn_times(parts, "start", "end"), drawn_times(ticks, "t")], width)
+    x = time_axis([drawn_times(spans, "start", "end"), drawn_times(ticks, "t")], width)
     layers = [_bars(drawn, x, y)]
-    notes += [*thinned, *_backwards(parts)]
+    notes += [*merged, *_backwards(spans)]
     if ticks.height:
-        dots, fewer = _ticks(ticks, x, y)
-        layers.append(dots)
-        notes = [f"Ticks: {plural(ticks.height, 'checkpoint')}.", *notes, *fewer]
-    what = f"Lifecycle of {plural(shown.height, 'study', 'studies')}, {span(parts['start'].min(), parts['end'].max())}."  # type: ignore[arg-type]
-    told = " ".join([what, *_histories(parts), *notes])
-    return layered(layers, "Lifecycle", notes, told, _twin(rows, end), width=width, height=alt.Step(26))
+        tick_layer, tick_notes = _ticks(ticks, x, y)
+        layers.append(tick_layer)
+        notes = [f"Ticks: {plural(ticks.height, 'checkpoint')}.", *notes, *tick_notes]
+    subject = f"Lifecycle of {plural(shown.height, 'study', 'studies')}, {span(spans['start'].min(), spans['end'].max())}."  # type: ignore[arg-type]
+    text = " ".join([subject, *_summaries(spans), *notes])
+    return layered(layers, "Lifecycle", notes, text, _table(rows, end), width=width, height=alt.Step(26))
 
 
-def _relabelled(rows: pl.DataFrame, labels: dict[str, str]) -> pl.DataFrame:
-    """Keep the rows of these studies, and call them so: where another frame has other studies of the name, its labels differ."""
+def _relabeled(rows: pl.DataFrame, labels: dict[str, str]) -> pl.DataFrame:
+    """Return the rows of some studies under these labels; those of another frame can differ, because they depend on its other studies."""
     study_id = pl.col("study_id").cast(pl.String())
     kept = rows.filter(study_id.is_in(list(labels)))
     label = study_id.replace_strict(labels, return_dtype=pl.Enum(list(labels.values()))) if labels else pl.col("label")
@@ -169,85 +194,87 @@ def _with_lifecycle(data: DataLike) -> StudyData:
     known = study_data(data)
     if known.lifecycle is None:
         raise InvalidInputError(
-            "data: it has no lifecycle. Give kit.data(), StudyData(checkpoints, lifecycle), or kit.lifecycle().", field="data", value=data
-        )
+            "The data has no lifecycle", hint="Pass kit.data(), StudyData(checkpoints, lifecycle), or kit.lifecycle().",
+            field="data", value=data,
+        )  # fmt: skip
     return known
 
 
 def _bars(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> Any:
-    seen = [status for status in STATUS_COLOURS if status in drawn["status"].to_list()]
-    scale = alt.Scale(domain=seen, range=[STATUS_COLOURS[status] for status in seen])
+    statuses = [status for status in STATUS_COLORS if status in drawn["status"].to_list()]
+    scale = alt.Scale(domain=statuses, range=[STATUS_COLORS[status] for status in statuses])
     data = drawn.select(study="label", status="status", x=milliseconds("start"), a=milliseconds("start"), b=milliseconds("end"))
     size = alt.SizeValue(14, condition={"test": "datum.status == 'stopped' || datum.status == 'pending'", "value": 5})
     return (
-        alt.Chart(values(data))
+        alt.Chart(inline_rows(data))
         .transform_calculate(period=PERIOD)
-        .transform_calculate(told="datum.study + ', ' + datum.status + ' ' + datum.period")
+        .transform_calculate(summary="datum.study + ', ' + datum.status + ' ' + datum.period")
         .mark_bar(minBandSize=1)
         .encode(
             x=x, x2=alt.X2("b:T"), y=y, size=size, color=alt.Color("status:N", scale=scale, legend=alt.Legend(title=None, orient="bottom")),
-            stroke=alt.Stroke("status:N", scale=scale, legend=None),  # a status without length is seen too
+            stroke=alt.Stroke("status:N", scale=scale, legend=None),  # makes a status of zero length visible
             tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("status:N"), alt.Tooltip("period:N", title="time")],
-            description=TOLD,
+            description=SUMMARY,
         )
     )  # fmt: skip
 
 
 def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
-    """Give the checkpoints as ticks, one for each pixel where there are more."""
-    fewer: list[str] = []
-    if max(lengths(ticks)) > MOST_POINTS or ticks.height > 5 * MOST_POINTS:
-        buckets = max(_FEWEST_BUCKETS, min(_BUCKETS, 5 * MOST_POINTS // ticks["study_id"].n_unique()))
-        step: Any = (ticks["t"].max() - ticks["t"].min()) / buckets  # type: ignore[operator]
-        ticks = ticks.group_by("study_id", "label", bucket(ticks, buckets).alias("bucket")).agg(pl.col("t", "start", "end").first())
+    """Return the checkpoints as ticks; very many are merged to about one per pixel."""
+    notes: list[str] = []
+    if max(counts_per_study(ticks)) > MOST_POINTS or ticks.height > 5 * MOST_POINTS:
+        bins = max(_FEWEST_BINS, min(_MOST_BINS, 5 * MOST_POINTS // ticks["study_id"].n_unique()))
+        step: Any = (ticks["t"].max() - ticks["t"].min()) / bins  # type: ignore[operator]
+        ticks = ticks.group_by("study_id", "label", time_bin(ticks, bins).alias("bin")).agg(pl.col("t", "start", "end").first())
         ticks = ticks.sort("study_id", "t")
-        fewer = [f"Ticks of a study within {duration(step)} are drawn as one."]
+        notes = [f"Ticks within {duration(step)} are merged."]
     data = ticks.select(study="label", x=milliseconds("t"), a=milliseconds("start"), b=milliseconds("end"))
-    drawn = (
-        alt.Chart(values(data))
+    layer = (
+        alt.Chart(inline_rows(data))
         .transform_calculate(period=PERIOD)
-        .transform_calculate(told="datum.study + ', checkpoint ' + datum.period")
+        .transform_calculate(summary="datum.study + ', checkpoint ' + datum.period")
         .mark_tick(thickness=1.5, size=20, color=NEUTRAL, opacity=1)
         .encode(
-            x=x, y=y, description=TOLD, tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="checkpoint of")],
+            x=x, y=y, description=SUMMARY, tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="checkpoint")],
         )
     )  # fmt: skip
-    return drawn, fewer
+    return layer, notes
 
 
-def _fewer(parts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Join stretches that are closer than a screen can show, where there are very many."""
-    if parts.height <= MOST_POINTS:
-        return parts, []
-    buckets = max(_FEWEST_BUCKETS, min(_BUCKETS, 2 * MOST_POINTS // parts["study_id"].n_unique()))
+def _merged(spans: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Merge spans of equal status that are closer than a screen can show, if there are very many, and return a note on it."""
+    if spans.height <= MOST_POINTS:
+        return spans, []
+    bins = max(_FEWEST_BINS, min(_MOST_BINS, 2 * MOST_POINTS // spans["study_id"].n_unique()))
     at = pl.col("start").dt.epoch("ms")
-    first, last = parts.select(at.min().alias("a"), at.max().alias("b")).row(0)
-    step = max(1, (last - first) // buckets)
-    joined = parts.group_by("study_id", "label", "status", (at - first) // step, maintain_order=True).agg(
+    first, last = spans.select(at.min().alias("a"), at.max().alias("b")).row(0)
+    step = max(1, (last - first) // bins)
+    merged = spans.group_by("study_id", "label", "status", (at - first) // step, maintain_order=True).agg(
         pl.col("backwards").any(), from_=pl.col("start").min(), to=pl.col("end").max()
     )
-    joined = joined.select("study_id", "label", "status", "backwards", start="from_", end="to")
-    return joined, [f"{parts.height:,} changes: those to one status within {duration(timedelta(milliseconds=step))} are drawn together."]
+    merged = merged.select("study_id", "label", "status", "backwards", start="from_", end="to")
+    return merged, [f"{spans.height:,} status changes; repeated statuses within {duration(timedelta(milliseconds=step))} are merged."]
 
 
-def _backwards(parts: pl.DataFrame) -> list[str]:
-    turned = parts.filter("backwards")
-    if turned.is_empty():
+def _backwards(spans: pl.DataFrame) -> list[str]:
+    rows = spans.filter("backwards")
+    if rows.is_empty():
         return []
-    named = ", ".join(turned["label"].unique(maintain_order=True).to_list()[:3])
-    return [
-        f"Times run backwards {plural(turned.height, 'time')} ({named}): the status that ended before it began is drawn with length zero."
-    ]
+    named = ", ".join(rows["label"].unique(maintain_order=True).to_list()[:_MOST_NAMED])
+    verb = "precedes" if rows.height == 1 else "precede"
+    return [f"{plural(rows.height, 'event')} {verb} the previous event of the study ({named}); the status between them has zero length."]
 
 
-def _histories(parts: pl.DataFrame) -> list[str]:
-    told = []
-    for one in parts.partition_by("study_id", maintain_order=True)[-5:]:
-        steps = [f"{status} {span(start, end)}" for status, start, end in one.select("status", "start", "end").head(6).rows()]
-        told.append(f"{one['label'][0]}: {', '.join(steps)}{' and so on' if one.height > 6 else ''}.")
-    return told
+def _summaries(spans: pl.DataFrame) -> list[str]:
+    """Describe the statuses of the newest studies."""
+    sentences = []
+    for rows in spans.partition_by("study_id", maintain_order=True)[-MOST_DESCRIBED:]:
+        steps = [f"{status} {span(start, end)}" for status, start, end in rows.select("status", "start", "end").head(_MOST_STEPS).rows()]
+        more = f" and {plural(rows.height - _MOST_STEPS, 'more status', 'more statuses')}" if rows.height > _MOST_STEPS else ""
+        sentences.append(f"{rows['label'][0]}: {', '.join(steps)}{more}.")
+    return sentences
 
 
-def _twin(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
-    parts = stretches(rows, until or datetime(1970, 1, 1, tzinfo=UTC))
-    return parts.select(study=pl.col("label").cast(pl.String()), status="status", start="start", end="end", backwards="backwards")
+def _table(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
+    spans = status_spans(rows, until or datetime(1970, 1, 1, tzinfo=UTC))
+    return spans.select(study=pl.col("label").cast(pl.String()), status="status", start="start", end="end", backwards="backwards")

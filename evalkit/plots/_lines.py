@@ -1,4 +1,4 @@
-"""Layers of a chart: lines that break at gaps, points that stand for periods, bands, and a line to compare with."""
+"""Layers of a chart: lines that break at gaps, points that represent periods, bands, and reference lines."""
 
 from __future__ import annotations
 
@@ -15,59 +15,60 @@ from evalkit._util.text import plural
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.validation import invalid
 from evalkit.frames.metric_text import number
-from evalkit.plots._points import Series
-from evalkit.plots._theme import DASHES, NEUTRAL, PALETTE, SHAPES, colours
-from evalkit.plots._thinning import broken, bucket, buckets_for, thin
-from evalkit.plots._words import axis_title, years
+from evalkit.plots._descriptions import axis_title, years
+from evalkit.plots._downsampling import bin_count, downsample, time_bin, with_breaks
+from evalkit.plots._points import Series, split_runs
+from evalkit.plots._theme import DASHES, LOOKS, NEUTRAL, PALETTE, SHAPES, colors
 
 __all__ = [
-    "NAMED",
     "PERIOD",
-    "TOLD",
+    "STUDY",
+    "SUMMARY",
     "Plane",
     "axis_years",
-    "colour_of",
+    "check_reference",
+    "color_of",
     "drawn_times",
+    "empty_layers",
+    "inline_rows",
+    "legend_of",
     "line_layers",
+    "look_notes",
     "milliseconds",
-    "nothing",
     "reference_layer",
+    "shape_of",
     "time_axis",
     "value_axis",
-    "values",
     "with_field",
 ]
 
 PERIOD = "utcFormat(datum.a, '%Y-%m-%d %H:%M') + ' to ' + utcFormat(datum.b, '%Y-%m-%d %H:%M') + ' UTC'"
-TOLD, NAMED = alt.Description("told:N"), alt.Description("study:N")
-"""What a mark says of itself to who cannot see it, and to who points at it in an SVG."""
-_SEEN_POINTS = 300
+SUMMARY, STUDY = alt.Description("summary:N"), alt.Description("study:N")
+"""The accessible description of a mark, which is also its tooltip in an SVG."""
+_MOST_VISIBLE_POINTS = 300
 _WIDTH, _NAME_PIXELS = 640, 240
 _AXIS_FORMATS = {"rate": "%", "count": "~s", "number": ",f", "duration": ",f", "money": "$,f"}
-"""Without a number of digits Vega takes as many as tell two ticks apart."""
+"""Without a precision, Vega chooses enough digits to distinguish adjacent ticks."""
 _DAY = 86_400_000
 _PADDING = 8
 _LABELS = ((4, "%b %-d %H:%M", 60_000), (300, "%b %-d", _DAY), (3000, "%b %Y", 30 * _DAY), (math.inf, "%Y", 365 * _DAY))
-"""Below how many days the ticks have which labels, and the least distance of two; finer ticks would all have the same label."""
+"""Number of days below which tick labels have a format, and the smallest tick step at which these labels differ."""
 _MINUTE = 60_000
 _TICKS = {
     _MINUTE: "1m", 5 * _MINUTE: "5m",
     15 * _MINUTE: "15m", 30 * _MINUTE: "30m", 60 * _MINUTE: "1h", 180 * _MINUTE: "3h", 360 * _MINUTE: "6h",
     _DAY / 2: "12h", _DAY: "1d", 2 * _DAY: "1d", 7 * _DAY: "1w", 30 * _DAY: "1mo", 90 * _DAY: "1q", 365 * _DAY: "1y",
 }  # fmt: skip
-"""The distances of ticks that Vega chooses from, about one for 40 pixels, and of what they are whole multiples."""
+"""The tick steps that Vega chooses from, with about one tick per 40 pixels, and the units that ticks are aligned to."""
 
 
 def milliseconds(name: str) -> pl.Expr:
-    """Give a time as a browser takes it, finer digits cut."""
+    """Return a time as JavaScript milliseconds; finer digits are truncated."""
     return pl.col(name).dt.epoch("ms")
 
 
 class Rows(alt.InlineData):
-    """Rows as the data of a chart, in whatever number.
-
-    Altair checks and copies what a chart is made of, again and again; rows that never change need neither.
-    """
+    """Any number of inline rows. They never change, so Altair need not validate and copy them with each chart."""
 
     _class_is_valid_at_instantiation = False
 
@@ -75,41 +76,57 @@ class Rows(alt.InlineData):
         return self
 
 
-def values(rows: pl.DataFrame) -> Rows:
-    """Give rows as the data of a chart."""
+def inline_rows(rows: pl.DataFrame) -> Rows:
+    """Return rows as the data of a chart."""
     return Rows(values=rows.to_dicts())
 
 
-def colour_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "circle"] | None = None) -> alt.Color:
-    """Give each study its colour. One layer of a chart has the legend: their scales are independent, see `layered`."""
-    places = colours.places([study_id for study_id, _ in studies])
-    scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[place % len(PALETTE)] for place in places])
+def _looks(studies: Sequence[tuple[str, str]]) -> list[int]:
+    """Return the look of each study, a combination of color and dash pattern (or shape); distinct while there are enough of them."""
+    looks: list[int] = []
+    for place in colors.places([study_id for study_id, _ in studies]):
+        look = place % LOOKS
+        if look in looks and len(studies) <= LOOKS:
+            look = next(free for free in range(LOOKS) if free not in looks)
+        looks.append(look)
+    return looks
+
+
+def look_notes(studies: Sequence[tuple[str, str]], style: str = "dash pattern") -> list[str]:
+    """Return the note for a chart with more studies than distinct looks."""
+    if len(studies) <= LOOKS:
+        return []
+    return [f"{LOOKS} combinations of color and {style} for {len(studies)} studies: some look alike."]
+
+
+def color_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "circle"] | None = None) -> alt.Color:
+    """Return the color channel. Only one layer of a chart has the legend: their scales are independent, see `layered`."""
+    scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[look % len(PALETTE)] for look in _looks(studies)])
     return alt.Color("study:N", scale=scale, legend=legend_of(studies, legend) if legend else None)
 
 
 def legend_of(studies: Sequence[tuple[str, str]], symbol: str, orient: Literal["bottom", "top"] = "bottom") -> alt.Legend:
-    """Give a legend under or over the frame, in as many columns as the longest name leaves room for."""
+    """Return a legend below or above the frame, with as many columns as the longest name allows."""
     longest = max(len(label) for _, label in studies)
     columns = max(1, int(_WIDTH / (min(_NAME_PIXELS, 6.5 * longest) + 30)))
     return alt.Legend(title=None, orient=orient, symbolType=symbol, symbolOpacity=1, columns=min(columns, len(studies)), columnPadding=12)
 
 
 def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Give the lines of studies beyond the palette a dash; nothing where there are none."""
-    return _apart(studies, DASHES, lambda scale: {"strokeDash": alt.StrokeDash("study:N", scale=scale, legend=None)})
+    """Return the dash channel, which distinguishes studies of the same color; empty if no color repeats."""
+    return _repeated(studies, DASHES, lambda scale: {"strokeDash": alt.StrokeDash("study:N", scale=scale, legend=None)})
 
 
 def shape_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Give the points of studies beyond the palette a shape; nothing where there are none."""
-    return _apart(studies, SHAPES, lambda scale: {"shape": alt.Shape("study:N", scale=scale, legend=None)})
+    """Return the shape channel, which distinguishes studies of the same color; empty if no color repeats."""
+    return _repeated(studies, SHAPES, lambda scale: {"shape": alt.Shape("study:N", scale=scale, legend=None)})
 
 
-def _apart(studies: Sequence[tuple[str, str]], kinds: Sequence[Any], channel: Callable[[alt.Scale], dict[str, Any]]) -> dict[str, Any]:
-    places = colours.places([study_id for study_id, _ in studies])
-    if all(place < len(PALETTE) for place in places):
+def _repeated(studies: Sequence[tuple[str, str]], kinds: Sequence[Any], channel: Callable[[alt.Scale], dict[str, Any]]) -> dict[str, Any]:
+    looks = _looks(studies)
+    if all(look < len(PALETTE) for look in looks):
         return {}
-    chosen = [kinds[place // len(PALETTE) % len(kinds)] for place in places]
-    return channel(alt.Scale(domain=[label for _, label in studies], range=chosen))
+    return channel(alt.Scale(domain=[label for _, label in studies], range=[kinds[look // len(PALETTE)] for look in looks]))
 
 
 def drawn_times(frame: pl.DataFrame, *names: str) -> pl.Series:
@@ -119,18 +136,18 @@ def drawn_times(frame: pl.DataFrame, *names: str) -> pl.Series:
 
 
 def time_axis(times: Sequence[pl.Series], width: int, *, title: bool = True, fixed: bool = False) -> alt.X:
-    """Return the axis of time, in UTC.
+    """Return the time axis, in UTC.
 
     Parameters
     ----------
     times
-        Where all that the chart draws is in time, in all its layers: labels and the years in the title follow from it.
+        The times of all marks in all layers of the chart; they determine the labels, and the years in the title.
     width
-        Of the frame, in pixels.
+        The width of the frame, in pixels.
     title
         Whether the axis has a title.
     fixed
-        Whether the axis is exactly as long as `times`, whatever is drawn.
+        Whether the axis spans exactly `times`, whatever is drawn.
     """
     every = pl.concat(times)
     first, last = every.min(), every.max()
@@ -151,7 +168,7 @@ def _labels(first: datetime, last: datetime) -> tuple[str, int]:
 
 
 def axis_years(first: datetime, last: datetime, width: int) -> str:
-    """Return the years on an axis of time: of what is drawn, and of ticks that the padding beyond it has room for."""
+    """Return the years on a time axis: of all marks, and of ticks for which the padding beyond them has room."""
     apart = max(_labels(first, last)[1], (last - first) / timedelta(milliseconds=1) / math.ceil(width / 40))
     step = _TICKS[min(_TICKS, key=lambda distance: abs(math.log(distance / apart)))]
     shift = timedelta(days=step == "1w")  # Vega's weeks begin on Sunday, those of Polars on Monday
@@ -164,10 +181,23 @@ def axis_years(first: datetime, last: datetime, width: int) -> str:
     return years(min(first, earliest), max(last, latest))
 
 
-def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = True) -> tuple[alt.Y, list[str]]:
-    """Give the axis of a metric's values, and what must be said of it.
+def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = True, also: Sequence[float] = ()) -> tuple[alt.Y, list[str]]:
+    """Return the axis of a metric's values, and notes on it.
 
-    Rates stand on 0 to 100 %, everything else begins at 0, unless asked otherwise.
+    Rates have a fixed axis from 0 to 100%, other metrics start at 0, unless `y` requests another range.
+
+    Parameters
+    ----------
+    metric
+        The metric of the axis.
+    y
+        ``(low, high)``, ``"data"``, ``"log"`` or None. On a log axis, all points must be positive.
+    points
+        The points, with `v`.
+    title
+        Whether the axis has a title.
+    also
+        Other values that a log axis shows.
     """
     low, high = points["v"].min(), points["v"].max()
     notes: list[str] = []
@@ -175,159 +205,173 @@ def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = Tr
     if isinstance(y, tuple | list) and len(y) == 2 and all(isinstance(end, int | float) and abs(end) < 1e300 for end in y) and y[0] < y[1]:
         outside = points.filter((pl.col("v") < y[0]) | (pl.col("v") > y[1])).height
         scale = {"domain": list(y), "clamp": False}
-        notes = [f"{plural(outside, 'point')} outside the range of the axis."] if outside else []
+        notes = [f"{plural(outside, 'point')} outside the axis range."] if outside else []
     elif isinstance(y, str) and y == "data":
         scale = {"zero": False}
-        notes = ["The axis does not begin at 0." if metric.kind != "rate" else "The axis does not show the whole of 0 to 100 %."]
+        notes = ["Axis does not start at 0." if metric.kind != "rate" else "Axis does not span 0 to 100%."]
+    elif isinstance(y, str) and y == "log":
+        if metric.kind == "rate":
+            raise invalid("y", y, f"{metric.name} is a rate, and rates have no log axis", hint="Use y='data' or y=(low, high).")
+        scale = {"type": "log", "domain": _log_domain(points, also), "nice": False}
     elif y is not None:
-        raise invalid("y", y, "is no range of the axis", "give (low, high), 'data', or None")
+        raise invalid("y", y, "expected (low, high) with low < high, 'data', 'log' or None")
     elif metric.kind == "rate":
         scale = {"domain": [min(0.0, low or 0.0), max(1.0, high or 1.0)], "nice": False}
         outside = points.filter((pl.col("v") < 0) | (pl.col("v") > 1)).height
-        notes = [f"{plural(outside, 'value')} outside 0 to 100 %."] if outside else []
-    whole: dict[str, Any] = {"tickMinStep": 1} if metric.kind == "count" else {}
-    axis = alt.Axis(format=_AXIS_FORMATS[metric.kind], **whole)
+        notes = [f"{plural(outside, 'value')} outside 0 to 100%."] if outside else []
+    integers: dict[str, Any] = {"tickMinStep": 1} if metric.kind == "count" else {}
+    axis = alt.Axis(format=_AXIS_FORMATS[metric.kind], **integers)
     return alt.Y("v:Q", title=axis_title(metric) if title else None, scale=alt.Scale(**scale), axis=axis), notes
+
+
+def _log_domain(points: pl.DataFrame, also: Sequence[float]) -> list[float]:
+    """Return the ends of a log axis, of the form 1, 2 or 5 times a power of ten."""
+    shown = pl.concat([points[name].cast(pl.Float64()).alias("v") for name in ("v", "mean") if name in points.columns]).drop_nulls()
+    values = [*shown.filter(shown > 0).to_list(), *also] or [1.0]
+    low, high = min(values), max(values)
+    below, above = (10.0 ** math.floor(math.log10(end)) for end in (low, high))
+    first = max(factor * below for factor in (1, 2, 5) if factor * below <= low * (1 + 1e-9))
+    last = min(factor * above for factor in (1, 2, 5, 10) if factor * above >= high * (1 - 1e-9))
+    return [first, last] if first < last else [first / 2, last * 2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """Where lines are drawn."""
+    """The axes and frame in which lines are drawn."""
 
     x: alt.X
     y: alt.Y
-    at: pl.Expr | None = None
-    """The place on the x axis; None is the middle of the period, on an axis of time."""
-    share: float = 1.0
-    """How much of a chart's usual width there is."""
+    position: pl.Expr | None = None
+    """The position on the x axis; None for the middle of the period on a time axis."""
+    width_ratio: float = 1.0
+    """The width as a share of the usual 640 pixels."""
     legend: bool = True
-    """Whether to name the colours, where there are several."""
+    """Whether to draw a legend if there are several studies."""
     clip: bool = False
-    """Whether to draw within the frame only."""
+    """Whether to clip marks at the frame."""
 
     @property
-    def place(self) -> pl.Expr:
-        """The place on the x axis."""
-        return milliseconds("t") if self.at is None else self.at
+    def x_value(self) -> pl.Expr:
+        """The position on the x axis."""
+        return milliseconds("t") if self.position is None else self.position
 
-    def encoded(self, studies: Sequence[tuple[str, str]], **more: Any) -> dict[str, Any]:
-        """Give the channels that all layers have."""
-        return {"x": self.x, "y": self.y, "color": colour_of(studies), **more}
+    def encoding(self, studies: Sequence[tuple[str, str]], **more: Any) -> dict[str, Any]:
+        """Return the channels that all layers have, and others."""
+        return {"x": self.x, "y": self.y, "color": color_of(studies), **more}
 
 
 def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
-    """Give the layers that draw a series, and what must be said of them."""
-    buckets = buckets_for(series.points, plane.share)
-    points, notes = series.points, []
-    if buckets is not None:
-        points = thin(points, ["v"], buckets)
-        notes = [
-            f"Thinned: {points.height:,} of {series.points.height:,} checkpoints are drawn, the first, last, lowest and highest of each of "
-            f"{buckets} stretches of time."
-        ]
-    named = colour_of(series.studies, legend="stroke" if plane.legend and len(series.studies) > 1 else None)
+    """Return the layers that draw a series, and notes on them."""
+    bins = bin_count(series.points, plane.width_ratio)
+    points, notes = series.points, look_notes(series.studies)
+    if bins is not None:
+        points = downsample(points, ["v"], bins)
+        drawn_share = f"{points.height:,} of {series.points.height:,} checkpoints"
+        notes.append(f"Downsampled to {drawn_share}: first, last, minimum and maximum per time bin ({bins} bins).")
+    with_legend = color_of(series.studies, legend="stroke" if plane.legend and len(series.studies) > 1 else None)
     dashes = dash_of(series.studies)
-    layers = _bands(series, buckets, plane) if series.banded else []
-    drawn = broken(points.drop("mean", strict=False), ["v", "n", "low", "high"])
-    base = _based(drawn, series.metric, plane)
+    layers = _bands(series, bins, plane) if series.banded else []
+    drawn = with_breaks(points.drop("mean", strict=False), ["v", "n", "low", "high"])
+    base = _base(drawn, series.metric, plane)
     rolling = "mean" in series.points.columns
     faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
     layers += [
-        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoded(series.studies, color=named, description=NAMED, **dashes)),
+        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoding(series.studies, color=with_legend, description=STUDY, **dashes)),
         _points(base, series, drawn.height, plane),
     ]
     if rolling:
-        means = _unbroken(series.points, "mean").with_columns(v="mean")
-        means = thin(means, ["v"], buckets) if buckets is not None else means
-        data = values(broken(means, ["v"]).select(study="label", x=plane.place, v="v"))
+        means = split_runs(series.points, "mean").with_columns(v="mean")
+        means = downsample(means, ["v"], bins) if bins is not None else means
+        data = inline_rows(with_breaks(means, ["v"]).select(study="label", x=plane.x_value, v="v"))
         layers.append(
-            alt.Chart(data).mark_line(clip=plane.clip, strokeWidth=2.6).encode(**plane.encoded(series.studies, description=NAMED, **dashes))
+            alt.Chart(data)
+            .mark_line(clip=plane.clip, strokeWidth=2.6)
+            .encode(**plane.encoding(series.studies, description=STUDY, **dashes))
         )
     return layers, notes
 
 
-def _based(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
-    """Give the chart of lines and points without their marks: study, a and b (the period), v, n where it is recorded."""
+def _base(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
+    """Return the chart of lines and points without marks: study, a and b (the period), v, and n if it is recorded."""
     columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "v": pl.col("v")}
     if metric.denominator is not None:
         columns["n"] = pl.col("n")
-    if plane.at is not None:
-        columns["x"] = plane.at
+    if plane.position is not None:
+        columns["x"] = plane.position
     if drawn["alone"].any():
         columns["alone"] = pl.col("alone")
-    base = alt.Chart(values(drawn.select(**columns)))
-    return base if plane.at is not None else base.transform_calculate(x="(datum.a + datum.b) / 2")
+    base = alt.Chart(inline_rows(drawn.select(**columns)))
+    return base if plane.position is not None else base.transform_calculate(x="(datum.a + datum.b) / 2")
 
 
 def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
-    """Give the points: each stands for its period.
+    """Return the points, one per period.
 
-    Where there are many, only those that have no line are seen; the others can be pointed at.
+    If there are many, only those without a line are visible; the others are transparent and keep their tooltips.
     """
     metric, form = series.metric, series.metric.format
-    tips = [
+    tooltips = [
         alt.Tooltip("study:N", title="study"),
         alt.Tooltip("period:N", title="period"),
         alt.Tooltip("v:Q", title=metric.label, format=form),
     ]
-    told = f"datum.study + ', ' + datum.period + ': ' + format(datum.v, '{form}')"
+    summary = f"datum.study + ', ' + datum.period + ': ' + format(datum.v, '{form}')"
     if metric.denominator is not None:
         counted = METRICS[metric.denominator].label.lower()
-        tips.append(alt.Tooltip("n:Q", title=counted, format=",d"))
-        told += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {counted}' : '')"
-    seen = alt.OpacityValue(1 if count <= _SEEN_POINTS else 0, condition={"test": "datum.alone", "value": 1})
+        tooltips.append(alt.Tooltip("n:Q", title=counted, format=",d"))
+        summary += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {counted}' : '')"
+    opacity = alt.OpacityValue(1 if count <= _MOST_VISIBLE_POINTS else 0, condition={"test": "datum.alone", "value": 1})
     return (
         base.transform_filter("isValid(datum.v)")
         .transform_calculate(period=PERIOD)
-        .transform_calculate(told=told)
+        .transform_calculate(summary=summary)
         .mark_point(filled=True, size=36 if count <= 80 else 16, clip=plane.clip)
-        .encode(**plane.encoded(series.studies, opacity=seen, tooltip=tips, description=TOLD, **shape_of(series.studies)))
+        .encode(**plane.encoding(series.studies, opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape_of(series.studies)))
     )
 
 
-def _bands(series: Series, buckets: int | None, plane: Plane) -> list[Any]:
-    """Give the bands of the intervals; of a thinned series the hull of those within each stretch of time."""
-    there = _unbroken(series.points, "low")
-    if buckets is not None:
-        there = (
-            there.group_by("study_id", "label", "run", bucket(there, buckets).alias("bucket"))
+def _bands(series: Series, bins: int | None, plane: Plane) -> list[Any]:
+    """Return the bands of the intervals; of a downsampled series, the hull of the intervals in each time bin."""
+    points = split_runs(series.points, "low")
+    if bins is not None:
+        points = (
+            points.group_by("study_id", "label", "run", time_bin(points, bins).alias("bin"))
             .agg(pl.col("t").mean(), pl.col("low").min(), pl.col("high").max())
             .sort("study_id", "t")
         )
-    drawn = broken(there, ["low", "high"])
-    base = alt.Chart(values(drawn.select(study="label", x=plane.place, low="low", high="high", alone="alone")))
-    ends = plane.encoded(series.studies, y=with_field(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
+    drawn = with_breaks(points, ["low", "high"])
+    base = alt.Chart(inline_rows(drawn.select(study="label", x=plane.x_value, low="low", high="high", alone="alone")))
+    ends = plane.encoding(series.studies, y=with_field(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
     bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False).encode(**ends)
     area = base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends)
     return [*([] if drawn["alone"].all() else [area]), *([bars] if drawn["alone"].any() else [])]
 
 
-def _unbroken(points: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Give the points that have `name`, a mean or an end of an interval; where it is missing a new run begins, though the line goes on."""
-    if not points[name].null_count():
-        return points
-    breaks = pl.col(name).is_null().cast(pl.Int64()).cum_sum()
-    return points.with_columns(run=pl.struct("run", breaks.alias("at")).rank("dense")).filter(pl.col(name).is_not_null())
-
-
 def with_field(axis: Any, field: str) -> Any:
-    """Give the same axis for another field."""
+    """Return the same axis for another field."""
     copied = axis.copy(deep=False)
     copied["shorthand"] = field
     return copied
 
 
-def reference_layer(reference: Any, metric: Metric, y: alt.Y) -> tuple[Any, str]:
-    """Give a horizontal line to compare with, a value or (value, text), and the note that says what it is."""
+def reference_layer(reference: tuple[float, str], metric: Metric, y: alt.Y) -> tuple[Any, str]:
+    """Return a horizontal reference line, and the note on it."""
+    value, text = reference
+    summary = f"{text or 'reference'}, {number(metric, value)}"
+    base = alt.Chart(inline_rows(pl.DataFrame({"v": [float(value)], "summary": [summary]})))
+    rule = base.mark_rule(strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5)
+    layer = rule.encode(y=y, tooltip=[alt.Tooltip("summary:N", title="line")], description=SUMMARY)
+    return layer, f"Horizontal line: {summary}."
+
+
+def check_reference(reference: Any) -> tuple[float, str]:
+    """Return the value and text of a reference line."""
     value, text = reference if isinstance(reference, tuple) and len(reference) == 2 else (reference, "")
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 or not isinstance(text, str):
-        raise invalid("reference", reference, "is no value to draw a line at", "give a number, or (number, text)")
-    told = f"{text or 'reference'}, {number(metric, value)}"
-    base = alt.Chart(values(pl.DataFrame({"v": [float(value)], "told": [told]})))
-    rule = base.mark_rule(strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5)
-    return rule.encode(y=y, tooltip=[alt.Tooltip("told:N", title="line")], description=TOLD), f"Horizontal line: {told}."
+        raise invalid("reference", reference, "expected a number, or (number, text)")
+    return value, text
 
 
-def nothing() -> list[Any]:
-    """Give a layer that draws nothing, for a chart whose notes say why."""
-    return [alt.Chart(values(pl.DataFrame())).mark_point()]
+def empty_layers() -> list[Any]:
+    """Return a layer without marks, for a chart whose notes explain why it is empty."""
+    return [alt.Chart(inline_rows(pl.DataFrame())).mark_point()]

@@ -1,8 +1,9 @@
-"""All metrics at once, as small charts in the catalogue's groups."""
+"""All metrics in one chart, as small multiples in the catalog's groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -14,9 +15,21 @@ from evalkit.errors import InvalidInputError
 from evalkit.frames.metric_text import number
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import GroupedChart, LayeredChart, StackedChart, layered, titled
-from evalkit.plots._lines import Plane, axis_years, colour_of, drawn_times, legend_of, line_layers, nothing, time_axis, value_axis, values
-from evalkit.plots._points import Series, prepare
-from evalkit.plots._words import DIRECTIONS, axis_title, described
+from evalkit.plots._descriptions import DIRECTIONS, axis_title, description
+from evalkit.plots._lines import (
+    Plane,
+    axis_years,
+    color_of,
+    drawn_times,
+    empty_layers,
+    inline_rows,
+    legend_of,
+    line_layers,
+    look_notes,
+    time_axis,
+    value_axis,
+)
+from evalkit.plots._points import MOST_STUDIES, Series, omission_notes, prepare
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike
@@ -26,49 +39,64 @@ __all__ = ["overview"]
 _COLUMNS = 3
 _MOST_NOTES = 3
 _WIDTH, _HEIGHT = 200, 100
-_SPACING = 72  # from frame to frame: room for the axis of the one and the title of the other
-_EXTENT = 42  # the same room for the labels of each small chart, so that they stand in columns
+_SPACING = 72  # between frames: room for the axis of one and the title of the other
+_EXTENT = 42  # equal room for the axis labels of all small charts, which aligns them in columns
 
 
 def overview(data: DataLike) -> StackedChart:
-    """Draw every metric that has data as a small chart, in the groups of the catalogue.
+    """Draw all metrics that have values as small multiples, grouped as in the catalog.
 
     Parameters
     ----------
     data
-        A `StudyData`, or a frame as ``kit.checkpoints()`` returns it. Metrics without a column are left out.
+        A `StudyData`, or a DataFrame as ``kit.checkpoints()`` returns it. Metrics without a column are left out.
 
     Returns
     -------
     altair.VConcatChart
-        It displays offline by itself. Lines break at gaps as in `trend`; there are no bands.
+        Displays without a network, and can be combined with other charts. Lines break at gaps as in `trend`; there are no confidence
+        intervals.
 
     Raises
     ------
     InvalidInputError
-        When the frame is none, or lacks the periods or all metrics.
+        For data without the columns of the periods or without any metric.
+
+    Examples
+    --------
+    >>> from evalkit import plots
+    >>> from evalkit.samples import sample_checkpoints
+    >>> checkpoints = pl.DataFrame(sample_checkpoints("daily", "2026-01-05T00:00:00Z", 3, seed=1))
+    >>> metrics = ["total_cost", "total_tokens"]
+    >>> chart = plots.overview(checkpoints.select("period_start", "period_end", *metrics))
+    >>> plots.table(chart)["metric"].unique().sort().to_list()
+    ['total_cost', 'total_tokens']
     """
     known = study_data(data)
-    named = [name for name in METRICS if name in known]
-    if not named:
-        prepare(known, next(iter(METRICS)))  # says what is wrong with the frame
-        raise InvalidInputError("data: it has no metric.", field="data", value=known.column_names)  # pragma: no cover
-    series = [one for one in (prepare(known, name, interval=False) for name in named) if one.points.height]
-    if not series:
-        empty = layered(nothing(), "", [], "", pl.DataFrame(), height=_HEIGHT)
+    names = [name for name in METRICS if name in known]
+    if not names:
+        prepare(known, next(iter(METRICS)))  # raises the error for missing columns
+        raise InvalidInputError("The data has no metric", field="data", value=known.column_names)  # pragma: no cover
+    all_series = [series for series in (prepare(known, name, interval=False) for name in names) if series.points.height]
+    if not all_series:
+        empty = layered(empty_layers(), "", [], "", pl.DataFrame(), height=_HEIGHT)
         note = "Nothing to draw: no checkpoint has a value."
-        return _stacked([empty], [note], f"Overview. {note}", pl.DataFrame(schema=_TWIN))
+        return _stacked([empty], [note], f"Overview. {note}", pl.DataFrame(schema=_TABLE))
+    studies = [(name.id, name.label) for name in known.names]
+    drawn = {study for series in all_series for study in series.studies}
+    absent = [label for study_id, label in studies if (study_id, label) not in drawn] if len(studies) <= MOST_STUDIES else []
+    studies = [study for study in studies if study in drawn]
+    all_series = [replace(series, studies=studies) for series in all_series]  # a study has the same look in all small charts
     groups: dict[str, list[Series]] = {}
-    for one in series:
-        groups.setdefault(one.metric.group, []).append(one)
-    many = len({study for one in series for study in one.studies}) > 1
-    parts: list[Any] = [_legend(sorted({study for one in series for study in one.studies}))] if many else []
+    for series in all_series:
+        groups.setdefault(series.metric.group, []).append(series)
+    parts: list[Any] = [_legend(studies)] if len(studies) > 1 else []
     notes: list[str] = []
-    # One axis for all: a metric that was measured for a while only looks so.
-    x = time_axis([drawn_times(one.points, "start", "end") for one in series], _WIDTH, title=False, fixed=True)
+    # The same time axis for all: it shows if a metric was measured for a part of the time only.
+    x = time_axis([drawn_times(series.points, "start", "end") for series in all_series], _WIDTH, title=False, fixed=True)
     for group, members in groups.items():
-        small = [_small(one, x) for one in members]
-        notes += [f"{one.metric.label}: {note}" for one, (_, said) in zip(members, small, strict=True) for note in said]
+        small = [_small(series, x) for series in members]
+        notes += [f"{series.metric.label}: {note}" for series, (_, texts) in zip(members, small, strict=True) for note in texts]
         parts.append(
             GroupedChart(
                 concat=[chart for chart, _ in small],
@@ -78,18 +106,27 @@ def overview(data: DataLike) -> StackedChart:
                 title=alt.TitleParams(group, fontSize=12),
             )
         )
-    first: Any = min(one.points["start"].min() for one in series)  # type: ignore[type-var]
-    last: Any = max(one.points["end"].max() for one in series)  # type: ignore[type-var]
-    more = [f"And so for {plural(len(notes) - _MOST_NOTES, 'more chart')}."] if len(notes) > _MOST_NOTES else []
-    told = [f"Overview of {plural(len(series), 'metric')}, {span(first, last)}."]
-    told += [described(one.metric.label, one.metric, one.points, []) for one in series] if not many else [_range(one) for one in series]
-    twin = pl.concat(
-        [one.twin.select("study", "period_start", "period_end", metric=pl.lit(one.metric.name), value=one.metric.name) for one in series]
+    first: Any = min(series.points["start"].min() for series in all_series)  # type: ignore[type-var]
+    last: Any = max(series.points["end"].max() for series in all_series)  # type: ignore[type-var]
+    omitted = len(notes) - _MOST_NOTES
+    more = [f"{plural(omitted, 'similar note')} for other metrics."] if omitted > 0 else []
+    sentences = [f"Overview of {plural(len(all_series), 'metric')}, {span(first, last)}."]
+    if len(studies) > 1:
+        sentences += [_range(series) for series in all_series]
+    else:
+        sentences += [description(series.metric.label, series.metric, series.points, []) for series in all_series]
+    table = pl.concat(
+        [
+            series.table.select("study", "period_start", "period_end", metric=pl.lit(series.metric.name), value=series.metric.name)
+            for series in all_series
+        ]
     )
-    return _stacked(parts, [f"Time is UTC, {axis_years(first, last, _WIDTH)}.", *notes[:_MOST_NOTES], *more], " ".join(told), twin)
+    studies_notes = [*omission_notes(absent, "values"), *look_notes(studies)]
+    subtitle = [f"Time in UTC, {axis_years(first, last, _WIDTH)}.", *studies_notes, *notes[:_MOST_NOTES], *more]
+    return _stacked(parts, subtitle, " ".join(sentences), table)
 
 
-_TWIN = {
+_TABLE = {
     "study": pl.String(),
     "period_start": pl.Datetime("us", "UTC"),
     "period_end": pl.Datetime("us", "UTC"),
@@ -98,11 +135,11 @@ _TWIN = {
 }
 
 
-def _stacked(parts: list[Any], notes: list[str], told: str, twin: pl.LazyFrame | pl.DataFrame) -> StackedChart:
-    chart = StackedChart(vconcat=parts, title=titled("Overview", notes), description=told, spacing=28)
+def _stacked(parts: list[Any], notes: list[str], text: str, underlying: pl.LazyFrame | pl.DataFrame) -> StackedChart:
+    chart = StackedChart(vconcat=parts, title=titled("Overview", notes), description=text, spacing=28)
     for layer in _layers(chart):
         layer.encoding = alt.FacetedEncoding(**layer.encoding._kwds).copy()
-    chart.with_twin(twin.lazy(), valid=True)
+    chart.with_underlying(underlying.lazy(), valid=True)
     return chart
 
 
@@ -124,26 +161,27 @@ def _layers(chart: Any) -> Iterator[Any]:
 
 
 def _small(series: Series, x: alt.X) -> tuple[Any, list[str]]:
+    """Return the small chart of a metric, and notes on it."""
     metric = series.metric
     axis, notes = value_axis(metric, None, series.points, title=False)
     if metric.kind != "rate":
         axis["scale"]["nice"] = 4
     axis["axis"] = alt.Axis(format=axis["axis"]["format"], tickCount=4, minExtent=_EXTENT, maxExtent=_EXTENT)
-    layers, thinned = line_layers(series, Plane(x=x, y=axis, share=_WIDTH / 640, legend=False))
+    layers, line_notes = line_layers(series, Plane(x=x, y=axis, width_ratio=_WIDTH / 640, legend=False))
     for layer in layers:
         layer.encoding = _Shared(**layer.encoding._kwds)
     title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
-    apart = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent"))
-    return LayeredChart(layer=layers, resolve=apart, width=_WIDTH, height=_HEIGHT, title=title), [*notes, *thinned]
+    independent = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent"))
+    return LayeredChart(layer=layers, resolve=independent, width=_WIDTH, height=_HEIGHT, title=title), [*notes, *line_notes]
 
 
-def _legend(studies: list[tuple[str, str]]) -> Any:
-    """Give the names of the studies in a chart of their own, above the others."""
-    colour = colour_of(studies)
-    colour["legend"] = legend_of(studies, "circle", "top")
-    named = alt.Chart(values(pl.DataFrame({"study": [label for _, label in studies]})))
-    shown = named.mark_point(opacity=0, filled=True, aria=False).encode(color=colour)
-    return shown.properties(width=3 * _WIDTH, height=1, view=alt.ViewBackground(stroke=None))
+def _legend(studies: Sequence[tuple[str, str]]) -> Any:
+    """Return a chart without marks whose legend has the names of the studies."""
+    color = color_of(studies)
+    color["legend"] = legend_of(studies, "circle", "top")
+    rows = inline_rows(pl.DataFrame({"study": [label for _, label in studies]}))
+    marks = alt.Chart(rows).mark_point(opacity=0, filled=True, aria=False).encode(color=color)
+    return marks.properties(width=3 * _WIDTH, height=1, view=alt.ViewBackground(stroke=None))
 
 
 def _range(series: Series) -> str:

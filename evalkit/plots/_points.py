@@ -1,7 +1,8 @@
-"""One metric of each study over time, ready to draw: its points in runs, their intervals, and what must be said about them."""
+"""One metric of each study over time, prepared for drawing: points in runs, confidence intervals, and notes for the subtitle."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -12,17 +13,30 @@ from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.validation import invalid
 from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import StudyData
-from evalkit.plots._thinning import runs
+from evalkit.plots._downsampling import runs
 
-__all__ = ["MOST_BANDS", "MOST_STUDIES", "Series", "Z", "newest", "of_studies", "prepare", "studies_of", "wilson"]
+__all__ = [
+    "MOST_BANDS",
+    "MOST_STUDIES",
+    "Series",
+    "Z",
+    "drawn_studies",
+    "of_studies",
+    "omission_notes",
+    "prepare",
+    "split_runs",
+    "studies_of",
+    "wilson",
+]
 
 MOST_STUDIES = 200
-"""In one chart."""
+"""The number of studies in one chart."""
 MOST_BANDS = 6
-"""With more studies than this their bands would hide each other, and are left out unless asked for."""
+"""With more studies, bands would hide each other; they are drawn on request only."""
+_MOST_NAMED = 3
 _ROUNDED = 0.05
 Z = 1.959963984540054
-"""The 97.5 % point of the normal distribution: 95 % lie within."""
+"""The 97.5% quantile of the standard normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -32,110 +46,114 @@ class Series:
     Attributes
     ----------
     points
-        The checkpoints that have a value, by study and time: study_id, label, start, end, t (the middle), v, n (what it rests on; missing
-        where nothing records it), low, high (the interval), first (where the study's first period starts), run, and mean where a
-        rolling mean was asked for.
-    twin
-        All checkpoints, as a table for people, made when it is asked for.
+        The checkpoints with a value, by study and time: study_id, label, start, end, t (the middle of the period), v, n (the denominator;
+        null if it is not recorded), low, high (the confidence interval), first (the start of the study's first period), run, and mean if
+        a rolling mean is requested.
+    table
+        All checkpoints with readable column names, computed on request.
     studies
-        (id, label) of each study with a checkpoint.
+        (id, label) of each study with a value; of all studies if none has one.
     notes
-        Sentences for under the title.
+        Sentences for the subtitle.
     """
 
     metric: Metric
     points: pl.DataFrame
-    twin: pl.LazyFrame
+    table: pl.LazyFrame
     studies: list[tuple[str, str]]
     notes: list[str] = field(default_factory=list)
     banded: bool = False
 
-    def from_start(self) -> Series:
-        """Give the series with `t` counted from the start of each study's first period, as if that had been 1970 began."""
-        began = pl.lit(datetime(1970, 1, 1, tzinfo=UTC)).cast(pl.Datetime("us", "UTC"))
-        return replace(self, points=self.points.with_columns(t=began + (pl.col("t") - pl.col("first"))))
+    def since_start(self) -> Series:
+        """Return the series with `t` relative to the start of each study's first period, which becomes 1970-01-01."""
+        epoch = pl.lit(datetime(1970, 1, 1, tzinfo=UTC)).cast(pl.Datetime("us", "UTC"))
+        return replace(self, points=self.points.with_columns(t=epoch + (pl.col("t") - pl.col("first"))))
+
+    def positive(self) -> Series:
+        """Return the series without values of zero or less, for a log axis; lines break there."""
+        points = split_runs(self.points.with_columns(v=pl.when(pl.col("v") > 0).then("v")), "v")
+        omitted = self.points.height - points.height
+        counted = f"{plural(omitted, 'value')} of zero or less {'is' if omitted == 1 else 'are'} not shown"
+        studies, notes = drawn_studies(self.studies, points, "positive values")
+        return replace(
+            self, points=points, studies=studies, notes=[*self.notes, f"Log axis; {counted}." if omitted else "Log axis.", *notes]
+        )
 
 
 def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolling: int | None = None) -> Series:
-    """Read one metric of the data.
+    """Prepare one metric of the data for drawing.
 
     Parameters
     ----------
     data
         The checkpoints.
     metric
-        A name of the catalogue.
+        A name in `METRICS`.
     interval
-        Whether to compute intervals; None where they can be computed and seen.
+        Whether to compute confidence intervals; None: if they can be computed, for up to `MOST_BANDS` studies.
     rolling
-        Over how many checkpoints to take a mean; None for no mean.
+        The window of the rolling mean, in checkpoints; None for no mean.
 
     Raises
     ------
     InvalidInputError
-        When the frame, the metric, `interval` or `rolling` is none.
+        For an invalid frame, an unknown metric, or an invalid `interval` or `rolling`.
     """
     known = metric_named(metric)
     if rolling is not None and (type(rolling) is not int or rolling < 2):
-        raise invalid("rolling", rolling, "is no number of checkpoints", "give a whole number from 2, or None")
+        raise invalid("rolling", rolling, "expected an integer of 2 or more, or None")
     if interval not in (None, True, False):
-        raise invalid("interval", interval, "is none of True, False and None.")
-    counted = known.denominator
-    rows = data.sorted_checkpoints([metric], [counted] if counted else [])
-    value, count = pl.col(metric).cast(pl.Float64()), pl.col(counted) if counted else pl.lit(None, dtype=pl.Int64())
-    studies = studies_of(rows)
+        raise invalid("interval", interval, "expected True, False or None")
+    denominator = known.denominator
+    rows = data.sorted_checkpoints([metric], [denominator] if denominator else [])
+    value, count = pl.col(metric).cast(pl.Float64()), pl.col(denominator) if denominator else pl.lit(None, dtype=pl.Int64())
+    studies, notes = drawn_studies(studies_of(rows), rows.filter(value.is_not_null()))
     wanted = interval if interval is not None else len(studies) <= MOST_BANDS
-    studies, notes = newest(studies)
-    can = known.kind == "rate" and counted is not None
-    low, high = wilson(value, count) if can and wanted else (pl.lit(None, dtype=pl.Float64()),) * 2
+    computable = known.kind == "rate" and denominator is not None
+    low, high = wilson(value, count) if computable and wanted else (pl.lit(None, dtype=pl.Float64()),) * 2
     rows = rows.with_columns(v=value, n=count, low=low, high=high, length=data.lengths, first=pl.col("start").min().over("study_id"))
     points = of_studies(runs(rows, ["v"]), studies)
     if known.kind == "rate" and points.height:
-        notes += _on_intervals(points, known, wanted=wanted, asked=interval)
+        notes += _interval_notes(points, known, wanted=wanted, requested=interval)
     if rolling is not None:
         points = points.with_columns(mean=_rolling(known, rolling))
-        over = f", weighted by {METRICS[counted].label.lower()}" if counted else ""
-        without = " and where that is missing or 0" if counted and points["n"].fill_null(0).eq(0).any() else ""
-        notes.append(f"Thick line: mean of the last {rolling} checkpoints{over}; it begins anew after a gap{without}.")
-    named = pl.col("label").cast(pl.String())
-    twin = rows.lazy().select(
-        study=named, period_start="start", period_end="end", **{metric: "v"}, **({counted: "n"} if counted else {}),
-        **({"low": "low", "high": "high"} if can and wanted else {}),
+        weighted = f", weighted by {METRICS[denominator].label.lower()}" if denominator else ""
+        unweighted = " and checkpoints without a weight" if denominator and points["n"].fill_null(0).eq(0).any() else ""
+        notes.append(f"Thick line: {rolling}-checkpoint rolling mean{weighted} (restarts after gaps{unweighted}).")
+    table = rows.lazy().select(
+        study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{metric: "v"},
+        **({denominator: "n"} if denominator else {}), **({"low": "low", "high": "high"} if computable and wanted else {}),
     )  # fmt: skip
-    return Series(known, points, twin, studies, notes, can and wanted and points["low"].is_not_null().any())
+    return Series(known, points, table, studies, notes, computable and wanted and points["low"].is_not_null().any())
 
 
-def _on_intervals(points: pl.DataFrame, metric: Metric, *, wanted: bool, asked: bool | None) -> list[str]:
-    """Say what the band is, and why there is none where there is none."""
+def _interval_notes(points: pl.DataFrame, metric: Metric, *, wanted: bool, requested: bool | None) -> list[str]:
+    """Describe the band, and the reasons for missing intervals."""
     if metric.denominator is None:
-        return ["No intervals: how many trials the rate rests on is not recorded."]
+        return ["No intervals: the denominator of this rate is not recorded."]
     if not wanted:
-        return (
-            [f"No intervals: with more than {MOST_BANDS} studies they would hide each other; interval=True draws them."]
-            if asked is None
-            else []
-        )
+        return [f"No intervals for more than {MOST_BANDS} studies; interval=True draws them."] if requested is None else []
     counted = METRICS[metric.denominator].label.lower()
     notes = []
-    bare, based = pl.col("low").is_null(), (pl.col("n") > 0).fill_null(False)
+    missing, has_count = pl.col("low").is_null(), (pl.col("n") > 0).fill_null(False)
     successes = pl.col("v") * pl.col("n")
-    rounded = bare.not_() & ((successes - successes.round()).abs() > _ROUNDED)
-    without, outside, odd = points.select((bare & based.not_()).sum(), (bare & based).sum().alias("b"), rounded.sum().alias("c")).row(0)
-    if without + outside < points.height:
-        notes.append(f"Band: 95 % Wilson interval, over {counted}.")
-    if without:
-        notes.append(f"No interval for {plural(without, 'checkpoint')}: {counted} is missing or 0.")
+    rounded = missing.not_() & ((successes - successes.round()).abs() > _ROUNDED)
+    uncounted, outside, inexact = points.select(
+        uncounted=(missing & has_count.not_()).sum(), outside=(missing & has_count).sum(), inexact=rounded.sum()
+    ).row(0)
+    if uncounted + outside < points.height:
+        notes.append(f"Band: 95% Wilson CI (n = {counted}).")
+    if uncounted:
+        notes.append(f"No interval for {plural(uncounted, 'checkpoint')}: {counted} missing or 0.")
     if outside:
-        notes.append(f"No interval for {plural(outside, 'checkpoint')}: the rate lies outside 0 to 100 %.")
-    if odd:
-        notes.append(
-            f"For {plural(odd, 'checkpoint')} rate times {counted} is no whole number: the rate was rounded before it was recorded."
-        )
+        notes.append(f"No interval for {plural(outside, 'checkpoint')}: rate outside 0 to 100%.")
+    if inexact:
+        notes.append(f"Rate times {counted} is not an integer for {plural(inexact, 'checkpoint')} (rounded input).")
     return notes
 
 
 def _rolling(metric: Metric, size: int) -> pl.Expr:
-    """Give the mean of the last `size` checkpoints of a run, weighted where it can be, for a mean of rates is no rate of the whole."""
+    """Return the rolling mean within runs, weighted if possible: a plain mean of rates is not the pooled rate."""
     if metric.denominator is None or metric.rollup != "weighted":
         return pl.col("v").rolling_mean(size).over("run")
     weight = pl.when(pl.col("n") > 0).then(pl.col("n").cast(pl.Float64()))
@@ -143,10 +161,10 @@ def _rolling(metric: Metric, size: int) -> pl.Expr:
 
 
 def wilson(rate: pl.Expr, count: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Return the lower and upper end of the 95 % Wilson score interval of `rate`, measured on `count` trials.
+    """Return the lower and upper bound of the 95% Wilson score interval of `rate`, observed in `count` trials.
 
-    Missing where the rate or the count is, where the count is 0, and where the rate lies outside 0 to 1. The number of successes,
-    rate times count, is not rounded.
+    Null if the rate or the count is null, the count is 0, or the rate is outside 0 to 1. The number of successes, rate times count, is not
+    rounded.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American Statistical
     Association 22 (1927), 209-212; in the form of Brown, Cai and DasGupta, Statistical Science 16 (2001), equation (4).
@@ -157,20 +175,55 @@ def wilson(rate: pl.Expr, count: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     return (middle - half).clip(0, 1), (middle + half).clip(0, 1)
 
 
+def split_runs(points: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return the points that have `name`; after a point without it, a new run begins."""
+    if not points[name].null_count():
+        return points
+    breaks = pl.col(name).is_null().cast(pl.Int64()).cum_sum()
+    return points.with_columns(run=pl.struct("run", breaks.alias("at")).rank("dense")).filter(pl.col(name).is_not_null())
+
+
 def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
-    """Return the studies that have rows, in the order in which they began: (id, label)."""
+    """Return (id, label) of the studies that have rows, in the order in which they begin."""
     return rows.select("study_id", "label").unique().sort("study_id").cast(pl.String()).rows()
 
 
-def newest(studies: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return the studies that a chart can hold, of very many those that began last, and the note that says so."""
-    if len(studies) <= MOST_STUDIES:
-        return studies, []
-    return studies[-MOST_STUDIES:], [f"The {MOST_STUDIES} of {len(studies):,} studies that began last."]
+def drawn_studies(
+    studies: Sequence[tuple[str, str]], points: pl.DataFrame, missing: str = "values of this metric"
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the studies to draw, and notes on those that are left out.
+
+    Parameters
+    ----------
+    studies
+        (id, label) of the studies of the data.
+    points
+        The rows that can be drawn. Studies without any are left out, and beyond `MOST_STUDIES` those that begin first. If there are no
+        rows at all, all studies are returned.
+    missing
+        What the studies without rows lack.
+    """
+    present = studies_of(points)
+    if not present:
+        return list(studies)[-MOST_STUDIES:], []
+    ids = {study_id for study_id, _ in present}
+    absent = [label for study_id, label in studies if study_id not in ids]
+    notes = omission_notes(absent, missing)
+    if len(present) > MOST_STUDIES:
+        notes.insert(0, f"Showing the {MOST_STUDIES} most recently started of {len(present):,} studies.")
+    return present[-MOST_STUDIES:], notes
+
+
+def omission_notes(absent: Sequence[str], missing: str) -> list[str]:
+    """Return the note on studies that are not shown because of missing values."""
+    if not absent:
+        return []
+    named = f": {', '.join(absent)}" if len(absent) <= _MOST_NAMED else ""
+    return [f"{plural(len(absent), 'study', 'studies')} without {missing} {'is' if len(absent) == 1 else 'are'} not shown{named}."]
 
 
 def of_studies(rows: pl.DataFrame, studies: list[tuple[str, str]]) -> pl.DataFrame:
-    """Return the rows of some studies; all of them where there are no others."""
+    """Return the rows of some studies."""
     if rows["study_id"].n_unique() <= len(studies):
         return rows
     return rows.filter(pl.col("study_id").cast(pl.String()).is_in([study_id for study_id, _ in studies]))

@@ -1,6 +1,6 @@
-"""Showing and saving charts without a network: for a notebook, as SVG and PNG, and as a page of HTML that needs nothing else.
+"""Displaying and saving charts without a network: in a notebook, and as SVG, PNG, self-contained HTML and JSON.
 
-Nothing here changes a setting of Altair's, but for `enable`, which says so.
+No setting of Altair is changed, except by `enable`.
 """
 
 from __future__ import annotations
@@ -25,83 +25,118 @@ from evalkit.plots._theme import Mode, theme
 __all__ = ["bundle", "enable", "page", "png", "save", "show", "svg"]
 
 Chart: TypeAlias = "alt.TopLevelMixin | Mapping[str, Any]"
-"""Any Altair chart, or the specification of one."""
+"""An Altair chart or a specification."""
 VEGA_LITE_5 = "application/vnd.vegalite.v5+json"
-"""What JupyterLab and Notebook 7 draw by themselves, offline, also in a notebook that is not trusted."""
-_SCHEMA_5 = "https://vega.github.io/schema/vega-lite/v5.json"  # the MIME type's version; a name, never asked for
+"""The MIME type that JupyterLab and Notebook 7 render without a network, also in an untrusted notebook."""
+_SCHEMA_5 = "https://vega.github.io/schema/vega-lite/v5.json"  # matches the MIME type; an identifier that is never requested
 _MARK = re.compile(r'<(path|line|rect|text)((?: [\w:-]+="[^"]*")*? aria-label="([^"]*)"(?: [\w:-]+="[^"]*")*)/>')
 _FORMATS = (".svg", ".png", ".html", ".json")
 
 
 def show(chart: Chart) -> None:
-    """Display any Altair chart offline in the theme of evalkit, such as one composed of evalkit's charts.
+    """Display any Altair chart without a network and with evalkit's theme, such as a combination of evalkit's charts.
+
+    Outside of IPython, its text description is printed.
 
     Parameters
     ----------
     chart
-        An Altair chart of any kind. It is not changed.
+        Any Altair chart. It is not changed.
 
     Raises
     ------
     InvalidInputError
-        When it is no Altair chart.
+        For anything else.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from evalkit import plots
+    >>> from evalkit.samples import sample_checkpoints
+    >>> checkpoints = pl.DataFrame(sample_checkpoints("daily", "2026-01-05T00:00:00Z", 1, seed=1))
+    >>> plots.show(plots.trend(checkpoints, "total_cost"))  # doctest: +ELLIPSIS
+    Trend of total cost over time, 1 study, 2026-01-05 to 2026-01-06 UTC. ...
     """
+    from IPython.core.getipython import get_ipython
     from IPython.display import display
 
-    data, metadata = bundle(chart)
+    spec = specification(chart)
+    if get_ipython() is None:
+        print(_text(spec))  # noqa: T201
+        return
+    data, metadata = _bundle(spec)
     display(data, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
 
 
 def enable() -> Any:
-    """Let every Altair chart of this process display as evalkit's do, offline and in its theme.
+    """Display all Altair charts of this process like evalkit's, without a network and with its theme.
 
     Returns
     -------
-    a context manager
-        That of ``altair.renderers.enable``: used with ``with``, the setting ends with the block; otherwise it stays, until
+    context manager
+        Of ``altair.renderers.enable``. In a ``with`` statement, the setting ends with the block; otherwise it lasts until
         ``altair.renderers.enable("default")``.
+
+    Examples
+    --------
+    >>> import altair
+    >>> from evalkit import plots
+    >>> with plots.enable():
+    ...     altair.renderers.active
+    'evalkit'
     """
     alt.renderers.register("evalkit", lambda spec, **_: _bundle(spec))
     return alt.renderers.enable("evalkit")
 
 
 def save(chart: Chart, path: str | os.PathLike[str], *, mode: str = "light") -> Path:
-    """Write a chart to a file, whole: the old file stays if anything goes wrong.
+    """Save a chart to a file. An existing file is replaced only if saving succeeds.
 
     Parameters
     ----------
     chart
-        An Altair chart of any kind.
+        Any Altair chart.
     path
-        Its ending says the format: ``.svg`` (with a text for each point), ``.png`` (twice the size on the screen), ``.html`` (one file that
-        needs no network; interactive, light or dark as the reader's browser is), ``.json`` (the Vega-Lite specification).
+        The file; its extension selects the format: ``.svg`` (with a tooltip for each point), ``.png`` (at twice the size on screen),
+        ``.html`` (one interactive file that needs no network, light or dark like the browser), ``.json`` (the Vega-Lite specification).
     mode
         ``"light"`` or ``"dark"``, for SVG and PNG.
 
     Returns
     -------
     pathlib.Path
-        Where it was written.
+        The file.
 
     Raises
     ------
     InvalidInputError
-        When the extension is none of these, or the file cannot be written.
+        For an unsupported extension or mode, or a file that cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import polars as pl
+    >>> from evalkit import plots
+    >>> from evalkit.samples import sample_checkpoints
+    >>> checkpoints = pl.DataFrame(sample_checkpoints("daily", "2026-01-05T00:00:00Z", 5, seed=1))
+    >>> path = plots.save(plots.trend(checkpoints, "total_cost"), f"{tempfile.mkdtemp()}/cost.json")
+    >>> path.name
+    'cost.json'
     """
     if not isinstance(path, str | os.PathLike):
-        raise invalid("path", path, "is no path", "give, for example, 'chart.svg'")
+        raise invalid("path", path, "expected a file name, e.g. 'chart.svg'")
     target = Path(path)
-    ending = target.suffix.lower()
-    if ending not in _FORMATS:
-        raise invalid("path", str(path), f"does not end in one of {', '.join(_FORMATS)}, which say the format.")
+    extension = target.suffix.lower()
+    if extension not in _FORMATS:
+        raise invalid("path", str(path), "expected the extension .svg, .png, .html or .json")
     if mode not in ("light", "dark"):
-        raise invalid("mode", mode, "is neither 'light' nor 'dark'.")
+        raise invalid("mode", mode, "expected 'light' or 'dark'")
     spec = specification(chart)
-    if ending == ".svg":
+    if extension == ".svg":
         content = svg(spec, mode).encode()  # type: ignore[arg-type]
-    elif ending == ".png":
+    elif extension == ".png":
         content = png(spec, mode)  # type: ignore[arg-type]
-    elif ending == ".json":
+    elif extension == ".json":
         content = json.dumps(themed(spec, None), ensure_ascii=False, indent=1).encode()
     else:
         content = page([("", spec)], title=_title(spec) or "Charts").encode()
@@ -111,70 +146,74 @@ def save(chart: Chart, path: str | os.PathLike[str], *, mode: str = "light") -> 
 
 
 def svg(chart: Chart, mode: Mode = "light") -> str:
-    """Draw a chart as SVG text: named for screen readers, and with a tooltip for each point.
+    """Render a chart as SVG, with accessible descriptions and a tooltip for each point.
 
     Parameters
     ----------
     chart
-        An Altair chart, or a specification.
+        An Altair chart or a specification.
     mode
-        ``"light"``, ``"dark"``, or ``"page"``: the colours of the page of JupyterLab that it stands in.
+        ``"light"``, ``"dark"``, or ``"page"`` for the CSS variables of the surrounding JupyterLab page.
     """
-    drawn: str = _convert("vegalite_to_svg", themed(specification(chart), mode))
-    return _MARK.sub(r"<\1\2><title>\3</title></\1>", drawn)
+    drawing: str = _convert("vegalite_to_svg", themed(specification(chart), mode))
+    return _MARK.sub(r"<\1\2><title>\3</title></\1>", drawing)
 
 
 def png(chart: Chart, mode: Mode = "light") -> bytes:
-    """Draw a chart as PNG, at twice the size that it has on a screen."""
-    drawn: bytes = _convert("vegalite_to_png", themed(specification(chart), mode), scale=2)
-    return drawn
+    """Render a chart as PNG, at twice its size on screen."""
+    drawing: bytes = _convert("vegalite_to_png", themed(specification(chart), mode), scale=2)
+    return drawing
 
 
 def page(charts: Sequence[tuple[str, Chart]], *, title: str) -> str:
-    """Give a page of HTML with charts that needs no network: it holds the program that draws them.
+    """Return a self-contained HTML page with interactive charts.
 
     Parameters
     ----------
     charts
-        A heading for each (may be empty), and an Altair chart or a specification.
+        For each chart, a heading (may be empty), and an Altair chart or a specification.
     title
-        Of the page.
+        The title of the page.
     """
     parts, specs = [], []
     for number, (heading, chart) in enumerate(charts):
         spec = themed(specification(chart), None)
         specs.append(spec)
-        described = escape(str(spec.get("description", "")), quote=True)
+        text = escape(str(spec.get("description", "")), quote=True)
         head = f"<h2>{escape(heading)}</h2>" if heading else ""
-        parts.append(f'<section>{head}<div id="chart{number}" class="chart"></div><details><summary>In words</summary><p>{described}</p>'
+        parts.append(f'<section>{head}<div id="chart{number}" class="chart"></div><details><summary>Text description</summary><p>{text}</p>'
                      "</details></section>")  # fmt: skip
-    # "<" would let a name end the script; in JSON it may be written otherwise.
+    # An unescaped "<" could end the script element.
     data = json.dumps({"specs": specs, "light": theme("light"), "dark": theme("dark")}).replace("<", "\\u003c")
     return _PAGE.format(title=escape(title), body="\n".join(parts), data=data, program=_program())
 
 
 def bundle(chart: Chart) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give what a notebook displays, in several forms for several readers, and its metadata.
+    """Return the representations of a chart for notebooks, by MIME type, and their metadata.
 
-    The Vega-Lite specification is for JupyterLab, SVG for exports, and the description for whatever shows text only.
+    The Vega-Lite specification is for JupyterLab, SVG for exports, and the text description for text-only readers.
 
     Raises
     ------
     InvalidInputError
-        When it is no Altair chart.
+        For anything but an Altair chart.
     """
     return _bundle(specification(chart))
 
 
 def _bundle(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    # Colours of texts and background are left to JupyterLab, which knows its theme, and makes a PNG of what it drew when it saves.
+    # Text and background colors are left to JupyterLab, which knows its theme and saves a PNG of what it has drawn.
     shown = {**themed(spec, None), "$schema": _SCHEMA_5}
-    data = {VEGA_LITE_5: shown, "image/svg+xml": svg(spec), "text/plain": " ".join(_descriptions(spec)) or "A chart."}
+    data = {VEGA_LITE_5: shown, "image/svg+xml": svg(spec), "text/plain": _text(spec)}
     return data, {VEGA_LITE_5: {"embed_options": {"renderer": "svg", "actions": False}}}
 
 
+def _text(spec: Mapping[str, Any]) -> str:
+    return " ".join(_descriptions(spec)) or "A chart."
+
+
 def _descriptions(spec: Mapping[str, Any]) -> list[str]:
-    """Give what a chart says of itself, or what its parts say."""
+    """Return the description of a chart, or those of its parts."""
     if isinstance(own := spec.get("description"), str) and own:
         return [own]
     parts = [part for kind in ("layer", "concat", "hconcat", "vconcat") for part in spec.get(kind, [])]
@@ -182,36 +221,36 @@ def _descriptions(spec: Mapping[str, Any]) -> list[str]:
 
 
 def specification(chart: Chart) -> dict[str, Any]:
-    """Give a chart's specification, however long its data are and whatever data transformer is enabled.
+    """Return the specification of a chart with any number of rows, regardless of the enabled data transformer.
 
     Raises
     ------
     InvalidInputError
-        When it is no Altair chart.
+        For anything but an Altair chart.
     """
     if isinstance(chart, Mapping):
         return dict(chart)
     if not isinstance(chart, alt.TopLevelMixin):
         raise InvalidInputError(
-            f"chart: {a_type(chart)} is no Altair chart. Give what evalkit.plots returned, or a chart made of those.",
+            f"Expected an Altair chart, got {a_type(chart)}", hint="Pass a chart of evalkit.plots, or a combination of such charts.",
             field="chart", value=type(chart).__name__,
         )  # fmt: skip
-    if getattr(chart, "holds_rows", False):
+    if getattr(chart, "has_inline_rows", False):
         return chart.to_dict(context={"pre_transform": False})
-    with alt.data_transformers.enable("default", max_rows=None):  # for the frames in charts that a user made
+    with alt.data_transformers.enable("default", max_rows=None):  # for DataFrames in charts that a user made
         return chart.to_dict(context={"pre_transform": False})
 
 
 def themed(spec: dict[str, Any], mode: Mode | None) -> dict[str, Any]:
-    """Give the specification with the theme under its own configuration, which counts more."""
-    return {**spec, "config": _over(theme(mode), spec.get("config", {}))}
+    """Return the specification with the theme; its own configuration takes precedence."""
+    return {**spec, "config": _merged(theme(mode), spec.get("config", {}))}
 
 
-def _over(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     merged = copy.copy(base)
     for key, value in more.items():
         old = merged.get(key)
-        merged[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
     return merged
 
 
@@ -237,11 +276,11 @@ def _program() -> str:
 
 
 _DRAW = """
-const given = JSON.parse(document.getElementById("charts").textContent);
+const page = JSON.parse(document.getElementById("charts").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 function draw() {
-  const base = dark.matches ? given.dark : given.light;
-  given.specs.forEach((spec, number) => {
+  const base = dark.matches ? page.dark : page.light;
+  page.specs.forEach((spec, number) => {
     const merged = {...spec, config: merge(base, spec.config)};
     vegaEmbed("#chart" + number, merged, {renderer: "svg", actions: false, ast: false});
   });

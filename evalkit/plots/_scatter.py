@@ -1,4 +1,4 @@
-"""One metric against another, such as what a study cost against what it achieved."""
+"""One metric against another, such as cost against success."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from evalkit.frames.metric_text import number
 from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
-from evalkit.plots._lines import NAMED, PERIOD, TOLD, colour_of, milliseconds, nothing, shape_of, value_axis, values
-from evalkit.plots._points import newest, of_studies, studies_of
-from evalkit.plots._thinning import broken, buckets_for, runs, thin
-from evalkit.plots._words import axis_title
+from evalkit.plots._descriptions import MOST_DESCRIBED, axis_title
+from evalkit.plots._downsampling import bin_count, downsample, runs, with_breaks
+from evalkit.plots._lines import PERIOD, STUDY, SUMMARY, color_of, empty_layers, inline_rows, look_notes, milliseconds, shape_of, value_axis
+from evalkit.plots._points import drawn_studies, of_studies, studies_of
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike
@@ -27,28 +27,37 @@ __all__ = ["scatter"]
 def scatter(
     data: DataLike, x: str = "total_cost", y: str = "session_success_rate", *, path: bool = True, width: int = 480, height: int = 360
 ) -> LayeredChart:
-    """Draw one metric against another: a point for each checkpoint, studies by colour, time by order.
+    """Draw one metric against another, with a point for each checkpoint.
 
     Parameters
     ----------
     data
-        A `StudyData`, or a frame as ``kit.checkpoints()`` returns it.
+        A `StudyData`, or a DataFrame as ``kit.checkpoints()`` returns it.
     x, y
-        Names of `evalkit.METRICS`. A checkpoint that lacks either is left out, and counted under the title.
+        Names in `evalkit.METRICS`. Checkpoints without either of the values are left out and counted in the subtitle.
     path
-        Whether to join the points of a study in the order of time; the path breaks at gaps. Later points are drawn stronger.
+        Whether to connect the points of a study in time order. The path breaks at gaps. Later points are more opaque.
     width, height
-        Of the frame, in pixels.
+        The size of the frame, in pixels.
 
     Returns
     -------
     altair.LayerChart
-        It displays offline by itself.
+        Displays without a network, and can be combined with other charts.
 
     Raises
     ------
     InvalidInputError
-        When the frame is none or lacks a column, or there is no such metric.
+        For data without a required column, an unknown metric, or an invalid size.
+
+    Examples
+    --------
+    >>> from evalkit import plots
+    >>> from evalkit.samples import sample_checkpoints
+    >>> checkpoints = pl.DataFrame(sample_checkpoints("weekly", "2026-01-05T00:00:00Z", 6, seed=1))
+    >>> chart = plots.scatter(checkpoints, x="total_cost", y="tasks_completed")
+    >>> chart.to_dict()["title"]["subtitle"]
+    ['Path connects checkpoints in time order; later points are more opaque.']
     """
     check_size(width=width, height=height)
     across, up = metric_named(x, "x"), metric_named(y, "y")
@@ -56,47 +65,36 @@ def scatter(
     rows = known.sorted_checkpoints(dict.fromkeys([x, y])).with_columns(
         known.lengths, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64())
     )
-    studies = studies_of(rows)
-    studies, shown = newest(studies)
-    everything = runs(rows, ["h", "v"])
-    points = of_studies(everything, studies)
-    notes = [f"{plural(rows.height - everything.height, 'checkpoint')} without one of the two."] if rows.height > everything.height else []
-    notes = [*shown, *notes]
-    twin = rows.select(
+    complete = runs(rows, ["h", "v"])
+    studies, omitted = drawn_studies(studies_of(rows), complete, "both values")
+    points = of_studies(complete, studies)
+    lacking = rows.height - complete.height
+    if lacking:
+        omitted.append(f"{plural(lacking, 'checkpoint')} without both values {'is' if lacking == 1 else 'are'} not shown.")
+    table = rows.select(
         study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{x: "h"}, **({y: "v"} if x != y else {})
     )
-    title = f"{up.label} against {across.label.lower()}"
-    told = f"{title}, {plural(len(studies), 'study', 'studies')}"
+    title = f"{up.label} vs. {across.label.lower()}"
+    subject = f"{title}, {plural(len(studies), 'study', 'studies')}"
     if points.is_empty():
-        return layered(
-            nothing(),
-            title,
-            ["Nothing to draw: no checkpoint has both values.", *notes],
-            f"{told}: nothing to draw.",
-            twin,
-            width=width,
-            height=height,
-        )
-    horizontal, more = value_axis(across, None, points.with_columns(v="h"))
-    vertical, also = value_axis(up, None, points)
+        notes = ["Nothing to draw: no checkpoint has both values.", *omitted]
+        return layered(empty_layers(), title, notes, f"{subject}: nothing to draw.", table, width=width, height=height)
+    horizontal, x_notes = value_axis(across, None, points.with_columns(v="h"))
+    vertical, y_notes = value_axis(up, None, points)
     horizontal_axis = alt.X("h:Q", title=axis_title(across), scale=horizontal["scale"], axis=horizontal["axis"])
-    drawn, thinned = points, []
-    if (buckets := buckets_for(points)) is not None:
-        drawn = thin(points, ["h", "v"], buckets)
-        thinned = [
-            f"Thinned: {drawn.height:,} of {points.height:,} checkpoints, with the extremes of both of each of {buckets} stretches of time."
+    drawn, downsampled = points, []
+    if (bins := bin_count(points)) is not None:
+        drawn = downsample(points, ["h", "v"], bins)
+        downsampled = [
+            f"Downsampled to {drawn.height:,} of {points.height:,} checkpoints, with the minimum and maximum of both metrics per time bin "
+            f"({bins} bins)."
         ]
-    notes = [
-        *(["The path follows time; later points are stronger."] if path else ["Later points are stronger."]),
-        *notes,
-        *more,
-        *also,
-        *thinned,
-    ]
+    order = "Path connects checkpoints in time order; later points are more opaque." if path else "Later points are more opaque."
+    notes = [order, *omitted, *x_notes, *y_notes, *look_notes(studies, "shape"), *downsampled]
     layers = _layers(drawn, studies, (horizontal_axis, vertical), (across, up), path=path)
-    what = f"{told}, {span(points['start'].min(), points['end'].max())}."  # type: ignore[arg-type]
-    described = " ".join([what, *_told(points, across, up), *notes])
-    return layered(layers, title, notes, described, twin, width=width, height=height)
+    sentences = [f"{subject}, {span(points['start'].min(), points['end'].max())}."]  # type: ignore[arg-type]
+    sentences += [*_summaries(points, across, up), *notes]
+    return layered(layers, title, notes, " ".join(sentences), table, width=width, height=height)
 
 
 def _layers(
@@ -104,35 +102,39 @@ def _layers(
 ) -> list[Any]:
     (x, y), (across, up) = axes, metrics
     age = (pl.col("t").rank("ordinal").over("study_id") / pl.len().over("study_id")).round(3)
-    rows = broken(points.with_columns(age=age), ["h", "v"])
+    rows = with_breaks(points.with_columns(age=age), ["h", "v"])
     drawn = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
-    base, colour = alt.Chart(values(drawn)), colour_of(studies)
-    named = colour_of(studies, legend="circle" if len(studies) > 1 else None)
-    told = (
+    base, color = alt.Chart(inline_rows(drawn)), color_of(studies)
+    with_legend = color_of(studies, legend="circle" if len(studies) > 1 else None)
+    summary = (
         f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "
         f"format(datum.v, '{up.format}')"
     )
-    line = base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, color=colour, order=alt.Order("t:Q"), description=NAMED)
-    tips = [
+    line = base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, color=color, order=alt.Order("t:Q"), description=STUDY)
+    tooltips = [
         alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="period"),
-        *(alt.Tooltip(f"{name}:Q", title=one.label, format=one.format) for name, one in (("h", across), ("v", up))),
+        *(alt.Tooltip(f"{name}:Q", title=metric.label, format=metric.format) for name, metric in (("h", across), ("v", up))),
     ]  # fmt: skip
-    later = alt.Opacity("age:Q", scale=alt.Scale(domain=[0, 1], range=[0.3, 1]), legend=None)
+    opacity = alt.Opacity("age:Q", scale=alt.Scale(domain=[0, 1], range=[0.3, 1]), legend=None)
     dots = (
         base.transform_filter("isValid(datum.v)")
         .transform_calculate(period=PERIOD)
-        .transform_calculate(told=told)
+        .transform_calculate(summary=summary)
         .mark_point(filled=True, size=46 if points.height <= 300 else 16)
-        .encode(x=x, y=y, color=named, opacity=later, tooltip=tips, description=TOLD, **shape_of(studies))
+        .encode(x=x, y=y, color=with_legend, opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape_of(studies))
     )
     return [line, dots] if path else [dots]
 
 
-def _told(points: pl.DataFrame, across: Metric, up: Metric) -> list[str]:
-    told = []
-    for one in points.partition_by("study_id", maintain_order=True)[:5]:
-        first, last = one.row(0, named=True), one.row(-1, named=True)
-        steps = [f"{number(across, row['h'])} and {number(up, row['v'])} ({moment(row['start'])})" for row in (first, last)]
-        told.append(f"{one['label'][0]}: {plural(one.height, 'checkpoint')}, first {steps[0]}, last {steps[1]}.")
+def _summaries(points: pl.DataFrame, across: Metric, up: Metric) -> list[str]:
+    """Describe the first and last checkpoint of each study, and the extremes."""
+    sentences = []
+    for rows in points.partition_by("study_id", maintain_order=True)[:MOST_DESCRIBED]:
+        first, last = (
+            f"{number(across, row['h'])} and {number(up, row['v'])} ({moment(row['start'])})"
+            for row in (rows.row(0, named=True), rows.row(-1, named=True))
+        )
+        sentences.append(f"{rows['label'][0]}: {plural(rows.height, 'checkpoint')}, first {first}, last {last}.")
     low, high = points.row(points["v"].arg_min(), named=True), points.row(points["v"].arg_max(), named=True)
-    return [*told, f"{up.label}: lowest {number(up, low['v'])} ({low['label']}), highest {number(up, high['v'])} ({high['label']})."]
+    extremes = f"lowest {number(up, low['v'])} ({low['label']}), highest {number(up, high['v'])} ({high['label']})"
+    return [*sentences, f"{up.label}: {extremes}."]

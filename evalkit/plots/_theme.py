@@ -1,4 +1,4 @@
-"""How charts look: one palette, one theme, and a colour that a study keeps."""
+"""Colors, line styles and the Vega-Lite configuration of charts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
 
-__all__ = ["DASHES", "NEUTRAL", "PALETTE", "SHAPES", "STATUS_COLOURS", "ColourBook", "colours", "colours_of_their_own", "theme"]
+__all__ = ["DASHES", "LOOKS", "NEUTRAL", "PALETTE", "SHAPES", "STATUS_COLORS", "ColorBook", "colors", "fresh_colors", "theme"]
 
 Mode = Literal["light", "dark", "page"]
 
 PALETTE = ("#1e78b4", "#e1871e", "#870fff", "#c31e00", "#69a5c3", "#964b69", "#a578ff", "#b47869")
-"""Found by a search for eight colours that stay apart for the three kinds of colour blindness (simulated as by Machado, Oliveira and
-Fernandes, 2009), and that can be seen on white and on dark grey alike."""
+"""Eight colors, optimized to be distinct under the three kinds of color blindness (simulation: Machado, Oliveira and Fernandes, 2009) and
+visible on white and on dark gray."""
 DASHES: tuple[list[int], ...] = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-"""The ninth study begins again with the first colour, dashed; its points have another shape."""
+"""From the ninth study on, colors repeat with another dash pattern, and points have another shape."""
 SHAPES = ("circle", "square", "triangle-up", "diamond")
+LOOKS = len(PALETTE) * len(DASHES)
+"""The number of distinct combinations of color and dash pattern (or shape)."""
 NEUTRAL = "#808080"
-"""Can be read on white and on dark grey."""
-STATUS_COLOURS = {"pending": "#b5b5b5", "running": "#2f9e77", "paused": "#d9a021", "stopped": "#777777"}
+"""Visible on white and on dark gray."""
+STATUS_COLORS = {"pending": "#b5b5b5", "running": "#2f9e77", "paused": "#d9a021", "stopped": "#777777"}
 
 _INK: dict[str, tuple[str, str, str]] = {  # text, lines, background
     "light": ("#222222", "#cccccc", "#ffffff"),
@@ -28,21 +30,21 @@ _INK: dict[str, tuple[str, str, str]] = {  # text, lines, background
     "page": ("var(--jp-ui-font-color1, #222222)", "var(--jp-border-color2, #cccccc)", "transparent"),
 }
 _READABLE = {"expr": "luminance(background) < 0.3 ? '#eeeeee' : '#222222'"}
-"""JupyterLab's dark theme changes the background, but no text among the marks; no one grey is read well on both."""
+"""JupyterLab's dark theme changes the background but not the text marks; no single gray is readable on both."""
 
 
-class ColourBook:
-    """Which place in the palette each study has: the next free one when it is first seen, and the same ever after."""
+class ColorBook:
+    """The palette position of each study: the next free one when it is first drawn, constant afterwards."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def places(self, study_ids: Iterable[str]) -> list[int]:
-        """Give the place of each study, from 0."""
-        own = _own.get()
+        """Return the palette position of each study, from 0."""
+        local = _local_places.get()
         with self._lock:
-            places = self._places if own is None else own
+            places = self._places if local is None else local
             return [places.setdefault(study_id, len(places)) for study_id in study_ids]
 
     def clear(self) -> None:
@@ -51,29 +53,29 @@ class ColourBook:
             self._places.clear()
 
 
-colours = ColourBook()
-"""The one of this process: a study has one colour in all its charts."""
-_own: ContextVar[dict[str, int] | None] = ContextVar("own", default=None)
+colors = ColorBook()
+"""Shared by all charts of the process, so that a study has the same color in each of them."""
+_local_places: ContextVar[dict[str, int] | None] = ContextVar("local_places", default=None)
 
 
 @contextmanager
-def colours_of_their_own() -> Iterator[None]:
-    """Give the charts made in this block colours as if they were the first of the process, whatever it drew before."""
-    token = _own.set({})
+def fresh_colors() -> Iterator[None]:
+    """Assign colors in this block as if no chart had been drawn before, so that the same data give the same chart."""
+    token = _local_places.set({})
     try:
         yield
     finally:
-        _own.reset(token)
+        _local_places.reset(token)
 
 
 def theme(mode: Mode | None) -> dict[str, Any]:
-    """Give the Vega-Lite configuration.
+    """Return the Vega-Lite configuration.
 
     Parameters
     ----------
     mode
-        ``"light"`` or ``"dark"``; ``"page"`` takes the colours from JupyterLab's style variables; None leaves texts and background to
-        whoever renders, as JupyterLab does in its dark theme.
+        ``"light"`` or ``"dark"``; ``"page"`` uses JupyterLab's CSS variables. None leaves text and background colors to the renderer, as
+        JupyterLab needs for its dark theme.
     """
     config: dict[str, Any] = {
         "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "gridOpacity": 0.5, "labelSeparation": 6},
@@ -86,7 +88,7 @@ def theme(mode: Mode | None) -> dict[str, Any]:
             "subtitlePadding": 4,
         },
         "view": {"strokeOpacity": 0.25},
-        # Any other font than this one makes drawing without a browser five times slower: each text is measured.
+        # Other fonts make rendering without a browser five times slower, because each text is measured.
         "font": "sans-serif",
     }  # fmt: skip
     if mode is None:

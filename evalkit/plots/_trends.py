@@ -1,4 +1,4 @@
-"""One metric over time: each study a line, on one calendar or from each study's own beginning."""
+"""One metric over time: a line for each study, by date or by time since the study's first period."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import polars as pl
 from evalkit.domain.validation import invalid
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
+from evalkit.plots._descriptions import DIRECTIONS, description
 from evalkit.plots._history import history_layers, history_of
-from evalkit.plots._lines import Plane, drawn_times, line_layers, nothing, reference_layer, time_axis, value_axis
+from evalkit.plots._lines import Plane, check_reference, drawn_times, empty_layers, line_layers, reference_layer, time_axis, value_axis
 from evalkit.plots._points import prepare
 from evalkit.plots._result_layers import change_layers, change_marks, fit_layers, fit_lines
-from evalkit.plots._words import DIRECTIONS, described
 
 if TYPE_CHECKING:
     from evalkit.analysis import BeforeAfter, ChangePoints, PerStudy, Trend
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["trend"]
 
-_NOTHING = "Nothing to draw: no checkpoint has a value."
 _UNITS = ((72, 3_600, "hours"), (120 * 24, 86_400, "days"), (float("inf"), 604_800, "weeks"))
-"""Up to how many hours an axis counts in which unit, and how many seconds that has."""
+"""Up to how many hours an axis has which unit, and the length of the unit in seconds."""
 
 
 def trend(
@@ -35,97 +34,118 @@ def trend(
     interval: bool | None = None,
     rolling: int | None = None,
     reference: float | tuple[float, str] | None = None,
-    y: Literal["data"] | tuple[float, float] | None = None,
+    y: Literal["data", "log"] | tuple[float, float] | None = None,
     fit: Trend | BeforeAfter | PerStudy[Trend] | PerStudy[BeforeAfter] | None = None,
     changes: ChangePoints | BeforeAfter | PerStudy[ChangePoints] | PerStudy[BeforeAfter] | None = None,
     width: int = 640,
     height: int = 280,
 ) -> LayeredChart:
-    """Draw one metric over time, a line for each study: what `evalkit.analysis.trend` estimates.
+    """Draw one metric over time, with a line for each study.
 
-    A point stands for its period, and is drawn in its middle. A missing checkpoint (half a period or more without one) and a missing
-    value are gaps: the line breaks.
+    Each point represents a period and is drawn in its middle. Lines break at missing values and at gaps of half a period or more
+    without a checkpoint; they are never interpolated.
 
     Parameters
     ----------
     data
-        A `StudyData`, or a frame as ``kit.checkpoints()`` returns it, any number of rows. With a lifecycle, paused time is shaded, and
-        the times at which studies were started and stopped are marked.
+        A `StudyData`, or a DataFrame as ``kit.checkpoints()`` returns it, with any number of rows. If it has a lifecycle, paused time is
+        shaded, and the starts and stops of studies are marked.
     metric
-        A name of `evalkit.METRICS`.
+        A name in `evalkit.METRICS`.
     align
-        ``"calendar"``: by date. ``"start"``: by the time since the start of each study's first period, without lifecycle.
+        ``"calendar"``: by date. ``"start"``: by time since the start of each study's first period, without the lifecycle.
     interval
-        Whether a rate gets a band, its 95 % Wilson interval. None: where what it rests on is recorded, for up to 6 studies.
+        Whether to draw the 95% Wilson confidence interval of a rate as a band. None: if the denominator of the rate is recorded, for up
+        to 6 studies.
     rolling
-        Over how many checkpoints to draw a mean as well, 2 or more; weighted by what the metric rests on, where that is recorded.
+        The window of a rolling mean to draw, in checkpoints, 2 or more. The mean is weighted by the metric's denominator if that is
+        recorded.
     reference
-        A value to draw a line at (rates 0 to 1), or the value and a text for it.
+        The value of a horizontal reference line (for rates 0 to 1), or the value and a label.
     y
-        The range of the axis: ``"data"`` fits it to the values, ``(low, high)`` sets it. None: rates 0 to 100 %, others from 0.
+        The value axis: ``"data"`` fits it to the values, ``(low, high)`` sets its range, ``"log"`` makes it logarithmic; values of zero
+        or less are then left out and counted in the subtitle. Rates have no log axis. None: 0 to 100% for rates, from 0 for others.
     fit
-        A result of ``evalkit.analysis.trend(data, metric)`` or ``before_after(...)``: its straight lines are drawn, with their intervals.
+        A result of ``evalkit.analysis.trend(data, metric)`` or ``before_after(...)``, whose fitted lines are drawn with their 95%
+        confidence intervals.
     changes
-        A result of ``evalkit.analysis.changepoints(data, metric)`` or ``before_after(...)``: its changes are marked.
+        A result of ``evalkit.analysis.changepoints(data, metric)`` or ``before_after(...)``, whose changes are marked.
     width, height
-        Of the frame, in pixels.
+        The size of the frame, in pixels.
 
     Returns
     -------
     altair.LayerChart
-        It displays offline by itself, and composes as any other.
+        Displays without a network, and can be combined with other charts. The subtitle describes intervals, gaps and omissions.
 
     Raises
     ------
     InvalidInputError
-        When the data lacks a column, there is no such metric, or an option is wrong.
+        For data without a required column, an unknown metric, or an invalid option.
+
+    Examples
+    --------
+    >>> from evalkit import plots
+    >>> from evalkit.samples import sample_checkpoints
+    >>> checkpoints = pl.DataFrame(sample_checkpoints("daily", "2026-01-05T00:00:00Z", 14, seed=1))
+    >>> chart = plots.trend(checkpoints, "session_success_rate", rolling=3)
+    >>> print(" ".join(chart.to_dict()["title"]["subtitle"]))  # doctest: +NORMALIZE_WHITESPACE
+    ↑ Higher is better. Band: 95% Wilson CI (n = sessions completed). Thick line: 3-checkpoint rolling mean,
+    weighted by sessions completed (restarts after gaps).
     """
     if align not in ("calendar", "start"):
-        raise invalid("align", align, "is neither 'calendar' nor 'start'.")
+        raise invalid("align", align, "expected 'calendar' or 'start'")
     if align == "start" and not (fit is None and changes is None):
-        raise invalid("align", align, "cannot be combined with fit or changes, which have dates.")
+        raise invalid("align", align, "fit= and changes= require align='calendar'")
     known = study_data(data)
     series = prepare(known, metric, interval=interval, rolling=rolling)
     check_size(width=width, height=height)
     kind = series.metric
-    past = history_of(known, series) if known.lifecycle is not None and align == "calendar" else None
+    line = None if reference is None else check_reference(reference)
+    if y == "log" and line is not None and line[0] <= 0:
+        raise invalid("reference", reference, "a log axis has positive values only")
+    history = history_of(known, series) if known.lifecycle is not None and align == "calendar" else None
+    if y == "log" and kind.kind != "rate":
+        series = series.positive()
+    axis, axis_notes = value_axis(kind, y, series.points, also=[] if line is None else [line[0]])
     marks = None if changes is None else change_marks(changes, series.studies)
     lines = None if fit is None else fit_lines(fit, series.studies)
+    subject = f"Trend of {kind.label.lower()} over time" if align == "calendar" else f"Comparison of {kind.label.lower()}"
+    title = f"{kind.label}: {series.studies[0][1]}" if len(series.studies) == 1 else kind.label
+    if series.points.is_empty():
+        notes = [f"Nothing to draw: no checkpoint has a {'positive ' if y == 'log' else ''}value.", *series.notes]
+        text = description(subject, kind, series.points, notes)
+        return layered(empty_layers(), title, notes, text, series.table, width=width, height=height)
     times = [drawn_times(series.points, "t")]
-    times += [] if past is None else [past.times]
+    times += [] if history is None else [history.times]
     times += [] if marks is None else [drawn_times(marks, "low", "at", "high")]
     times += [] if lines is None else [drawn_times(lines, "at")]
     x: alt.X = time_axis(times, width)
-    at: pl.Expr | None = None
-    what = f"Trend of {kind.label.lower()} over time"
+    position: pl.Expr | None = None
     if align == "start":
-        what = f"Comparison of {kind.label.lower()}"
-        series = series.from_start()
-        x, at = _since_start(series.points)
-    axis, notes = value_axis(kind, y, series.points)
-    behind, history = ([], []) if past is None else history_layers(past, series, x)
-    layers, thinned = line_layers(series, Plane(x=x, y=axis, at=at, clip=isinstance(y, tuple | list), share=width / 640))
-    line: list[str] = []
+        series = series.since_start()
+        x, position = _since_start(series.points)
+    background, history_notes = ([], []) if history is None else history_layers(history, series, x)
+    plane = Plane(x=x, y=axis, position=position, clip=isinstance(y, tuple | list), width_ratio=width / 640)
+    layers, line_notes = line_layers(series, plane)
+    result_notes: list[str] = []
     if marks is not None:
-        marked, line = change_layers(marks, series.studies, x)
-        behind = [*behind, *marked]
+        mark_layers, result_notes = change_layers(marks, series.studies, x)
+        background = [*background, *mark_layers]
     if lines is not None:
-        fitted, more = fit_layers(lines, series.studies, x, axis)
-        layers, line = [*layers, *fitted], [*line, *more]
-    if reference is not None:
-        rule, note = reference_layer(reference, kind, axis)
-        layers, line = [*layers, rule], [*line, note]
-    sentences = [DIRECTIONS[kind.better], *series.notes, *notes, *line, *thinned, *history]
-    if series.points.is_empty():
-        layers, sentences = nothing(), [_NOTHING, *series.notes]
-    sentences = [note for note in sentences if note]
-    title = f"{kind.label}: {series.studies[0][1]}" if len(series.studies) == 1 else kind.label
-    description = described(what, kind, series.points, sentences)
-    return layered([*behind, *layers], title, sentences, description, series.twin, width=width, height=height)
+        fitted, fit_notes = fit_layers(lines, series.studies, x, axis)
+        layers, result_notes = [*layers, *fitted], [*result_notes, *fit_notes]
+    if line is not None:
+        rule, note = reference_layer(line, kind, axis)
+        layers, result_notes = [*layers, rule], [*result_notes, note]
+    notes = [DIRECTIONS[kind.better], *series.notes, *axis_notes, *result_notes, *line_notes, *history_notes]
+    notes = [note for note in notes if note]
+    text = description(subject, kind, series.points, notes)
+    return layered([*background, *layers], title, notes, text, series.table, width=width, height=height)
 
 
 def _since_start(points: pl.DataFrame) -> tuple[alt.X, pl.Expr]:
-    """Give the axis of the time since each study's first period, in the unit that suits its length."""
+    """Return the axis of time since each study's first period, in a unit that suits its length, and the position on it."""
     microseconds = pl.col("t").dt.timestamp("us")
     hours = float(points.select(microseconds.max()).item() or 0) / 3.6e9
     length, unit = next((length, unit) for most, length, unit in _UNITS if hours <= most)

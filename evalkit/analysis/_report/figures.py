@@ -58,12 +58,12 @@ def figures(analysis: StudyAnalysis) -> dict[str, list[Figure]]:
     """
     from evalkit.plots import lifecycle, overview
     from evalkit.plots._result_layers import differences
-    from evalkit.plots._theme import colours_of_their_own
+    from evalkit.plots._theme import fresh_colors
 
     study = _short_names(analysis.study)
     both = [study] if analysis.baseline is None else [study, _short_names(analysis.baseline)]
     charts: dict[str, list[Figure]] = {"lifecycle": [], "overview": [], "significant": [], "differences": []}
-    with colours_of_their_own():
+    with fresh_colors():
         checkpoints = study[0]
         if any(lifecycle_rows.height for _, lifecycle_rows in both):
             frames = [pl.concat(parts, how="diagonal_relaxed") for parts in zip(*both, strict=True)]

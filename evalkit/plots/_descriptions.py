@@ -1,0 +1,56 @@
+"""Axis titles and text descriptions (alt texts) of charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+
+from evalkit._util.text import moment, plural, span
+from evalkit.domain.metrics import Metric
+from evalkit.frames.metric_text import number
+
+__all__ = ["DIRECTIONS", "MOST_DESCRIBED", "axis_title", "description", "years"]
+
+DIRECTIONS = {"up": "↑ Higher is better.", "down": "↓ Lower is better.", "neither": ""}
+MOST_DESCRIBED = 5
+"""The number of studies that a description covers one by one."""
+
+
+def axis_title(metric: Metric) -> str:
+    """Return the title of an axis: the label, with the unit unless the tick labels show it."""
+    shown = metric.kind in ("rate", "money") or metric.unit in metric.label.lower()
+    unit = "" if shown and metric.kind != "duration" else metric.unit
+    return f"{metric.label} ({unit})" if unit else metric.label
+
+
+def years(first: datetime, last: datetime) -> str:
+    """Return the year of two times, or both years."""
+    return f"{first.year}" if first.year == last.year else f"{first.year} to {last.year}"
+
+
+def description(subject: str, metric: Metric, points: pl.DataFrame, notes: Sequence[str]) -> str:
+    """Describe a chart of one metric over time: studies, time span, first and last value, extremes, notes."""
+    if points.is_empty():
+        return " ".join([f"{subject}: nothing to draw.", *notes])
+    studies = plural(points["study_id"].n_unique(), "study", "studies")
+    sentences = [f"{subject}, {studies}, {span(points['start'].min(), points['end'].max())}."]  # type: ignore[arg-type]
+    value, start = pl.col("v"), pl.col("start")
+    summaries = points.group_by("study_id", maintain_order=True).agg(
+        pl.col("label").first(), count=pl.len(), first=value.first(), last=value.last(), low=value.min(), high=value.max(),
+        low_at=start.get(value.arg_min()), high_at=start.get(value.arg_max()),
+    )  # fmt: skip
+    for row in summaries.head(MOST_DESCRIBED).iter_rows(named=True):
+        first, last, low, high = (number(metric, row[name]) for name in ("first", "last", "low", "high"))
+        sentences.append(
+            f"{row['label']}: {plural(row['count'], 'checkpoint')}, first {first}, last {last}, "
+            f"lowest {low} ({moment(row['low_at'])}), highest {high} ({moment(row['high_at'])})."
+        )
+    if summaries.height > MOST_DESCRIBED:
+        lowest, highest = (summaries.sort(name, descending=name == "high").row(0, named=True) for name in ("low", "high"))
+        sentences.append(
+            f"{plural(summaries.height - MOST_DESCRIBED, 'more study', 'more studies')}; lowest of all {number(metric, lowest['low'])} "
+            f"({lowest['label']}), highest {number(metric, highest['high'])} ({highest['label']})."
+        )
+    return " ".join([*sentences, *notes])
