@@ -354,7 +354,7 @@ def test_fitted_line_is_clipped_at_log_axis() -> None:
     (area,) = (layer for layer in spec["layer"] if layer["mark"]["type"] == "area")
     rows = spec["datasets"][area["data"]["name"]]
     assert area["mark"]["clip"]
-    assert min(row["v"] for row in rows) > 0
+    assert min(row["v"] for row in rows if row["v"] is not None) > 0
     assert min(row["low"] for row in rows) == spec["layer"][0]["encoding"]["y"]["scale"]["domain"][0]
 
 
@@ -375,16 +375,16 @@ def axis_title(chart: Any) -> str:
     ("chart", "title"),
     [
         (lambda: plots.trend(StudyData(checkpoints(count=5), begun(START - 40 * DAY)), "total_cost"), "Time (UTC, 2025 to 2026)"),
-        (lambda: plots.trend(StudyData(checkpoints(count=5), begun(START, START + 400 * DAY)), "total_cost"), "Time (UTC, 2026 to 2027)"),
+        (lambda: plots.trend(StudyData(checkpoints(count=5), begun(START, START + 400 * DAY)), "total_cost"), "Time (UTC)"),
         (lambda: plots.trend(checkpoints(count=5), "total_cost", changes=Marked(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
         (lambda: plots.trend(checkpoints(count=5), "total_cost", fit=Marked(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
         (lambda: plots.trend(checkpoints(count=20, start=datetime(2025, 12, 12, tzinfo=UTC)), "total_cost"), "Time (UTC, 2025)"),
-        (lambda: plots.lifecycle(StudyData(checkpoints(count=400), begun(START, START + 2 * DAY))), "Time (UTC, 2026 to 2027)"),
+        (lambda: plots.lifecycle(StudyData(checkpoints(count=400), begun(START, START + 2 * DAY))), "Time (UTC)"),
     ],
     ids=["start", "stop", "change", "line", "end of a year", "checkpoints of a lifecycle"],
 )
 def test_time_axis_title_covers_all_marks(chart: Callable[[], Any], title: str) -> None:
-    """Lifecycles, changes, lines and checkpoints extend the axis; a period that ends with the year does not."""
+    """All of them extend the axis; a period that ends with the year does not. Labels with years need no years in the title."""
     assert axis_title(chart()) == title
 
 

@@ -120,7 +120,8 @@ def layered(
 ) -> LayeredChart:
     """Return a chart of layers, with its notes as the subtitle."""
     # In a composed chart, shared scales would be merged, and colors would change.
-    independent = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent", opacity="independent"))
+    apart: dict[str, Any] = dict.fromkeys(("color", "strokeDash", "shape", "opacity"), "independent")
+    independent = alt.Resolve(scale=alt.ScaleResolveMap(**apart))
     width = properties.pop("width", 640)
     chart = LayeredChart(
         layer=list(layers), resolve=independent, title=titled(title, notes, max(40, width * 105 // 640)), description=description,

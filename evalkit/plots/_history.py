@@ -233,7 +233,7 @@ def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
         alt.Chart(inline_rows(data))
         .transform_calculate(period=PERIOD)
         .transform_calculate(summary="datum.study + ', checkpoint ' + datum.period")
-        .mark_tick(thickness=1.5, size=20, color=NEUTRAL, opacity=1)
+        .mark_tick(thickness=1, size=20, opacity=1)
         .encode(
             x=x, y=y, description=SUMMARY, tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="checkpoint")],
         )

@@ -53,6 +53,8 @@ _DAY = 86_400_000
 _PADDING = 8
 _LABELS = ((4, "%b %-d %H:%M", 60_000), (300, "%b %-d", _DAY), (3000, "%b %Y", 30 * _DAY), (math.inf, "%Y", 365 * _DAY))
 """Number of days below which tick labels have a format, and the smallest tick step at which these labels differ."""
+_MOST_LABELED_DECADES = 3
+"""On a longer log axis only powers of ten have labels."""
 _MINUTE = 60_000
 _TICKS = {
     _MINUTE: "1m", 5 * _MINUTE: "5m",
@@ -99,17 +101,19 @@ def look_notes(studies: Sequence[tuple[str, str]], style: str = "dash pattern") 
     return [f"{LOOKS} combinations of color and {style} for {len(studies)} studies: some look alike."]
 
 
-def color_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "circle"] | None = None) -> alt.Color:
+def color_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "point"] | None = None) -> alt.Color:
     """Return the color channel. Only one layer of a chart has the legend: their scales are independent, see `layered`."""
     scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[look % len(PALETTE)] for look in _looks(studies)])
     return alt.Color("study:N", scale=scale, legend=legend_of(studies, legend) if legend else None)
 
 
-def legend_of(studies: Sequence[tuple[str, str]], symbol: str, orient: Literal["bottom", "top"] = "bottom") -> alt.Legend:
-    """Return a legend below or above the frame, with as many columns as the longest name allows."""
+def legend_of(studies: Sequence[tuple[str, str]], symbol: Literal["stroke", "point"], **options: Any) -> alt.Legend:
+    """Return a legend below the frame, with as many columns as the longest name allows; its symbols have the dashes or shapes of marks."""
     longest = max(len(label) for _, label in studies)
     columns = max(1, int(_WIDTH / (min(_NAME_PIXELS, 6.5 * longest) + 30)))
-    return alt.Legend(title=None, orient=orient, symbolType=symbol, symbolOpacity=1, columns=min(columns, len(studies)), columnPadding=12)
+    symbols: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 400, "rowPadding": -5} if symbol == "stroke" else {"symbolSize": 60}
+    options = {"orient": "bottom", "columns": min(columns, len(studies)), "columnPadding": 12, **symbols, **options}
+    return alt.Legend(title=None, symbolOpacity=1, **options)
 
 
 def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -141,7 +145,7 @@ def time_axis(times: Sequence[pl.Series], width: int, *, title: bool = True, fix
     Parameters
     ----------
     times
-        The times of all marks in all layers of the chart; they determine the labels, and the years in the title.
+        The times of all marks in all layers of the chart; they determine the labels, and the years in the title if labels have none.
     width
         The width of the frame, in pixels.
     title
@@ -155,7 +159,7 @@ def time_axis(times: Sequence[pl.Series], width: int, *, title: bool = True, fix
     domain: dict[str, Any] = {}
     if isinstance(first, datetime) and isinstance(last, datetime):
         form, least = _labels(first, last)
-        in_years = f", {axis_years(first, last, width)}"
+        in_years = "" if "%Y" in form else f", {axis_years(first, last, width)}"
         if fixed:
             domain = {"domain": [round(end.timestamp() * 1000) for end in (first, last)]}
     axis = alt.Axis(format=form, tickMinStep=least, labelOverlap=True, labelSeparation=6, labelFlush=False)
@@ -201,6 +205,7 @@ def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = Tr
     """
     low, high = points["v"].min(), points["v"].max()
     notes: list[str] = []
+    ticks: list[float] = []
     scale: dict[str, Any] = {"zero": True}
     if isinstance(y, tuple | list) and len(y) == 2 and all(isinstance(end, int | float) and abs(end) < 1e300 for end in y) and y[0] < y[1]:
         outside = points.filter((pl.col("v") < y[0]) | (pl.col("v") > y[1])).height
@@ -212,27 +217,31 @@ def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = Tr
     elif isinstance(y, str) and y == "log":
         if metric.kind == "rate":
             raise invalid("y", y, f"{metric.name} is a rate, and rates have no log axis", hint="Use y='data' or y=(low, high).")
-        scale = {"type": "log", "domain": _log_domain(points, also), "nice": False}
+        domain, ticks = _log_scale(points, also)
+        scale = {"type": "log", "domain": domain, "nice": False}
     elif y is not None:
         raise invalid("y", y, "expected (low, high) with low < high, 'data', 'log' or None")
     elif metric.kind == "rate":
         scale = {"domain": [min(0.0, low or 0.0), max(1.0, high or 1.0)], "nice": False}
         outside = points.filter((pl.col("v") < 0) | (pl.col("v") > 1)).height
         notes = [f"{plural(outside, 'value')} outside 0 to 100%."] if outside else []
-    integers: dict[str, Any] = {"tickMinStep": 1} if metric.kind == "count" else {}
-    axis = alt.Axis(format=_AXIS_FORMATS[metric.kind], **integers)
+    options: dict[str, Any] = {"values": ticks} if ticks else {"tickMinStep": 1} if metric.kind == "count" else {}
+    axis = alt.Axis(format=_AXIS_FORMATS[metric.kind], **options)
     return alt.Y("v:Q", title=axis_title(metric) if title else None, scale=alt.Scale(**scale), axis=axis), notes
 
 
-def _log_domain(points: pl.DataFrame, also: Sequence[float]) -> list[float]:
-    """Return the ends of a log axis, of the form 1, 2 or 5 times a power of ten."""
-    shown = pl.concat([points[name].cast(pl.Float64()).alias("v") for name in ("v", "mean") if name in points.columns]).drop_nulls()
-    values = [*shown.filter(shown > 0).to_list(), *also] or [1.0]
-    low, high = min(values), max(values)
-    below, above = (10.0 ** math.floor(math.log10(end)) for end in (low, high))
-    first = max(factor * below for factor in (1, 2, 5) if factor * below <= low * (1 + 1e-9))
-    last = min(factor * above for factor in (1, 2, 5, 10) if factor * above >= high * (1 - 1e-9))
-    return [first, last] if first < last else [first / 2, last * 2]
+def _log_scale(points: pl.DataFrame, also: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return the ends of a log axis, 1, 2 or 5 times a power of ten, and its ticks."""
+    columns = [points[name].cast(pl.Float64()).alias("v") for name in ("v", "mean") if name in points.columns]
+    values = [value for value in (*pl.concat(columns).drop_nulls(), *also) if value > 0] or [1.0]
+    powers = range(math.floor(math.log10(min(values))) - 1, math.ceil(math.log10(max(values))) + 2)
+    ends = [float(f"{factor}e{power}") for power in powers for factor in (1, 2, 5)]
+    low = max(end for end in ends if end <= min(values))
+    high = min(end for end in ends if end >= max(values) and end > low)
+    decades = math.log10(high / low)
+    factors = (1, 2, 3, 5, 7) if decades <= 1 else (1, 2, 5) if decades <= _MOST_LABELED_DECADES else (1,)
+    ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    return [low, high], [tick for tick in ticks if low <= tick <= high]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,12 +291,15 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     if rolling:
         means = split_runs(series.points, "mean").with_columns(v="mean")
         means = downsample(means, ["v"], bins) if bins is not None else means
-        data = inline_rows(with_breaks(means, ["v"]).select(study="label", x=plane.x_value, v="v"))
-        layers.append(
-            alt.Chart(data)
-            .mark_line(clip=plane.clip, strokeWidth=2.6)
-            .encode(**plane.encoding(series.studies, description=STUDY, **dashes))
-        )
+        drawn = with_breaks(means, ["v"])
+        thick = alt.Chart(inline_rows(drawn.select(study="label", x=plane.x_value, v="v", alone="alone")))
+        if drawn["alone"].any():
+            dash = thick.transform_filter("datum.alone").mark_point(
+                clip=plane.clip, shape="stroke", size=120, strokeWidth=2.6, opacity=1, aria=False
+            )
+            layers.append(dash.encode(**plane.encoding(series.studies)))
+        line = thick.mark_line(clip=plane.clip, strokeWidth=2.6)
+        layers.append(line.encode(**plane.encoding(series.studies, description=STUDY, **dashes)))
     return layers, notes
 
 

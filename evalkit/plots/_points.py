@@ -142,7 +142,8 @@ def _interval_notes(points: pl.DataFrame, metric: Metric, *, wanted: bool, reque
         uncounted=(missing & has_count.not_()).sum(), outside=(missing & has_count).sum(), inexact=rounded.sum()
     ).row(0)
     if uncounted + outside < points.height:
-        notes.append(f"Band: 95% Wilson CI (n = {counted}).")
+        shape = "Band" if points["run"].n_unique() < points.height else "Bar"
+        notes.append(f"{shape}: 95% Wilson CI (n = {counted}).")
     if uncounted:
         notes.append(f"No interval for {plural(uncounted, 'checkpoint')}: {counted} missing or 0.")
     if outside:

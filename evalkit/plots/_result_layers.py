@@ -26,6 +26,7 @@ _VERDICTS = {
     Verdict.BETTER.value: PALETTE[0], Verdict.WORSE.value: PALETTE[3], Verdict.HIGHER.value: PALETTE[2], Verdict.LOWER.value: PALETTE[5],
     _NOT_SIGNIFICANT: NEUTRAL,
 }  # fmt: skip
+_REFINEMENT = 16
 _SEVERITIES = {"error": PALETTE[3], "warning": PALETTE[1], "note": NEUTRAL}
 
 
@@ -51,16 +52,29 @@ def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X
     """Return the layers that draw fitted lines, and notes on them."""
     if lines.is_empty():
         return [], ["No straight line: too few checkpoints."]
-    note = "Dashed: straight lines with 95% CIs." if lines["part"].max() else "Dashed: straight line with 95% CI."
-    floor = y["scale"]["domain"][0] if y["scale"]["type"] == "log" else None
-    if floor is not None:  # a line can have values of zero or less, which a log axis cannot show
-        lines = lines.filter(pl.col("value") > 0).with_columns(pl.col("low").clip(floor), pl.col("high").clip(floor))
+    several = bool(lines["part"].max())
+    curved = ""
+    if y["scale"]["type"] == "log":
+        floor, curved = y["scale"]["domain"][0], " (curved on a log axis)"
+        positive = pl.when(pl.col("value") > 0).then("value")
+        lines = _refined(lines).filter(pl.col("high") > floor).with_columns(pl.col("low").clip(floor), value=positive)
+    note = f"Dashed: straight {'lines' if several else 'line'}{curved} with 95% {'CIs' if several else 'CI'}."
     data = inline_rows(lines.select("study", "part", x=milliseconds("at"), v="value", low="low", high="high"))
     color = {**_color(studies), "detail": alt.Detail("part:N")}
     band = alt.Chart(data).mark_area(opacity=0.14, line=False, aria=False, clip=True)
     line = alt.Chart(data).mark_line(strokeDash=[7, 4], strokeWidth=1.6, clip=True)
     ends = {"y": with_field(y, "low:Q"), "y2": alt.Y2("high:Q")}
     return [band.encode(x=x, **ends, **color), line.encode(x=x, y=y, description=STUDY, **color)], [note]
+
+
+def _refined(lines: pl.DataFrame) -> pl.DataFrame:
+    """Insert points between those of straight lines, which are curves on a log axis."""
+    columns = ["at", "value", "low", "high"]
+    shares = pl.DataFrame({"share": [step / _REFINEMENT for step in range(_REFINEMENT)]})
+    following = [pl.col(name).shift(-1).over("study", "part").alias(f"next {name}") for name in columns]
+    between = lines.with_columns(following).drop_nulls([f"next {name}" for name in columns]).join(shares, how="cross")
+    inserted = between.with_columns(pl.col(name) + (pl.col(f"next {name}") - pl.col(name)) * pl.col("share") for name in columns)
+    return pl.concat([inserted.select(lines.columns), lines]).unique(["study", "part", "at"]).sort("study", "part", "at")
 
 
 def change_marks(result: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
@@ -189,7 +203,8 @@ def audit_chart(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
         alt.Chart(inline_rows(data))
         .mark_bar(minBandSize=2, opacity=0.85)
         .encode(
-            x=x, x2=alt.X2("b:T"), y=alt.Y("kind:N", title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
+            x=x, x2=alt.X2("b:T"), size=alt.SizeValue(14),
+            y=alt.Y("kind:N", title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
             color=alt.Color("severity:N", scale=scale, legend=alt.Legend(title=None, orient="bottom")), description=SUMMARY,
             stroke=alt.Stroke("severity:N", scale=scale, legend=None), tooltip=[alt.Tooltip("summary:N", title="finding")],
         )

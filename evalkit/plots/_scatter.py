@@ -81,6 +81,7 @@ def scatter(
         return layered(empty_layers(), title, notes, f"{subject}: nothing to draw.", table, width=width, height=height)
     horizontal, x_notes = value_axis(across, None, points.with_columns(v="h"))
     vertical, y_notes = value_axis(up, None, points)
+    horizontal["axis"]["labelFlush"] = False
     horizontal_axis = alt.X("h:Q", title=axis_title(across), scale=horizontal["scale"], axis=horizontal["axis"])
     drawn, downsampled = points, []
     if (bins := bin_count(points)) is not None:
@@ -105,7 +106,7 @@ def _layers(
     rows = with_breaks(points.with_columns(age=age), ["h", "v"])
     drawn = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
     base, color = alt.Chart(inline_rows(drawn)), color_of(studies)
-    with_legend = color_of(studies, legend="circle" if len(studies) > 1 else None)
+    with_legend = color_of(studies, legend="point" if len(studies) > 1 else None)
     summary = (
         f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "
         f"format(datum.v, '{up.format}')"
@@ -115,7 +116,7 @@ def _layers(
         alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="period"),
         *(alt.Tooltip(f"{name}:Q", title=metric.label, format=metric.format) for name, metric in (("h", across), ("v", up))),
     ]  # fmt: skip
-    opacity = alt.Opacity("age:Q", scale=alt.Scale(domain=[0, 1], range=[0.3, 1]), legend=None)
+    opacity = alt.Opacity("age:Q", scale=alt.Scale(domain=[0, 1], range=[0.4, 1]), legend=None)
     dots = (
         base.transform_filter("isValid(datum.v)")
         .transform_calculate(period=PERIOD)

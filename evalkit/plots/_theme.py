@@ -24,11 +24,13 @@ NEUTRAL = "#808080"
 """Visible on white and on dark gray."""
 STATUS_COLORS = {"pending": "#b5b5b5", "running": "#2f9e77", "paused": "#d9a021", "stopped": "#777777"}
 
-_INK: dict[str, tuple[str, str, str]] = {  # text, lines, background
-    "light": ("#222222", "#cccccc", "#ffffff"),
-    "dark": ("#eeeeee", "#555555", "#1e1e1e"),
-    "page": ("var(--jp-ui-font-color1, #222222)", "var(--jp-border-color2, #cccccc)", "transparent"),
-}
+_INK: dict[str, tuple[str, str, str, str]] = {  # text, subtitles, lines, background
+    "light": ("#222222", "#555555", "#cccccc", "#ffffff"),
+    "dark": ("#eeeeee", "#bbbbbb", "#555555", "#1e1e1e"),
+    "page": (
+        "var(--jp-ui-font-color1, #222222)", "var(--jp-ui-font-color1, #222222)", "var(--jp-border-color2, #cccccc)", "transparent",
+    ),
+}  # fmt: skip
 _READABLE = {"expr": "luminance(background) < 0.3 ? '#eeeeee' : '#222222'"}
 """JupyterLab's dark theme changes the background but not the text marks; no single gray is readable on both."""
 
@@ -87,17 +89,18 @@ def theme(mode: Mode | None) -> dict[str, Any]:
             "anchor": "start", "frame": "group", "fontSize": 14, "subtitleFontSize": 11, "subtitleFontWeight": "normal", "offset": 10,
             "subtitlePadding": 4,
         },
-        "view": {"strokeOpacity": 0.25},
+        "tick": {"color": _READABLE},
+        "view": {"stroke": "transparent"},
         # Other fonts make rendering without a browser five times slower, because each text is measured.
         "font": "sans-serif",
     }  # fmt: skip
     if mode is None:
         return config
-    text, line, background = _INK[mode]
+    text, subtitle, line, background = _INK[mode]
     config["background"] = background
     config["axis"] |= {"labelColor": text, "titleColor": text, "domainColor": line, "tickColor": line, "gridColor": line}
     config["legend"] |= {"labelColor": text, "titleColor": text}
-    config["title"] |= {"color": text, "subtitleColor": text}
+    config["title"] |= {"color": text, "subtitleColor": subtitle}
     config["header"] = {"labelColor": text, "titleColor": text}
-    config["text"]["color"] = text
+    config["text"]["color"] = config["tick"]["color"] = text
     return config

@@ -107,9 +107,10 @@ def trend(
     history = history_of(known, series) if known.lifecycle is not None and align == "calendar" else None
     if y == "log" and kind.kind != "rate":
         series = series.positive()
-    axis, axis_notes = value_axis(kind, y, series.points, also=[] if line is None else [line[0]])
     marks = None if changes is None else change_marks(changes, series.studies)
     lines = None if fit is None else fit_lines(fit, series.studies)
+    also = [*([] if line is None else [line[0]]), *([] if lines is None or lines.is_empty() else lines["high"])]
+    axis, axis_notes = value_axis(kind, y, series.points, also=also)
     subject = f"Trend of {kind.label.lower()} over time" if align == "calendar" else f"Comparison of {kind.label.lower()}"
     title = f"{kind.label}: {series.studies[0][1]}" if len(series.studies) == 1 else kind.label
     if series.points.is_empty():
