@@ -795,6 +795,12 @@ def test_description_summarizes_chart() -> None:
     assert "nothing to draw" in plots.scatter(frame.head(0)).to_dict()["description"]
 
 
+def test_frame_without_study_names_has_none_in_chart() -> None:
+    chart = plots.trend(checkpoints(count=2).drop("study_id", "study"), "total_cost").to_dict()
+    assert chart["title"]["text"] == ["Total cost"]
+    assert "UTC. 2 checkpoints, first" in chart["description"]
+
+
 @pytest.mark.slow
 def test_table_returns_underlying_data() -> None:
     """`properties` keeps it; a composed chart has none."""
@@ -815,7 +821,7 @@ def test_overview_subtitle_has_time_zone_and_notes_by_metric() -> None:
     """More than three notes are counted."""
     outside = checkpoints().with_columns(session_success_rate=pl.lit(1.5), agent_efficiency=pl.lit(-0.1))
     assert subtitle(plots.overview(outside)) == (
-        "Time in UTC, 2026. Session success rate: 10 values outside 0 to 100%. Agent efficiency: 10 values outside 0 to 100%."
+        "Study: agent. Time in UTC, 2026. Session success rate: 10 values outside 0 to 100%. Agent efficiency: 10 values outside 0 to 100%."
     )
     assert re.search(r"Sessions completed: Downsampled to .* \d+ similar notes? for other metrics\.", subtitle(plots.overview(long(5000))))
 

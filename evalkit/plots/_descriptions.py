@@ -10,8 +10,9 @@ import polars as pl
 from evalkit._util.text import moment, plural, span
 from evalkit.domain.metrics import Metric
 from evalkit.frames.metric_text import number
+from evalkit.frames.normalize import MISSING_STUDY
 
-__all__ = ["DIRECTIONS", "MOST_DESCRIBED", "axis_title", "description", "years"]
+__all__ = ["DIRECTIONS", "MOST_DESCRIBED", "axis_title", "description", "only_study", "years"]
 
 DIRECTIONS = {"up": "↑ Higher is better.", "down": "↓ Lower is better.", "neither": ""}
 MOST_DESCRIBED = 5
@@ -30,6 +31,11 @@ def years(first: datetime, last: datetime) -> str:
     return f"{first.year}" if first.year == last.year else f"{first.year} to {last.year}"
 
 
+def only_study(studies: Sequence[tuple[str, str]]) -> str:
+    """Return the label of the only study; empty if there are several or it has no name."""
+    return studies[0][1] if len(studies) == 1 and studies[0][1] != MISSING_STUDY else ""
+
+
 def description(subject: str, metric: Metric, points: pl.DataFrame, notes: Sequence[str]) -> str:
     """Describe a chart of one metric over time: studies, time span, first and last value, extremes, notes."""
     if points.is_empty():
@@ -42,9 +48,10 @@ def description(subject: str, metric: Metric, points: pl.DataFrame, notes: Seque
         low_at=start.get(value.arg_min()), high_at=start.get(value.arg_max()),
     )  # fmt: skip
     for row in summaries.head(MOST_DESCRIBED).iter_rows(named=True):
-        first, last, low, high = (number(metric, row[name]) for name in ("first", "last", "low", "high"))
+        first, last, low, high = (number(metric, row[column]) for column in ("first", "last", "low", "high"))
+        name = "" if row["label"] == MISSING_STUDY else f"{row['label']}: "
         sentences.append(
-            f"{row['label']}: {plural(row['count'], 'checkpoint')}, first {first}, last {last}, "
+            f"{name}{plural(row['count'], 'checkpoint')}, first {first}, last {last}, "
             f"lowest {low} ({moment(row['low_at'])}), highest {high} ({moment(row['high_at'])})."
         )
     if summaries.height > MOST_DESCRIBED:

@@ -15,7 +15,7 @@ from evalkit.errors import InvalidInputError
 from evalkit.frames.metric_text import number
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import GroupedChart, LayeredChart, StackedChart, layered, titled
-from evalkit.plots._descriptions import DIRECTIONS, axis_title, description
+from evalkit.plots._descriptions import DIRECTIONS, axis_title, description, only_study
 from evalkit.plots._lines import (
     Plane,
     axis_years,
@@ -121,8 +121,10 @@ def overview(data: DataLike) -> StackedChart:
             for series in all_series
         ]
     )
-    studies_notes = [*omission_notes(absent, "values"), *look_notes(studies)]
-    subtitle = [f"Time in UTC, {axis_years(first, last, _WIDTH)}.", *studies_notes, *notes[:_MOST_NOTES], *more]
+    name = only_study(studies)
+    study_notes = [*omission_notes(absent, "values"), *look_notes(studies)]
+    subtitle = [f"Time in UTC, {axis_years(first, last, _WIDTH)}.", *study_notes, *notes[:_MOST_NOTES], *more]
+    subtitle = [f"Study: {name}.", *subtitle] if name else subtitle
     return _stacked(parts, subtitle, " ".join(sentences), table)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from evalkit.domain.validation import invalid
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
-from evalkit.plots._descriptions import DIRECTIONS, description
+from evalkit.plots._descriptions import DIRECTIONS, description, only_study
 from evalkit.plots._history import history_layers, history_of
 from evalkit.plots._lines import Plane, check_reference, drawn_times, empty_layers, line_layers, reference_layer, time_axis, value_axis
 from evalkit.plots._points import prepare
@@ -112,7 +112,8 @@ def trend(
     also = [*([] if line is None else [line[0]]), *([] if lines is None or lines.is_empty() else lines["high"])]
     axis, axis_notes = value_axis(kind, y, series.points, also=also)
     subject = f"Trend of {kind.label.lower()} over time" if align == "calendar" else f"Comparison of {kind.label.lower()}"
-    title = f"{kind.label}: {series.studies[0][1]}" if len(series.studies) == 1 else kind.label
+    name = only_study(series.studies)
+    title = f"{kind.label}: {name}" if name else kind.label
     if series.points.is_empty():
         notes = [f"Nothing to draw: no checkpoint has a {'positive ' if y == 'log' else ''}value.", *series.notes]
         text = description(subject, kind, series.points, notes)
