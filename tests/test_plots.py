@@ -44,11 +44,11 @@ def unassigned_colors() -> Iterator[None]:
     colors.clear()
 
 
-def two() -> pl.DataFrame:
+def two_studies() -> pl.DataFrame:
     return pl.concat([checkpoints("old", 1, 12, left_out=(4, 5)), checkpoints("new", 2, 8, period="weekly", seed=2)])
 
 
-def lived() -> pl.DataFrame:
+def two_lifecycles() -> pl.DataFrame:
     steps = [
         ("study_started", START + DAY / 24),
         ("study_paused", START + 4 * DAY),
@@ -65,20 +65,20 @@ def shifted() -> pl.DataFrame:
 
 
 CHARTS: dict[str, Callable[[], Any]] = {
-    "trend": lambda: plots.trend(StudyData(two(), lived()), "session_success_rate"),
+    "trend": lambda: plots.trend(StudyData(two_studies(), two_lifecycles()), "session_success_rate"),
     "trend_rolling": lambda: plots.trend(
         checkpoints(count=12, left_out=(6,)), "session_success_rate", rolling=3, reference=(0.6, "target")
     ),
-    "trend_cost": lambda: plots.trend(two(), "total_cost", y="data"),
-    "compare_start": lambda: plots.trend(two(), "first_attempt_success_rate", align="start"),
+    "trend_cost": lambda: plots.trend(two_studies(), "total_cost", y="data"),
+    "compare_start": lambda: plots.trend(two_studies(), "first_attempt_success_rate", align="start"),
     "overview": lambda: plots.overview(checkpoints(count=3)),
-    "scatter": lambda: plots.scatter(two()),
-    "lifecycle": lambda: plots.lifecycle(StudyData(two(), lived())),
+    "scatter": lambda: plots.scatter(two_studies()),
+    "lifecycle": lambda: plots.lifecycle(StudyData(two_studies(), two_lifecycles())),
     "trend_fit": lambda: analysis.trend(checkpoints(count=12, left_out=(6,)), "session_success_rate").plot(),
     "trend_changes": lambda: analysis.changepoints(shifted(), "session_success_rate").plot(),
     "differences": lambda: analysis.compare(pl.concat([shifted(), checkpoints("base", 2, 20, seed=3)]), "agent", baseline="base").plot(),
-    "audit": lambda: analysis.audit(two()).plot(),
-    "empty": lambda: plots.trend(two().head(0), "total_cost"),
+    "audit": lambda: analysis.audit(two_studies()).plot(),
+    "empty": lambda: plots.trend(two_studies().head(0), "total_cost"),
 }
 
 
@@ -374,12 +374,15 @@ def axis_title(chart: Any) -> str:
 @pytest.mark.parametrize(
     ("chart", "title"),
     [
-        (lambda: plots.trend(StudyData(checkpoints(count=5), begun(START - 40 * DAY)), "total_cost"), "Time (UTC, 2025 to 2026)"),
-        (lambda: plots.trend(StudyData(checkpoints(count=5), begun(START, START + 400 * DAY)), "total_cost"), "Time (UTC)"),
+        (
+            lambda: plots.trend(StudyData(checkpoints(count=5), started_and_stopped(START - 40 * DAY)), "total_cost"),
+            "Time (UTC, 2025 to 2026)",
+        ),
+        (lambda: plots.trend(StudyData(checkpoints(count=5), started_and_stopped(START, START + 400 * DAY)), "total_cost"), "Time (UTC)"),
         (lambda: plots.trend(checkpoints(count=5), "total_cost", changes=Marked(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
         (lambda: plots.trend(checkpoints(count=5), "total_cost", fit=Marked(START - 40 * DAY)), "Time (UTC, 2025 to 2026)"),
         (lambda: plots.trend(checkpoints(count=20, start=datetime(2025, 12, 12, tzinfo=UTC)), "total_cost"), "Time (UTC, 2025)"),
-        (lambda: plots.lifecycle(StudyData(checkpoints(count=400), begun(START, START + 2 * DAY))), "Time (UTC)"),
+        (lambda: plots.lifecycle(StudyData(checkpoints(count=400), started_and_stopped(START, START + 2 * DAY))), "Time (UTC)"),
     ],
     ids=["start", "stop", "change", "line", "end of a year", "checkpoints of a lifecycle"],
 )
@@ -413,7 +416,7 @@ def test_hourly_axis_has_no_tick_in_previous_year() -> None:
     assert axis_title(chart) == "Time (UTC, 2026)"
 
 
-def begun(*times: datetime) -> pl.DataFrame:
+def started_and_stopped(*times: datetime) -> pl.DataFrame:
     return lifecycle("agent", 1, *zip(("study_started", "study_stopped"), times, strict=False))
 
 
@@ -446,7 +449,7 @@ def test_tick_labels_are_unique() -> None:
 
 def test_paused_time_is_shaded_and_starts_and_stops_are_marked() -> None:
     """A pause without an end lasts until the last time in the data."""
-    chart = plots.trend(StudyData(two(), lived()), "total_cost").to_dict()
+    chart = plots.trend(StudyData(two_studies(), two_lifecycles()), "total_cost").to_dict()
     (shade,) = rows_of(chart, mark="rect")
     milliseconds = [round((START + days * DAY).timestamp() * 1000) for days in (4, 6)]
     assert (shade["study"], shade["a"], shade["b"]) == ("old", *milliseconds)
@@ -470,7 +473,7 @@ def test_study_has_same_label_in_checkpoints_and_lifecycle() -> None:
 
 def test_align_start_begins_each_study_at_zero() -> None:
     """The unit suits the length; gaps remain."""
-    spec = plots.trend(two(), "total_cost", align="start").to_dict()
+    spec = plots.trend(two_studies(), "total_cost", align="start").to_dict()
     rows = rows_of(spec, mark="line")
     firsts = {row["study"]: row["x"] for row in reversed(rows)}
     assert firsts == {"old": 0.5, "new": 3.5}
@@ -593,7 +596,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "overview": plots.overview,
     "compare": lambda frame: plots.trend(frame, "total_cost", align="start"),
     "scatter": plots.scatter,
-    "lifecycle": lambda frame: plots.lifecycle(StudyData(frame, lived())),
+    "lifecycle": lambda frame: plots.lifecycle(StudyData(frame, two_lifecycles())),
 }
 
 
@@ -625,8 +628,8 @@ def test_large_lifecycle_is_merged() -> None:
     chart = plots.lifecycle(frame)
     assert len(rows_of(chart.to_dict(), mark="bar")) <= 2002
     assert "100,000 status changes" in subtitle(chart)
-    both = plots.lifecycle(StudyData(to_pandas(two(), CHECKPOINTS), to_pandas(lived(), LIFECYCLE)))
-    assert named(both.to_dict()) == named(plots.lifecycle(StudyData(two(), lived())).to_dict())
+    both = plots.lifecycle(StudyData(to_pandas(two_studies(), CHECKPOINTS), to_pandas(two_lifecycles(), LIFECYCLE)))
+    assert named(both.to_dict()) == named(plots.lifecycle(StudyData(two_studies(), two_lifecycles())).to_dict())
 
 
 @pytest.mark.slow
@@ -641,9 +644,9 @@ def test_trend_and_scatter_show_200_most_recent_studies() -> None:
 
 
 def test_composed_chart_has_descriptions_of_parts() -> None:
-    one, other = plots.trend(checkpoints(), "total_cost"), plots.lifecycle(lived())
-    text = bundle(one | other)[0]["text/plain"]
-    assert text == f"{one.to_dict()['description']} {other.to_dict()['description']}"
+    left, right = plots.trend(checkpoints(), "total_cost"), plots.lifecycle(two_lifecycles())
+    text = bundle(left | right)[0]["text/plain"]
+    assert text == f"{left.to_dict()['description']} {right.to_dict()['description']}"
 
 
 @pytest.mark.slow
@@ -652,7 +655,7 @@ def test_overview_shares_time_axis() -> None:
     frame = checkpoints(count=10)
     short = frame.with_columns(total_cost=pl.when(pl.int_range(pl.len()) < 2).then("total_cost"))
     spec = plots.overview(short).to_dict()
-    domains = {json.dumps(one["layer"][0]["encoding"]["x"]["scale"]["domain"]) for part in spec["vconcat"] for one in part["concat"]}
+    domains = {json.dumps(small["layer"][0]["encoding"]["x"]["scale"]["domain"]) for part in spec["vconcat"] for small in part["concat"]}
     assert domains == {json.dumps([round((START + days * DAY).timestamp() * 1000) for days in (0, 10)])}
 
 
@@ -737,11 +740,11 @@ def test_study_has_same_color_in_every_chart() -> None:
         return dict(zip(scale["domain"], scale["range"], strict=True))
 
     assert range_of(plots.trend(checkpoints("new", 2), "total_cost")) == {"new": PALETTE[0]}
-    assert range_of(plots.trend(two(), "total_cost")) == {"old": PALETTE[1], "new": PALETTE[0]}
+    assert range_of(plots.trend(two_studies(), "total_cost")) == {"old": PALETTE[1], "new": PALETTE[0]}
     assert range_of(plots.scatter(checkpoints("old", 1))) == {"old": PALETTE[1]}
     many = pl.concat([checkpoints(f"s{number}", 10 + number, 3) for number in range(9)])
     assert "strokeDash" in plots.trend(many, "total_cost").to_dict()["layer"][0]["encoding"]
-    assert "strokeDash" not in plots.trend(two(), "total_cost").to_dict()["layer"][0]["encoding"]
+    assert "strokeDash" not in plots.trend(two_studies(), "total_cost").to_dict()["layer"][0]["encoding"]
 
 
 def test_palette_is_distinct_for_color_blindness_and_has_contrast() -> None:
@@ -790,7 +793,9 @@ def test_description_summarizes_chart() -> None:
         "lowest $1.25 (2026-01-07), highest $3.50 (2026-01-06)."
     )
     assert (
-        plots.lifecycle(lived()).to_dict()["description"].startswith("Lifecycle of 2 studies, 2026-01-05 to 2026-01-17 UTC. new: pending")
+        plots.lifecycle(two_lifecycles())
+        .to_dict()["description"]
+        .startswith("Lifecycle of 2 studies, 2026-01-05 to 2026-01-17 UTC. new: pending")
     )
     assert "nothing to draw" in plots.scatter(frame.head(0)).to_dict()["description"]
 
@@ -847,12 +852,14 @@ def test_copy_of_overview_is_independent() -> None:
 @pytest.mark.slow
 def test_overview_groups_and_directions_follow_catalog() -> None:
     spec = plots.overview(checkpoints(count=3)).to_dict()
-    groups = {part["title"]["text"]: [one["title"] for one in part["concat"]] for part in spec["vconcat"]}
+    groups = {part["title"]["text"]: [small["title"] for small in part["concat"]] for part in spec["vconcat"]}
     assert list(groups) == list(dict.fromkeys(metric.group for metric in METRICS.values()))
     arrows = {"up": "↑ Higher is better.", "down": "↓ Lower is better.", "neither": "\u00a0"}
     for metric in METRICS.values():
         (title,) = (
-            one for one in groups[metric.group] if one["text"].startswith(metric.label) and len(one["text"]) <= len(metric.label) + 5
+            title
+            for title in groups[metric.group]
+            if title["text"].startswith(metric.label) and len(title["text"]) <= len(metric.label) + 5
         )
         assert title["subtitle"] == arrows[metric.better]
 
@@ -863,9 +870,16 @@ def test_overview_groups_and_directions_follow_catalog() -> None:
 @pytest.mark.slow
 def test_charts_compose_into_plain_altair() -> None:
     """Colors are unchanged, and `show` and `bundle` apply the theme."""
-    one, other = plots.trend(two(), "total_cost"), plots.trend(checkpoints("new", 2), "total_tokens")
+    left, right = plots.trend(two_studies(), "total_cost"), plots.trend(checkpoints("new", 2), "total_tokens")
     bare = alt.Chart(alt.InlineData(values=[{"v": 5}])).mark_rule().encode(y="v:Q")
-    for composed in (one + bare, one | other, one & other, (one | other) & plots.lifecycle(lived()), alt.layer(one, bare), one + one):
+    for composed in (
+        left + bare,
+        left | right,
+        left & right,
+        (left | right) & plots.lifecycle(two_lifecycles()),
+        alt.layer(left, bare),
+        left + left,
+    ):
         assert type(composed).__module__.startswith("altair")
         assert "config" not in composed.to_dict() or "title" not in composed.to_dict()["config"]
         data, metadata = bundle(composed)
@@ -873,7 +887,7 @@ def test_charts_compose_into_plain_altair() -> None:
         assert set(data) == {"application/vnd.vegalite.v5+json", "image/svg+xml", "text/plain"}
         assert data["application/vnd.vegalite.v5+json"]["config"]["title"]["anchor"] == "start"
         assert metadata["application/vnd.vegalite.v5+json"]["embed_options"] == {"renderer": "svg", "actions": False}
-    assert "config" in one.configure_view(stroke=None).to_dict()
+    assert "config" in left.configure_view(stroke=None).to_dict()
 
 
 @pytest.mark.slow
@@ -941,7 +955,7 @@ def test_svg_has_tooltips() -> None:
 
 def test_page_has_several_charts() -> None:
     """Each has a heading and a description; the data cannot end the script."""
-    text = page([("One & <two>", plots.trend(checkpoints(MARKUP), "total_cost")), ("", plots.lifecycle(lived()))], title=MARKUP)
+    text = page([("One & <two>", plots.trend(checkpoints(MARKUP), "total_cost")), ("", plots.lifecycle(two_lifecycles()))], title=MARKUP)
     assert "<h2>One &amp; &lt;two&gt;</h2>" in text
     assert text.count('class="chart"') == 2
     data = re.search(r'<script type="application/json" id="charts">(.*?)</script>', text, flags=re.DOTALL)
@@ -959,7 +973,7 @@ def test_page_has_several_charts() -> None:
         (lambda: plots.trend(checkpoints(), "total_cost", interval="x"), snapshot("Invalid interval 'x': expected True, False or None.")),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", width="container"), snapshot("Invalid width 'container': expected an integer from 50 to 10,000 (pixels).")),  # type: ignore[arg-type]
         (lambda: plots.scatter(checkpoints(), height=-5), snapshot('Invalid height -5: expected an integer from 50 to 10,000 (pixels).')),
-        (lambda: plots.lifecycle(lived(), width=0), snapshot('Invalid width 0: expected an integer from 50 to 10,000 (pixels).')),
+        (lambda: plots.lifecycle(two_lifecycles(), width=0), snapshot('Invalid width 0: expected an integer from 50 to 10,000 (pixels).')),
         (lambda: plots.trend(checkpoints(), "total_cost", reference=math.inf), snapshot('Invalid reference inf: expected a number, or (number, text).')),
         (lambda: plots.trend(checkpoints(), "total_cost", reference="high"), snapshot("Invalid reference 'high': expected a number, or (number, text).")),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", reference=0, y="log"), snapshot('Invalid reference 0: a log axis has positive values only.')),
@@ -1000,7 +1014,7 @@ def test_invalid_option_is_refused(call: Callable[[], Any], message: str) -> Non
         (lambda: plots.trend(StudyData(checkpoints(), checkpoints()), "total_cost"), "frame"),
         (lambda: plots.trend(checkpoints().with_columns(total_cost=pl.lit("1")), "total_cost"), "total_cost"),
         (lambda: plots.trend(checkpoints().with_columns(pl.col("period_start").dt.replace_time_zone(None)), "total_cost"), "period_start"),
-        (lambda: plots.lifecycle(lived(), until=datetime(2026, 1, 1)), "until"),
+        (lambda: plots.lifecycle(two_lifecycles(), until=datetime(2026, 1, 1)), "until"),
         (lambda: plots.save(plots.scatter(checkpoints()), "/nowhere/at/all/chart.svg"), "file"),
     ],
 )  # fmt: skip
