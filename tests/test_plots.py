@@ -678,6 +678,16 @@ def test_studies_without_values_are_not_in_legend() -> None:
     assert "6 studies without values of this metric are not shown." in subtitle(plots.trend(few, "total_cost"))
 
 
+def test_legend_fits_width_of_chart() -> None:
+    many = pl.concat([checkpoints(f"study {number} with a model", number, 2) for number in range(4)])
+
+    def columns(width: int) -> int:
+        layers = plots.trend(many, "total_cost", width=width).to_dict()["layer"]
+        return next(layer["encoding"]["color"]["legend"]["columns"] for layer in layers if layer["encoding"]["color"].get("legend"))
+
+    assert [columns(width) for width in (200, 400, 640, 1200)] == [1, 2, 3, 4]
+
+
 def test_overview_names_studies_without_values() -> None:
     frame = pl.concat([checkpoints("a", 1), checkpoints("b", 2)])
     empty = frame.with_columns(pl.when(pl.col("study") == "a").then(name).alias(name) for name in METRICS)

@@ -101,18 +101,24 @@ def look_notes(studies: Sequence[tuple[str, str]], style: str = "dash pattern") 
     return [f"{LOOKS} combinations of color and {style} for {len(studies)} studies: some look alike."]
 
 
-def color_of(studies: Sequence[tuple[str, str]], legend: Literal["stroke", "point"] | None = None) -> alt.Color:
+def color_of(studies: Sequence[tuple[str, str]], legend: alt.Legend | None = None) -> alt.Color:
     """Return the color channel. Only one layer of a chart has the legend: their scales are independent, see `layered`."""
     scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[look % len(PALETTE)] for look in _looks(studies)])
-    return alt.Color("study:N", scale=scale, legend=legend_of(studies, legend) if legend else None)
+    return alt.Color("study:N", scale=scale, legend=legend)
 
 
-def legend_of(studies: Sequence[tuple[str, str]], symbol: Literal["stroke", "point"], **options: Any) -> alt.Legend:
-    """Return a legend below the frame, with as many columns as the longest name allows; its symbols have the dashes or shapes of marks."""
-    longest = max(len(label) for _, label in studies)
-    columns = max(1, int(_WIDTH / (min(_NAME_PIXELS, 6.5 * longest) + 30)))
-    symbols: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 400, "rowPadding": -5} if symbol == "stroke" else {"symbolSize": 60}
-    options = {"orient": "bottom", "columns": min(columns, len(studies)), "columnPadding": 12, **symbols, **options}
+def legend_of(studies: Sequence[tuple[str, str]], symbol: Literal["stroke", "point"], width: float, **options: Any) -> alt.Legend | None:
+    """Return a legend below the frame, with as many columns as fit into `width` pixels; None for a single study.
+
+    Its symbols have the dashes or shapes of the marks.
+    """
+    if len(studies) < 2:
+        return None
+    stroke = symbol == "stroke"
+    column = min(_NAME_PIXELS, 6.5 * max(len(label) for _, label in studies)) + (40 if stroke else 30)
+    columns = min(len(studies), max(1, int(width / column)))
+    symbols: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 400, "rowPadding": -5} if stroke else {"symbolSize": 60}
+    options = {"orient": "bottom", "columns": columns, "columnPadding": 12, **symbols, **options}
     return alt.Legend(title=None, symbolOpacity=1, **options)
 
 
@@ -277,7 +283,8 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
         points = downsample(points, ["v"], bins)
         drawn_share = f"{points.height:,} of {series.points.height:,} checkpoints"
         notes.append(f"Downsampled to {drawn_share}: first, last, minimum and maximum per time bin ({bins} bins).")
-    with_legend = color_of(series.studies, legend="stroke" if plane.legend and len(series.studies) > 1 else None)
+    legend = legend_of(series.studies, "stroke", _WIDTH * plane.width_ratio) if plane.legend else None
+    with_legend = color_of(series.studies, legend)
     dashes = dash_of(series.studies)
     layers = _bands(series, bins, plane) if series.banded else []
     drawn = with_breaks(points.drop("mean", strict=False), ["v", "n", "low", "high"])

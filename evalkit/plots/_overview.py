@@ -179,8 +179,7 @@ def _small(series: Series, x: alt.X) -> tuple[Any, list[str]]:
 
 def _legend(studies: Sequence[tuple[str, str]]) -> Any:
     """Return a chart without marks whose legend has the names of the studies."""
-    color = color_of(studies)
-    color["legend"] = legend_of(studies, "point", orient="top", offset=0)
+    color = color_of(studies, legend_of(studies, "point", 3 * _WIDTH, orient="top", offset=0))
     rows = inline_rows(pl.DataFrame({"study": [label for _, label in studies]}))
     marks = alt.Chart(rows).mark_point(opacity=0, filled=True, aria=False).encode(color=color)
     return marks.properties(width=3 * _WIDTH, height=1, view=alt.ViewBackground(stroke=None))

@@ -15,7 +15,19 @@ from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._descriptions import MOST_DESCRIBED, axis_title
 from evalkit.plots._downsampling import bin_count, downsample, runs, with_breaks
-from evalkit.plots._lines import PERIOD, STUDY, SUMMARY, color_of, empty_layers, inline_rows, look_notes, milliseconds, shape_of, value_axis
+from evalkit.plots._lines import (
+    PERIOD,
+    STUDY,
+    SUMMARY,
+    color_of,
+    empty_layers,
+    inline_rows,
+    legend_of,
+    look_notes,
+    milliseconds,
+    shape_of,
+    value_axis,
+)
 from evalkit.plots._points import drawn_studies, of_studies, studies_of
 
 if TYPE_CHECKING:
@@ -92,21 +104,27 @@ def scatter(
         ]
     order = "Path connects checkpoints in time order; later points are more opaque." if path else "Later points are more opaque."
     notes = [order, *omitted, *x_notes, *y_notes, *look_notes(studies, "shape"), *downsampled]
-    layers = _layers(drawn, studies, (horizontal_axis, vertical), (across, up), path=path)
+    legend = legend_of(studies, "point", width)
+    layers = _layers(drawn, studies, (horizontal_axis, vertical), (across, up), path=path, legend=legend)
     sentences = [f"{subject}, {span(points['start'].min(), points['end'].max())}."]  # type: ignore[arg-type]
     sentences += [*_summaries(points, across, up), *notes]
     return layered(layers, title, notes, " ".join(sentences), table, width=width, height=height)
 
 
 def _layers(
-    points: pl.DataFrame, studies: list[tuple[str, str]], axes: tuple[alt.X, alt.Y], metrics: tuple[Metric, Metric], *, path: bool
+    points: pl.DataFrame,
+    studies: list[tuple[str, str]],
+    axes: tuple[alt.X, alt.Y],
+    metrics: tuple[Metric, Metric],
+    *,
+    path: bool,
+    legend: alt.Legend | None,
 ) -> list[Any]:
     (x, y), (across, up) = axes, metrics
     age = (pl.col("t").rank("ordinal").over("study_id") / pl.len().over("study_id")).round(3)
     rows = with_breaks(points.with_columns(age=age), ["h", "v"])
     drawn = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
     base, color = alt.Chart(inline_rows(drawn)), color_of(studies)
-    with_legend = color_of(studies, legend="point" if len(studies) > 1 else None)
     summary = (
         f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "
         f"format(datum.v, '{up.format}')"
@@ -122,7 +140,7 @@ def _layers(
         .transform_calculate(period=PERIOD)
         .transform_calculate(summary=summary)
         .mark_point(filled=True, size=46 if points.height <= 300 else 16)
-        .encode(x=x, y=y, color=with_legend, opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape_of(studies))
+        .encode(x=x, y=y, color=color_of(studies, legend), opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape_of(studies))
     )
     return [line, dots] if path else [dots]
 
