@@ -54,15 +54,16 @@ def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X
         return [], ["No straight line: too few checkpoints."]
     several = bool(lines["part"].max())
     curved = ""
+    clip: Any = alt.Undefined
     if y["scale"]["type"] == "log":
-        floor, curved = y["scale"]["domain"][0], " (curved on a log axis)"
+        floor, curved, clip = y["scale"]["domain"][0], " (curved on a log axis)", True
         positive = pl.when(pl.col("value") > 0).then("value")
         lines = _refined(lines).filter(pl.col("high") > floor).with_columns(pl.col("low").clip(floor), value=positive)
     note = f"Dashed: straight {'lines' if several else 'line'}{curved} with 95% {'CIs' if several else 'CI'}."
     data = inline_rows(lines.select("study", "part", x=milliseconds("at"), v="value", low="low", high="high"))
     color = {**_color(studies), "detail": alt.Detail("part:N")}
-    band = alt.Chart(data).mark_area(opacity=0.14, line=False, aria=False, clip=True)
-    line = alt.Chart(data).mark_line(strokeDash=[7, 4], strokeWidth=1.6, clip=True)
+    band = alt.Chart(data).mark_area(opacity=0.14, line=False, aria=False, clip=clip)
+    line = alt.Chart(data).mark_line(strokeDash=[7, 4], strokeWidth=1.6, clip=clip)
     ends = {"y": with_field(y, "low:Q"), "y2": alt.Y2("high:Q")}
     return [band.encode(x=x, **ends, **color), line.encode(x=x, y=y, description=STUDY, **color)], [note]
 
