@@ -1,7 +1,8 @@
-"""evalkit: longitudinal evaluation studies of AI agents, from a notebook.
+"""evalkit: longitudinal evaluation studies of AI agents.
 
 >>> import evalkit
 >>> kit = evalkit.connect()  # doctest: +SKIP
+>>> study = kit.create_study("nightly agent", period="daily")  # doctest: +SKIP
 """
 
 from importlib import import_module as _import_module
@@ -99,7 +100,7 @@ __all__ = [
 ]
 
 _LAZY = {"Panel": "evalkit.panel.panel", "Recorder": "evalkit.recording.recorder", "StudyData": "evalkit.frames.study_data"}
-"""What is imported when it is first asked for, since its module is heavy."""
+"""Names that are imported on first access, because their modules are slow to import."""
 
 
 def __getattr__(name: str) -> object:

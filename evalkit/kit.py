@@ -444,7 +444,7 @@ class EvalKit:
         TransitionError
             When the study was never started.
         RecorderError
-            On entering the block, when another recorder of the study is active, or a journal exists and `resume` is None.
+            On entering the block, when another recorder of the study is active, or a journal exists and `resume` was not passed.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Sample checkpoints: seeded, plausible, and in themselves consistent, and a kit to try things in: for demonstrations, notebooks, tests."""
+"""Sample checkpoints (seeded, plausible and consistent) and a temporary kit, for demonstrations, notebooks and tests."""
 
 from __future__ import annotations
 
@@ -24,24 +24,29 @@ __all__ = ["sample_checkpoints", "trial_kit"]
 
 _SESSIONS = {PeriodType.HOURLY: 6, PeriodType.DAILY: 30, PeriodType.WEEKLY: 90, PeriodType.MONTHLY: 300}
 _KEYS = {PeriodType.HOURLY: "%Y-%m-%dT%H", PeriodType.DAILY: "%Y-%m-%d", PeriodType.WEEKLY: "%G-W%V", PeriodType.MONTHLY: "%Y-%m"}
-_DOLLARS_A_TOKEN = 4e-6
+_DOLLARS_PER_TOKEN = 4e-6
 _PREFIX = "evalkit-trial-"
 _LOCK = "in-use.lock"
 
 
 def trial_kit() -> EvalKit:
-    """Open a kit to try things in: in a temporary folder that goes when this process ends, whatever engines the environment names.
+    """Open a kit in a temporary folder, which is deleted when this process ends; servers named in the environment are ignored.
 
-    Where ``EVALKIT_TRIAL_HOME`` is set it is that folder instead, which stays: then what was tried outlives a kernel.
+    The environment variable ``EVALKIT_TRIAL_HOME`` names a folder to use instead, which is kept.
+
+    Examples
+    --------
+    >>> trial_kit().create_study("first try")
+    Study('first try', pending, daily)
     """
-    if kept := os.environ.get("EVALKIT_TRIAL_HOME"):
-        return _embedded(Path(kept).expanduser().absolute())
-    _clear_after_the_dead()
+    if configured := os.environ.get("EVALKIT_TRIAL_HOME"):
+        return _embedded(Path(configured).expanduser().absolute())
+    _delete_abandoned_homes()
     home = Path(tempfile.mkdtemp(prefix=_PREFIX))
     lock = FileLock(home / _LOCK, thread_local=False)
     lock.acquire()
     kit = _embedded(home)
-    atexit.register(_clear_away, kit, lock, home, os.getpid())
+    atexit.register(_close_and_delete, kit, lock, home, os.getpid())
     return kit
 
 
@@ -49,18 +54,18 @@ def _embedded(home: Path) -> EvalKit:
     return connect(home, log_url=f"sqlite:{home / 'events.db'}", database_url=f"file:{home / 'evalkit.db'}")
 
 
-def _clear_away(kit: EvalKit, lock: FileLock, home: Path, pid: int) -> None:
-    if os.getpid() == pid:  # not at the end of a forked process
+def _close_and_delete(kit: EvalKit, lock: FileLock, home: Path, pid: int) -> None:
+    if os.getpid() == pid:  # not when a forked process ends
         kit.close()
         lock.release()
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _clear_after_the_dead() -> None:
-    """Delete the folders of processes that were killed, which a notebook's kernel often is."""
+def _delete_abandoned_homes() -> None:
+    """Delete the folders of killed processes, such as kernels of notebooks."""
     for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # filelock.Timeout is one: the folder is in use
-            # One that was made this minute may not be locked yet.
+        with suppress(OSError):  # filelock.Timeout is an OSError: the folder is in use
+            # A new one may not be locked yet.
             if time.time() - home.stat().st_mtime > 60:
                 with FileLock(home / _LOCK, blocking=False):
                     pass
@@ -70,39 +75,44 @@ def _clear_after_the_dead() -> None:
 def sample_checkpoints(
     period_type: PeriodType | str, start: datetime | str, count: int, *, seed: int, level: float = 0.3, trend: float = 0.0
 ) -> list[dict[str, Any]]:
-    """Make up what an agent that does coding tasks might have measured, period after period.
+    """Return sample checkpoints of an agent for coding tasks, period after period.
 
-    The numbers of a row come from one made-up list of sessions, tasks and tool calls, so they agree with each other: a rate is exactly k/n,
-    `total_cost` / `cost_per_successful_task` is the number of solved tasks, `sessions_included` names as many sessions as were completed.
-    The same arguments give the same rows, and a larger `count` the same ones and more after them.
+    All numbers of a row are derived from the same simulated sessions, tasks and tool calls, so they are consistent: a rate is exactly
+    k/n, `total_cost` / `cost_per_successful_task` is the number of solved tasks, and `sessions_included` has as many names as sessions
+    were completed. The rows are reproducible, and a larger `count` only adds rows.
 
     Parameters
     ----------
     period_type
         The length of a period, for example ``"weekly"``.
     start
-        The start of the first period, with a time zone. Each period starts where the one before it ends.
+        The start of the first period, with a time zone. Each period starts where the previous one ends.
     count
         The number of periods.
     seed
-        Another one gives another agent.
+        The seed of the random numbers.
     level
-        How good the agent is in the first period: its log-odds of success. 0 is a rate of 0.5, 0.3 one of 0.57, 1 one of 0.73.
+        The log-odds of success in the first period: 0 is a rate of 0.5, 0.3 of 0.57, 1 of 0.73.
     trend
-        How much better it gets each period: what is added to the log-odds. 0.15 is a clear improvement within ten periods; a negative one
-        gets worse. For a history with turns, join calls that begin where the one before ends.
+        The change of the log-odds per period. 0.15 is a clear improvement within ten periods; negative values are a decline.
+        Concatenate several calls for a history with turning points.
 
     Returns
     -------
-    list of mappings
-        As ``kit.record_checkpoints`` takes them: the 16 metrics, None where there is nothing to measure, and period_start, period_end,
-        recorded_at (within 4 minutes of the period's end), events_analyzed, sessions_included, and the period's name as key
-        (``"2026-W05"``).
+    list of dict
+        Rows for ``kit.record_checkpoints``: the 16 metrics, None without a denominator, and period_start, period_end, recorded_at
+        (within 4 minutes of the period's end), events_analyzed, sessions_included, and the period's name as key (``"2026-W05"``).
 
     Raises
     ------
     InvalidInputError
-        When the period type is none, the start no time with a time zone, or the count no whole number.
+        When the period type is unknown, the start is not a time with a time zone, or the count is not a whole number.
+
+    Examples
+    --------
+    >>> rows = sample_checkpoints("weekly", "2026-01-26T00:00:00Z", 2, seed=1)
+    >>> [row["key"] for row in rows]
+    ['2026-W05', '2026-W06']
     """
     kind, _ = check_period(period_type)
     first = check_time("start", start)
@@ -110,7 +120,7 @@ def sample_checkpoints(
 
 
 def _row(kind: PeriodType, first: datetime, index: int, seed: int, odds: float) -> dict[str, Any]:
-    random = Random(f"{seed} {index}")  # noqa: S311  (sample data, to be the same every time)
+    random = Random(f"{seed} {index}")  # noqa: S311  (reproducible sample data)
     begin, end = shifted(kind, first, index), shifted(kind, first, index + 1)
     key = begin.strftime(_KEYS[kind])
     return {
@@ -127,24 +137,24 @@ def _measured(random: Random, usual: int, odds: float, key: str) -> dict[str, An
     sessions = max(1, round(usual * random.uniform(0.8, 1.2)))
     succeeded = _hits(random, sessions, better)
     tasks = sum(random.choice((1, 1, 2, 3)) for _ in range(sessions))
-    at_once = _hits(random, tasks, _chance(odds - 0.6))
-    mended = _hits(random, tasks - at_once, _chance(odds - 0.4))
-    solved = at_once + mended
-    attempts = at_once + sum(random.choice((2, 2, 3, 4)) for _ in range(mended))
+    first_attempt = _hits(random, tasks, _chance(odds - 0.6))
+    corrected = _hits(random, tasks - first_attempt, _chance(odds - 0.4))
+    solved = first_attempt + corrected
+    attempts = first_attempt + sum(random.choice((2, 2, 3, 4)) for _ in range(corrected))
     calls = tasks * random.randint(8, 14)
     learnings = _hits(random, sessions, 0.4)
     tokens = sum(random.randint(6_000, 30_000) for _ in range(tasks + attempts))
-    cost = tokens * _DOLLARS_A_TOKEN
+    cost = tokens * _DOLLARS_PER_TOKEN
     return {
         "sessions_completed": sessions,
         "session_success_rate": succeeded / sessions,
         "avg_session_duration": timedelta(microseconds=round(random.uniform(400, 700) * (1.5 - better) * 1_000_000)),
         "tasks_completed": tasks,
-        "first_attempt_success_rate": at_once / tasks,
+        "first_attempt_success_rate": first_attempt / tasks,
         "avg_iterations_to_success": attempts / solved if solved else None,
         "agent_efficiency": round(min(1.0, better * random.uniform(0.9, 1.1)), 4),
         "tool_success_rate": _hits(random, calls, 0.9 + 0.08 * better) / calls,
-        "self_correction_rate": mended / (tasks - at_once) if tasks > at_once else None,
+        "self_correction_rate": corrected / (tasks - first_attempt) if tasks > first_attempt else None,
         "swarm_coordination_overhead": round(random.uniform(0.08, 0.18) * (1.4 - better), 4),
         "parallelism_efficiency": round(random.uniform(0.6, 0.8), 4),
         "learnings_applied": learnings,

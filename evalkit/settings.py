@@ -1,4 +1,4 @@
-"""Where a kit keeps its things: the home folder and two URLs, from arguments, the environment or defaults."""
+"""The settings of a kit: the home folder and two URLs, from arguments, the environment or defaults."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _NETWORK_FILE_SYSTEMS = re.compile(
 
 @dataclass(frozen=True)
 class Settings:
-    """What `connect` was told, with everything filled in."""
+    """The arguments of `connect`, completed from the environment and defaults."""
 
     home: Path
-    """The home folder; it need not exist yet."""
+    """The home folder, which may not exist yet."""
     looked_in: tuple[Path, ...]
-    """Where a home was looked for."""
+    """The folders that were searched for a home."""
     log_url: str = field(repr=False)
     database_url: str = field(repr=False)
     auth_token: SecretStr | None
-    """For a shared database. Never shown."""
+    """The token of a shared database. Never shown."""
     read_only: bool = False
-    """Whether nothing may be appended or projected."""
+    """Whether to append and project nothing."""
 
     @classmethod
     def resolve(
@@ -44,7 +44,7 @@ class Settings:
         *,
         read_only: bool = False,
     ) -> Settings:
-        """Fill in what was not given.
+        """Return complete settings.
 
         The home is the argument, else ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory or a parent, else
         ``.evalkit`` in the working directory. The URLs are the arguments, else ``EVALKIT_LOG_URL`` and ``EVALKIT_DATABASE_URL``, else files
@@ -53,70 +53,70 @@ class Settings:
         Raises
         ------
         InvalidInputError
-            When the home is an empty text, a file, or a folder that this user may not open.
+            When the home is empty, a file, or a folder without read access.
         """
         environment = os.environ
-        given = home if home is not None else environment.get("EVALKIT_HOME") or None
-        if given is not None:
-            if not os.fspath(given):
-                raise InvalidInputError("home: '' is no folder", hint="Leave it out, or give a folder.", field="home", value=given)
-            looked_in: tuple[Path, ...] = (Path(given).expanduser().absolute(),)
-            found = looked_in[0]
+        configured = home if home is not None else environment.get("EVALKIT_HOME") or None
+        if configured is not None:
+            if not os.fspath(configured):
+                raise InvalidInputError("Invalid home '': expected a folder", hint="Omit it, or pass a folder.", field="home", value=home)
+            looked_in: tuple[Path, ...] = (Path(configured).expanduser().absolute(),)
+            folder = looked_in[0]
         else:
             here = Path.cwd()
-            looked_in = tuple(folder / ".evalkit" for folder in (here, *here.parents))
-            found = next((folder for folder in looked_in if os.path.isdir(folder)), looked_in[0])  # noqa: PTH112  (False where it is forbidden)
-        is_there = reachable("home", found).exists()
-        if is_there and not found.is_dir():
-            raise InvalidInputError(f"home: {str(found)!r} is a file", allowed="give a folder", field="home", value=str(found))
-        if is_there and not os.access(found, os.R_OK | os.X_OK):
+            looked_in = tuple(parent / ".evalkit" for parent in (here, *here.parents))
+            folder = next((path for path in looked_in if os.path.isdir(path)), looked_in[0])  # noqa: PTH112  (False without permission)
+        exists = reachable("home", folder).exists()
+        if exists and not folder.is_dir():
+            raise InvalidInputError(f"Invalid home {str(folder)!r}: a file, expected a folder", field="home", value=str(folder))
+        if exists and not os.access(folder, os.R_OK | os.X_OK):
             raise InvalidInputError(
-                f"home: Cannot open {str(found)!r}: permission denied", hint="Ask its owner for read access, or use another home.",
-                field="home", value=str(found),
+                f"Cannot open home {str(folder)!r}: permission denied", hint="Ask its owner for read access, or use another home.",
+                field="home", value=str(folder),
             )  # fmt: skip
-        token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN", "").strip()  # a file that it was read from ends in a line break
+        token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN", "").strip()  # read from a file, it ends in a line break
         if not (token.isascii() and token.isprintable()):
             raise InvalidInputError(
-                "EVALKIT_DATABASE_AUTH_TOKEN: its value holds a character that no token has",
-                hint="Set it to the token alone, as the server's tools print it.", field="EVALKIT_DATABASE_AUTH_TOKEN", value="***",
+                "Invalid EVALKIT_DATABASE_AUTH_TOKEN: it contains a character that is not allowed in a token",
+                hint="Set it to the token only, as the server's tools print it.", field="EVALKIT_DATABASE_AUTH_TOKEN", value="***",
             )  # fmt: skip
         return cls(
-            home=found,
+            home=folder,
             looked_in=looked_in,
-            log_url=log_url or environment.get("EVALKIT_LOG_URL") or f"sqlite:{found / 'events.db'}",
-            database_url=database_url or environment.get("EVALKIT_DATABASE_URL") or f"file:{found / 'evalkit.db'}",
+            log_url=log_url or environment.get("EVALKIT_LOG_URL") or f"sqlite:{folder / 'events.db'}",
+            database_url=database_url or environment.get("EVALKIT_DATABASE_URL") or f"file:{folder / 'evalkit.db'}",
             auth_token=SecretStr(token) if token else None,
             read_only=read_only,
         )
 
 
 def reachable(field: str, path: Path) -> Path:
-    """Return a path, whether or not something is there.
+    """Return a path after checking that its parent folders can be entered; it may be missing.
 
     Raises
     ------
     InvalidInputError
-        When a folder above it may not be entered by this user, so that nobody can say.
+        When the permission for a parent folder is missing.
     """
     try:
         path.exists()
     except PermissionError:
         raise InvalidInputError(
-            f"{field}: Cannot open {str(path)!r}: permission denied in a folder above it",
-            hint="Ask its owner for access, or use another place.",
+            f"Cannot open {field} {str(path)!r}: permission denied for a parent folder",
+            hint="Ask its owner for access, or use another folder.",
             field=field, value=str(path),
         ) from None  # fmt: skip
     return path
 
 
 def redacted(url: str) -> str:
-    """Give a URL for messages: of a local one the path, of any other no more than scheme and host."""
+    """Return a URL for messages: a local URL unchanged, any other with scheme and host only."""
     scheme, _, rest = url.partition(":")
     if scheme in ("sqlite", "file"):
         return url
     if not rest.startswith("//"):
         return url if url.startswith(("/", ".", "~")) else "***"
-    # A password may hold a slash and a query an at sign: only where both ways to find the host agree is it one.
+    # A password may contain a slash, and a query an at sign: the host is shown only if both ways to find it agree.
     host = re.split(r"[/?#]", rest[2:].rpartition("@")[2])[0]
     if host != re.split(r"[/?#]", rest[2:])[0].rpartition("@")[2]:
         return f"{scheme}://***"
@@ -124,7 +124,7 @@ def redacted(url: str) -> str:
 
 
 def network_file_system(folder: Path) -> str | None:
-    """Give the type of the file system that holds a folder when it is a network one, where SQLite's WAL mode is not safe; else None."""
+    """Return the type of a folder's file system if it is a network one, where SQLite's WAL mode is not safe; else None."""
     import psutil
 
     where = folder.absolute()

@@ -1,1 +1,1 @@
-"""What a study is: its events, metrics, times, commands and checks. Pure: no clock, no file, no server."""
+"""The domain of studies: events, metrics, times, commands and checks. Pure: no clock, no files, no servers."""

@@ -1,7 +1,7 @@
-"""Events between the wire and the read model, without a model in between where that is safe: what the projection decodes with.
+"""The decoder of the projection: from the wire format to rows of the read model.
 
-`decode` gives valid events in the read model's terms. It recognises the usual shape of a checkpoint by itself, several times faster than
-the models, and leaves every doubt to `StoredEvalEvent.from_wire`, so both accept exactly the same bytes.
+`decode` has a fast path for the usual form of a checkpoint, several times faster than the pydantic models, with a strict fallback to
+`StoredEvalEvent.from_wire`. Both accept exactly the same bytes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["DecodedEvent", "decode", "readable_ids"]
 
 
 class DecodedEvent(NamedTuple):
-    """A valid event in the read model's terms.
+    """A valid event as the read model stores it.
 
-    `row` is what the kind adds to the read model, texts and times in the database's form: for `study_created` (name,
-    period_type, period_value, config), for `checkpoint_recorded` (timestamp, metrics, events_analyzed, sessions_included,
-    period_start, period_end, regular), else empty. `regular` is 1 when the metrics are written as evalkit and the Rust program
-    write them: every key once and none besides.
+    `row` has the columns of its kind, with texts and times in the database's form: for `study_created` (name, period_type,
+    period_value, config), for `checkpoint_recorded` (timestamp, metrics, events_analyzed, sessions_included, period_start,
+    period_end, regular), else it is empty. `regular` is 1 when the metrics have every key exactly once and no other keys, as
+    evalkit and the Rust program write them.
     """
 
     kind: str
@@ -51,7 +51,7 @@ _PlainMetrics = msgspec.defstruct(
 
 
 class _PlainCheckpoint(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    type: Literal["checkpoint_recorded"]  # not msgspec's tag, which may be absent
+    type: Literal["checkpoint_recorded"]  # not msgspec's tag, which is optional
     id: str
     study_id: str
     timestamp: str
@@ -75,9 +75,9 @@ _ENVELOPE_QUOTES = 28  # 9 keys and 5 texts
 
 
 def _decode_plain(data: bytes) -> DecodedEvent | None:
-    """Decode a checkpoint written in the usual shape; None where there is any doubt.
+    """Return the event of a checkpoint in the usual form; None for any other bytes.
 
-    The count of quotation marks proves that no key is there twice: each is required, and none besides is allowed.
+    The number of quotation marks proves that no key is duplicated: every key is required, and no other key is allowed.
     """
     try:
         envelope = _plain_envelope(data)
@@ -110,17 +110,17 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _text_of(data: bytes, field: str) -> str:
-    """Give a field of the event as it is written; of equal keys the last counts, at both levels."""
+    """Return the text of a field of the event; of duplicate keys the last counts, at both levels."""
     return bytes(_fields_of(_fields_of(data)["event"])[field]).decode()
 
 
 def decode(data: bytes) -> DecodedEvent:
-    """Read one event into the read model's terms.
+    """Return one event as the read model stores it.
 
     Raises
     ------
     InvalidEventError
-        Exactly where `StoredEvalEvent.from_wire` raises it.
+        Exactly when `StoredEvalEvent.from_wire` raises it.
     """
     if (plain := _decode_plain(data)) is not None:
         return plain
@@ -141,9 +141,9 @@ def decode(data: bytes) -> DecodedEvent:
 
 
 def readable_ids(data: bytes) -> tuple[str, str]:
-    """Give (study id, event id) of bytes that are no valid event, as far as they can be read; ``""`` where they cannot.
+    """Return (study id, event id) of bytes that are not a valid event; ``""`` for an id that cannot be read.
 
-    The study can be read only from a known kind: nobody knows where another kind keeps it.
+    The study id is only read from a known kind: its position in other kinds is unknown.
     """
     try:
         content = from_json(data[:MAX_EVENT_BYTES], allow_inf_nan=False)

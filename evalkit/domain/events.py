@@ -1,4 +1,4 @@
-"""The six kinds of event, as models, and their wire format: one JSON object an event. `StoredEvalEvent.from_wire` says what is valid."""
+"""The six kinds of event as models, and their wire format: one JSON object per event. `StoredEvalEvent.from_wire` validates it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Event(BaseModel):
 
 
 class StudyCreated(_Event):
-    """A study came into being, pending."""
+    """A study was created, in the pending state."""
 
     type: Literal["study_created"] = "study_created"
     id: AnyId
@@ -75,30 +75,30 @@ class CheckpointRecorded(_Event):
 
 
 EvalEvent = StudyCreated | StudyChanged | CheckpointRecorded
-"""What can happen to a study."""
+"""Any event of a study."""
 
 KINDS: tuple[str, ...] = (
     "study_created", "study_started", "study_paused", "study_resumed", "study_stopped", "checkpoint_recorded",
 )  # fmt: skip
-"""The names of the six kinds, in the order of the wire format's table."""
+"""The names of the six kinds."""
 
 
 class EncodedEvent(NamedTuple):
-    """One event as it is appended to a log."""
+    """One encoded event, ready to append to a log."""
 
     study_id: str
-    """The message key: it decides the partition."""
+    """The message key, which selects the partition."""
     event_id: str
     data: bytes
-    """The wire bytes, without a line's end."""
+    """The wire format, without a line break."""
 
 
 class InvalidEventError(ValueError):
-    """Bytes that are not a valid event of a known kind; the message says why."""
+    """Bytes are not a valid event of a known kind; the message has the reason."""
 
 
 class StoredEvalEvent(BaseModel):
-    """One event as it stands in the log: its id, whose bits hold its time, and what happened."""
+    """One event of the log: its id, whose first bits are its time, and its content."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -107,7 +107,7 @@ class StoredEvalEvent(BaseModel):
 
     @classmethod
     def from_wire(cls, data: bytes) -> StoredEvalEvent:
-        """Read one event of at most 1 MiB of strict JSON; unknown fields are ignored, of equal keys the last counts.
+        """Parse one event of at most 1 MiB of strict JSON; unknown fields are ignored, of duplicate keys the last counts.
 
         Raises
         ------
@@ -117,38 +117,38 @@ class StoredEvalEvent(BaseModel):
         if len(data) > MAX_EVENT_BYTES:
             raise InvalidEventError(f"{len(data)} bytes; an event has at most {MAX_EVENT_BYTES}")
         try:
-            from_json(data, allow_inf_nan=False)  # NaN is no JSON, not even in a field that is ignored
+            from_json(data, allow_inf_nan=False)  # NaN is not JSON, not even in an ignored field
             return cls.model_validate_json(data, extra="ignore")
         except ValidationError as error:
-            raise InvalidEventError("; ".join(_in_words(problem) for problem in error.errors()[:3])) from None
+            raise InvalidEventError("; ".join(_described(problem) for problem in error.errors()[:3])) from None
         except ValueError as error:
             raise InvalidEventError(f"not strict JSON: {error}") from None
 
     def to_wire(self) -> bytes:
-        """Return the event as one line of JSON, without the line's end."""
+        """Return the event as one line of JSON, without a line break."""
         event = self.event
         if isinstance(event, CheckpointRecorded):
             return _checkpoint_wire(self.event_id, event.id, event.study_id, event)
         return msgspec.json.encode(self.model_dump(mode="json"))
 
     def encoded(self) -> EncodedEvent:
-        """Return the event as it is appended.
+        """Return the encoded event.
 
         Raises
         ------
         InvalidInputError
-            When it is larger than an event may be.
+            When it is larger than `MAX_EVENT_BYTES`.
         """
         return _checked_size(EncodedEvent(self.study_id, self.event_id, self.to_wire()))
 
     @property
     def study_id(self) -> str:
-        """The study that the event belongs to; the log is partitioned by it."""
+        """The id of the study of the event; the log is partitioned by it."""
         return self.event.study_id if isinstance(self.event, CheckpointRecorded) else self.event.id
 
 
 class CheckpointContent(Protocol):
-    """What a checkpoint says, beside its ids: a recorded one, or a command to record it."""
+    """The content of a checkpoint without its ids, of a recorded one or of a command to record it."""
 
     @property
     def timestamp(self) -> datetime:
@@ -167,20 +167,20 @@ class CheckpointContent(Protocol):
         """The names of the sessions."""
 
 
-def encoded_checkpoint(event_id: str, checkpoint_id: str, study_id: str, says: CheckpointContent) -> EncodedEvent:
-    """Return the event that records a checkpoint, as it is appended.
+def encoded_checkpoint(event_id: str, checkpoint_id: str, study_id: str, content: CheckpointContent) -> EncodedEvent:
+    """Return the encoded event that records a checkpoint.
 
     Raises
     ------
     InvalidInputError
-        When it is larger than an event may be.
+        When it is larger than `MAX_EVENT_BYTES`.
     """
-    return _checked_size(EncodedEvent(study_id, event_id, _checkpoint_wire(event_id, checkpoint_id, study_id, says)))
+    return _checked_size(EncodedEvent(study_id, event_id, _checkpoint_wire(event_id, checkpoint_id, study_id, content)))
 
 
-def _checkpoint_wire(event_id: str, checkpoint_id: str, study_id: str, says: CheckpointContent) -> bytes:
-    """Return what ``model_dump`` gives in ten times as long: a frame of 10,000 goes through here."""
-    metrics = vars(says.metrics)
+def _checkpoint_wire(event_id: str, checkpoint_id: str, study_id: str, content: CheckpointContent) -> bytes:
+    """Return the wire format, ten times faster than ``model_dump``, which shows with 10,000 rows."""
+    metrics = vars(content.metrics)
     duration, period = metrics["avg_session_duration"], metrics["period"]
     end = wire_time(period.end)
     wire = {
@@ -190,8 +190,8 @@ def _checkpoint_wire(event_id: str, checkpoint_id: str, study_id: str, says: Che
     }
     event = {
         "type": "checkpoint_recorded", "id": checkpoint_id, "study_id": study_id,
-        "timestamp": end if says.timestamp is period.end else wire_time(says.timestamp), "metrics": wire,
-        "events_analyzed": says.events_analyzed, "sessions_included": says.sessions_included,
+        "timestamp": end if content.timestamp is period.end else wire_time(content.timestamp), "metrics": wire,
+        "events_analyzed": content.events_analyzed, "sessions_included": content.sessions_included,
     }  # fmt: skip
     return msgspec.json.encode({"event_id": event_id, "event": event})
 
@@ -199,13 +199,13 @@ def _checkpoint_wire(event_id: str, checkpoint_id: str, study_id: str, says: Che
 def _checked_size(event: EncodedEvent) -> EncodedEvent:
     if len(event.data) > MAX_EVENT_BYTES:
         raise InvalidInputError(
-            f"The event has {len(event.data):,} bytes; at most {MAX_EVENT_BYTES:,} are allowed",
-            hint="Shorten its texts or list of sessions.", field="event", value=len(event.data),
+            f"Event too large: {len(event.data):,} bytes (at most {MAX_EVENT_BYTES:,} are allowed)",
+            hint="Shorten its texts or its list of sessions.", field="event", value=len(event.data),
         )  # fmt: skip
     return event
 
 
-def _in_words(problem: Any) -> str:
+def _described(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"] if part not in KINDS)
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}" if where else message

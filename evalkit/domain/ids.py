@@ -1,7 +1,7 @@
 """Identifiers and the times inside them.
 
-Ids are UUIDs in their 36 lower-case characters. An event id is a UUIDv7 (RFC 9562, section 5.7): its first 48 bits are the
-milliseconds since 1970 at which the event happened, the only time that a lifecycle event has.
+Ids are UUIDs of 36 lower-case characters. An event id is a UUIDv7 (RFC 9562, section 5.7): its first 48 bits are the time of the
+event in milliseconds since 1970, the only time of a lifecycle event.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ CheckpointId = NewType("CheckpointId", str)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
 _STUDY_NAMES = uuid.UUID("8f1d5c0e-6d0b-4a39-9f53-2f7c1f6a8e14")
-"""The namespace of the ids that `study_id_of_name` derives. Changing it would give existing names new ids."""
-# Unicode's Default_Ignorable_Code_Point, as a list of its own: ids are derived from names, whatever Unicode version an interpreter has.
+"""The namespace of the ids that `study_id_of_name` derives. It must not change: existing names would get new ids."""
+# Unicode's Default_Ignorable_Code_Point, copied here: ids derived from names must not depend on the interpreter's Unicode version.
 _IGNORABLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -47,12 +47,12 @@ _SPELLINGS = re.compile(
 
 
 def normalize_id(text: str) -> str:
-    """Give a UUID in any spelling (hyphens or none, braces, ``urn:uuid:``, any case) as 36 lower-case characters.
+    """Return a UUID in any spelling (with or without hyphens, braces, ``urn:uuid:``, any case) as 36 lower-case characters.
 
     Raises
     ------
     ValueError
-        When `text` is no UUID.
+        When `text` is not a UUID.
     """
     bare = text[1:-1] if text[:1] == "{" and text[-1:] == "}" else text
     match = _SPELLINGS.fullmatch(bare)
@@ -63,12 +63,12 @@ def normalize_id(text: str) -> str:
 
 
 def normalize_event_id(text: str) -> str:
-    """Give a version 7 UUID as 36 lower-case characters.
+    """Return a version 7 UUID as 36 lower-case characters.
 
     Raises
     ------
     ValueError
-        When `text` is no UUID, is of another version or variant, or its time lies after the year 9999.
+        When `text` is not a UUID, has another version or variant, or its time is after the year 9999.
     """
     normal = normalize_id(text)
     if normal[14] != "7" or normal[19] not in "89ab":
@@ -79,41 +79,41 @@ def normalize_event_id(text: str) -> str:
 
 
 def event_milliseconds(event_id: str) -> int:
-    """Give the milliseconds since 1970 (UTC) inside an event id of 36 characters."""
+    """Return the time of an event id of 36 characters, in milliseconds since 1970 UTC."""
     return int(event_id[:8] + event_id[9:13], 16)
 
 
 def time_of_event(event_id: str) -> datetime:
-    """Give the time inside an event id: UTC, to the millisecond."""
+    """Return the time of an event id, in UTC with milliseconds."""
     return _EPOCH + timedelta(milliseconds=event_milliseconds(event_id))
 
 
 def milliseconds(moment: datetime) -> int:
-    """Give a time-zone-aware time as whole milliseconds since 1970, finer digits cut."""
+    """Return a time-zone-aware time in milliseconds since 1970 UTC, rounded down."""
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def new_id() -> str:
-    """Mint a UUIDv7 of now, greater than every one that this process minted before."""
+    """Return a new UUIDv7 with the current time, greater than all earlier ones of this process."""
     return str(uuid_utils.uuid7())
 
 
 def event_id_at(moment_ms: int) -> str:
-    """Mint an event id with the given milliseconds since 1970 and random bits after them."""
+    """Return a new event id with a time in milliseconds since 1970 UTC and random bits."""
     digits = f"{moment_ms:012x}"
     return f"{digits[:8]}-{digits[8:]}-7{str(uuid_utils.uuid4())[15:]}"
 
 
 def keyed_checkpoint_id(study_id: str, key: str) -> CheckpointId:
-    """Give the checkpoint id that a `key` stands for: the UUIDv5 (RFC 9562, section 5.5) of the study id and the key."""
+    """Return the checkpoint id of an idempotency key: the UUIDv5 (RFC 9562, section 5.5) of the study id and the key."""
     return CheckpointId(str(uuid.uuid5(uuid.UUID(study_id), key)))
 
 
 def normalized_name(name: str) -> str:
-    """Return a study's name as it is compared: names that look the same are the same.
+    """Return the normal form of a study's name, which is equal for names that look the same.
 
-    Invisible characters are removed, then the name is brought into Unicode normalization form C and surrounding white space is removed.
-    Empty when the name has no visible character.
+    Invisible characters are removed, the Unicode normalization form is C, and surrounding white space is removed. The result is empty
+    when the name has no visible character.
 
     Examples
     --------
@@ -126,17 +126,17 @@ def normalized_name(name: str) -> str:
 
 
 def study_id_of_name(log_identity: str, name: str, counter: int = 0) -> StudyId:
-    """Return the id of the study with this name in this log, so that everyone who creates the name creates the same study.
+    """Return the id of the study with a name in a log: all processes that create this name create the same study.
 
-    The UUIDv5 (RFC 9562, section 5.5) of the log's identity, the counter and the `normalized_name`.
+    It is the UUIDv5 (RFC 9562, section 5.5) of the log's identity, the counter and the `normalized_name`.
 
     Parameters
     ----------
     log_identity
         See `EventLog.identity`.
     name
-        The study's name, in any spelling that is compared as equal.
+        The study's name, in any spelling with the same normal form.
     counter
-        Counts the studies that had this name before and were renamed.
+        The number of earlier studies with this name that were renamed.
     """
     return StudyId(str(uuid.uuid5(_STUDY_NAMES, f"{log_identity}\n{counter}\n{normalized_name(name)}")))

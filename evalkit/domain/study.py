@@ -1,4 +1,4 @@
-"""Studies and checkpoints as models, and the lifecycle that a study goes through."""
+"""Studies and checkpoints as models, and the lifecycle of a study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ __all__ = ["TRANSITIONS", "Checkpoint", "PeriodType", "Study", "StudyConfig", "S
 
 
 class PeriodType(StrEnum):
-    """The length of one checkpoint's period: an hour, a day, 7 days or a calendar month (UTC)."""
+    """The length of a checkpoint's period: an hour, a day, a week or a calendar month.
+
+    Examples
+    --------
+    >>> PeriodType("weekly") is PeriodType.WEEKLY
+    True
+    """
 
     HOURLY = "hourly"
     DAILY = "daily"
@@ -23,7 +29,13 @@ class PeriodType(StrEnum):
 
 
 class StudyStatus(StrEnum):
-    """Where a study stands in its lifecycle."""
+    """The status of a study in its lifecycle.
+
+    Examples
+    --------
+    >>> [*StudyStatus][0] == "pending"
+    True
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -37,37 +49,51 @@ TRANSITIONS: dict[str, tuple[frozenset[StudyStatus], StudyStatus]] = {
     "study_resumed": (frozenset({StudyStatus.PAUSED}), StudyStatus.RUNNING),
     "study_stopped": (frozenset({StudyStatus.PENDING, StudyStatus.RUNNING, StudyStatus.PAUSED}), StudyStatus.STOPPED),
 }
-"""For each lifecycle event: the statuses that it is legal in, and the status that it leads to."""
+"""For each lifecycle event: the statuses in which it is allowed, and the new status."""
 
 COMMANDS = {"start": "study_started", "pause": "study_paused", "resume": "study_resumed", "stop": "study_stopped"}
 """For each lifecycle command: the event that it appends."""
 
 
 def commands_allowed(status: StudyStatus) -> list[str]:
-    """Give the lifecycle commands that are legal in a status: any of start, pause, resume, stop."""
+    """Return the lifecycle commands that are allowed in a status: start, pause, resume or stop."""
     return [command for command, kind in COMMANDS.items() if status in TRANSITIONS[kind][0]]
 
 
 class StudyConfig(BaseModel):
-    """What a study is about. Each part is left out on the wire when empty."""
+    """The description of a study. Empty parts are omitted on the wire.
+
+    Examples
+    --------
+    >>> StudyConfig(description="one model, one prompt", tags=["coding"], metadata={"model": "m-1"}).tags
+    ['coding']
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     description: str | None = None
     """Free text."""
     tags: list[str] = Field(default_factory=list)
-    """Labels to filter by."""
+    """Labels, to filter by."""
     metadata: dict[str, str] = Field(default_factory=dict)
-    """Notes by name, such as the model or the commit."""
+    """Named strings, such as the model or the commit."""
 
     @field_validator("metadata", mode="before")
     @classmethod
     def _last_of_equal_keys(cls, metadata: object) -> object:
-        return metadata  # as a dict it holds the last of equal keys; read directly from JSON, each of them would have to be text
+        return metadata  # as a dict it has the last of duplicate keys; parsed directly from JSON, all of them would have to be strings
 
 
 class Study(BaseModel):
-    """A longitudinal study as the read model knows it at one moment."""
+    """A longitudinal study, in its state when it was read.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> study = evalkit.connect(tempfile.mkdtemp()).create_study("nightly agent", period="daily:30")
+    >>> study.name, study.status.value, study.period_value
+    ('nightly agent', 'pending', 30)
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,16 +102,18 @@ class Study(BaseModel):
     status: StudyStatus
     period_type: PeriodType
     period_value: int | None
-    """The planned number of periods; None until stopped. It limits nothing."""
+    """The planned number of periods, or None. It is not enforced."""
     config: StudyConfig
     created_at: UtcTime
-    """UTC, to the millisecond: the time inside the creating event's id."""
+    """The time of creation, UTC with milliseconds."""
     started_at: UtcTime | None
+    """The time of the start, or None."""
     stopped_at: UtcTime | None
+    """The time of the stop, or None."""
 
     @property
     def period(self) -> str:
-        """The period as it is written in commands: ``daily``, ``weekly:8``."""
+        """The period in the form that commands accept: ``daily``, ``weekly:8``."""
         return self.period_type if self.period_value is None else f"{self.period_type}:{self.period_value}"
 
     def __repr__(self) -> str:
@@ -95,23 +123,33 @@ class Study(BaseModel):
 
 
 class Checkpoint(BaseModel):
-    """One period's measurements of one study."""
+    """The metrics of one period of a study.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.start_study(kit.create_study("nightly agent"))
+    >>> checkpoint = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_tokens": 5}, tz="UTC")
+    >>> checkpoint.metrics.total_tokens, checkpoint.already_recorded
+    (5, False)
+    """
 
     model_config = ConfigDict(frozen=True)
 
     id: CheckpointId
     study_id: StudyId
     timestamp: UtcTime
-    """When it was taken; by default the period's end."""
+    """When it was taken; by default the end of the period."""
     metrics: LongitudinalMetrics
     events_analyzed: int
-    """The number of session events that the metrics were computed from; 0 when not said."""
+    """The number of session events that the metrics are computed from; by default 0."""
     sessions_included: list[str]
-    """The names of the sessions that were counted."""
+    """The names of the sessions that are included."""
     recorded_at: UtcTime
-    """UTC, to the millisecond: the time inside the recording event's id."""
+    """When it was recorded, UTC with milliseconds."""
     already_recorded: bool = Field(default=False, exclude=True)
-    """True when a command found the same content under the same key, and appended nothing."""
+    """True when the same content was recorded before under the same key, so that nothing was appended."""
 
     def __repr__(self) -> str:
         period = self.metrics.period

@@ -1,4 +1,4 @@
-"""Which study a reference means: an exact id, a name as typed, a name as compared, or the end of an id, in this order."""
+"""Resolve references to studies: an exact id, an exact name, a name in normal form, or the end of an id, in this order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 
 __all__ = ["matching_studies", "resolve_study"]
 
-_SHORTEST_END = 4
-_MOST_LISTED = 8
+_SHORTEST_SUFFIX = 4
+_MAX_LISTED = 8
 
 
 def matching_studies(text: str, studies: Sequence[tuple[str, str]]) -> list[str]:
@@ -21,7 +21,7 @@ def matching_studies(text: str, studies: Sequence[tuple[str, str]]) -> list[str]
     Parameters
     ----------
     text
-        An exact id, which counts before a name, which counts before the last four or more characters of an id.
+        An exact id, a name, or the last four or more characters of an id; the first of these that matches is used.
     studies
         (id, name) of each study.
 
@@ -34,20 +34,20 @@ def matching_studies(text: str, studies: Sequence[tuple[str, str]]) -> list[str]
     """
     key = text.lower()
     exact = [study_id for study_id, _ in studies if study_id in (text, key)]
-    typed = [study_id for study_id, name in studies if name == text]
-    compared = normalized_name(text)
-    named = [study_id for study_id, name in studies if normalized_name(name) == compared]
-    ends = [study_id for study_id, _ in studies if len(text) >= _SHORTEST_END and study_id.endswith(key)]
-    return exact or typed or named or ends
+    same_name = [study_id for study_id, name in studies if name == text]
+    normal = normalized_name(text)
+    similar_name = [study_id for study_id, name in studies if normalized_name(name) == normal]
+    suffix = [study_id for study_id, _ in studies if len(text) >= _SHORTEST_SUFFIX and study_id.endswith(key)]
+    return exact or same_name or similar_name or suffix
 
 
 def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, field: str = "study") -> str:
-    """Return the id of the one study that a reference means.
+    """Return the id of the one study that matches a reference.
 
     Parameters
     ----------
     reference
-        A `Study`, or a text as `matching_studies` takes it.
+        A `Study`, or a string as in `matching_studies`.
     studies
         (id, name) of each study.
     field
@@ -58,26 +58,23 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
     StudyNotFoundError, AmbiguousStudyError
         When no study, or more than one, matches.
     InvalidInputError
-        When it is neither a `Study` nor a text.
+        When it is neither a `Study` nor a string.
     """
     text = reference
-    if isinstance(reference, Study):  # of studies without ids, the name is the id
+    if isinstance(reference, Study):  # frames without ids use the name as the id
         text = reference.name if (reference.name, reference.name) in studies else reference.id
     if not isinstance(text, str) or not text:
-        raise invalid(
-            field, reference, "is not a study reference", "give a Study, an id, a name, or the last four or more characters of an id"
-        )
+        raise invalid(field, reference, "expected a Study, an id, a name, or the last four or more characters of an id")
     matches = matching_studies(text, studies)
     if len(matches) == 1:
         return matches[0]
     if matches:
         names = dict(studies)
-        listed = "; ".join(f"{study_id} ({names[study_id]!r})" for study_id in matches[:_MOST_LISTED])
+        listed = "; ".join(f"{study_id} ({names[study_id]!r})" for study_id in matches[:_MAX_LISTED])
         raise AmbiguousStudyError(
-            f"{field}: {text!r} matches {len(matches)} studies: {listed}", hint="Give the id.", reference=reference, candidates=matches
+            f"{len(matches)} studies match {text!r}: {listed}", hint="Use the id.", reference=reference, candidates=matches
         )
-    names_there = list(dict.fromkeys(name or study_id for study_id, name in studies))
-    listed = ", ".join(map(repr, names_there[:_MOST_LISTED])) + (" …" if len(names_there) > _MOST_LISTED else "")
-    known = f" The studies in the data: {listed}." if names_there else " The data has no studies."
-    hint = f"{nearest(text, names_there)}{known}".strip()
-    raise StudyNotFoundError(f"{field}: no study matches {text!r}", hint=hint, reference=reference)
+    names = list(dict.fromkeys(name or study_id for study_id, name in studies))
+    listed = ", ".join(map(repr, names[:_MAX_LISTED])) + (", …" if len(names) > _MAX_LISTED else "")
+    hint = nearest(text, names).strip() or (f"Studies in the data: {listed}." if names else "The data contains no studies.")
+    raise StudyNotFoundError(f"No study matches {text!r}", hint=hint, reference=reference)

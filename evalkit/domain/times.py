@@ -1,8 +1,8 @@
-"""Times and durations as they travel on the wire, are stored, and are shown.
+"""Times and durations on the wire, in the read model and in Python.
 
-On the wire: RFC 3339 text in UTC with 0 to 9 fractional digits, and ``[seconds, nanoseconds]``. In the read model: text of one
-fixed width, ``2026-01-31T08:00:00.000000Z``. In models: `datetime` (UTC) and `timedelta`. Python's types end at
-microseconds, so the subclasses here remember the finer digits they came with: reading and writing an event loses nothing.
+On the wire: RFC 3339 text in UTC with 0 to 9 fractional digits, and ``[seconds, nanoseconds]``. In the read model: text of a
+fixed width, ``2026-01-31T08:00:00.000000Z``. In models: `datetime` (UTC) and `timedelta`. Python's types have microseconds, so
+the subclasses here keep the original nanoseconds: reading and writing an event is lossless.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ _WIRE_TIME = re.compile(r"(\d{4})-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.(\d{1,9})
 
 
 class WireTime(datetime):
-    """A UTC time that remembers its text on the wire, which may be finer than a microsecond."""
+    """A UTC time with its text on the wire, which may have nanoseconds."""
 
-    wire: str | None = None  # None after arithmetic: the result came from no wire
+    wire: str | None = None  # None after arithmetic
 
 
 class WireDuration(timedelta):
-    """A duration that remembers its ``[seconds, nanoseconds]``; one over 999,999,999 days is held as that many."""
+    """A duration with its ``[seconds, nanoseconds]``; as a timedelta, it is at most 999,999,999 days."""
 
     pair: tuple[int, int]
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the pair in pickles and deep copies, which know only of days, seconds and microseconds."""
+        """Keep the pair in pickles and deep copies."""
         return _read_duration, (self.pair,)
 
 
 @lru_cache(maxsize=8192)
 def stored_time(text: str) -> str:
-    """Give a wire time in the read model's width: ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, finer digits cut.
+    """Return a wire time in the format of the read model: ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, truncated to microseconds.
 
     Raises
     ------
     ValueError
-        When `text` is not RFC 3339 in UTC with at most 9 fractional digits, or no date of the years 1 to 9999.
+        When `text` is not RFC 3339 in UTC with at most 9 fractional digits, or not a date of the years 1 to 9999.
     """
     match = _WIRE_TIME.fullmatch(text)
     if match is None:
@@ -60,12 +60,12 @@ def stored_time(text: str) -> str:
 
 
 def stored_text(moment: datetime) -> str:
-    """Return a UTC time in the read model's width, finer digits cut."""
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # not strftime: that writes the year 33 as "33"
+    """Return a UTC time in the format of the read model."""
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # strftime writes the year 33 as "33"
 
 
 def wire_time(moment: datetime) -> str:
-    """Give a UTC time as RFC 3339 text with 0, 3, 6 or (when it came so) other fractional digits."""
+    """Return a UTC time as RFC 3339 text: the original text if it was read from the wire, else with 0, 3 or 6 fractional digits."""
     if isinstance(moment, WireTime) and moment.wire is not None:
         return moment.wire
     if moment.tzinfo is not UTC:
@@ -75,14 +75,14 @@ def wire_time(moment: datetime) -> str:
 
 
 def duration_pair(duration: timedelta) -> tuple[int, int]:
-    """Give a duration as whole seconds and nanoseconds."""
+    """Return a duration as seconds and nanoseconds."""
     if isinstance(duration, WireDuration):
         return duration.pair
     return duration.days * 86_400 + duration.seconds, duration.microseconds * 1000
 
 
 def duration_of(seconds: int, nanoseconds: int) -> WireDuration:
-    """Return the duration that these are on the wire."""
+    """Return the duration of seconds and nanoseconds on the wire."""
     duration = WireDuration(seconds=min(seconds, timedelta.max.days * 86_400), microseconds=nanoseconds // 1000)
     duration.pair = (seconds, nanoseconds)
     return duration
@@ -97,7 +97,7 @@ def _read_time(value: Any) -> datetime:
         try:
             return value.astimezone(UTC)
         except OverflowError:
-            raise ValueError(f"{value} lies outside the years 1 to 9999 in UTC") from None
+            raise ValueError(f"{value} is outside the years 1 to 9999 in UTC") from None
     if not isinstance(value, str):
         raise ValueError(f"a time must be a datetime or RFC 3339 text, not {type(value).__name__}")
     moment = WireTime.fromisoformat(stored_time(value))
@@ -122,7 +122,7 @@ def _read_duration(value: Any) -> timedelta:
 
 
 UtcTime = Annotated[datetime, PlainValidator(_read_time), PlainSerializer(wire_time, return_type=str, when_used="json")]
-"""A time-zone-aware time, held in UTC."""
+"""A time-zone-aware time, stored in UTC."""
 
 Duration = Annotated[
     timedelta, PlainValidator(_read_duration), PlainSerializer(duration_pair, return_type=tuple[int, int], when_used="json")

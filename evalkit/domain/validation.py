@@ -302,7 +302,7 @@ def check_local_time(field: str, value: object, tz: tzinfo, *, period_type: Call
 
 
 def _local(value: object) -> datetime | date | None:
-    """Return a naive time, or a date, that a value stands for; None for anything else."""
+    """Return the naive time or the date in a value; None for anything else."""
     moment = value
     if isinstance(value, str):
         for read in (date.fromisoformat, datetime.fromisoformat):

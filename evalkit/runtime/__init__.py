@@ -1,1 +1,1 @@
-"""One kit's log and read model at work together: opening them, commands, catch-up, status."""
+"""The engine of a kit: connections, command handlers, outcomes and status."""

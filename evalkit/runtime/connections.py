@@ -1,6 +1,6 @@
-"""Which log and which database a URL stands for, whether a kit may write to them, and the home folder that it writes into.
+"""Open the log and the database of a URL, check write access, and create the home folder.
 
-The one place that knows every adapter.
+The only module that imports every adapter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def open_log(url: str) -> EventLog:
     Raises
     ------
     InvalidInputError
-        When the scheme is neither ``sqlite:`` nor ``iggy+tcp:``, or the URL is not of the scheme's form.
+        When the scheme is neither ``sqlite:`` nor ``iggy+tcp:``, or the rest of the URL is invalid.
     """
     scheme, _, path = url.partition(":")
     if scheme == "sqlite" and path:
@@ -44,8 +44,8 @@ def open_log(url: str) -> EventLog:
 
         return IggyEventLog(IggyAddress.parse(url))
     raise InvalidInputError(
-        f"log_url: {redacted(url)!r} is no event log",
-        hint="Give sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT, or leave it out for the embedded log in the home.",
+        f"Invalid log_url {redacted(url)!r}: expected sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT",
+        hint="Omit it to use the log in the home.",
         field="log_url", value=redacted(url),
     )  # fmt: skip
 
@@ -53,19 +53,19 @@ def open_log(url: str) -> EventLog:
 def open_database(url: str, *, token: SecretStr | None = None) -> Database:
     """Open the read model's database by its URL.
 
-    Turso Cloud and every URL that begins with ``turso+`` is spoken to through turso-serverless, everything else through libsql-client.
+    Turso Cloud and URLs that begin with ``turso+`` are accessed through turso-serverless, other servers through libsql-client.
 
     Parameters
     ----------
     url
         ``file:``, ``http(s):``, ``libsql:``, ``turso+http(s):``.
     token
-        For a server.
+        The token of a server.
 
     Raises
     ------
     InvalidInputError
-        When the scheme is another one, the URL names no host, or it holds a token.
+        When the scheme is unknown, the host is missing, or the URL contains a token.
     """
     scheme, _, path = url.partition(":")
     if scheme == "file" and path:
@@ -78,17 +78,16 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
         known = False
     if not known:
         raise InvalidInputError(
-            f"database_url: {redacted(url)!r} is no database",
-            hint="Give file:PATH; http(s):// or libsql://HOST for a libSQL server; turso+https://HOST for Turso Cloud; or leave "
-            "it out for the embedded one in the home.",
+            f"Invalid database_url {redacted(url)!r}: expected file:PATH, http(s)://HOST or libsql://HOST (a libSQL server), or "
+            "turso+https://HOST (Turso Cloud)",
+            hint="Omit it to use the database in the home.",
             field="database_url", value=redacted(url),
         )  # fmt: skip
     tls = parts.query in ("tls=0", "tls=1") and scheme == "libsql"
     if "@" in parts.netloc or parts.fragment or (parts.query and not tls):
         raise InvalidInputError(
-            f"database_url: {redacted(url)!r} has more than a host and a path",
-            hint="The token belongs into EVALKIT_DATABASE_AUTH_TOKEN, where no shell history and no notebook shows it; the one option is "
-            "?tls=0 behind libsql://HOST:PORT.",
+            f"Invalid database_url {redacted(url)!r}: only a host and a path are allowed, and ?tls=0 after libsql://HOST:PORT",
+            hint="Set the token in EVALKIT_DATABASE_AUTH_TOKEN, so that it appears in no shell history or notebook.",
             field="database_url", value=redacted(url),
         )  # fmt: skip
     secret = token.get_secret_value() if token is not None else None
@@ -105,38 +104,38 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
 
 
 def _local_path(path: str) -> Path:
-    """Give the file that the part of a URL after its scheme names."""
+    """Return the file of a URL without its scheme."""
     return Path("/" + path.lstrip("/") if path.startswith("//") else path).expanduser().absolute()
 
 
 def uses_files(settings: Settings) -> bool:
-    """Whether either engine is a file."""
+    """Return whether the log or the read model is a file."""
     return settings.log_url.startswith("sqlite:") or settings.database_url.startswith("file:")
 
 
 def why_not_writable(settings: Settings) -> str | None:
-    """Say why nothing can be appended, as far as that can be seen without asking a server; None when it can."""
+    """Return why events cannot be appended, without connecting to a server; None when no reason is known."""
     home = settings.home
     if settings.read_only:
         return "This kit was opened with read_only=True"
     token = None if settings.database_url.startswith("file:") else settings.auth_token
     if token is not None and token_access(token.get_secret_value()) == "ro":
-        return "The token of EVALKIT_DATABASE_AUTH_TOKEN may only read"
+        return "The token in EVALKIT_DATABASE_AUTH_TOKEN is read-only"
     for url, scheme in ((settings.log_url, "sqlite:"), (settings.database_url, "file:")):
         if url.startswith(scheme) and (why := why_file_not_writable(_local_path(url.removeprefix(scheme)))) is not None:
             return why
     if uses_files(settings) and not home.exists() and not os.access(_nearest_existing(home), os.W_OK | os.X_OK):
-        return f"The home {home} does not exist, and cannot be made"
+        return f"The home {home} does not exist and cannot be created"
     return None
 
 
 def make_home(settings: Settings) -> None:
-    """Make the home folder, readable by its owner alone, where an engine is a file and there is none yet.
+    """Create the home folder, readable only by its owner, if the log or the read model is a file and the folder is missing.
 
     Raises
     ------
     LogUnavailableError
-        When it cannot be made.
+        When it cannot be created.
     """
     home = settings.home
     if home.exists() or not uses_files(settings):
@@ -145,7 +144,7 @@ def make_home(settings: Settings) -> None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (home / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise LogUnavailableError(f"The home {home} cannot be made: {error.strerror}", effect="Nothing was appended.") from None
+        raise LogUnavailableError(f"Cannot create the home {home}: {error.strerror}", effect="No events were appended.") from None
 
 
 def _nearest_existing(path: Path) -> Path:

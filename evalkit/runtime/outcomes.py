@@ -1,4 +1,4 @@
-"""What became of events that were appended: decided by a consumer, by this process, or not known yet."""
+"""The effect of appended events: decided by a consumer, by this process, or not known yet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 
+from evalkit._util.text import plural
 from evalkit.domain.codec import readable_ids
 from evalkit.domain.events import EncodedEvent, StoredEvalEvent
 from evalkit.errors import EvalkitError, LogMismatchError, OutcomeUnknownError
@@ -29,60 +30,60 @@ UNION ALL SELECT event_id, 'quarantined', '', error FROM asked CROSS JOIN quaran
 
 
 class Outcomes:
-    """Appends events of an engine, and learns what became of them.
+    """Append events to the log of an engine, and read their effect.
 
     Parameters
     ----------
     engine
-        Whose log and read model.
+        The engine.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def append(self, study_id: str, messages: Sequence[EncodedEvent]) -> dict[str, Decision]:
-        """Append events of one study, and give what became of each, by event id.
+        """Append events of one study, and return the effect of each, by event id.
 
         Raises
         ------
         OutcomeUnknownError
-            When they are durable, but what became of them cannot be learnt now.
+            When they are durable, but their effect cannot be read now.
         """
         self._engine.make_ready()
         positions = self._engine.log.append(messages)
         return self.of(study_id, messages, positions)
 
     def of(self, study_id: str, messages: Sequence[EncodedEvent], positions: Sequence[LogPosition] = ()) -> dict[str, Decision]:
-        """Give what became of appended events of one study, by event id.
+        """Return the effect of each appended event of one study, by event id.
 
         Raises
         ------
         OutcomeUnknownError
-            When the read model cannot be brought that far.
+            When the read model cannot be brought up to these events.
         """
         event_ids = [message.event_id for message in messages]
         try:
             decided = {} if self._engine.embedded else self._decided_by_a_consumer(study_id, event_ids)
             if len(decided) < len(event_ids):
-                found = self._engine.catch_up({(study_id, event_id) for event_id in event_ids})
-                decided |= {event_id: decision for (_, event_id), decision in found.items()}
-            # What is a duplicate, or not among them, was decided before this call: by another process, or by an earlier one.
+                decisions = self._engine.catch_up({(study_id, event_id) for event_id in event_ids})
+                decided |= {event_id: decision for (_, event_id), decision in decisions.items()}
+            # A duplicate or missing one was decided before this call, here or by another process.
             missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
             decided |= self._stored_outcomes(study_id, missing)
             if len(decided) < len(event_ids):
-                raise EvalkitError("the read model does not hold them.")
+                raise EvalkitError("the read model does not contain them.")
         except EvalkitError as error:
             raise OutcomeUnknownError(
-                f"{len(messages)} event(s) are durable in the log, the first with the id {event_ids[0]}, but what became of them cannot be "
-                f"learnt now: {error}",
-                effect="Do not repeat the command.", hint="Ask again with kit.outcome(error).",
-                shell_hint="Look first what is there: evalkit study show, evalkit checkpoint list.",
+                f"{plural(len(messages), 'event')} ({event_ids[0]}{', …' if event_ids[1:] else ''}) "
+                f"{'are' if event_ids[1:] else 'is'} durable in the log, but the effect cannot be read now: {error}",
+                effect="Do not repeat the command.", hint="Read it again with kit.outcome(error).",
+                shell_hint="Check first what was recorded: evalkit study show, evalkit checkpoint list.",
                 study_id=study_id, event_ids=event_ids, positions=list(positions), driver_message=error.driver_message,
             ) from None  # fmt: skip
         return decided
 
     def _decided_by_a_consumer(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
-        """Wait a moment for a consumer process, where one wrote last: of two that apply the same events one works for nothing."""
+        """Wait a moment for a consumer process if one wrote last, so that two processes do not apply the same events."""
         deadline = time.monotonic() + _CONSUMER_SECONDS
         while (last := self._engine.last_writer()) is not None and last[0].startswith(CONSUMER):
             if len(decided := self._stored_outcomes(study_id, event_ids)) == len(event_ids):
@@ -95,28 +96,28 @@ class Outcomes:
     def _stored_outcomes(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
         decided: dict[str, Decision] = {}
         if event_ids:
-            found = in_parts(lambda part: self._engine.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 4)), event_ids)
+            rows = in_parts(lambda part: self._engine.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 4)), event_ids)
             with readable(self._engine.database):
-                for event_id, outcome, reason, message in found:
-                    known = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
-                    decided[str(event_id)] = APPLIED if known.outcome is Outcome.APPLIED else known
+                for event_id, outcome, reason, message in rows:
+                    decision = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))
+                    decided[str(event_id)] = APPLIED if decision.outcome is Outcome.APPLIED else decision
         return decided
 
     def message_at(self, position: LogPosition, event_id: str) -> EncodedEvent:
-        """Read an event of one's own back from the log.
+        """Read an event of an earlier command back from the log.
 
         Raises
         ------
         LogMismatchError
-            When another event stands there, or none.
+            When another event is at this position, or none.
         """
         record = record_at(self._engine.log, position)
         if record is not None and readable_ids(record.data)[1] == event_id:
             stored = StoredEvalEvent.from_wire(record.data)
             return EncodedEvent(stored.study_id, stored.event_id, record.data)
         raise LogMismatchError(
-            f"The log does not hold the event {event_id} at offset {position.offset} of partition {position.partition}: it is another log "
-            "than the one that the command was given to, or it lost its end",
-            hint="Ask a kit of that home.",
+            f"Event {event_id} is not at offset {position.offset} of partition {position.partition}: this is another log than that of the "
+            "command, or it lost its newest events",
+            hint="Use a kit of the home in which the command was executed.",
             partition=position.partition,
         )

@@ -1,4 +1,4 @@
-"""What a kit says of itself, and of the engines that it works on."""
+"""The status of a kit: its log, its read model and their problems."""
 
 from __future__ import annotations
 
@@ -27,55 +27,63 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Status:
-    """Where things are, how far they are, and what is wrong. What cannot be learnt now is None."""
+    """Where the log and the read model are, how current the read model is, and the problems. None means unknown.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> status = evalkit.connect(tempfile.mkdtemp()).status()
+    >>> status.file_system, status.studies
+    ('local', None)
+    """
 
     home: str
     file_system: str
-    """``local``, or the type of the network file system that the home is on; ``unused`` where nothing is in the home."""
+    """``local``, or the type of the network file system of the home; ``unused`` when both engines are servers."""
     log_url: str
     log_engine: str | None
-    """The log's engine and its version."""
+    """The engine of the log and its version."""
     log_details: tuple[str, ...]
-    """How the log is set up."""
+    """The configuration of the log."""
     database_url: str
     database_engine: str | None
-    """The read model's engine and its version."""
+    """The engine of the read model and its version."""
     events: int | None
-    """In the log, over all partitions."""
+    """The number of events in the log, in all partitions."""
     lag: int | None
-    """Events in the log that the read model does not hold yet."""
+    """The number of events that are not in the read model yet."""
     lag_by_partition: tuple[int, ...] | None
     studies: int | None
     checkpoints: int | None
     applied: int | None
-    """Events that changed something."""
+    """The number of events that had an effect."""
     rejected: int | None
-    """Valid events that changed nothing, see ``kit.rejected()``."""
+    """The number of valid events without an effect, see ``kit.rejected()``."""
     quarantined: int | None
-    """Bytes that are no valid event."""
+    """The number of records that are not valid events."""
     last_event_at: str | None
     """The time of the newest event that was applied, RFC 3339 UTC."""
     last_writer: str | None
-    """Who brought the read model forward last: role, host and process."""
+    """The last process that updated the read model: role, host and process id."""
     last_written_at: str | None
-    """When that was, by that host's clock, RFC 3339 UTC."""
+    """The time of that update, by the clock of that host, RFC 3339 UTC."""
     generation: int | None
-    """Of the read model; each rebuild adds 1."""
+    """The generation of the read model; each rebuild adds 1."""
     schema_version: int | None
     fold_version: int | None
     messages: tuple[Message, ...]
-    """What is wrong, with what to do; empty when nothing is."""
+    """The problems, with the next steps; empty without problems."""
 
     def __repr__(self) -> str:
         return self._text(self.problems)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong, as text."""
+        """The problems, as text."""
         return tuple(map(str, self.messages))
 
     def in_shell(self) -> str:
-        """Return what it says, with each next step as it is typed in a shell."""
+        """Return the text of the status, with the next steps for a shell."""
         return self._text([message.in_shell() for message in self.messages])
 
     def _text(self, problems: Sequence[str]) -> str:
@@ -84,7 +92,7 @@ class Status:
         return "\n".join([*lines, *(f"{'problem':<{width}}  {problem}" for problem in problems)])
 
     def as_dict(self) -> dict[str, object]:
-        """Return everything by name, as JSON can hold it."""
+        """Return all values by name, as JSON types."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "messages"}
         return {**values, "problems": [message.in_shell() for message in self.messages]}
 
@@ -96,10 +104,10 @@ def _shown(value: object) -> str:
 
 
 def read_status(engine: Engine) -> Status:
-    """Ask the engines, and change nothing. Raises nothing: what cannot be learnt stands under `problems`."""
+    """Return the status of an engine, without changing anything. Errors become `problems`."""
     problems: list[Message] = []
 
-    def learn(ask: Callable[[], _T]) -> _T | None:
+    def attempt(ask: Callable[[], _T]) -> _T | None:
         try:
             with readable(engine.database):
                 return ask()
@@ -108,39 +116,42 @@ def read_status(engine: Engine) -> Status:
             return None
 
     if engine.not_writable is not None and not engine.settings.read_only:
-        problems.append(Message(problem=f"{engine.not_writable}: reading only. {engine.age()}"))
+        problems.append(Message(problem=f"Read-only: {engine.not_writable}. {engine.age()}"))
     log: EngineReport | None = None
     database: EngineReport | None = None
     events = lag = counts = head = written = None
     kind = network_file_system(engine.settings.home) if uses_files(engine.settings) else None
     if kind is not None:
-        problem = f"The home is on a network file system ({kind}), where WAL is not safe: use a local folder, or shared engines"
-        problems.append(Message(problem=problem))
+        problem = f"The home is on a network file system ({kind}), where SQLite's WAL mode is not safe"
+        problems.append(Message(problem=problem, hint="Use a folder on a local disk, or shared servers."))
     if engine.exists:
-        log, database = learn(engine.log.describe), learn(engine.database.describe)
+        log, database = attempt(engine.log.describe), attempt(engine.database.describe)
         reported = [*(log.problems if log is not None else ()), *(database.problems if database is not None else ())]
         problems += [Message(problem=problem) for problem in reported]
-        asked = learn(lambda: (read_head(engine.database),))
+        asked = attempt(lambda: (read_head(engine.database),))
         head = asked[0] if asked is not None else None
-        ranges = learn(engine.log.ranges)
+        ranges = attempt(engine.log.ranges)
         events = None if ranges is None else sum(part.end - part.first for part in ranges)
         if ranges is not None:
-            learn(lambda: check_complete(ranges))
+            attempt(lambda: check_complete(ranges))
         if head is not None:
             if (head.schema_version, head.fold_version) == (SCHEMA_VERSION, FOLD_VERSION):
-                counts, written = learn(lambda: _counts(engine)), learn(engine.last_writer)
+                counts, written = attempt(lambda: _counts(engine)), attempt(engine.last_writer)
                 if ranges is not None:
-                    lag = learn(lambda: _proven_lag(engine, head))
+                    lag = attempt(lambda: _proven_lag(engine, head))
             else:
-                problem = f"The read model was made by an older evalkit (schema {head.schema_version}, fold {head.fold_version})"
+                problem = (
+                    "The read model was written by an older version of evalkit "
+                    f"(schema {head.schema_version}, projection {head.fold_version})"
+                )
                 problems.append(
-                    Message(problem=problem, hint="Make it anew: kit.rebuild()", shell_hint="Make it anew: evalkit projection rebuild")
+                    Message(problem=problem, hint="Rebuild it: kit.rebuild()", shell_hint="Rebuild it: evalkit projection rebuild")
                 )
         elif ranges is not None and asked is not None:
             lag = tuple(part.end for part in ranges)
-            learn(engine.check_read_model)
+            attempt(engine.check_read_model)
     else:
-        problems.append(Message(problem=f"There is no home yet; looked in {', '.join(map(str, engine.settings.looked_in))}"))
+        problems.append(Message(problem=f"No evalkit home found in {', '.join(map(str, engine.settings.looked_in))}"))
     newest = counts["newest"] if counts else None
     return Status(
         home=str(engine.settings.home),
@@ -171,7 +182,7 @@ def _named(report: EngineReport | None) -> str | None:
 
 
 def _proven_lag(engine: Engine, head: Head) -> tuple[int, ...]:
-    """Give how far the read model is behind its log, once it is proven that it is its log."""
+    """Return the lag of the read model by partition, after checking that it was built from this log."""
     if any(position.next for position in head.positions):
         check_identity(engine.log, head.positions)
     return engine.lag(head.positions)
