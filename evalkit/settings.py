@@ -68,7 +68,7 @@ class Settings:
             folder = next((path for path in looked_in if os.path.isdir(path)), looked_in[0])  # noqa: PTH112  (False without permission)
         exists = reachable("home", folder).exists()
         if exists and not folder.is_dir():
-            raise InvalidInputError(f"Invalid home {str(folder)!r}: a file, expected a folder", field="home", value=str(folder))
+            raise InvalidInputError(f"Invalid home {str(folder)!r}: it is a file, expected a folder", field="home", value=str(folder))
         if exists and not os.access(folder, os.R_OK | os.X_OK):
             raise InvalidInputError(
                 f"Cannot open home {str(folder)!r}: permission denied", hint="Ask its owner for read access, or use another home.",

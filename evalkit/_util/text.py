@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-__all__ = ["duration", "exact_duration", "exact_moment", "moment", "plural", "span"]
+__all__ = ["alternatives", "duration", "exact_duration", "exact_moment", "moment", "plural", "span"]
 
 _UNITS = ((86_400_000_000, "day"), (3_600_000_000, "hour"), (60_000_000, "minute"), (1_000_000, "second"))
 _MICROSECOND = timedelta(microseconds=1)
@@ -19,6 +20,17 @@ def plural(count: int, singular: str, several: str | None = None) -> str:
     ('1 checkpoint', '1,200 checkpoints', '0 studies')
     """
     return f"{count:,} {singular if count == 1 else several or singular + 's'}"
+
+
+def alternatives(items: Sequence[str], word: str = "or") -> str:
+    """Return items as text: ``a, b or c``.
+
+    Examples
+    --------
+    >>> alternatives(["a"]), alternatives(["a", "b", "c"]), alternatives(["a", "b"], "and")
+    ('a', 'a, b or c', 'a and b')
+    """
+    return f" {word} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def moment(at: datetime | None) -> str:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
+from evalkit._util.text import alternatives
 from evalkit.domain.ids import normalized_name
 from evalkit.domain.metrics import ALIASES, METRICS, LongitudinalMetrics, Metric, TimePeriod
 from evalkit.domain.periods import first_instant, local_readings
@@ -49,8 +50,8 @@ _AHEAD = timedelta(minutes=5)
 _ROUNDING = 1e-6  # what float32 arithmetic can add to a rate of 0 or 1
 _TIME_EXAMPLE = "expected e.g. '2026-01-31T00:00:00Z'"
 _TZ_HINTS = {
-    "hint": "Or pass tz='UTC' to read dates and local times in that time zone.",
-    "shell_hint": "Or pass --tz UTC to read dates and local times in that time zone.",
+    "hint": "Pass tz='UTC' to read dates and local times in that time zone.",
+    "shell_hint": "Pass --tz UTC to read dates and local times in that time zone.",
 }
 _COUNT_RANGE = "0 to 9,223,372,036,854,775,807"
 _SUGGESTED = 3
@@ -71,6 +72,8 @@ def shown(value: object) -> str:
     >>> shown("dayly"), shown("x" * 100)[-5:]
     ("'dayly'", 'xx...')
     """
+    if isinstance(value, date) and not is_missing(value):
+        return value.isoformat()
     try:
         text = repr(value)
     except Exception:  # repr fails for an int of more than 4,300 digits, and an error message must not
@@ -125,8 +128,8 @@ def _with_common_word(key: str, names: Mapping[str, str]) -> list[str]:
 
 def nearest(name: object, valid: Iterable[str]) -> str:
     """Return ``" Did you mean 'a'?"`` with the valid names close to a name, or ``""`` when none is close."""
-    near = [repr(known) for known in close_names(name, valid)]
-    return f" Did you mean {' or '.join((', '.join(near[:-1]), near[-1]) if near[1:] else near)}?" if near else ""
+    close = close_names(name, valid)
+    return f" Did you mean {alternatives([repr(known) for known in close])}?" if close else ""
 
 
 def unknown_name(kind: str, name: object, valid: Sequence[str], *, field: str, listed: str = "") -> InvalidInputError:
@@ -369,7 +372,7 @@ def check_at(field: str, value: object, now: datetime | None = None, read_time: 
     if moment > now + _AHEAD:
         raise invalid(field, value, f"in the future (now is {wire_time(now)}; at most 5 minutes ahead are allowed)")
     if moment.year < 1970:
-        raise invalid(field, value, "before 1970", "the time in an event id begins there")
+        raise invalid(field, value, "before 1970, the earliest time of an event id")
     return moment
 
 
@@ -483,7 +486,7 @@ def check_bounds(start: object, end: object, *, suggest_tz: bool = False) -> tup
 def check_order(start: datetime, end: datetime, value: object) -> datetime:
     """Check that the end of a period, passed as `value`, is after its start, and return it."""
     if end <= start:
-        raise invalid("period_end", value, f"not after period_start ({wire_time(start)})", "a period is [start, end), without its end")
+        raise invalid("period_end", value, f"must be after period_start ({wire_time(start)})", "periods are half-open, [start, end)")
     return end
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from evalkit._util.text import alternatives
 from evalkit.domain import validation as checks
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint, content, lifecycle_event
 from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, StoredEvalEvent
@@ -164,8 +165,7 @@ class Handlers:
             if new and new != stored:
                 ignored.append(f"{name} {checks.shown(stored)}" if stored else f"no {name}")
         if ignored:
-            listed = " and ".join((", ".join(ignored[:-1]), ignored[-1]) if ignored[1:] else ignored)
-            warn(f"Study {study.name!r} already exists with {listed}; the different values passed now are ignored.")
+            warn(f"Study {study.name!r} already exists with {alternatives(ignored, 'and')}; the different values passed now are ignored.")
         return study
 
     def change_study(self, command: str, reference: Study | str, at: datetime | str | None) -> Study:
@@ -176,7 +176,7 @@ class Handlers:
         with self._engine.command():
             study = self.studies.resolve(reference)
             if study.status not in TRANSITIONS[kind][0]:
-                required = " or ".join(status for status in StudyStatus if status in TRANSITIONS[kind][0])
+                required = alternatives([status for status in StudyStatus if status in TRANSITIONS[kind][0]])
                 problem = f"Cannot {command} study {study.name!r}: it is {study.status} (must be {required})"
                 raise TransitionError(_with_next_step(problem, study), study_id=study.id, status=study.status.value, command=command)
             sql = "SELECT event_id FROM lifecycle WHERE study_id = ? ORDER BY seq DESC LIMIT 1"
