@@ -1,4 +1,4 @@
-"""The public names, what importing costs, and docstrings."""
+"""The public names, the cost of the import, and docstrings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from evalkit import errors
 PACKAGE = Path(evalkit.__file__).parent
 
 
-def test_the_public_names_are_what_can_be_imported() -> None:
-    """They are sorted and importable, and there is no other public name beside the submodules."""
+def test_public_names_are_sorted_and_complete() -> None:
     names = evalkit.__all__
     assert names == sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
     assert all(hasattr(evalkit, name) for name in names)
@@ -29,9 +28,9 @@ def test_the_public_names_are_what_can_be_imported() -> None:
 
 
 def test_every_error_can_be_imported_from_evalkit() -> None:
-    """And so can what the documented methods of a kit return."""
-    kinds = {name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, Exception)}
-    assert kinds <= set(evalkit.__all__)
+    """So can the types that public methods of a kit return."""
+    names = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert names <= set(evalkit.__all__)
     builtin = {"None", "object", "EvalKit"}
     for name, method in vars(evalkit.EvalKit).items():
         if callable(method) and not name.startswith("_"):
@@ -39,20 +38,18 @@ def test_every_error_can_be_imported_from_evalkit() -> None:
             assert all(part.partition(".")[0] in ("pl", "pd", "Any", "Path", *evalkit.__all__) for part in returned), (name, returned)
 
 
-def test_the_folder_shows_what_there_is() -> None:
-    """A newcomer who lists the package finds 16 names at most."""
+def test_the_package_has_few_entries() -> None:
     assert len([path for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")]) <= 18
 
 
 def test_importing_evalkit_imports_no_heavy_package() -> None:
-    """`import evalkit` stays quick: what is heavy is imported by the function that needs it."""
+    """Functions import them when they are called."""
     heavy = ["polars", "pandas", "altair", "ipywidgets", "apache_iggy", "libsql_client", "aiohttp", "rich", "typer", "psutil", "numpy"]
     code = f"import evalkit, sys; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_every_public_name_is_documented() -> None:
-    """Every public module, class, function and method opens with a docstring."""
     bare = []
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())

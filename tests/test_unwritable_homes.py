@@ -1,4 +1,4 @@
-"""Homes that cannot be written: another user's, and on a read-only mount. Everything that only reads works there, whoever has it open."""
+"""Homes without write access: of another user, and on a read-only mount. Everything that only reads works."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ own, home = sys.argv[1:]
 warnings.simplefilter("ignore", evalkit.EvalkitWarning)
 with evalkit.connect(own) as kit:
     kit.create_study("mine", if_exists="open")
-look(own, False)  # imports everything, while it can be read
+look(own, False)  # imports all modules before the permissions are dropped
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -63,7 +63,7 @@ if os.geteuid() == 0:
 before = sorted(os.listdir(home))
 try:
     Path(home, "plain").write_text("")
-    raise SystemExit("the home can be written")
+    raise SystemExit("the home is writable")
 except OSError:
     pass
 print(json.dumps({"read_only": look(home, True), "plain": look(home, False), "left": sorted(os.listdir(home)) == before}))
@@ -71,7 +71,7 @@ print(json.dumps({"read_only": look(home, True), "plain": look(home, False), "le
 
 
 def look(home: Path, own: Path, prefix: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Use a home in a process of another user, and return what came of it, with ``read_only=True`` and without."""
+    """Use a home in a process of another user, with and without ``read_only=True``, and return the results."""
     command = [*prefix, sys.executable, "-c", LOOK, str(own), str(home)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (answer.returncode, answer.stderr) == (0, ""), answer.stderr
@@ -79,17 +79,17 @@ def look(home: Path, own: Path, prefix: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def allow_writing(home: Path, *, allowed: bool) -> None:
-    """Let this user alone write; where the tests do not run as root, and there is no other user, nobody."""
+    """Allow only this user to write; when the tests do not run as root, without another user, nobody."""
     file, folder = (0o644, 0o755) if allowed or os.geteuid() == 0 else (0o444, 0o555)
     home.chmod(0o755)
-    for one in home.iterdir():
-        one.chmod(file)
+    for path in home.iterdir():
+        path.chmod(file)
     home.chmod(folder)
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that other users can enter, which those of pytest are not."""
+    """A folder that other users can enter, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -98,7 +98,7 @@ def folder() -> Iterator[Path]:
 
 
 def check(seen: dict[str, Any], tokens: list[int]) -> None:
-    """Check that a process which may only read saw these checkpoints, everywhere, and left nothing behind."""
+    """Check that a process without write access read these checkpoints in every way, and created no files."""
     assert seen["left"]
     for answer in (seen["read_only"], seen["plain"]):
         assert answer["studies"] == ["study"]
@@ -108,7 +108,7 @@ def check(seen: dict[str, Any], tokens: list[int]) -> None:
         assert answer["status"][:3] == [len(tokens) + 2, 0, len(tokens)]
         assert answer["refused"].startswith("ReadOnlyError")
         code, out, _ = answer["doctor"]
-        assert (code, "is not writable: reading only" in out) == (1, True)
+        assert (code, "not writable" in out) == (1, True)
         assert answer["cli verify"][0] == 0, answer["cli verify"]
     assert seen["read_only"]["status"][3] == []
 
@@ -119,7 +119,7 @@ WAYS = ["closed", "in use", "copied with its -wal files", "copied with all files
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_home_of_another_user(folder: Path, tmp_path: Path, way: str) -> None:
-    """With mode 755 and 644 everything that reads works, ``verify`` too: closed, in use, and as a crash or a copy left it."""
+    """Modes 755 and 644 are sufficient, whether the files are closed, in use, or copied after a crash."""
     kit = connect(folder / "home")
     study_with_checkpoints(kit, 3)
     home = folder / "home"
@@ -144,7 +144,7 @@ def test_the_home_of_another_user(folder: Path, tmp_path: Path, way: str) -> Non
 
 
 def mounting(source: Path, target: Path) -> tuple[str, ...] | None:
-    """Return the command before another one that lets it see a folder read-only under another name; None where that is not permitted."""
+    """Return a command prefix that mounts a folder read-only under another name; None without permission."""
     script = 'mount --bind "$1" "$2" && mount -o remount,ro,bind "$2" && shift 2 && exec "$@"'
     prefix = ("unshare", "-m", "sh", "-c", script, "sh", str(source), str(target))
     permitted = shutil.which("unshare") and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
@@ -154,7 +154,7 @@ def mounting(source: Path, target: Path) -> tuple[str, ...] | None:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["closed", "in use"])
 def test_a_home_on_a_read_only_mount(folder: Path, tmp_path: Path, way: str) -> None:
-    """A home on a read-only mount is read like any other one; where mounting is not permitted, one in a folder without write permission."""
+    """Without permission to mount, it is a home in a folder without write permission."""
     kit = connect(folder / "home")
     study_with_checkpoints(kit, 3)
     if way == "closed":
@@ -167,8 +167,8 @@ def test_a_home_on_a_read_only_mount(folder: Path, tmp_path: Path, way: str) -> 
     kit.close()
 
 
-def test_a_writer_that_begins_while_a_closed_log_is_read(tmp_path: Path) -> None:
-    """What is read without locks is read again when another process wrote in between: a reader never sees half of a change."""
+def test_a_read_without_locks_is_repeated_after_a_concurrent_write(tmp_path: Path) -> None:
+    """A reader never sees a part of a change."""
     with connect(tmp_path) as kit:
         study_with_checkpoints(kit, 3)
     log = SqliteEventLog(tmp_path / "events.db", read_only=True)
@@ -186,14 +186,14 @@ def test_a_writer_that_begins_while_a_closed_log_is_read(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_home_that_this_user_may_not_open(folder: Path, tmp_path: Path) -> None:
-    """The home of another user with mode 700 raises InvalidInputError when a kit is opened; files with mode 600 raise when they are read."""
+def test_a_home_without_read_access(folder: Path, tmp_path: Path) -> None:
+    """A home with mode 700 raises InvalidInputError when a kit is opened; files with mode 600 raise an error when they are read."""
     with connect(folder / "home") as kit:
         study_with_checkpoints(kit, 1)
     (folder / "home").chmod(0o755 if os.geteuid() == 0 else 0o555)
     script = """
 import os, sys, evalkit
-evalkit.connect(sys.argv[2]).create_study("mine", if_exists="open")  # imports everything, while it can be read
+evalkit.connect(sys.argv[2]).create_study("mine", if_exists="open")  # imports all modules before the permissions are dropped
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 for home, more in ((sys.argv[1], {}), ("/nowhere", {"database_url": "file:" + sys.argv[1] + "/evalkit.db"})):
@@ -212,10 +212,12 @@ for home, more in ((sys.argv[1], {}), ("/nowhere", {"database_url": "file:" + sy
     below = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     folder.chmod(0o755)
     assert (unreadable.stderr, closed.stderr, below.stderr) == ("", "", "")
-    said = below.stdout.splitlines()
-    assert [line.partition(":")[0] for line in said] == ["InvalidInputError home", "InvalidInputError database_url"]
-    assert all("permission denied in a folder above it" in line for line in said)
+    lines = below.stdout.splitlines()
+    assert [line.partition(":")[0].split(" '")[0] for line in lines] == [
+        "InvalidInputError Cannot open home", "InvalidInputError Cannot open database_url",
+    ]  # fmt: skip
+    assert all("permission denied for a parent folder" in line for line in lines)
     assert unreadable.stdout.startswith("DatabaseUnavailableError")
     assert "read access" in unreadable.stdout
-    assert closed.stdout.startswith("InvalidInputError home: Cannot open")
+    assert closed.stdout.startswith("InvalidInputError Cannot open home")
     assert "read access" in closed.stdout
