@@ -1,6 +1,6 @@
-"""Hypothesis strategies for what may stand in a log: valid events and invalid bytes, with ids shared within and across studies.
+"""Hypothesis strategies for the content of a log: valid events and invalid bytes, with ids shared within and across studies.
 
-The generator knows what it made, so the reference fold needs no parser: an `Entry` carries the bytes and what they mean.
+An `Entry` has the bytes and their meaning, so the reference fold needs no parser.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STUDIES = (
     "ffffffff-ffff-4fff-bfff-ffffffffffff",
     "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d",
 )
-"""Each belongs to another one of 4 partitions."""
+"""One study for each of 4 partitions."""
 CHECKPOINTS = (
     "018f4e2c-0000-7000-8000-000000000001",
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
@@ -45,14 +45,14 @@ CHECKPOINTS = (
 )
 LIFECYCLE = ("study_started", "study_paused", "study_resumed", "study_stopped")
 EVENT_IDS = (
-    "018f4e2c-0000-7000-8000-000000000001",  # is a checkpoint's id as well
+    "018f4e2c-0000-7000-8000-000000000001",  # also the id of a checkpoint
     "018f4e2c-0000-7fff-bfff-ffffffffffff",  # the same millisecond
     "018f4e2b-ffff-7000-8000-000000000002",
     "00000000-0000-7000-8000-000000000000",  # 1970
     "e677d21f-dbff-7fff-bfff-ffffffffffff",  # the last millisecond of the year 9999
-    "01a20992-afa3-7e32-bf5c-c2ca000c5fce",  # is a study's id as well
+    "01a20992-afa3-7e32-bf5c-c2ca000c5fce",  # also the id of a study
 )
-"""The ids that several events share."""
+"""The ids shared by several events."""
 
 NAMES = ("study", "ünï <i>&amp;</i> \u202e 👩\u200d🔬", "nul \0 inside", "", "'; DROP TABLE studies; --", "two\nlines\x1e\x7f", "%s ? :x")
 CONFIGS = (
@@ -69,7 +69,7 @@ TIMES = (
     ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999Z"),
     ("2024-02-29T12:00:00.000001-00:00", "2024-02-29T12:00:00.000001Z"),
 )
-"""As they are written on the wire, and as they are stored."""
+"""Times on the wire, and in the read model."""
 SESSIONS = ("[]", '["s-1","s\\u0000 \\ud83d\\ude00"]', '[ "ünï", "" ]')
 METRIC_NAMES = (
     "sessions_completed", "session_success_rate", "avg_session_duration", "tasks_completed", "first_attempt_success_rate",
@@ -86,15 +86,15 @@ DURATIONS = ("[0,0]", "[ 3600 , 999999999 ]", "[9223372036854775807,999999999]")
 
 @dataclass(frozen=True)
 class Entry:
-    """Bytes in a log, and what they mean."""
+    """Bytes in a log, and their meaning."""
 
     data: bytes
     study_id: str
-    """Empty when no study can be read from invalid bytes."""
+    """Empty when invalid bytes have no readable study id."""
     event_id: str
-    """Of invalid bytes without a readable one, their SHA-256."""
+    """For invalid bytes without a readable id, their SHA-256."""
     event: dict[str, Any] | None
-    """What the reference fold reads; None for invalid bytes."""
+    """The input of the reference fold; None for invalid bytes."""
 
 
 def _spelled(uuid: str) -> st.SearchStrategy[str]:
@@ -109,7 +109,7 @@ def _envelope(draw: st.DrawFn, event_id: str, event: str) -> bytes:
 
 @st.composite
 def event_ids(draw: st.DrawFn) -> str:
-    """An event id: sometimes one of the shared, else one of its own, whose time follows on nothing."""
+    """Draw an event id: a shared one, or a new one with an arbitrary time."""
     if draw(st.sampled_from([True, False, False])):
         return draw(st.sampled_from(EVENT_IDS))
     moment = draw(st.one_of(st.integers(0x018F4E2BFFF0, 0x018F4E2C0010), st.integers(0, 253_402_300_799_999)))
@@ -149,7 +149,7 @@ def _number(name: str) -> st.SearchStrategy[str]:
 
 @st.composite
 def metric_texts(draw: st.DrawFn) -> str:
-    """The text of a checkpoint's metrics: as evalkit writes it, or with nulls, gaps, keys twice and keys besides."""
+    """Draw the text of a checkpoint's metrics: as evalkit writes it, or with nulls, missing, duplicate and unknown keys."""
     style = draw(st.sampled_from(["usual", "usual", "sparse", "absent", "twice", "besides", "spaced", "shuffled", "escaped"]))
     members = []
     for name in METRIC_NAMES:
@@ -210,13 +210,13 @@ _UNREADABLE = (
     b'{"event_id":"018f4e2c-0000-7000-8000-000000000001","event":NaN}', b"[" * 1000, b'{"event_id":7,"event":{}}', b'{"event":{}}',
     b'{"event_id":"e677d21f-dc00-7000-8000-000000000000","event":{"type":"study_started","id":"00000000-0000-0000-0000-000000000000"}}',
 )  # fmt: skip
-"""Bytes without an event id that can be read: no JSON, no object, no version 7, a time after the year 9999."""
+"""Bytes without a readable event id: not JSON, not an object, not version 7, a time after the year 9999."""
 _ID_ONLY = (
     '{"type":"study_renamed","id":"STUDY"}', '{"type":"study_started","id":"no uuid"}', '{"type":"study_started"}', "null", "[]",
     "5", '{"id":"STUDY"}', '{"type":["study_started"],"id":"STUDY"}', '{"type":"Study_Started","id":"STUDY"}',
     '{"type":"study_started","id":[]}', '{"type":"checkpoint_recorded","id":"STUDY"}',
 )  # fmt: skip
-"""Events from which no study can be read."""
+"""Events without a readable study id."""
 _WITH_STUDY = (
     '{"type":"study_created","id":"STUDY"}',
     '{"type":"study_created","id":"STUDY","name":5,"period_type":"daily","period_value":null,"config":{}}',
@@ -229,12 +229,12 @@ _WITH_STUDY = (
     '{"type":"checkpoint_recorded","id":"018f4e2c-0000-7000-8000-000000000001","study_id":"STUDY","timestamp":"2026-01-01T00:00:00Z",'
     '"metrics":{"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"}},"events_analyzed":5.0,"sessions_included":[]}',
 )
-"""Invalid events of a known kind that name their study."""
+"""Invalid events of a known kind with a readable study id."""
 
 
 @st.composite
 def unreadable(draw: st.DrawFn, ids: st.SearchStrategy[str] = _EVENT_IDS) -> Entry:
-    """Bytes from which no study can be read."""
+    """Draw bytes without a readable study id."""
     if draw(st.booleans()):
         data = draw(st.sampled_from(_UNREADABLE))
         return Entry(data, "", sha256(data).hexdigest(), None)
@@ -244,13 +244,13 @@ def unreadable(draw: st.DrawFn, ids: st.SearchStrategy[str] = _EVENT_IDS) -> Ent
 
 @st.composite
 def invalid(draw: st.DrawFn, study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> Entry:
-    """Bytes that are no valid event, but name their study."""
+    """Draw bytes that are not a valid event, with a readable study id."""
     event_id, text = draw(ids), draw(st.sampled_from(_WITH_STUDY))
     return Entry(_envelope(draw, event_id, text.replace("STUDY", draw(_spelled(study_id)))), study_id, event_id, None)
 
 
 def entries(study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> st.SearchStrategy[Entry]:
-    """Anything that may stand in the log about one study."""
+    """Return a strategy for any entry of one study."""
     return st.one_of(
         created(study_id, ids), created(study_id, ids), lifecycle(study_id, ids), lifecycle(study_id, ids), lifecycle(study_id, ids),
         checkpoint(study_id, ids), checkpoint(study_id, ids), invalid(study_id, ids), unreadable(ids),
@@ -259,7 +259,7 @@ def entries(study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> st.Searc
 
 @st.composite
 def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
-    """A log's events in their order: some are there again, some share an event id with an earlier one, some clash with one."""
+    """Draw the entries of a log: some are repeated, some share an event id with an earlier one, some conflict with one."""
     studies = draw(st.permutations(STUDIES))[: draw(st.sampled_from([2, 2, 1]))]
     history: list[Entry] = [draw(created(study)) for study in studies if draw(st.sampled_from([True, True, False]))]
     for step in draw(st.lists(st.sampled_from(["new", "new", "twice", "again", "shared id", "clash"]), min_size=4, max_size=max_size)):
@@ -277,7 +277,7 @@ def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
 
 
 def parsed(data: bytes) -> Entry:
-    """What an event means that evalkit wrote, compact and in the usual order."""
+    """Return the entry of an event that evalkit wrote."""
     envelope = json.loads(data)
     event, text = envelope["event"], data.decode()
     content = {"type": event["type"]}

@@ -1,7 +1,7 @@
-"""How thoroughly tests try things: the Hypothesis profiles, chosen with ``pytest --hypothesis-profile NAME``.
+"""Hypothesis profiles, selected with ``pytest --hypothesis-profile NAME``.
 
-``fast`` for the inner loop, ``ci`` (the default) for every commit, ``nightly`` for long runs. The first two try the same examples each time;
-``nightly`` tries new ones, and says how to try a failing one again. ``EVALKIT_TESTS=long`` gives other trials their long form.
+``fast`` for the inner loop, ``ci`` (the default) for every commit, ``nightly`` for long runs. The first two are reproducible; ``nightly``
+draws new examples, and prints how to reproduce a failure. ``EVALKIT_TESTS=long`` selects the long form of other tests.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ settings.load_profile("ci")
 
 
 def examples(most: int) -> int:
-    """Return how many examples the profile tries of a property that is tried with `most` in the nightly one."""
+    """Return the number of examples in the current profile for a property with `most` in the nightly one."""
     return max(_LEAST, most * settings().max_examples // 100)
 
 
 def enough_examples() -> bool:
-    """Return whether the profile tries so many examples that each kind of outcome must have been seen."""
+    """Return whether the profile has enough examples to see every kind of outcome."""
     return settings().max_examples >= _PERCENT["ci"]
 
 
 LONG = os.environ.get("EVALKIT_TESTS") == "long"
-"""Whether trials have their long form: more kills, larger data, more simulated series (``make faults``)."""
+"""Whether tests have their long form: more kills, larger data, more simulated series (``make faults``)."""
 
 
 def in_long_form(long: T, short: T) -> T:
-    """Return the size that a trial has: `short` in every run, `long` in long runs."""
+    """Return `long` in long runs, otherwise `short`."""
     return long if LONG else short

@@ -1,4 +1,4 @@
-"""How a kit lives: threads, forks, exits, pickles, secrets, homes."""
+"""The lifetime of a kit: threads, forks, exits, pickles, secrets, homes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 import pytest
+from inline_snapshot import snapshot
 
 from evalkit import EvalKit, EvalkitError, EvalkitWarning, InvalidInputError, OutcomeUnknownError, connect, errors
 from evalkit.eventlog.event_log import LogPosition
@@ -31,6 +32,7 @@ from evalkit.io.checkpoint_files import import_checkpoints
 from evalkit.io.log_files import import_log
 from evalkit.readmodel.database.sqlite_database import SqliteDatabase
 from evalkit.settings import Settings
+from tests.messages import says
 from tests.worker import CREATED, Child, sample, study_with_checkpoints
 
 THREADS = 8
@@ -46,8 +48,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_one_kit_serves_eight_threads(tmp_path: Path) -> None:
-    """Eight threads that give commands and ask for frames through one kit lose nothing, do nothing twice, and see their own writes."""
+def test_one_kit_is_used_by_eight_threads(tmp_path: Path) -> None:
+    """Nothing is lost or duplicated, and every thread reads its own writes."""
     kit = connect(tmp_path / "home")
     shared = study_with_checkpoints(kit, 0)
     start = threading.Barrier(THREADS)
@@ -67,7 +69,7 @@ def test_one_kit_serves_eight_threads(tmp_path: Path) -> None:
         return recorded
 
     with ThreadPoolExecutor(THREADS) as pool:
-        recorded = [one for found in pool.map(work, range(THREADS)) for one in found]
+        recorded = [checkpoint_id for ids in pool.map(work, range(THREADS)) for checkpoint_id in ids]
 
     assert sorted(kit.checkpoints("study")["checkpoint_id"]) == sorted(recorded)
     assert kit.checkpoints().height == 2 * len(recorded) == 2 * 20 * THREADS
@@ -77,8 +79,8 @@ def test_one_kit_serves_eight_threads(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_kit_that_one_thread_closes_while_others_use_it(tmp_path: Path) -> None:
-    """Closing lets go of the files at a moment when nobody uses them, and the next use opens them again."""
+def test_one_thread_closes_a_kit_while_others_use_it(tmp_path: Path) -> None:
+    """Closing waits until the files are not in use, and the next use opens them again."""
     kit = connect(tmp_path / "home")
     study = study_with_checkpoints(kit, 0)
     done = threading.Event()
@@ -116,7 +118,7 @@ def test_a_kit_that_one_thread_closes_while_others_use_it(tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("closes", [None, "child", "parent"])
 def test_a_kit_is_used_before_and_after_a_fork(tmp_path: Path, closes: str | None) -> None:
-    """Parent and child go on with the same kit, also when one of them closes it: what either was told is recorded is there, once."""
+    """Parent and child use the same kit, also when one of them closes it: every acknowledged checkpoint is stored exactly once."""
     with Child("fork_and_use", tmp_path / "home", closes=closes) as child:
         *acknowledged, end = child.finish()
 
@@ -129,7 +131,7 @@ def test_a_kit_is_used_before_and_after_a_fork(tmp_path: Path, closes: str | Non
 
 @pytest.mark.slow
 def test_a_fork_while_other_threads_use_the_kit(tmp_path: Path) -> None:
-    """A process that is forked while a thread is in the middle of a command does not wait for that thread, which it does not have."""
+    """The child does not wait for threads of the parent."""
     with Child("fork_beside_threads", tmp_path / "home") as child:
         (end,) = child.finish(240)
 
@@ -139,7 +141,7 @@ def test_a_fork_while_other_threads_use_the_kit(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [False, True], ids=["no frame before", "frames before"])
 def test_frames_in_a_forked_process(tmp_path: Path, before: bool) -> None:
-    """A forked process gets frames, or an error that says why not; it never hangs."""
+    """A forked process gets frames or an error; it never hangs."""
     with Child("fork_and_read_frames", tmp_path / "home", before=before) as child:
         *refused, end = child.finish()
 
@@ -192,34 +194,34 @@ kit.pause_study(study)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
-def test_a_script_that_never_closes_its_kit_ends_by_itself(tmp_path: Path, ending: str) -> None:
-    """A process exits within seconds of its last line, with 0 and no word on stderr, whatever is still open."""
+def test_a_script_exits_without_closing_its_kit(tmp_path: Path, ending: str) -> None:
+    """The process exits within seconds after its last line, with code 0 and without output on stderr."""
     script = f"{OPENING}{ending}\nprint('last line', flush=True)"
     command = [sys.executable, "-W", "error", "-c", script, str(tmp_path / "home")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        said = time.monotonic()
+        printed = time.monotonic()
         _, error_output = process.communicate(timeout=30)
     finally:
         process.kill()
         process.wait()
     assert (line, error_output, process.returncode) == ("last line\n", "", 0)
-    assert time.monotonic() - said < 10
+    assert time.monotonic() - printed < 10
 
 
 # --- pickles -----------------------------------------------------------------------------------------------------------------------
 
 ERRORS = sorted(
-    (found for name in errors.__all__ if isinstance(found := getattr(errors, name), type) and issubclass(found, Exception)),
+    (value for name in errors.__all__ if isinstance(value := getattr(errors, name), type) and issubclass(value, Exception)),
     key=lambda kind: kind.__name__,
 )
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=[kind.__name__ for kind in ERRORS])
 def test_every_error_survives_a_pickle(kind: type[Exception]) -> None:
-    """An error that crosses a process boundary keeps its class, message, attributes and the driver's words."""
+    """Class, message and attributes are kept."""
     if issubclass(kind, EvalkitError):
         error: Any = kind("a message", study_id="some id", value=[1, 2], positions=[LogPosition(0, 7)])
         error.driver_message = "disk I/O error"
@@ -231,7 +233,6 @@ def test_every_error_survives_a_pickle(kind: type[Exception]) -> None:
 
 
 def test_errors_of_a_kit_survive_a_pickle(tmp_path: Path) -> None:
-    """Errors as commands raise them, not only as tests make them, can be pickled."""
     with connect(tmp_path / "home") as kit:
         study = kit.create_study("study")
         for call in (
@@ -244,8 +245,8 @@ def test_errors_of_a_kit_survive_a_pickle(tmp_path: Path) -> None:
             assert (type(other), str(other), vars(other)) == (type(caught.value), str(caught.value), vars(caught.value))
 
 
-def test_an_unknown_outcome_can_be_asked_for_by_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An `OutcomeUnknownError` that was pickled is enough for another kit to learn what became of the event."""
+def test_an_unknown_outcome_can_be_read_by_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickled `OutcomeUnknownError` is sufficient for another kit."""
     kit = connect(tmp_path / "home")
     study = study_with_checkpoints(kit, 0)
     monkeypatch.setattr(kit.engine.database, "_busy_seconds", 0.2)
@@ -279,29 +280,33 @@ SECRET_URLS = [
     f"libsql:{SECRET}",
 ]
 VALID = [f"iggy+tcp://user:{SECRET}@host:8090", f"iggy+tcp://{SECRET}@host"]
-"""Of those, the ones that say where a log is."""
+"""The valid URLs of logs among them."""
 
 
 @pytest.mark.parametrize(
     ("side", "url"),
-    [(side, url) for side in ("log_url", "database_url") for url in SECRET_URLS if (side, url) not in [("log_url", one) for one in VALID]],
+    [
+        (side, url)
+        for side in ("log_url", "database_url")
+        for url in SECRET_URLS
+        if (side, url) not in [("log_url", valid) for valid in VALID]
+    ],
 )
 def test_a_secret_in_a_url_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str, side: str) -> None:
-    """A URL with a password or token in it is refused without repeating it: not in the error, a traceback or a log line."""
+    """A refused URL appears without its password or token in the error, the traceback and log lines."""
     caplog.set_level(logging.DEBUG)
-    given: dict[str, Any] = {side: url}
+    options: dict[str, Any] = {side: url}
     with pytest.raises(InvalidInputError) as caught:
-        connect(tmp_path / "home", **given)
+        connect(tmp_path / "home", **options)
     error = caught.value
     shown = [str(error), repr(error), repr(vars(error)), repr(error.args), caplog.text]
     assert not any(SECRET in text for text in shown), shown
     assert SECRET not in "".join(traceback.format_exception(error))
-    assert side in str(error)
+    assert error.field == side
 
 
 @pytest.mark.parametrize("name", ["EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL"])
 def test_a_secret_in_the_environment_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A URL that comes from the environment is refused in the same way."""
     monkeypatch.setenv(name, SECRET_URLS[1])
     with pytest.raises(InvalidInputError) as caught:
         connect(tmp_path / "home")
@@ -310,7 +315,7 @@ def test_a_secret_in_the_environment_is_never_shown(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("url", VALID)
 def test_the_password_of_a_log_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str) -> None:
-    """A log that cannot be reached is told without it: in no error, traceback, repr, status, warning or log line."""
+    """It is in no error, traceback, repr, status, warning or log line."""
     caplog.set_level(logging.DEBUG)
     kit = connect(tmp_path / "home", log_url=url)
     with pytest.raises(EvalkitError) as caught:
@@ -329,14 +334,13 @@ def test_the_password_of_a_log_is_never_shown(tmp_path: Path, caplog: pytest.Log
 
 
 def test_a_secret_in_the_settings_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings that a kit is made with can be printed."""
     monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", SECRET)
     shown = [repr(Settings.resolve(tmp_path / "home", url, url)) for url in SECRET_URLS]
     assert not any(SECRET in text for text in shown)
 
 
 def test_the_token_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """A database token in the environment shows in no repr, status, error or log line of a kit."""
+    """It is in no repr, status, error or log line of a kit."""
     monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", SECRET)
     caplog.set_level(logging.DEBUG)
     with connect(tmp_path / "home") as kit:
@@ -360,13 +364,14 @@ def on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_home_on_a_network_file_system_is_warned_of(on_nfs: Path) -> None:
-    """To connect to a home on NFS warns, naming a local folder and shared engines as the ways out; the status goes on saying so."""
+def test_a_home_on_a_network_file_system_warns(on_nfs: Path) -> None:
+    """The warning appears once per kit, and the status contains the problem."""
     with pytest.warns(EvalkitWarning) as caught:
         kit = connect(on_nfs / "home")
     (warning,) = caught
-    for named in (str(on_nfs / "home"), "nfs4", "local", "EVALKIT_HOME", "EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL"):
-        assert named in str(warning.message)
+    assert says(warning.message) == snapshot(
+        "The home TMP/home is on a network file system (nfs4), where SQLite's WAL mode is not safe. Use a folder on a local disk (EVALKIT_HOME), or shared servers (EVALKIT_LOG_URL, EVALKIT_DATABASE_URL)."
+    )
     kit.create_study("study")  # no second warning, which would be an error here
     assert any("network file system" in problem for problem in kit.status().problems)
     kit.close()
@@ -377,8 +382,8 @@ def test_a_home_on_a_network_file_system_is_warned_of(on_nfs: Path) -> None:
     kit.close()
 
 
-def test_a_local_home_beside_a_network_file_system_is_not_warned_of(on_nfs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Only the file system that holds the home counts."""
+def test_a_local_home_does_not_warn(on_nfs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Other network file systems are ignored."""
     with connect(tmp_path_factory.mktemp("local") / "home") as kit:
         kit.create_study("study")
         assert kit.status().problems == ()
@@ -391,8 +396,8 @@ def home_of(kit: EvalKit) -> Path:
     return Path(kit.status().home)
 
 
-def test_the_home_is_the_argument_then_the_environment_then_the_nearest_then_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each place counts only when those before it say nothing; a home in a parent folder is found from below."""
+def test_the_home_is_the_argument_or_the_environment_or_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest one is in the working directory or a parent; without any, it is in the working directory."""
     project = tmp_path / "project"
     below = project / "notebooks" / "deep"
     below.mkdir(parents=True)
@@ -414,8 +419,8 @@ def test_the_home_is_the_argument_then_the_environment_then_the_nearest_then_her
     assert home_of(connect("~/mine")) == tmp_path / "mine"
 
 
-def test_a_home_that_was_chosen_stays_when_the_working_directory_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative home means the working directory at the time of `connect`."""
+def test_a_relative_home_is_resolved_by_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later change of the working directory has no effect."""
     monkeypatch.chdir(tmp_path)
     kit = connect("home")
     (tmp_path / "elsewhere").mkdir()
@@ -427,17 +432,16 @@ def test_a_home_that_was_chosen_stays_when_the_working_directory_changes(tmp_pat
 
 
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    """A file is no home, and is left alone."""
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(InvalidInputError, match="is a file"):
-        connect(tmp_path / "file")
-    with pytest.raises(InvalidInputError, match="no folder"):
-        connect("")
+    for home in (tmp_path / "file", ""):
+        with pytest.raises(InvalidInputError) as refused:
+            connect(home)
+        assert (refused.value.field, refused.value.value) == ("home", str(home))
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_reading_never_makes_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queries on a home that is not there answer with nothing, warn once with the folders that were looked in, and make nothing."""
+def test_reading_never_creates_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries without a home return empty results, and warn once with the folders that were searched."""
     here = tmp_path / "project" / "notebooks"
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
@@ -461,7 +465,7 @@ def test_reading_never_makes_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert kit.status().events is None
     assert list(here.iterdir()) == []
 
-    study = kit.create_study("study")  # and the first command makes it
+    study = kit.create_study("study")  # the first command creates it
     assert kit.studies()["study_id"].to_list() == [study.id]
     kit.close()
 
@@ -488,24 +492,23 @@ REFUSED: dict[str, Callable[[EvalKit], object]] = {
 }
 
 
-@pytest.mark.parametrize("there", ["no home", "an empty folder"])
+@pytest.mark.parametrize("before", ["no home", "an empty folder"])
 @pytest.mark.parametrize("refused", REFUSED)
 @pytest.mark.filterwarnings("ignore::evalkit.EvalkitWarning")
-def test_a_refused_command_creates_nothing(tmp_path: Path, refused: str, there: str) -> None:
-    """Whatever a command is refused for, it leaves no home behind, and no files in a folder that was empty; the next command works."""
+def test_a_refused_command_creates_nothing(tmp_path: Path, refused: str, before: str) -> None:
+    """It creates no home, and no files in an empty folder; the next command works."""
     home = tmp_path / "home"
-    if there == "an empty folder":
+    if before == "an empty folder":
         home.mkdir()
     with connect(home) as kit:
         with pytest.raises(EvalkitError):
             REFUSED[refused](kit)
-        assert list(tmp_path.rglob("*")) == ([] if there == "no home" else [home])
+        assert list(tmp_path.rglob("*")) == ([] if before == "no home" else [home])
         kit.create_study("study")
         assert kit.studies()["name"].to_list() == ["study"]
 
 
 def test_an_import_of_an_empty_file_creates_nothing(tmp_path: Path) -> None:
-    """A file without events is imported without effect."""
     with connect(tmp_path / "home") as kit:
         assert import_log(kit.engine, io.BytesIO(b"\n")).appended == 0
     assert list(tmp_path.iterdir()) == []
@@ -513,7 +516,7 @@ def test_an_import_of_an_empty_file_creates_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_a_new_home_is_private(tmp_path: Path, umask: int) -> None:
-    """Only the user can look into a home that a command made, whatever the umask; its files are private as well."""
+    """Folder and files are accessible only to the user, independent of the umask."""
     before = os.umask(umask)
     try:
         with connect(tmp_path / "parent" / "home") as kit:
@@ -530,7 +533,7 @@ def test_a_new_home_is_private(tmp_path: Path, umask: int) -> None:
 
 @pytest.mark.parametrize("name", ["C# home?", "100% öffentlich", "a&b=c;d", 'it\'s "quoted"', "new\nline", "?mode=memory", "file:x"])
 def test_a_home_with_an_odd_name(tmp_path: Path, name: str) -> None:
-    """A folder may be named as one likes: nothing in it is taken for a part of a URL."""
+    """No character of the name is interpreted as a part of a URL."""
     home = tmp_path / name
     with connect(home) as kit:
         study_with_checkpoints(kit, 2)
@@ -543,19 +546,18 @@ def test_a_home_with_an_odd_name(tmp_path: Path, name: str) -> None:
 
 
 def test_a_read_only_home_with_an_odd_name(tmp_path: Path) -> None:
-    """A folder whose name looks like a part of a URL can be read where it cannot be written."""
     home = tmp_path / "C# home?mode=rw"
     with connect(home) as kit:
         study_with_checkpoints(kit, 2)
     database = SqliteDatabase(home / "evalkit.db", read_only=True)
     assert database.execute("SELECT count(*) FROM checkpoints") == [(2,)]
-    with pytest.raises(errors.DatabaseUnavailableError, match="not writable"):
+    with pytest.raises(errors.DatabaseUnavailableError):
         database.batch([("DELETE FROM checkpoints", ())])
     database.close()
 
 
-def test_a_home_that_was_deleted_under_an_open_kit(tmp_path: Path) -> None:
-    """When somebody deletes the home of an open kit, no command reports success for an event that the next process cannot find."""
+def test_a_home_is_deleted_while_a_kit_is_open(tmp_path: Path) -> None:
+    """No command reports success for an event that the next process cannot read."""
     kit = connect(tmp_path / "home")
     kit.create_study("before")
     shutil.rmtree(tmp_path / "home")
@@ -573,8 +575,8 @@ def test_a_home_that_was_deleted_under_an_open_kit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("used_between", [False, True])
-def test_a_read_model_that_is_moved_away_under_an_open_kit_is_made_anew(tmp_path: Path, used_between: bool) -> None:
-    """Its rows come back from the log, whether the kit held them in memory or not, and a name stays taken."""
+def test_a_read_model_is_rebuilt_after_it_was_deleted_under_an_open_kit(tmp_path: Path, used_between: bool) -> None:
+    """All rows are read from the log again, with and without a query in between."""
     kit = connect(tmp_path / "home")
     study_with_checkpoints(kit, 3)
     assert kit.checkpoints().height == 3
@@ -610,8 +612,8 @@ with evalkit.connect(sys.argv[1]) as kit:
 
 
 @pytest.mark.slow
-def test_a_process_forked_while_another_thread_writes_goes_on(tmp_path: Path) -> None:
-    """A backlog is written in a thread; a forked process, where that is not, begins anew instead of waiting for it."""
+def test_a_process_forked_while_another_thread_writes_continues(tmp_path: Path) -> None:
+    """A backlog is written by a thread that the forked process does not have."""
     done = subprocess.run(
         [sys.executable, "-c", FORK_WHILE_WRITING, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
     )
@@ -619,11 +621,12 @@ def test_a_process_forked_while_another_thread_writes_goes_on(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("token", ["hid\nden", "hidd\u00e9n", "hid\x7fden"])
-def test_a_token_that_no_header_takes_is_refused_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
-    """The error names the variable; a line break at the end is not part of the token."""
+def test_a_token_with_invalid_characters_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """The error does not contain it; a line break at the end is not part of the token."""
     monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", token)
-    with pytest.raises(InvalidInputError, match="EVALKIT_DATABASE_AUTH_TOKEN") as refused:
+    with pytest.raises(InvalidInputError) as refused:
         connect(tmp_path)
+    assert refused.value.field == "EVALKIT_DATABASE_AUTH_TOKEN"
     assert "hid" not in str(refused.value) + repr(vars(refused.value))
     monkeypatch.setenv("EVALKIT_DATABASE_AUTH_TOKEN", "shown\n")
     secret = Settings.resolve(tmp_path).auth_token

@@ -1,4 +1,4 @@
-"""Several processes on one home at the same time, with real processes and files."""
+"""Concurrent processes on one home, with real processes and files."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def kit(tmp_path: Path) -> Iterator[EvalKit]:
 
 
 def in_step(stack: ExitStack, task: str, home: Path, options: list[dict[str, Any]]) -> list[Child]:
-    """Start children that all wait to be told, when every one is ready."""
-    children = [stack.enter_context(Child(task, home, **one)) for one in options]
+    """Start children that wait for their first message, and return when all are ready."""
+    children = [stack.enter_context(Child(task, home, **arguments)) for arguments in options]
     for child in children:
         assert child.hear() == "ready"
     return children
@@ -43,8 +43,8 @@ def log_events(kit: EvalKit) -> list[StoredEvalEvent]:
 
 
 @pytest.mark.slow
-def test_four_processes_of_many_commands_lose_nothing_and_do_nothing_twice(kit: EvalKit, tmp_path: Path) -> None:
-    """Whatever four processes were told was done is there once, though they met at the log and at the read model."""
+def test_four_processes_lose_and_duplicate_nothing(kit: EvalKit, tmp_path: Path) -> None:
+    """Every acknowledged event is stored exactly once, despite contention at the log and the read model."""
     shared = study_with_checkpoints(kit, 0, "shared")
     before = len(log_events(kit))
     options = [{"number": number, "study": shared.id, "count": COMMANDS} for number in range(PROCESSES)]
@@ -74,8 +74,8 @@ def test_four_processes_of_many_commands_lose_nothing_and_do_nothing_twice(kit: 
 
 
 @pytest.mark.slow
-def test_the_first_commands_of_four_processes_make_one_home(tmp_path: Path) -> None:
-    """Four processes that all find no home, and each make one, end up in the same one, with nothing lost."""
+def test_the_first_commands_of_four_processes_create_one_home(tmp_path: Path) -> None:
+    """All of them find no home, and create the same one without losing an event."""
     with ExitStack() as stack:
         children = in_step(stack, "begin", tmp_path, [{"number": number} for number in range(PROCESSES)])
         for attempt in range(in_long_form(10, 5)):
@@ -92,8 +92,8 @@ def test_the_first_commands_of_four_processes_make_one_home(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_of_four_that_race_for_a_transition_exactly_one_wins(kit: EvalKit, tmp_path: Path) -> None:
-    """Four processes start, pause, resume and stop the same studies at once: each time one is told that it did, the others why not."""
+def test_exactly_one_of_four_concurrent_transitions_succeeds(kit: EvalKit, tmp_path: Path) -> None:
+    """Four processes start, pause, resume and stop the same studies; the others get a conflict or a transition error."""
     ends = {"won": 0, "lost": 0, "late": 0}
     lost_events = set()
     with ExitStack() as stack:
@@ -126,8 +126,8 @@ def test_of_four_that_race_for_a_transition_exactly_one_wins(kit: EvalKit, tmp_p
 
 
 @pytest.mark.slow
-def test_two_commands_that_were_both_checked_before_either_appended(kit: EvalKit, tmp_path: Path) -> None:
-    """The log decides between two commands that both looked legal: the second is told of the conflict, and nothing else changes."""
+def test_the_log_decides_between_two_checked_commands(kit: EvalKit, tmp_path: Path) -> None:
+    """Both were checked before either appended: the second one gets a conflict."""
     study = kit.create_study("contended")
     with ExitStack() as stack:
         children = [stack.enter_context(Child("meet", tmp_path / "home", command="stop", study=study.id)) for _ in range(2)]
@@ -147,30 +147,30 @@ def test_two_commands_that_were_both_checked_before_either_appended(kit: EvalKit
 
 @pytest.mark.slow
 def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: EvalKit, tmp_path: Path) -> None:
-    """A reader that loops through rebuilds, beside a writer and a live consumer, sees rows come and none go, and no error."""
+    """Its counts never decrease, while a writer and a live consumer are active."""
     study = study_with_checkpoints(kit, 3000)
     with ExitStack() as stack:
         reader = stack.enter_context(Child("read", tmp_path / "home"))
         writer = stack.enter_context(Child("record", tmp_path / "home", first=100_000))
         consumer = stack.enter_context(Child("project", tmp_path / "home", batch_size=50))
         assert [child.hear() for child in (reader, writer, consumer)] == ["ready"] * 3
-        writer.hear()  # it records by now
+        writer.hear()  # it has recorded a checkpoint
         generations = [kit.rebuild(on_progress=lambda done, total: None).generation for _ in range(6)]
         acknowledged = writer.finish()
         (seen,) = reader.finish()
-        # The consumer, which others may have outrun so far, outlived all of that: it alone applies what nobody else looks at.
+        # The consumer may have had nothing to do so far; these events are applied only by it.
         numbers = range(200_000, 200_010)
         commands = [RecordCheckpoint(flat_sample(number)) for number in numbers]
         positions = kit.engine.log.append([command.encoded(study.id, command.checkpoint_id(study.id)) for command in commands])
         deadline = time.monotonic() + 60
         while (head := read_head(kit.engine.database)) is None or head.positions[0].next <= positions[-1].offset:
-            assert time.monotonic() < deadline, "the consumer does not go on"
+            assert time.monotonic() < deadline, "the consumer does not continue"
             time.sleep(0.05)
         (consumed,) = consumer.finish()
 
     assert seen["missing"] == []
     assert seen["reads"] >= 10
-    assert len(set(seen["generations"]) & set(generations)) >= 3, "the reader hardly met a rebuild"
+    assert len(set(seen["generations"]) & set(generations)) >= 3, "too few reads during a rebuild"
     assert seen["most"]["frame"] > 3000
     assert seen["most"]["raw"] > 3000
     assert consumed["applied"] >= len(numbers)
@@ -181,15 +181,15 @@ def test_a_reader_never_sees_fewer_rows_while_the_read_model_is_rebuilt(kit: Eva
     assert kit.verify().ok
 
 
-def test_a_rebuild_that_is_overtaken_just_before_its_swap(kit: EvalKit, tmp_path: Path) -> None:
-    """What others apply after the rebuild last looked is in the new tables when they begin to serve, not only after the next catch-up."""
+def test_events_applied_just_before_the_swap_are_in_the_new_tables(kit: EvalKit, tmp_path: Path) -> None:
+    """They are there immediately, not only after the next catch-up."""
     study = study_with_checkpoints(kit, 10)
     database: Any = kit.engine.database
     batch, counts = database.batch, []
     with connect(tmp_path / "home") as other, closing(sqlite3.connect(tmp_path / "home" / "evalkit.db")) as reader:
 
         def overtaken(statements: Any) -> Any:
-            swapping = any("RENAME TO" in one[0] for one in statements)
+            swapping = any("RENAME TO" in sql for sql, *_ in statements)
             if swapping and len(counts) < 3:
                 other.record_checkpoint(study, sample(100 + len(counts)))
                 counts.append(reader.execute("SELECT count(*) FROM checkpoints").fetchone()[0])
@@ -205,8 +205,8 @@ def test_a_rebuild_that_is_overtaken_just_before_its_swap(kit: EvalKit, tmp_path
 
 
 @pytest.mark.slow
-def test_two_projectors_at_once_end_as_one(tmp_path: Path) -> None:
-    """Two processes that bring one read model up to date from the same 5,000 events meet, and give the digest that one alone gives."""
+def test_two_concurrent_projectors_give_the_digest_of_one(tmp_path: Path) -> None:
+    """Two processes project the same 5,000 events into one read model."""
     home, alone = tmp_path / "home", tmp_path / "alone"
     with connect(home) as kit:
         for number in range(5):
@@ -235,11 +235,11 @@ def test_two_projectors_at_once_end_as_one(tmp_path: Path) -> None:
         conflicts += sum(report["conflicts"] for report in reports)
         if conflicts:
             break
-    assert conflicts >= 1, "two projectors never met"
+    assert conflicts >= 1, "no conflict of the projectors"
 
 
-class _LookedAt(list[Any]):
-    """Messages that look at the connection when the transaction that appends them takes them."""
+class _Inspecting(list[Any]):
+    """Messages that inspect the connection when they are appended."""
 
     def __init__(self, messages: Any, connection: Any, seen: list[tuple[Any, ...]]) -> None:
         super().__init__(messages)
@@ -253,11 +253,11 @@ class _LookedAt(list[Any]):
 
 
 def test_an_append_is_a_durable_transaction(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it appends, the log's connection is in a transaction with synchronous=FULL (2) and in WAL mode, also when it was reopened."""
+    """The connection has synchronous=FULL (2) and WAL mode, also after it was reopened."""
     study = study_with_checkpoints(kit, 0)
     log: Any = kit.engine.log
     append, seen = log.append, []
-    monkeypatch.setattr(log, "append", lambda messages: append(_LookedAt(messages, log._connection, seen)))
+    monkeypatch.setattr(log, "append", lambda messages: append(_Inspecting(messages, log._connection, seen)))
 
     kit.record_checkpoint(study, sample(0))
     kit.close()
@@ -268,8 +268,8 @@ def test_an_append_is_a_durable_transaction(kit: EvalKit, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_two_processes_renew_an_older_read_model_at_once(kit: EvalKit, tmp_path: Path) -> None:
-    """Both find the read model of an older version; one makes it anew, the other waits for that, and neither fails."""
+def test_two_processes_rebuild_an_older_read_model(kit: EvalKit, tmp_path: Path) -> None:
+    """One rebuilds it, the other one waits."""
     study_with_checkpoints(kit, 5000)
     kit.close()
     with closing(sqlite3.connect(tmp_path / "home" / "evalkit.db")) as database, database:

@@ -1,4 +1,4 @@
-"""The wire format: what is valid, that nothing is lost in reading and writing, and that both decoders agree about every byte."""
+"""The wire format: validity, lossless reading and writing, and equality of both decoders."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ GOLDEN = HERE / "golden" / "events"
 STUDY, OTHER, EVENT = "01a20992-afa3-7e32-bf5c-c2ca000c5fce", "6ba7b810-9dad-41d1-80b4-00c04fd430c8", "01a20992-afa3-7e32-bf5c-c449acd0d199"
 
 
-# --- both decoders, asked at once -----------------------------------------------------------------------------------------------------
+# --- both decoders --------------------------------------------------------------------------------------------------------------------
 
 
 def read(data: bytes) -> StoredEvalEvent | None:
-    """Read bytes with the model and with the projection's decoder, which must agree in everything; None when they are not valid."""
+    """Return the event of the model after comparing it with the projection's decoder; None for invalid bytes."""
     try:
         stored = StoredEvalEvent.from_wire(data)
     except InvalidEventError:
@@ -45,7 +45,7 @@ def read(data: bytes) -> StoredEvalEvent | None:
     except InvalidEventError:
         decoded = None
     if stored is None or decoded is None:
-        assert stored is decoded, f"the model says {stored}, the decoder {decoded}, of {data[:2000]!r}"
+        assert stored is decoded, f"model: {stored}, decoder: {decoded}, bytes: {data[:2000]!r}"
         return None
     assert_same(stored, decoded, data)
     return stored
@@ -74,19 +74,18 @@ def assert_same(stored: StoredEvalEvent, decoded: DecodedEvent, data: bytes) -> 
         assert decoded.row == ()
 
 
-# --- what was written is read, and written again --------------------------------------------------------------------------------------
+# --- round trips ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("line", REAL, ids=[str(number) for number in range(len(REAL))])
-def test_a_real_event_survives_byte_for_byte(line: bytes) -> None:
-    """Reading an event of the Rust program and writing it gives its very bytes."""
+def test_real_events_round_trip_byte_for_byte(line: bytes) -> None:
+    """They were written by the Rust program."""
     stored = read(line)
     assert stored is not None
     assert stored.to_wire() == line
 
 
-def test_the_real_events_are_what_they_are_said_to_be() -> None:
-    """There are 43, of all six kinds, with all four period types: none was lost from the file."""
+def test_the_file_of_real_events_is_complete() -> None:
     events = [json.loads(line)["event"] for line in REAL]
     assert len(events) == 43
     assert {event["type"] for event in events} == set(KINDS)
@@ -106,7 +105,7 @@ CHECKPOINT = {
     "events_analyzed": 2**63 - 1, "sessions_included": SESSION_NAMES,
 }  # fmt: skip
 CONFIG = {"description": "two\nlines", "tags": ["b", "a"], "metadata": {"z": "1", "a": "ü"}}
-ONE_OF_EACH: dict[str, dict[str, Any]] = {
+EXAMPLES_BY_KIND: dict[str, dict[str, Any]] = {
     "study_created": {
         "type": "study_created", "id": STUDY, "name": "ünï <i>", "period_type": "weekly", "period_value": 2, "config": CONFIG,
     },
@@ -117,21 +116,18 @@ ONE_OF_EACH: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_of_each_kind_is_golden(kind: str) -> None:
-    """What evalkit writes is, byte for byte, what the golden file holds, and is read as what was written."""
-    given = StoredEvalEvent.model_validate_json(json.dumps({"event_id": EVENT, "event": ONE_OF_EACH[kind]}))
+    expected = StoredEvalEvent.model_validate_json(json.dumps({"event_id": EVENT, "event": EXAMPLES_BY_KIND[kind]}))
     golden = (GOLDEN / f"{kind}.json").read_bytes().removesuffix(b"\n")
-    assert given.to_wire() == golden
-    assert read(golden) == given
+    assert expected.to_wire() == golden
+    assert read(golden) == expected
 
 
-def test_a_checkpoint_is_written_alike_by_the_quick_way_and_by_the_model() -> None:
-    """`encode_checkpoint`, which a frame of checkpoints goes through, gives the golden bytes too."""
+def test_a_second_writer_gives_the_golden_bytes() -> None:
     quick = encode_checkpoint(EVENT, OTHER, STUDY, CHECKPOINT["timestamp"], METRIC_VALUES, 2**63 - 1, SESSION_NAMES)
     assert quick == (GOLDEN / "checkpoint_recorded.json").read_bytes().removesuffix(b"\n")
 
 
-def test_an_empty_config_is_written_as_such() -> None:
-    """Each part of a config is left out when empty, so an empty one is `{}`."""
+def test_empty_parts_of_a_config_are_omitted() -> None:
     event = {"type": "study_created", "id": STUDY, "name": "n", "period_type": "daily", "period_value": None, "config": {}}
     stored = StoredEvalEvent.model_validate_json(json.dumps({"event_id": EVENT, "event": event}))
     assert stored.to_wire().endswith(b'"period_type":"daily","period_value":null,"config":{}}}')
@@ -144,8 +140,8 @@ ANY_COUNT = st.integers(0, 2**63 - 1)
 
 
 @pytest.mark.parametrize("text", ["1e16", "1e-7", "1e21", "5e-324", "1.7976931348623157e308", "1.2345678901234568e17", "-0.0", "0.0001"])
-def test_both_writers_write_a_number_alike(text: str) -> None:
-    """Both writers give the shortest text that reads back as the number, without a plus or zeros in the exponent."""
+def test_both_writers_write_numbers_equally(text: str) -> None:
+    """The text is the shortest one that is read as the same number, without a plus or zeros in the exponent."""
     values = dict.fromkeys(METRICS) | {"total_cost": float(text), "period": METRIC_VALUES["period"]}
     quick = encode_checkpoint(EVENT, OTHER, STUDY, CHECKPOINT["timestamp"], values, 0, [])
     assert f'"total_cost":{text},'.encode() in quick
@@ -155,8 +151,8 @@ def test_both_writers_write_a_number_alike(text: str) -> None:
 @pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(st.data())
-def test_both_writers_give_the_same_bytes_and_lose_nothing(data: st.DataObject) -> None:
-    """For any values, `encode_checkpoint` and the model write the same bytes, and reading gives every value back as it was."""
+def test_both_writers_are_equal_and_lossless(data: st.DataObject) -> None:
+    """For any values, both write the same bytes, and reading returns the same values."""
     values: dict[str, Any] = {}
     for name, metric in METRICS.items():
         kinds = {"count": ANY_COUNT, "duration": st.tuples(ANY_COUNT, st.integers(0, 999_999_999))}
@@ -177,14 +173,14 @@ def test_both_writers_give_the_same_bytes_and_lose_nothing(data: st.DataObject) 
         assert type(written[name]) is type(value) or float(value).is_integer()
 
 
-# --- what is valid, case by case ------------------------------------------------------------------------------------------------------
+# --- validity, case by case -----------------------------------------------------------------------------------------------------------
 
 
 def wire(
     kind: str = "checkpoint_recorded", *, event_id: str = EVENT, drop: str = "", raw: dict[str, str] | None = None, **changes: Any
 ) -> bytes:
-    """An event of a kind with changes: `raw` gives the JSON text of a field or, with a dot, of a metric."""
-    event = {**ONE_OF_EACH[kind], **changes}
+    """Return an event of a kind with changes: `raw` has the JSON text of a field or, with a dot, of a metric."""
+    event = {**EXAMPLES_BY_KIND[kind], **changes}
     texts = {key: json.dumps(value) for key, value in event.items()}
     if "metrics" in event:
         metrics = {key: json.dumps(value) for key, value in event["metrics"].items()}
@@ -209,7 +205,7 @@ def timed(text: str) -> bytes:
 
 
 def wide(size: int) -> bytes:
-    """A checkpoint of exactly so many bytes."""
+    """Return a checkpoint of exactly `size` bytes."""
     return wire(sessions_included=["x" * (size - len(wire(sessions_included=[""])))])
 
 
@@ -217,7 +213,7 @@ def deep(levels: int) -> str:
     return "[" * levels + "]" * levels
 
 
-WHOLE = wire()
+COMPLETE = wire()
 VALID: dict[str, bytes] = {
     "every metric missing": wire(metrics={"period": METRIC_VALUES["period"]}),
     "a metric null": number("sessions_completed", "null"),
@@ -227,7 +223,7 @@ VALID: dict[str, bytes] = {
     "a rate as a whole number": number("session_success_rate", "1"),
     "a rate beyond 2^64": number("session_success_rate", "1" + "0" * 30),
     "a rate with an exponent": number("total_cost", "1.5E+3"),
-    "a rate too small to tell from zero": number("total_cost", "1e-400"),
+    "a rate that is rounded to zero": number("total_cost", "1e-400"),
     "zero with an enormous exponent": number("total_cost", "0e99999999999"),
     "a rate with 400 digits": number("total_cost", "0." + "3" * 400),
     "the greatest rate": number("total_cost", "1.7976931348623157e308"),
@@ -255,7 +251,7 @@ VALID: dict[str, bytes] = {
     "a braced event id": wire("study_stopped", event_id="{" + EVENT + "}"),
     "the first event id": wire(event_id="00000000-0000-7000-8000-000000000000"),
     "an event id of the last millisecond of 9999": wire(event_id="e677d21f-dbff-7fff-bfff-ffffffffffff"),
-    "a name with everything in it": wire("study_created", name="\0\n\x1e\x7f 👩\u200d🔬 \u202e<script>"),
+    "a name with unusual characters": wire("study_created", name="\0\n\x1e\x7f 👩\u200d🔬 \u202e<script>"),
     "an empty name": wire("study_created", name=""),
     "no planned periods": wire("study_created", period_value=None),
     "zero planned periods": wire("study_created", period_value=0),
@@ -265,54 +261,54 @@ VALID: dict[str, bytes] = {
     "an unknown field in an event": wire("study_started", extra={"a": [deep(50)]}),
     "an unknown metric": number("unknown", '{"a":1.50}'),
     "an unknown field in a period": wire(metrics={"period": {**METRIC_VALUES["period"], "zone": "UTC"}}),
-    "an unknown field beside the event": WHOLE[:-1] + b',"trace":"\\u0000"}',
-    "a key twice, the last valid": WHOLE.replace(b'"total_cost":', b'"total_cost":"lost","total_cost":'),
-    "the event id twice": WHOLE.replace(b'"event_id":', b'"event_id":5,"event_id":'),
-    "the event twice, the first a number": WHOLE.replace(b'"event":', b'"event":5,"event":'),
-    "the event twice, the first of another kind": WHOLE.replace(b'"event":', b'"event":{"type":"study_started","id":"x"},"event":'),
+    "an unknown field next to the event": COMPLETE[:-1] + b',"trace":"\\u0000"}',
+    "a key twice, the last valid": COMPLETE.replace(b'"total_cost":', b'"total_cost":"lost","total_cost":'),
+    "the event id twice": COMPLETE.replace(b'"event_id":', b'"event_id":5,"event_id":'),
+    "the event twice, the first a number": COMPLETE.replace(b'"event":', b'"event":5,"event":'),
+    "the event twice, the first of another kind": COMPLETE.replace(b'"event":', b'"event":{"type":"study_started","id":"x"},"event":'),
     "the created event twice, the first a text": wire("study_created").replace(b'"event":', b'"event":"lost","event":'),
     "the config twice, the first a number": wire("study_created").replace(b'"config":', b'"config":7,"config":'),
-    "the metrics twice, the first null": WHOLE.replace(b'"metrics":', b'"metrics":null,"metrics":'),
+    "the metrics twice, the first null": COMPLETE.replace(b'"metrics":', b'"metrics":null,"metrics":'),
     "a key of the metadata twice": wire("study_created", raw={"config": '{"metadata":{"a":0,"a":"1"}}'}),
-    "the sessions twice": WHOLE.replace(b'"sessions_included":', b'"sessions_included":[5],"sessions_included":'),
-    "the period twice": WHOLE.replace(b'"period":', b'"period":{"start":"x"},"period":'),
-    "an escaped key": WHOLE.replace(b'"event":', b'"\\u0065vent":'),
-    "an escaped metric": WHOLE.replace(b'"total_cost":', b'"total\\u005fcost":'),
-    "an escaped key twice": WHOLE.replace(b'"total_cost":', b'"\\u0074otal_cost":"lost","total_cost":'),
-    "an escaped id": WHOLE.replace(OTHER.encode(), b"\\u0036" + OTHER[1:].encode()),
-    "white space everywhere": json.dumps(json.loads(WHOLE), indent=3).replace("\n", "\r\n\t").encode(),
-    "white space around": b" \r\n\t" + WHOLE + b"\n \t\r",
+    "the sessions twice": COMPLETE.replace(b'"sessions_included":', b'"sessions_included":[5],"sessions_included":'),
+    "the period twice": COMPLETE.replace(b'"period":', b'"period":{"start":"x"},"period":'),
+    "an escaped key": COMPLETE.replace(b'"event":', b'"\\u0065vent":'),
+    "an escaped metric": COMPLETE.replace(b'"total_cost":', b'"total\\u005fcost":'),
+    "an escaped key twice": COMPLETE.replace(b'"total_cost":', b'"\\u0074otal_cost":"lost","total_cost":'),
+    "an escaped id": COMPLETE.replace(OTHER.encode(), b"\\u0036" + OTHER[1:].encode()),
+    "white space everywhere": json.dumps(json.loads(COMPLETE), indent=3).replace("\n", "\r\n\t").encode(),
+    "white space around": b" \r\n\t" + COMPLETE + b"\n \t\r",
     "an escaped slash and a pair of surrogates": wire("study_created", raw={"name": '"\\/ \\ud83d\\ude00"'}),
     "exactly 1 MiB": wide(MAX_EVENT_BYTES),
 }  # fmt: skip
 
 
 INVALID: dict[str, bytes] = {
-    "no type, another key twice": WHOLE.replace(b'"type":"checkpoint_recorded",', b"").replace(b'"events_analyzed":', b'"events_analyzed":1,"events_analyzed":'),
-    "nothing": b"", "white space": b" \n", "a text": b'"event"', "a list": b"[" + WHOLE + b"]", "null": b"null", "a number": b"7",
+    "no type, another key twice": COMPLETE.replace(b'"type":"checkpoint_recorded",', b"").replace(b'"events_analyzed":', b'"events_analyzed":1,"events_analyzed":'),
+    "nothing": b"", "white space": b" \n", "a text": b'"event"', "a list": b"[" + COMPLETE + b"]", "null": b"null", "a number": b"7",
     "an empty object": b"{}",
-    "two events": WHOLE + WHOLE, "two lines": WHOLE + b"\n" + WHOLE, "a cut event": WHOLE[:-1], "a comma at the end": WHOLE[:-1] + b",}",
-    "a NUL after it": WHOLE + b"\0", "a comment": WHOLE + b" // ok", "single quotes": WHOLE.replace(b'"', b"'"),
-    "a byte-order mark": b"\xef\xbb\xbf" + WHOLE, "UTF-16": WHOLE.decode().encode("utf-16"), "a form feed": b"\f" + WHOLE,
+    "two events": COMPLETE + COMPLETE, "two lines": COMPLETE + b"\n" + COMPLETE, "a cut event": COMPLETE[:-1], "a comma at the end": COMPLETE[:-1] + b",}",
+    "a NUL after it": COMPLETE + b"\0", "a comment": COMPLETE + b" // ok", "single quotes": COMPLETE.replace(b'"', b"'"),
+    "a byte-order mark": b"\xef\xbb\xbf" + COMPLETE, "UTF-16": COMPLETE.decode().encode("utf-16"), "a form feed": b"\f" + COMPLETE,
     "invalid UTF-8 in a text": wire(sessions_included=["S"]).replace(b'"S"', b'"\xff"'),
-    "invalid UTF-8 in an unknown field": WHOLE[:-1] + b',"x":"\xc3("}',
-    "invalid UTF-8 in a key": WHOLE[:-1] + b',"\xe2\x82":1}',
+    "invalid UTF-8 in an unknown field": COMPLETE[:-1] + b',"x":"\xc3("}',
+    "invalid UTF-8 in a key": COMPLETE[:-1] + b',"\xe2\x82":1}',
     "overlong UTF-8": wire(sessions_included=["S"]).replace(b'"S"', b'"\xc0\x80"'),
     "a surrogate in UTF-8": wire(sessions_included=["S"]).replace(b'"S"', b'"\xed\xa0\x80"'),
     "a lone high surrogate": wire(raw={"sessions_included": '["\\ud800"]'}),
     "a lone low surrogate": wire("study_created", raw={"name": '"\\udc00"'}),
     "surrogates the wrong way round": wire("study_created", raw={"name": '"\\ude00\\ud83d"'}),
-    "a lone surrogate in an unknown field": WHOLE[:-1] + b',"x":"\\ud800"}',
-    "a lone surrogate in a key": WHOLE[:-1] + b',"\\ud800":1}',
-    "a lone surrogate in a value that does not count": WHOLE.replace(b'"total_cost":', b'"total_cost":"\\ud800","total_cost":'),
+    "a lone surrogate in an unknown field": COMPLETE[:-1] + b',"x":"\\ud800"}',
+    "a lone surrogate in a key": COMPLETE[:-1] + b',"\\ud800":1}',
+    "a lone surrogate in a value that does not count": COMPLETE.replace(b'"total_cost":', b'"total_cost":"\\ud800","total_cost":'),
     "a raw control character": wire("study_created", raw={"name": '"a\nb"'}),
     "a raw NUL": wire("study_created", raw={"name": '"a\0b"'}),
     "an unknown escape": wire("study_created", raw={"name": '"\\x41"'}),
     "NaN as a rate": number("total_cost", "NaN"), "Infinity as a rate": number("total_cost", "Infinity"),
     "minus Infinity as a rate": number("total_cost", "-Infinity"), "1e999 as a rate": number("total_cost", "1e999"),
     "a whole rate beyond the greatest": number("total_cost", "1" + "0" * 400),
-    "NaN in an unknown field": WHOLE[:-1] + b',"x":NaN}', "Infinity in an unknown metric": number("unknown", "[-Infinity]"),
-    "NaN in a value that does not count": WHOLE.replace(b'"total_cost":', b'"total_cost":NaN,"total_cost":'),
+    "NaN in an unknown field": COMPLETE[:-1] + b',"x":NaN}', "Infinity in an unknown metric": number("unknown", "[-Infinity]"),
+    "NaN in a value that does not count": COMPLETE.replace(b'"total_cost":', b'"total_cost":NaN,"total_cost":'),
     "a number with a leading zero": number("total_cost", "01"), "a number without a whole part": number("total_cost", ".5"),
     "a number without a fraction": number("total_cost", "1."), "a number with a plus": number("total_cost", "+1"),
     "a hexadecimal number": number("total_cost", "0x10"),
@@ -347,7 +343,7 @@ INVALID: dict[str, bytes] = {
     "an event id after the year 9999": wire(event_id="e677d21f-dc00-7000-8000-000000000000"),
     "an event id of the greatest time that begins with e": wire(event_id="efffffff-ffff-7000-8000-000000000000"),
     "an event id far after the year 9999": wire("study_started", event_id="ffffffff-ffff-7000-8000-000000000000"),
-    "an event id of null": WHOLE.replace(f'"{EVENT}"'.encode(), b"null"), "no event id": WHOLE.replace(b'"event_id"', b'"id"'),
+    "an event id of null": COMPLETE.replace(f'"{EVENT}"'.encode(), b"null"), "no event id": COMPLETE.replace(b'"event_id"', b'"id"'),
     **{
         f"{text!r} as an id": wire(id=text)
         for text in ("", "study", OTHER + " ", " " + OTHER, OTHER[:-1], OTHER + "0", "{" + OTHER, "((" + OTHER + "))", "g" + OTHER[1:],
@@ -358,7 +354,7 @@ INVALID: dict[str, bytes] = {
     "an unknown kind": wire("study_started", type="study_renamed"), "a kind in capitals": wire("study_started", type="STUDY_STARTED"),
     "no kind": wire(drop="type"), "a kind of null": wire(type=None), "a kind as a list": wire(type=["study_started"]),
     "an event of null": b'{"event_id":"' + EVENT.encode() + b'","event":null}', "no event": b'{"event_id":"' + EVENT.encode() + b'"}',
-    "an event in a list": WHOLE.replace(b'"event":', b'"event":[', 1)[:-1] + b"]}",
+    "an event in a list": COMPLETE.replace(b'"event":', b'"event":[', 1)[:-1] + b"]}",
     **{f"no {field}": wire("study_created", drop=field) for field in ("name", "period_type", "config")},
     **{f"{value!r} as a name": wire("study_created", name=value) for value in (None, 5, ["n"])},
     **{f"{value!r} as a period type": wire("study_created", period_type=value) for value in ("yearly", "Daily", "", None, 1, ["daily"])},
@@ -374,15 +370,15 @@ INVALID: dict[str, bytes] = {
     },
     **{f"no {field}": wire(drop=field) for field in ("timestamp", "metrics", "events_analyzed", "sessions_included")},
     **{f"{value!r} as sessions": wire(sessions_included=value) for value in (None, "s", {}, [None], [5], [["s"]])},
-    "a key twice, the last invalid": WHOLE.replace(b'"events_analyzed":', b'"events_analyzed":1,"events_analyzed":"x","x":'),
-    "an escaped key twice, the last invalid": WHOLE[:-2] + b',"\\u0065vents_analyzed":null}}',
+    "a key twice, the last invalid": COMPLETE.replace(b'"events_analyzed":', b'"events_analyzed":1,"events_analyzed":"x","x":'),
+    "an escaped key twice, the last invalid": COMPLETE[:-2] + b',"\\u0065vents_analyzed":null}}',
     "one byte over 1 MiB": wide(MAX_EVENT_BYTES + 1), "1 MiB and a line's end": wide(MAX_EVENT_BYTES) + b"\n",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("data", VALID.values(), ids=VALID)
 def test_valid(data: bytes) -> None:
-    """Both decoders accept it and agree on what it says; written again, it says the same."""
+    """Both decoders accept it, and writing it preserves its content."""
     stored = read(data)
     assert stored is not None
     assert read(stored.to_wire()) == stored
@@ -390,14 +386,14 @@ def test_valid(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", INVALID.values(), ids=INVALID)
 def test_invalid(data: bytes) -> None:
-    """Both decoders refuse it, in words."""
+    """Both decoders refuse it, with a message."""
     assert read(data) is None
     with pytest.raises(InvalidEventError, match=r"\w"):
         StoredEvalEvent.from_wire(data)
 
 
-def test_ids_are_normalised() -> None:
-    """However an id is spelled, it is 36 lower-case characters afterwards, so that each study has one id."""
+def test_ids_are_normalized() -> None:
+    """Every spelling of an id becomes 36 lower-case characters."""
     named = "urn:uuid:" + STUDY
     for spelling in (STUDY.upper(), "{" + STUDY + "}", named, named.upper(), STUDY.replace("-", ""), "{" + named + "}"):
         stored = read(wire(event_id=spelling, id=spelling, study_id=spelling))
@@ -415,8 +411,8 @@ def test_ids_are_normalised() -> None:
         ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999Z"),
     ],
 )
-def test_times_are_stored_in_one_width_and_keep_their_own_digits(written: str, stored: str) -> None:
-    """The read model's text is 27 characters, finer digits cut; writing the event again gives the digits that it came with."""
+def test_times_are_stored_with_a_fixed_width_and_written_with_all_digits(written: str, stored: str) -> None:
+    """The text of the read model has 27 characters; the event keeps its original text."""
     event = read(timed(written))
     assert event is not None
     assert decode(timed(written)).row[0] == stored
@@ -424,7 +420,7 @@ def test_times_are_stored_in_one_width_and_keep_their_own_digits(written: str, s
 
 
 def test_nanoseconds_and_long_durations_survive() -> None:
-    """A duration keeps its nanoseconds, and one that no `timedelta` holds keeps its seconds."""
+    """A duration keeps its nanoseconds, and seconds beyond the range of `timedelta`."""
     for pair in ([0, 1], [5, 999_999_999], [2**63 - 1, 7]):
         stored = read(number("avg_session_duration", json.dumps(pair)))
         assert stored is not None
@@ -434,7 +430,7 @@ def test_nanoseconds_and_long_durations_survive() -> None:
     assert '"avg_session_duration":[259200,5000]' in metrics.model_dump_json()
 
 
-# --- the same bytes, for any bytes ----------------------------------------------------------------------------------------------------
+# --- random bytes ---------------------------------------------------------------------------------------------------------------------
 
 NUMBERS = (
     "0", "-0", "5", "-1", "5.0", "1.5", "0.30000000000000004", "1e2", "1E-400", "1e999", "-1e999", "NaN", "Infinity", "-Infinity", "01",
@@ -473,7 +469,7 @@ def tree(value: Any) -> Any:
 
 
 def nodes(node: Node) -> list[Node]:
-    return [node] + [found for _, value in node if isinstance(value, list) for found in nodes(value)]
+    return [node] + [inner for _, value in node if isinstance(value, list) for inner in nodes(value)]
 
 
 def text_of(node: Node | str, comma: str = ",", colon: str = ":") -> str:
@@ -484,7 +480,7 @@ def text_of(node: Node | str, comma: str = ",", colon: str = ":") -> str:
 
 @st.composite
 def values_for(draw: st.DrawFn, key: str) -> str:
-    """JSON text for a key: most of it of the kind that the key holds, valid or nearly so."""
+    """Draw JSON text for a key, mostly of its type, valid or nearly valid."""
     plain = json.loads(key)
     if plain.endswith("id") and draw(st.booleans()):
         return json.dumps(draw(st.sampled_from(ID_TEXTS)))
@@ -533,37 +529,37 @@ STRAYS = (b"\xef\xbb\xbf", b"\xff", b"\xc0\x80", b"\0", b"\n", b" ", b'"', b"\\"
 
 @st.composite
 def wire_bytes(draw: st.DrawFn) -> bytes:
-    """An event with up to four things changed in its text, and sometimes a byte or two after that."""
+    """Draw an event with up to four changes of its text, and sometimes of its bytes."""
     kind = draw(st.sampled_from(["checkpoint_recorded", "checkpoint_recorded", "study_created", "study_stopped"]))
-    whole = tree({"event_id": EVENT, "event": ONE_OF_EACH[kind]})
+    event = tree({"event_id": EVENT, "event": EXAMPLES_BY_KIND[kind]})
     for change in draw(st.lists(st.sampled_from([_double, _replace, _replace, _escape, _drop, _add, _shuffle]), max_size=4)):
-        node = draw(st.sampled_from(nodes(whole)))
+        node = draw(st.sampled_from(nodes(event)))
         if node:
             change(draw, node, draw(st.integers(0, len(node) - 1)))
-    data = text_of(whole, draw(st.sampled_from([",", ",", " ,\r\n\t"])), draw(st.sampled_from([":", " : "]))).encode()
+    data = text_of(event, draw(st.sampled_from([",", ",", " ,\r\n\t"])), draw(st.sampled_from([":", " : "]))).encode()
     damage = draw(st.sampled_from(["none"] * 6 + ["flip", "cut", "insert", "before", "after"]))
     at = draw(st.integers(0, len(data) - 1))
-    some = draw(st.sampled_from(STRAYS))
+    stray = draw(st.sampled_from(STRAYS))
     if damage == "flip":
         return data[:at] + bytes([data[at] ^ draw(st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128]))]) + data[at + 1 :]
-    return {"cut": data[:at], "insert": data[:at] + some + data[at:], "before": some + data, "after": data + some}.get(damage, data)
+    return {"cut": data[:at], "insert": data[:at] + stray + data[at:], "before": stray + data, "after": data + stray}.get(damage, data)
 
 
 LAST_MILLISECOND = 253_402_300_799_999
-"""Since 1970, of the year 9999."""
+"""The last millisecond of the year 9999, since 1970."""
 
 
-class _Unsaid(Exception):
-    """The design does not say whether this is valid."""
+class _Unspecified(Exception):
+    """The design does not specify whether this is valid."""
 
 
-def valid_by_the_design(data: bytes) -> bool | None:
-    """Decide by section 2 of the design and nothing of evalkit whether bytes are a valid event; None where it does not say."""
+def valid_by_design(data: bytes) -> bool | None:
+    """Return whether bytes are a valid event by section 2 of the design, without code of evalkit; None if unspecified."""
     try:
         envelope = json.loads(data.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_pairs, parse_int=_whole)
         _texts(envelope)
         return len(data) <= 1 << 20 and _is_event(envelope)
-    except _Unsaid:
+    except _Unspecified:
         return None
     except RecursionError:
         return None
@@ -577,7 +573,7 @@ def _refuse(constant: str) -> None:
 
 def _whole(text: str) -> int:
     if len(text) > 4000:
-        raise _Unsaid
+        raise _Unspecified
     return int(text)
 
 
@@ -587,9 +583,9 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _texts(value: Any, depth: int = 0) -> None:
-    """Refuse lone surrogates; of very deep nesting, and of infinite numbers in fields that do not count, the design says nothing."""
+    """Refuse lone surrogates. Deep nesting, and infinite numbers in ignored fields, are not specified."""
     if depth > 100 or value in (math.inf, -math.inf):
-        raise _Unsaid
+        raise _Unspecified
     if isinstance(value, str):
         value.encode()
     for part in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -626,11 +622,11 @@ def _is_id(text: str) -> bool:
 
 
 def _is_time(text: str) -> bool:
-    found = re.fullmatch(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?([Zz]|[+-]00:00)", text)
-    if found is None:
+    match = re.fullmatch(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?([Zz]|[+-]00:00)", text)
+    if match is None:
         return False
-    date.fromisoformat(found[1])
-    return all(int(part) < limit for part, limit in zip(found[2].split(":"), (24, 60, 60), strict=True))
+    date.fromisoformat(match[1])
+    return all(int(part) < limit for part, limit in zip(match[2].split(":"), (24, 60, 60), strict=True))
 
 
 def _is_count(value: Any) -> bool:
@@ -654,13 +650,13 @@ def _is_metric(name: str, value: Any) -> bool:
 
 @pytest.mark.slow
 def test_both_decoders_accept_exactly_the_same_bytes() -> None:
-    """For any event with any change, the model and the projection's decoder agree, and where the design says what is valid, with it."""
+    """The model, the projection's decoder and the design agree for events with random changes."""
     seen: Counter[str] = Counter()
 
     @settings(max_examples=examples(1500))
     @given(wire_bytes())
     def check(data: bytes) -> None:
-        stored, expected = read(data), valid_by_the_design(data)
+        stored, expected = read(data), valid_by_design(data)
         if expected is not None:
             assert (stored is not None) is expected, data
         seen["valid" if stored is not None else "invalid"] += 1
@@ -669,19 +665,19 @@ def test_both_decoders_accept_exactly_the_same_bytes() -> None:
             assert read_ids(data) == (stored.study_id, stored.event_id)
 
     check()
-    assert min(seen[what] for what in ("valid", "invalid", "regular", "irregular")) >= examples(1500) // 20, seen
+    assert min(seen[outcome] for outcome in ("valid", "invalid", "regular", "irregular")) >= examples(1500) // 20, seen
 
 
 @pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))
-def test_no_bytes_break_the_decoders(data: bytes) -> None:
-    """Whatever the bytes are, the answer is an event or `InvalidEventError`; and asking for their ids raises nothing."""
+def test_random_bytes_raise_only_invalid_event_errors(data: bytes) -> None:
+    """Reading their ids raises nothing."""
     assert read(data) is None
     assert read_ids(data) == ("", "")
 
 
-# --- ids of what is no event ----------------------------------------------------------------------------------------------------------
+# --- ids of invalid events ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -706,16 +702,15 @@ def test_no_bytes_break_the_decoders(data: bytes) -> None:
     ],
 )  # fmt: skip
 def test_readable_ids(data: bytes, ids: tuple[str, str]) -> None:
-    """Of invalid bytes the event id is read where it is one, and the study only from a known kind; never from anything else."""
+    """A valid event id is read, and the study id only from a known kind."""
     assert read(data) is None
     assert read_ids(data) == ids
 
 
-# --- the catalogue of metrics ---------------------------------------------------------------------------------------------------------
+# --- the catalog of metrics -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_catalogue_has_the_16_metrics_in_wire_order() -> None:
-    """The catalogue, the model and the real events have the same names in the same order."""
+def test_the_catalog_has_the_16_metrics_in_wire_order() -> None:
     assert tuple(METRICS) == METRIC_NAMES
     assert [metric.name for metric in METRICS.values()] == list(METRIC_NAMES)
     assert list(LongitudinalMetrics.model_fields) == [*METRIC_NAMES, "period"]
@@ -723,7 +718,7 @@ def test_the_catalogue_has_the_16_metrics_in_wire_order() -> None:
     assert all(list(event["metrics"]) == [*METRIC_NAMES, "period"] for event in recorded)
 
 
-def test_better_points_where_the_issue_says() -> None:
+def test_directions_of_improvement() -> None:
     """Success, efficiency, correction and learning rates go up; iterations, duration, overhead and cost per success go down."""
     down = {"avg_iterations_to_success", "avg_session_duration", "swarm_coordination_overhead", "cost_per_successful_task"}
     neither = {"sessions_completed", "tasks_completed", "learnings_applied", "total_tokens", "total_cost"}
@@ -731,8 +726,8 @@ def test_better_points_where_the_issue_says() -> None:
         assert metric.better == ("down" if name in down else "neither" if name in neither else "up"), name
 
 
-def test_the_catalogue_is_consistent() -> None:
-    """Denominators are recorded counts, what is summed is an amount, what is weighted has a weight, and ranges fit the kind."""
+def test_the_catalog_is_consistent() -> None:
+    """Denominators are counts, sums are amounts, weighted metrics have a weight, and ranges fit the kind."""
     for name, metric in METRICS.items():
         assert (metric.rollup == "weighted") == (metric.denominator is not None), name
         assert metric.denominator is None or METRICS[metric.denominator].kind == "count", name
@@ -747,7 +742,6 @@ def test_the_catalogue_is_consistent() -> None:
 
 
 def test_every_metric_is_read_from_its_own_key() -> None:
-    """A checkpoint that measured one thing has one measured metric, of that name, and 15 missing ones."""
     for name, metric in METRICS.items():
         text = "[7,5000]" if metric.kind == "duration" else "7"
         stored = read(wire(metrics={"period": METRIC_VALUES["period"]}, raw={f"metrics.{name}": text}))

@@ -1,4 +1,4 @@
-"""A second writer of checkpoint events, from raw values: what another program would write."""
+"""A second, independent writer of checkpoint events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 def encode_checkpoint(
     event_id: str, checkpoint_id: str, study_id: str, timestamp: str, metrics: dict[str, Any], events_analyzed: int, sessions: list[str]
 ) -> bytes:
-    """Return the wire bytes of a checkpoint; `metrics` holds all 16 in wire order, then the period."""
+    """Return the wire format of a checkpoint; `metrics` has all 16 in wire order, then the period."""
     return msgspec.json.encode(
         {
             "event_id": event_id,

@@ -1,7 +1,7 @@
-"""Child processes of the tests, and the handle by which a test holds one.
+"""Child processes of the tests, and the handle to control one.
 
-``Child("record", home, study=...)`` runs ``python worker.py record HOME '{"study": ...}'``. A child talks in JSON lines on its standard
-output, hears lines on its standard input, and lives for a bounded time, whatever becomes of the test that started it.
+``Child("record", home, study=...)`` runs ``python worker.py record HOME '{"study": ...}'``. A child writes JSON lines to its standard
+output and reads lines from its standard input. Its lifetime is limited, also when the test that started it is killed.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ CREATED = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def sample(index: int) -> dict[str, Any]:
-    """Give metrics whose period no other index has."""
+    """Return metrics with a period that is unique to the index."""
     start = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(hours=index)
     return {"session_success_rate": 0.5, "total_tokens": index, "period": (start, start + timedelta(hours=1))}
 
 
 def study_with_checkpoints(kit: EvalKit, count: int, name: str = "study", first: int = 0) -> evalkit.Study:
-    """Create and start a study, if it is not there, and record checkpoints `first` up to `first + count`, in one append."""
+    """Create and start a study if it is missing, and record checkpoints `first` up to `first + count` in one append."""
     study = kit.create_study(name, at=CREATED, if_exists="open")
     if study.started_at is None:
         study = kit.start_study(study)
@@ -58,14 +58,14 @@ def study_with_checkpoints(kit: EvalKit, count: int, name: str = "study", first:
 
 
 def flat_sample(index: int) -> dict[str, Any]:
-    """Give the same as `sample`, as a row."""
+    """Return the sample of an index as a row."""
     row = sample(index)
     start, end = row.pop("period")
     return {**row, "period_start": start, "period_end": end}
 
 
 class Marker:
-    """One byte that a process shares with the test: what it is doing at this very moment, readable after it was killed."""
+    """One byte of shared memory with the current activity of a process, readable after it was killed."""
 
     OUTSIDE, APPEND, BATCH, SWAP = range(4)
 
@@ -84,17 +84,17 @@ class Marker:
 
     def watch(self, kit: EvalKit) -> None:
         """Mark every append to the log of a kit, and every batch and swap of its database."""
-        self.set(self.OUTSIDE)  # where an earlier process died is no longer of interest
+        self.set(self.OUTSIDE)  # remove the mark of an earlier, killed process
         engine: Any = kit.engine
         engine.log.append = self._marking(engine.log.append, lambda messages: self.APPEND)
         engine.database.batch = self._marking(
             engine.database.batch,
-            lambda statements: self._kind([one[0] for one in statements]),
+            lambda statements: self._kind([sql for sql, *_ in statements]),
         )
 
     def _kind(self, statements: list[str]) -> int:
         if all(sql.lstrip().startswith("SELECT") for sql in statements):
-            return self.OUTSIDE  # it only reads
+            return self.OUTSIDE  # only reads
         return self.SWAP if any("RENAME TO" in sql for sql in statements) else self.BATCH
 
     def _marking(self, call: Callable[[Any], Any], doing: Callable[[Any], int]) -> Callable[[Any], Any]:
@@ -109,14 +109,14 @@ class Marker:
 
 
 class Child:
-    """A process that runs one of the tasks below. Leaving the ``with`` kills it, if it still lives.
+    """A process that runs one of the tasks below. It is killed at the end of the ``with`` block.
 
     Parameters
     ----------
     task, home, options
-        Which task, and what it is given.
+        The task and its arguments.
     prefix
-        A command that runs the child, for example one that takes its rights away.
+        A command that runs the child, for example with fewer permissions.
     """
 
     def __init__(self, task: str, home: Path, *, prefix: tuple[str, ...] = (), **options: Any) -> None:
@@ -124,7 +124,7 @@ class Child:
         command = [*prefix, sys.executable, "-W", "error", __file__, task, str(home), json.dumps(options)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True)
         self.pid = self._process.pid
-        self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -140,25 +140,26 @@ class Child:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.endswith("\n"):  # the last line of a killed process may be cut short
-                self._said.put(line)
-        self._said.put(None)
+            if line.endswith("\n"):  # the last line of a killed process may be incomplete
+                self._lines.put(line)
+        self._lines.put(None)
 
     def hear(self, seconds: float = 120) -> Any:
-        """Wait for what the child says next."""
-        line = self._said.get(timeout=seconds)
-        assert line is not None, f"the child ended instead of speaking: {self.stderr()}"
+        """Wait for the next message of the child."""
+        line = self._lines.get(timeout=seconds)
+        assert line is not None, f"the child ended without a message: {self.stderr()}"
         return json.loads(line)
 
-    def tell(self, what: object = "go") -> None:
+    def tell(self, message: object = "go") -> None:
+        """Send a message to the child."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
 
     def finish(self, seconds: float = 120) -> list[Any]:
-        """End the child's input, wait until it exits by itself, and give what it said until then.
+        """Close the child's input, wait until it exits, and return its remaining messages.
 
-        It must exit with 0 and have written no warning and no error.
+        It must exit with 0, without a warning or an error.
         """
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -168,32 +169,32 @@ class Child:
         return self._rest()
 
     def kill(self) -> list[Any]:
-        """SIGKILL; give what the child had said and nobody heard."""
+        """Kill the child with SIGKILL, and return its remaining messages."""
         self._process.kill()
         self._process.wait(30)
         return self._rest()
 
     def kill_while(self, marker: Marker, doing: int, seconds: float = 60) -> list[Any]:
-        """SIGKILL while the marker says `doing`; give what the child had said and nobody heard."""
+        """Kill the child while the marker is `doing`, and return its remaining messages."""
         self.interrupt_while(marker, doing, self._process.kill, seconds)
         return self.kill()
 
     def interrupt_while(self, marker: Marker, doing: int, do: Callable[[], None], seconds: float = 60) -> None:
-        """Stop the child while the marker says `doing`, do something to the world around it, and let it go on."""
+        """Suspend the child while the marker is `doing`, call a function, and continue the child."""
         process = psutil.Process(self.pid)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            assert self._process.poll() is None, f"the child ended by itself: {self.stderr()}"
+            assert self._process.poll() is None, f"the child ended: {self.stderr()}"
             if marker.get() != doing:
                 continue
             self._process.send_signal(signal.SIGSTOP)
             while process.status() != psutil.STATUS_STOPPED:
                 pass
-            there = marker.get() == doing
-            if there:
+            caught = marker.get() == doing
+            if caught:
                 do()
             self._process.send_signal(signal.SIGCONT)
-            if there:
+            if caught:
                 return
         raise AssertionError(f"the child was not seen doing {doing} within {seconds} s")
 
@@ -203,40 +204,41 @@ class Child:
 
     def _rest(self) -> list[Any]:
         self._listener.join(30)
-        lines = [self._said.get() for _ in range(self._said.qsize())]
+        lines = [self._lines.get() for _ in range(self._lines.qsize())]
         return [json.loads(line) for line in lines if line is not None]
 
 
-# --- the other side: tasks ----------------------------------------------------------------------------------------------------------
+# --- tasks of the children ----------------------------------------------------------------------------------------------------------
 
 
-def say(what: object) -> None:
-    os.write(1, (json.dumps(what) + "\n").encode())  # at once and whole: what was said before a kill was said
+def say(message: object) -> None:
+    """Send a message to the test."""
+    os.write(1, (json.dumps(message) + "\n").encode())  # unbuffered and atomic, so that no message is lost in a kill
 
 
 def hear() -> Any:
-    """Give the next line; None at the end."""
+    """Return the next message of the test; None at the end of the input."""
     line = sys.stdin.readline()
     return json.loads(line) if line else None
 
 
-def until_told() -> Iterator[int]:
-    """Count up until the test ends this child's input."""
-    told = threading.Event()
+def until_stopped() -> Iterator[int]:
+    """Count until the test closes the input."""
+    stopped = threading.Event()
 
     def listen() -> None:
         hear()
-        told.set()
+        stopped.set()
 
     threading.Thread(target=listen, daemon=True).start()
     index = 0
-    while not told.is_set():
+    while not stopped.is_set():
         yield index
         index += 1
 
 
 def commands(home: str, *, number: int, study: str, count: int) -> None:
-    """Give `count` commands of every kind, each of which must succeed, beside other processes that do the same."""
+    """Execute `count` commands of every kind, which must all succeed, concurrently with other processes."""
     kit = connect(home)
     say("ready")
     hear()
@@ -255,20 +257,20 @@ def commands(home: str, *, number: int, study: str, count: int) -> None:
 
 
 def begin(home: str, *, number: int) -> None:
-    """Give the first command of every home that is asked for."""
+    """Execute the first command in each requested home."""
     say("ready")
-    while (asked := hear()) is not None:
-        with connect(Path(home) / asked) as kit:
+    while (request := hear()) is not None:
+        with connect(Path(home) / request) as kit:
             say(kit.create_study(f"study {number}").id)
 
 
 def create(home: str) -> None:
-    """Create a study by name in each kit that is asked for; say its id, or the error's kind."""
+    """Create a study by name in each requested kit, and report its id or the type of the error."""
     say("ready")
-    while (asked := hear()) is not None:
-        with connect(Path(home) / asked["home"], **asked.get("urls", {})) as kit:
+    while (request := hear()) is not None:
+        with connect(Path(home) / request["home"], **request.get("urls", {})) as kit:
             try:
-                say(kit.create_study(asked["name"], if_exists=asked["if_exists"]).id)
+                say(kit.create_study(request["name"], if_exists=request["if_exists"]).id)
             except evalkit.EvalkitError as error:
                 say(type(error).__name__ if isinstance(error, evalkit.StudyExistsError) else f"{type(error).__name__}: {error}")
 
@@ -278,12 +280,12 @@ def contention(kit: EvalKit) -> dict[str, int]:
 
 
 def race(home: str) -> None:
-    """Give the lifecycle commands that are asked for, and say how each ended."""
+    """Execute the requested lifecycle commands, and report the result of each."""
     kit = connect(home)
     say("ready")
-    while (asked := hear()) is not None:
+    while (request := hear()) is not None:
         try:
-            study = getattr(kit, f"{asked['command']}_study")(asked["study"])
+            study = getattr(kit, f"{request['command']}_study")(request["study"])
             say({"ended": "won", "status": study.status})
         except evalkit.ConflictError as error:
             say({"ended": "lost", "event_id": error.event_id, "message": str(error)})
@@ -292,7 +294,7 @@ def race(home: str) -> None:
 
 
 def meet(home: str, *, command: str, study: str) -> None:
-    """Give one lifecycle command that was checked before anybody appended: it waits, between its check and its append, for the test."""
+    """Execute one lifecycle command that waits for the test between its check and its append."""
     kit = connect(home)
     append = kit.engine.log.append
 
@@ -310,25 +312,25 @@ def meet(home: str, *, command: str, study: str) -> None:
 
 
 def record(home: str, *, first: int, marker: str | None = None) -> None:
-    """Record keyed checkpoints from number `first` on, and say each one's number and id once it is acknowledged."""
+    """Record keyed checkpoints from number `first` on, and report number and id of each acknowledged one."""
     kit = connect(home)
     if marker is not None:
         Marker(Path(marker)).watch(kit)
     say("ready")
     study = study_with_checkpoints(kit, 0)
-    for index in until_told():
+    for index in until_stopped():
         checkpoint = kit.record_checkpoint(study, sample(first + index), key=str(first + index))
         say([first + index, checkpoint.id])
 
 
 def persist(home: str, *, first: int, marker: str | None = None) -> None:
-    """Record as `record` does, and when an engine is lost, again with the same key until it is acknowledged; say how often that was."""
+    """Record as `record` does, retry with the same key after connection errors, and report the number of retries."""
     kit = connect(home)
     if marker is not None:
         Marker(Path(marker)).watch(kit)
     study = study_with_checkpoints(kit, 0)
     say("ready")
-    for index in until_told():
+    for index in until_stopped():
         lost = 0
         while True:
             try:
@@ -341,13 +343,13 @@ def persist(home: str, *, first: int, marker: str | None = None) -> None:
 
 
 def record_many(home: str, *, first: int, rows: int, marker: str) -> None:
-    """Record `rows` checkpoints at once, again and again, and say the ids of each lot once it is acknowledged."""
+    """Record batches of `rows` checkpoints, and report the ids of each acknowledged batch."""
     kit = connect(home)
     Marker(Path(marker)).watch(kit)
     study = study_with_checkpoints(kit, 0)
     say("ready")
-    for lot in until_told():
-        samples = [flat_sample((first + lot) * rows + index) for index in range(rows)]
+    for batch in until_stopped():
+        samples = [flat_sample((first + batch) * rows + index) for index in range(rows)]
         say(kit.record_checkpoints(study, samples).checkpoint_ids)
 
 
@@ -375,17 +377,17 @@ def project(home: str, *, batch_size: int, marker: str | None = None) -> None:
 
 
 def rebuild(home: str, *, batch_size: int, marker: str) -> None:
-    """Rebuild again and again."""
+    """Rebuild repeatedly."""
     rebuild_module._BATCH = batch_size
     kit = connect(home)
     Marker(Path(marker)).watch(kit)
     say("ready")
-    for _ in until_told():
+    for _ in until_stopped():
         say(kit.rebuild(on_progress=lambda done, total: None).generation)
 
 
 def read(home: str) -> None:
-    """Read as a user and as another program would, again and again, and say whether rows ever went missing."""
+    """Read repeatedly through the kit and with SQL, and report decreasing counts."""
     kit = connect(home)
     other_program = sqlite3.connect(f"file:{kit.engine.database.path}?mode=ro", uri=True, timeout=30)  # type: ignore[attr-defined]
     most = dict.fromkeys(("frame", "studies", "raw"), 0)
@@ -393,14 +395,14 @@ def read(home: str) -> None:
     generations: set[int] = set()
     reads = 0
     say("ready")
-    for _ in until_told():
+    for _ in until_stopped():
         seen = {
             "frame": kit.checkpoints().height,
             "studies": len(kit.storage.list_studies()),
             "raw": other_program.execute("SELECT count(*) FROM checkpoints").fetchone()[0],
         }
-        missing += [[what, most[what], rows] for what, rows in seen.items() if rows < most[what]]
-        most = {what: max(rows, most[what]) for what, rows in seen.items()}
+        missing += [[source, most[source], rows] for source, rows in seen.items() if rows < most[source]]
+        most = {source: max(rows, most[source]) for source, rows in seen.items()}
         head = read_head(kit.engine.database)
         assert head is not None
         generations.add(head.generation)
@@ -410,21 +412,21 @@ def read(home: str) -> None:
 
 
 def catch_up(home: str, *, batch_size: int) -> None:
-    """Bring the read model up to date, when told, and say its digest."""
+    """Bring the read model up to date on request, and report its digest."""
     kit = connect(home)
     kit.engine.consumer._batch_size = batch_size
     say("ready")
     hear()
     kit.engine.catch_up()
-    found = contention(kit)
-    say({"digest": kit.verify().digest, **found})
+    counts = contention(kit)
+    say({"digest": kit.verify().digest, **counts})
 
 
 def described(call: Callable[[], object]) -> dict[str, Any]:
-    """Call, and say what came of it."""
+    """Call a function, and return its value or its error."""
     try:
         return {"value": str(call())}
-    except Exception as error:  # what a user would see, whatever it is
+    except Exception as error:  # of any type, as a user would see it
         return described_error(error)
 
 
@@ -438,7 +440,7 @@ def described_error(error: Exception) -> dict[str, Any]:
 
 
 def shown_errors(error: BaseException | None) -> list[str]:
-    """Give the classes of all errors that a traceback shows: this one, and those behind it that are not suppressed."""
+    """Return the classes of all errors in a traceback: the error and its causes."""
     shown = []
     while error is not None:
         shown.append(f"{type(error).__module__}.{type(error).__name__}")
@@ -447,7 +449,7 @@ def shown_errors(error: BaseException | None) -> list[str]:
 
 
 def look(home: str) -> None:
-    """Use a home that cannot be written: say what a plain write gives, what queries and commands give, and every warning."""
+    """Use a home without write access, and report the results of plain writes, queries and commands, and all warnings."""
     folder = Path(home)
     plain = [
         described(lambda: (folder / "plain.txt").write_text("written")),
@@ -475,12 +477,12 @@ def look(home: str) -> None:
             "many": described(lambda: kit.record_checkpoints("study", kit.checkpoints())),
             "rebuild": described(kit.rebuild),
         }
-        say({"plain": plain, "seen": seen, "refused": refused, "warnings": [str(one.message) for one in caught]})
+        say({"plain": plain, "seen": seen, "refused": refused, "warnings": [str(warning.message) for warning in caught]})
 
 
 @contextlib.contextmanager
 def full_disk(largest_file: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size, in bytes."""
+    """Limit the size of the files that this process writes, in bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
     try:
@@ -490,18 +492,18 @@ def full_disk(largest_file: int) -> Iterator[None]:
 
 
 def fill_up(home: str) -> None:
-    """Record on a disk that is full at every one of many moments: say what came of it, and what was in the log before and after."""
+    """Record on a disk that becomes full at different times, and report results and the size of the log before and after."""
     kit = connect(home)
     study = study_with_checkpoints(kit, 0)
     for index in range(40):
-        kit.close()  # a new pair of write-ahead files begins
+        kit.close()  # creates new write-ahead files
         before = kit.engine.log.ranges()[0].end
         if index % 2:
-            kit.storage.list_studies()  # the files are open before the disk is full
+            kit.storage.list_studies()  # opens the files before the disk is full
         else:
             kit.close()
         answer: dict[str, Any] = {}
-        with full_disk(index * 2060):  # half of what a page takes
+        with full_disk(index * 2060):  # half of a page
             try:
                 answer["value"] = kit.record_checkpoint(study, sample(index), key=str(index)).id
             except evalkit.OutcomeUnknownError as error:
@@ -517,7 +519,7 @@ def fill_up(home: str) -> None:
 
 
 def fill_up_first(home: str) -> None:
-    """Give a home's first command on a disk that is full at every one of many moments, then once more with room."""
+    """Execute the first command of a home on a disk that becomes full at different times, then again with space."""
     for index in range(24):
         kit = connect(Path(home) / str(index))
         with full_disk(index * 2060):
@@ -528,7 +530,7 @@ def fill_up_first(home: str) -> None:
 
 
 def fill_up_rebuild(home: str) -> None:
-    """Rebuild on a disk that has no room for it, look, and rebuild again with room."""
+    """Rebuild on a full disk, read, and rebuild again with space."""
     kit = connect(home)
     height = kit.checkpoints().height
     with full_disk((Path(home) / "evalkit.db").stat().st_size // 2):
@@ -538,8 +540,8 @@ def fill_up_rebuild(home: str) -> None:
 
 
 def in_fork(work: Callable[[], object]) -> int:
-    """Fork; the child works for a bounded time and exits with 0 or 1. Gives its process id."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on warns of forks beside threads, which is what is tried here
+    """Fork, and return the process id of the child, which works for a limited time and exits with 0 or 1."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns about forks with threads, which are tested here
     pid = os.fork()
     if pid == 0:
         signal.alarm(20)
@@ -559,7 +561,7 @@ def exit_code(pid: int) -> int:
 
 
 def fork_and_use(home: str, *, closes: str | None = None) -> None:
-    """Use one kit before a fork, and then in both processes; one of them may close it in the middle. Say what was acknowledged."""
+    """Use one kit before a fork and then in both processes, one of which may close it; report acknowledged checkpoints."""
     kit = connect(home)
     study = study_with_checkpoints(kit, 3)
     (child_done, tell_child), (wait_child, tell_parent) = os.pipe(), os.pipe()
@@ -593,7 +595,7 @@ def fork_and_use(home: str, *, closes: str | None = None) -> None:
 
 
 def fork_beside_threads(home: str) -> None:
-    """Fork again and again while other threads are in the middle of commands and queries, and use the kit in each child."""
+    """Fork repeatedly while other threads execute commands and queries, and use the kit in each child."""
     kit = connect(home)
     study = study_with_checkpoints(kit, 100)
     stop = threading.Event()
@@ -625,7 +627,7 @@ def fork_beside_threads(home: str) -> None:
 
 
 def fork_and_read_frames(home: str, *, before: bool) -> None:
-    """Read frames in a forked process, after frames were read `before` the fork, or not: they come, or an error says why not."""
+    """Read frames in a forked process, with or without reading frames `before` the fork, and report errors."""
     kit = connect(home)
     study_with_checkpoints(kit, 10)
     if before:
@@ -642,7 +644,7 @@ def fork_and_read_frames(home: str, *, before: bool) -> None:
 
 
 def record_sessions(home: str, *, resume: bool | None, wait_before_cleanup: bool = False) -> None:
-    """Run a session for each line that is heard, and end the block with the input; say each step once it is done."""
+    """Run a session for each message until the end of the input, and report each step."""
     kit = connect(home)
     rec = kit.recorder("study", resume=resume)
     if wait_before_cleanup:
