@@ -502,7 +502,7 @@ CASES: list[tuple[str, str, Any]] = [
         'kit.record_checkpoints("running", [{**ROW}, {**ROW, "key": "taken", "total_tokens": 9}])',
         "ConflictError",
         snapshot(
-            "row 1: Key 'taken' was already used for a checkpoint with different content. The recorded checkpoint is unchanged. Use a new key to record this one as well."
+            "row 1: key 'taken' was already used for a checkpoint with different content. The recorded checkpoint is unchanged. Use a new key to record this one as well."
         ),
     ),
     (

@@ -74,7 +74,7 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
         raise AmbiguousStudyError(
             f"{len(matches)} studies match {text!r}: {listed}", hint="Use the id.", reference=reference, candidates=matches
         )
-    names = list(dict.fromkeys(name or study_id for study_id, name in studies))
-    listed = ", ".join(map(repr, names[:_MAX_LISTED])) + (", …" if len(names) > _MAX_LISTED else "")
-    hint = nearest(text, names).strip() or (f"Studies in the data: {listed}." if names else "The data contains no studies.")
+    known = list(dict.fromkeys(name or study_id for study_id, name in studies))
+    listed = ", ".join(map(repr, known[:_MAX_LISTED])) + (", …" if len(known) > _MAX_LISTED else "")
+    hint = nearest(text, known).strip() or (f"Studies in the data: {listed}." if known else "The data contains no studies.")
     raise StudyNotFoundError(f"No study matches {text!r}", hint=hint, reference=reference)

@@ -106,8 +106,8 @@ class Engine:
                 "home",
                 Message(
                     problem=f"No evalkit home found in {', '.join(map(str, self.settings.looked_in[:6]))}",
-                    hint='Create a study to create one: kit.create_study("my study"), or pass another folder: evalkit.connect(home=...)',
-                    shell_hint="Create a study to create one: evalkit study create 'my study', or pass another folder: --home DIR",
+                    hint='The first study creates one: kit.create_study("my study"). Or pass another folder: evalkit.connect(home=...)',
+                    shell_hint="The first study creates one: evalkit study create 'my study'. Or pass another folder: --home DIR",
                 ),
             )
             return False
@@ -190,7 +190,7 @@ class Engine:
     def command(self) -> Iterator[None]:
         """Hold the lock, with an up-to-date read model; nothing is created when there is nothing yet."""
         if self.not_writable is not None:
-            hint = "Connect without read_only=True." if self.settings.read_only else "Use another home, or ask for write access."
+            hint = "Connect without read_only=True." if self.settings.read_only else "Ask for write access, or use another home."
             raise ReadOnlyError(f"Read-only: {self.not_writable}", effect="No events were appended.", hint=hint)
         with self.lock:
             self.holds_nothing = self._nothing_yet()

@@ -308,7 +308,8 @@ class Handlers:
 
     @staticmethod
     def _different_content(study_id: str, key: str | None, *, where: str = "", event_id: str | None = None) -> ConflictError:
-        name = "This checkpoint's id" if key is None else f"Key {key!r}"
+        name = "this checkpoint's id" if key is None else f"key {key!r}"
+        name = name if where else name[0].upper() + name[1:]
         message = Message(
             where=where, problem=f"{name} was already used for a checkpoint with different content",
             effect="The recorded checkpoint is unchanged.", hint="Use a new key to record this one as well.",
