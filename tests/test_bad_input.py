@@ -195,34 +195,34 @@ CASES: list[tuple[str, str, Any]] = [
         "TransitionError",
         snapshot("Cannot start study 'stopped': it is stopped (must be pending). A stopped study cannot be changed; create another one."),
     ),
-    ('kit.start_study("pendng")', "StudyNotFoundError", snapshot("No study answers to 'pendng'. Did you mean 'pending'?")),
+    ('kit.start_study("pendng")', "StudyNotFoundError", snapshot("No study matches 'pendng'. Did you mean 'pending'?")),
     (
         'kit.start_study("")',
         "InvalidInputError",
-        snapshot("Invalid study '': is no study; give a Study, an id, a name, or the last four characters of an id."),
+        snapshot("Invalid study '': expected a Study, an id, a name, or the last characters (4 or more) of an id."),
     ),
     (
         "kit.start_study(None)",
         "InvalidInputError",
-        snapshot("Invalid study None: is no study; give a Study, an id, a name, or the last four characters of an id."),
+        snapshot("Invalid study None: expected a Study, an id, a name, or the last characters (4 or more) of an id."),
     ),
     (
         'kit.start_study("abc")',
         "StudyNotFoundError",
-        snapshot("No study answers to 'abc'. The newest are 'twin', 'twin', 'stopped before it started', 'stopped', 'running'."),
+        snapshot("No study matches 'abc'. Most recent studies: 'twin', 'twin', 'stopped before it started', 'stopped', 'running'."),
     ),
     (
         'kit.start_study("0" * 36)',
         "StudyNotFoundError",
         snapshot(
-            "No study answers to '000000000000000000000000000000000000'. The newest are 'twin', 'twin', 'stopped before it started', 'stopped', 'running'."
+            "No study matches '000000000000000000000000000000000000'. Most recent studies: 'twin', 'twin', 'stopped before it started', 'stopped', 'running'."
         ),
     ),
     (
         'kit.start_study("twin")',
         "AmbiguousStudyError",
         snapshot(
-            "'twin' could be any of 2 studies: ID ('twin', pending, created 2025-06-01); ID ('twin', pending, created 2025-06-01). Give the id, or its last characters."
+            "'twin' matches 2 studies: ID ('twin', pending, created 2025-06-01); ID ('twin', pending, created 2025-06-01). Use the id, or its last characters."
         ),
     ),
     (
@@ -556,13 +556,13 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.checkpoints("nothing")',
         "StudyNotFoundError",
-        snapshot("No study answers to 'nothing'. The newest are 'twin', 'twin', 'stopped before it started', 'stopped', 'running'."),
+        snapshot("No study matches 'nothing'. Most recent studies: 'twin', 'twin', 'stopped before it started', 'stopped', 'running'."),
     ),
     (
         'kit.checkpoints("twin")',
         "AmbiguousStudyError",
         snapshot(
-            "'twin' could be any of 2 studies: ID ('twin', pending, created 2025-06-01); ID ('twin', pending, created 2025-06-01). Give the id, or its last characters."
+            "'twin' matches 2 studies: ID ('twin', pending, created 2025-06-01); ID ('twin', pending, created 2025-06-01). Use the id, or its last characters."
         ),
     ),
     (
@@ -570,22 +570,22 @@ CASES: list[tuple[str, str, Any]] = [
         "InvalidInputError",
         snapshot("Invalid start 2026-01-01T00:00:00: no time zone; expected e.g. '2026-01-31T00:00:00Z'."),
     ),
-    ('kit.checkpoints(by="week")', "InvalidInputError", snapshot("Invalid by 'week': is neither 'timestamp' nor 'period'.")),
+    ('kit.checkpoints(by="week")', "InvalidInputError", snapshot("Invalid by 'week': expected 'timestamp' or 'period'.")),
     (
         'kit.checkpoints(exclude="0000")',
         "InvalidInputError",
-        snapshot("Invalid exclude '0000': names no checkpoint among those asked for."),
+        snapshot("Invalid exclude '0000': matches none of the selected checkpoints."),
     ),
     (
         'kit.checkpoints(exclude=["abc"])',
         "InvalidInputError",
-        snapshot("Invalid exclude 'abc': is no checkpoint; give a Checkpoint, an id, or the last four or more characters of one."),
+        snapshot("Invalid exclude 'abc': expected a Checkpoint, an id, or the last characters (4 or more) of an id."),
     ),
     (
         'kit.checkpoints(exclude="total_cost")',
         "InvalidInputError",
         snapshot(
-            "Invalid exclude 'total_cost': names no checkpoint among those asked for. To leave out a column: frame.drop('total_cost')."
+            "Invalid exclude 'total_cost': matches none of the selected checkpoints. To exclude a column, use frame.drop('total_cost')."
         ),
     ),
     ('kit.checkpoints(backend="arrow")', "InvalidInputError", snapshot("Invalid backend 'arrow': expected 'polars' or 'pandas'.")),
@@ -593,13 +593,13 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.storage.list_studies_by_status("done")',
         "InvalidInputError",
-        snapshot("Invalid status 'done': is none. Give one of pending, running, paused, stopped."),
+        snapshot("Invalid status 'done': expected one of pending, running, paused, stopped."),
     ),
     (
         'kit.storage.get_checkpoints_in_range("x", datetime(2026, 1, 1), NEXT)',
         "InvalidInputError",
         snapshot(
-            "Invalid start 2026-01-01T00:00:00: is no time with a time zone. Give, for example, datetime(2026, 1, 31, tzinfo=timezone.utc)."
+            "Invalid start 2026-01-01T00:00:00: expected a datetime with a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)."
         ),
     ),
     ('evalkit.connect("")', "InvalidInputError", snapshot("Invalid home '': expected a folder. Omit it, or pass a folder.")),
