@@ -1,1 +1,1 @@
-"""Measure agent sessions in a ``with`` block, and record one checkpoint of them. Needs no ipywidgets."""
+"""Measure agent sessions in a ``with`` block and record them as one checkpoint. Needs no ipywidgets."""

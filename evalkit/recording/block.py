@@ -1,4 +1,4 @@
-"""What a recorder's block came to: its sessions, what is recorded of them, and what a researcher should know of the numbers."""
+"""One ``with`` block of a recorder: its sessions, the checkpoint to record, and warnings about the data."""
 
 from __future__ import annotations
 
@@ -16,99 +16,104 @@ from evalkit.recording.aggregate import SessionRecord, aggregate
 __all__ = ["Block", "tally"]
 
 _NAMES_BYTES = 900_000
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 
 
 @dataclass
 class Block:
-    """One ``with`` block of a recorder, as its journal holds it."""
+    """One ``with`` block of a recorder, as stored in its journal."""
 
     journal: str
-    """The journal's id, from which the checkpoint's key is made."""
+    """Id of the journal, from which the idempotency key of the checkpoint is derived."""
     begun: str
-    """When the block was entered: a wire time."""
+    """When the block was entered, as a wire time."""
     period: tuple[str, str] | None = None
-    """The period that was asked for, as wire times."""
+    """The requested period, as wire times; None for the time of the block."""
     sessions: list[SessionRecord] = field(default_factory=list)
-    """Those that ended, in the order of their ends."""
-    began: list[str] = field(default_factory=list)
-    """The names of those that began and did not end: they run, or were interrupted."""
+    """Completed sessions, in order of completion."""
+    incomplete: list[str] = field(default_factory=list)
+    """Names of sessions without an end: running or interrupted."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """What the user gave besides."""
+    """Metrics added with `Recorder.metrics`."""
     closed: dict[str, Any] | None = None
-    """What is to be recorded, once the block has ended."""
+    """The checkpoint to record, once the block has ended."""
 
     @property
     def empty(self) -> bool:
-        """Whether nothing happened."""
-        return not (self.sessions or self.began or self.metrics or self.closed)
+        """Whether the block has no content."""
+        return not (self.sessions or self.incomplete or self.metrics or self.closed)
 
-    def take(self, line: Mapping[str, Any]) -> None:
-        """Add what a line of the journal says."""
+    def apply(self, line: Mapping[str, Any]) -> None:
+        """Add the content of a line of the journal."""
         if "session" in line:
             self.sessions.append(SessionRecord(**line["session"]))
         elif "began" in line:
-            self.began.append(line["began"])
+            self.incomplete.append(line["began"])
         elif "metrics" in line:
             self.metrics.update(line["metrics"])
-        elif "dropped" not in line:  # which earlier versions wrote of a session that is not counted
+        elif "dropped" not in line:  # earlier versions wrote "dropped" for sessions that are not counted
             self.closed = line["closed"]
-        over = line["session"]["name"] if "session" in line else line.get("dropped")
-        if over in self.began:
-            self.began.remove(over)
+        ended = line["session"]["name"] if "session" in line else line.get("dropped")
+        if ended in self.incomplete:
+            self.incomplete.remove(ended)
 
     def payload(self, now: datetime) -> dict[str, Any]:
-        """Return what is to be recorded when the block ends now."""
-        # The clock may have been set back in the meantime.
+        """Return the checkpoint to record if the block ends at `now`."""
+        # The system clock may have been set back since the block began.
         end = max(now, checks.check_time("begun", self.begun) + timedelta(microseconds=1))
         names = [session.name for session in self.sessions]
         return {
             "metrics": {**self.metrics, **aggregate(self.sessions)},
             "period": self.period or (self.begun, wire_time(end)),
             "events_analyzed": len(names),
-            # An event has at most 1 MiB: a block of tens of thousands of sessions is recorded without their names.
+            # An event is limited to 1 MiB, so the names of tens of thousands of sessions are left out.
             "sessions_included": names if len(json.dumps(names)) <= _NAMES_BYTES else [],
         }
 
-    def remarks(self) -> Iterator[str]:
-        """Yield what a researcher should know of the numbers."""
+    def warnings(self) -> Iterator[str]:
+        """Yield warnings about missing or excluded data."""
         count = len(self.sessions)
-        if silent := sum(not session.reported for session in self.sessions):
-            yield f"{silent} of {count} sessions reported neither success nor failure, and count as failed."
+        if unreported := sum(not session.reported for session in self.sessions):
+            yield f"{unreported} of {plural(count, 'session')} reported neither success nor failure; counted as failed."
         for name, metric in (("tokens", "total_tokens"), ("cost", "total_cost")):
-            lacking = sum(getattr(session, name) is None for session in self.sessions)
-            if 0 < lacking < count:
-                yield f"{lacking} of {count} sessions reported no {name}, so {metric} is missing."
-        solved = [session for session in self.sessions if session.succeeded]
-        unknown = sum(session.iterations is None for session in solved)
-        if 0 < unknown < len(solved):
+            unknown = sum(getattr(session, name) is None for session in self.sessions)
+            if 0 < unknown < count:
+                yield f"{unknown} of {count} sessions did not report {name}; {metric} is recorded as missing."
+        succeeded = [session for session in self.sessions if session.succeeded]
+        unknown = sum(session.iterations is None for session in succeeded)
+        if 0 < unknown < len(succeeded):
             yield (
-                f"{unknown} of {len(solved)} successes reported no iterations, so first_attempt_success_rate and "
-                "avg_iterations_to_success are missing."
+                f"{unknown} of {len(succeeded)} successful sessions did not report iterations; first_attempt_success_rate and "
+                "avg_iterations_to_success are recorded as missing."
             )
-        if self.began:
-            more = f" and {len(self.began) - _MOST_NAMED:,} more" if len(self.began) > _MOST_NAMED else ""
+        if self.incomplete:
+            more = f" and {len(self.incomplete) - _MAX_NAMED:,} more" if len(self.incomplete) > _MAX_NAMED else ""
             yield (
-                f"{plural(len(self.began), 'session')} interrupted before the end, excluded from all rates and "
-                f"sums: {', '.join(self.began[:_MOST_NAMED])}{more}."
+                f"{plural(len(self.incomplete), 'interrupted session')} excluded from all rates and sums: "
+                f"{', '.join(self.incomplete[:_MAX_NAMED])}{more}."
             )
 
 
 def tally(sessions: Sequence[SessionRecord], planned: int | None = None, interrupted: int = 0) -> str:
-    """Return how many sessions ended, how, and at what cost.
+    """Return the number of completed sessions by outcome, and their cost.
 
     Parameters
     ----------
     sessions
-        Those that ended.
+        Completed sessions.
     planned
-        How many are planned, where that is known.
+        Number of planned sessions, if known.
     interrupted
-        How many began and did not end.
+        Number of interrupted sessions.
+
+    Examples
+    --------
+    >>> tally([SessionRecord(name="task", nanoseconds=1, succeeded=True, cost=0.5)], planned=3)
+    '1 of 3 sessions: 1 succeeded, 0 failed; US$0.50'
     """
     succeeded = sum(session.succeeded for session in sessions)
     costs = [session.cost for session in sessions if session.cost is not None]
     count = plural(len(sessions), "session") if planned is None else f"{len(sessions):,} of {plural(planned, 'session')}"
-    left = f", {interrupted:,} interrupted" if interrupted else ""
-    spent = f"; US${sum(costs):,.2f}" if costs else ""
-    return f"{count}: {succeeded:,} succeeded, {len(sessions) - succeeded:,} failed{left}{spent}"
+    stopped = f", {interrupted:,} interrupted" if interrupted else ""
+    cost = f"; US${sum(costs):,.2f}" if costs else ""
+    return f"{count}: {succeeded:,} succeeded, {len(sessions) - succeeded:,} failed{stopped}{cost}"

@@ -1,14 +1,14 @@
-"""The file in which a recorder notes every session at once, so that a night's work outlives its process.
+"""The journal of a recorder: a file to which every session is written when it ends, so that a crash loses no completed session.
 
-One JSON value a line, each durable before the next thing happens::
+One JSON value per line, each durable before the next step::
 
     {"journal": "<id>", "study": "...", "begun": "<time>", "period": null}
     {"began": "<session>"}
-    {"session": {...}}          it ended; one that began and has no such line was interrupted
+    {"session": {...}}         the session ended; without this line it was interrupted
     {"metrics": {...}}
-    {"closed": {...}}          what is to be recorded, word for word
+    {"closed": {...}}          the checkpoint to record
 
-A journal belongs to one study, and one process at a time holds it.
+A journal belongs to one study. One process at a time has it open.
 """
 
 from __future__ import annotations
@@ -33,49 +33,49 @@ __all__ = ["Journal"]
 
 
 class Journal:
-    """A study's journal, held by this process until it is released.
+    """The journal of a study, locked by this process until it is released.
 
     Parameters
     ----------
     home
-        The folder that journals lie in is made here when it is missing.
+        The kit's home; journals are in its folder ``recorder``, which is created if necessary.
     study_id, study
-        Whose journal, and the study's name for messages.
+        Id and name of the study.
 
     Raises
     ------
     RecorderError
-        When another recorder holds it, or the folder cannot be written.
+        If another recorder has the journal open, or the folder is not writable.
     """
 
     def __init__(self, home: Path, study_id: str, study: str) -> None:
         self.path = home / "recorder" / f"{study_id}.ndjson"
         self._study = study
         self._file: int | None = None
-        with self._errors_in_words():
+        with self._as_recorder_errors():
             _make_folder(home)
             self._lock_path = self.path.with_suffix(".lock")
-            # A second try, since the file may be one that its holder is just deleting.
-            self._lock = FileLock(self._lock_path, timeout=0.05, mode=0o600, thread_local=False, on_acquired=_sign)
+            # It tries twice, because the holder may be deleting the file right now.
+            self._lock = FileLock(self._lock_path, timeout=0.05, mode=0o600, thread_local=False, on_acquired=_write_process_id)
             try:
                 self._lock.acquire()
             except Timeout:
                 raise RecorderError(
-                    f"The study {study!r} is being recorded already {_holder(self._lock_path)}. Two recorders at once would count into one "
-                    "period; wait until that block ends, or leave it.",
+                    f"Study {study!r} is already being recorded {_holder(self._lock_path)}",
+                    hint="Only one recorder per study can be active. Wait until that block ends.",
                     path=str(self.path),
                 ) from None  # fmt: skip
         reset_in_child(self)
 
     def read(self) -> Block | None:
-        """Return what an earlier block left behind; None when it left nothing.
+        """Return the block of an existing journal; None without a journal.
 
         Raises
         ------
         RecorderError
-            When a line cannot be read. The last one may be cut short: that one was never acknowledged.
+            If a line is damaged. An incomplete last line is ignored, because it was never acknowledged.
         """
-        with self._errors_in_words():
+        with self._as_recorder_errors():
             lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
         if not lines:
             return None
@@ -85,84 +85,86 @@ class Journal:
             period = None if head["period"] is None else (head["period"][0], head["period"][1])
             block = Block(head["journal"], head["begun"], period)
             for number, line in enumerate(lines[1:], 2):  # noqa: B007  (the error names it)
-                block.take(json.loads(line))
+                block.apply(json.loads(line))
         except (ValueError, LookupError, TypeError):
             raise RecorderError(
-                f"The journal {self.path} cannot be read in line {number}", effect="It was left as it is; look into it with an editor, or "
-                f"set it aside: kit.recorder({self._study!r}, resume=False)",
+                f"Cannot read line {number} of the journal {self.path}", effect="The file was not changed.",
+                hint=f"Repair the line, or set the journal aside with kit.recorder({self._study!r}, resume=False).",
                 path=str(self.path),
             ) from None  # fmt: skip
         return block
 
     def begin(self, begun: datetime, period: tuple[str, str] | None) -> Block:
-        """Start a new journal, in place of one that says nothing."""
+        """Start a new journal, which replaces an empty one."""
         block = Block(new_id(), wire_time(begun), period)
-        with self._errors_in_words():
+        with self._as_recorder_errors():
             self.path.unlink(missing_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         self._write({"journal": block.journal, "study": self._study, "begun": block.begun, "period": period})
         _sync_folder(self.path.parent)
         return block
 
-    def go_on(self) -> None:
-        """Open the journal that was read, to write on after its last whole line."""
-        with self._errors_in_words():
+    def reopen(self) -> None:
+        """Open an existing journal to append after its last complete line."""
+        with self._as_recorder_errors():
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND)
             os.ftruncate(self._file, self.path.read_bytes().rfind(b"\n") + 1)
 
-    def note(self, block: Block, line: Mapping[str, Any]) -> None:
-        """Make a line durable, then add it to the block.
+    def append(self, block: Block, line: Mapping[str, Any]) -> None:
+        """Write a line durably, then add it to the block.
 
         Raises
         ------
         RecorderError
-            When it cannot be written; it is not in the journal then.
+            If the line cannot be written. The journal is then unchanged.
         """
         self._write(line)
-        block.take(line)
+        block.apply(line)
 
     def set_aside(self) -> None:
-        """Rename the journal, if there is one, to a name under which no recorder looks for it."""
+        """Rename the journal, if it exists, so that recorders ignore it."""
         number = 1
         while (aside := self.path.with_suffix(f".set-aside-{number}.ndjson")).exists():
             number += 1
-        with self._errors_in_words(), suppress(FileNotFoundError):
+        with self._as_recorder_errors(), suppress(FileNotFoundError):
             self.path.rename(aside)
 
     def remove(self) -> None:
-        """Delete the journal: what it holds is recorded."""
+        """Delete the journal after its checkpoint was recorded."""
         self._close_file()
         if self._lock.is_locked:
-            with self._errors_in_words():
+            with self._as_recorder_errors():
                 self.path.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let another recorder hold it."""
+        """Close the journal and release its lock."""
         self._close_file()
         if self._lock.is_locked:
-            with suppress(OSError):  # on Windows, which deletes no file that is open, filelock deletes it
+            with suppress(OSError):  # Windows cannot delete open files; there, filelock deletes it
                 self._lock_path.unlink(missing_ok=True)
             self._lock.release()
 
     def reset_in_child(self) -> None:
-        """In a forked process: close the journal, which stays with the one that forked; so does the lock, by filelock's doing."""
+        """Close the journal in a forked process; the journal and its lock belong to the parent process."""
         self._close_file()
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._file is None:
             raise RecorderError(
-                "The recorder's journal stays with the process that opened it", allowed="report sessions there", path=str(self.path)
+                "The recorder cannot be used in a forked process",
+                hint="Report sessions in the process that created the recorder.",
+                path=str(self.path),
             )
         data = json.dumps(line).encode() + b"\n"
         end = os.fstat(self._file).st_size
-        with self._errors_in_words():
+        with self._as_recorder_errors():
             try:
                 written = 0
                 while written < len(data):
                     written += os.write(self._file, data[written:])
                 os.fsync(self._file)
             except OSError:
-                os.ftruncate(self._file, end)  # half a line would spoil the next one
+                os.ftruncate(self._file, end)  # a partial line would corrupt the next one
                 raise
 
     def _close_file(self) -> None:
@@ -171,13 +173,13 @@ class Journal:
             self._file = None
 
     @contextmanager
-    def _errors_in_words(self) -> Iterator[None]:
+    def _as_recorder_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise RecorderError(
-                f"The recorder's journal {self.path} cannot be kept: {error.strerror}. Make room or give another home "
-                "(evalkit.connect(home), EVALKIT_HOME). What it holds already is safe.",
+                f"Cannot write the recorder's journal {self.path}: {error.strerror}", effect="Sessions that are already in it are safe.",
+                hint="Free disk space, or use another home (evalkit.connect(home), EVALKIT_HOME).",
                 path=str(self.path),
             ) from None  # fmt: skip
 
@@ -189,14 +191,14 @@ def _make_folder(home: Path) -> None:
     (home / "recorder").mkdir(mode=0o700, exist_ok=True)
 
 
-def _sign(lock_file: int) -> None:
-    """Write the id of this process into its lock's file, after the first byte, which nobody can read on Windows."""
+def _write_process_id(lock_file: int) -> None:
+    """Write the process id into the lock file, after the first byte, which is locked against reading on Windows."""
     os.ftruncate(lock_file, 0)
     os.write(lock_file, f" {os.getpid()}\n".encode())
 
 
 def _holder(lock_path: Path) -> str:
-    """Return who holds a lock, in words that follow "already"."""
+    """Return which process holds a lock, as the end of a sentence."""
     holder = ""
     with suppress(OSError), lock_path.open("rb", buffering=0) as file:
         file.seek(1)

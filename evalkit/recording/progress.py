@@ -1,4 +1,4 @@
-"""The progress bar of a recorder, in a notebook or on a terminal. Only it needs ipywidgets, IPython and rich, and only once it is shown."""
+"""The progress bar of a recorder, in a notebook or terminal. It imports ipywidgets, IPython and rich only when it is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["NotebookBar", "TerminalBar", "open_bar"]
 
 
 def open_bar(study: str) -> NotebookBar | TerminalBar | None:
-    """Return a bar with a study's name, for where this process runs; None where nobody would see it."""
+    """Return a progress bar for a notebook or terminal; None if the process has neither."""
     if sys.modules.get("IPython") is not None:
         from IPython import get_ipython
 
@@ -20,7 +20,7 @@ def open_bar(study: str) -> NotebookBar | TerminalBar | None:
 
 
 class TerminalBar:
-    """A bar on the standard error stream, of which one line stays."""
+    """A progress bar on the standard error stream, replaced by one line at the end."""
 
     def __init__(self, study: str) -> None:
         from rich.console import Console
@@ -32,18 +32,18 @@ class TerminalBar:
         self._task = self._progress.add_task(study, total=None)
         self._progress.start()
 
-    def show(self, done: int, planned: int | None, text: str, elapsed: timedelta) -> None:  # noqa: ARG002  (rich counts the time by itself)
-        """Show how many sessions ended."""
+    def show(self, done: int, planned: int | None, text: str, elapsed: timedelta) -> None:  # noqa: ARG002  (rich measures the time)
+        """Show the number of completed sessions."""
         self._progress.update(self._task, completed=done, total=planned, description=f"{self._study}: {text}")
 
     def close(self, outcome: str) -> None:
-        """Replace the bar by a line."""
+        """Replace the bar by a line of text."""
         self._progress.stop()
         self._progress.console.print(outcome, markup=False, highlight=False)
 
 
 class NotebookBar:
-    """A bar and a text beside it as the output of a cell. When the block has ended, plain text takes their place, and lasts when saved."""
+    """A progress bar with text as the output of a cell, replaced at the end by plain text, which a saved notebook keeps."""
 
     def __init__(self, study: str) -> None:
         from IPython.display import display
@@ -51,22 +51,22 @@ class NotebookBar:
 
         self._bar, self._line = IntProgress(description="Sessions"), HTML()
         self._box = HBox([self._bar, self._line])
-        # The text is for where widgets are not shown.
+        # The text is shown where widgets cannot be.
         view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
         self._shown = {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"Recording {study!r}."}
         self._output = display(self._shown, raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
     def show(self, done: int, planned: int | None, text: str, elapsed: timedelta) -> None:
-        """Show how many sessions ended."""
+        """Show the number of completed sessions."""
         self._bar.max = max(1, done, planned or 0)
         self._bar.value = done
         self._bar.layout.display = "none" if planned is None else ""
         self._line.value = f"<span>{html.escape(f'{text}; {timedelta(seconds=elapsed // timedelta(seconds=1))}')}</span>"
 
     def close(self, outcome: str) -> None:
-        """Replace the bar by a line. It is no HTML, where $ begins a formula."""
+        """Replace the bar by a line of text. HTML would render text after $ as a formula."""
         self._output.update({"text/plain": outcome}, raw=True)
         for widget in (self._box, self._bar, self._line):
-            for part in (widget.layout, getattr(widget, "style", None), widget):  # closing a widget leaves its layout and style open
+            for part in (widget.layout, getattr(widget, "style", None), widget):  # closing a widget does not close its layout and style
                 if part is not None:
                     part.close()

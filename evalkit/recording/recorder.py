@@ -1,4 +1,4 @@
-"""A recorder: measures agent sessions while they run, and records one checkpoint of them."""
+"""The recorder: measures agent sessions while they run and records them as one checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evalkit.domain import validation as checks
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.study import Checkpoint, Study
 from evalkit.domain.times import wire_time
-from evalkit.errors import EvalkitError, RecorderError, warn
+from evalkit.errors import EvalkitError, InvalidInputError, RecorderError, warn
 from evalkit.recording.aggregate import COMPUTED, SessionRecord
 from evalkit.recording.block import Block, tally
 from evalkit.recording.journal import Journal
@@ -29,45 +29,61 @@ Item = TypeVar("Item")
 
 
 class Recorder:
-    """Measures sessions in a ``with`` block, and records one checkpoint when the block ends. Made by ``kit.recorder(study)``.
+    """Measure sessions in a ``with`` block and record them as one checkpoint at its end. Created by ``kit.recorder(study)``.
 
-    The period is the time of the block, unless one was given. One session is one task. The checkpoint's metrics:
+    One session is one task. The period of the checkpoint is the time of the block, unless ``period=`` is set. Its metrics:
 
     =========================== ========================================================= =============================================
-    metric                      value                                                     missing when
+    metric                      value                                                     missing if
     =========================== ========================================================= =============================================
-    sessions_completed          number of sessions that ended                             never
-    session_success_rate        sessions that succeeded / sessions that ended             no session ended
-    avg_session_duration        sum of the durations / sessions that ended                no session ended
-    tasks_completed             number of sessions that ended                             never
-    first_attempt_success_rate  successes with iterations=1 / sessions that ended         none ended, or a success has no iterations
-    avg_iterations_to_success   sum of the successes' iterations / sessions that          none succeeded, or a success has no iterations
-                                succeeded
-    total_tokens                sum of the tokens, also of failed sessions                a session has no tokens
-    total_cost                  sum of the costs, also of failed sessions                 a session has no cost
-    cost_per_successful_task    total_cost / sessions that succeeded                      none succeeded, or total_cost is missing
+    sessions_completed          number of sessions                                        never
+    session_success_rate        successful sessions / sessions                            no session completed
+    avg_session_duration        sum of durations / sessions                               no session completed
+    tasks_completed             number of sessions                                        never
+    first_attempt_success_rate  successes with iterations=1 / sessions                    none completed, or iterations are incomplete
+    avg_iterations_to_success   sum of iterations of successes / successful sessions      none succeeded, or iterations are incomplete
+    total_tokens                sum of tokens, failed sessions included                   a session has no tokens
+    total_cost                  sum of costs, failed sessions included                    a session has no cost
+    cost_per_successful_task    total_cost / successful sessions                          none succeeded, or total_cost is missing
     =========================== ========================================================= =============================================
 
-    A sum over some of the sessions is not the total, so it is missing rather than too small, and a warning says how many lack it. The other
-    metrics are missing unless `metrics` gives them. ``sessions_included`` are the names of the sessions that ended (none when they alone
-    would fill an event), and ``events_analyzed`` is their number. A block in which no session ended, and no metric was given, records
-    nothing, and warns.
+    The sum over a part of the sessions would be too small, so it is recorded as missing, with a warning. Other metrics are missing unless
+    they are added with `metrics`. ``sessions_included`` has the names of the completed sessions (none if the names alone would exceed the
+    size of an event), ``events_analyzed`` their number. A block without a completed session and without metrics records nothing and warns.
 
-    A session is a success when `Session.success` was called and no exception came after; else it failed. One that reported nothing counts
-    as failed, too, since success is reported, never assumed; a warning says how many did. One that ended by an exception failed, and the
-    exception goes on. An invalid number, such as ``cost=nan``, is missing, and a warning names it.
+    *Success and failure.* A session succeeds if `Session.success` is called and no exception follows. Otherwise it fails; this includes
+    sessions that report nothing, with a warning. An exception propagates after the session is counted as failed. An invalid number, such
+    as ``cost=nan``, is recorded as missing, with a warning.
 
-    A session that was interrupted before it reported is neither success nor failure: it is in no rate and no sum, and a warning names it.
-    Interruptions are Ctrl-C or a stopped cell (KeyboardInterrupt), SystemExit, a canceled asyncio task, a generator that is left, the end
-    of the block while the session runs, and the end of the process. Where they count against the agent, turn them into a report or an
-    exception within the session's block: ``asyncio.timeout`` inside it raises TimeoutError there, which is a failure.
+    *Interruptions.* A session that is interrupted before it reports is neither a success nor a failure: it is excluded from all rates and
+    sums, and a warning names it. Interruptions are Ctrl-C or a stopped cell (KeyboardInterrupt), SystemExit, a canceled asyncio task, a
+    closed generator, and the end of the block or process during the session. If a timeout should count as a failure of the agent, use
+    ``asyncio.timeout`` inside the session's block, where it raises TimeoutError.
 
-    Every session is written at once to a journal in the home. When the block ends by an exception, or the process dies, nothing is recorded
-    and the journal stays. The next recorder of the study then refuses to start until it is told what to do: ``resume=True`` counts on, the
-    period still beginning where it began; ``resume=False`` sets the journal aside, under another name. A block that ended but could not be
-    recorded is recorded by ``resume=True``: once, however often that is tried.
+    *Resuming.* Every session is written to a journal in the home when it ends. If the block ends with an exception or the process dies, no
+    checkpoint is recorded and the journal is kept. The next recorder of the study raises an error until ``resume=`` is set:
 
-    Sessions may overlap in threads and asyncio tasks; within one of those they do not nest.
+    - ``resume=True`` continues the block: its sessions are kept and counted, and the period still begins where it began. The recorder does
+      not know your tasks. Leave out the finished ones yourself; their names are in `sessions`. If the block had ended but its checkpoint
+      was not recorded, the checkpoint is recorded first, exactly once.
+    - ``resume=False`` sets the journal aside under another name and starts from zero.
+
+    Sessions may overlap in threads and asyncio tasks; within one thread or task they cannot be nested.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.start_study(kit.create_study("nightly agent"))
+    >>> with kit.recorder("nightly agent", resume=True) as rec:
+    ...     finished = {session.name for session in rec.sessions}
+    ...     for task in rec.track([task for task in ("task 1", "task 2") if task not in finished]):
+    ...         with rec.session(task) as session:
+    ...             session.success(iterations=2, tokens=1200, cost=0.03)
+    >>> rec
+    Recorder('nightly agent', 2 sessions)
+    >>> rec.checkpoint.metrics.total_cost
+    0.06
     """
 
     def __init__(
@@ -84,19 +100,19 @@ class Recorder:
         elapsed: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self.study = study
-        """The study, as it was when the recorder was made."""
+        """The study, as of the creation of the recorder."""
         self.checkpoint: Checkpoint | None = None
-        """What was recorded, once the block has ended."""
+        """The recorded checkpoint; None until the block has ended."""
         self._home, self._record, self._resume, self._progress = home, record, resume, progress
         self._now, self._elapsed = now, elapsed
         self._planned = None if sessions is None else checks.check_count("sessions", sessions)
         self._period = None if period is None else _checked_period(period)
         if resume not in (None, True, False):
-            raise checks.invalid("resume", resume, "is none of True (go on with a journal), False (set it aside), None (ask).")
+            raise checks.invalid("resume", resume, "expected True (continue the journal), False (set it aside) or None (raise an error)")
         self._lock = threading.RLock()
         self._state = "new"
-        self._taken: set[str] = set()
-        self._began_at = 0
+        self._names: set[str] = set()
+        self._start = 0
         self._bar: NotebookBar | TerminalBar | None = None
         self._journal: Journal
         self._block = Block("", "")
@@ -106,22 +122,33 @@ class Recorder:
 
     @property
     def sessions(self) -> tuple[SessionRecord, ...]:
-        """The sessions that ended, in the order of their ends; after a resume, those of the earlier block first."""
+        """Completed sessions, in order of completion; after ``resume=True``, those of the interrupted block come first."""
         return tuple(self._block.sessions)
 
     def session(self, name: str | None = None) -> Session:
-        """Measure one session: ``with rec.session() as s: ...; s.success(iterations=2, tokens=1200, cost=0.03)``.
+        """Return a session to measure in a ``with`` block.
 
         Parameters
         ----------
         name
-            For ``sessions_included``, 1 to 200 characters; by default the block's beginning and a number. A name that is taken gets a
-            number after it.
+            Name in ``sessions_included``, 1 to 200 characters; by default the start time of the block and a number. A number is appended to
+            a name that is already used.
 
         Raises
         ------
         RecorderError
-            Outside the recorder's ``with`` block.
+            If called outside the recorder's ``with`` block.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> with kit.recorder(study) as rec:
+        ...     with rec.session("task 1") as session:
+        ...         session.success(iterations=2, tokens=1200, cost=0.03)
+        >>> rec.checkpoint.sessions_included
+        ['task 1']
         """
         if name is not None:
             checks.check_text("name", name, low=1, high=200)
@@ -129,52 +156,75 @@ class Recorder:
         return Session(self, name)
 
     def track(self, tasks: Iterable[Item], *, total: int | None = None) -> Iterator[Item]:
-        """Iterate over tasks and show how far it is: ``for task in rec.track(tasks): ...``.
+        """Return an iterator over tasks and show their number in the progress bar.
 
         Parameters
         ----------
         tasks
-            Anything; one session each is expected.
+            Any iterable, with one session per item.
         total
-            How many there are, where they have no length.
+            Number of tasks, if `tasks` has no length.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> with kit.recorder(study) as rec:
+        ...     for task in rec.track(["task 1", "task 2"]):
+        ...         with rec.session(task) as session:
+        ...             session.success()
+        >>> rec.checkpoint.metrics.sessions_completed
+        2
         """
         self._check_open("rec.track(tasks)")
-        known = checks.check_count("total", total) if total is not None else len(tasks) if isinstance(tasks, Sized) else None
-        if self._planned is None and known is not None:
-            self._planned = len(self.sessions) + known
+        count = checks.check_count("total", total) if total is not None else len(tasks) if isinstance(tasks, Sized) else None
+        if self._planned is None and count is not None:
+            self._planned = len(self.sessions) + count
             self._show()
         return iter(tasks)
 
     def metrics(self, **values: Any) -> None:
-        """Add metrics that sessions do not determine, for example ``rec.metrics(tool_success_rate=0.9)``. Of two values the last counts.
+        """Add metrics that are not computed from the sessions. A later value replaces an earlier one; None removes it.
 
         Raises
         ------
         InvalidInputError
-            For a metric that is none or is computed from the sessions, or a value out of its range.
+            If a metric is unknown or is computed from the sessions, or a value is out of range.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> with kit.recorder(study) as rec:
+        ...     rec.metrics(tool_success_rate=0.9)
+        >>> rec.checkpoint.metrics.tool_success_rate
+        0.9
         """
         self._check_open("rec.metrics(...)")
-        own = [name for name in METRICS if name not in COMPUTED]
+        accepted = [name for name in METRICS if name not in COMPUTED]
         checked = {}
         for name, value in values.items():
             if name in COMPUTED:
-                raise checks.invalid(name, value, "cannot be given: it comes from the sessions", hint=f"You can give {', '.join(own)}.")
+                problem = f"Cannot set metric {name!r}: it is computed from the sessions"
+                raise InvalidInputError(problem, hint=f"Accepted metrics: {', '.join(accepted)}.", field=name, value=value)
             if name not in METRICS:
-                raise checks.invalid(name, value, "is for no metric", hint=f"You can give {', '.join(own)}.{checks.nearest(name, own)}")
+                raise checks.unknown_name("metric", name, accepted, field=name)
             checked[name] = None if checks.is_missing(value) else checks.CHECKERS[name](name, value)
         if checked:
-            self._note({"metrics": checked})
+            self._write({"metrics": checked})
 
     # --- the block ----------------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Recorder:
         if self._state != "new":
-            raise RecorderError("This recorder was used already", allowed=f"make another one: {self._call()}")
+            raise RecorderError("A recorder can be used only once", hint=f"Create another one: {self._call()}.")
         self._journal = Journal(self._home, self.study.id, self.study.name)
         try:
-            self._settle_what_was_left()
-            self._taken = {session.name for session in self.sessions}
-            self._began_at = self._elapsed()
+            self._open_journal()
+            self._names = {session.name for session in self.sessions}
+            self._start = self._elapsed()
             self._bar = open_bar(self.study.name) if self._progress else None
             self._show()
         except BaseException:
@@ -187,72 +237,75 @@ class Recorder:
         with self._lock:
             self._state = "closed"
         outcome = "Nothing was recorded."
-        remarks: Iterable[str] = ()
+        warnings: Iterable[str] = ()
         try:
             if error is not None:
-                outcome = self._leave(error)
+                outcome = self._keep(error)
             elif self._block.sessions or self._block.metrics:
-                self._note({"closed": self._block.payload(self._now())})
+                self._write({"closed": self._block.payload(self._now())})
                 self._record_closed(self._block)
                 outcome = f"Recorded in {self.study.name!r}: {self._tally()}."
-                remarks = self._block.remarks()
+                warnings = self._block.warnings()
             else:
                 self._journal.remove()
-                remarks = list(self._block.remarks())
+                warnings = list(self._block.warnings())
                 if self.checkpoint is None:
-                    remarks = [
-                        f"No session ended in the block, so nothing was recorded in {self.study.name!r}. Use: with rec.session() as s: ...",
-                        *remarks,
-                    ]
+                    empty = f"No session completed; nothing was recorded in {self.study.name!r}. Use: with rec.session() as s: ..."
+                    warnings = [empty, *warnings]
         finally:
             self._journal.release()
             if self._bar is not None:
                 self._bar.close(outcome)
-        for remark in remarks:
-            warn(remark)
+        for warning in warnings:
+            warn(warning)
 
-    def _settle_what_was_left(self) -> None:
-        """Decide about the journal of an earlier block, and begin one or go on with it."""
+    def _open_journal(self) -> None:
+        """Continue, record or set aside an existing journal as `resume` requires, or begin a new one."""
         if self._resume is False:
             self._journal.set_aside()
-        left = self._journal.read()
-        if left is not None and not left.empty:
+        existing = self._journal.read()
+        if existing is not None and not existing.empty:
             if self._resume is None:
-                raise self._offer(left)
-            if left.closed is None:
-                if self._period not in (None, left.period):
-                    was = "the time of its block" if left.period is None else " to ".join(left.period)
-                    raise checks.invalid(
-                        "period", self._period, f"is not that of the journal, {was}. Leave it out to resume: {self._call(True)}"
-                    )
-                self._journal.go_on()
-                self._block = left
+                raise self._unresolved(existing)
+            if existing.closed is None:
+                if self._period not in (None, existing.period):
+                    period = "the time of its block" if existing.period is None else " to ".join(existing.period)
+                    problem = f"the journal is for another period, {period}"
+                    raise checks.invalid("period", self._period, problem, hint=f"Resume without a period: {self._call(True)}.")
+                self._journal.reopen()
+                self._block = existing
                 return
-            self._record_closed(left)
-            for remark in left.remarks():
-                warn(remark)
+            self._record_closed(existing)
+            for warning in existing.warnings():
+                warn(warning)
         self._block = self._journal.begin(self._now(), self._period)
 
-    def _offer(self, left: Block) -> RecorderError:
-        state, step = ("ended, but may not be recorded", "Record it") if left.closed else ("did not end", "Go on with it")
+    def _unresolved(self, block: Block) -> RecorderError:
+        if block.closed:
+            state, step = "ended, but its checkpoint may not be recorded", f"Record it with {self._call(True)}; repeating is safe."
+        else:
+            state, step = "did not finish", f"Continue it with {self._call(True)}: its sessions are kept; run only the remaining tasks."
         return RecorderError(
-            f"A block of {self.study.name!r} that began on {left.begun[:16].replace('T', ' ')} UTC {state}. Its journal holds "
-            f"{tally(left.sessions, interrupted=len(left.began))}",
-            hint=f"{step}: {self._call(True)}; or set it aside: {self._call(False)}",
+            f"The block of {self.study.name!r} started at {block.begun[:16].replace('T', ' ')} UTC {state}. "
+            f"Its journal contains {tally(block.sessions, interrupted=len(block.incomplete))}",
+            hint=f"{step} Or set it aside with {self._call(False)}.",
             path=str(self._journal.path),
         )
 
-    def _leave(self, error: BaseException) -> str:
-        """Keep what the block did until an exception ended it, and say so in the exception."""
+    def _keep(self, error: BaseException) -> str:
+        """Keep the journal of a block that an exception ended, add a note to the exception, and return the outcome."""
         if self._block.empty:
             self._journal.remove()
             return "Nothing was recorded."
-        kept = f"{self._tally()}. Nothing was recorded yet, and nothing is lost."
-        error.add_note(f"evalkit: {kept} Go on: {self._call(True)}; or set it aside: {self._call(False)}")
+        kept = f"{self._tally()}. No checkpoint was recorded; the sessions are kept in the journal."
+        error.add_note(
+            f"evalkit: {kept} Continue with {self._call(True)} and run only the remaining tasks, "
+            f"or set the journal aside with {self._call(False)}."
+        )
         return f"Stopped after {kept}"
 
     def _record_closed(self, block: Block) -> None:
-        """Record the checkpoint of a block that ended, and delete its journal."""
+        """Record the checkpoint of a block that has ended, and delete its journal."""
         closed = block.closed
         assert closed is not None
         try:
@@ -262,64 +315,65 @@ class Recorder:
             )  # fmt: skip
         except EvalkitError as error:
             raise error.but(
-                hint=f"{error.message.hint} Nothing is lost: the journal holds {tally(block.sessions)}. Record it, once and for all, "
-                f"however often you try: with {self._call(True)}: pass".strip()
+                hint=f"{error.message.hint} The journal contains {tally(block.sessions)}. "
+                f"Record it later (repeating is safe): with {self._call(True)}: pass".strip()
             ) from None
         self._journal.remove()
 
     # --- for sessions -------------------------------------------------------------------------------------------------------------
 
     def _begin_session(self, name: str | None) -> str:
-        """Note the beginning of a session, and return its name."""
+        """Write the start of a session to the journal and return its name."""
         with self._lock:
             self._check_open("rec.session()")
-            given = name or f"{self._block.begun[:19]}Z"
-            chosen, number = given, len(self._block.sessions) + len(self._block.began) + 1 if name is None else 2
-            while name is None or chosen in self._taken:
-                chosen, name, number = f"{given} #{number}", given, number + 1
-            self._note({"began": chosen})
-            self._taken.add(chosen)
-            return chosen
+            base = name or f"{self._block.begun[:19]}Z"
+            number = 2 if name is not None else len(self._block.sessions) + len(self._block.incomplete) + 1
+            unique = base if name is not None else f"{base} #{number}"
+            while unique in self._names:
+                unique, number = f"{base} #{number}", number + 1
+            self._write({"began": unique})
+            self._names.add(unique)
+            return unique
 
     def _end_session(self, name: str, session: SessionRecord | None) -> None:
-        """Note the end of a session; one without a record was interrupted."""
+        """Write the end of a session to the journal; without a record it was interrupted."""
         with self._lock:
-            self._check_open(f"The end of the session {name!r}")
+            self._check_open(f"The end of session {name!r}")
             if session is None:
-                self._taken.discard(name)  # for the next attempt
+                self._names.discard(name)  # the name can be used for the next attempt
                 return
-            self._note({"session": asdict(session)})
+            self._write({"session": asdict(session)})
             self._show()
 
-    def _note(self, line: Mapping[str, Any]) -> None:
+    def _write(self, line: Mapping[str, Any]) -> None:
         with self._lock:  # sessions may end in several threads
-            self._journal.note(self._block, line)
+            self._journal.append(self._block, line)
 
     def _tally(self) -> str:
-        interrupted = len(self._block.began) if self._state == "closed" else 0  # until then they run
+        interrupted = len(self._block.incomplete) if self._state == "closed" else 0  # before, they are running
         return tally(self._block.sessions, self._planned, interrupted)
 
     def _show(self) -> None:
         if self._bar is not None:
-            elapsed = timedelta(microseconds=(self._elapsed() - self._began_at) // 1000)
+            elapsed = timedelta(microseconds=(self._elapsed() - self._start) // 1000)
             self._bar.show(len(self.sessions), self._planned, self._tally(), elapsed)
 
     def _check_open(self, what: str) -> None:
         if self._state != "open":
-            raise RecorderError(f"{what} belongs inside the block: with {self._call()} as rec: ...")
+            raise RecorderError(f"{what} is only valid inside the recorder's block", hint=f"Use: with {self._call()} as rec: ...")
 
     def _call(self, resume: bool | None = None) -> str:
         return f"kit.recorder({self.study.name!r}{'' if resume is None else f', resume={resume}'})"
 
 
 def _checked_period(period: Any) -> tuple[str, str]:
-    """Return a period that a user asked for as wire times.
+    """Return the `period` argument as wire times.
 
     Raises
     ------
     InvalidInputError
-        When it is none.
+        If it is not a valid period.
     """
-    given = checks.metrics_as_mapping({"period": period})
-    start, end = checks.check_bounds(given["period_start"], given["period_end"])
+    bounds = checks.metrics_as_mapping({"period": period})
+    start, end = checks.check_bounds(bounds["period_start"], bounds["period_end"])
     return wire_time(start), wire_time(end)

@@ -1,4 +1,4 @@
-"""One session of a recorder, from entering its block to leaving it."""
+"""One session of a recorder: its ``with`` block, its outcome and its numbers."""
 
 from __future__ import annotations
 
@@ -14,60 +14,93 @@ from evalkit.recording.aggregate import SessionRecord
 if TYPE_CHECKING:
     from evalkit.recording.recorder import Recorder
 
-_MOST = 10**15
+_MAX_PER_SESSION = 10**15
 
 __all__ = ["Session"]
 
 _INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
-_inside: ContextVar[Session | None] = ContextVar("_inside", default=None)
+_current: ContextVar[Session | None] = ContextVar("_current", default=None)
 
 
 class Session:
-    """One session of a recorder, measured from entering to leaving."""
+    """One session of a recorder, measured from the start to the end of its ``with`` block. Created by `Recorder.session`.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.start_study(kit.create_study("nightly agent"))
+    >>> with kit.recorder(study) as rec:
+    ...     with rec.session("task 1") as session:
+    ...         session.success(iterations=2, tokens=1200, cost=0.03)
+    >>> session
+    Session('task 1')
+    """
 
     def __init__(self, recorder: Recorder, name: str | None) -> None:
         self._recorder = recorder
         self.name = name
-        """For ``sessions_included``; None until it is entered, when none was given."""
+        """The name in ``sessions_included``. An automatic name is assigned when the session begins; before that, None."""
         self._state = "new"
         self._outer: Session | None = None
         self._start = 0
         self._succeeded: bool | None = None
         self._numbers: dict[str, Any] = {}
-        self._refusal: Exception | None = None
+        self._report_error: Exception | None = None
 
     def __repr__(self) -> str:
         return f"Session({self.name!r})"
 
     def success(self, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None) -> None:
-        """Report that the session reached its goal.
+        """Report success: the session reached its goal.
 
-        An invalid number (``cost=nan``) is recorded as missing, and a warning says why: one wrong report does not end a long loop.
+        An invalid number (``cost=nan``) is recorded as missing, with a warning, so that it does not end a long loop.
 
         Parameters
         ----------
         iterations
-            The attempts that it took, 1 or more.
+            Number of attempts, at least 1.
         tokens
-            Read and written by all models.
+            Input and output tokens of all models.
         cost
-            US dollars.
+            Cost in US dollars.
 
         Raises
         ------
         RecorderError
-            Outside the session's ``with`` block, or when it was reported already.
+            If called outside the session's ``with`` block, or if the outcome was already reported.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> with kit.recorder(study) as rec, rec.session() as session:
+        ...     session.success(iterations=1, tokens=1200, cost=0.03)
+        >>> rec.checkpoint.metrics.first_attempt_success_rate
+        1.0
         """
         self._report(True, iterations, tokens, cost)
 
     def failure(self, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None) -> None:
-        """Report that the session did not reach its goal. See `success`."""
+        """Report failure: the session did not reach its goal. The parameters are those of `success`.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> with kit.recorder(study) as rec, rec.session() as session:
+        ...     session.failure(iterations=5, cost=0.25)
+        >>> rec.checkpoint.metrics.session_success_rate
+        0.0
+        """
         self._report(False, iterations, tokens, cost)
 
     def _report(self, succeeded: bool, iterations: object, tokens: object, cost: object) -> None:
-        refused = []
+        problems: list[str] = []
         try:
-            self._check_turn()
+            self._check_reportable()
             self._succeeded = succeeded
             for name, value, check in (
                 ("iterations", iterations, _check_iterations),
@@ -76,63 +109,63 @@ class Session:
             ):
                 try:
                     number = None if checks.is_missing(value) else check(name, value)
-                    if number is not None and number > _MOST:  # so that a checkpoint can hold the sum of thousands of sessions
-                        raise checks.invalid(name, value, f"is more than {_MOST:,}, the most of one session")
+                    if number is not None and number > _MAX_PER_SESSION:  # the sum of thousands of sessions must fit into a checkpoint
+                        raise checks.invalid(name, value, f"expected at most {_MAX_PER_SESSION:,} per session")
                     self._numbers[name] = number
                 except InvalidInputError as error:
-                    refused.append(f"Session {self.name!r}: {error} It counts as missing.")
-            for problem in refused:
+                    problems.append(f"Session {self.name!r}: {error} Recorded as missing.")
+            for problem in problems:
                 warn(problem)
-        except (RecorderError, EvalkitWarning) as error:  # a warning is an exception where a filter makes it one
-            self._refusal = error
+        except (RecorderError, EvalkitWarning) as error:  # a filter may turn warnings into exceptions
+            self._report_error = error
             raise
 
-    def _check_turn(self) -> None:
+    def _check_reportable(self) -> None:
         if self._state != "open":
-            over = "is over" if self._state == "closed" else "has not begun"
-            raise RecorderError(f"The session {self.name!r} {over}", allowed="report inside its with block")
+            state = "has ended" if self._state == "closed" else "has not begun"
+            raise RecorderError(f"Cannot report session {self.name!r}: it {state}", hint="Report inside its with block.")
         if self._succeeded is not None:
-            said = "success" if self._succeeded else "failure"
-            raise RecorderError(f"The session {self.name!r} reported a {said} already", allowed="report once in each session")
+            outcome = "success" if self._succeeded else "failure"
+            raise RecorderError(f"Session {self.name!r} was already reported as a {outcome}", hint="Report each session once.")
 
     def __enter__(self) -> Session:
         if self._state != "new":
-            raise RecorderError("This session was used already", allowed="begin another one: with rec.session() as s: ...")
-        outer = _inside.get()
+            raise RecorderError("A session can be used only once", hint="Begin another one: with rec.session() as s: ...")
+        outer = _current.get()
         if outer is not None and outer._recorder is self._recorder and outer._state == "open":
             raise RecorderError(
-                f"The session {outer.name!r} is still running here", allowed="leave its with block before the next session begins"
+                f"Session {outer.name!r} is still running in this thread or task", hint="Leave its with block before beginning another one."
             )
         self.name = self._recorder._begin_session(self.name)
         self._start = self._recorder._elapsed()
         self._state = "open"
         self._outer = outer
-        _inside.set(self)
+        _current.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         nanoseconds = self._recorder._elapsed() - self._start
         self._state = "closed"
-        _inside.set(self._outer)
+        _current.set(self._outer)
         assert self.name is not None
-        refused = error is not None and error is self._refusal
-        stopped = error is not None and _interrupts(error)
-        if stopped and self._succeeded is not None:
-            kind, stopped = None, False  # the report came before
-        ended = None if refused or stopped else SessionRecord(
+        misreported = error is not None and error is self._report_error
+        interrupted = error is not None and _is_interruption(error)
+        if interrupted and self._succeeded is not None:
+            kind, interrupted = None, False  # the outcome was reported before
+        record = None if misreported or interrupted else SessionRecord(
             name=self.name, nanoseconds=nanoseconds, succeeded=bool(self._succeeded) and kind is None,
             reported=self._succeeded is not None or kind is not None, error=None if kind is None else kind.__name__, **self._numbers,
         )  # fmt: skip
         try:
-            self._recorder._end_session(self.name, ended)
-        except EvalkitError as refusal:
+            self._recorder._end_session(self.name, record)
+        except EvalkitError as journal_error:
             if error is None:
                 raise
-            error.add_note(f"evalkit: the session {self.name!r} was not noted. {refusal}")  # what the agent raised goes on
+            error.add_note(f"evalkit: session {self.name!r} was not recorded. {journal_error}")  # the exception of the agent propagates
 
 
-def _interrupts(error: BaseException) -> bool:
-    """Return whether an error says nothing about the agent: Ctrl-C, a stopped cell, a canceled task, or the end of the process."""
+def _is_interruption(error: BaseException) -> bool:
+    """Return whether an error is not the agent's: Ctrl-C, a stopped cell, a canceled task, or the end of the process."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(_INTERRUPTIONS) is not None
     return isinstance(error, _INTERRUPTIONS)
@@ -141,5 +174,5 @@ def _interrupts(error: BaseException) -> bool:
 def _check_iterations(field: str, value: object) -> int:
     count = checks.check_count(field, value)
     if count < 1:
-        raise checks.invalid(field, value, "is below 1; a session that was solved at the first attempt took 1.")
+        raise checks.invalid(field, value, "expected at least 1 (1 is success at the first attempt)")
     return count
