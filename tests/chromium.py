@@ -1,6 +1,6 @@
-"""The real browser of the tests: Debian's Chromium, or another on the PATH, driven by Playwright.
+"""The browser of the tests: Debian's Chromium, or another one on the PATH, controlled by Playwright.
 
-Its headless shell is preferred: the same engine without the parts of a window that nobody sees, for two thirds of the processor time.
+Its headless shell is preferred: the same engine without window management needs a third less processor time.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ARGUMENTS = (
-    "--no-sandbox",  # does not start for root, nor in most containers, and the pages are our own
+    "--no-sandbox",  # the sandbox does not start for root and in most containers; the pages are trusted
     "--disable-dev-shm-usage",
-    # Refused here and not by a handler of Playwright, which would turn off the cache and see every request of JupyterLab's hundreds.
+    # A request handler of Playwright would disable the cache and slow down JupyterLab's hundreds of requests.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE [::1]",
 )
 NO_CHROMIUM = "needs a Chromium on the PATH that Playwright can start"
-"""Why a test was skipped. In CI on Linux it fails instead: there the browser is installed."""
+"""Why a test was skipped. In CI on Linux the test fails instead, because the browser is installed there."""
 CHROMIUMS: list[str] = []
-"""Name and version of the browsers that were started."""
+"""Names and versions of the started browsers."""
 
 
 def chromium_binary() -> str | None:
@@ -36,7 +36,7 @@ def chromium_binary() -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
-def _without(why: str) -> NoReturn:
+def _skip(why: str) -> NoReturn:
     if os.environ.get("CI", "").lower() in ("1", "true") and sys.platform == "linux":
         pytest.fail(f"In CI, a test that {NO_CHROMIUM} must run: {why}", pytrace=False)
     pytest.skip(NO_CHROMIUM)
@@ -44,18 +44,18 @@ def _without(why: str) -> NoReturn:
 
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
-    """Start the browser. Playwright's event loop stays in this thread until the end: nothing else may use asyncio here meanwhile."""
+    """Start the browser. Playwright's event loop occupies this thread until the end, so nothing else can use asyncio in it."""
     from playwright.sync_api import Error, sync_playwright
 
     need("browser")
     binary = chromium_binary()
     if binary is None:
-        _without("there is none")
+        _skip("no Chromium was found")
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(executable_path=binary, args=ARGUMENTS)
         except Error as error:
-            _without(str(error))
+            _skip(str(error))
         CHROMIUMS.append(f"Chromium {browser.version}")
         try:
             yield browser

@@ -1,6 +1,6 @@
-"""A real JupyterLab of the tests: its own settings, its own data, a free loopback port, and kernels that run this interpreter.
+"""A JupyterLab server for the tests, with its own settings and data, a free loopback port, and kernels of this interpreter.
 
-``with Lab(folder) as lab`` starts one whose notebooks stand in ``lab.root``; nothing of the user's own Jupyter is read or written.
+``with Lab(folder) as lab`` starts a server with its notebooks in ``lab.root``. It neither reads nor writes the user's Jupyter files.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from tests.servers import ServerProcess, free_port, killed_with_parent
 START_SECONDS = 60
 REPOSITORY = Path(__file__).resolve().parent.parent
 HOME = "home"
-"""Where the kit of a notebook that only tries things stands, beside the notebook: another process can find it, and it outlives a kernel."""
+"""Home of `trial_kit` in the notebook's folder, so that other processes find it and it survives a kernel restart."""
 SETTINGS = {
-    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, also one that is out of sight
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # renders all cells, including those outside the viewport
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give an environment in which Python finds this repository first, and evalkit and Jupyter find no settings of the user."""
+    """Return environment variables that put this repository first on the path and hide the user's settings of evalkit and Jupyter."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("EVALKIT_", "JUPYTER", "IPYTHON"))}
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     return {**kept, "PYTHONPATH": path, **(extra or {})}
 
 
 class Lab(ServerProcess):
-    """A JupyterLab on a loopback port, with a token; its notebooks stand in ``root``."""
+    """A JupyterLab server on a loopback port, with a token and its notebooks in ``root``."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "notebooks"
@@ -51,8 +51,8 @@ class Lab(ServerProcess):
         self.url = f"http://127.0.0.1:{self.port}"
         names = ("config", "data", "runtime", "ipython", "settings", "workspaces")
         self._folders = {name: folder / name for name in names}
-        for one in self._folders.values():
-            one.mkdir()
+        for path in self._folders.values():
+            path.mkdir()
         for plugin, settings in SETTINGS.items():
             path = self._folders["settings"] / f"{plugin}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Lab(ServerProcess):
         )
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server and wait until it responds."""
         need("kernel")
         assert self._process is None
         command = [
@@ -98,7 +98,7 @@ class Lab(ServerProcess):
                 return
             time.sleep(0.1)
         self.kill()
-        raise RuntimeError(f"JupyterLab did not come up on port {self.port}. Its output was:\n{self.output.read_text()[-4000:]}")
+        raise RuntimeError(f"JupyterLab did not start on port {self.port}. Output:\n{self.output.read_text()[-4000:]}")
 
     def stop(self) -> None:
         """End the kernels, then the server."""
@@ -107,7 +107,7 @@ class Lab(ServerProcess):
         super().stop()
 
     def api(self, method: str, path: str) -> Any:
-        """Call the server's HTTP API and give its JSON."""
+        """Call the server's HTTP API and return its JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, f"/api/{path}", headers={"Authorization": f"token {self.token}"})
@@ -116,21 +116,21 @@ class Lab(ServerProcess):
         finally:
             connection.close()
         if answer.status >= 400:
-            raise RuntimeError(f"{method} /api/{path} answered {answer.status}: {text[:500]!r}")
+            raise RuntimeError(f"{method} /api/{path} returned {answer.status}: {text[:500]!r}")
         return json.loads(text) if text else None
 
     def end_kernels(self, path: str | None = None) -> None:
-        """End the kernel of a notebook, or every kernel: they outlive their page, and what was set in one would be there in the next test."""
+        """End the kernel of a notebook, or all kernels. Kernels outlive their page, and their state would leak into the next test."""
         for session in self.api("GET", "sessions"):
             if path in (None, session["path"]):
                 self.api("DELETE", f"sessions/{session['id']}")
 
     def address(self, path: str) -> str:
-        """Give the URL that opens a notebook in a fresh workspace."""
+        """Return the URL that opens a notebook in a new workspace."""
         return f"{self.url}/lab/workspaces/test-{time.monotonic_ns()}/tree/{path}?token={self.token}&reset"
 
     def write(self, name: str, cells: list[str] | nbformat.NotebookNode) -> str:
-        """Write a notebook of these code cells, or this notebook, below ``root``, and give its path there; it is not trusted."""
+        """Write a notebook or a list of code cells below ``root`` and return its path there. It is not trusted."""
         notebook = cells if isinstance(cells, nbformat.NotebookNode) else new_notebook(cells)
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ class Lab(ServerProcess):
         return name
 
     def copy(self, source: Path, name: str) -> str:
-        """Copy a notebook below ``root`` and give its path there."""
+        """Copy a notebook below ``root`` and return its path there."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, path)
@@ -146,7 +146,7 @@ class Lab(ServerProcess):
 
 
 def new_notebook(cells: list[str]) -> nbformat.NotebookNode:
-    """Make a notebook of these code cells, whose ids are ``cell-0``, ``cell-1``, ..."""
+    """Return a notebook of code cells with the ids ``cell-0``, ``cell-1``, ..."""
     made = [nbformat.v4.new_code_cell(source, id=f"cell-{index}") for index, source in enumerate(cells)]
     kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernelspec, "language_info": {"name": "python"}})

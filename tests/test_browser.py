@@ -1,4 +1,4 @@
-"""The browser harness itself: a notebook that opens, runs, and asks nothing of another host."""
+"""The browser harness: opening and running notebooks, and detecting external requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.browser import OpenNotebook, Tab, axe_violations
 
 
 @pytest.mark.long
-def test_a_notebook_runs_in_the_browser(notebook: OpenNotebook) -> None:
-    """Cells run in a kernel of this interpreter, with this repository's evalkit; after a restart the kernel is another."""
+def test_notebook_runs_in_browser(notebook: OpenNotebook) -> None:
+    """Cells run in a kernel of this interpreter with this repository's evalkit; a restart starts another kernel."""
     opened = notebook(["import evalkit, os\nprint(evalkit.__file__)", "answer = 6 * 7\nanswer"])
     opened.run_all()
     assert opened.output(0).inner_text().strip() == evalkit.__file__
@@ -22,8 +22,8 @@ def test_a_notebook_runs_in_the_browser(notebook: OpenNotebook) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_page_should_not_do_is_noted(tab: Tab) -> None:
-    """A request to another host, a dialog and an unnamed button are each found."""
+def test_unwanted_page_behavior_is_detected(tab: Tab) -> None:
+    """External requests, dialogs and unnamed buttons are detected."""
     tab.page.set_content("<html lang=en><title>t</title><button></button><img alt=x src='https://example.invalid/x.png'></html>")
     tab.page.evaluate("alert(1)")
     assert [line.partition(" ")[0] for line in axe_violations(tab.page, tab.page.locator("button"))] == ["button-name"]
