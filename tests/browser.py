@@ -1,7 +1,6 @@
-"""A page of a real browser, and a notebook of JupyterLab that is open in one.
+"""A page of a real browser, and a notebook that is open in JupyterLab.
 
-Whatever a page asks of another host than this one is recorded, and the browser finds no such host (`tests.chromium`); every dialog is recorded
-and dismissed. `Tab.check` fails where there was one.
+Requests to other hosts are recorded and fail (`tests.chromium`); dialogs are recorded and dismissed. `Tab.check` fails if there were any.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ RUN_MS = 60_000
 CLICK_MS = 15_000
 SERIOUS = ("serious", "critical")
 
-expect.set_options(timeout=CLICK_MS)  # its own five seconds are too few for a page of many charts on a busy machine
+expect.set_options(timeout=CLICK_MS)  # the default of 5 s is too short for a page of many charts on a busy machine
 
 
 class Tab:
-    """A page of its own, and what it asked for that it should not have."""
+    """A page, with its unexpected requests, dialogs and console messages."""
 
     def __init__(self, browser: Browser, *, dark: bool = False) -> None:
         self.outside: list[str] = []
-        """URLs of other hosts than this one that were asked for; none was answered."""
+        """Requested URLs of other hosts; none was reachable."""
         self.dialogs: list[str] = []
-        """Texts of the dialogs that were shown."""
+        """Texts of dialogs."""
         self.console: list[str] = []
-        """Warnings and errors in the page's console, and errors that no code caught."""
+        """Warnings and errors in the console, and uncaught errors."""
         self.context: BrowserContext = browser.new_context(
             viewport={"width": 1280, "height": 1000},
             service_workers="block",
             color_scheme="dark" if dark else "light",
-            timezone_id="Asia/Kathmandu",  # five hours and three quarters ahead: what is not in UTC is seen
+            timezone_id="Asia/Kathmandu",  # UTC+05:45, which reveals times that are not in UTC
         )
         self.context.set_default_timeout(CLICK_MS)
         self.context.on("page", self._watch)
@@ -67,13 +66,13 @@ class Tab:
         dialog.dismiss()
 
     def open_file(self, path: Path) -> Page:
-        """Open an HTML or SVG file, as a double click does."""
+        """Open an HTML or SVG file."""
         self.page.goto(path.resolve().as_uri())
         return self.page
 
     def check(self) -> None:
-        """Say that no page asked for another host, and that none showed a dialog."""
-        assert self.outside == [], f"asked for another host: {self.outside}"
+        """Check that no page requested another host or showed a dialog."""
+        assert self.outside == [], f"requested another host: {self.outside}"
         assert self.dialogs == [], f"showed a dialog: {self.dialogs}"
 
     def close(self) -> None:
@@ -86,34 +85,34 @@ def _here(url: str) -> bool:
 
 
 class Notebook:
-    """A notebook that is open in JupyterLab, in `tab`; one page may hold several of them."""
+    """A notebook that is open in JupyterLab in `tab`. A page can have several open notebooks."""
 
     def __init__(self, tab: Tab, lab: Lab, path: str) -> None:
         self.tab, self.lab, self.path = tab, lab, path
         self.page = tab.page
-        self._panel = f"[...jupyterapp.shell.widgets('main')].find(one => one.context?.path === {json.dumps(path)})"
+        self._panel = f"[...jupyterapp.shell.widgets('main')].find(widget => widget.context?.path === {json.dumps(path)})"
         self._shown: Locator | None = None
 
     def open(self, *, kernel: bool = True) -> Notebook:
-        """Open the page and wait for the notebook, and for its kernel until it can really run something."""
+        """Open the page and wait until the notebook is loaded and its kernel can run code."""
         self.page.goto(self.lab.address(self.path))
         self._opened(kernel=kernel)
         return self
 
     def open_beside(self, path: str, *, kernel: bool = True) -> Notebook:
-        """Open another notebook in the same page, in front of this one: a page of its own takes seconds to load."""
+        """Open another notebook in the same page, in front of this one; loading another page takes seconds."""
         self._call(f"await app.commands.execute('docmanager:open', {{path: {json.dumps(path)}}})", READY_MS)
         other = Notebook(self.tab, self.lab, path)
         other._opened(kernel=kernel)
         return other
 
     def close(self) -> None:
-        """Close the notebook without saving it, and end its kernel; what was open beside it is in front again."""
+        """Close the notebook without saving it, and end its kernel."""
         self._call("panel.dispose()")
         self.lab.end_kernels(self.path)
 
     def reload(self) -> None:
-        """Load the page again; the kernel runs on, and what was not saved is gone."""
+        """Reload the page; the kernel keeps running, and unsaved changes are lost."""
         self.page.reload()
         self._opened(kernel=True)
 
@@ -125,25 +124,25 @@ class Notebook:
             self.wait_for_kernel()
 
     def wait_for_kernel(self) -> None:
-        """Wait until the kernel has run something: it says that it is idle before it can, and what is run then is lost."""
+        """Wait until the kernel can run code: it reports idle earlier, and code that is run then is lost."""
         ready = "await session.ready; await session.session.kernel.info; await session.session.kernel.requestExecute({code: '1'}).done"
         self._call(ready, READY_MS)
 
     def run_all(self, *, errors: bool = False) -> None:
-        """Run all cells and wait for the last; an error in one fails the test, unless `errors` are expected."""
+        """Run all cells and wait for the last one; an error in a cell fails the test unless `errors` is true."""
         self._call("await app.commands.execute('notebook:run-all-cells')", RUN_MS)
         if not errors:
             self.no_errors()
 
     def run(self, index: int, *, errors: bool = False) -> Locator:
-        """Run one cell, wait for its end, and return its output area."""
+        """Run a cell, wait for its end, and return its output area."""
         self._call(f"notebook.activeCellIndex = {index}; notebook.deselectAll(); await app.commands.execute('notebook:run-cell')", RUN_MS)
         if not errors:
             self.no_errors()
         return self.output(index)
 
-    def tell(self, source: str) -> None:
-        """Run something in the kernel, in no cell; it must not raise."""
+    def execute(self, source: str) -> None:
+        """Run code in the kernel outside a cell; it must not raise."""
         request = f"session.session.kernel.requestExecute({{code: {json.dumps(source)}, stop_on_error: false}}).done"
         self._call(f"const {{content}} = await {request}; if (content.status !== 'ok') throw new Error(content.evalue)", RUN_MS)
 
@@ -159,7 +158,7 @@ class Notebook:
         return self.run(self.add(source)).inner_text().strip()
 
     def find(self, source: str) -> int:
-        """Return the index of the first cell whose source is, or has a line that is, this text."""
+        """Return the index of the first cell with this line."""
         index: int = self._look(
             "notebook.widgets.findIndex(cell => cell.model.sharedModel.source.split('\\n').includes(argument))",
             source,
@@ -172,7 +171,7 @@ class Notebook:
         return self._shown.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def output(self, index: int) -> Locator:
-        """Return the output area of a cell: what is in it, not the prompts beside it."""
+        """Return the output area of a cell, without its prompt."""
         return self.cell(index).locator(".jp-Cell-outputArea .jp-OutputArea-output")
 
     def outputs(self) -> Locator:
@@ -181,12 +180,12 @@ class Notebook:
         return self._shown.locator(".jp-Cell-outputArea .jp-OutputArea-output")
 
     def trusts(self) -> list[bool]:
-        """Return for each cell whether JupyterLab trusts what it shows."""
+        """Return whether JupyterLab trusts each cell."""
         trusted: list[bool] = self._look("notebook.widgets.map(cell => cell.model.trusted)")
         return trusted
 
     def no_errors(self) -> None:
-        """Check that no cell raised an error; a failure shows the first."""
+        """Check that no cell raised an error."""
         raised: list[str] = self._look(
             """notebook.widgets.flatMap(cell => cell.model.sharedModel.getOutputs?.() ?? [])
                .filter(output => output.output_type === 'error').map(output => `${output.ename}: ${output.evalue}`)"""
@@ -201,12 +200,12 @@ class Notebook:
         self._call(f"notebook.activeCellIndex = {index}; notebook.deselectAll(); await app.commands.execute('notebook:clear-cell-output')")
 
     def restart(self) -> None:
-        """Restart the kernel and wait until it can run something; the page and its outputs stay."""
+        """Restart the kernel and wait until it can run code; the outputs stay in the page."""
         self._call("await session.session.kernel.restart()", READY_MS)
         self.wait_for_kernel()
 
     def save(self) -> None:
-        """Save the notebook; what was run here is trusted from then on."""
+        """Save the notebook, which makes its outputs trusted."""
         self._call("await panel.context.save()", RUN_MS)
 
     def theme(self, name: str) -> None:
@@ -215,11 +214,11 @@ class Notebook:
         self._wait(f"document.body.dataset.jpThemeLight === '{'true' if name == 'light' else 'false'}'", CLICK_MS)
 
     def axe(self, target: Locator) -> list[str]:
-        """Return the serious and critical violations of accessibility rules in `target`, each in a line."""
+        """Return the serious and critical accessibility violations in `target`, one per line."""
         return axe_violations(self.page, target)
 
     def _call(self, body: str, timeout: int = CLICK_MS) -> None:
-        """Run JavaScript that may await; Playwright alone would wait for ever for a promise that never ends."""
+        """Run asynchronous JavaScript with a timeout, which Playwright lacks for promises."""
         self.page.evaluate(
             f"""body => {{
                 const app = window.jupyterapp, panel = {self._panel}, notebook = panel?.content, session = panel?.sessionContext;
@@ -245,26 +244,26 @@ class Notebook:
 
 
 def axe_violations(page: Page, target: Locator | None = None) -> list[str]:
-    """Give the serious and critical violations of accessibility rules in `target`, or in the whole page, each in a line."""
+    """Return the serious and critical accessibility violations in `target` or the whole page, one per line."""
     from axe_playwright_python.sync_playwright import Axe
 
     context = None
     if target is not None:
-        target.evaluate_all("(all) => all.forEach(one => one.setAttribute('data-axe', ''))")
+        target.evaluate_all("(all) => all.forEach(element => element.setAttribute('data-axe', ''))")
         context = "[data-axe]"
     try:
-        found = Axe().run(page, context=context).response["violations"]
+        violations = Axe().run(page, context=context).response["violations"]
     finally:
-        page.evaluate("document.querySelectorAll('[data-axe]').forEach(one => one.removeAttribute('data-axe'))")
+        page.evaluate("document.querySelectorAll('[data-axe]').forEach(element => element.removeAttribute('data-axe'))")
     return [
         f"{rule['id']} ({rule['impact']}): {' '.join(node['html'].split())[:200]}"
-        for rule in found
+        for rule in violations
         if rule["impact"] in SERIOUS
         for node in rule["nodes"]
     ]
 
 
 class OpenNotebook(Protocol):
-    """What the fixture ``notebook`` gives: code cells, a notebook, or a path below the server's folder, opened."""
+    """Type of the fixture ``notebook``: opens code cells, a notebook, or a path below the server's folder."""
 
-    def __call__(self, what: list[str] | NotebookNode | str, *, kernel: bool = True) -> Notebook: ...
+    def __call__(self, content: list[str] | NotebookNode | str, /, *, kernel: bool = True) -> Notebook: ...

@@ -1,6 +1,8 @@
-"""The panel as somebody sees and uses it in the browser: its buttons, fields and texts, by what they are called."""
+"""The panel in the browser, as a user sees and operates it: controls and texts by their accessible names."""
 
 from __future__ import annotations
+
+import re
 
 from playwright.sync_api import Locator, expect
 
@@ -8,7 +10,7 @@ from tests.browser import Notebook
 
 COMMANDS = ("Start", "Pause", "Resume", "Stop")
 SHOWN_MS = 15_000
-"""How long something that a click does may take on a machine that does much else; what must be quicker is timed."""
+"""Timeout for the effect of a click on a busy machine; faster reactions are timed explicitly."""
 
 
 class PanelPage:
@@ -17,10 +19,12 @@ class PanelPage:
     def __init__(self, notebook: Notebook, cell: int) -> None:
         self.notebook = notebook
         self.root = notebook.cell(cell).locator(".evalkit-panel")
-        self.studies = self.root.get_by_label("Studies", exact=True)
+        self.rows = self.root.locator(".evalkit-item:visible")
         self.search = self.root.get_by_label("Search", exact=True)
         self.metric = self.root.get_by_label("Metric", exact=True)
-        self.status = self.root.locator("[role=status], [role=alert]").filter(has_text="UTC:")
+        self.name = self.root.locator(".evalkit-name")
+        self.badge = self.root.locator(".evalkit-title .evalkit-badge")
+        self.message = self.root.locator(".evalkit-message")
         self.chart = self.root.locator(".evalkit-chart svg")
 
     def button(self, name: str) -> Locator:
@@ -30,50 +34,62 @@ class PanelPage:
         return self.root.get_by_label(label, exact=True)
 
     def open_form(self, title: str) -> None:
-        """Open one of the forms, if it is not."""
+        """Open a form, unless it is open."""
         if not self.field("Name" if title == "New study" else "Period start (UTC)").is_visible():
             self.button(title).click()
 
     def ready(self) -> PanelPage:
-        """Wait until the panel shows what it read."""
-        expect(self.status).not_to_contain_text("Reading ...", timeout=SHOWN_MS)
+        """Wait until the panel shows its first reading."""
+        expect(self.message).not_to_contain_text("Loading", timeout=SHOWN_MS)
         return self
 
     def cut(self) -> list[str]:
-        """Give the names of controls that do not fit their place."""
+        """Return the texts of labels and buttons that do not fit."""
         labels: list[str] = self.root.locator(".widget-label, .widget-button").evaluate_all(
-            "all => all.filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
+            "all => all.filter(each => each.offsetParent && each.scrollWidth > each.clientWidth + 1).map(each => each.textContent)"
         )
         return labels
 
+    def row(self, name: str) -> Locator:
+        """Return the row of a study in the list."""
+        return self.rows.filter(has_text=name)
+
     def choose(self, name: str) -> None:
-        """Select the study whose line begins with `name`."""
-        self.studies.select_option(label=self.studies.locator("option", has_text=name).first.inner_text())
-        self.expect_detail("Name", name)
+        """Select a study in the list, which may have several pages: search for it first."""
+        self.search.fill(name)
+        self.row(name).first.get_by_role("button").click()
+        self.expect_name(name)
+        self.search.fill("")
 
-    def detail(self, name: str) -> Locator:
-        return (
-            self.root.locator(".evalkit-details tr")
-            .filter(has=self.root.page.get_by_role("rowheader", name=name, exact=True))
-            .locator("td")
-        )
+    def expect_name(self, name: str) -> None:
+        expect(self.name).to_have_text(name, timeout=SHOWN_MS)
 
-    def expect_detail(self, name: str, text: str) -> None:
-        expect(self.detail(name)).to_have_text(text, timeout=SHOWN_MS)
+    def expect_status(self, status: str) -> None:
+        """Check the status badge of the selected study."""
+        expect(self.badge).to_have_text(status.capitalize(), timeout=SHOWN_MS)
+
+    def expect_fact(self, label: str, text: str) -> None:
+        """Check a fact about the selected study."""
+        fact = self.root.locator(".evalkit-facts > div").filter(has=self.root.page.get_by_text(label, exact=True)).locator("dd")
+        expect(fact).to_have_text(text, timeout=SHOWN_MS)
 
     def expect_buttons(self, *enabled: str) -> None:
-        """Say that exactly these commands can be given."""
+        """Check that exactly these commands are enabled."""
         for name in COMMANDS:
             button = expect(self.button(name))
             button.to_be_enabled(timeout=SHOWN_MS) if name in enabled else button.to_be_disabled(timeout=SHOWN_MS)
 
-    def press(self, name: str, status: str, says: str) -> None:
-        """Press a command's button, and see the status change and the status line say it."""
+    def press(self, name: str, status: str, message: str) -> None:
+        """Press the button of a command and check the new status and the status line."""
         self.button(name).click()
-        self.expect_detail("Status", status)
-        expect(self.status).to_contain_text(says, timeout=SHOWN_MS)
+        self.expect_status(status)
+        expect(self.message).to_contain_text(message, timeout=SHOWN_MS)
 
     def drawing(self) -> str:
-        """Give the texts of the chart: its marks say what they stand for."""
-        labels: list[str] = self.chart.locator("[aria-label]").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+        """Return the accessible names of the chart's marks."""
+        labels: list[str] = self.chart.locator("[aria-label]").evaluate_all("all => all.map(each => each.getAttribute('aria-label'))")
         return "\n".join(labels)
+
+    def row_label(self, name: str) -> Locator:
+        """Return the button of a study's row by its accessible name, which begins with the study's name."""
+        return self.root.get_by_role("button", name=re.compile(f"^(Selected: )?{re.escape(name)}, "))

@@ -1,4 +1,4 @@
-"""The panel in JupyterLab: studies driven by clicking, followed while others change them, and nothing left behind."""
+"""The panel in JupyterLab: controlling studies, following changes by other processes, and releasing all resources."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ for number in (0, 1, 3):
     period = (begin + number * week, begin + (number + 1) * week)
     kit.record_checkpoint(study, {{"sessions_completed": 40, "session_success_rate": 0.5 + number / 20, "period": period}})
 """.strip()
-"""A running study with a gap, whose next period begins on 2026-02-02."""
+"""A running study with a gap; its next period begins on 2026-02-02."""
 THREADS = "import threading; sorted(thread.name for thread in threading.enumerate() if thread.name.startswith('evalkit'))"
 PANELS = (
     "import gc, ipywidgets; gc.collect(); "
-    "sum('evalkit-panel' in getattr(one, '_dom_classes', ()) for one in ipywidgets.widgets.widget._instances.values())"
+    "sum('evalkit-panel' in getattr(widget, '_dom_classes', ()) for widget in ipywidgets.widgets.widget._instances.values())"
 )
 COUNT = """
 import asyncio, gc, psutil, threading, ipywidgets
@@ -58,7 +58,7 @@ for line in sys.stdin:
 
 
 class OtherProcess:
-    """A second process with a kit on the same home, which does what it is told."""
+    """A second process with a kit on the same home, which runs commands on request."""
 
     def __init__(self, lab: Lab, home: Path) -> None:
         self._process = subprocess.Popen(
@@ -66,7 +66,7 @@ class OtherProcess:
         )
 
     def do(self, command: str, *arguments: object) -> float:
-        """Give a command, and give the time at which it was carried out."""
+        """Run a command and return the time at which it finished."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([command, arguments]) + "\n")
@@ -79,7 +79,7 @@ class OtherProcess:
 
 @pytest.fixture(scope="module")
 def desk(chromium: Browser, lab: Lab) -> Iterator[Notebook]:
-    """Notebook 02, open and run; each test works with a study of its own in it."""
+    """Notebook 02, opened and run; each test uses its own study in it."""
     tab = Tab(chromium)
     path = lab.copy(REPOSITORY / "notebooks" / "02_lifecycle_panel.ipynb", "desk/02_lifecycle_panel.ipynb")
     opened = Notebook(tab, lab, path).open()
@@ -91,20 +91,20 @@ def desk(chromium: Browser, lab: Lab) -> Iterator[Notebook]:
 
 @pytest.fixture
 def name() -> str:
-    """What the test's own study is called: short, since the list shortens."""
+    """Name of the test's own study."""
     return f"study no. {next(NUMBERS)}."
 
 
 @pytest.fixture
 def panel(desk: Notebook, name: str) -> Iterator[PanelPage]:
-    """The panel of notebook 02, which shows the test's own study."""
+    """The panel of notebook 02, showing the test's own study."""
     page = PanelPage(desk, desk.find(SHOW))
-    if page.root.count() == 0:  # an earlier test took it away
+    if page.root.count() == 0:  # an earlier test removed it
         desk.run(desk.find(SHOW))
     page.ready()
     page.search.fill("")
     page.metric.select_option(label="Session success rate")
-    desk.tell(STUDY.format(name=name))
+    desk.execute(STUDY.format(name=name))
     page.choose(name)
     yield page
     desk.tab.check()
@@ -122,8 +122,8 @@ def metrics(rate: float, start: str, end: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_study_is_driven_by_clicking(panel: PanelPage) -> None:
-    """Created, started, paused, resumed and stopped with the buttons; those that are not legal cannot be pressed."""
+def test_lifecycle_buttons(panel: PanelPage) -> None:
+    """A study is created, started, paused, resumed and stopped; buttons of other commands are disabled with a reason."""
     panel.open_form("New study")
     expect(panel.button("Create study")).to_be_disabled()
     panel.field("Name").fill("made by clicking")
@@ -132,10 +132,11 @@ def test_a_study_is_driven_by_clicking(panel: PanelPage) -> None:
     expect(panel.button("Create study")).to_be_disabled()
     panel.field("Planned periods").fill("3")
     panel.button("Create study").click()
-    panel.expect_detail("Name", "made by clicking")
-    panel.expect_detail("Status", "pending")
-    panel.expect_detail("Progress", "0 of 3 periods, daily")
+    panel.expect_name("made by clicking")
+    panel.expect_status("pending")
+    panel.expect_fact("Progress", "0 of 3 periods, daily")
     panel.expect_buttons("Start", "Stop")
+    expect(panel.button("Pause")).to_have_attribute("title", "Only a running study can be paused; this one is pending.")
     panel.press("Start", "running", "Started 'made by clicking'")
     panel.expect_buttons("Pause", "Stop")
     panel.press("Pause", "paused", "Paused 'made by clicking'")
@@ -143,31 +144,33 @@ def test_a_study_is_driven_by_clicking(panel: PanelPage) -> None:
     panel.press("Resume", "running", "Resumed 'made by clicking'")
     panel.expect_buttons("Pause", "Stop")
     panel.button("Stop").click()
-    panel.button("No").click()
-    expect(panel.button("No")).to_be_hidden()
-    panel.expect_detail("Status", "running")
+    panel.button("Cancel").click()
+    expect(panel.button("Cancel")).to_be_hidden()
+    panel.expect_status("running")
     panel.button("Stop").click()
-    panel.press("Yes, stop for good", "stopped", "Stopped 'made by clicking'")
+    panel.press("Stop study", "stopped", "Stopped 'made by clicking'")
     panel.expect_buttons()
-    expect(panel.studies.locator("option", has_text="made by clicking")).to_contain_text("stopped")
+    expect(panel.row("made by clicking")).to_contain_text("Stopped")
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_recorded_through_the_form(panel: PanelPage) -> None:
-    """What is typed is checked at once; recording draws the new point, counts it, and proposes the next period."""
-    panel.expect_detail("Progress", "3 of 8 periods, weekly")
+def test_record_checkpoint_form(panel: PanelPage, name: str) -> None:
+    """Input is validated while typing; recording updates chart, list and progress, and proposes the next period."""
+    panel.expect_fact("Progress", "3 of 8 periods, weekly")
     panel.chart.wait_for()
     before = panel.drawing()
     panel.open_form("Record checkpoint")
     expect(panel.field("Period start (UTC)")).to_have_value("2026-02-02 00:00")
     panel.field("Sessions completed").fill("40")
     panel.field("Session success rate").fill("91")
-    expect(panel.root.get_by_role("alert").filter(has_text="session_success_rate")).to_be_visible(timeout=SHOWN_MS)
+    expect(panel.root.get_by_role("alert").filter(has_text="session_success_rate 91")).to_be_visible(timeout=SHOWN_MS)
     expect(panel.button("Record")).to_be_disabled()
     panel.field("Session success rate").fill("0.91")
     panel.button("Record").click()
-    expect(panel.status).to_contain_text("Recorded", timeout=SHOWN_MS)
-    panel.expect_detail("Progress", "4 of 8 periods, weekly")
+    expect(panel.message).to_contain_text("Recorded", timeout=SHOWN_MS)
+    panel.expect_fact("Progress", "4 of 8 periods, weekly")
+    expect(panel.row(name)).to_contain_text("91.0")
+    expect(panel.row(name)).to_contain_text("4/8")
     expect(panel.chart.locator("[aria-label*='91']").first).to_be_attached(timeout=SHOWN_MS)
     assert "91" not in before
     expect(panel.field("Period start (UTC)")).to_have_value("2026-02-09 00:00", timeout=SHOWN_MS)
@@ -177,54 +180,54 @@ def test_a_checkpoint_is_recorded_through_the_form(panel: PanelPage) -> None:
 
 
 @pytest.mark.slow
-def test_what_another_process_does_appears_by_itself(panel: PanelPage, other: OtherProcess, name: str) -> None:
-    """Within 3 seconds, without running a cell, while the focus and the half-typed text of a field stay."""
+def test_changes_by_another_process_appear(panel: PanelPage, other: OtherProcess, name: str) -> None:
+    """They appear within 3 seconds without running a cell; the focus, selection and text of a field are kept."""
     panel.chart.wait_for()
     panel.open_form("Record checkpoint")
     field = panel.field("Total tokens")
     field.fill("12345")
-    field.evaluate("one => one.setSelectionRange(1, 3)")
-    field.evaluate("one => { window.blurred = 0; one.addEventListener('blur', () => { window.blurred += 1; }); }")
+    field.evaluate("input => input.setSelectionRange(1, 3)")
+    field.evaluate("input => { window.blurred = 0; input.addEventListener('blur', () => { window.blurred += 1; }); }")
     for rate, start, end in ((0.97, "2026-02-02T00:00Z", "2026-02-09T00:00Z"), (0.13, "2026-02-09T00:00Z", "2026-02-16T00:00Z")):
         done = other.do("record_checkpoint", name, metrics(rate, start, end))
         panel.chart.locator(f"[aria-label*='{rate * 100:.0f}']").first.wait_for(state="attached", timeout=SHOWN_MS)
         assert time.time() - done < 3
-    panel.expect_detail("Progress", "5 of 8 periods, weekly")
+    panel.expect_fact("Progress", "5 of 8 periods, weekly")
     done = other.do("pause_study", name)
-    panel.expect_detail("Status", "paused")
+    panel.expect_status("paused")
     assert time.time() - done < 3
     panel.expect_buttons("Resume", "Stop")
     expect(field).to_be_focused()
     expect(field).to_have_value("12345")
-    assert field.evaluate("one => [one.selectionStart, one.selectionEnd, window.blurred]") == [1, 3, 0]
+    assert field.evaluate("input => [input.selectionStart, input.selectionEnd, window.blurred]") == [1, 3, 0]
 
 
-def test_whoever_is_second_reads_what_happened(panel: PanelPage, other: OtherProcess, name: str) -> None:
-    """The button was legal when it was seen; another process was quicker, and the status line says so."""
+def test_concurrent_command_is_reported(panel: PanelPage, other: OtherProcess, name: str) -> None:
+    """The status line reports that another process applied the command first."""
     panel.expect_buttons("Pause", "Stop")
-    # Both within one breath of the panel: it has not read what the other did when the button is pressed.
+    # The button is pressed before the panel reads the change.
     other.do("pause_study", name)
     panel.button("Pause").dispatch_event("click")
-    expect(panel.status).to_contain_text("paused", timeout=SHOWN_MS)
-    panel.expect_detail("Status", "paused")
+    expect(panel.message).to_contain_text("paused", timeout=SHOWN_MS)
+    panel.expect_status("paused")
     panel.expect_buttons("Resume", "Stop")
 
 
 @pytest.mark.slow
-def test_a_restarted_kernel_attaches_again(desk: Notebook, panel: PanelPage, name: str) -> None:
-    """After a restart and running the cells again the same studies are there, and follow the buttons."""
+def test_panel_works_after_kernel_restart(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """After a restart, running the cells again shows the same studies with working buttons."""
     panel.press("Pause", "paused", "Paused")
     desk.restart()
     desk.run_all()
     panel.ready()
     panel.choose(name)
-    panel.expect_detail("Status", "paused")
+    panel.expect_status("paused")
     panel.press("Resume", "running", "Resumed")
 
 
 @pytest.mark.slow
-def test_the_watcher_ends_with_the_last_view(desk: Notebook, panel: PanelPage) -> None:
-    """A second view of a panel changes nothing; once the last cell that shows one is deleted, nothing watches any more."""
+def test_watcher_ends_with_last_view(desk: Notebook, panel: PanelPage) -> None:
+    """The watcher keeps running while one of two views is left, and ends when the last one is deleted."""
     threads, first, second = desk.add(THREADS), desk.add("shown = kit.panel()\nshown"), desk.add("shown")
     desk.clear(desk.find(SHOW))
     desk.run(first)
@@ -237,12 +240,12 @@ def test_the_watcher_ends_with_the_last_view(desk: Notebook, panel: PanelPage) -
     while "evalkit-watcher" in desk.run(threads).inner_text() and time.monotonic() < deadline:
         time.sleep(0.5)
     assert "evalkit-watcher" not in desk.output(threads).inner_text()
-    desk.tell("shown.close()")
+    desk.execute("shown.close()")
 
 
 @pytest.mark.slow
-def test_a_cell_that_runs_again_replaces_its_panel(desk: Notebook, panel: PanelPage, name: str) -> None:
-    """Also after the page was loaded again, which no kernel hears of: one panel lives, and with close() its threads end."""
+def test_rerun_cell_replaces_its_panel(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """Running a cell again closes its earlier panel, also after the page was reloaded."""
     cell = desk.add("mine = kit.panel()\nmine")
     desk.run(cell)
     before = desk.value(PANELS)
@@ -251,14 +254,14 @@ def test_a_cell_that_runs_again_replaces_its_panel(desk: Notebook, panel: PanelP
     desk.run(cell)
     PanelPage(desk, cell).ready().choose(name)
     assert desk.value(PANELS) == before
-    desk.tell("mine.close()")
+    desk.execute("mine.close()")
     desk.run(desk.find(SHOW))
     assert int(desk.value(PANELS)) == int(before) - 1
 
 
 @pytest.mark.slow
-def test_many_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> None:
-    """Opened, seen and closed again: no more threads, tasks, sockets, files and widgets than before."""
+def test_closed_panels_release_resources(desk: Notebook, panel: PanelPage) -> None:
+    """Threads, tasks, sockets, files and widgets do not accumulate when panels are opened and closed."""
     desk.clear(desk.find(SHOW))
     counting, again = desk.add(COUNT), desk.add("mine = kit.panel()\nmine")
     page = PanelPage(desk, again)
@@ -271,47 +274,47 @@ def test_many_panels_leave_nothing_behind(desk: Notebook, panel: PanelPage) -> N
 
     before = counted()
     for _ in range(in_long_form(50, 3)):
-        desk.run(again)  # closes the one before
+        desk.run(again)  # closes the previous panel
         page.root.wait_for()
     page.ready()
-    # A panel that looks at the read model has it open for a moment, and what the last ones opened may end later than they do.
+    # Connections of the last panels may be closed a moment after them.
     until = time.monotonic() + 20
     after = counted()
     while any(now > then for now, then in zip(after, before, strict=True)):
         assert time.monotonic() < until, (before, after)
         after = counted()
-    desk.tell("mine.close()")
+    desk.execute("mine.close()")
     desk.clear(again)
 
 
 @pytest.mark.slow
-def test_a_name_with_markup_is_text_everywhere(panel: PanelPage) -> None:
-    """In the list, the details, the question, the status line, the chart and the forms; nothing of it runs."""
+def test_markup_in_names_is_shown_as_text(panel: PanelPage) -> None:
+    """Markup is inert in the list, details, confirmation, status line, chart and forms."""
     panel.open_form("New study")
     panel.field("Name").fill(NAME)
     panel.field("Description").fill(NAME)
     panel.field("Tags").fill(NAME.replace(",", ""))
     panel.field("Metadata").fill(f"key={NAME}")
     panel.button("Create study").click()
-    panel.expect_detail("Name", NAME)
-    expect(panel.status).to_contain_text(NAME)
+    panel.expect_name(NAME)
+    expect(panel.message).to_contain_text(NAME)
     panel.press("Start", "running", NAME)
     panel.open_form("Record checkpoint")
     panel.field("Sessions completed").fill("40")
     panel.field("Session success rate").fill("0.5")
     panel.button("Record").click()
-    expect(panel.status).to_contain_text("Recorded", timeout=SHOWN_MS)
+    expect(panel.message).to_contain_text("Recorded", timeout=SHOWN_MS)
     panel.chart.wait_for()
     panel.button("Stop").click()
     expect(panel.root).to_contain_text(f"Stop {NAME!r} for good?")
     panel.search.fill("<img")
-    expect(panel.studies.locator("option")).to_have_count(1)
+    expect(panel.rows).to_have_count(1)
     assert panel.root.locator("img, script").count() == 0
 
 
 @pytest.mark.slow
-def test_the_panel_is_readable_and_open_to_screen_readers(desk: Notebook, panel: PanelPage) -> None:
-    """No serious rule of accessibility is broken with either form open; labels are whole, and the chart is readable in both themes."""
+def test_panel_is_accessible_in_both_themes(desk: Notebook, panel: PanelPage) -> None:
+    """axe finds no serious violation with either form open, no label is cut, and the chart is readable."""
     panel.chart.wait_for()
     try:
         for theme in ("light", "dark"):
@@ -326,25 +329,32 @@ def test_the_panel_is_readable_and_open_to_screen_readers(desk: Notebook, panel:
 
 
 @pytest.mark.slow
-def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage, name: str) -> None:
-    """Enter in the search goes to the next study; Tab goes through the buttons and headings, and the space bar presses them."""
-    desk.tell(f"kit.create_study({name!r} + ' too')")
-    expect(panel.studies.locator("option", has_text=f"{name} too")).to_have_count(1, timeout=SHOWN_MS)
+def test_keyboard_operation(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """Enter in the search selects the next study; Tab reaches rows, buttons and headings, and the space bar presses them."""
+    desk.execute(f"kit.create_study({name!r} + ' too')")
     panel.search.focus()
     desk.page.keyboard.type(name)
-    expect(panel.studies.locator("option")).to_have_count(2, timeout=SHOWN_MS)
+    expect(panel.rows).to_have_count(2, timeout=SHOWN_MS)
     for shown in (f"{name} too", name):
         desk.page.keyboard.press("Enter")
-        panel.expect_detail("Name", shown)
+        panel.expect_name(shown)
     expect(panel.search).to_be_focused()
     reached = []
     for _ in range(8):
         desk.page.keyboard.press("Tab")
         reached.append(desk.page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()"))
-    assert {"Studies", "Pause", "Stop", "Metric", "New study"} <= set(reached)
+    assert {"Refresh", "Pause", "Stop", "Metric", "New study"} <= set(reached)
+    assert [label.partition(",")[0] for label in reached if ", " in label] == [f"{name} too", f"Selected: {name}"]
+    panel.row_label(f"{name} too").focus()
+    desk.page.keyboard.press("Space")
+    panel.expect_name(f"{name} too")
+    expect(panel.row_label(f"{name} too")).to_be_focused()
+    desk.page.keyboard.press("Tab")
+    desk.page.keyboard.press("Enter")
+    panel.expect_name(name)
     panel.button("Pause").focus()
     desk.page.keyboard.press("Space")
-    panel.expect_detail("Status", "paused")
+    panel.expect_status("paused")
     panel.button("New study").focus()
     desk.page.keyboard.press("Space")
     expect(panel.field("Name")).to_be_visible()
@@ -353,8 +363,43 @@ def test_everything_is_reached_by_keyboard(desk: Notebook, panel: PanelPage, nam
 
 
 @pytest.mark.slow
-def test_without_its_kernel_a_table_and_a_picture_are_shown(desk: Notebook, panel: PanelPage, name: str, lab: Lab) -> None:
-    """Reopened in a notebook that is trusted, and in one that is not: what the panel showed, as table and picture."""
+def test_panel_fits_narrow_outputs(desk: Notebook, panel: PanelPage) -> None:
+    """In a narrow notebook the list is above the details, and nothing is wider than the panel."""
+    panel.chart.wait_for()
+    panel.open_form("Record checkpoint")
+    size = desk.page.viewport_size
+    assert size is not None
+    try:
+        desk.page.set_viewport_size({"width": 860, "height": 1000})
+        desk.page.wait_for_function(
+            "root => root.querySelector('.evalkit-study').offsetTop > root.querySelector('.evalkit-list').offsetTop + 40",
+            arg=panel.root.element_handle(),
+        )
+        wider = panel.root.evaluate(
+            """root => { const right = root.getBoundingClientRect().right + 1;
+                return [...root.querySelectorAll('*')].filter(each => each.offsetParent && each.getBoundingClientRect().right > right)
+                    .map(each => each.className); }"""
+        )
+        assert wider == []
+        assert panel.cut() == []
+    finally:
+        desk.page.set_viewport_size(size)
+
+
+@pytest.mark.slow
+def test_study_id_is_short_and_copied_in_full(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """The panel shows the last 8 characters; a click selects the full id, which the tooltip shows, too."""
+    study_id = desk.value(f"print(kit.resolve({name!r}).id)")
+    shown = panel.root.locator(".evalkit-id")
+    assert study_id in (shown.get_attribute("title") or "")
+    assert shown.locator("span").evaluate("part => part.getBoundingClientRect().width") == 0
+    shown.click()
+    assert desk.page.evaluate("getSelection().toString().trim()") == study_id
+
+
+@pytest.mark.slow
+def test_static_copy_without_kernel(desk: Notebook, panel: PanelPage, name: str, lab: Lab) -> None:
+    """A notebook reopened without its kernel shows a table and an image, whether it is trusted or not."""
     cell = desk.add(f"kit.panel({name!r})")
     desk.run(cell)
     desk.save()
@@ -371,12 +416,12 @@ def test_without_its_kernel_a_table_and_a_picture_are_shown(desk: Notebook, pane
     expect(shown.get_by_role("rowheader", name=name)).to_be_visible()
     picture = shown.locator("img[alt*='uccess']")
     expect(picture).to_be_visible()
-    assert picture.evaluate("one => one.naturalWidth") > 200
+    assert picture.evaluate("image => image.naturalWidth") > 200
     assert untrusted.axe(untrusted.output(cell)) == []
     untrusted.close()
 
 
-def test_a_trial_of_every_cell_asks_nothing_of_the_network(desk: Notebook) -> None:
-    """Notebook 02 ran from top to bottom without an error, a dialog, or a request to another host."""
+def test_notebook_makes_no_external_requests(desk: Notebook) -> None:
+    """Notebook 02 runs without an error, a dialog, or a request to another host."""
     desk.no_errors()
     desk.tab.check()

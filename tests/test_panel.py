@@ -1,8 +1,9 @@
-"""The panel with its widgets, without a browser: controls are found by their names and used, and the front end's count of views is set by hand."""
+"""The panel with its widgets, without a browser: controls are operated by name, and the count of views is set by the tests."""
 
 from __future__ import annotations
 
 import gc
+import html
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from ipywidgets.widgets.widget import _instances
 from nbclient import NotebookClient
 
 import evalkit
-from evalkit import EvalKit, EvalkitError, StudyNotFoundError, connect
+from evalkit import EvalKit, EvalkitError, StudyExistsError, StudyNotFoundError, connect
 from evalkit.panel import panel as panel_module
 from evalkit.panel.feed import WATCHER, Worker, watchers
 from evalkit.panel.panel import Panel
@@ -36,22 +37,22 @@ MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 SECONDS = 20
 
 
-def until(holds: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Wait until something holds, which another thread brings about."""
+def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    """Wait for a condition that another thread fulfills."""
     deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about in time"
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
 
 
 def threads() -> list[str]:
-    """Those that panels start; the one that drivers share stays for as long as the process."""
+    """Return the names of the threads that panels started; the drivers' shared thread lives as long as the process."""
     names = [thread.name for thread in threading.enumerate()]
     return [name for name in names if name.startswith("evalkit-") and name != "evalkit-background"]
 
 
-class Hand:
-    """What a user has of a panel: controls by name, and what is written on it."""
+class Driver:
+    """Operates a panel like a user: controls by name, and the texts it shows."""
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
@@ -62,21 +63,47 @@ class Hand:
         return [widget, *(below for child in getattr(widget, "children", ()) for below in self.widgets(child))]
 
     def control(self, name: str) -> Any:
-        found = [one for one in self.widgets() if getattr(one, "description", None) == name]
-        assert len(found) == 1, f"{len(found)} controls are named {name!r}"
-        return found[0]
+        controls = [widget for widget in self.widgets() if getattr(widget, "description", None) == name]
+        assert len(controls) == 1, f"{len(controls)} controls are named {name!r}"
+        return controls[0]
 
     def click(self, name: str) -> None:
         self.control(name).click()
         until(lambda: self.panel.model.busy is None)
-        self.panel._screen.read(lambda: None)  # what the model says is shown before its lock is free
+        self.panel._screen.read(lambda: None)  # the model is shown before its lock is released
 
     def type(self, name: str, text: str) -> None:
         assert not self.control(name).disabled
         self.control(name).value = text
 
+    def choose(self, name: str) -> None:
+        (row,) = [row for row in self.rows if f", {name}," in f", {row.button.description.removeprefix('Selected: ')},"]
+        row.button.click()
+
     @property
-    def status(self) -> str:
+    def rows(self) -> list[Any]:
+        """The visible rows of the list."""
+        return [row for row in self.view.list.rows if row.box.layout.display is None]
+
+    @property
+    def listed(self) -> list[str]:
+        """The names in the list, with ``*`` before the selected one."""
+        names = [row.button.description.split(", ")[0] for row in self.rows]
+        return [f"*{name.removeprefix('Selected: ')}" if name.startswith("Selected: ") else name for name in names]
+
+    @property
+    def name(self) -> str:
+        """The name of the selected study, as shown in the details."""
+        return html.unescape(self.view.details.value.partition('aria-level="3">')[2].partition("<")[0])
+
+    @property
+    def study_status(self) -> str:
+        """The badge of the selected study."""
+        return str(self.view.details.value.partition("evalkit-badge evalkit-")[2].partition('"')[0])
+
+    @property
+    def message(self) -> str:
+        """The HTML of the status line."""
         return str(self.view.message.value)
 
     @property
@@ -91,16 +118,16 @@ def kit(tmp_path: Path) -> Iterator[EvalKit]:
 
 
 @pytest.fixture
-def show(kit: EvalKit) -> Iterator[Callable[..., Hand]]:
-    """Open panels, seen or not, and close them at the end; nothing may be left of them then."""
+def show(kit: EvalKit) -> Iterator[Callable[..., Driver]]:
+    """Open panels, visible or hidden, and close them at the end; no thread or widget may be left."""
     before, opened = len(_instances), []
 
-    def opened_panel(*args: Any, on: EvalKit = kit, seen: bool = False) -> Hand:
+    def opened_panel(*args: Any, on: EvalKit = kit, visible: bool = False) -> Driver:
         panel = on.panel(*args)
         opened.append(panel)
-        if seen:
+        if visible:
             panel.widget._view_count = 1
-        return Hand(panel)
+        return Driver(panel)
 
     yield opened_panel
     for panel in opened:
@@ -113,236 +140,293 @@ def running(kit: EvalKit, name: str = "agent", count: int = 0) -> evalkit.Study:
     return study_with_checkpoints(kit, count, name)
 
 
-Show = Callable[..., Hand]
+Show = Callable[..., Driver]
 
 
 @pytest.mark.slow
-def test_a_study_goes_through_its_lifecycle_by_clicking(kit: EvalKit, show: Show) -> None:
-    """Each click changes the status, says so in words, and leaves exactly the legal buttons enabled; a stop asks first."""
+def test_lifecycle_buttons(kit: EvalKit, show: Show) -> None:
+    """Each click changes the status, reports it, and leaves exactly the legal buttons enabled; a stop asks for confirmation."""
     kit.create_study("agent")
-    hand = show()
-    assert hand.enabled == {"Start", "Stop"}
+    driver = show()
+    until(lambda: driver.enabled == {"Start", "Stop"})
     for click, status, legal in (
         ("Start", "running", {"Pause", "Stop"}),
         ("Pause", "paused", {"Resume", "Stop"}),
         ("Resume", "running", {"Pause", "Stop"}),
     ):
-        hand.click(click)
-        assert f"&#x27;agent&#x27;: it is {status} now." in hand.status
-        assert f"<td>{status}</td>" in hand.view.details.value
-        assert hand.enabled == legal
-    assert hand.view.confirmation.layout.display == "none"
-    hand.click("Stop")
-    assert hand.view.confirmation.layout.display == "flex"
-    assert hand.view.question.value == "Stop &#x27;agent&#x27; for good?"
-    hand.click("No")
-    assert (hand.view.confirmation.layout.display, kit.resolve("agent").status) == ("none", "running")
-    hand.click("Stop")
-    hand.click("Yes, stop for good")
-    assert (hand.view.confirmation.layout.display, kit.resolve("agent").status) == ("none", "stopped")
-    assert hand.enabled == set()
+        driver.click(click)
+        assert f"&#x27;agent&#x27; (now {status})." in driver.message
+        assert driver.study_status == status
+        assert driver.enabled == legal
+    assert driver.view.confirmation.layout.display == "none"
+    driver.click("Stop")
+    assert driver.view.confirmation.layout.display is None
+    assert "Stop &#x27;agent&#x27; for good?" in driver.view.question.value
+    driver.click("Cancel")
+    assert (driver.view.confirmation.layout.display, kit.resolve("agent").status) == ("none", "running")
+    driver.click("Stop")
+    driver.click("Stop study")
+    assert (driver.view.confirmation.layout.display, kit.resolve("agent").status) == ("none", "stopped")
+    assert driver.enabled == set()
+    assert driver.view.reason.value == "The study is stopped for good."
 
 
-def test_a_study_is_created_through_the_form(kit: EvalKit, show: Show) -> None:
-    """The form opens by itself where there is no study yet, can be sent when it is right, and shows the new study."""
-    hand = show()
-    assert hand.view.forms.opened == 0
-    assert hand.control("Create study").disabled
-    hand.type("Name", "agent")
-    hand.type("Period", "weekly")
-    hand.type("Planned periods", "x")
-    assert "is no number" in hand.view.study_form._problems.value
-    assert "evalkit-invalid" in hand.control("Planned periods")._dom_classes
-    assert hand.control("Create study").disabled
-    hand.type("Planned periods", "8")
-    hand.type("Tags", "nightly, coding")
-    hand.type("Metadata", "model=m-1")
-    hand.click("Create study")
+def test_next_command_is_the_primary_button(kit: EvalKit, show: Show) -> None:
+    """Unavailable commands have their reason as a tooltip."""
+    kit.create_study("agent")
+    driver = show()
+    for click, styles in (
+        ("Start", {"start": "", "pause": "primary", "resume": "", "stop": "danger"}),
+        ("Pause", {"start": "", "pause": "", "resume": "primary", "stop": "danger"}),
+    ):
+        driver.click(click)
+        assert {name: button.button_style for name, button in driver.view.buttons.items()} == styles
+    assert driver.view.buttons["start"].tooltip == "Only a pending study can be started; this one is paused."
+    assert driver.view.buttons["resume"].tooltip == "Resume the study"
+
+
+def test_create_study_form(kit: EvalKit, show: Show) -> None:
+    """The form is open if the kit has no study, can be submitted once it is valid, and shows the new study."""
+    driver = show()
+    assert driver.view.forms.opened == 0
+    assert driver.control("Create study").disabled
+    driver.type("Name", "agent")
+    driver.type("Period", "weekly")
+    driver.type("Planned periods", "x")
+    assert "not a number" in driver.view.study_form._problems.value
+    assert "evalkit-invalid" in driver.control("Planned periods")._dom_classes
+    assert driver.control("Create study").disabled
+    driver.type("Planned periods", "8")
+    driver.type("Tags", "nightly, coding")
+    driver.type("Metadata", "model=m-1")
+    driver.click("Create study")
     study = kit.resolve("agent")
     assert (study.period, study.config.tags, study.config.metadata) == ("weekly:8", ["nightly", "coding"], {"model": "m-1"})
-    assert "Created &#x27;agent&#x27;" in hand.status
-    assert hand.control("Studies").value == study.id
-    assert (hand.control("Name").value, hand.control("Create study").disabled) == ("", True)
-    hand.type("Name", "agent")
-    hand.click("Create study")
-    assert "A study named &#x27;agent&#x27; already exists" in hand.status
-    assert hand.control("Name").value == "agent"
+    assert "Study &#x27;agent&#x27; created (pending). Press Start to begin." in driver.message
+    assert "Press Start to begin." in driver.view.study_form.feedback.value
+    assert driver.view.checkpoint_form.feedback.value == ""
+    assert driver.listed == ["*agent"]
+    assert (driver.control("Name").value, driver.control("Create study").disabled) == ("", True)
+    driver.type("Name", "agent")
+    driver.click("Create study")
+    assert isinstance(driver.panel.last_error, StudyExistsError)
+    assert html.escape(str(driver.panel.last_error)) in driver.message
+    assert driver.control("Name").value == "agent"
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_recorded_through_the_form(kit: EvalKit, show: Show) -> None:
-    """What is typed is checked with every key; what is right is recorded, the form empties and proposes the next period, the chart changes."""
+def test_record_checkpoint_form(kit: EvalKit, show: Show) -> None:
+    """Input is validated while typing; recording clears the form, proposes the next period, and updates the chart."""
     running(kit, count=3)
-    hand = show(seen=True)
-    until(lambda: "<svg" in hand.view.chart.value)
-    before = hand.view.chart.value
-    assert hand.control("Period start (UTC)").value == "2000-01-01 03:00"
-    hand.type("Session success rate", "83")
-    assert "Divide it by 100: 0.83" in hand.view.checkpoint_form._problems.value
-    assert hand.control("Record").disabled
-    hand.type("Session success rate", "0.83")
-    hand.type("Average session duration", "90.5")
-    hand.type("Period end (UTC)", "2000-01-01 04:00")
-    assert not hand.control("Record").disabled
-    hand.click("Record")
-    assert "Recorded Checkpoint([2000-01-01 03:00 .. 2000-01-01 04:00) UTC, 2 of 16 metrics) for &#x27;agent&#x27;." in hand.status
+    driver = show(visible=True)
+    until(lambda: "<svg" in driver.view.chart.value)
+    before = driver.view.chart.value
+    assert driver.control("Period start (UTC)").value == "2000-01-01 03:00"
+    driver.type("Session success rate", "83")
+    assert "session_success_rate 83" in driver.view.checkpoint_form._problems.value
+    assert driver.control("Record").disabled
+    driver.type("Session success rate", "0.83")
+    driver.type("Average session duration", "90.5")
+    driver.type("Period end (UTC)", "2000-01-01 04:00")
+    assert not driver.control("Record").disabled
+    driver.click("Record")
+    assert "Recorded 2 metrics for &#x27;agent&#x27;, 2000-01-01 03:00 to 2000-01-01 04:00 UTC." in driver.message
     row = kit.checkpoints().row(-1, named=True)
     assert (row["session_success_rate"], row["avg_session_duration"].total_seconds(), row["total_tokens"]) == (0.83, 90.5, None)
-    assert (hand.control("Session success rate").value, hand.control("Period start (UTC)").value) == ("", "2000-01-01 04:00")
-    assert hand.control("Record").disabled
-    until(lambda: hand.view.chart.value != before)
-    assert "4 periods" in hand.view.details.value
+    assert (driver.control("Session success rate").value, driver.control("Period start (UTC)").value) == ("", "2000-01-01 04:00")
+    assert driver.control("Record").disabled
+    until(lambda: driver.view.chart.value != before)
+    assert "4 periods" in driver.view.details.value
 
 
-def test_a_warning_of_a_command_stands_in_the_status_line(kit: EvalKit, show: Show) -> None:
-    """A second checkpoint for a period is announced before, and warned of after it was recorded; no warning gets lost or into a cell."""
+def test_warnings_of_commands_are_in_the_status_line(kit: EvalKit, show: Show) -> None:
+    """A duplicate checkpoint is announced before it is recorded and reported afterwards; the warning does not appear in a cell."""
     running(kit, count=1)
-    hand = show()
-    hand.type("Period start (UTC)", "2000-01-01 00:00")
-    hand.type("Period end (UTC)", "2000-01-01 01:00")
-    hand.type("Total tokens", "5")
-    assert "has a checkpoint for this period already" in hand.view.checkpoint_form._note.value
-    hand.click("Record")
-    assert "has a checkpoint for the period [2000-01-01T00:00, 2000-01-01T01:00) UTC already" in hand.status
-    assert 'role="alert"' in hand.status
+    driver = show()
+    driver.type("Period start (UTC)", "2000-01-01 00:00")
+    driver.type("Period end (UTC)", "2000-01-01 01:00")
+    driver.type("Total tokens", "5")
+    assert "This period already has a checkpoint; recording adds a duplicate." in driver.view.checkpoint_form._note.value
+    driver.click("Record")
+    assert "Recorded 1 metric for &#x27;agent&#x27;, 2000-01-01 00:00 to 2000-01-01 01:00 UTC. " in driver.message
+    assert len(driver.message.partition("01:00 UTC. ")[2].partition("<")[0]) > 20
+    assert 'role="alert"' in driver.message
 
 
-def test_a_study_that_was_not_started_takes_no_checkpoint(kit: EvalKit, show: Show) -> None:
-    """The form is disabled and says what to do first."""
+def test_pending_study_accepts_no_checkpoint(kit: EvalKit, show: Show) -> None:
+    """The form is disabled and explains what to do first."""
     kit.create_study("agent")
-    hand = show()
-    assert hand.control("Session success rate").disabled
-    assert "Start it first" in hand.view.checkpoint_form._note.value
-    hand.click("Start")
-    assert not hand.control("Session success rate").disabled
+    driver = show()
+    assert driver.control("Session success rate").disabled
+    assert "Start it to record checkpoints" in driver.view.checkpoint_form._note.value
+    driver.click("Start")
+    assert not driver.control("Session success rate").disabled
 
 
-def test_a_refused_click_creates_nothing(kit: EvalKit, show: Show) -> None:
-    """Where the home was deleted under an open panel, a click is refused, and leaves no home behind."""
+def test_click_does_not_recreate_deleted_home(kit: EvalKit, show: Show) -> None:
+    """A command fails if the home was deleted while the panel was open."""
     kit.create_study("agent")
-    hand = show()
+    driver = show()
     home = kit.engine.settings.home
     kit.close()
     shutil.rmtree(home)
-    hand.click("Start")
-    assert 'role="alert"' in hand.status
+    driver.click("Start")
+    assert 'role="alert"' in driver.message
     assert not home.exists()
 
 
-def test_filters_and_the_list_choose_what_is_shown(kit: EvalKit, show: Show) -> None:
-    """A study is shown by choosing it; filters shorten the list and leave alone what is shown."""
+def test_list_and_filters(kit: EvalKit, show: Show) -> None:
+    """Clicking a row shows a study; filters shorten the list without changing the shown study."""
     for name in ("one", "two"):
         running(kit, name)
     kit.pause_study("one")
-    hand = show("one")
-    assert "<td>one</td>" in hand.view.details.value
-    hand.control("Status").value = "running"
-    assert [label for label, _ in hand.control("Studies").options] == ["two · running"]
-    assert hand.control("Studies").value is None
-    assert "<td>one</td>" in hand.view.details.value
-    hand.control("Studies").value = kit.resolve("two").id
-    assert "<td>two</td>" in hand.view.details.value
-    hand.control("Search").value = "nothing"
-    assert hand.control("Studies").options == ()
+    driver = show("one")
+    assert (driver.name, set(driver.listed)) == ("one", {"two", "*one"})
+    driver.control("Status").value = "running"
+    assert (driver.name, driver.listed) == ("one", ["two"])
+    driver.choose("two")
+    assert (driver.name, driver.listed) == ("two", ["*two"])
+    driver.control("Search").value = "nothing"
+    assert (driver.name, driver.listed) == ("two", [])
+    assert "No studies match." in driver.view.list.empty.value
 
 
 @pytest.mark.slow
-def test_the_metric_picker_draws_another_chart(kit: EvalKit, show: Show) -> None:
-    """The chart is an SVG that is named, and another one for another metric."""
+def test_list_has_pages(kit: EvalKit, show: Show) -> None:
+    """Previous and Next turn the pages of a long list; rows are reused, so no widget is created."""
+    for index in range(10):
+        kit.create_study(f"study {index}")
+    driver = show()
+    widgets = len(_instances)
+    assert (driver.listed, driver.control("Previous").disabled) == (["*study 9", *(f"study {index}" for index in range(8, 1, -1))], True)
+    driver.click("Next")
+    assert (driver.listed, driver.control("Next").disabled) == (["study 1", "study 0"], True)
+    driver.choose("study 0")
+    assert (driver.name, driver.listed) == ("study 0", ["study 1", "*study 0"])
+    driver.control("Search").value = "study 0"
+    assert (driver.listed, driver.view.list.pager.layout.display) == (["*study 0"], "none")
+    assert len(_instances) == widgets
+
+
+def test_focus_follows_the_confirmation(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The focus moves to Cancel, back to Stop, and after a stop to the study's row, or to the search field if the row is hidden."""
+    running(kit)
+    focused: list[str] = []
+    monkeypatch.setattr(ipywidgets.DOMWidget, "focus", lambda widget: focused.append(widget.description.split(",")[0]))
+    driver = show()
+    driver.click("Stop")
+    driver.click("Cancel")
+    driver.click("Stop")
+    driver.click("Stop study")
+    assert focused == ["Cancel", "Stop", "Cancel", "Selected: agent"]
+    driver.control("Search").value = "nothing"
+    driver.view.focus_selected(driver.panel.model)
+    assert focused[-1] == "Search"
+
+
+@pytest.mark.slow
+def test_metric_dropdown_changes_chart_and_list(kit: EvalKit, show: Show) -> None:
+    """The chart is an SVG with an accessible name; a metric without values has no chart."""
     running(kit, count=3)
-    hand = show(seen=True)
-    until(lambda: "<svg" in hand.view.chart.value)
-    assert "aria-label" in hand.view.chart.value
-    assert "Session success rate" in hand.view.chart.value
-    hand.control("Metric").value = "total_tokens"
-    until(lambda: "Total tokens" in hand.view.chart.value)
+    driver = show(visible=True)
+    until(lambda: "<svg" in driver.view.chart.value)
+    assert "aria-label" in driver.view.chart.value
+    assert "Session success rate" in driver.view.chart.value
+    driver.control("Metric").value = "total_tokens"
+    until(lambda: "Total tokens" in driver.view.chart.value)
+    assert "Total tokens (last)" in driver.view.list.head.value
+    assert ", total tokens " in driver.rows[0].button.description
+    driver.control("Metric").value = "learnings_applied"
+    assert driver.view.chart.value == '<div class="evalkit-empty">No values of learnings applied yet.</div>'
+    driver.control("Metric").value = "total_tokens"
+    until(lambda: "<svg" in driver.view.chart.value)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pressed", ["Pause", "Yes, stop for good"])
-def test_a_press_that_arrives_after_the_panel_knew_better_is_answered(kit: EvalKit, show: Show, pressed: str) -> None:
-    """Another stopped the study, the panel read that, and the page did not show it yet: what was pressed did nothing, and says why."""
+@pytest.mark.parametrize("pressed", ["Pause", "Stop study"])
+def test_late_click_is_reported(kit: EvalKit, show: Show, pressed: str) -> None:
+    """A click on a button that the page still showed as enabled has no effect and is explained."""
     study = running(kit)
-    hand = show()
-    hand.click("Stop")
+    driver = show()
+    driver.click("Stop")
     kit.stop_study(study)
-    hand.panel.refresh()
-    hand.click(pressed)
-    assert f"{pressed.removeprefix('Yes, ').split()[0].capitalize()} did nothing: &#x27;agent&#x27; is stopped already." in hand.status
+    driver.panel.refresh()
+    driver.click(pressed)
+    assert f"{pressed.split(maxsplit=1)[0]} had no effect: &#x27;agent&#x27; is already stopped." in driver.message
 
 
 @pytest.mark.slow
-def test_what_another_process_does_appears_within_three_seconds(kit: EvalKit, show: Show, tmp_path: Path) -> None:
-    """A checkpoint and a transition from elsewhere are seen without running anything, while half-typed text stays as it is."""
+def test_changes_by_another_process_appear_within_three_seconds(kit: EvalKit, show: Show, tmp_path: Path) -> None:
+    """Checkpoints and transitions appear without running a cell; typed text is kept."""
     study = running(kit, "study", count=1)
-    hand = show(seen=True)
-    until(lambda: "<svg" in hand.view.chart.value)
-    hand.type("Total tokens", "12")
+    driver = show(visible=True)
+    until(lambda: "<svg" in driver.view.chart.value)
+    driver.type("Total tokens", "12")
     with Child("record", tmp_path / "home", first=100) as child, Child("race", tmp_path / "home") as other:
         assert child.hear() == other.hear() == "ready"
         child.hear()
-        until(lambda: "<td>1 period, daily</td>" not in hand.view.details.value, 3)
+        until(lambda: ">1 period, daily<" not in driver.view.details.value, 3)
         child.finish()
         other.tell({"command": "pause", "study": study.id})
         assert other.hear()["ended"] == "won"
-        until(lambda: hand.enabled == {"Resume", "Stop"}, 3)
+        until(lambda: driver.enabled == {"Resume", "Stop"}, 3)
         other.finish()
-    assert hand.control("Total tokens").value == "12"
-    assert hand.control("Studies").value == study.id
-    assert "Up to date." in hand.view.age.value
+    assert driver.control("Total tokens").value == "12"
+    assert driver.listed == ["*study"]
+    assert "Up to date." in driver.view.age.value
 
 
-def test_a_refresh_that_finds_nothing_new_sends_nothing(kit: EvalKit, show: Show) -> None:
-    """Nothing flickers: no trait of any widget changes while nothing happens."""
+def test_refresh_without_changes_sends_nothing(kit: EvalKit, show: Show) -> None:
+    """No trait of any widget changes, so nothing flickers."""
     running(kit, count=2)
-    hand = show(seen=True)
-    until(lambda: "<svg" in hand.view.chart.value and "Up to date." in hand.view.age.value)
+    driver = show(visible=True)
+    until(lambda: "<svg" in driver.view.chart.value and "Up to date." in driver.view.age.value)
     changes: list[Any] = []
-    for widget in hand.widgets():
+    for widget in driver.widgets():
         widget.observe(changes.append)
     for _ in range(3):
-        hand.panel.refresh()
-        hand.panel._feed.tick()
+        driver.panel.refresh()
+        driver.panel._feed.tick()
     assert changes == []
 
 
-def test_of_two_people_who_press_the_same_button_one_reads_what_happened(kit: EvalKit, show: Show) -> None:
-    """The second press is refused in words, and the buttons then show what is legal."""
+def test_second_click_in_another_panel_is_refused(kit: EvalKit, show: Show) -> None:
+    """The status line explains why, and the buttons show the legal commands."""
     kit.create_study("agent")
     with connect(kit.engine.settings.home) as other_kit:
         one, two = show(), show(on=other_kit)
         one.click("Start")
         assert two.enabled == {"Start", "Stop"}
         two.click("Start")
-        assert "The study &#x27;agent&#x27; is running; start needs it pending." in two.status
         assert isinstance(two.panel.last_error, evalkit.TransitionError)
+        assert html.escape(str(two.panel.last_error)) in two.message
         assert one.enabled == two.enabled == {"Pause", "Stop"}
         assert one.panel.last_error is None
 
 
-def test_a_lost_race_is_told_too(kit: EvalKit, show: Show, tmp_path: Path) -> None:
-    """When both were legal at the same moment, the loser reads that another process was quicker."""
+def test_concurrent_command_is_reported(kit: EvalKit, show: Show, tmp_path: Path) -> None:
+    """The status line reports that another process applied an incompatible command first."""
     study = kit.create_study("agent")
-    hand = show()
+    driver = show()
     append = kit.engine.log.append
 
-    def after_another_was_quicker(messages: Any) -> Any:
+    def append_after_stop(messages: Any) -> Any:
         kit.engine.log.append = append  # type: ignore[method-assign]
         with connect(tmp_path / "home") as other:
             other.stop_study(study)
         return append(messages)
 
-    kit.engine.log.append = after_another_was_quicker  # type: ignore[method-assign]
-    hand.click("Start")
-    assert "Another process was quicker" in hand.status
-    assert "The study is stopped now." in hand.status
-    assert hand.enabled == set()
+    kit.engine.log.append = append_after_stop  # type: ignore[method-assign]
+    driver.click("Start")
+    assert isinstance(driver.panel.last_error, evalkit.ConflictError)
+    assert html.escape(str(driver.panel.last_error)) in driver.message
+    assert driver.enabled == set()
 
 
-def test_several_panels_on_one_kit_show_the_same(kit: EvalKit, show: Show) -> None:
-    """What is done in one appears in the other at once, and one watcher serves them all."""
+def test_panels_of_one_kit_are_synchronized(kit: EvalKit, show: Show) -> None:
+    """A command in one panel appears immediately in the other; they share one watcher."""
     kit.create_study("agent")
-    one, two = show(seen=True), show(seen=True)
+    one, two = show(visible=True), show(visible=True)
     one.click("Start")
     assert two.enabled == {"Pause", "Stop"}
     assert threads().count(WATCHER) == 1
@@ -353,74 +437,74 @@ def test_several_panels_on_one_kit_show_the_same(kit: EvalKit, show: Show) -> No
 
 
 @pytest.mark.slow
-def test_a_panel_that_opens_is_told_nothing_before_it_can_show_it(
+def test_opening_panel_ignores_events_until_it_is_ready(
     kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While one is seen, the watcher's ticks and readings may come at any moment of another's opening; both know everything after it."""
+    """Ticks and readings of the watcher may arrive at any moment while another panel opens."""
     kit.create_study("agent")
-    seen = show(seen=True)
+    visible = show(visible=True)
 
     class Slow(panel_module.Screen):
         def __init__(self, *args: Any) -> None:
             kit.start_study("agent")
-            seen.panel._feed.tick()
-            seen.panel.refresh()
+            visible.panel._feed.tick()
+            visible.panel.refresh()
             super().__init__(*args)
-            seen.panel._feed.tick()
+            visible.panel._feed.tick()
 
     monkeypatch.setattr(panel_module, "Screen", Slow)
     opened = show()
-    assert opened.enabled == seen.enabled == {"Pause", "Stop"}
+    assert opened.enabled == visible.enabled == {"Pause", "Stop"}
     assert caplog.records == []
 
 
 @pytest.mark.slow
-def test_the_watcher_runs_while_somebody_sees_a_panel(kit: EvalKit, show: Show) -> None:
-    """It starts with the first view, ends soon after the last, and starts again with the next."""
+def test_watcher_runs_while_a_panel_is_visible(kit: EvalKit, show: Show) -> None:
+    """The watcher starts with the first view, ends soon after the last one, and starts again with the next one."""
     running(kit)
-    hand = show()
+    driver = show()
     assert WATCHER not in threads()
-    hand.panel.widget._view_count = 2
+    driver.panel.widget._view_count = 2
     assert threads().count(WATCHER) == 1
-    hand.panel.widget._view_count = 1
+    driver.panel.widget._view_count = 1
     time.sleep(0.1)
     assert threads().count(WATCHER) == 1
-    hand.panel.widget._view_count = 0
+    driver.panel.widget._view_count = 0
     until(lambda: WATCHER not in threads(), 3)
     kit.pause_study("agent")
-    hand.panel.widget._view_count = 1
-    until(lambda: hand.enabled == {"Resume", "Stop"}, 3)
-    hand.panel.close()
+    driver.panel.widget._view_count = 1
+    until(lambda: driver.enabled == {"Resume", "Stop"}, 3)
+    driver.panel.close()
     assert WATCHER not in threads()
 
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_a_server_that_is_lost_is_shown_and_comes_back(tmp_path: Path, show: Show) -> None:
-    """The panel says that nothing can be read and goes on trying; commands fail in words; when the server is back it recovers by itself."""
+def test_panel_recovers_when_server_is_back(tmp_path: Path, show: Show) -> None:
+    """The panel reports an unreachable server and keeps retrying; commands fail with a message until the server is back."""
     with Sqld(tmp_path / "sqld") as server, connect(tmp_path / "home", database_url=server.url) as kit:
         running(kit, count=1)
-        hand = show(on=kit, seen=True)
-        assert hand.enabled == {"Pause", "Stop"}
+        driver = show(on=kit, visible=True)
+        assert driver.enabled == {"Pause", "Stop"}
         server.kill()
-        until(lambda: "Nothing can be read now; trying again." in hand.view.age.value)
-        assert 'role="alert"' in hand.status
-        hand.click("Pause")
-        assert hand.panel.last_error is not None
-        assert "Nothing can be read now" in hand.view.age.value
-        assert hand.enabled == {"Pause", "Stop"}
+        until(lambda: "Cannot read the server; retrying." in driver.view.age.value)
+        assert 'role="alert"' in driver.message
+        driver.click("Pause")
+        assert driver.panel.last_error is not None
+        assert "Cannot read the server" in driver.view.age.value
+        assert driver.enabled == {"Pause", "Stop"}
         server.start()
-        until(lambda: "Up to date." in hand.view.age.value)
-        assert "The server answers again." in hand.status
-        hand.click("Pause")
-        assert hand.enabled == {"Resume", "Stop"}
-        hand.panel.close()
+        until(lambda: "Up to date." in driver.view.age.value)
+        assert "The server is responding again." in driver.message
+        driver.click("Pause")
+        assert driver.enabled == {"Resume", "Stop"}
+        driver.panel.close()
 
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_a_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After two seconds the panel says for how long; the kernel goes on, and so does a panel of another kit."""
+def test_unresponsive_server_does_not_block(tmp_path: Path, show: Show) -> None:
+    """The panel reports the delay after two seconds; the kernel and panels of other kits are not blocked."""
     with (
         Sqld(tmp_path / "sqld") as server,
         Relay("127.0.0.1", server.port) as wire,
@@ -429,107 +513,106 @@ def test_a_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, show
     ):
         running(kit, count=1)
         running(other_kit)
-        hand, other = show(on=kit, seen=True), show(on=other_kit, seen=True)
+        driver, other = show(on=kit, visible=True), show(on=other_kit, visible=True)
         wire.freeze()
-        until(lambda: "The server has not answered for" in hand.view.age.value)
-        began = time.monotonic()
-        hand.control("Metric").value = "total_tokens"
-        hand.type("Total cost", "1")
-        assert time.monotonic() - began < 1
+        until(lambda: "The server has not responded for" in driver.view.age.value)
+        started = time.monotonic()
+        driver.control("Metric").value = "total_tokens"
+        driver.type("Total cost", "1")
+        assert time.monotonic() - started < 1
         other_kit.pause_study("agent")
         until(lambda: other.enabled == {"Resume", "Stop"}, 3)
         assert "Up to date." in other.view.age.value
         wire.restore()
-        until(lambda: "Up to date." in hand.view.age.value)
-        assert "The server answers again." in hand.status
-        hand.panel.close()
+        until(lambda: "Up to date." in driver.view.age.value)
+        assert "The server is responding again." in driver.message
+        driver.panel.close()
 
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_a_panel_opens_although_its_server_is_out_of_reach(tmp_path: Path, show: Show) -> None:
-    """It says what is wrong instead of raising, and shows everything once the server is there."""
+def test_panel_opens_without_server(tmp_path: Path, show: Show) -> None:
+    """The panel reports the problem instead of raising, and shows the studies once the server is reachable."""
     server = Sqld(tmp_path / "sqld")
     with server, connect(tmp_path / "home", database_url=server.url) as kit:
         running(kit)
     with connect(tmp_path / "home", database_url=server.url) as kit:
-        hand = show(on=kit, seen=True)
-        until(lambda: "Nothing can be read now" in hand.view.age.value)
-        assert repr(hand.panel) == "Panel(nothing read yet)"
+        driver = show(on=kit, visible=True)
+        until(lambda: "Cannot read the server" in driver.view.age.value)
+        assert repr(driver.panel) == "Panel(not loaded)"
         with pytest.raises(EvalkitError):
-            hand.panel.refresh()
+            driver.panel.refresh()
         with server:
-            until(lambda: hand.enabled == {"Pause", "Stop"})
-            hand.panel.close()
+            until(lambda: driver.enabled == {"Pause", "Stop"})
+            driver.panel.close()
 
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_an_outcome_that_is_unknown_is_asked_for_again(tmp_path: Path, show: Show) -> None:
-    """A command whose database is lost after the append is neither repeated nor forgotten: the panel says what became of it."""
+def test_unknown_outcome_is_resolved_later(tmp_path: Path, show: Show) -> None:
+    """A command whose database becomes unreachable after the append is not repeated; its outcome is reported later."""
     with Sqld(tmp_path / "sqld") as server, connect(tmp_path / "home", database_url=server.url) as kit:
         running(kit)
-        hand = show(on=kit, seen=True)
+        driver = show(on=kit, visible=True)
         append = kit.engine.log.append
 
-        def and_then_the_server_dies(messages: Any) -> Any:
+        def append_then_kill_server(messages: Any) -> Any:
             positions = append(messages)
             server.kill()
             return positions
 
-        kit.engine.log.append = and_then_the_server_dies  # type: ignore[method-assign]
-        hand.click("Pause")
-        assert "The panel asks again by itself." in hand.status
-        assert isinstance(hand.panel.last_error, evalkit.OutcomeUnknownError)
+        kit.engine.log.append = append_then_kill_server  # type: ignore[method-assign]
+        driver.click("Pause")
+        assert "The panel keeps checking the outcome." in driver.message
+        assert isinstance(driver.panel.last_error, evalkit.OutcomeUnknownError)
         server.start()
-        until(lambda: "The command whose outcome was unknown was carried out." in hand.status)
-        until(lambda: hand.enabled == {"Resume", "Stop"})
-        hand.panel.close()
+        until(lambda: "The command whose outcome was unknown has been applied." in driver.message)
+        until(lambda: driver.enabled == {"Resume", "Stop"})
+        driver.panel.close()
 
 
 @pytest.mark.slow
-def test_markup_in_names_is_inert_everywhere(kit: EvalKit, show: Show) -> None:
-    """No HTML of any widget, and neither output of the cell, holds a tag that came from a study."""
+def test_markup_in_names_is_escaped(kit: EvalKit, show: Show) -> None:
+    """Neither the HTML of a widget nor an output of the cell has a tag from a study's text."""
     study = kit.create_study(MARKUP, description=MARKUP, tags=[MARKUP], metadata={MARKUP: MARKUP})
     kit.start_study(study)
     kit.record_checkpoint(study, flat_sample(1), key=MARKUP)
-    hand = show(seen=True)
-    until(lambda: "<svg" in hand.view.chart.value)
-    hand.click("Stop")
-    hand.type("Total tokens", MARKUP)
-    values = [one.value for one in hand.widgets() if isinstance(one, ipywidgets.HTML)]
-    hand.click("Yes, stop for good")
-    hand.type("Name", MARKUP)
-    hand.click("Create study")
-    values += [one.value for one in hand.widgets() if isinstance(one, ipywidgets.HTML)]
-    values += [output["text/html"] for output in hand.panel._outputs(hand.panel._screen.picture(SECONDS))]
+    driver = show(visible=True)
+    until(lambda: "<svg" in driver.view.chart.value)
+    driver.click("Stop")
+    driver.type("Total tokens", MARKUP)
+    values = [widget.value for widget in driver.widgets() if isinstance(widget, ipywidgets.HTML)]
+    driver.click("Stop study")
+    driver.type("Name", MARKUP)
+    driver.click("Create study")
+    values += [widget.value for widget in driver.widgets() if isinstance(widget, ipywidgets.HTML)]
+    values += [output["text/html"] for output in driver.panel._outputs(driver.panel._screen.picture(SECONDS))]
     assert sum("alert(1)" in value for value in values) > 4
     for value in values:
         assert "<img src=x" not in value
         assert "<script" not in value
-    assert not any(getattr(one, "description_allow_html", False) for one in hand.widgets())
+    assert not any(getattr(widget, "description_allow_html", False) for widget in driver.widgets())
 
 
-def test_every_control_has_a_name(kit: EvalKit, show: Show) -> None:
-    """Whatever takes input has a description, which is what a screen reader says."""
-    hand = show()
-    controls = [one for one in hand.widgets() if "disabled" in one.keys]
+def test_every_control_has_an_accessible_name(kit: EvalKit, show: Show) -> None:
+    driver = show()
+    controls = [widget for widget in driver.widgets() if "disabled" in widget.keys]
     assert len(controls) > 35
-    assert all(one.description for one in controls)
+    assert all(control.description for control in controls)
 
 
-def test_an_error_in_a_callback_stands_in_the_status_line(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes wrong inside the panel is said, since a notebook shows a callback's error nowhere."""
-    hand = show()
-    monkeypatch.setattr(hand.panel.model, "select", None)
-    monkeypatch.setattr(hand.panel.model, "choose_metric", lambda name: 1 / 0)
-    hand.panel._controls._on_value(hand.control("Metric"), hand.panel.model.choose_metric)
-    hand.control("Metric").value = "total_tokens"
-    assert "ZeroDivisionError: division by zero" in hand.status
+def test_callback_errors_are_in_the_status_line(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks do not show errors of widget callbacks anywhere else."""
+    driver = show()
+    monkeypatch.setattr(driver.panel.model, "select", None)
+    monkeypatch.setattr(driver.panel.model, "choose_metric", lambda name: 1 / 0)
+    driver.panel._controls._on_value(driver.control("Metric"), driver.panel.model.choose_metric)
+    driver.control("Metric").value = "total_tokens"
+    assert "ZeroDivisionError: division by zero" in driver.message
 
 
-def test_a_study_to_show_first_must_exist(kit: EvalKit, show: Show) -> None:
-    """A name that no study has is an error in the cell, as everywhere."""
+def test_first_study_must_exist(kit: EvalKit, show: Show) -> None:
+    """An unknown name raises in the cell."""
     running(kit, "one")
     running(kit, "two")
     assert repr(show("one").panel) == "Panel(2 studies, showing 'one': running, 0 periods)"
@@ -537,24 +620,23 @@ def test_a_study_to_show_first_must_exist(kit: EvalKit, show: Show) -> None:
         kit.panel("three")
 
 
-def test_a_panel_shows_only_what_its_users_need(show: Show) -> None:
-    """What follows the kit is private."""
+def test_public_attributes(show: Show) -> None:
     assert {name for name in dir(show().panel) if not name.startswith("_")} == {"close", "last_error", "model", "refresh", "widget"}
 
 
-def test_a_closed_panel_says_so(kit: EvalKit) -> None:
-    """Closing twice is harmless; what is asked of a closed panel is answered in words."""
+def test_closed_panel_raises(kit: EvalKit) -> None:
+    """Closing twice is harmless; other methods raise an error."""
     panel = kit.panel()
     panel.close()
     panel.close()
     assert repr(panel) == "Panel(closed)"
-    with pytest.raises(EvalkitError, match=r"This panel is closed. kit.panel\(\) makes another one."):
+    with pytest.raises(EvalkitError, match=r"This panel is closed"):
         panel.refresh()
 
 
 @pytest.mark.slow
-def test_many_panels_leave_nothing_behind(kit: EvalKit) -> None:
-    """After opening, showing and closing them there are as many widgets, threads and open files as before."""
+def test_closed_panels_release_resources(kit: EvalKit) -> None:
+    """Widgets, threads, connections and files do not accumulate."""
     running(kit)
     process = psutil.Process()
 
@@ -570,21 +652,21 @@ def test_many_panels_leave_nothing_behind(kit: EvalKit) -> None:
         cycle()
     gc.collect()
     assert (len(_instances), len(threading.enumerate()), len(process.net_connections()), process.num_fds()) == before
-    assert watchers._feeds == watchers._seen == {}
+    assert watchers._feeds == watchers._visible == {}
 
 
-def test_a_cell_that_runs_again_closes_the_panels_that_it_made_before(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of this run and of other cells stay; outside a notebook nothing is closed."""
+def test_rerun_cell_closes_its_earlier_panels(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels of the same run and of other cells stay open; outside a notebook no panel is closed."""
     cells: Any = [("a", "1"), ("a", "1"), ("b", "2"), ("a", "3"), (None, "4")]
-    monkeypatch.setattr("evalkit.panel.panel._present_cell", lambda: cells.pop(0))
+    monkeypatch.setattr("evalkit.panel.panel._current_cell", lambda: cells.pop(0))
     panels = [show().panel for _ in range(5)]
     assert [repr(panel) for panel in panels] == ["Panel(closed)", "Panel(closed)", *["Panel(0 studies)"] * 3]
 
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_a_process_ends_although_its_panel_waits_for_a_server(tmp_path: Path) -> None:
-    """A server that does not answer keeps no interpreter alive, and its end says nothing."""
+def test_process_exits_while_panel_waits_for_server(tmp_path: Path) -> None:
+    """An unresponsive server does not keep the interpreter alive, and the exit prints nothing."""
     code = """
 import sys, time, evalkit
 kit = evalkit.connect(sys.argv[1], database_url=sys.argv[2])
@@ -592,7 +674,7 @@ panel = kit.panel()
 print("open", flush=True)
 panel.widget._view_count = 1
 input()
-while "has not answered" not in panel._screen.view.age.value: time.sleep(0.01)
+while "has not responded" not in panel._screen.view.age.value: time.sleep(0.01)
 """
     with Sqld(tmp_path / "sqld") as server, Relay("127.0.0.1", server.port) as wire:
         with connect(tmp_path / "home", database_url=server.url) as kit:
@@ -622,15 +704,15 @@ def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *cells: str) -> li
         monkeypatch.setenv(name, str(tmp_path / name))
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the machinery's own
+        warnings.simplefilter("ignore")  # from nbclient and its dependencies
         NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(tmp_path))
     return notebook.cells
 
 
 @pytest.mark.slow
 @pytest.mark.kernel
-def test_a_headless_notebook_holds_a_table_and_a_picture(kit: EvalKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cell keeps the widget with a static twin and, beside it, the twin alone, folded; its text is the same every time; nothing watches."""
+def test_headless_notebook_has_static_copy(kit: EvalKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell has the widget with its static copy and, as a second output, the collapsed copy; no watcher runs."""
     study = running(kit, count=3)
     names = "[thread.name for thread in threading.enumerate() if 'watcher' in thread.name]"
     cells = executed(tmp_path, monkeypatch, NOTEBOOK, names, NOTEBOOK)
@@ -646,20 +728,20 @@ def test_a_headless_notebook_holds_a_table_and_a_picture(kit: EvalKit, tmp_path:
     assert cells[2].outputs[1] == static | {} or cells[2].outputs[1]["data"] == static
 
 
-def test_a_worker_ends_by_itself_and_gives_up_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its thread is there only while there is something to do; ending it cancels what has not begun, and waits a bounded time for the rest."""
+def test_worker_ends_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ending a worker cancels its queued jobs and waits a limited time for the current one."""
     monkeypatch.setattr("evalkit.panel.feed._IDLE_SECONDS", 0.05)
-    worker, go = Worker("evalkit-test"), threading.Event()
+    worker, release = Worker("evalkit-test"), threading.Event()
     assert worker.submit(lambda: 1).result(SECONDS) == 1
     until(lambda: threads() == [])
     with pytest.raises(ZeroDivisionError):
         worker.submit(lambda: 1 / 0).result(SECONDS)
-    hanging, waiting = worker.submit(go.wait), worker.submit(lambda: 2)
+    hanging, waiting = worker.submit(release.wait), worker.submit(lambda: 2)
     until(lambda: worker.busy_seconds > 0)
     assert not worker.idle
     worker.end(0.05)
     assert waiting.cancelled()
-    go.set()
+    release.set()
     assert hanging.result(SECONDS)
     until(lambda: threads() == [])
     assert worker.submit(lambda: datetime.now(UTC)).result(SECONDS)

@@ -1,1 +1,1 @@
-"""The ipywidgets panel that lists studies, follows them, and drives their lifecycle."""
+"""The ipywidgets panel that lists studies, follows them, and controls their lifecycle."""

@@ -1,7 +1,7 @@
-"""How panels follow their kits without holding up the kernel: workers that read and draw, and one thread a process that has them read.
+"""How panels follow their kits without blocking the kernel: workers that read and draw, and one watcher thread per process.
 
-Each kit has a `Feed`, whose worker reads. The watcher only has it read, about once a second, while somebody sees a panel, and tells the
-panels when an answer keeps them waiting. So a server that does not answer holds up neither the kernel nor the panels of other kits.
+Each kit has a `Feed`, whose worker reads the kit. While a panel is visible, the watcher requests a reading about once a second and notifies
+the panels if a reading is overdue. An unresponsive server therefore blocks neither the kernel nor the panels of other kits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evalkit.panel.reading import PanelKit, Reading, read
 __all__ = ["WATCHER", "Feed", "Follower", "Worker", "watchers"]
 
 WATCHER = "evalkit-watcher"
-"""The name of the watcher's thread."""
+"""Name of the watcher thread."""
 TICK_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
 _SLOW_SECONDS = 2.0
@@ -33,12 +33,12 @@ _logger = logging.getLogger("evalkit.panel")
 
 
 class Worker:
-    """Does jobs one after the other, in a thread that is there only while there are any: it ends by itself a few seconds after the last.
+    """Run jobs one after the other in a thread, which ends a few seconds after the last job.
 
     Parameters
     ----------
     name
-        Of the thread.
+        Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -46,11 +46,11 @@ class Worker:
         self._condition = threading.Condition()
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._thread: threading.Thread | None = None
-        self._began: float | None = None
+        self._started: float | None = None
         self._ending = False
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
-        """Do a job after those that wait already."""
+        """Run a job after the queued ones."""
         future: Future[Any] = Future()
         with self._condition:
             self._jobs.append((future, job))
@@ -63,18 +63,18 @@ class Worker:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether no job is running or queued."""
         with self._condition:
-            return self._began is None and not self._jobs
+            return self._started is None and not self._jobs
 
     @property
     def busy_seconds(self) -> float:
-        """For how long the present job has been running; 0 when there is none."""
-        began = self._began
-        return 0.0 if began is None else time.monotonic() - began
+        """How long the current job has been running, in seconds; 0 if no job is running."""
+        started = self._started
+        return 0.0 if started is None else time.monotonic() - started
 
     def end(self, seconds: float) -> None:
-        """Cancel the jobs that wait, and wait up to some seconds for the one at hand; a job that hangs ends its thread when it returns."""
+        """Cancel the queued jobs and wait up to `seconds` for the current one; the thread ends when that job returns."""
         with self._condition:
             while self._jobs:
                 self._jobs.popleft()[0].cancel()
@@ -84,15 +84,15 @@ class Worker:
         _join(thread, seconds)
 
     def _work(self) -> None:
-        while (taken := self._next()) is not None:
-            future, job = taken
+        while (queued := self._next()) is not None:
+            future, job = queued
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(job())
                 except BaseException as error:
                     future.set_exception(error)
-            self._began = None
-            del taken, future, job  # what a job refers to is not kept until the next one
+            self._started = None
+            del queued, future, job  # so that what the job refers to can be collected
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._condition:
@@ -100,37 +100,37 @@ class Worker:
                 if self._ending or not (self._condition.wait(_IDLE_SECONDS) or self._jobs):
                     self._thread = None
                     return None
-            self._began = time.monotonic()
+            self._started = time.monotonic()
             return self._jobs.popleft()
 
 
 @dataclass(frozen=True, eq=False)
 class Follower:
-    """What a panel does about its kit. Called from other threads than the kernel's; none of it may raise or wait for long."""
+    """The callbacks of a panel. They are called from other threads than the kernel's; they must not raise or block."""
 
     on_reading: Callable[[Reading], None]
-    """Show what was read."""
+    """Called with each reading."""
     on_failure: Callable[[Exception], None]
-    """Say that nothing could be read."""
+    """Called if the kit could not be read."""
     on_tick: Callable[[float], None]
-    """Say how old things are, and for how many seconds an answer has been waited for: 0 when none is overdue."""
+    """Called about once a second with the seconds that a reading is taking; 0 if none is overdue."""
 
 
 class Feed:
-    """What one kit's panels share: what was read last, what reads, and what draws: two workers, so that neither waits for the other."""
+    """The state that the panels of one kit share: the last reading, a worker that reads, and one that draws."""
 
     def __init__(self, kit: PanelKit) -> None:
         self.kit = kit
         self.reading: Reading | None = None
         self.panels = 0
-        """How many panels are open, or opening."""
+        """Number of panels that are open or opening."""
         self.followers: list[Follower] = []
-        """Those of the panels that are ready to show something, seen or not."""
+        """The callbacks of all panels that can show something, visible or not."""
         self.drawer = Worker("evalkit-drawer")
         self._worker = Worker("evalkit-reader")
 
     def submit(self, job: Callable[[], Callable[[], None]]) -> Future[Any]:
-        """Have something done by the kit's worker, then read the kit again and tell every panel, then call what the job returned."""
+        """Run a job in the kit's worker, read the kit and notify every panel, then call the function that the job returned."""
 
         def work() -> None:
             finish = job()
@@ -140,11 +140,11 @@ class Feed:
         return self._worker.submit(work)
 
     def refresh(self) -> Future[Any]:
-        """Read the kit and tell every panel; the future holds the error when that failed."""
+        """Read the kit and notify every panel; the future has the error if that fails."""
         return self._worker.submit(self._read_or_raise)
 
     def tick(self) -> None:
-        """Read again, unless that is still under way."""
+        """Request a reading, unless one is still running."""
         waited = self._worker.busy_seconds
         if self._worker.idle:
             self._worker.submit(self._read)
@@ -157,7 +157,7 @@ class Feed:
         self.drawer.end(_LAST_SECONDS)
 
     def _read(self) -> None:
-        with suppress(Exception):  # the panels say it
+        with suppress(Exception):  # the panels show it
             self._read_or_raise()
 
     def _read_or_raise(self) -> None:
@@ -172,7 +172,7 @@ class Feed:
 
 
 class Watchers:
-    """The feeds of this process's kits, and the thread that makes them read while any panel is seen."""
+    """The feeds of the kits of this process, and the thread that updates them while any panel is visible."""
 
     def __init__(self) -> None:
         self.reset_in_child()
@@ -180,25 +180,25 @@ class Watchers:
         atexit.register(self.end)
 
     def reset_in_child(self) -> None:
-        """Begin anew in a forked process, where the threads are not; its panels are seen by nobody."""
+        """Start without feeds in a forked process: it has no threads, and its panels are not visible."""
         self._lock = threading.Lock()
         self._feeds: dict[int, Feed] = {}
-        self._seen: dict[int, Feed] = {}
+        self._visible: dict[int, Feed] = {}
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
     def join(self, kit: PanelKit) -> Feed:
-        """Return the feed of a kit to a panel that opens; it becomes one of its followers when it can show something."""
+        """Return the feed of a kit for a panel that opens; the panel adds itself to the followers once it can show something."""
         with self._lock:
             feed = self._feeds.setdefault(id(kit), Feed(kit))
             feed.panels += 1
             return feed
 
     def leave(self, feed: Feed, follower: Follower) -> None:
-        """Remove a panel that closes; with a kit's last one its workers end, and with the last one that is seen the watcher."""
+        """Remove a panel that closes. The workers end with the last panel of a kit, the watcher with the last visible panel."""
         with self._lock:
-            self._seen.pop(id(follower), None)
-            thread = None if self._seen else self._stopped()
+            self._visible.pop(id(follower), None)
+            thread = None if self._visible else self._stopped()
             feed.followers.remove(follower)
             feed.panels -= 1
             last = feed.panels == 0
@@ -209,28 +209,28 @@ class Watchers:
             feed.end()
 
     def watch(self, feed: Feed, follower: Follower) -> None:
-        """Let a panel follow its kit, since somebody sees it."""
+        """Update a panel from now on: it has become visible."""
         with self._lock:
-            self._seen[id(follower)] = feed
+            self._visible[id(follower)] = feed
             if self._thread is None:
                 self._stop = threading.Event()
                 self._thread = threading.Thread(target=self._run, args=(self._stop,), name=WATCHER, daemon=True)
                 self._thread.start()
 
     def unwatch(self, follower: Follower) -> None:
-        """Let a panel rest, since nobody sees it. Without any that is seen the watcher ends at its next tick.
+        """Stop updating a panel: it is hidden. The watcher ends at its next tick if no panel is visible.
 
-        Not at once: when a cell is run again, its panel is out of sight for a moment only.
+        It does not end immediately, because a panel is hidden for a moment whenever its cell runs again.
         """
         with self._lock:
-            self._seen.pop(id(follower), None)
+            self._visible.pop(id(follower), None)
 
     def end(self) -> None:
-        """End every thread, before the interpreter does."""
+        """End all threads before the interpreter exits."""
         with self._lock:
             feeds, thread = list(self._feeds.values()), self._stopped()
             self._feeds.clear()
-            self._seen.clear()
+            self._visible.clear()
         for feed in feeds:
             feed.end()
         _join(thread, _LAST_SECONDS)
@@ -245,15 +245,15 @@ class Watchers:
             with self._lock:
                 if stop is not self._stop:
                     return
-                if not self._seen:
+                if not self._visible:
                     self._thread = None
                     return
-                feeds = {id(feed): feed for feed in self._seen.values()}
+                feeds = {id(feed): feed for feed in self._visible.values()}
             for feed in feeds.values():
                 try:
                     feed.tick()
                 except Exception:
-                    _logger.exception("a panel could not be brought up to date")
+                    _logger.exception("a panel could not be updated")
             stop.wait(TICK_SECONDS)
 
 
@@ -263,4 +263,4 @@ def _join(thread: threading.Thread | None, seconds: float) -> None:
 
 
 watchers = Watchers()
-"""Those of this process."""
+"""The watchers of this process."""

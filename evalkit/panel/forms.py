@@ -1,6 +1,6 @@
-"""The forms of the panel, without widgets: what was typed, what is wrong with it, and the command that it makes.
+"""The forms of the panel, without widgets: the typed text, its problems, and the values it is parsed to.
 
-The checkpoint form is made from `METRICS`. What a value may be is decided by `evalkit.domain.validation` alone; how it is typed, here.
+The fields of the checkpoint form come from `METRICS`. Values are checked by `evalkit.domain.validation`; this module only parses text.
 """
 
 from __future__ import annotations
@@ -23,55 +23,65 @@ __all__ = ["CHECKPOINT_FIELDS", "STUDY_FIELDS", "CheckpointForm", "Field", "Stud
 
 @dataclass(frozen=True)
 class Field:
-    """One thing that a form asks for."""
+    """One input of a form."""
 
     name: str
-    """The parameter, metric or column that it becomes."""
+    """The parameter, metric or column that the text is parsed to."""
     label: str
-    hint: str
-    """What may be typed, shown while nothing is."""
+    placeholder: str
     group: str
-    """The heading it is under."""
-    several_lines: bool = False
+    """The heading above the field; empty for none."""
+    multiline: bool = False
 
 
 STUDY_FIELDS = (
-    Field("name", "Name", "1 to 200 characters", "Study"),
-    Field("period", "Period", "", "Study"),
-    Field("periods", "Planned periods", "empty: until stopped", "Study"),
-    Field("description", "Description", "what the study is about", "Study", several_lines=True),
-    Field("tags", "Tags", "nightly, coding", "Study"),
-    Field("metadata", "Metadata", "one a line: model=m-1", "Study", several_lines=True),
+    Field("name", "Name", "1 to 200 characters", ""),
+    Field("period", "Period", "", ""),
+    Field("periods", "Planned periods", "blank: until stopped", ""),
+    Field("tags", "Tags", "e.g. nightly, coding", ""),
+    Field("description", "Description", "question or goal of the study", "", multiline=True),
+    Field("metadata", "Metadata", "one per line, e.g. model=m-1", "", multiline=True),
 )
-"""What the form for a study asks for."""
+"""The fields of the form that creates a study."""
 
 
-def _hint(metric: Metric) -> str:
+def _placeholder(metric: Metric) -> str:
     unit = {"s": "seconds, ", "US$": "US dollars, ", "tokens": "tokens, "}.get(metric.unit, metric.unit)
     if metric.kind == "count":
-        return f"{unit}a whole number"
+        return f"{unit}integer"
     return f"{unit}{metric.low:g} or more" if metric.high is None else f"{unit}{metric.low:g} to {metric.high:g}"
 
 
 def _checkpoint_fields() -> tuple[Field, ...]:
     groups = list(dict.fromkeys(metric.group for metric in METRICS.values()))
-    measured = sorted(METRICS.values(), key=lambda metric: groups.index(metric.group))
+    metrics = sorted(METRICS.values(), key=lambda metric: groups.index(metric.group))
     return (
-        Field("period_start", "Period start (UTC)", "2026-01-31 00:00, included", "Period"),
-        Field("period_end", "Period end (UTC)", "2026-02-01 00:00, not included", "Period"),
-        *(Field(metric.name, metric.label, _hint(metric), metric.group) for metric in measured),
-        Field("events_analyzed", "Events analyzed", "a whole number", "Source"),
-        Field("sessions_included", "Sessions included", "names, with commas between them", "Source"),
-        Field("key", "Key", "optional: makes it the same when recorded again", "Source"),
+        Field("period_start", "Period start (UTC)", "2026-01-31 00:00, inclusive", "Period"),
+        Field("period_end", "Period end (UTC)", "2026-02-01 00:00, exclusive", "Period"),
+        *(Field(metric.name, metric.label, _placeholder(metric), metric.group) for metric in metrics),
+        Field("events_analyzed", "Events analyzed", "integer", "Source"),
+        Field("sessions_included", "Sessions included", "comma-separated names", "Source"),
+        Field("key", "Idempotency key", "optional", "Source"),
     )
 
 
 CHECKPOINT_FIELDS = _checkpoint_fields()
-"""What the form for a checkpoint asks for, by group."""
+"""The fields of the form that records a checkpoint, ordered by group."""
 
 
 def proposed_period(study: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """Return the period after the last one that was recorded, or the one that the study, a row of the studies frame, was started in."""
+    """Return the period after the latest recorded one, else the period in which the study was started.
+
+    Parameters
+    ----------
+    study
+        A row of the studies frame.
+
+    Returns
+    -------
+    tuple of datetime or None
+        Start and end in UTC; ``(None, None)`` for a study that was never started.
+    """
     start = study["last_period_end"]
     if start is None and study["started_at"] is not None:
         start = period_start(study["period_type"], study["started_at"])
@@ -81,152 +91,181 @@ def proposed_period(study: Mapping[str, Any]) -> tuple[datetime | None, datetime
         return None, None
 
 
-def _number(name: str, text: str) -> int | float:
+def _number(name: str, text: str, hint: str = "Leave the field blank if it was not measured.") -> int | float:
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    raise checks.invalid(name, text, "is no number", "leave it empty when it was not measured")
+    raise checks.invalid(name, text, "not a number", hint=_percentage_hint(text) or hint)
 
 
-def _parts(text: str) -> list[str]:
-    return [part for part in (one.strip() for one in text.replace("\n", ",").split(",")) if part]
+def _percentage_hint(text: str) -> str:
+    try:
+        return f"Enter a percentage as a fraction: {float(text.removesuffix('%')) / 100:g}." if text.endswith("%") else ""
+    except ValueError:
+        return ""
 
 
-def _moment(name: str, text: str) -> datetime:
+def _comma_separated(text: str) -> list[str]:
+    return [part for part in map(str.strip, text.replace("\n", ",").split(",")) if part]
+
+
+def _time(name: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise checks.invalid(name, text, "is no time", "give, for example, 2026-01-31 08:00, in UTC") from None
+        raise checks.invalid(name, text, "not a time", "expected e.g. 2026-01-31 08:00 (UTC)") from None
     return checks.check_time(name, moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
 
 
-def _pairs(text: str) -> dict[str, str]:
+def _metadata(text: str) -> dict[str, str]:
     pairs = {}
     for line in filter(str.strip, text.split("\n")):
         name, equals, value = line.partition("=")
         if not equals:
-            raise checks.invalid("metadata", line, "has no '='", "give one pair a line, for example model=m-1")
+            raise checks.invalid("metadata", line, "'=' is missing", "expected one pair per line, e.g. model=m-1")
         pairs[name.strip()] = value.strip()
-    return pairs
+    return checks.check_metadata(pairs)
+
+
+def _planned_periods(period: str, text: str) -> tuple[str, int] | str:
+    """Return the `period` argument of `CreateStudy`."""
+    if not text:
+        return period
+    number = _number("planned periods", text, "Leave the field blank for a study without a planned end.")
+    if number < 1 or number != number // 1:
+        raise checks.invalid("planned periods", number, "expected a positive integer")
+    planned = (period, int(number))
+    checks.check_period(planned)
+    return planned
 
 
 @dataclass
 class StudyForm:
-    """What was typed to create a study."""
+    """The text typed to create a study."""
 
-    texts: dict[str, str] = field(default_factory=lambda: {one.name: "" for one in STUDY_FIELDS} | {"period": PeriodType.DAILY.value})
-    """By the names in `STUDY_FIELDS`."""
+    texts: dict[str, str] = field(default_factory=lambda: {each.name: "" for each in STUDY_FIELDS} | {"period": PeriodType.DAILY.value})
+    """The text of each field, by the names in `STUDY_FIELDS`."""
 
-    def type(self, name: str, text: str) -> None:
+    def set_text(self, name: str, text: str) -> None:
         """Set the text of a field."""
         self.texts[name] = text
 
     @property
     def touched(self) -> bool:
-        """Whether anything was typed."""
+        """Whether any field has text; the preselected period does not count."""
         return any(text.strip() for name, text in self.texts.items() if name != "period")
 
+    def values(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the arguments of `CreateStudy` parsed so far, and the problems by field name."""
+        values: dict[str, Any] = {}
+        problems: dict[str, str] = {}
+        for name, (argument, read) in _STUDY_READERS.items():
+            try:
+                values[argument] = read(self.texts)
+            except InvalidInputError as error:
+                problems[name] = str(error)
+        return values, problems
+
     def command(self) -> CreateStudy:
-        """Return the command.
+        """Return the command that the form describes.
 
         Raises
         ------
         InvalidInputError
-            When anything is wrong with what was typed.
+            If a field is invalid.
         """
-        texts = self.texts
-        count = texts["periods"].strip()
-        planned = _number("periods", count) if count else None
-        period: Any = (texts["period"], int(planned) if isinstance(planned, float) and planned.is_integer() else planned)
-        return CreateStudy(
-            texts["name"].strip(), period=period, description=texts["description"].strip() or None, tags=_parts(texts["tags"]),
-            metadata=_pairs(texts["metadata"]),
-        )  # fmt: skip
+        return CreateStudy(**{argument: read(self.texts) for argument, read in _STUDY_READERS.values()})
 
     def problems(self) -> dict[str, str]:
-        """Return what is wrong, by field; nothing while nothing was typed."""
+        """Return the problem of each invalid field; empty while nothing was typed."""
         if not self.touched:
             return {}
-        try:
-            self.command()
-        except InvalidInputError as error:
-            name = error.field.partition(" ")[0].partition("[")[0]
-            return {name if name in self.texts and name != "period" else "periods": str(error)}
-        return {}
+        problems = self.values()[1]
+        return problems if self.texts["name"].strip() else {**problems, "name": "Enter a name."}
+
+
+_STUDY_READERS: dict[str, tuple[str, Callable[[Mapping[str, str]], Any]]] = {
+    "name": ("name", lambda texts: checks.check_name(texts["name"].strip())),
+    "periods": ("period", lambda texts: _planned_periods(texts["period"], texts["periods"].strip())),
+    "tags": ("tags", lambda texts: checks.check_texts("tags", _comma_separated(texts["tags"]))),
+    "description": ("description", lambda texts: checks.check_text("description", texts["description"].strip(), lines=True) or None),
+    "metadata": ("metadata", lambda texts: _metadata(texts["metadata"])),
+}
+"""For each field of a study: the argument of `CreateStudy`, and the function that parses and checks it."""
 
 
 @dataclass
 class CheckpointForm:
-    """What was typed to record a checkpoint of one study.
+    """The text typed to record a checkpoint of one study.
 
     Parameters
     ----------
     start, end
-        The period that is proposed; None where none can be.
+        The proposed period; None without a proposal.
     """
 
     start: datetime | None = None
     end: datetime | None = None
     texts: dict[str, str] = field(init=False)
-    """By the names in `CHECKPOINT_FIELDS`."""
+    """The text of each field, by the names in `CHECKPOINT_FIELDS`."""
 
     def __post_init__(self) -> None:
-        self.texts = {one.name: "" for one in CHECKPOINT_FIELDS} | self._proposed()
+        self.texts = {each.name: "" for each in CHECKPOINT_FIELDS} | self._proposed_texts()
 
-    def _proposed(self) -> dict[str, str]:
+    def _proposed_texts(self) -> dict[str, str]:
         bounds = {"period_start": self.start, "period_end": self.end}
         return {name: "" if moment is None else exact_moment(moment) for name, moment in bounds.items()}
 
-    def type(self, name: str, text: str) -> None:
+    def set_text(self, name: str, text: str) -> None:
         """Set the text of a field."""
         self.texts[name] = text
 
     @property
     def touched(self) -> bool:
-        """Whether anything was typed, or a period other than the proposed one was."""
-        return self.texts != {one.name: "" for one in CHECKPOINT_FIELDS} | self._proposed()
+        """Whether any text differs from the proposal."""
+        return self.texts != {each.name: "" for each in CHECKPOINT_FIELDS} | self._proposed_texts()
 
     def propose(self, start: datetime | None, end: datetime | None) -> None:
-        """Propose a period, unless something was typed."""
+        """Propose another period, unless the form was edited."""
         if not self.touched:
             self.start, self.end = start, end
-            self.texts |= self._proposed()
+            self.texts |= self._proposed_texts()
 
     @property
     def period(self) -> tuple[datetime, datetime] | None:
-        """The period as typed; None when it is none."""
+        """The typed period; None if it is incomplete or invalid."""
         try:
-            return checks.check_bounds(*(_moment(name, self.texts[name].strip()) for name in ("period_start", "period_end")))
+            return checks.check_bounds(*(_time(name, self.texts[name].strip()) for name in ("period_start", "period_end")))
         except InvalidInputError:
             return None
 
     def values(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return what was typed as values, as ``kit.record_checkpoint`` takes them, and what is wrong, by field."""
+        """Return the values for ``kit.record_checkpoint`` parsed so far, and the problems by field name."""
         values: dict[str, Any] = {}
         problems: dict[str, str] = {}
-        for name, read in _READERS.items():
+        for name, read in _CHECKPOINT_READERS.items():
             text = self.texts[name].strip()
             if text:
                 try:
                     values[name] = read(name, text)
                 except InvalidInputError as error:
                     problems[name] = str(error)
-        if "period_start" in values and "period_end" in values:
-            try:
-                checks.check_bounds(values["period_start"], values["period_end"])
-            except InvalidInputError as error:
-                problems["period_end"] = str(error)
+        if "period_start" in values and "period_end" in values and values["period_end"] <= values["period_start"]:
+            problems["period_end"] = "The period must end after it starts."
         return values, problems
 
     def problems(self) -> dict[str, str]:
-        """Return what is wrong, by field; nothing while nothing was typed."""
+        """Return the problem of each invalid field, or of the form as a whole under ``""``; empty while nothing was typed."""
         values, problems = self.values()
         if problems or not self.touched:
             return problems
         if not any(name in METRICS for name in values):
-            return {"": "Nothing was measured yet: fill in at least one metric."}
+            return {"": "Enter at least one metric."}
+        missing = {name: "Enter the start and end of the period." for name in ("period_start", "period_end") if name not in values}
+        if missing:
+            return dict(list(missing.items())[:1])
         try:
             RecordCheckpoint(values)
         except InvalidInputError as error:
@@ -235,22 +274,22 @@ class CheckpointForm:
 
     @property
     def complete(self) -> bool:
-        """Whether it can be recorded as it is."""
+        """Whether the form can be submitted."""
         return self.touched and not self.problems()
 
 
-def _measured(name: str, text: str) -> Any:
+def _metric_value(name: str, text: str) -> Any:
     number = _number(name, text)
     checks.CHECKERS[name](name, number)
     return number
 
 
-_READERS: dict[str, Callable[[str, str], Any]] = {
-    "period_start": _moment,
-    "period_end": _moment,
-    **dict.fromkeys(METRICS, _measured),
+_CHECKPOINT_READERS: dict[str, Callable[[str, str], Any]] = {
+    "period_start": _time,
+    "period_end": _time,
+    **dict.fromkeys(METRICS, _metric_value),
     "events_analyzed": lambda name, text: checks.check_count(name, _number(name, text)),
-    "sessions_included": lambda name, text: checks.check_texts(name, _parts(text)),
+    "sessions_included": lambda name, text: checks.check_texts(name, _comma_separated(text)),
     "key": lambda name, text: checks.check_text(name, text, low=1, high=500),
 }
-"""For each field of a checkpoint: what makes a value of its text."""
+"""For each field of a checkpoint: the function that parses and checks its text."""

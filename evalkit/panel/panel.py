@@ -1,4 +1,4 @@
-"""The panel: studies in a notebook, seen and driven."""
+"""The panel: studies in a notebook, shown and controlled."""
 
 from __future__ import annotations
 
@@ -12,37 +12,47 @@ from evalkit.panel.controls import Controls
 from evalkit.panel.feed import Follower, watchers
 from evalkit.panel.model import PanelModel
 from evalkit.panel.reading import PanelKit, Reading
-from evalkit.panel.screen import Picture, Screen, clock, in_words
-from evalkit.panel.static import folded_html, static_html
+from evalkit.panel.screen import Picture, Screen, error_text, utc_now
+from evalkit.panel.static import collapsed_html, static_html
 
 __all__ = ["Panel"]
 
 _FIRST_SECONDS = 3.0
 _PICTURE_SECONDS = 20.0
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_CLOSED = "This panel is closed. kit.panel() makes another one."
+_CLOSED = "This panel is closed. Create another one with kit.panel()."
 
 
 class Panel:
-    """Studies in a notebook: see them, drive them, record checkpoints. Made by ``kit.panel()``.
+    """Show and control the studies of a kit in a notebook. Created by ``kit.panel()``.
 
-    While somebody sees it, it follows the kit: what another process does appears within about a second. A cell that is run again closes the
-    panels that it made before. A page that is closed or reloaded says nothing of it: its panel goes on following, which costs little, until
-    its cell runs again, it is closed, or the kernel ends.
+    A visible panel follows the kit: changes by other processes appear within about a second. Hidden panels stop polling. Running a cell
+    again closes the panels that it created before. The kernel is not notified when a page is closed or reloaded; its panel keeps polling
+    until the cell runs again, the panel is closed, or the kernel ends.
 
-    Where it cannot live (exported, not trusted, reopened without its kernel), a table and a picture stand in its place.
+    Where widgets cannot run (exported or untrusted notebooks, notebooks reopened without their kernel), a table and an image are shown.
+
+    Examples
+    --------
+    >>> import tempfile, evalkit
+    >>> kit = evalkit.connect(tempfile.mkdtemp())
+    >>> study = kit.create_study("nightly agent", period="daily:30")
+    >>> panel = kit.panel()  # as the last expression of a cell: shows the panel
+    >>> panel
+    Panel(1 study, showing 'nightly agent': pending, 0 of 30 periods)
+    >>> panel.close()
     """
 
     def __init__(self, kit: PanelKit, selected: str | None = None, *, embedded: bool = True) -> None:
         self._feed = watchers.join(kit)
-        self._screen = Screen(PanelModel(clock(), selected, "kit" if embedded else "server"), self._feed.drawer)
+        self._screen = Screen(PanelModel(utc_now(), selected, "kit" if embedded else "server"), self._feed.drawer)
         self._controls = Controls(self._screen, self._feed)
         self._follower = Follower(self._show_reading, self._show_failure, self._show_age)
         self._feed.followers.append(self._follower)
-        with suppress(Exception):  # the status line says it; and a server that does not answer is not waited for
+        with suppress(Exception):  # the status line shows it; an unresponsive server is not waited for
             self._feed.refresh().result(_FIRST_SECONDS)
         root = self._screen.view.root
-        # Nothing public of ipywidgets says whether anybody sees a widget. From now on, this not being None, its front end counts the views.
+        # ipywidgets has no public API for visibility. Once this is not None, its front end counts the views.
         root._view_count = 0
         root.observe(self._on_views, "_view_count")
         self._screen.read(self._open_form)
@@ -54,26 +64,37 @@ class Panel:
 
     @property
     def model(self) -> PanelModel:
-        """What the panel shows, without widgets."""
+        """The state of the panel, without widgets."""
         return self._screen.model
 
     @property
     def widget(self) -> Any:
-        """The widget, to be put into other widgets."""
+        """The root widget, e.g. to place the panel in another widget."""
         return self._screen.view.root
 
     @property
     def last_error(self) -> Exception | None:
-        """What the panel's last command ended with, for example for ``kit.outcome(panel.last_error)``; None when it ended well."""
+        """The error of the last command, e.g. for ``kit.outcome(panel.last_error)``; None if it succeeded."""
         return self._controls.last_error
 
     def refresh(self) -> None:
-        """Read the kit again now, and draw what changed.
+        """Read the kit now and redraw what changed.
 
         Raises
         ------
         EvalkitError
-            When the kit cannot answer, or the panel is closed.
+            If the kit cannot be read, or the panel is closed.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> panel = kit.panel()
+        >>> study = kit.create_study("nightly agent")
+        >>> panel.refresh()
+        >>> panel
+        Panel(1 study, showing 'nightly agent': pending, 0 periods)
+        >>> panel.close()
         """
         if self._screen.closed:
             raise EvalkitError(_CLOSED)
@@ -81,7 +102,16 @@ class Panel:
         self._screen.picture(_PICTURE_SECONDS)
 
     def close(self) -> None:
-        """Take the panel off the page and close its widgets, and with the last panel its threads. Closing twice is harmless."""
+        """Remove the panel from the page and close its widgets; the last panel also ends its threads. Closing twice is harmless.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> panel = evalkit.connect(tempfile.mkdtemp()).panel()
+        >>> panel.close()
+        >>> panel
+        Panel(closed)
+        """
         if self._screen.end():
             watchers.leave(self._feed, self._follower)
             self._screen.remove()
@@ -96,62 +126,62 @@ class Panel:
         outputs: list[dict[str, Any]] = []
         self._screen.read(lambda: outputs.extend(self._outputs(picture)))
         for output in outputs:
-            display(output, raw=True)  # type: ignore[no-untyped-call]  # (IPython ships none for it)
+            display(output, raw=True)  # type: ignore[no-untyped-call]  # (IPython has no annotations here)
 
     def _outputs(self, picture: Picture | None) -> list[dict[str, Any]]:
         if self._screen.closed:
             return [{"text/plain": _CLOSED}]
         plain = self.model.summary()
-        static = static_html(self.model, None if picture is None else picture.svg("light"), "" if picture is None else picture.words)
+        static = static_html(self.model, None if picture is None else picture.svg("light"), "" if picture is None else picture.alt)
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        # A trusted notebook that is reopened without its kernel shows an error in place of the widget, and no fallback: hence the second.
-        return [{_WIDGET: view, "text/plain": plain, "text/html": static}, {"text/plain": plain, "text/html": folded_html(static)}]
+        # A trusted notebook reopened without its kernel shows an error in place of the widget and no fallback: hence the second output.
+        return [{_WIDGET: view, "text/plain": plain, "text/html": static}, {"text/plain": plain, "text/html": collapsed_html(static)}]
 
     def _on_views(self, change: dict[str, Any]) -> None:
-        seen = bool(change["new"]) and not self._screen.closed
-        self._screen.see(seen)
-        if seen:
+        visible = bool(change["new"]) and not self._screen.closed
+        self._screen.set_visible(visible)
+        if visible:
             watchers.watch(self._feed, self._follower)
         else:
             watchers.unwatch(self._follower)
 
     def _show_reading(self, reading: Reading) -> None:
-        self._screen.take(reading)
-        self._controls.ask_again()
+        self._screen.apply(reading)
+        self._controls.resolve_unknown_outcome()
 
     def _show_failure(self, error: Exception) -> None:
-        self._screen.change(lambda: self.model.fail(in_words(error), clock()))
+        self._screen.change(lambda: self.model.read_failed(error_text(error), utc_now()))
 
     def _show_age(self, waited_seconds: float) -> None:
         if waited_seconds:
-            self._screen.change(lambda: self.model.wait(waited_seconds, clock()))
+            self._screen.change(lambda: self.model.read_overdue(waited_seconds, utc_now()))
         else:
             self._screen.show_age()
 
 
-_made: dict[str, tuple[str, weakref.WeakSet[Panel]]] = {}
-"""For each cell of a notebook, which run of it made which panels last."""
+_panels: dict[str, tuple[str, weakref.WeakSet[Panel]]] = {}
+"""For each cell of a notebook: its last run, and the panels created in it."""
 
 
 def _replace_in_cell(new: Panel) -> None:
-    """Close the panels that an earlier run of the present cell made; outside a notebook nothing happens.
+    """Close the panels that an earlier run of the current cell created; outside a notebook do nothing.
 
-    A page that was reloaded or closed says nothing of the views that it takes with it, so their panels would be kept up to date for ever.
+    The kernel is not notified of a page that is reloaded or closed, so the panels on it would be updated forever.
     """
-    cell, run = _present_cell()
+    cell, run = _current_cell()
     if cell is None:
         return
-    before, made = _made.setdefault(cell, (run, weakref.WeakSet()))
-    if before != run:
-        for old in list(made):
+    last_run, panels = _panels.setdefault(cell, (run, weakref.WeakSet()))
+    if last_run != run:
+        for old in list(panels):
             old.close()
-        made = weakref.WeakSet()
-    made.add(new)
-    _made[cell] = run, made
+        panels = weakref.WeakSet()
+    panels.add(new)
+    _panels[cell] = run, panels
 
 
-def _present_cell() -> tuple[str | None, str]:
-    """Return the id of the cell that runs, and of this run of it; None where the front end names no cell."""
+def _current_cell() -> tuple[str | None, str]:
+    """Return the id of the running cell and of this run of it; without an id if the front end does not send it."""
     get_ipython: Any = getattr(sys.modules.get("IPython"), "get_ipython", None)
     shell: Any = get_ipython() if get_ipython is not None else None
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}

@@ -1,4 +1,4 @@
-"""What a panel uses of a kit, and what it shows of it: three frames, read together, and only when something changed."""
+"""The part of a kit that panels use, and what they read from it: three frames, read together if anything changed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["PanelKit", "Reading", "read"]
 
 
 class PanelEngine(Protocol):
-    """The part of a kit's engine that panels ask, about once a second."""
+    """The part of a kit's engine that panels poll about once a second."""
 
     behind: str | None
-    """Why the last answer may be behind the log; None where it is not."""
+    """Why the last answer may be behind the log; None if it is current."""
     not_writable: str | None
-    """Why nothing can be appended; None where it can."""
+    """Why events cannot be appended; None if they can."""
 
     def read_version(self) -> object:
-        """Return another value whenever a frame may be another one."""
+        """Return a token that changes whenever the frames may have changed."""
 
 
 class PanelKit(Protocol):
-    """The part of an `EvalKit` that panels use. Panels import nothing else of it, so that the kit may import them."""
+    """The part of an `EvalKit` that panels use. Panels do not import the kit, because the kit imports them."""
 
     def studies(self) -> pl.DataFrame:
         """Return every study, newest first."""
@@ -38,7 +38,7 @@ class PanelKit(Protocol):
         """Return every checkpoint."""
 
     def lifecycle(self) -> pl.DataFrame:
-        """Return what happened to each study."""
+        """Return the lifecycle of each study."""
 
     def create_study(
         self,
@@ -49,37 +49,37 @@ class PanelKit(Protocol):
         tags: Sequence[str],
         metadata: Mapping[str, str],
     ) -> Study:
-        """Create a study, pending."""
+        """Create a pending study."""
 
     def start_study(self, study: str) -> Study:
-        """Let a pending study run."""
+        """Start a pending study."""
 
     def pause_study(self, study: str) -> Study:
         """Pause a running study."""
 
     def resume_study(self, study: str) -> Study:
-        """Let a paused study run on."""
+        """Resume a paused study."""
 
     def stop_study(self, study: str) -> Study:
         """Stop a study for good."""
 
     def record_checkpoint(self, study: str, metrics: Mapping[str, object]) -> Checkpoint:
-        """Record one period's measurements."""
+        """Record the measurements of one period."""
 
     def outcome(self, error: OutcomeUnknownError) -> object:
-        """Ask again what became of events whose outcome was unknown."""
+        """Return the outcome of a command whose outcome was unknown."""
 
     @property
     def engine(self) -> PanelEngine:
-        """The log and the read model at work."""
+        """The kit's connection to its log and read model."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a kit answered."""
+    """The frames of a kit at one time."""
 
     version: object
-    """Another one whenever the frames may be others."""
+    """The token of `PanelEngine.read_version`."""
     studies: pl.DataFrame
     """As ``kit.studies()`` returns them."""
     checkpoints: pl.DataFrame
@@ -87,28 +87,28 @@ class Reading:
     lifecycle: pl.DataFrame
     """As ``kit.lifecycle()`` returns it."""
     behind: str | None = None
-    """Why this may be behind the log; None when it is not."""
+    """Why the frames may be behind the log; None if they are current."""
     not_writable: str | None = None
-    """Why nothing can be appended; None when it can."""
+    """Why events cannot be appended; None if they can."""
     notes: tuple[str, ...] = ()
-    """What the kit warned of."""
+    """Warnings of the kit."""
 
 
-def read(kit: PanelKit, before: Reading | None) -> Reading:
-    """Read a kit, or return the frames of `before` again where nothing changed.
+def read(kit: PanelKit, previous: Reading | None) -> Reading:
+    """Read a kit, or return `previous` if nothing changed.
 
     Raises
     ------
     EvalkitError
-        When the kit cannot answer.
+        If the kit cannot be read.
     """
     notes: list[str] = []
     with collect_warnings(notes.append):
         version = kit.engine.read_version()
         state = (kit.engine.behind, kit.engine.not_writable)
-        if before is not None and before.version == version:
-            same = (before.behind, before.not_writable) == state
-            return before if same else replace(before, behind=state[0], not_writable=state[1])
-        # The version comes first: what changes while the frames are read is read again the next time.
+        if previous is not None and previous.version == version:
+            same = (previous.behind, previous.not_writable) == state
+            return previous if same else replace(previous, behind=state[0], not_writable=state[1])
+        # The version is read first: changes during the reading of the frames are then picked up by the next reading.
         frames = kit.studies(), kit.checkpoints(), kit.lifecycle()
     return Reading(version, *frames, *state, tuple(dict.fromkeys(notes)))

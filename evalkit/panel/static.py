@@ -1,4 +1,4 @@
-"""The panel where it cannot live (exported, untrusted, reopened without its kernel): a table and a picture, in which nothing runs."""
+"""The panel as static HTML, for where widgets cannot run (exported, untrusted or reopened notebooks): a table and an image."""
 
 from __future__ import annotations
 
@@ -7,49 +7,51 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from evalkit._util.text import exact_moment
+from evalkit.domain.metrics import METRICS
 
 if TYPE_CHECKING:
     from evalkit.panel.model import PanelModel
 
-__all__ = ["static_html", "table_html"]
+__all__ = ["collapsed_html", "static_html", "table_html"]
 
-_MOST_ROWS = 50
+_MAX_ROWS = 50
 _COLUMNS = ("Study", "Status", "Period", "Progress", "Last period ended (UTC)")
 
 
 def table_html(model: PanelModel) -> str:
-    """Return the studies as a table, newest first; of more than 50 the newest, and how many more there are."""
+    """Return a table of the newest 50 studies, with the number of omitted ones in its caption."""
     rows = []
-    for study in model.studies[:_MOST_ROWS]:
+    for study in model.studies[:_MAX_ROWS]:
         ended = study["last_period_end"]
-        cells = (study["status"], study["period_type"], model.progress(study), "" if ended is None else exact_moment(ended))
+        period_end = "" if ended is None else exact_moment(ended)
+        cells = (study["status"], study["period_type"], model.progress(study), period_end, model.last_value(study))
         rows.append(f'<tr><th scope="row">{escape(study["name"])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
-    more = len(model.studies) - len(rows)
-    caption = f"Studies, newest first; {more} older ones are not shown" if more else "Studies, newest first"
-    head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
+    omitted = len(model.studies) - len(rows)
+    caption = f"Studies, newest first ({omitted:,} older ones omitted)" if omitted else "Studies, newest first"
+    head = "".join(f'<th scope="col">{name}</th>' for name in (*_COLUMNS, f"{METRICS[model.metric].label}, last value"))
     return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def static_html(model: PanelModel, svg: str | None, alt: str) -> str:
-    """Return the table, and the chart as a picture.
+    """Return the table, and the chart as an image.
 
     Parameters
     ----------
     model
-        What to show.
+        State to show.
     svg
-        The chart in fixed colors; None when there is none.
+        The chart in fixed colors; None without a chart.
     alt
-        What it shows, in words.
+        Text alternative of the chart.
     """
     if not model.studies:
         return "<p>No studies.</p>"
-    picture = "" if svg is None else f'<p><img alt="{escape(alt)}" src="{_data_uri(svg)}"></p>'
-    return table_html(model) + picture
+    image = "" if svg is None else f'<p><img alt="{escape(alt)}" src="{_data_uri(svg)}"></p>'
+    return table_html(model) + image
 
 
-def folded_html(inner: str) -> str:
-    """Put the static copy behind a line that opens it."""
+def collapsed_html(inner: str) -> str:
+    """Return HTML that is collapsed until it is opened."""
     return f"<details><summary>Static copy of the panel, as of when this cell ran</summary>{inner}</details>"
 
 
