@@ -724,7 +724,7 @@ def test_pending_study_has_no_running_time() -> None:
 def test_invalid_data(wrong: object) -> None:
     with pytest.raises(InvalidInputError) as error:
         audit(wrong)
-    assert error.value.field in ("data", "frame")
+    assert error.value.field in ("data", "checkpoints", "frame")
 
 
 def test_resampled_data() -> None:

@@ -353,7 +353,7 @@ def test_help_documents_the_exit_codes() -> None:
 
 
 ERRORS = {
-    "study show nothing": snapshot("error: No study answers to 'nothing'. The newest are 'nightly agent'.\n"),
+    "study show nothing": snapshot("error: No study matches 'nothing'. Most recent studies: 'nightly agent'.\n"),
     "study start 'nightly agent'": snapshot(
         "error: Cannot start study 'nightly agent': it is running (must be pending). Next: evalkit study pause 'nightly agent' or evalkit study stop 'nightly agent'\n"
     ),
@@ -388,9 +388,9 @@ ERRORS = {
         "error: Invalid line 1: not valid JSON: EOF while parsing a value at column 6. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log.\n"
     ),
     "log export none/out.ndjson": snapshot("error: none/out.ndjson cannot be written: No such file or directory.\n"),
-    "--home bad.json study list": snapshot("error: home: 'TMP/bad.json' is a file; give a folder.\n"),
+    "--home bad.json study list": snapshot("error: Invalid home 'TMP/bad.json': it is a file, expected a folder.\n"),
     "--log-url ftp://me:hidden@x study list": snapshot(
-        "error: log_url: 'ftp://***@x' is no event log. Give sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT, or leave it out for the embedded log in the home.\n"
+        "error: Invalid log_url 'ftp://***@x': expected sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT. Omit it to use the log in the home.\n"
     ),
     "--home none consume": snapshot(
         "error: No evalkit home found (searched TMP/none). Select a folder with --home DIR, or create a home with the first study: evalkit study create NAME\n"

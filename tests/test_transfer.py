@@ -252,7 +252,7 @@ line 6: Invalid session_success_rate 85: outside the range 0 to 1. If it is a pe
     "naive.csv": (
         table("1||||").replace("02T00:00:00Z", "02T00:00:00"),
         snapshot(
-            "TMP/naive.csv, line 2: Invalid period_end '2026-01-02T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'. Nothing was recorded. Or pass tz='UTC' to read dates and local times in that time zone."
+            "TMP/naive.csv, line 2: Invalid period_end '2026-01-02T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'. Nothing was recorded. Pass tz='UTC' to read dates and local times in that time zone."
         ),
     ),
     "sessions.csv": (

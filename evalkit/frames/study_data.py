@@ -12,7 +12,6 @@ import polars as pl
 from evalkit.domain.periods import SHORTEST
 from evalkit.domain.study import PeriodType, Study
 from evalkit.domain.study_references import resolve_study
-from evalkit.domain.validation import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, STUDIES, empty_frame
 from evalkit.frames.normalize import MISSING_STUDY, StudyName, check_frame, labeled, read_column, read_columns
@@ -329,7 +328,8 @@ def study_data(source: DataLike, field: str = "data") -> StudyData:
     if isinstance(data, StudyData):
         return data
     if isinstance(source, tuple):
-        raise invalid(field, source, "expected a single argument", hint="Pass kit.data(), or StudyData(checkpoints, lifecycle).")
+        hint = "Pass kit.data(), or StudyData(checkpoints, lifecycle)."
+        raise InvalidInputError(f"Invalid {field}: expected data or a DataFrame, got a tuple", hint=hint, field=field, value=source)
     check_frame(source, "kit.data() or kit.checkpoints()", field)
     return StudyData(source)  # type: ignore[arg-type]
 
