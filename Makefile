@@ -8,7 +8,7 @@ RUN    := $(VENV)/bin
 # Tests start hundreds of processes; they share compiled bytecode even where the environment disables it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo notebooks notebook-outputs test test-fast messages lint check bench faults clean
+.PHONY: demo notebooks notebook-outputs test test-fast messages lint docs check bench faults clean
 
 demo: $(VENV)/evalkit.stamp ## create studies, record sample checkpoints, show the frames
 	$(RUN)/evalkit demo
@@ -35,7 +35,11 @@ lint: $(VENV)/tests.stamp ## style, types, and which package may import which
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-check: lint test ## lint, then every test
+docs: $(VENV)/docs.stamp ## build the documentation into docs/_build/html, offline; warnings are errors
+	$(RUN)/sphinx-build -q -E -W -n --keep-going -j auto -b html docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
+
+check: lint docs test ## lint, documentation, then every test
 
 bench: $(VENV)/tests.stamp ## measure, print ratios, write bench-results.json
 	$(RUN)/python -m tests.bench
@@ -60,5 +64,9 @@ $(VENV)/tests.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(RUN)/pip install -q -c constraints.txt -e '.[test]'
 	touch $@ $(VENV)/evalkit.stamp
 
+$(VENV)/docs.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(RUN)/pip install -q -c constraints.txt -e '.[docs]'
+	touch $@ $(VENV)/evalkit.stamp
+
 clean:
-	rm -rf $(VENV) dist build evalkit-demo bench-results.json
+	rm -rf $(VENV) dist build docs/_build docs/_generated docs/notebooks/*.ipynb evalkit-demo bench-results.json

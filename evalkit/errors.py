@@ -93,7 +93,7 @@ class Message:
     problem: str
     """The problem, with the value that has it."""
     where: str = ""
-    """The place in a file or frame, written before the problem: ``row 3: ``."""
+    """The place in a file or frame, written before the problem: ``row 3:``."""
     allowed: str = ""
     """The allowed values."""
     effect: str = ""

@@ -3,7 +3,7 @@
     python examples/aider_leaderboard.py polyglot_leaderboard.yml [HOME]
 
 The file is Aider's ``polyglot_leaderboard.yml``: a list of benchmark runs with their dates. Each run becomes a checkpoint of one day,
-under a key made of its folder's name, so that running this twice records nothing twice. Needs PyYAML.
+with the name of its folder as idempotency key, so running this twice records nothing twice. Needs PyYAML.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ FAMILIES = {
     "claude": ("claude",), "gpt": ("gpt",), "o-series": ("o1", "o3", "o4"), "gemini": ("gemini",), "deepseek": ("deepseek",),
     "qwen": ("qwen", "qwq"), "grok": ("grok",), "llama": ("llama",),
 }  # fmt: skip
-"""The studies, and the words in a model's name that tell them, in the order in which they are looked for."""
+"""The studies with the words in a model's name that identify them, in the order in which they are tried."""
 
 
 def family(model: str) -> str:
-    """Give the family of a model: the first whose word stands in its name; of several models, the first counts."""
-    name = model.partition(" + ")[0].lower()
-    return next((one for one, words in FAMILIES.items() if any(word in name for word in words)), "other")
+    """Return the first family with a word in the name of a model; of several models joined by +, the first counts."""
+    model_name = model.partition(" + ")[0].lower()
+    return next((name for name, words in FAMILIES.items() if any(word in model_name for word in words)), "other")
 
 
 def day_of(run: dict[str, Any]) -> datetime:
-    """Give the start of a run's day, in UTC."""
+    """Return the start of a run's day, in UTC."""
     return datetime.combine(run["date"], time(), UTC)
 
 
 def checkpoint(run: dict[str, Any]) -> dict[str, Any]:
-    """Map a run to a checkpoint. What the benchmark does not measure is left out: missing is not zero."""
+    """Map a run to a checkpoint. Metrics that the benchmark does not measure are left out: missing is not zero."""
     cases, first, second = run["test_cases"], run["pass_num_1"], run["pass_num_2"]
-    cost = run.get("total_cost") or None  # 0 means that it was not recorded
+    cost = run.get("total_cost") or None  # 0 means not recorded
     tokens = [run.get("prompt_tokens"), run.get("completion_tokens")]
     start = day_of(run)
     return {
@@ -64,20 +64,20 @@ def checkpoint(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def record(kit: evalkit.EvalKit, path: str) -> None:
-    """Record the runs of a leaderboard file, and print of each study how many."""
+    """Record the runs of a leaderboard file, and print their number per study."""
     runs = defaultdict(list)
     for run in sorted(yaml.safe_load(Path(path).read_text()), key=lambda run: (run["date"], run["dirname"])):
         runs[family(run["model"])].append(run)
-    for name, of_family in runs.items():
-        began = day_of(of_family[0])
-        study = kit.create_study(f"aider {name}", description="Aider polyglot benchmark", tags=["aider"], at=began, if_exists="open")
+    for name, family_runs in runs.items():
+        start = day_of(family_runs[0])
+        study = kit.create_study(f"aider {name}", description="Aider polyglot benchmark", tags=["aider"], at=start, if_exists="open")
         if study.status is evalkit.StudyStatus.PENDING:
-            study = kit.start_study(study, at=began)
-        print(f"{study.name}: {kit.record_checkpoints(study, [checkpoint(run) for run in of_family])}")
+            study = kit.start_study(study, at=start)
+        print(f"{study.name}: {kit.record_checkpoints(study, [checkpoint(run) for run in family_runs])}")
 
 
 def main(path: str, home: str) -> None:
-    """Record the runs of a leaderboard file in a home, and print what came of it."""
+    """Record the runs of a leaderboard file in a home, and print the recorded checkpoints."""
     with evalkit.connect(home) as kit:
         record(kit, path)
         over_time = kit.checkpoints().select(

@@ -1,9 +1,9 @@
-"""Write a report on each model family of the public Aider leaderboard, and print what each of them claims.
+"""Write a report on each model family of the public Aider leaderboard, and print its significant results.
 
     python examples/aider_report.py polyglot_leaderboard.yml [HOME] [-o FOLDER]
 
-The studies are those of ``aider_leaderboard.py`` beside this file. FOLDER, by default ``aider-reports``, gets an HTML page for each, and
-the same as JSON. A family with too few runs has a page as well, which says so. Needs PyYAML, scipy and jinja2.
+The studies are those of ``aider_leaderboard.py`` in the same folder. FOLDER, by default ``aider-reports``, gets an HTML page and a JSON
+file for each study; those with too few runs report insufficient data. Needs PyYAML, scipy and jinja2.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from aider_leaderboard import record
 import evalkit
 
 
-def claims(content: dict[str, Any]) -> str:
-    """Say in a line what a report claims, and of how many metrics it cannot tell even a large trend."""
+def significant_results(content: dict[str, Any]) -> str:
+    """Return one line on a report: the number of runs, significant trends and shifts, and metrics with insufficient data."""
     metrics, shifts = content["metrics"], content["shifts"]
-    told = [
-        f"{one['label'].lower()} {one['verdict']}" for one in metrics if one["verdict"] not in ("no significant trend", "insufficient data")
+    results = [
+        f"{row['label'].lower()} {row['verdict']}" for row in metrics if row["verdict"] not in ("no significant trend", "insufficient data")
     ]
-    told += [f"{one['label'].lower()} shifted" for one in shifts if one["verdict"] == "shifted"]
-    few = sum(one["verdict"] == "insufficient data" for one in metrics)
+    results += [f"{row['label'].lower()} shifted" for row in shifts if row["verdict"] == "shifted"]
+    insufficient = sum(row["verdict"] == "insufficient data" for row in metrics)
     runs = content["events"][0]["checkpoints"]
-    counted = f"{runs} {'run' if runs == 1 else 'runs'}"
-    return f"{counted}, claimed: {', '.join(told) or 'nothing'}; too few to tell a large trend in {few} of {len(metrics)} metrics"
+    return (
+        f"{runs} {'run' if runs == 1 else 'runs'}; significant: {', '.join(results) or 'none'}; "
+        f"insufficient data for a trend in {insufficient} of {len(metrics)} metrics"
+    )
 
 
 def main() -> None:
@@ -39,15 +41,15 @@ def main() -> None:
     parser.add_argument("path", metavar="PATH", help="the leaderboard file")
     parser.add_argument("home", metavar="HOME", nargs="?", help="where the studies are kept; by default a new temporary folder")
     parser.add_argument("-o", dest="folder", metavar="FOLDER", type=Path, default=Path("aider-reports"), help="where the reports go")
-    given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    with evalkit.connect(given.home or tempfile.mkdtemp(prefix="aider-")) as kit:
-        record(kit, given.path)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with evalkit.connect(options.home or tempfile.mkdtemp(prefix="aider-")) as kit:
+        record(kit, options.path)
         for study in sorted(kit.studies().filter(pl.col("tags").list.contains("aider"))["name"]):
-            page = given.folder / f"{study.replace(' ', '-')}.html"
+            page = options.folder / f"{study.replace(' ', '-')}.html"
             data = kit.report(study, page.with_suffix(".json"))
             kit.report(study, page)
-            print(f"{study}: {claims(json.loads(data.read_text()))}. {page}")
+            print(f"{study}: {significant_results(json.loads(data.read_text()))}. {page}")
 
 
 if __name__ == "__main__":

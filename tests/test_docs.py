@@ -1,4 +1,4 @@
-"""The README runs, its tables are those of the code, and the examples do what they say."""
+"""The README and the documentation: their code runs, their links lead somewhere, and what is generated covers the code."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ import pytest
 import yaml
 
 import evalkit
-from evalkit.samples import sample_checkpoints
-from tests.readme_tables import README, with_tables
+from evalkit.domain.metrics import METRICS
+from evalkit.frames.columns import FRAMES
 
-ROOT = README.parent
-TEXT = README.read_text()
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+RUNNING_PAGES = [
+    "quickstart.md", "guides/charts.md", "guides/analysis.md", "guides/panel.md", "guides/recorder.md", "guides/import-export.md",
+    "operations/failures-and-recovery.md", "reference/errors.md",
+]  # fmt: skip
+"""Pages with Python code."""
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+def _blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def _environment() -> dict[str, str]:
@@ -33,76 +39,154 @@ def _environment() -> dict[str, str]:
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
 
 
-def test_the_tables_are_made_from_the_code() -> None:
-    """The metric table and the lifecycle table are what `python -m tests.readme_tables` writes."""
-    assert with_tables(TEXT) == TEXT
-
-
-@pytest.mark.slow
-def test_the_python_example_runs_twice_and_records_once(tmp_path: Path) -> None:
-    """Ten lines after the import, run as they stand; running them again doubles nothing."""
-    block, *_ = _blocks("python")
-    assert len([line for line in block.splitlines() if line.strip() and line != "import evalkit"]) <= 10
-    for _ in range(2):
-        subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, env=_environment(), check=True, timeout=120)
-    kit = evalkit.connect(tmp_path / ".evalkit")
-    assert kit.checkpoints("nightly agent")["session_success_rate"].to_list() == [0.85]
-    assert kit.lifecycle().height == 2
-
-
-@pytest.mark.slow
-def test_the_examples_of_charts_and_recorder_run(tmp_path: Path) -> None:
-    """After the first one, in the same folder: the chart draws what was recorded, the recorder adds a checkpoint."""
-    first, chart, _, recorder = _blocks("python")
-    shown = "assert plots.trend(kit.checkpoints(), 'session_success_rate').to_dict()['description'].startswith('Trend of')"
-    script = "\n".join([first, chart, shown, recorder, "assert rec.checkpoint.metrics.sessions_completed == 2"])
-    subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, env=_environment(), check=True, timeout=120)
-    assert evalkit.connect(tmp_path / ".evalkit").checkpoints("nightly agent").height == 2
-
-
-@pytest.mark.slow
-def test_the_example_of_analyses_runs_and_answers(tmp_path: Path) -> None:
-    """With weeks of nights before and after the change it sees the step and the difference, finds nothing wrong, and the page is there."""
-    first, _, block, _ = _blocks("python")
-    kit = evalkit.connect(tmp_path / ".evalkit")
-    began = "2026-02-01T00:00:00Z"
-    better = sample_checkpoints("daily", began, 14, seed=1, level=0.8) + sample_checkpoints(
-        "daily", "2026-02-15T00:00:00Z", 21, seed=2, level=1.8
-    )
-    for name, rows in (("nightly agent", better), ("old agent", sample_checkpoints("daily", began, 35, seed=3, level=-0.5))):
-        kit.start_study(kit.create_study(name, period="daily:30", at="2026-01-31T00:00:00Z"), at="2026-01-31T00:00:00Z")
-        kit.record_checkpoints(name, rows)
-    lines = [
-        line if line.startswith(("from", "nights")) or not line else f"told.append({line.split('  # ')[0]})" for line in block.splitlines()
-    ]
-    shown = "summary, trend, step, comparison, audit, page = told\nprint(trend.only().verdict, step.only().verdict, comparison['session_success_rate'].verdict)"
-    script = "\n".join([first, "told = []", *lines, shown, "print(summary.checkpoints, audit.errors, page.name)"])
+def _run_shell(script: str, folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        cwd=tmp_path,
-        env=_environment(),
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=240,
+        ["sh", "-e", "-c", script], cwd=folder, env=_environment(), capture_output=True, text=True, timeout=240, check=False
     )
-    assert done.stdout == "improving better better\n36 0 nightly.html\n"
-    assert (tmp_path / "nightly.html").read_text().rstrip().endswith("</html>")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def test_the_files_that_contributing_names_are_there() -> None:
-    """Each package, and each module of the table of what to change; no package is left out."""
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, without settings of evalkit."""
+    for name in list(os.environ):
+        if name.startswith("EVALKIT_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _exec(code: str, page: str) -> dict[str, object]:
+    names: dict[str, object] = {"__name__": page}
+    exec(compile(code, page, "exec"), names)
+    return names
+
+
+def test_readme_is_short() -> None:
+    text = README.read_text("utf-8")
+    assert len(text.splitlines()) <= 150
+    assert "\nmake test " in text
+
+
+@pytest.mark.slow
+def test_readme_quickstart_records_once_when_run_twice(folder: Path) -> None:
+    block = _blocks(README, "python")[0]
+    assert len(block.splitlines()) <= 12
+    for _ in range(2):
+        _exec(block, "README.md")
+    with evalkit.connect() as kit:
+        assert kit.checkpoints("nightly agent")["session_success_rate"].to_list() == [0.85]
+        assert kit.lifecycle().height == 2
+    assert (folder / ".evalkit" / "events.db").exists()
+
+
+@pytest.mark.slow
+def test_readme_examples_run_one_after_another(folder: Path) -> None:
+    names = _exec("\n".join(_blocks(README, "python")), "README.md")
+    assert names["rec"].checkpoint.metrics.sessions_completed == 2  # type: ignore[attr-defined]
+    assert (folder / "nightly.html").read_text("utf-8").rstrip().endswith("</html>")
+
+
+@pytest.mark.slow
+def test_readme_shell_example_runs(tmp_path: Path) -> None:
+    (block,) = (block for block in _blocks(README, "sh") if "evalkit study" in block)
+    _run_shell(block, tmp_path)
+    with evalkit.connect(tmp_path / ".evalkit") as kit:
+        assert kit.checkpoints("weekly agent")["session_success_rate"].to_list() == [0.85]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUNNING_PAGES)
+def test_python_code_of_a_page_runs(page: str, folder: Path) -> None:
+    with evalkit.connect(folder / ".evalkit") as kit:
+        kit.create_study("nightly agent")
+    blocks = _blocks(DOCS / page, "python")
+    assert blocks
+    _exec("\n".join(blocks), page)
+
+
+def test_every_page_with_python_code_is_run() -> None:
+    pages = [path for path in DOCS.rglob("*.md") if not path.relative_to(DOCS).parts[0].startswith("_")]
+    assert sorted(str(path.relative_to(DOCS)) for path in pages if _blocks(path, "python")) == sorted(RUNNING_PAGES)
+
+
+@pytest.mark.slow
+def test_command_line_example_runs(tmp_path: Path) -> None:
+    (block,) = _blocks(DOCS / "guides" / "command-line.md", "sh")
+    assert "2026-01-31" in _run_shell(block, tmp_path)
+
+
+@pytest.mark.slow
+def test_import_and_export_examples_run(tmp_path: Path) -> None:
+    page = DOCS / "guides" / "import-export.md"
+    (tmp_path / "runs.csv").write_text(next(block for block in _blocks(page, "text") if block.startswith("period_start")))
+    _run_shell("\n".join(_blocks(page, "sh")), tmp_path)
+    with evalkit.connect(tmp_path / "elsewhere") as kit:
+        assert kit.checkpoints()["session_success_rate"].to_list() == [0.85, 0.9]
+    assert (tmp_path / "runs.parquet").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_page_on_shared_servers_matches_the_code(tmp_path: Path) -> None:
+    """Its variables are read, its commands exist, its URLs are valid, and the compose file starts the three services."""
+    block, _ = _blocks(DOCS / "operations" / "shared-servers.md", "sh")
+    exports = dict(line.removeprefix("export ").replace("'", "").split("=", 1) for line in block.splitlines() if line.startswith("export"))
+    assert exports.keys() == {"EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL", "EVALKIT_DATABASE_AUTH_TOKEN"}
+    for line in block.splitlines():
+        if line.startswith("evalkit "):
+            command = [str(Path(sys.executable).with_name("evalkit")), line.split()[1], "--help"]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+    evalkit.connect(tmp_path, log_url=exports["EVALKIT_LOG_URL"], database_url=exports["EVALKIT_DATABASE_URL"])
+    (body,) = _blocks(DOCS / "operations" / "security.md", "json")
+    assert json.loads(body)["permissions"]["streams"]["0"]["read_stream"] is True
+    services = yaml.safe_load((ROOT / "examples" / "shared" / "compose.yaml").read_text())["services"]
+    assert list(services) == ["iggy", "sqld", "consumer"]
+    assert services["consumer"]["command"][-1].endswith("evalkit --json consume")
+
+
+def test_generated_parts_cover_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every metric, column, error and command is in its table."""
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    parts = importlib.import_module("generated")
+    assert set(re.findall(r"^\| `(\w+)`", parts.metrics(), flags=re.MULTILINE)) == METRICS.keys()
+    assert [*re.findall(r"^\| `(\w+)`", parts.frames(), flags=re.MULTILINE)] == [name for columns in FRAMES.values() for name in columns]
+    errors = {name for name in evalkit.__all__ if name.endswith("Error")}
+    assert set(re.findall(r"\w+Error(?= \(|$)", parts.error_tree(), flags=re.MULTILINE)) == errors
+    assert "### evalkit checkpoint import" in parts.commands()
+    assert "`--if-exists" in parts.commands()
+
+
+def test_links_of_the_top_level_files_lead_to_files() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "notebooks/README.md"):
+        path = ROOT / name
+        links = re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text("utf-8"))
+        assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_pictures_of_the_readme_exist_and_have_a_text() -> None:
+    """`python -m tests.pictures` makes them."""
+    text = README.read_text("utf-8")
+    shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", text) + [
+        (alt, path) for path, alt in re.findall(r'<img src="([^"]+)"[^>]*alt="([^"]+)"', text)
+    ]
+    assert len(shown) == 4
+    assert all(alt and (ROOT / path).stat().st_size > 1000 for alt, path in shown)
+
+
+def test_files_named_in_contributing_exist() -> None:
+    """Each package is listed, and each module in the tables exists."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, flags=re.MULTILINE)
     named = set()
     for place, content in rows:
-        folder = ROOT / "evalkit"
+        parent = ROOT / "evalkit"
         for name in re.findall(r"`([\w/]+(?:\.py|\.html\.j2|/))`", f"{place} {content}"):
-            places = (ROOT, folder, *folder.parents)
+            places = (ROOT, parent, *parent.parents)
             path = next((place / name for place in places if (place / name).exists()), None)
             assert path is not None, name
             named.add(path)
-            folder = path if path.is_dir() else path.parent
+            parent = path if path.is_dir() else path.parent
     assert {path for path in (ROOT / "evalkit").iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")} <= named
 
 
@@ -116,63 +200,19 @@ def _with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("module", _with_examples())
-def test_the_examples_in_docstrings_run(module: str) -> None:
-    """Each gives what it says."""
+def test_docstring_examples_run(module: str) -> None:
     outcome = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert outcome.attempted
     assert not outcome.failed
 
 
-def test_the_pages_that_the_readme_links_are_there() -> None:
-    """Each file beside it that it has a link to."""
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
-    assert "docs/power.md" in links
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
-def test_the_pictures_of_the_readme_are_there() -> None:
-    """Each one that is shown, with a text for who cannot see it; `python -m tests.pictures` makes them."""
-    shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", TEXT) + [
-        (alt, path) for path, alt in re.findall(r'<img src="([^"]+)"[^>]*alt="([^"]+)"', TEXT)
-    ]
-    assert len(shown) == 6
-    assert all(alt and (ROOT / path).stat().st_size > 1000 for alt, path in shown)
-
-
-@pytest.mark.slow
-def test_the_command_line_example_runs(tmp_path: Path) -> None:
-    """Five lines, run as they stand by a shell, and the checkpoint is there."""
-    block, _ = _blocks("sh")
-    assert len(block.splitlines()) == 5
-    done = subprocess.run(
-        ["sh", "-e", "-c", block], cwd=tmp_path, env=_environment(), check=True, capture_output=True, text=True, timeout=120
-    )
-    assert "2026-01-31" in done.stdout
-    assert evalkit.connect(tmp_path / ".evalkit").checkpoints()["session_success_rate"].to_list() == [0.85]
-
-
-@pytest.mark.slow
-def test_the_page_on_sharing_names_what_there_is(tmp_path: Path) -> None:
-    """Its variables are read, its commands exist, its URLs are taken as they stand, and the compose file starts the three services."""
-    _, block = _blocks("sh")
-    given = dict(line.removeprefix("export ").replace("'", "").split("=", 1) for line in block.splitlines() if line.startswith("export"))
-    assert given.keys() == {"EVALKIT_LOG_URL", "EVALKIT_DATABASE_URL", "EVALKIT_DATABASE_AUTH_TOKEN"}
-    for line in block.splitlines():
-        if line.startswith("evalkit "):
-            command = [str(Path(sys.executable).with_name("evalkit")), line.split()[1], "--help"]
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-    evalkit.connect(tmp_path, log_url=given["EVALKIT_LOG_URL"], database_url=given["EVALKIT_DATABASE_URL"])
-    (body,) = _blocks("json")
-    assert json.loads(body)["permissions"]["streams"]["0"]["read_stream"] is True
-    services = yaml.safe_load((ROOT / "examples" / "shared" / "compose.yaml").read_text())["services"]
-    assert list(services) == ["iggy", "sqld", "consumer"]
-    assert services["consumer"]["command"][-1].endswith("evalkit --json consume")
-
-
-def test_the_version_is_one() -> None:
-    """The changelog's newest entry is the version of the package."""
+def test_versions_agree() -> None:
+    """The changelog's newest entry and the citation name the version of the package."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1] == version  # type: ignore[index]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == version
+    assert {"cff-version", "message", "title", "authors", "license"} <= citation.keys()
 
 
 INVENTED = """
@@ -190,7 +230,7 @@ INVENTED = """
 
 
 REAL = ROOT.parent / "shared" / "data" / "aider_polyglot_leaderboard.yml"
-needs_real = pytest.mark.skipif(not REAL.exists(), reason="the public leaderboard file is not beside this checkout")
+needs_real = pytest.mark.skipif(not REAL.exists(), reason="the public leaderboard file is not available")
 
 
 def _run(example: str, *arguments: object) -> str:
@@ -203,8 +243,8 @@ def _run_leaderboard(path: Path, home: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> None:
-    """Five invented runs: families, exact rates, what is missing, and running it twice."""
+def test_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> None:
+    """Five invented runs: families, exact rates, missing values, and a second run."""
     (tmp_path / "board.yml").write_text(INVENTED)
     printed = _run_leaderboard(tmp_path / "board.yml", tmp_path / "home")
     assert "5 already recorded" not in printed
@@ -228,8 +268,7 @@ def test_the_leaderboard_example_maps_runs_to_checkpoints(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @needs_real
-def test_the_leaderboard_example_runs_on_the_real_file(tmp_path: Path) -> None:
-    """All 69 public runs become checkpoints, with the success rate over time for each family."""
+def test_leaderboard_example_records_all_public_runs(tmp_path: Path) -> None:
     printed = _run_leaderboard(REAL, tmp_path / "home")
     assert "aider gemini: RecordedCheckpoints(11 recorded)" in printed
     kit = evalkit.connect(tmp_path / "home")
@@ -238,21 +277,21 @@ def test_the_leaderboard_example_runs_on_the_real_file(tmp_path: Path) -> None:
 
 
 def _reported(printed: str) -> dict[str, str]:
-    """What is printed of each report, by study."""
-    lines = [line for line in printed.splitlines() if "claimed" in line]
+    """Return the line printed for each report, by study."""
+    lines = [line for line in printed.splitlines() if "significant:" in line]
     return dict(line.split(": ", 1) for line in lines)
 
 
 @pytest.mark.slow
-def test_the_report_example_reports_on_every_family(tmp_path: Path) -> None:
-    """Each invented family has a page and the same as data, in the folder that was named, though none has enough runs; other studies have none."""
+def test_report_example_writes_a_page_and_data_for_every_family(tmp_path: Path) -> None:
+    """Other studies of the home get none."""
     (tmp_path / "board.yml").write_text(INVENTED.partition("- {dirname: d")[0])
     evalkit.connect(tmp_path / "home").create_study("something else")
     reported = _reported(_run("aider_report.py", tmp_path / "board.yml", tmp_path / "home", "-o", tmp_path / "pages"))
     assert list(reported) == ["aider claude", "aider o-series"]
     page = tmp_path / "pages" / "aider-claude.html"
-    assert reported["aider claude"] == f"2 runs, claimed: nothing; too few to tell a large trend in 11 of 11 metrics. {page}"
-    assert reported["aider o-series"].startswith("1 run, claimed: nothing; ")
+    assert reported["aider claude"] == f"2 runs; significant: none; insufficient data for a trend in 11 of 11 metrics. {page}"
+    assert reported["aider o-series"].startswith("1 run; significant: none; ")
     assert sorted(path.name for path in page.parent.iterdir()) == [
         f"aider-{name}.{kind}" for name in ("claude", "o-series") for kind in ("html", "json")
     ]
@@ -262,27 +301,26 @@ def test_the_report_example_reports_on_every_family(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @needs_real
-def test_the_report_example_runs_on_the_real_file(tmp_path: Path) -> None:
-    """Of the public runs, 13 at most of a family, no report claims a thing; the pages are whole, and take nothing from the network."""
+def test_report_example_runs_on_the_real_file(tmp_path: Path) -> None:
+    """With at most 13 runs per family nothing is significant; the pages are complete and load nothing from the network."""
     reported = _reported(_run("aider_report.py", REAL, tmp_path / "home", "-o", tmp_path / "pages"))
     assert len(reported) == 9
-    assert all("claimed: nothing" in told for told in reported.values())
-    assert reported["aider gpt"].startswith("13 runs, ")
+    assert all("significant: none" in line for line in reported.values())
+    assert reported["aider gpt"].startswith("13 runs; ")
     for page in (tmp_path / "pages").glob("*.html"):
         text = page.read_text()
         assert text.rstrip().endswith("</html>")
         assert not re.search(r"<script|(src|href)=.https?:", text)
 
 
-def test_the_report_example_says_what_a_report_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trends and shifts by the metric's name; of what has no trend or insufficient data only how many."""
+def test_report_example_lists_significant_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    claims = importlib.import_module("aider_report").claims
+    significant_results = importlib.import_module("aider_report").significant_results
     metrics = [("Cost", "improving"), ("Tokens", "no significant trend"), ("Efficiency", "insufficient data"), ("Sessions", "falling")]
     shifts = [("Cost", "shifted"), ("Tokens", "no significant shift"), ("Efficiency", "insufficient data")]
     content = {
         name: [dict(zip(("label", "verdict"), pair, strict=True)) for pair in pairs]
         for name, pairs in (("metrics", metrics), ("shifts", shifts))
     }
-    told = "40 runs, claimed: cost improving, sessions falling, cost shifted; too few to tell a large trend in 1 of 4 metrics"
-    assert claims(content | {"events": [{"checkpoints": 40}]}) == told
+    expected = "40 runs; significant: cost improving, sessions falling, cost shifted; insufficient data for a trend in 1 of 4 metrics"
+    assert significant_results(content | {"events": [{"checkpoints": 40}]}) == expected

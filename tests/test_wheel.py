@@ -1,4 +1,4 @@
-"""The built wheel, installed alone in a clean environment."""
+"""The distributions: their metadata and files, and the wheel installed in a clean environment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.metadata import Metadata
 
 from tests.properties import LONG, in_long_form
 
@@ -33,12 +35,45 @@ def _run(*command: str | Path, cwd: Path, expect: int = 0) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel and a source distribution."""
+    folder = tmp_path_factory.mktemp("distributions")
+    _run(sys.executable, "-m", "build", "--wheel", "--sdist", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.build
-def test_the_wheel_alone_runs_the_demo_from_any_folder_and_ships_its_types(tmp_path: Path) -> None:
-    """Installed with its dependencies and nothing else (in the short form: beside those of this environment), `evalkit demo` runs, and in the long form mypy sees the types."""
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT, cwd=tmp_path)
-    (wheel,) = tmp_path.glob("*.whl")
+def test_metadata_of_wheel_and_sdist_is_valid_and_complete(distributions: Path) -> None:
+    """As `twine check --strict` does, and that the files of the project are in the source distribution."""
+    (wheel,) = distributions.glob("*.whl")
+    (sdist,) = distributions.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        of_wheel = archive.read(name)
+    with tarfile.open(sdist) as archive:
+        prefix = sdist.name.removesuffix(".tar.gz")
+        names = {member.name.removeprefix(f"{prefix}/") for member in archive.getmembers()}
+        of_sdist = archive.extractfile(f"{prefix}/PKG-INFO").read()  # type: ignore[union-attr]
+    assert {"README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "docs/conf.py"} <= names
+    assert not [name for name in names if name.startswith(("docs/_build", "docs/_generated", ".venv"))]
+    for content in (of_wheel, of_sdist):
+        metadata = Metadata.from_email(content, validate=True)  # raises for every invalid field
+        assert metadata.name == "evalkit-studies"
+        assert metadata.description == (ROOT / "README.md").read_text("utf-8")
+        assert metadata.description_content_type == "text/markdown"
+        assert metadata.summary
+        assert metadata.author
+        assert metadata.license_expression == "MIT"
+        assert metadata.license_files == ["LICENSE"]
+
+
+@pytest.mark.slow
+@pytest.mark.build
+def test_wheel_alone_runs_the_demo_from_any_folder_and_ships_its_types(distributions: Path, tmp_path: Path) -> None:
+    """It is installed with its dependencies only (short form: those of this environment); the long form checks the types with mypy."""
+    (wheel,) = distributions.glob("*.whl")
     assert wheel.name.startswith("evalkit_studies-")
     names = zipfile.ZipFile(wheel).namelist()
     assert "evalkit/py.typed" in names
@@ -62,6 +97,6 @@ def test_the_wheel_alone_runs_the_demo_from_any_folder_and_ships_its_types(tmp_p
         return
     (tmp_path / "typed.py").write_text(TYPED)
     check = [sys.executable, "-m", "mypy", "--strict", "--python-executable", clean / "bin" / "python", "--cache-dir", tmp_path / "cache"]
-    said = _run(*check, tmp_path / "typed.py", cwd=tmp_path, expect=1)
-    assert 'expression has type "Study", variable has type "int"' in said
-    assert "Found 1 error" in said
+    output = _run(*check, tmp_path / "typed.py", cwd=tmp_path, expect=1)
+    assert 'expression has type "Study", variable has type "int"' in output
+    assert "Found 1 error" in output
