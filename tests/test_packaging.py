@@ -1,4 +1,4 @@
-"""What evalkit is installed as, and what its texts tell people to install."""
+"""The name and the versions that are installed, and the installation commands in texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 
-# `evalkit` on the public package index is another project, and `evalkit-studies` is nobody's until it is published there.
+# `evalkit` on the public package index is another project, and `evalkit-studies` is not registered there yet.
 INSTALLS_BY_NAME = re.compile(
     r"\b(?:uvx|(?:pip[3x]?|uv|conda|mamba|poetry|pdm)\s+(?:[^\s`&;|]+\s+){0,3}?(?:add|download|inject|install|run|update|upgrade))"
     r"(?:\s+[^\s`&;|]+){0,8}?\s+[\"'\\]*evalkit(?:[-_]studies)?(?!\.\w|[\w/-])",
@@ -39,8 +39,8 @@ INSTALLS_BY_NAME = re.compile(
         "conda install -c conda-forge NAME",
     ],
 )
-def test_a_text_that_installs_by_name_is_found(text: str) -> None:
-    """The pattern of the next test finds the commands of the usual installers, with options, extras and versions."""
+def test_installation_by_name_is_found(text: str) -> None:
+    """The pattern matches the commands of the usual installers, with options, extras and versions."""
     assert INSTALLS_BY_NAME.search(text.replace("NAME", "evalkit"))
 
 
@@ -54,19 +54,19 @@ def test_a_text_that_installs_by_name_is_found(text: str) -> None:
         "Upgrade evalkit from where you installed it.",
     ],
 )
-def test_a_text_that_installs_something_else_is_not_found(text: str) -> None:
+def test_other_installations_are_not_found(text: str) -> None:
     """Commands that install from a folder, or other packages, are allowed."""
     assert not INSTALLS_BY_NAME.search(text.replace("NAME", "evalkit"))
 
 
 @pytest.mark.slow
 def test_no_text_installs_evalkit_by_name() -> None:
-    """No message, document, notebook, example or script installs or upgrades evalkit from a package index."""
+    """No message, document, notebook, example or script installs evalkit from a package index."""
     folders = [ROOT / name for name in (".ci", "docs", "evalkit", "examples", "notebooks", "tests")]
     paths = [path for path in ROOT.iterdir() if path.suffix in {"", ".md", ".toml", ".txt"} and path.is_file()]
-    paths += [
-        path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix not in {".pyc", ".png", ".parquet"}
-    ]
+    built = {"_build", "_generated"}
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file() and not built & {*path.parts})
+    paths += [path for path in files if path.suffix not in {".pyc", ".png", ".parquet"}]
     texts = {path.relative_to(ROOT): path.read_text("utf-8", errors="replace") for path in paths if path != Path(__file__)}
     assert {
         Path("README.md"),
@@ -75,19 +75,19 @@ def test_no_text_installs_evalkit_by_name() -> None:
         Path("evalkit/analysis/_stats/scipy_functions.py"),
         Path(".ci/run"),
     } <= texts.keys()
-    assert {str(path): found[0] for path, text in texts.items() if (found := INSTALLS_BY_NAME.search(text))} == {}
+    assert {str(path): match[0] for path, text in texts.items() if (match := INSTALLS_BY_NAME.search(text))} == {}
 
 
-def test_each_lower_bound_is_the_version_that_is_tested() -> None:
-    """Each package declared for users has one lower bound, and it is the version in constraints-lowest.txt."""
+def test_lower_bounds_equal_the_tested_versions() -> None:
+    """Each package for users has one lower bound: its version in constraints-lowest.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     declared = [Requirement(text) for text in (*project["dependencies"], *extras["analysis"], *extras["notebook"])]
     assert {package.name: _lowest(package) for package in declared} == {package.name: _lowest(package) for package in _tested()}
 
 
-def test_the_versions_that_are_installed_by_default_are_declared() -> None:
-    """No version in constraints.txt contradicts what pyproject.toml declares."""
+def test_default_versions_satisfy_the_declared_ones() -> None:
+    """No version in constraints.txt contradicts pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
