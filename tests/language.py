@@ -30,7 +30,7 @@ IDIOMS = {
     r"\bfor want of\b": "without; because there is no",
     r"\bfor ever\b": "forever; without a limit",
     r"\bneighbours?\b": "adjacent; autocorrelation",
-    r"\b(colour|behaviour|generalis|analys(e|ed|ing)\b|favour|honour|neighbour|labell|cancell(ed|ing)\b|licence|centre|grey)": "American",
+    r"\b(colour|behaviour|generalis|analys(e|ed|ing)\b|favour|honour|neighbour|labell(ed|ing)|cancell(ed|ing)\b|licence|centre|grey)": "American",
     r"\bless the baseline\b": "study - baseline, with a minus sign",
     r"\b(by and by|who works? in|hold(s|ing)? (its|their) peace|whatever it was)\b": "plain English",
     r"\bcom(e|es|ing) into being\b|\bcame into being\b": "is created",

@@ -1,4 +1,4 @@
-"""The notebooks as files: run one, and give it with outputs that are the same every time.
+"""Run the notebooks with reproducible outputs.
 
 ``python -m tests.notebooks`` (``make notebook-outputs``) runs each and stores its outputs.
 """
@@ -23,20 +23,20 @@ SECONDS = 120
 
 
 def executed(path: Path, folder: Path) -> Any:
-    """Run a notebook in a working directory, and give it with its outputs."""
+    """Run a notebook in a working directory and return it with its outputs."""
     need("kernel")
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     nbclient.NotebookClient(
         notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, store_widget_state=False,
-        coalesce_streams=True,  # how many pieces a text arrives in is chance
+        coalesce_streams=True,  # output arrives in a varying number of pieces
     ).execute()  # fmt: skip
-    return lasting(notebook)
+    return reproducible(notebook)
 
 
-def lasting(notebook: Any) -> Any:
-    """Take out what is of one run alone: times, the version of Python, and widgets, which need that run's kernel.
+def reproducible(notebook: Any) -> Any:
+    """Remove what differs between runs: times, the Python version, and widgets, which need a running kernel.
 
-    Where a widget stood, the table, picture or text beside it remains.
+    The static alternatives of a widget (table, picture or text) remain.
     """
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -50,7 +50,7 @@ def lasting(notebook: Any) -> Any:
 
 
 def environment() -> dict[str, str]:
-    """Give the environment without settings of evalkit."""
+    """Return the environment without evalkit's settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith("EVALKIT_")}
 
 

@@ -91,7 +91,7 @@ def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path
     assert list(elsewhere.iterdir()) == []
     assert list((elsewhere.parent / "temporary").iterdir()) == []
     assert {file: file.stat().st_mtime_ns for file in (ROOT / "notebooks").rglob("*")} == before
-    assert comparable(notebook) == comparable(read(path)), "make notebook-outputs stores the outputs anew"
+    assert comparable(notebook) == comparable(read(path)), "run make notebook-outputs to update the stored outputs"
 
 
 @pytest.mark.slow
@@ -101,11 +101,11 @@ def test_the_notebook_on_shared_engines_works_on_them(elsewhere: Path, sqld: Sql
     (elsewhere.parent / "shared").mkdir()
     monkeypatch.setenv("EVALKIT_LOG_URL", f"sqlite:{elsewhere.parent / 'shared' / 'events.db'}")
     monkeypatch.setenv("EVALKIT_DATABASE_URL", empty_url(sqld))
-    for told in ("Checkpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 2 of 16 metrics)", "2 of 16 metrics, already recorded)"):
+    for text in ("Checkpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 2 of 16 metrics)", "2 of 16 metrics, already recorded)"):
         notebook = executed(ROOT / "notebooks" / "05_shared_engines.ipynb", elsewhere)
         outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
         printed = "".join(output.text for output in outputs if output.output_type == "stream")
-        assert told in printed
+        assert text in printed
         assert "no problems" in printed
         assert "Would" not in printed
         shown = [output.data["text/plain"] for output in outputs if output.output_type == "display_data"]
