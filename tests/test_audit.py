@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ from evalkit import StudyData
 from evalkit.analysis import Audit, audit, resample
 from evalkit.analysis._audit.finding_kinds import KINDS, SEVERITIES
 from evalkit.analysis._resample import RESAMPLED
+from evalkit.domain.periods import period_end, period_start
 from evalkit.errors import InvalidInputError, StudyNotFoundError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
 from evalkit.frames.pandas_output import to_pandas
@@ -786,3 +788,41 @@ def test_data_of_a_kit_includes_the_lifecycle(tmp_path: Path) -> None:
         )
         with pytest.raises(StudyNotFoundError):
             audit(kit.data("three"))
+
+
+# --- local calendars ------------------------------------------------------------------------------------------------------------------------
+
+
+def local_periods(kind: str, zone: str, first: datetime, count: int) -> list[tuple[datetime, datetime]]:
+    bounds = [period_start(kind, first, ZoneInfo(zone))]
+    for _ in range(count):
+        bounds.append(period_end(kind, bounds[-1], ZoneInfo(zone)))
+    return list(pairwise(bounds))
+
+
+def period_frame(kind: str, periods: list[tuple[datetime, datetime]]) -> pl.DataFrame:
+    rows = {"study": "local", "period_type": kind, "sessions_completed": 3}
+    return pl.DataFrame([{**rows, "period_start": start, "period_end": end} for start, end in periods])
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Sydney", "Asia/Kolkata"])
+@pytest.mark.parametrize(("kind", "count"), [("daily", 400), ("weekly", 60), ("monthly", 14)])
+def test_complete_periods_of_a_local_calendar_have_no_findings(kind: str, count: int, zone: str) -> None:
+    """Days of 23 and 25 hours at clock changes are complete days."""
+    periods = local_periods(kind, zone, datetime(2026, 1, 15, 12, tzinfo=UTC), count)
+    assert kinds(audit(period_frame(kind, periods))) == []
+    assert kinds(audit(period_frame(kind, periods).drop("period_type"))) == []
+
+
+def test_an_hour_too_much_is_found_where_no_clock_changes() -> None:
+    """The next period starts as usual, so the longer one overlaps it; a shorter one leaves an hour uncovered."""
+    periods = local_periods("daily", "UTC", datetime(2026, 3, 20, tzinfo=UTC), 20)
+    for hours, expected in ((1, ["overlapping_periods", "wrong_length"]), (-1, ["wrong_length"])):
+        changed = [*periods[:9], (periods[9][0], periods[9][1] + timedelta(hours=hours)), *periods[10:]]
+        assert kinds(audit(period_frame("daily", changed))) == expected
+
+
+def test_a_missing_local_day_is_found() -> None:
+    periods = local_periods("daily", "Europe/Berlin", datetime(2026, 3, 20, 12, tzinfo=UTC), 20)
+    result = audit(period_frame("daily", periods[:4] + periods[5:]))
+    assert kinds(result) == ["missing_period"]

@@ -36,7 +36,7 @@ def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime
     """
     placed = on_grid(rows, grid).with_columns(count=pl.lit(1), rows=pl.concat_list("row"))
     wrong = placed.filter(pl.col("regular").not_())
-    shifted = placed.filter("regular", pl.col("tile_start") != pl.col("start"))
+    shifted = placed.filter("regular", pl.col("aligned").not_())
     tables = [
         findings(
             "missing_period",
@@ -166,7 +166,7 @@ def _describe_length(place: dict[str, Any]) -> str:
     expected = "a calendar month" if place["monthly"] else _length(place["length"])
     length = place["end"] - place["start"]
     off = abs(length - place["length"]) if not place["monthly"] else 0
-    clock_change = " (daylight saving time? Use UTC)" if off == HOUR and place["length"] >= DAY else ""
+    clock_change = " (daylight saving time? Record with tz=)" if off == HOUR and place["length"] >= DAY else ""
     return f"{place_span(place)} lasts {_length(length)}, not {expected}{clock_change}"
 
 

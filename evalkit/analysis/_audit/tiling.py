@@ -99,9 +99,11 @@ def edge(number: pl.Expr) -> pl.Expr:
 
 
 def on_grid(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
-    """Add two columns to periods: tile_start, the start of the tile they start in, and regular, whether their length is as expected.
+    """Add columns to periods: tile_start, the start of their tile; regular, whether their length is as expected; and aligned.
 
-    A period that starts on the grid must end on it; any other must have the usual length. Null if the study has no grid.
+    A period that starts on the grid must end on it; any other must have the usual length. Where a local calendar changes its clocks, a
+    period is an hour longer or shorter. `aligned` says whether a period starts on the grid, or an hour off it in a study with such
+    periods. All are null if the study has no grid.
     """
     # In steps: a single expression would repeat the search for a tile many times.
     placed = rows.join(grid, on="study_id", how="left").with_columns(number=tile(pl.col("start")))
@@ -110,7 +112,29 @@ def on_grid(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
     )
     month = pl.when(pl.col("tile_start") == pl.col("start")).then(pl.col("next_start") == pl.col("end")).otherwise("is_month")
     fixed = pl.col("end") - pl.col("start") == pl.col("length")
-    return placed.with_columns(regular=pl.when("monthly").then(month).otherwise(fixed)).drop("number", "next_start", "is_month")
+    placed = placed.with_columns(regular=pl.when("monthly").then(month).otherwise(fixed))
+    placed = placed.with_columns(clock_change=_at_clock_change(placed)).with_columns(
+        regular=pl.col("regular") | pl.col("clock_change"), local=pl.col("clock_change").any().over("study_id")
+    )
+    # Local midnights are an hour apart in summer and winter.
+    off = pl.col("start") - pl.col("tile_start")
+    in_place = (off == 0) | (pl.col("local").fill_null(False) & ((off == HOUR) | (pl.col("next_start") - pl.col("start") == HOUR)))
+    return placed.with_columns(aligned=in_place).drop("number", "next_start", "is_month", "clock_change", "local")
+
+
+def _at_clock_change(placed: pl.DataFrame) -> pl.Series:
+    """Return whether a period of a day or more is an hour longer or shorter than usual, and its neighbors start and end with it.
+
+    That is a period of a local calendar at a change of its clocks. An erroneous period overlaps the next one, or leaves a gap.
+    """
+    hour_off = pl.when("monthly").then(_is_month("start", "later") | _is_month("start", "earlier")).otherwise(
+        (pl.col("length") >= DAY) & ((pl.col("end") - pl.col("start") - pl.col("length")).abs() == HOUR)
+    )  # fmt: skip
+    ordered = placed.select("study_id", "start", "end", "monthly", "length", later=pl.col("end") + HOUR, earlier=pl.col("end") - HOUR)
+    ordered = ordered.with_row_index("place").sort("study_id", "start", "end")
+    before, after = pl.col("end").shift(1).over("study_id"), pl.col("start").shift(-1).over("study_id")
+    adjacent = (before == pl.col("start")).fill_null(True) & (after == pl.col("end")).fill_null(True) & (pl.len().over("study_id") > 1)
+    return ordered.with_columns(clock_change=(hour_off & adjacent).fill_null(False)).sort("place")["clock_change"]
 
 
 def _is_month(start: str, end: str) -> pl.Expr:
