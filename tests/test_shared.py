@@ -713,7 +713,7 @@ def test_doctor_suggests_rebuild_for_older_read_model(shared_environment: Sqld) 
         kit.engine.database.batch([("UPDATE meta SET schema_version = 1", ())])
     code, output = doctor()
     assert code == 1
-    assert "older evalkit" in output
+    assert "older version of evalkit" in output
     assert "evalkit projection rebuild" in output
     with connect() as kit, pytest.raises(EvalkitError) as error:
         kit.create_study("other")

@@ -1195,7 +1195,7 @@ def test_rows_without_partial_flag_are_complete(library: str) -> None:
     assert analysis.compare(both, "base", baseline="agent", metrics="total_tokens")["total_tokens"].study_checkpoints == 20
     with pytest.raises(InvalidInputError) as error:
         trend(marked, "total_tokens")
-    assert error.value.field == "partial"
+    assert error.value.column == "partial"
     assert len(analysis.trend(marked, RATE)) == 2
 
 

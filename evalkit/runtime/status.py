@@ -141,7 +141,7 @@ def read_status(engine: Engine) -> Status:
                     lag = attempt(lambda: _proven_lag(engine, head))
             else:
                 problem = (
-                    "The read model was written by an older version of evalkit "
+                    "The read model was created by an older version of evalkit "
                     f"(schema {head.schema_version}, projection {head.fold_version})"
                 )
                 problems.append(
