@@ -494,7 +494,7 @@ def test_newer_read_model_is_rejected_unchanged(aged: Aged, column: str) -> None
     with connect(aged.home) as kit:
         for call in uses(kit).values():
             assert "Upgrade evalkit from where you installed it" in str(assert_rejected(call, SchemaError))
-        assert any("newer evalkit" in problem for problem in kit.status().problems)
+        assert any("newer version of evalkit" in problem for problem in kit.status().problems)
     assert contents(aged.home) == before
 
 

@@ -342,9 +342,30 @@ def test_log_axis_covers_reference_line_and_rolling_mean() -> None:
     assert chart["layer"][0]["encoding"]["y"]["scale"]["domain"] == [10.0, 1000.0]
 
 
-def test_log_axis_without_positive_values_is_empty() -> None:
-    chart = plots.trend(checkpoints().with_columns(total_cost=pl.lit(0.0)), "total_cost", y="log")
-    assert subtitle(chart).startswith("Nothing to draw: no checkpoint has a positive value.")
+def test_rolling_mean_on_log_axis_includes_omitted_values() -> None:
+    frame = checkpoints(count=6).with_columns(total_cost=pl.Series([6.0, 0.0, 3.0, 0.0, 0.0, 0.0]))
+    spec = plots.trend(frame, "total_cost", y="log", rolling=3).to_dict()
+    thick = [layer for layer in spec["layer"] if layer["mark"]["type"] == "line"][-1]
+    assert [row["v"] for row in spec["datasets"][thick["data"]["name"]]] == [3.0, 1.0, 1.0]
+    assert spec["layer"][0]["encoding"]["y"]["scale"]["domain"] == [1.0, 10.0]
+
+
+@pytest.mark.parametrize(("value", "reason"), [(0.0, "no checkpoint has a positive value."), (None, "no checkpoint has a value.")])
+def test_log_axis_without_positive_values_is_empty(value: float | None, reason: str) -> None:
+    chart = plots.trend(checkpoints().with_columns(total_cost=pl.lit(value, pl.Float64())), "total_cost", y="log")
+    assert subtitle(chart).startswith(f"Nothing to draw: {reason}")
+
+
+def test_overview_says_once_that_studies_look_alike() -> None:
+    frame = pl.concat([checkpoints(f"study {number:02}", number, 3) for number in range(40)])
+    text = subtitle(plots.overview(frame.select("study_id", "study", "period_start", "period_end", "total_cost", "total_tokens")))
+    assert text.count("look alike") == 1
+
+
+def test_legend_of_overview_has_the_shapes_of_its_points() -> None:
+    frame = pl.concat([checkpoints(f"study {number:02}", number, 3) for number in range(12)])
+    legend = plots.overview(frame).to_dict()["vconcat"][0]["encoding"]
+    assert len(set(legend["shape"]["scale"]["range"])) == 2
 
 
 def test_fitted_line_is_clipped_at_log_axis() -> None:

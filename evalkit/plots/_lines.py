@@ -278,7 +278,8 @@ class Plane:
 def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     """Return the layers that draw a series, and notes on them."""
     bins = bin_count(series.points, plane.width_ratio)
-    points, notes = series.points, look_notes(series.studies)
+    points: pl.DataFrame = series.points
+    notes: list[str] = []
     if bins is not None:
         points = downsample(points, ["v"], bins)
         drawn_share = f"{points.height:,} of {series.points.height:,} checkpoints"
@@ -289,14 +290,14 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     layers = _bands(series, bins, plane) if series.banded else []
     drawn = with_breaks(points.drop("mean", strict=False), ["v", "n", "low", "high"])
     base = _base(drawn, series.metric, plane)
-    rolling = "mean" in series.points.columns
-    faint: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45} if rolling else {}
+    rolling = series.means
+    faint: dict[str, Any] = {} if rolling is None else {"strokeWidth": 1, "opacity": 0.45}
     layers += [
         base.mark_line(clip=plane.clip, **faint).encode(**plane.encoding(series.studies, color=with_legend, description=STUDY, **dashes)),
         _points(base, series, drawn.height, plane),
     ]
-    if rolling:
-        means = split_runs(series.points, "mean").with_columns(v="mean")
+    if rolling is not None:
+        means = split_runs(rolling, "mean").with_columns(v="mean")
         means = downsample(means, ["v"], bins) if bins is not None else means
         drawn = with_breaks(means, ["v"])
         thick = alt.Chart(inline_rows(drawn.select(study="label", x=plane.x_value, v="v", alone="alone")))

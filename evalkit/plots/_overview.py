@@ -26,6 +26,7 @@ from evalkit.plots._lines import (
     legend_of,
     line_layers,
     look_notes,
+    shape_of,
     time_axis,
     value_axis,
 )
@@ -181,7 +182,7 @@ def _legend(studies: Sequence[tuple[str, str]]) -> Any:
     """Return a chart without marks whose legend has the names of the studies."""
     color = color_of(studies, legend_of(studies, "point", 3 * _WIDTH, orient="top", offset=0))
     rows = inline_rows(pl.DataFrame({"study": [label for _, label in studies]}))
-    marks = alt.Chart(rows).mark_point(opacity=0, filled=True, aria=False).encode(color=color)
+    marks = alt.Chart(rows).mark_point(opacity=0, filled=True, aria=False).encode(color=color, **shape_of(studies))
     return marks.properties(width=3 * _WIDTH, height=1, view=alt.ViewBackground(stroke=None))
 
 

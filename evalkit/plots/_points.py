@@ -55,6 +55,8 @@ class Series:
         (id, label) of each study with a value; of all studies if none has one.
     notes
         Sentences for the subtitle.
+    rolled
+        The points with the rolling mean if these are others than `points`; None if they are the same.
     """
 
     metric: Metric
@@ -63,11 +65,20 @@ class Series:
     studies: list[tuple[str, str]]
     notes: list[str] = field(default_factory=list)
     banded: bool = False
+    rolled: pl.DataFrame | None = None
+
+    @property
+    def means(self) -> pl.DataFrame | None:
+        """The points with a rolling mean; None if none is requested."""
+        points = self.points if self.rolled is None else self.rolled
+        return points if "mean" in points.columns else None
 
     def since_start(self) -> Series:
         """Return the series with `t` relative to the start of each study's first period, which becomes 1970-01-01."""
         epoch = pl.lit(datetime(1970, 1, 1, tzinfo=UTC)).cast(pl.Datetime("us", "UTC"))
-        return replace(self, points=self.points.with_columns(t=epoch + (pl.col("t") - pl.col("first"))))
+        since = {"t": epoch + (pl.col("t") - pl.col("first"))}
+        rolled = None if self.rolled is None else self.rolled.with_columns(**since)
+        return replace(self, points=self.points.with_columns(**since), rolled=rolled)
 
     def positive(self) -> Series:
         """Return the series without values of zero or less, for a log axis; lines break there."""
@@ -75,9 +86,11 @@ class Series:
         omitted = self.points.height - points.height
         counted = f"{plural(omitted, 'value')} of zero or less {'is' if omitted == 1 else 'are'} not shown"
         studies, notes = drawn_studies(self.studies, points, "positive values")
-        return replace(
-            self, points=points, studies=studies, notes=[*self.notes, f"Log axis; {counted}." if omitted else "Log axis.", *notes]
-        )
+        notes = [*self.notes, f"Log axis; {counted}." if omitted else "Log axis.", *notes]
+        # A mean that includes omitted values may still be positive.
+        positive_mean = pl.when(pl.col("mean") > 0).then("mean")
+        rolled = self.points.with_columns(mean=positive_mean) if "mean" in self.points.columns else None
+        return replace(self, points=points, rolled=rolled, studies=studies, notes=notes)
 
 
 def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolling: int | None = None) -> Series:

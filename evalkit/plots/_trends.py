@@ -12,8 +12,18 @@ from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._descriptions import DIRECTIONS, description, only_study
 from evalkit.plots._history import history_layers, history_of
-from evalkit.plots._lines import Plane, check_reference, drawn_times, empty_layers, line_layers, reference_layer, time_axis, value_axis
-from evalkit.plots._points import prepare
+from evalkit.plots._lines import (
+    Plane,
+    check_reference,
+    drawn_times,
+    empty_layers,
+    line_layers,
+    look_notes,
+    reference_layer,
+    time_axis,
+    value_axis,
+)
+from evalkit.plots._points import Series, prepare
 from evalkit.plots._result_layers import change_layers, change_marks, fit_layers, fit_lines
 
 if TYPE_CHECKING:
@@ -105,17 +115,16 @@ def trend(
     if y == "log" and line is not None and line[0] <= 0:
         raise invalid("reference", reference, "a log axis has positive values only")
     history = history_of(known, series) if known.lifecycle is not None and align == "calendar" else None
-    if y == "log" and kind.kind != "rate":
-        series = series.positive()
+    has_values = not series.points.is_empty()
+    series = series.positive() if y == "log" and kind.kind != "rate" else series
     marks = None if changes is None else change_marks(changes, series.studies)
     lines = None if fit is None else fit_lines(fit, series.studies)
-    also = [*([] if line is None else [line[0]]), *([] if lines is None or lines.is_empty() else lines["high"])]
-    axis, axis_notes = value_axis(kind, y, series.points, also=also)
+    axis, axis_notes = value_axis(kind, y, series.points, also=_also_drawn(series, line, lines))
     subject = f"Trend of {kind.label.lower()} over time" if align == "calendar" else f"Comparison of {kind.label.lower()}"
     name = only_study(series.studies)
     title = f"{kind.label}: {name}" if name else kind.label
     if series.points.is_empty():
-        notes = [f"Nothing to draw: no checkpoint has a {'positive ' if y == 'log' else ''}value.", *series.notes]
+        notes = [f"Nothing to draw: no checkpoint has a {'positive ' if has_values else ''}value.", *series.notes]
         text = description(subject, kind, series.points, notes)
         return layered(empty_layers(), title, notes, text, series.table, width=width, height=height)
     times = [drawn_times(series.points, "t")]
@@ -140,10 +149,17 @@ def trend(
     if line is not None:
         rule, note = reference_layer(line, kind, axis)
         layers, result_notes = [*layers, rule], [*result_notes, note]
-    notes = [DIRECTIONS[kind.better], *series.notes, *axis_notes, *result_notes, *line_notes, *history_notes]
+    notes = [DIRECTIONS[kind.better], *series.notes, *axis_notes, *result_notes, *look_notes(series.studies), *line_notes, *history_notes]
     notes = [note for note in notes if note]
     text = description(subject, kind, series.points, notes)
     return layered([*background, *layers], title, notes, text, series.table, width=width, height=height)
+
+
+def _also_drawn(series: Series, line: tuple[float, str | None] | None, lines: pl.DataFrame | None) -> list[float]:
+    """Return the values beside those of the checkpoints that the value axis includes."""
+    values = [] if line is None else [line[0]]
+    values += [] if lines is None or lines.is_empty() else lines["high"].to_list()
+    return values if series.rolled is None else [*values, *series.rolled["mean"].drop_nulls()]
 
 
 def _since_start(points: pl.DataFrame) -> tuple[alt.X, pl.Expr]:

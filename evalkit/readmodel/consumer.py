@@ -224,8 +224,9 @@ class EvalProjectionConsumer:
             assert head is not None
         if (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
             raise SchemaError(
-                f"The read model was created by an older version of evalkit (schema {head.schema_version}, projection {head.fold_version}; this "
-                f"version needs schema {SCHEMA_VERSION}, projection {FOLD_VERSION})",
+                "The read model was created by an older version of evalkit "
+                f"(schema {head.schema_version}, projection {head.fold_version}; this version needs schema {SCHEMA_VERSION}, "
+                f"projection {FOLD_VERSION})",
                 found=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION), **REBUILD_HINTS,
             )  # fmt: skip
         return head

@@ -219,8 +219,8 @@ def head_of(meta: list[Row], rows: list[Row]) -> Head:
     generation, schema, fold, _ = (int(str(value)) for value in meta[0])
     if schema > SCHEMA_VERSION or fold > FOLD_VERSION:
         raise SchemaError(
-            f"The read model was created by a newer evalkit (schema {schema}, fold {fold}); this version supports schema {SCHEMA_VERSION}, "
-            f"fold {FOLD_VERSION}",
+            f"The read model was created by a newer version of evalkit (schema {schema}, projection {fold}); this version supports schema "
+            f"{SCHEMA_VERSION}, projection {FOLD_VERSION}",
             hint="Upgrade evalkit from where you installed it.",
             found=(schema, fold), supported=(SCHEMA_VERSION, FOLD_VERSION),
         )  # fmt: skip
