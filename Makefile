@@ -1,7 +1,7 @@
 # Everything runs in a virtual environment of its own, made on first use.
 PYTHON ?= python3
 VENV   := .venv
-# Tests wait for disks, servers and pages, so one more at a time than there are cores; who is done early takes over from the others.
+# Tests wait for disks, servers and pages, so there is one worker more than cores. Idle workers take over tests of others.
 SPREAD := -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist worksteal
 QUICK  := not (slow or server or iggy or kernel or browser or build)
 RUN    := $(VENV)/bin
@@ -23,7 +23,7 @@ notebook-outputs: $(VENV)/tests.stamp ## run the notebooks and store their outpu
 test: $(VENV)/tests.stamp ## run every test
 	$(RUN)/pytest $(SPREAD)
 
-test-fast: $(VENV)/tests.stamp ## run the tests that take less than a second and need no server, kernel, browser or build, with few examples
+test-fast: $(VENV)/tests.stamp ## run the tests that take less than a second and need no server, kernel, browser or build, with fewer examples
 	$(RUN)/pytest $(SPREAD) --hypothesis-profile fast -m "$(QUICK)"
 
 messages: $(VENV)/tests.stamp ## renew the messages that tests expect, after a rewording; then read the diff

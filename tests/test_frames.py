@@ -227,3 +227,10 @@ def test_equal_times_are_sorted_by_id(tmp_path: Path) -> None:
         assert StudyData(frame.drop("timestamp", "checkpoint_id")).sorted_checkpoints(["total_tokens"])["total_tokens"].to_list() == tokens
         odd = frame.with_columns(timestamp=pl.lit("unknown"))
         assert StudyData(odd).sorted_checkpoints(["total_tokens"])["total_tokens"].to_list() == tokens
+
+
+def test_printed_frames_show_complete_ids(kit: EvalKit) -> None:
+    study = kit.create_study("nightly")
+    for frame in (kit.studies(), kit.lifecycle()):
+        assert study.id in frame._repr_html_()
+        assert "…" not in str(frame.select("study_id"))

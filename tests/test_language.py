@@ -10,17 +10,31 @@ from tests.language import violations
 
 ROOT = Path(__file__).parent.parent
 GENERATED = ("_build", "_generated", "__pycache__", ".ipynb_checkpoints")
+READ = (".py", ".md", ".ipynb", ".toml", ".css")
 QUOTING = (Path(__file__), Path(__file__).with_name("language.py"))
 
 
 @pytest.mark.parametrize(
-    "path", ["evalkit", "tests", "docs", "notebooks", "examples", "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+    "path",
+    [
+        "evalkit",
+        "tests",
+        "docs",
+        "notebooks",
+        "examples",
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "pyproject.toml",
+        "Makefile",
+        ".ci/run",
+    ],
 )
 def test_public_text_has_no_old_idioms(path: str) -> None:
     files = [ROOT / path] if (ROOT / path).is_file() else sorted((ROOT / path).rglob("*"))
-    checked = [
-        file for file in files if file.suffix in (".py", ".md", ".ipynb") and not set(file.parts) & set(GENERATED) and file not in QUOTING
-    ]
+    readable = [file for file in files if file.suffix in READ or file.name in ("Makefile", "run")]
+    checked = [file for file in readable if not set(file.parts) & set(GENERATED) and file not in QUOTING]
     assert checked
     assert [problem for file in checked for problem in violations(file)] == []
 
@@ -45,7 +59,7 @@ def test_an_old_idiom_is_found(text: str, tmp_path: Path) -> None:
 
 def test_a_docstring_begins_with_an_imperative_of_the_field(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
-    module.write_text('def value():\n    """Give the value."""\n')
+    module.write_text('def value():\n    "Give the value."\n')
     assert len(violations(module)) == 1
-    module.write_text('def value():\n    """Return the value."""\n')
+    module.write_text('def value():\n    "Return the value."\n')
     assert violations(module) == []

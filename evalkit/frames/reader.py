@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from evalkit.readmodel.schema import HEAD_STATEMENTS, head_of
 from evalkit.readmodel.snapshot import Snapshot, consistently
 
 __all__ = ["FrameReader", "select"]
+
+# Polars shortens strings of more than 30 characters when it prints a frame; ids have 36.
+os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
 
 _PAGE = 5000
 _PAGE_BYTES = 4 << 20  # servers escape each quote in two bytes, and limit a response to 10 MB
