@@ -107,7 +107,13 @@ class Message:
         return self._with(self.hint)
 
     def in_shell(self) -> str:
-        """Return the text with the next step for a shell."""
+        """Return the text with the next step for a shell.
+
+        Examples
+        --------
+        >>> Message(problem="The study is pending", hint="Call kit.start_study().", shell_hint="Run evalkit study start.").in_shell()
+        'The study is pending. Run evalkit study start.'
+        """
         return self._with(self.shell_hint or self.hint)
 
     def _with(self, step: str) -> str:
@@ -167,7 +173,13 @@ class EvalkitError(Exception):
         return str(self.message)
 
     def but(self, **parts: str) -> Self:
-        """Return a copy of the error with some parts of its message replaced."""
+        """Return a copy of the error with some parts of its message replaced.
+
+        Examples
+        --------
+        >>> print(EvalkitError("The disk is full", hint="Delete files.").but(effect="Nothing was recorded."))
+        The disk is full. Nothing was recorded. Delete files.
+        """
         other = copy.copy(self)
         other.message = replace(self.message, **parts)
         other.args = (str(other.message),)
@@ -189,7 +201,14 @@ class InvalidInputError(EvalkitError, ValueError):
     """The row of a frame or list, counted from 0; None for a single value."""
 
     def in_row(self, row: int, *, effect: str = "") -> Self:
-        """Return a copy of the error with the row of a frame or list that has it."""
+        """Return a copy of the error with the row of a frame or list that has it.
+
+        Examples
+        --------
+        >>> error = InvalidInputError("Invalid total_cost -1", field="total_cost", value=-1).in_row(3)
+        >>> print(error, error.row)
+        row 3: Invalid total_cost -1. 3
+        """
         other = self.but(where=f"row {row}: ", effect=effect)
         other.row = row
         return other

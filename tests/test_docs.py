@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -204,6 +206,30 @@ def test_docstring_examples_run(module: str) -> None:
     outcome = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert outcome.attempted
     assert not outcome.failed
+
+
+def _public_callables() -> dict[str, Any]:
+    """Return the functions, classes and methods that a user calls, by name."""
+    callables: dict[str, Any] = {}
+    for module in ("evalkit", "evalkit.analysis", "evalkit.plots", "evalkit.samples", "evalkit.io"):
+        public = importlib.import_module(module)
+        for name in public.__all__:
+            value = getattr(public, name)
+            if not (inspect.isfunction(value) or inspect.isclass(value)) or not value.__module__.startswith("evalkit"):
+                continue
+            if inspect.isfunction(value):
+                callables[f"{module}.{name}"] = value
+            for attribute, method in vars(value).items() if inspect.isclass(value) else ():
+                function = method.__func__ if isinstance(method, classmethod | staticmethod) else method
+                if inspect.isfunction(function) and not attribute.startswith("_") and (function.__doc__ or "").count("See `") == 0:
+                    callables[f"{module}.{name}.{attribute}"] = function
+    return callables
+
+
+def test_every_public_function_and_method_has_an_example() -> None:
+    without = {name for name, function in _public_callables().items() if ">>>" not in (function.__doc__ or "")}
+    events = {"evalkit.CreateStudy.event", "evalkit.RecordCheckpoint.checkpoint_id", "evalkit.RecordCheckpoint.encoded"}
+    assert without == events, "only what makes events of commands needs no example"
 
 
 def test_versions_agree() -> None:

@@ -218,7 +218,15 @@ class LongitudinalMetrics(BaseModel):
     """The period that the metrics describe."""
 
     def measured(self) -> dict[str, Any]:
-        """Return the metrics that are not None, by name, in wire order."""
+        """Return the metrics that are not None, by name, in wire order.
+
+        Examples
+        --------
+        >>> from datetime import UTC, datetime
+        >>> period = TimePeriod(start=datetime(2026, 1, 1, tzinfo=UTC), end=datetime(2026, 1, 2, tzinfo=UTC))
+        >>> LongitudinalMetrics(total_cost=1.5, period=period).measured()
+        {'total_cost': 1.5}
+        """
         return {name: value for name in METRICS if (value := getattr(self, name)) is not None}
 
 

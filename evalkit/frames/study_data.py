@@ -96,6 +96,12 @@ class StudyData:
         """Return the result of a function of the data, cached by name.
 
         All analyses share one audit, for example.
+
+        Examples
+        --------
+        >>> data = StudyData(pl.DataFrame({"study": ["nightly"], "total_cost": [1.5]}))
+        >>> data.once("rows", lambda data: len(data.checkpoints))
+        1
         """
         if name not in self._computed:
             self._computed[name] = compute(self)
@@ -112,11 +118,24 @@ class StudyData:
         return [str(name) for name in self.checkpoints.columns]
 
     def column(self, name: str, kind: str) -> pl.Series:
-        """Return a column of the checkpoints in the dtype of its kind; nulls if absent."""
+        """Return a column of the checkpoints in the dtype of its kind; nulls if absent.
+
+        Examples
+        --------
+        >>> StudyData(pl.DataFrame({"study": ["nightly"], "total_cost": [1]})).column("total_cost", "money").to_list()
+        [1]
+        """
         return _once(self._columns, (name, kind), lambda: read_column(self.checkpoints, name, kind))
 
     def columns(self, kinds: Mapping[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
-        """Return columns of the checkpoints in fixed dtypes."""
+        """Return columns of the checkpoints in fixed dtypes.
+
+        Examples
+        --------
+        >>> data = StudyData(pl.DataFrame({"study": ["nightly"], "total_cost": [1.5]}))
+        >>> data.columns({"study": "text", "total_cost": "money"}, ["total_cost"], ["study"]).rows()
+        [('nightly', 1.5)]
+        """
         if any(name not in self for name in wanted):
             read_columns(self.checkpoints, kinds, wanted, optional)  # raises
         return pl.DataFrame([self.column(name, kinds[name]) for name in (*optional, *wanted)])

@@ -83,7 +83,14 @@ class Status:
         return tuple(map(str, self.messages))
 
     def in_shell(self) -> str:
-        """Return the text of the status, with the next steps for a shell."""
+        """Return the text of the status, with the next steps for a shell.
+
+        Examples
+        --------
+        >>> import evalkit, tempfile
+        >>> print(evalkit.connect(tempfile.mkdtemp()).status().in_shell().splitlines()[1])
+        file_system       local
+        """
         return self._text([message.in_shell() for message in self.messages])
 
     def _text(self, problems: Sequence[str]) -> str:
@@ -92,7 +99,16 @@ class Status:
         return "\n".join([*lines, *(f"{'problem':<{width}}  {problem}" for problem in problems)])
 
     def as_dict(self) -> dict[str, object]:
-        """Return all values by name, as JSON types."""
+        """Return all values by name, as JSON types.
+
+        Examples
+        --------
+        >>> import evalkit, tempfile
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly")
+        >>> kit.status().as_dict()["events"]
+        1
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "messages"}
         return {**values, "problems": [message.in_shell() for message in self.messages]}
 
