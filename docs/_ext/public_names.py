@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 
 import evalkit
-from evalkit import analysis, plots, samples
+from evalkit import analysis, io, plots, samples
 from evalkit.domain.metrics import Metric
 from evalkit.recording.aggregate import SessionRecord
 from evalkit.recording.session import Session
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-MODULES = {"evalkit": evalkit, "evalkit.plots": plots, "evalkit.analysis": analysis, "evalkit.samples": samples}
+MODULES = {"evalkit": evalkit, "evalkit.plots": plots, "evalkit.analysis": analysis, "evalkit.io": io, "evalkit.samples": samples}
 ALSO_DOCUMENTED = (Metric, Session, SessionRecord)
 UNTYPED = {
     "StudyRef", "Period", "DataLike", "FrameLike", "Chart", "LayeredChart", "StackedChart", "LogPosition", "Engine", "Settings",
