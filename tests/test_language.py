@@ -57,7 +57,7 @@ def test_an_old_idiom_is_found(text: str, tmp_path: Path) -> None:
         assert len(violations(tmp_path / name)) == 1
 
 
-def test_a_docstring_begins_with_an_imperative_of_the_field(tmp_path: Path) -> None:
+def test_docstring_openings_are_checked(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text('def value():\n    "Give the value."\n')
     assert len(violations(module)) == 1

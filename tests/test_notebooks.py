@@ -1,4 +1,4 @@
-"""The notebooks run anywhere, leave nothing behind, and hold the outputs that running them gives."""
+"""The notebooks run in any folder, leave no files behind, and reproduce their stored outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, with a folder of its own for temporary files beside it, and no settings of evalkit."""
+    """An empty working directory with a separate temporary folder, without evalkit settings in the environment."""
     for name in set(os.environ) - set(environment()):
         monkeypatch.delenv(name)
     for name in ("working", "temporary"):
@@ -43,7 +43,7 @@ def read(path: Path) -> Any:
 
 
 def comparable(notebook: Any) -> list[Any]:
-    """The sources and outputs, numbers to nine digits, without pictures: how wide a text is drawn depends on the fonts of a machine."""
+    """Return sources and outputs with numbers of nine digits, without pictures, which depend on installed fonts."""
     cells = []
     for cell in code_cells(notebook):
         outputs = json.loads(json.dumps(cell.outputs), parse_float=lambda digits: float(f"{float(digits):.9g}"))
@@ -55,8 +55,8 @@ def comparable(notebook: Any) -> list[Any]:
     return cells
 
 
-def test_there_are_six_and_the_first_is_short() -> None:
-    """From nothing to a chart in under ten cells."""
+def test_six_notebooks_of_which_the_first_is_short() -> None:
+    """It goes from nothing to a chart in fewer than ten cells."""
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
     first = read(NOTEBOOKS[0])
     assert len(first.cells) < 10
@@ -65,7 +65,7 @@ def test_there_are_six_and_the_first_is_short() -> None:
 
 @each_notebook
 def test_stored_outputs_last(path: Path) -> None:
-    """They need no kernel, hold no error, warning, path or address of one run, and every table is marked to be compared by nbval."""
+    """They need no kernel, contain no error, warning, path or address, and tables are marked for comparison by nbval."""
     notebook = read(path)
     text = path.read_text()
     assert notebook.metadata == {
@@ -84,8 +84,8 @@ def test_stored_outputs_last(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.kernel
 @each_notebook
-def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path) -> None:
-    """Run from another working directory it leaves no file there, beside itself, or among the temporary ones, and its outputs are those stored."""
+def test_notebook_runs_in_any_folder_and_leaves_no_files(path: Path, elsewhere: Path) -> None:
+    """It leaves no files in the working directory, next to itself or in the temporary folder, and reproduces the stored outputs."""
     before = {file: file.stat().st_mtime_ns for file in (ROOT / "notebooks").rglob("*")}
     notebook = executed(path, elsewhere)
     assert list(elsewhere.iterdir()) == []
@@ -96,8 +96,8 @@ def test_a_notebook_runs_anywhere_and_leaves_nothing(path: Path, elsewhere: Path
 
 @pytest.mark.slow
 @pytest.mark.kernel
-def test_the_notebook_on_shared_engines_works_on_them(elsewhere: Path, sqld: Sqld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the URLs are set it creates its study there, twice the same one, and shows frames, a chart and a panel."""
+def test_shared_notebook_uses_the_servers(elsewhere: Path, sqld: Sqld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs create one study on the servers, and show frames, a chart and a panel."""
     (elsewhere.parent / "shared").mkdir()
     monkeypatch.setenv("EVALKIT_LOG_URL", f"sqlite:{elsewhere.parent / 'shared' / 'events.db'}")
     monkeypatch.setenv("EVALKIT_DATABASE_URL", empty_url(sqld))
@@ -117,8 +117,8 @@ def test_the_notebook_on_shared_engines_works_on_them(elsewhere: Path, sqld: Sql
 # --- what they are made with ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_trial_kit_never_works_on_shared_engines(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment names, what is tried stays in a folder of its own; one that is named stays, with what is in it."""
+def test_trial_kit_ignores_shared_urls(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its home is a temporary folder, or the folder named by EVALKIT_TRIAL_HOME, which is kept."""
     monkeypatch.setenv("EVALKIT_LOG_URL", "iggy+tcp://nobody:nothing@127.0.0.1:1")
     monkeypatch.setenv("EVALKIT_DATABASE_URL", "http://127.0.0.1:1")
     with trial_kit() as kit:
@@ -133,8 +133,8 @@ def test_a_trial_kit_never_works_on_shared_engines(elsewhere: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_the_end_of_a_forked_process_leaves_the_folder(elsewhere: Path) -> None:
-    """Only the process that made the folder takes it away."""
+def test_forked_process_keeps_the_trial_folder(elsewhere: Path) -> None:
+    """Only the process that created the folder deletes it."""
     code = (
         "import os, sys, evalkit.samples as s\nkit = s.trial_kit()\nkit.create_study('one')\n"
         "if os.fork() == 0:\n    sys.exit()\nos.wait()\nassert os.path.exists(kit.status().home)\nprint(kit.status().home)"
@@ -146,7 +146,7 @@ def test_the_end_of_a_forked_process_leaves_the_folder(elsewhere: Path) -> None:
 
 @pytest.mark.slow
 def test_folders_of_killed_processes_are_cleared_away(tmp_path: Path) -> None:
-    """A kernel that was killed leaves its folder to the next trial kit, which deletes it, and none that is in use or just made."""
+    """The next trial kit deletes the folder of a killed kernel, but no folder that is in use or new."""
     code = "import sys, evalkit.samples as s\nkit = s.trial_kit()\nkit.create_study('one')\nprint(kit.status().home, flush=True)\nsys.stdin.read()"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     homes, processes = [], []
