@@ -188,7 +188,7 @@ def resample(data: DataLike, to: Literal["daily", "weekly", "monthly"], *, tz: s
     00:00 to 24:00 UTC crosses two days of another time zone: it counts in one of them and covers it only in part. Use hourly checkpoints,
     or the time zone in which the checkpoints were recorded. To resample in several steps, pass the same `tz` in each.
 
-    Totals of a day with a clock change are sums over 23 or 25 hours, so the audit reports the length of such a day.
+    Totals of a day with a clock change are sums over 23 or 25 hours.
 
     Examples
     --------

@@ -236,8 +236,9 @@ def audit(data: DataLike, *, study: Study | str | Iterable[Study | str] | None =
 
     - Periods: ``no_period``; ``backwards_period``; ``empty_period``; ``missing_period`` (the study was running for at least half of a
       period, and no checkpoint covers that half or has its midpoint in the period); ``overlapping_periods``; ``wrong_length`` for the
-      period type (a month may start on any day, and ends on the same day of the next month, or its last); ``shifted_period`` (of the right
-      length, but not aligned with the study's other periods). With a lifecycle: ``outside_running`` and ``inside_pause`` for more than
+      period type (a month may start on any day, and ends on the same day of the next month, or its last; between adjacent periods, an
+      hour more or less is a clock change of a local calendar); ``shifted_period`` (of the right length, but not aligned with the study's
+      other periods). With a lifecycle: ``outside_running`` and ``inside_pause`` for more than
       half of a period, ``partly_outside`` and ``partly_paused`` for less, or for a period that `resample` marked as partial. Without a
       period type, the length of at least half of the periods is expected.
     - Recording: ``recorded_late`` (more than a period and more than a day after the end); ``shared_sessions`` (the same session in several
