@@ -57,7 +57,8 @@ def connect(
         The folder of the log and the read model. By default ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory
         or a parent, else ``.evalkit`` in the working directory.
     log_url
-        The URL of the log: ``sqlite:PATH``, or ``iggy+tcp://USER:PASSWORD@HOST:PORT`` with optional parameters
+        The URL of the log: ``sqlite:PATH``, or ``iggy+tcp://USER:PASSWORD@HOST:PORT`` or
+        ``iggy+tcp://TOKEN@HOST:PORT`` with optional parameters
         ``?stream=evals&topic=events&partitions=4&tls=true&tls_domain=...&tls_ca_file=...``. By default ``EVALKIT_LOG_URL``, else a file
         in the home.
     database_url
@@ -111,7 +112,7 @@ class EvalKit:
         self.storage = EvalStorage(self.engine.database, self.engine.ready_to_read)
         """The read model as `Study` and `Checkpoint` objects."""
         self._handlers = Handlers(self.engine)
-        self._references = References(EvalStorage(self.engine.database, self.engine.has_tables), settings.home)
+        self._references = References(EvalStorage(self.engine.database, self.engine.has_tables), settings.home, warned=True)
 
     def __enter__(self) -> EvalKit:
         return self
@@ -261,7 +262,7 @@ class EvalKit:
         Parameters
         ----------
         study
-            A `Study`, an exact id, a name that only one study has, or the last four or more characters of an id.
+            A `Study`, an exact id, a name that only one study has, or the last 4 or more characters of an id.
         at
             The time, with a time zone; by default now. Not before the study's last lifecycle event, at most 5 minutes in the future.
 
@@ -490,6 +491,8 @@ class EvalKit:
         ... except evalkit.OutcomeUnknownError as error:  # the events are in the log: do not repeat the command
         ...     study = kit.outcome(error)
         """
+        if not isinstance(error, OutcomeUnknownError):
+            raise checks.invalid("error", error, "expected the OutcomeUnknownError that a command raised")
         return self._handlers.outcome(error)
 
     def _recordable(self, study: StudyRef) -> Study:
@@ -577,7 +580,7 @@ class EvalKit:
         by
             Which time must be in ``[start, end)``: the ``"timestamp"``, or the start of the ``"period"``.
         exclude
-            Checkpoints to leave out: `Checkpoint` objects, exact ids, or the last four or more characters of ids. The log is
+            Checkpoints to leave out: `Checkpoint` objects, exact ids, or the last 4 or more characters of ids. The log is
             append-only; use this for checkpoints that should not count.
         backend
             ``"polars"`` or ``"pandas"``.
@@ -809,7 +812,7 @@ class EvalKit:
         """
         engine = self.engine
         if engine.not_writable is not None:
-            raise ReadOnlyError(f"Cannot rebuild the read model: {engine.not_writable}", hint="Ask for write access.")
+            raise ReadOnlyError(f"Cannot rebuild the read model: {engine.not_writable}", hint=engine.write_hint)
         if not engine.exists:
             engine.ready_to_read()
             return RebuildResult(0, 0)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from evalkit.errors import InvalidInputError
+from evalkit.errors import InvalidInputError, Message
 
-__all__ = ["Settings", "network_file_system", "redacted"]
+__all__ = ["Settings", "network_file_system", "no_home", "redacted"]
 
 _NETWORK_FILE_SYSTEMS = re.compile(
     r"nfs\d?|cifs|smb\w*|afpfs|webdav|davfs|ceph|fuse\.ceph.*|fuse\.sshfs|sshfs|fuse\.s3fs|fuse\.gcsfuse|lustre|gpfs|beegfs\w*|"
@@ -58,6 +58,8 @@ class Settings:
         environment = os.environ
         configured = home if home is not None else environment.get("EVALKIT_HOME") or None
         if configured is not None:
+            if not isinstance(configured, str | os.PathLike):
+                raise InvalidInputError(f"Invalid home {configured!r}: expected a folder path", field="home", value=home)
             if not os.fspath(configured):
                 raise InvalidInputError("Invalid home '': expected a folder", hint="Omit it, or pass a folder.", field="home", value=home)
             looked_in: tuple[Path, ...] = (Path(configured).expanduser().absolute(),)
@@ -107,6 +109,16 @@ def reachable(field: str, path: Path) -> Path:
             field=field, value=str(path),
         ) from None  # fmt: skip
     return path
+
+
+def no_home(settings: Settings) -> Message:
+    """Return the message for a home that does not exist."""
+    searched = [str(folder) for folder in settings.looked_in]
+    return Message(
+        problem=f"No evalkit home found (searched {', '.join(searched[:6])}{', …' if len(searched) > 6 else ''})",
+        hint="Select one with evalkit.connect(home=...), or create one with kit.create_study('my study').",
+        shell_hint="Select one with --home DIR, or create one with: evalkit study create NAME.",
+    )
 
 
 def redacted(url: str) -> str:

@@ -355,7 +355,7 @@ def test_help_documents_the_exit_codes() -> None:
 ERRORS = {
     "study show nothing": snapshot("error: No study matches 'nothing'. Most recent studies: 'nightly agent'.\n"),
     "study start 'nightly agent'": snapshot(
-        "error: Cannot start study 'nightly agent': it is running (must be pending). Next: evalkit study pause 'nightly agent' or evalkit study stop 'nightly agent'\n"
+        "error: Cannot start study 'nightly agent': it is running (must be pending). Next: evalkit study pause 'nightly agent' or evalkit study stop 'nightly agent'.\n"
     ),
     "study create 'nightly agent'": snapshot(
         "error: Study 'nightly agent' already exists (running, created 2026-01-31). Choose another name, or open it: --if-exists open.\n"
@@ -363,43 +363,43 @@ ERRORS = {
     "study create x --period yearly": snapshot(
         "error: Invalid period 'yearly': expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2').\n"
     ),
-    "study create x --at tomorrow": snapshot("error: Invalid at 'tomorrow': not an RFC 3339 time; expected e.g. '2026-01-31T00:00:00Z'.\n"),
+    "study create x --at tomorrow": snapshot("error: Invalid at='tomorrow': not an RFC 3339 time; expected e.g. '2026-01-31T00:00:00Z'.\n"),
     "study create x --at 2026-01-01T00:00:00": snapshot(
-        "error: Invalid at '2026-01-01T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'.\n"
+        "error: Invalid at='2026-01-01T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'.\n"
     ),
     "study create ''": snapshot("error: Invalid name '': empty; at least one visible character is required.\n"),
     "study stop 'nightly agent' --at 2020-01-01T00:00:00Z": snapshot(
-        "error: Invalid at '2020-01-01T00:00:00Z': before the study's last lifecycle event (2026-01-31T00:00:00Z).\n"
+        "error: Invalid at='2020-01-01T00:00:00Z': before the study's last lifecycle event (2026-01-31T00:00:00Z).\n"
     ),
-    "checkpoint record 'nightly agent' --metrics none.json": snapshot("error: none.json cannot be read: No such file or directory.\n"),
+    "checkpoint record 'nightly agent' --metrics none.json": snapshot("error: Cannot read 'none.json': the file does not exist.\n"),
     "checkpoint record 'nightly agent' --metrics bad.json": snapshot(
-        "error: Unknown column 'a'. Valid columns: period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key, and the metrics sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task.\n"
+        "error: bad.json: Unknown metric 'a'. Valid metrics: period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key, and the metrics sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task.\n"
     ),
     "checkpoint record 'nightly agent' --metrics list.json": snapshot(
-        'error: Invalid metrics [1]: expected a mapping, e.g. {"session_success_rate": 0.8, ..., "period": (start, end)}.\n'
+        'error: list.json: expected a JSON object, e.g. {"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}.\n'
     ),
-    "checkpoint record 'nightly agent' --metrics .": snapshot("error: . cannot be read: Is a directory.\n"),
+    "checkpoint record 'nightly agent' --metrics .": snapshot("error: Cannot read '.': it is a folder.\n"),
     "checkpoint export out.xlsx": snapshot(
         "error: Unsupported file extension in 'out.xlsx'; expected .csv, .tsv, .ndjson, .jsonl, .json or .parquet, each optionally followed by .gz.\n"
     ),
-    "checkpoint import none.csv --study 'nightly agent'": snapshot("error: none.csv cannot be read: No such file or directory.\n"),
-    "log import none.ndjson": snapshot("error: none.ndjson cannot be read: No such file or directory.\n"),
+    "checkpoint import none.csv --study 'nightly agent'": snapshot("error: Cannot read 'none.csv': the file does not exist.\n"),
+    "log import none.ndjson": snapshot("error: Cannot read 'none.ndjson': the file does not exist.\n"),
     "log import bad.json": snapshot(
-        "error: Invalid line 1: not valid JSON: EOF while parsing a value at column 6. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log.\n"
+        'error: Invalid line 1: invalid JSON at column 6. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log.\n'
     ),
-    "log export none/out.ndjson": snapshot("error: none/out.ndjson cannot be written: No such file or directory.\n"),
+    "log export none/out.ndjson": snapshot("error: Cannot write 'none/out.ndjson': folder 'none' does not exist. Create it, or choose another folder.\n"),
     "--home bad.json study list": snapshot("error: Invalid home 'TMP/bad.json': it is a file, expected a folder.\n"),
     "--log-url ftp://me:hidden@x study list": snapshot(
-        "error: Invalid log_url 'ftp://***@x': expected sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT. Omit it to use the log in the home.\n"
+        "error: Invalid log_url 'ftp://***@x': expected sqlite:PATH, iggy+tcp://USER:PASSWORD@HOST:PORT or iggy+tcp://TOKEN@HOST:PORT. Omit it to use the log in the home.\n"
     ),
     "--home none consume": snapshot(
-        "error: No evalkit home found (searched TMP/none). Select a folder with --home DIR, or create a home with the first study: evalkit study create NAME\n"
+        'error: No evalkit home found (searched TMP/none). Select one with --home DIR, or create one with: evalkit study create NAME.\n'
     ),
     "--home none log export -": snapshot(
-        "error: No evalkit home found (searched TMP/none). Select a folder with --home DIR, or create a home with the first study: evalkit study create NAME\n"
+        'error: No evalkit home found (searched TMP/none). Select one with --home DIR, or create one with: evalkit study create NAME.\n'
     ),
     "--home none projection rebuild": snapshot(
-        "error: No evalkit home found (searched TMP/none). Select a folder with --home DIR, or create a home with the first study: evalkit study create NAME\n"
+        'error: No evalkit home found (searched TMP/none). Select one with --home DIR, or create one with: evalkit study create NAME.\n'
     ),
     "demo --folder bad.json": snapshot("error: Invalid folder 'bad.json': this is a file; expected a folder.\n"),
 }

@@ -188,7 +188,7 @@ def test_a_repeated_period_without_a_key_warns(kit: EvalKit, running: evalkit.St
     with pytest.warns(EvalkitWarning) as caught:
         kit.record_checkpoint(running, week(0))
     assert says(caught[0].message) == snapshot(
-        "Study 'running' already has a checkpoint for [2026-01-01T00:00, 2026-01-08T00:00) UTC; recording a duplicate (1 in total). Use keys to make recording repeatable."
+        "Study 'running' already has a checkpoint for [2026-01-01 00:00, 2026-01-08 00:00) UTC; another one was recorded. Pass key= to avoid duplicates."
     )
     assert caught[0].filename == __file__
     assert kit.checkpoints().height == 2
@@ -280,7 +280,7 @@ def test_a_lost_race_is_never_reported_as_success(kit: EvalKit, running: evalkit
     with pytest.raises(ConflictError) as raised:
         kit.pause_study(running)
     assert says(raised) == snapshot(
-        "Conflict: a concurrent command was applied first (study_paused is not allowed when the study is paused); the study is paused. This event is in the log but had no effect. Next: kit.resume_study('running') or kit.stop_study('running')"
+        "Conflict: a concurrent command was applied first (study_paused is not allowed when the study is paused); the study is paused. This event is in the log but had no effect. Next: kit.resume_study('running') or kit.stop_study('running')."
     )
     assert raised.value.reason == "transition not allowed"
     assert kit.rejected()["event_id"].to_list() == [raised.value.event_id]

@@ -774,13 +774,13 @@ def test_exception_keeps_the_journal(kit: EvalKit, clock: Watch) -> None:
         raise KeyError("error in the loop")
     (note,) = caught.value.__notes__
     assert note == snapshot(
-        "evalkit: 1 session: 1 succeeded, 0 failed; US$0.25. No checkpoint was recorded; the sessions are kept in the journal. Continue with kit.recorder('study', resume=True) and run only the remaining tasks, or set the journal aside with kit.recorder('study', resume=False)."
+        "evalkit: 1 session: 1 succeeded, 0 failed; $0.25. No checkpoint was recorded; the sessions are kept in the journal. Continue with kit.recorder('study', resume=True) and run only the remaining tasks, or set the journal aside with kit.recorder('study', resume=False)."
     )
     assert kit.checkpoints().height == 0
     with pytest.raises(RecorderError) as error, recorder(kit, clock):
         pass
     assert says(error) == snapshot(
-        "The block of 'study' started at 2026-01-31 08:00 UTC did not finish. Its journal contains 1 session: 1 succeeded, 0 failed; US$0.25. Continue it with kit.recorder('study', resume=True): its sessions are kept; run only the remaining tasks. Or set it aside with kit.recorder('study', resume=False)."
+        "The block of 'study' started at 2026-01-31 08:00 UTC did not finish. Its journal contains 1 session: 1 succeeded, 0 failed; $0.25. Continue it with kit.recorder('study', resume=True): its sessions are kept; run only the remaining tasks. Or set it aside with kit.recorder('study', resume=False)."
     )
     clock.move(3600)
     with recorder(kit, clock, resume=True) as rec:
@@ -1016,7 +1016,7 @@ def test_tally() -> None:
 
     assert tally(ended(0, 0)) == "0 sessions: 0 succeeded, 0 failed"
     assert tally(ended(1, 0)) == "1 session: 1 succeeded, 0 failed"
-    assert tally(ended(1100, 34, 1234.5), 2000) == "1,134 of 2,000 sessions: 1,100 succeeded, 34 failed; US$1,234.50"
+    assert tally(ended(1100, 34, 1234.5), 2000) == "1,134 of 2,000 sessions: 1,100 succeeded, 34 failed; $1,234.50"
     assert tally(ended(1, 0, 0.0), 3) == "1 of 3 sessions: 1 succeeded, 0 failed; US$0.00"
 
 

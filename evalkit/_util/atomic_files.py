@@ -18,7 +18,7 @@ __all__ = ["reading", "writing"]
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Raise an `InvalidInputError` that names `path` when the block fails to read it."""
-    with _naming_file(path, "cannot be read", OSError, ValueError, csv.Error):
+    with _naming_file(path, "read", OSError, ValueError, csv.Error):
         yield
 
 
@@ -33,7 +33,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     InvalidInputError
         When it cannot be written.
     """
-    with _naming_file(path, "cannot be written", OSError):
+    with _naming_file(path, "write", OSError):
         target = path.resolve()
         if target.exists() and not target.is_file():
             with target.open("wb") as file:
@@ -53,7 +53,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _naming_file(path: Path, problem: str, *kinds: type[Exception]) -> Iterator[None]:
+def _naming_file(path: Path, verb: str, *kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (EvalkitError, BrokenPipeError):
@@ -62,4 +62,14 @@ def _naming_file(path: Path, problem: str, *kinds: type[Exception]) -> Iterator[
         if not isinstance(error, kinds) and type(error).__module__.partition(".")[0] != "polars":
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidInputError(f"{path} {problem}: {reason}", field="file", value=str(path)) from None
+        hint = ""
+        if isinstance(error, FileNotFoundError):
+            reason = "the file does not exist"
+            if verb == "write":
+                reason, hint = f"folder {str(path.parent)!r} does not exist", "Create it, or choose another folder."
+        elif isinstance(error, IsADirectoryError):
+            reason = "it is a folder"
+        else:
+            reason = reason[:1].lower() + reason[1:] if isinstance(error, OSError) else reason
+        name = repr(str(path)) if str(path) != "-" else "standard input"
+        raise InvalidInputError(f"Cannot {verb} {name}: {reason}", hint=hint, field="file", value=str(path)) from None

@@ -89,7 +89,7 @@ def why_not_writable(path: Path) -> str | None:
     if path.exists() and not os.access(path, os.W_OK):
         return f"{path} is not writable"
     if path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
-        return f"The folder {path.parent} is not writable"
+        return f"the folder {path.parent} is not writable"
     return None
 
 

@@ -148,7 +148,7 @@ class Difference(MetricResult):
         Raises
         ------
         InvalidInputError
-            When `difference` is not a finite number other than 0.
+            When `difference` is not a finite number other than 0, or above 1 for a rate.
 
         Examples
         --------
@@ -164,6 +164,8 @@ class Difference(MetricResult):
             return None
         if isinstance(difference, bool) or not isinstance(difference, int | float) or not math.isfinite(difference) or difference == 0:
             raise invalid("difference", difference, "expected a finite number in the unit of the metric, not 0")
+        if self.metric.kind == "rate" and abs(difference) > 1:
+            raise invalid("difference", difference, "a difference of rates is at most 1", "expected e.g. 0.05 for 5 percentage points")
         count = self.pairs or min(self.study_checkpoints, self.baseline_checkpoints)
         wanted = min(1e15, count * (self.difference.half_width * self._power() / abs(difference)) ** 2)
         return max(0, math.ceil(wanted) - count)

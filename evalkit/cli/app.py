@@ -54,7 +54,8 @@ def _options(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Set the event log: sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT. [default: EVALKIT_LOG_URL, else in the home]",
+            help="Set the event log: sqlite:PATH, iggy+tcp://USER:PASSWORD@HOST:PORT or iggy+tcp://TOKEN@HOST:PORT. "
+            "[default: EVALKIT_LOG_URL, else in the home]",
         ),
     ] = None,
     database_url: Annotated[

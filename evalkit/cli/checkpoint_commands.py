@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from evalkit import METRICS, InvalidInputError
 from evalkit._util.text import plural
 from evalkit.cli.common import At, CheckpointFile, Command, Ref, group
-from evalkit.cli.tables import checkpoint_table, json_rows
+from evalkit.cli.tables import checkpoint_table, json_rows, minute, printable
 
 __all__ = ["checkpoint_app"]
 
@@ -23,7 +24,8 @@ def record(
     ref: Ref,
     metrics: Annotated[str, typer.Option(metavar="FILE", help="Read the metrics and the period from a JSON file (- for standard input).")],
     key: Annotated[
-        str | None, typer.Option(help="Set an idempotency key: recording again with the same key and content has no effect.")
+        str | None,
+        typer.Option(metavar="KEY", help="Set an idempotency key: recording again with the same key and content has no effect."),
     ] = None,
     at: At = None,
 ) -> None:
@@ -39,14 +41,25 @@ def record(
     with reading(Path(metrics)):
         data = sys.stdin.buffer.read() if metrics == "-" else Path(metrics).read_bytes()
         values = parse_json(data.removeprefix(b"\xef\xbb\xbf"))
+    where = "standard input: " if metrics == "-" else f"{metrics}: "
+    if not isinstance(values, dict):
+        example = '{"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}'
+        raise InvalidInputError(f"{where}expected a JSON object, e.g. {example}", field="metrics", value=values)
+    options = {"study", *({"key"} if key is not None else ()), *({"at", "recorded_at"} if at is not None else ())}
     with ctx.obj.kit() as kit:
-        checkpoint = kit.record_checkpoint(ref, values, key=key, at=at)
+        try:
+            checkpoint = kit.record_checkpoint(ref, values, key=key, at=at)
+        except InvalidInputError as error:
+            raise error if error.field in options else error.but(where=where) from None
 
         def row() -> dict[str, Any]:
             (recorded,) = (row for row in json_rows(kit.checkpoints(checkpoint.study_id)) if row["checkpoint_id"] == checkpoint.id)
             return {**recorded, "already_recorded": checkpoint.already_recorded}
 
-        ctx.obj.print(str(checkpoint), row)
+        recorded = "already recorded" if checkpoint.already_recorded else "recorded"
+        measured = f"{len(checkpoint.metrics.measured())} of {len(METRICS)} metrics"
+        name = printable(kit.resolve(checkpoint.study_id).name)
+        ctx.obj.print(f"{name}: checkpoint {minute(checkpoint.metrics.period.start)} {recorded} ({measured})", row)
 
 
 @checkpoint_app.command("list", cls=Command)

@@ -17,11 +17,11 @@ from typer.core import TyperCommand, TyperGroup
 
 import evalkit
 from evalkit import EvalkitError, EvalkitWarning, InvalidInputError
-from evalkit.settings import Settings
+from evalkit.settings import Settings, no_home
 
-__all__ = ["At", "CheckpointFile", "Command", "LogFile", "Main", "Ref", "Session", "group", "print_message"]
+__all__ = ["At", "CheckpointFile", "Command", "Main", "Ref", "Session", "group", "print_message"]
 
-Ref = Annotated[str, typer.Argument(metavar="REF", help="Study name, id, or the last characters of its id (4 or more).")]
+Ref = Annotated[str, typer.Argument(metavar="REF", help="Study name, id, or the last 4 or more characters of an id.")]
 At = Annotated[str | None, typer.Option(metavar="TIME", help="Set the event time, with a time zone: 2026-01-31T08:00:00Z. [default: now]")]
 CheckpointFile = Annotated[
     Path,
@@ -29,7 +29,9 @@ CheckpointFile = Annotated[
         metavar="FILE", help="File; the extension (.csv, .tsv, .ndjson, .jsonl, .json, .parquet, each also with .gz) selects the format."
     ),
 ]
-LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="File, or - for standard input or output.")]
+
+
+_GLOBAL_OPTIONS = {"--home": "DIR", "--log-url": "URL", "--database-url": "URL"}
 
 
 class Main(TyperGroup):
@@ -72,7 +74,15 @@ class Command(TyperCommand):
         if "--json" in options:
             args = [*(arg for arg in options if arg != "--json"), *args[len(options) :]]
             ctx.obj.json = True
-        return super().parse_args(ctx, args)
+        for arg in options:
+            if (option := arg.partition("=")[0]) in _GLOBAL_OPTIONS:
+                command = ctx.command_path.partition(" ")[2]
+                ctx.fail(f"{option} comes before the command: evalkit {option} {_GLOBAL_OPTIONS[option]} {command}")
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # of an invalid choice
+            raise
 
 
 def print_message(level: str, message: object, *details: str) -> None:
@@ -105,12 +115,7 @@ class Session:
         """
         kit = evalkit.EvalKit(Settings.resolve(self.home, self.log_url, self.database_url), role=role)
         if must_exist and not kit.engine.exists:
-            looked_in = ", ".join(map(str, kit.engine.settings.looked_in))
-            raise InvalidInputError(
-                f"No evalkit home found (searched {looked_in})",
-                hint="Select a folder with --home DIR, or create a home with the first study: evalkit study create NAME",
-                field="home", value=looked_in,
-            )  # fmt: skip
+            raise InvalidInputError(no_home(kit.engine.settings), field="home", value=str(kit.engine.settings.home))
         return kit
 
     def print(self, text: str | Callable[[], str], data: Any) -> None:

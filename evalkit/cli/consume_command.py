@@ -63,7 +63,7 @@ def catch_up_now(engine: Engine, stop: threading.Event | None = None, on_batch: 
         If the kit cannot write.
     """
     if engine.not_writable is not None:
-        raise ReadOnlyError(f"{engine.not_writable}: the read model cannot be updated")
+        raise ReadOnlyError(f"Cannot update the read model: {engine.not_writable}", hint=engine.write_hint)
     batches: list[int] = []
 
     def count(events: int) -> None:

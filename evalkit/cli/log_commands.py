@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from evalkit._util.text import plural
-from evalkit.cli.common import Command, LogFile, group, print_message
+from evalkit.cli.common import Command, group, print_message
 
 __all__ = ["log_app"]
 
@@ -17,7 +19,9 @@ log_app = group("Back up and restore the event log.")
 
 
 @log_app.command("export", cls=Command)
-def log_export(ctx: typer.Context, file: LogFile) -> None:
+def log_export(
+    ctx: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file, or - for standard output.")]
+) -> None:
     """Export all events, one JSON object per line.
 
     Example: evalkit log export backup.ndjson
@@ -44,7 +48,9 @@ def log_export(ctx: typer.Context, file: LogFile) -> None:
 
 
 @log_app.command("import", cls=Command)
-def log_import(ctx: typer.Context, file: LogFile) -> None:
+def log_import(
+    ctx: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE", help="Input file, or - for standard input.")]
+) -> None:
     """Append events from a file, skipping those already in the log.
 
     Nothing is appended if any line is invalid.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from evalkit import StudyStatus
+from evalkit._util.text import plural
 from evalkit.cli.common import At, Command, Ref, group
 from evalkit.cli.tables import checkpoint_table, json_rows, minute, printable, short_id, study_line, study_row, table
 
@@ -24,7 +25,10 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.")],
     *,
     period: Annotated[
-        str, typer.Option(help="Set the period: hourly, daily, weekly or monthly, optionally with a planned count (weekly:2).")
+        str,
+        typer.Option(
+            metavar="PERIOD", help="Set the period: hourly, daily, weekly or monthly, optionally with a planned count (weekly:2)."
+        ),
     ] = "daily",
     description: Annotated[str | None, typer.Option(metavar="TEXT", help="Describe the study.")] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Add a tag (repeatable).")] = None,
@@ -139,11 +143,15 @@ def show(ctx: typer.Context, ref: Ref) -> None:
 
 
 def _study_text(study: dict[str, Any], last: pl.DataFrame) -> str:
-    planned = "recorded (no planned count)" if study["period_value"] is None else f"of {study['period_value']} recorded"
+    recorded = study["periods_recorded"]
+    planned = study["period_value"]
+    progress = (
+        f"{plural(recorded, 'period')} with checkpoints (no planned count)" if planned is None else f"{recorded} of {planned} recorded"
+    )
     fields = {
         "id": study["study_id"],
         "status": study["status"],
-        "period": f"{study['period_type']}, {study['periods_recorded']} {planned}",
+        "period": f"{study['period_type']}, {progress}",
         "description": study["description"],
         "tags": ", ".join(study["tags"]),
         "metadata": ", ".join(f"{key}={value}" for key, value in study["metadata"].items()),

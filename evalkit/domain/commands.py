@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "checkpoint_commands", "content", "lifecycle_event"]
+__all__ = ["CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "checkpoint_commands", "content", "lifecycle_event", "unknown_field"]
 
 _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
 _EXTRAS = ("period_start", "period_end", *_OPTIONS)
@@ -173,7 +173,7 @@ class RecordCheckpoint:
                 if value is not None and (type(value) in (float, int) or not checks.is_missing(value)):
                     values[name] = checker(name, value)
             elif name not in _EXTRA_NAMES:
-                raise _unknown_name(name)
+                raise unknown_field("metric", name)
         start, end = fields.get("period_start"), fields.get("period_end")
         if zone is None and start is not None and (type(end) is datetime or not checks.is_missing(end)):
             start, end = checks.check_bounds(start, end, suggest_tz=True)
@@ -339,9 +339,8 @@ def _is_in(name: object, columns: Sequence[str]) -> bool:
     return isinstance(name, str) and name in columns
 
 
-def _unknown_name(name: object) -> InvalidInputError:
-    close = checks.close_names(name, CHECKPOINT_COLUMNS)
-    kind = "metric" if close and all(known in METRICS for known in close) else "column"
+def unknown_field(kind: str, name: object) -> InvalidInputError:
+    """Return the error for an unknown name: ``"metric"`` of a mapping, or ``"column"`` of a frame or file."""
     listed = f"{', '.join(_EXTRAS)}, and the metrics {', '.join(METRICS)}"
     field = name if isinstance(name, str) else checks.shown(name)
     return checks.unknown_name(kind, name, CHECKPOINT_COLUMNS, field=field, listed=listed)
@@ -358,7 +357,7 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
             raise checks.invalid("rows", duplicates[0], "two columns have this name", hint="Remove or rename one of them.")
         for column in rows.columns:
             if not _is_in(column, CHECKPOINT_COLUMNS) and not _is_in(column, IGNORED_COLUMNS):
-                raise _unknown_name(column)
+                raise unknown_field("column", column)
         kept = [column for column in rows.columns if _is_in(column, CHECKPOINT_COLUMNS)]
         if module == "polars":
             return rows.select(kept).iter_rows(named=True)  # type: ignore[no-any-return]

@@ -6,13 +6,16 @@ tables of the docs are made from `METRICS`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evalkit.domain.times import MAX_COUNT, Duration, UtcTime
+from evalkit.errors import InvalidInputError
 
 __all__ = ["ALIASES", "METRICS", "LongitudinalMetrics", "Metric", "TimePeriod", "constructed"]
 
@@ -112,6 +115,26 @@ def _rate(
     )  # fmt: skip
 
 
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Raise pydantic's first error as an `InvalidInputError`."""
+    try:
+        yield
+    except ValidationError as error:
+        from evalkit.domain import validation  # imports this module
+
+        problem = error.errors(include_url=False)[0]
+        name, value = ".".join(map(str, problem["loc"])), problem["input"]
+        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1 and error.title == "LongitudinalMetrics":
+            raise validation.unknown_name("metric", name, [*METRICS, "period"], field=name) from None
+        if problem["type"] == "extra_forbidden":
+            raise validation.invalid(name, value, "unknown name", "expected start and end") from None
+        if problem["type"] == "missing":
+            raise InvalidInputError(f"{name} is missing", field=name, value=None) from None
+        text = problem["msg"].removeprefix("Value error, ").removeprefix(f"{value!r} is ").replace("Input should be ", "expected ")
+        raise validation.invalid(name, value, text.replace("expected greater", "expected a number greater")) from None
+
+
 class TimePeriod(BaseModel):
     """The half-open interval ``[start, end)`` that a checkpoint describes.
 
@@ -129,6 +152,12 @@ class TimePeriod(BaseModel):
     end: UtcTime
     """The end, excluded."""
 
+    def __init__(self, **values: Any) -> None:
+        with _translated_errors():
+            super().__init__(**values)
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation of stored events does not call it
+
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -142,7 +171,7 @@ class LongitudinalMetrics(BaseModel):
 
     Raises
     ------
-    pydantic.ValidationError
+    InvalidInputError
         (a `ValueError`) for an unknown name, a wrong type, a number that is not finite, or a count outside 0 to 2^63 - 1.
 
     Examples
@@ -216,6 +245,12 @@ class LongitudinalMetrics(BaseModel):
     ] = None  # fmt: skip
     period: TimePeriod
     """The period that the metrics describe."""
+
+    def __init__(self, **values: Any) -> None:
+        with _translated_errors():
+            super().__init__(**values)
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation of stored events does not call it
 
     def measured(self) -> dict[str, Any]:
         """Return the metrics that are not None, by name, in wire order.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from evalkit.domain.ids import normalized_name
 from evalkit.domain.study import Study
 from evalkit.domain.validation import invalid, nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 
-__all__ = ["matching_studies", "resolve_study"]
+__all__ = ["matching_studies", "resolve_study", "short_suffix_hint"]
 
 _SHORTEST_SUFFIX = 4
 _MAX_LISTED = 8
@@ -21,7 +21,7 @@ def matching_studies(text: str, studies: Sequence[tuple[str, str]]) -> list[str]
     Parameters
     ----------
     text
-        An exact id, a name, or the last four or more characters of an id; the first of these that matches is used.
+        An exact id, a name, or the last 4 or more characters of an id; the first of these that matches is used.
     studies
         (id, name) of each study.
 
@@ -64,7 +64,7 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
     if isinstance(reference, Study):  # frames without ids use the name as the id
         text = reference.name if (reference.name, reference.name) in studies else reference.id
     if not isinstance(text, str) or not text:
-        raise invalid(field, reference, "expected a Study, an id, a name, or the last four or more characters of an id")
+        raise invalid(field, reference, "expected a Study, an id, a name, or the last 4 or more characters of an id")
     matches = matching_studies(text, studies)
     if len(matches) == 1:
         return matches[0]
@@ -77,4 +77,11 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
     known = list(dict.fromkeys(name or study_id for study_id, name in studies))
     listed = ", ".join(map(repr, known[:_MAX_LISTED])) + (", …" if len(known) > _MAX_LISTED else "")
     hint = nearest(text, known).strip() or (f"Studies in the data: {listed}." if known else "The data contains no studies.")
-    raise StudyNotFoundError(f"No study matches {text!r}", hint=hint, reference=reference)
+    short = short_suffix_hint(text, [study_id for study_id, _ in studies])
+    raise StudyNotFoundError(f"No study matches {text!r}", hint=f"{short} {hint}".strip(), reference=reference)
+
+
+def short_suffix_hint(text: str, study_ids: Iterable[str]) -> str:
+    """Return a hint if a text is the end of an id, but too short to be accepted; otherwise an empty text."""
+    short = 0 < len(text) < _SHORTEST_SUFFIX and any(study_id.endswith(text.lower()) for study_id in study_ids)
+    return f"An abbreviated id needs at least {_SHORTEST_SUFFIX} characters." if short else ""

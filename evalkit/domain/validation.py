@@ -53,15 +53,22 @@ _TZ_HINTS = {
     "hint": "Pass tz='UTC' to read dates and local times in that time zone.",
     "shell_hint": "Pass --tz UTC to read dates and local times in that time zone.",
 }
-_COUNT_RANGE = "0 to 9,223,372,036,854,775,807"
+_SECONDS = "expected 0 or more seconds, or a timedelta"
+_WHOLE_NUMBER = "expected a whole number of 0 or more"
+_LIKE_WORDS = frozenset(("by", "fit", "of", "sort", "align", "steps", "legend"))
+"""Parameters whose names read as words of a sentence, so messages write them as ``by='x'``."""
 _SUGGESTED = 3
 _SHORTEST_SIMILAR = 5  # shorter aliases are similar to unrelated names: rate, date
 _GENERIC_WORDS = frozenset(("avg", "average", "mean", "total", "sum", "rate", "ratio", "number", "num", "count", "per", "completed", "the"))
 
 
 def invalid(field: str, value: object, problem: str, allowed: str = "", hint: str = "") -> InvalidInputError:
-    """Return the error for a refused value: ``Invalid period 'dayly': expected hourly, daily, weekly or monthly``."""
-    return InvalidInputError(f"Invalid {field} {shown(value)}: {problem}", allowed=allowed, hint=hint, field=field, value=value)
+    """Return the error for a refused value: ``Invalid period 'dayly': expected hourly, daily, weekly or monthly``.
+
+    Parameters with names of one or two characters, or with names that read as words, are shown as ``by='x'``.
+    """
+    subject = f"{field}={shown(value)}" if len(field) <= 2 or field in _LIKE_WORDS else f"{field} {shown(value)}"
+    return InvalidInputError(f"Invalid {subject}: {problem}", allowed=allowed, hint=hint, field=field, value=value)
 
 
 def shown(value: object) -> str:
@@ -85,6 +92,12 @@ def shown(value: object) -> str:
 
 def a_type(value: object) -> str:
     """Return the type of a value with its article: ``"an EvalKit"``, ``"a tuple"``, ``"a UUID"``."""
+    if value is None:
+        return "None"
+    kind = getattr(value, "_kind", type(value))  # of a `PerStudy`, the class of its results
+    module = getattr(kind, "__module__", "").split(".")
+    if module[:2] == ["evalkit", "analysis"] and len(module) > 2:
+        return f"a result of evalkit.analysis.{module[2].lstrip('_')}()"
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
@@ -176,7 +189,7 @@ def is_missing(value: object) -> bool:
 def check_text(field: str, value: object, *, low: int = 0, high: int | None = None, lines: bool = False) -> str:
     """Check a string of `low` to `high` characters, no lone surrogates, no control characters (`lines` allows line breaks, tabs)."""
     if not isinstance(value, str):
-        raise invalid(field, value, f"expected a string, got {type(value).__name__}")
+        raise invalid(field, value, f"expected a string, got {a_type(value)}")
     if len(value) < low or (not value.strip() and low > 0):
         raise invalid(field, value, "empty", "at least one visible character is required")
     if high is not None and len(value) > high:
@@ -326,10 +339,10 @@ def _local(value: object) -> datetime | date | None:
 def _two_readings(field: str, value: object, tz: tzinfo, first: datetime, second: datetime) -> InvalidInputError:
     early, late = sorted((first, second))
     problem = "occurs twice in" if first < second else "does not exist in"
-    change = "back" if first < second else "forward over it"
+    change = "back" if first < second else "forward"
     return invalid(
-        field, value, f"{problem} {zone_name(tz)}, where the clocks go {change}",
-        f"expected {early.astimezone(tz).isoformat()!r} or {late.astimezone(tz).isoformat()!r}",
+        field, value, f"{problem} {zone_name(tz)} because the clocks go {change}",
+        f"use {early.astimezone(tz).isoformat()!r} or {late.astimezone(tz).isoformat()!r}",
     )  # fmt: skip
 
 
@@ -383,9 +396,9 @@ def check_count(field: str, value: object) -> int:
     count = _whole_number(value)
     if count is None:
         hint = "Use None for a missing value." if isinstance(value, float) and math.isnan(value) else ""
-        raise invalid(field, value, f"expected a whole number, {_COUNT_RANGE}", hint=hint)
+        raise invalid(field, value, _WHOLE_NUMBER, hint=hint)
     if not 0 <= count <= MAX_COUNT:
-        raise invalid(field, value, f"outside the range {_COUNT_RANGE}")
+        raise invalid(field, value, _WHOLE_NUMBER if count < 0 else f"expected at most {MAX_COUNT:,}")
     return count
 
 
@@ -401,10 +414,15 @@ def _whole_number(value: object) -> int | None:
     return int(number) if isinstance(value, numbers.Real) and abs(number) <= 2**53 and number == int(number) else None
 
 
-def _check_number(field: str, value: object, low: float, high: float | None, rounding: float = 0) -> float:
-    """Check a number from `low` to `high`, and replace one that is outside by at most `rounding` with the bound."""
+def _check_number(field: str, value: object, low: float, high: float | None, rounding: float = 0, *, expected: str = "a number") -> float:
+    """Check a number from `low` to `high`, and replace one that is outside by at most `rounding` with the bound.
+
+    `expected` is what messages say about the type.
+    """
+    if isinstance(value, str):
+        raise invalid(field, value, f"expected {expected}, got a string")
     if not isinstance(value, numbers.Real | Decimal) or isinstance(value, bool) or _is_numpy_duration(value):
-        raise invalid(field, value, f"expected a number, got {type(value).__name__}", hint="Use None for a missing value.")
+        raise invalid(field, value, f"expected {expected}, got {a_type(value)}", hint="Use None for a missing value.")
     try:
         number = float(value)
     except OverflowError:
@@ -415,9 +433,10 @@ def _check_number(field: str, value: object, low: float, high: float | None, rou
         raise invalid(field, value, "not finite", hint="Use None for a missing value.")
     bound = max(number, float(low)) if high is None else min(max(number, float(low)), float(high))
     if abs(number - bound) > rounding:
-        wanted = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
+        if high is None or high == sys.float_info.max:
+            raise invalid(field, value, f"expected a number of {low:g} or more")
         hint = f"If it is a percentage, divide it by 100: {number / 100:g}." if high == 1 and 2 <= number <= 100 else ""
-        raise invalid(field, value, f"outside the range {wanted}", hint=hint)
+        raise invalid(field, value, f"outside the range {low:g} to {high:g}", hint=hint)
     return bound
 
 
@@ -436,7 +455,7 @@ def _seconds_and_nanoseconds(field: str, value: object) -> tuple[int, int]:
         if str(value.dtype).endswith(("ns]", "ps]", "fs]", "as]")):  # type: ignore[attr-defined]
             nanoseconds = int(value.astype("timedelta64[ns]").astype("int64"))  # type: ignore[attr-defined]
             if nanoseconds < 0:
-                raise invalid(field, value, "negative", "a duration is 0 or more")
+                raise invalid(field, value, _SECONDS)
             return divmod(nanoseconds, 1_000_000_000)
         duration = value.item()  # type: ignore[attr-defined]
         if not isinstance(duration, timedelta):
@@ -445,7 +464,7 @@ def _seconds_and_nanoseconds(field: str, value: object) -> tuple[int, int]:
         duration = value
     if isinstance(duration, timedelta):
         if duration < timedelta(0):
-            raise invalid(field, value, "negative", "a duration is 0 or more")
+            raise invalid(field, value, _SECONDS)
         nanoseconds = getattr(duration, "nanoseconds", 0)  # of a pandas Timedelta
         seconds, fraction = duration_pair(duration)
         return seconds, fraction + nanoseconds
@@ -453,7 +472,11 @@ def _seconds_and_nanoseconds(field: str, value: object) -> tuple[int, int]:
         if 0 <= value[0] <= MAX_COUNT and 0 <= value[1] <= 999_999_999:
             return value[0], value[1]
         raise invalid(field, value, "expected [seconds, nanoseconds] with nanoseconds below 1,000,000,000")
-    seconds_measured = _check_number(field, value, 0, float(2**53))
+    seconds_measured = _check_number(field, value, -math.inf, None, expected="seconds or a timedelta")
+    if seconds_measured < 0:
+        raise invalid(field, value, _SECONDS)
+    if seconds_measured > 2**53:
+        raise invalid(field, value, f"expected at most {2**53:,} seconds")
     return divmod(round(seconds_measured * 1_000_000_000), 1_000_000_000)
 
 

@@ -29,7 +29,7 @@ _logger = logging.getLogger("evalkit.eventlog")
 _T = TypeVar("_T")
 
 SCHEME = "iggy+tcp"
-_FORM = "iggy+tcp://USER:PASSWORD@HOST:PORT"
+_FORM = "iggy+tcp://USER:PASSWORD@HOST:PORT or iggy+tcp://TOKEN@HOST:PORT"
 _OPTIONS = ("stream", "topic", "partitions", "tls", "tls_domain", "tls_ca_file", "nodelay")
 
 _CONNECT_SECONDS = 4.0

@@ -283,6 +283,8 @@ def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by
     if by not in _SELECTED_BY:
         raise invalid("by", by, "expected 'timestamp' or 'period'")
     excluded = [_checkpoint_id(frame, reference) for reference in ([exclude] if isinstance(exclude, str | Checkpoint) else exclude)]
+    if start is not None and end is not None and check_time("end", end) < check_time("start", start):
+        raise invalid("end", end, f"must not be before start ({check_time('start', start).isoformat()})")
     if start is not None:
         frame = frame.filter(pl.col(_SELECTED_BY[by]) >= check_time("start", start))
     if end is not None:
@@ -294,7 +296,7 @@ def _checkpoint_id(frame: pl.DataFrame, reference: Checkpoint | str) -> str:
     if isinstance(reference, Checkpoint):
         return reference.id
     if not isinstance(reference, str) or len(reference) < 4:
-        raise invalid("exclude", reference, "expected a Checkpoint, an id, or the last characters (4 or more) of an id")
+        raise invalid("exclude", reference, "expected a Checkpoint, an id, or the last 4 or more characters of an id")
     ids = frame["checkpoint_id"]
     matches = ids.filter(ids.str.ends_with(reference.lower())).unique().to_list()
     if len(matches) != 1:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from evalkit._util.garbage import collector_paused
 from evalkit._util.text import plural
 from evalkit.domain.commands import RecordCheckpoint, checkpoint_commands, content
 from evalkit.domain.ids import milliseconds
-from evalkit.domain.validation import check_zone
+from evalkit.domain.validation import check_zone, invalid
 from evalkit.errors import InvalidInputError, Message
 from evalkit.io.checkpoint_reader import FileRow, file_format, read_rows
 from evalkit.runtime.handlers import RecordedCheckpoints
@@ -91,7 +92,7 @@ def export_checkpoints(kit: EvalKit, path: str | Path, study: Study | str | None
     >>> export_checkpoints(kit, Path(tempfile.mkdtemp()) / "nightly.parquet", study)
     0
     """
-    path = Path(path)
+    path = _checked_path(path)
     file_format(path)  # raises before the checkpoints are read
     frame = kit.checkpoints(study)
     write_frame(frame, path)
@@ -170,7 +171,13 @@ def import_checkpoints(
     ImportedCheckpoints(1 recorded, read as semicolon-separated with decimal commas)
     """
     with collector_paused():
-        return _import(kit, Path(path), study, tz=tz, percent=percent)
+        return _import(kit, _checked_path(path), study, tz=tz, percent=percent)
+
+
+def _checked_path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise invalid("file", path, "expected a path")
+    return Path(path)
 
 
 def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | None, percent: bool) -> ImportedCheckpoints:
@@ -211,8 +218,8 @@ def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, period_t
             try:
                 commands += checkpoint_commands([row.values], tz=zone, period_type=period_type)
                 continue
-            except InvalidInputError as invalid:
-                error = invalid
+            except InvalidInputError as refused:
+                error = refused
         problems.append((index, error))
     if problems:
         (index, error), *others = problems

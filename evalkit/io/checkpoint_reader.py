@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from evalkit._util.atomic_files import reading
-from evalkit.domain.commands import CHECKPOINT_COLUMNS, IGNORED_COLUMNS, RecordCheckpoint
+from evalkit.domain.commands import CHECKPOINT_COLUMNS, IGNORED_COLUMNS, unknown_field
 from evalkit.domain.events import MAX_EVENT_BYTES
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.validation import invalid, shown
@@ -151,18 +151,19 @@ def parse_json(data: bytes | str) -> Any:
     try:
         return _without_nan(from_json(data))
     except ValueError as error:
-        raise ValueError(f"invalid JSON: {error}") from None
+        raise ValueError(json_problem(error)) from None
 
 
 def json_problem(error: ValueError) -> str:
-    """Return the message of a JSON parser for a single line.
+    """Return the place of invalid JSON, from the message of the parser.
 
     Examples
     --------
     >>> json_problem(ValueError("expected value at line 1 column 3"))
-    'expected value at column 3'
+    'invalid JSON at line 1, column 3'
     """
-    return re.sub(r" at line 1 column (\d+)$", r" at column \1", str(error))
+    place = re.search(r" at line (\d+) column (\d+)$", str(error))
+    return f"invalid JSON at line {place[1]}, column {place[2]}" if place else "invalid JSON"
 
 
 def _without_nan(value: Any) -> Any:
@@ -213,7 +214,7 @@ def _check_columns(names: Sequence[str]) -> None:
         if count > 1:
             raise _file_error(f"duplicate column {name!r}", hint="Remove or rename one of them.")
         if name not in _KINDS:
-            RecordCheckpoint({name: None})  # raises the error for an unknown name
+            raise unknown_field("column", name)
 
 
 # --- parquet and JSON -----------------------------------------------------------------------------------------------------------------
@@ -222,7 +223,10 @@ def _check_columns(names: Sequence[str]) -> None:
 def _read_parquet(data: bytes) -> FileRows:
     import polars as pl
 
-    frame = pl.read_parquet(io.BytesIO(data))
+    try:
+        frame = pl.read_parquet(io.BytesIO(data))
+    except pl.exceptions.PolarsError:
+        raise ValueError("not a valid Parquet file") from None
     _check_columns(frame.columns)
     kept = frame.select(name for name in frame.columns if name in CHECKPOINT_COLUMNS)
     rows = kept.iter_rows(named=True) if kept.width else ({} for _ in range(frame.height))
@@ -235,7 +239,7 @@ def _read_json(data: bytes) -> FileRows:
         rows = from_json(text)
     except ValueError as error:
         hint = "For a file with one object per line, use the extension .ndjson." if text.lstrip().startswith("{") else ""
-        raise _file_error(f"invalid JSON: {error}", hint=hint) from None
+        raise _file_error(json_problem(error), hint=hint) from None
     if not isinstance(rows, list):
         kind = "one object" if isinstance(rows, dict) else shown(rows)
         raise _file_error(f"expected an array of objects, got {kind}", hint="Write one object for each checkpoint: [{...}, {...}].")
@@ -250,7 +254,7 @@ def _read_ndjson(data: bytes) -> FileRows:
             try:
                 rows.append(_json_row(f"line {number}", from_json(line)))
             except ValueError as error:
-                wrong = InvalidInputError(f"Invalid JSON: {json_problem(error)}", field="line", value=line)
+                wrong = InvalidInputError(json_problem(error).replace("line 1, ", ""), field="line", value=line)
                 rows.append(FileRow(f"line {number}", {}, wrong))
     return FileRows(rows, encoding)
 
@@ -258,6 +262,9 @@ def _read_ndjson(data: bytes) -> FileRows:
 def _json_row(place: str, row: Any) -> FileRow:
     if not isinstance(row, dict):
         return FileRow(place, {}, InvalidInputError(f"Expected a JSON object, got {shown(row)}", field="row", value=row))
+    unknown = next((name for name in row if name not in _KINDS and name != "period"), None)
+    if unknown is not None:
+        return FileRow(place, {}, unknown_field("column", unknown))
     values = {name: value for name, value in _without_nan(row).items() if name not in IGNORED_COLUMNS}
     for name in _RATES:
         if isinstance(values.get(name), str) and (match := _PERCENTAGE(values[name].strip())) and _DECIMAL(match[1]):
@@ -349,7 +356,12 @@ def _lines(text: str, separator: str, first: int) -> Iterator[_Cells]:
         header.pop()  # spreadsheets write empty columns at the end
     if not header:
         raise _file_error("the file is empty", hint="The first line must contain the column names.")
-    _check_columns([name for name in header if name])
+    try:
+        _check_columns([name for name in header if name])
+    except InvalidInputError as error:
+        if len(header) == 1 and " " in header[0]:
+            raise error.but(hint="Columns must be separated by commas, semicolons or tabs.") from None
+        raise
     columns = [(position, name) for position, name in enumerate(header) if name and name not in IGNORED_COLUMNS]
     unnamed = [position for position, name in enumerate(header) if not name]
     for cells in _records(reader, first):

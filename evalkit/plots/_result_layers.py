@@ -30,7 +30,7 @@ _REFINEMENT = 16
 _SEVERITIES = {"error": PALETTE[3], "warning": PALETTE[1], "note": NEUTRAL}
 
 
-def fit_lines(result: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
+def fit_lines(result: Any, studies: Sequence[tuple[str, str]], metric: str) -> pl.DataFrame:
     """Return the points of fitted lines, at the time `at`, with their confidence intervals.
 
     Parameters
@@ -39,13 +39,16 @@ def fit_lines(result: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
         A result of ``evalkit.analysis.trend`` or ``before_after``, for any number of studies.
     studies
         (id, label) of the studies in the chart.
+    metric
+        The metric of the chart, which must be that of the result.
 
     Raises
     ------
     InvalidInputError
         For anything else.
     """
-    return _of_studies(result, "fit", "fitted_line", studies, "evalkit.analysis.trend(data, metric) or before_after(...)")
+    source = "evalkit.analysis.trend(data, metric) or before_after(...)"
+    return _of_studies(result, "fit", "fitted_line", studies, metric=metric, source=source)
 
 
 def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.Y) -> tuple[list[Any], list[str]]:
@@ -78,7 +81,7 @@ def _refined(lines: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([inserted.select(lines.columns), lines]).unique(["study", "part", "at"]).sort("study", "part", "at")
 
 
-def change_marks(result: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFrame:
+def change_marks(result: Any, studies: Sequence[tuple[str, str]], metric: str) -> pl.DataFrame:
     """Return the times of changes, `at`, with their confidence intervals, `low` to `high`.
 
     Parameters
@@ -87,13 +90,16 @@ def change_marks(result: Any, studies: Sequence[tuple[str, str]]) -> pl.DataFram
         A result of ``evalkit.analysis.changepoints`` or ``before_after``, for any number of studies.
     studies
         (id, label) of the studies in the chart.
+    metric
+        The metric of the chart, which must be that of the result.
 
     Raises
     ------
     InvalidInputError
         For anything else.
     """
-    return _of_studies(result, "changes", "change_marks", studies, "evalkit.analysis.changepoints(data, metric) or before_after(...)")
+    source = "evalkit.analysis.changepoints(data, metric) or before_after(...)"
+    return _of_studies(result, "changes", "change_marks", studies, metric=metric, source=source)
 
 
 def change_layers(marks: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X) -> tuple[list[Any], list[str]]:
@@ -115,13 +121,16 @@ def _color(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"color": alt.ColorValue(NEUTRAL)} if len(studies) == 1 else {"color": color_of(studies)}
 
 
-def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[str, str]], source: str) -> pl.DataFrame:
+def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[str, str]], *, metric: str, source: str) -> pl.DataFrame:
     """Return the lines or marks of the studies in the chart, under its labels."""
     results = getattr(result, "results", [result])
     if not isinstance(results, list) or not all(callable(getattr(each, method, None)) for each in results):
         raise InvalidInputError(
             f"Invalid {field}: expected a result of {source}, got {a_type(result)}", field=field, value=type(result).__name__
         )
+    other = next((each.metric.name for each in results if each.metric.name != metric), None)
+    if other is not None:
+        raise InvalidInputError(f"Invalid {field}: expected a result for {metric!r}, got one for {other!r}", field=field, value=other)
     labels = dict(studies)
     drawn = [each for each in results if each.study_id in labels]
     rows = [getattr(each, method)().with_columns(study=pl.lit(labels[each.study_id])) for each in drawn]

@@ -117,8 +117,8 @@ def trend(
     history = history_of(known, series) if known.lifecycle is not None and align == "calendar" else None
     has_values = not series.points.is_empty()
     series = series.positive() if y == "log" and kind.kind != "rate" else series
-    marks = None if changes is None else change_marks(changes, series.studies)
-    lines = None if fit is None else fit_lines(fit, series.studies)
+    marks = None if changes is None else change_marks(changes, series.studies, kind.name)
+    lines = None if fit is None else fit_lines(fit, series.studies, kind.name)
     axis, axis_notes = value_axis(kind, y, series.points, also=_also_drawn(series, line, lines))
     subject = f"Trend of {kind.label.lower()} over time" if align == "calendar" else f"Comparison of {kind.label.lower()}"
     name = only_study(series.studies)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+from evalkit._util.text import plural
 from evalkit.errors import LogIncompleteError, LogMismatchError
 from evalkit.eventlog.event_log import EventLog, LogPosition, PartitionRange, record_at
 from evalkit.readmodel.schema import Position
@@ -15,9 +16,9 @@ from evalkit.readmodel.schema import Position
 __all__ = ["adopt_hints", "check_complete", "check_count", "check_ends", "check_identity", "different_event"]
 
 
-def adopt_hints(before: str = "", after: str = "") -> dict[str, str]:
+def adopt_hints(before: str = "") -> dict[str, str]:
     """Return hints to rebuild from a log that is the right one after all."""
-    hint = " ".join(part for part in (before, "If this is the right log, rebuild the read model from it: {}.", after) if part)
+    hint = " ".join(part for part in (before, "If this is the right log, rebuild the read model from it: {}.") if part)
     return {"hint": hint.format("kit.rebuild(adopt_log=True)"), "shell_hint": hint.format("evalkit projection rebuild --adopt-log")}
 
 
@@ -34,18 +35,33 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
     check_complete(ranges)
     for partition, position in enumerate(positions):
         if position.first_sha256 and _sha256_at(log, partition, 0) != position.first_sha256:
-            empty = ranges[partition].end == 0
-            lost = "That deletes the events of this partition, which are only in the read model now." if empty else ""
+            if ranges[partition].end == 0:
+                raise _empty_log(positions, ranges, partition)
             raise LogMismatchError(
-                f"This is not the log that the read model was built from: partition {partition} "
-                f"{'is empty' if empty else 'starts with a different event'}",
+                f"This is not the log that the read model was built from: partition {partition} starts with a different event",
                 effect="Nothing was changed.", partition=partition,
-                **adopt_hints("Use the log that belongs to this read model, or another home.", lost),
+                **adopt_hints("Use the log that belongs to this read model, or another home."),
             )  # fmt: skip
     check_ends(positions, ranges)
     for partition, position in enumerate(positions):
         if position.next > 0 and _sha256_at(log, partition, position.next - 1) != position.last_sha256:
             raise different_event(partition, position.next - 1)
+
+
+def _empty_log(positions: Sequence[Position], ranges: Sequence[PartitionRange], partition: int) -> LogMismatchError:
+    """Return the error for a partition that lost all events, by which a wrong or deleted log usually shows."""
+    empty = all(end == 0 for _, end in ranges)
+    events = sum(position.next for position in positions) if empty else positions[partition].next
+    name = "The event log" if empty else f"Partition {partition} of the event log"
+    hint = (
+        "Restore a backup: put the log back in its place, or import an exported file into a new home (evalkit log import FILE). "
+        f"{{}} accepts {'the empty log' if empty else 'the log as it is'} and permanently discards these events."
+    )
+    return LogMismatchError(
+        f"{name} is empty, but the read model was built from {plural(events, 'event')}{'' if empty else ' of it'}",
+        effect="Nothing was changed.", partition=partition,
+        hint=hint.format("kit.rebuild(adopt_log=True)"), shell_hint=hint.format("`evalkit projection rebuild --adopt-log`"),
+    )  # fmt: skip
 
 
 def check_count(positions: Sequence[Position], ranges: Sequence[PartitionRange]) -> None:
@@ -107,6 +123,8 @@ def check_ends(positions: Sequence[Position], ranges: Sequence[PartitionRange]) 
     """
     check_count(positions, ranges)
     for partition, (position, (_, end)) in enumerate(zip(positions, ranges, strict=True)):
+        if end < position.next and end == 0:
+            raise _empty_log(positions, ranges, partition)
         if end < position.next:
             raise LogMismatchError(
                 f"Partition {partition} of the log ends at offset {end}, but the read model applied events up to offset {position.next}: "

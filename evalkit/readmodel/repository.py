@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from evalkit.domain.ids import CheckpointId, StudyId, normalized_name, time_of_event
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
-from evalkit.domain.study_references import matching_studies
+from evalkit.domain.study_references import matching_studies, short_suffix_hint
 from evalkit.domain.times import stored_text, stored_time
 from evalkit.domain.validation import invalid, nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
@@ -305,6 +305,8 @@ class References:
         The queries of a read model that is up to date.
     home
         The home, for messages.
+    warned
+        Whether a warning was issued if the home does not exist, so that errors need not mention it.
 
     Examples
     --------
@@ -315,9 +317,10 @@ class References:
     True
     """
 
-    def __init__(self, storage: EvalStorage, home: Path) -> None:
+    def __init__(self, storage: EvalStorage, home: Path, *, warned: bool = False) -> None:
         self._storage = storage
         self._home = home
+        self._warned = warned
 
     def resolve(self, reference: Study | str) -> Study:
         """Return the study that matches a reference: by id, then name, then end of the id.
@@ -338,7 +341,7 @@ class References:
             # No database can contain lone surrogates.
             matches = [] if any("\ud800" <= character <= "\udfff" for character in text) else self._matches(text)
         else:
-            raise invalid("study", reference, "expected a Study, an id, a name, or the last characters (4 or more) of an id")
+            raise invalid("study", reference, "expected a Study, an id, a name, or the last 4 or more characters of an id")
         if not matches:
             raise self._not_found(reference, text)
         if len(matches) > 1:
@@ -355,9 +358,13 @@ class References:
         return [study for study in candidates if study.id in ids]
 
     def _not_found(self, reference: object, text: str) -> StudyNotFoundError:
-        names = [study.name for study in self._storage.list_studies()]
+        studies = self._storage.list_studies()
+        names = [study.name for study in studies]
         hint = nearest(text, names).strip() or f"Most recent studies: {', '.join(map(repr, names[:5]))}."
-        if not names:
+        hint = f"{short_suffix_hint(text, [study.id for study in studies])} {hint}".strip()
+        if not names and self._warned and not self._home.exists():
+            hint = ""
+        elif not names:
             hint = f"There are no studies in {self._home}; create a study, or use another home."
         return StudyNotFoundError(f"No study matches {text!r}", hint=hint, reference=reference)
 

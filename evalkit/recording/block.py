@@ -109,11 +109,11 @@ def tally(sessions: Sequence[SessionRecord], planned: int | None = None, interru
     Examples
     --------
     >>> tally([SessionRecord(name="task", nanoseconds=1, succeeded=True, cost=0.5)], planned=3)
-    '1 of 3 sessions: 1 succeeded, 0 failed; US$0.50'
+    '1 of 3 sessions: 1 succeeded, 0 failed; $0.50'
     """
     succeeded = sum(session.succeeded for session in sessions)
     costs = [session.cost for session in sessions if session.cost is not None]
     count = plural(len(sessions), "session") if planned is None else f"{len(sessions):,} of {plural(planned, 'session')}"
     stopped = f", {interrupted:,} interrupted" if interrupted else ""
-    cost = f"; US${sum(costs):,.2f}" if costs else ""
+    cost = f"; ${sum(costs):,.2f}" if costs else ""
     return f"{count}: {succeeded:,} succeeded, {len(sessions) - succeeded:,} failed{stopped}{cost}"

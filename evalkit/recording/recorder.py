@@ -244,7 +244,8 @@ class Recorder:
             elif self._block.sessions or self._block.metrics:
                 self._write({"closed": self._block.payload(self._now())})
                 self._record_closed(self._block)
-                outcome = f"Recorded in {self.study.name!r}: {self._tally()}."
+                recorded = self._tally().replace(":", f" in {self.study.name!r}:", 1)
+                outcome = f"Recorded {recorded}."
                 warnings = self._block.warnings()
             else:
                 self._journal.remove()

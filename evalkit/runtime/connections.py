@@ -44,7 +44,7 @@ def open_log(url: str) -> EventLog:
 
         return IggyEventLog(IggyAddress.parse(url))
     raise InvalidInputError(
-        f"Invalid log_url {redacted(url)!r}: expected sqlite:PATH or iggy+tcp://USER:PASSWORD@HOST:PORT",
+        f"Invalid log_url {redacted(url)!r}: expected sqlite:PATH, iggy+tcp://USER:PASSWORD@HOST:PORT or iggy+tcp://TOKEN@HOST:PORT",
         hint="Omit it to use the log in the home.",
         field="log_url", value=redacted(url),
     )  # fmt: skip
@@ -85,9 +85,13 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
         )  # fmt: skip
     tls = parts.query in ("tls=0", "tls=1") and scheme == "libsql"
     if "@" in parts.netloc or parts.fragment or (parts.query and not tls):
+        problem = (
+            "query parameters are not allowed, except ?tls=0 with libsql://"
+            if parts.query and not tls
+            else "only a host, a port and a path are allowed"
+        )
         raise InvalidInputError(
-            f"Invalid database_url {redacted(url)!r}: only a host and a path are allowed, and ?tls=0 after libsql://HOST:PORT",
-            hint="Set the token in EVALKIT_DATABASE_AUTH_TOKEN, so that it appears in no shell history or notebook.",
+            f"Invalid database_url {redacted(url)!r}: {problem}", hint="Set the token in EVALKIT_DATABASE_AUTH_TOKEN.",
             field="database_url", value=redacted(url),
         )  # fmt: skip
     secret = token.get_secret_value() if token is not None else None
@@ -117,15 +121,15 @@ def why_not_writable(settings: Settings) -> str | None:
     """Return why events cannot be appended, without connecting to a server; None when no reason is known."""
     home = settings.home
     if settings.read_only:
-        return "This kit was opened with read_only=True"
+        return "this kit is read-only"
     token = None if settings.database_url.startswith("file:") else settings.auth_token
     if token is not None and token_access(token.get_secret_value()) == "ro":
-        return "The token in EVALKIT_DATABASE_AUTH_TOKEN is read-only"
+        return "the token in EVALKIT_DATABASE_AUTH_TOKEN is read-only"
     for url, scheme in ((settings.log_url, "sqlite:"), (settings.database_url, "file:")):
         if url.startswith(scheme) and (why := why_file_not_writable(_local_path(url.removeprefix(scheme)))) is not None:
             return why
     if uses_files(settings) and not home.exists() and not os.access(_nearest_existing(home), os.W_OK | os.X_OK):
-        return f"The home {home} does not exist and cannot be created"
+        return f"the home {home} does not exist and cannot be created"
     return None
 
 

@@ -40,7 +40,7 @@ from evalkit.readmodel.rebuild import rebuild
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import SCHEMA_VERSION, Position, has_tables, read_head
 from evalkit.runtime.connections import make_home, open_database, open_log, uses_files, why_not_writable
-from evalkit.settings import Settings, network_file_system, redacted
+from evalkit.settings import Settings, network_file_system, no_home, redacted
 
 __all__ = ["CONSUMER", "Engine"]
 
@@ -104,11 +104,7 @@ class Engine:
         if not self.exists:
             self._warn_once(
                 "home",
-                Message(
-                    problem=f"No evalkit home found in {', '.join(map(str, self.settings.looked_in[:6]))}",
-                    hint='The first study creates one: kit.create_study("my study"). Or pass another folder: evalkit.connect(home=...)',
-                    shell_hint="The first study creates one: evalkit study create 'my study'. Or pass another folder: --home DIR",
-                ),
+                no_home(self.settings),
             )
             return False
         try:
@@ -118,7 +114,7 @@ class Engine:
                 self._has_read, self.behind = True, None
                 return True
         except ReadOnlyError as error:
-            self.not_writable = error.message.problem
+            self.not_writable = error.message.problem[:1].lower() + error.message.problem[1:]
         except (LogUnavailableError, LogIncompleteError, DatabaseUnavailableError) as error:
             if not self.has_tables():
                 raise
@@ -130,14 +126,24 @@ class Engine:
             self._warn_once(
                 "home",
                 Message(
-                    problem="The log and the read model are empty", hint="Create a study: kit.create_study('my study')",
-                    shell_hint="Create a study: evalkit study create 'my study'",
+                    problem="The log and the read model are empty", hint="Create a study with kit.create_study('my study').",
+                    shell_hint="Create a study with: evalkit study create NAME.",
                 ),
             )  # fmt: skip
             return False
         if self.not_writable is not None:
-            self._warn_once("stale", f"Read-only: {self.not_writable}. {self.age()}")
+            self._warn_once("stale", self.read_only_problem())
         return True
+
+    def read_only_problem(self) -> str:
+        """Return why nothing can be written, and the age of the data."""
+        reason = "This kit is read-only" if self.settings.read_only else f"Read-only: {self.not_writable}"
+        return f"{reason}. {self.age()}"
+
+    @property
+    def write_hint(self) -> str:
+        """The next step when nothing can be written."""
+        return "Connect without read_only=True." if self.settings.read_only else "Ask for write access, or use another home."
 
     def _nothing_yet(self) -> bool:
         """Return whether there are neither events nor tables. Reading, or a command that raises, does not create any."""
@@ -190,8 +196,7 @@ class Engine:
     def command(self) -> Iterator[None]:
         """Hold the lock, with an up-to-date read model; nothing is created when there is nothing yet."""
         if self.not_writable is not None:
-            hint = "Connect without read_only=True." if self.settings.read_only else "Ask for write access, or use another home."
-            raise ReadOnlyError(f"Read-only: {self.not_writable}", effect="No events were appended.", hint=hint)
+            raise ReadOnlyError(f"Cannot write: {self.not_writable}", effect="No events were appended.", hint=self.write_hint)
         with self.lock:
             self.holds_nothing = self._nothing_yet()
             if not self.holds_nothing:
@@ -232,7 +237,8 @@ class Engine:
         except (EvalkitError, IndexError, ValueError, OverflowError):
             return "The read model cannot be read now."
         hours = (datetime.now(UTC) - moment).total_seconds() / 3600
-        return f"Its newest event is from {moment:%Y-%m-%d %H:%M} UTC, {hours:,.1f} hours ago.{self._behind()}"
+        age = "less than an hour" if hours < 1 else f"{hours:,.1f} hours"
+        return f"Its newest event is from {moment:%Y-%m-%d %H:%M} UTC ({age} ago).{self._behind()}"
 
     def _behind(self) -> str:
         """Return a sentence with the lag of the read model; empty when the lag is unknown."""
@@ -286,7 +292,7 @@ class Engine:
         )
         raise DatabaseUnavailableError(
             f"The log has {plural(events, 'event')}, but the read model {redacted(self.settings.database_url)} is missing and cannot be "
-            f"created. {self.not_writable}",
+            f"created: {self.not_writable}",
             hint=hint,
         )
 

@@ -178,7 +178,10 @@ class Handlers:
             if study.status not in TRANSITIONS[kind][0]:
                 required = alternatives([status for status in StudyStatus if status in TRANSITIONS[kind][0]])
                 problem = f"Cannot {command} study {study.name!r}: it is {study.status} (must be {required})"
-                raise TransitionError(_with_next_step(problem, study), study_id=study.id, status=study.status.value, command=command)
+                message = _with_next_step(problem, study)
+                if study.status is StudyStatus.PENDING:  # it cannot be paused or resumed
+                    message = Message(problem=problem, **_calls("Start it first with", "start", study))
+                raise TransitionError(message, study_id=study.id, status=study.status.value, command=command)
             sql = "SELECT event_id FROM lifecycle WHERE study_id = ? ORDER BY seq DESC LIMIT 1"
             last_id = str(self._engine.database.execute(sql, (study.id,))[0][0])
             last = event_milliseconds(last_id)
@@ -210,7 +213,7 @@ class Handlers:
             done = _Recording(ids, self._checkpoints(study.id, keyed))
             for row, (checkpoint_id, command) in enumerate(zip(ids, commands, strict=True)):
                 self._add(done, study.id, row if rows else None, checkpoint_id, command)
-            self._warn_of_repeats(study, [command for command in commands if command.key is None])
+            repeats = self._repeats(study, [command for command in commands if command.key is None])
             if done.new:
                 try:
                     decisions = self._outcomes.append(study.id, [new.encoded for new in done.new.values()])
@@ -219,6 +222,8 @@ class Handlers:
                         raise
                     raise _in_rows(error, list(done.new.values())) from None
                 done.stored |= self._settled(study.id, done.new, decisions)
+            if repeats is not None:
+                warn(repeats)
             return done
 
     def _add(self, done: _Recording, study_id: str, row: int | None, checkpoint_id: str, command: RecordCheckpoint) -> None:
@@ -267,11 +272,11 @@ class Handlers:
         """Return the study that a reference means, after checking that checkpoints can be recorded in it."""
         study = self.studies.resolve(reference)
         if study.started_at is None:
-            problem = f"Cannot record in study {study.name!r}: it was never started"
+            problem = f"Cannot record in study {study.name!r}: it"
             message = (
-                _with_next_step(problem, study)
+                Message(problem=f"{problem} is pending (must be running, paused or stopped)", **_calls("Start it with", "start", study))
                 if study.status is StudyStatus.PENDING
-                else Message(problem=f"{problem}, and it is stopped", hint="Create another study.")
+                else Message(problem=f"{problem} is stopped and was never started", hint="Create another study.")
             )
             raise TransitionError(message, study_id=study.id, status=study.status.value, command="record_checkpoint")
         return study
@@ -326,10 +331,11 @@ class Handlers:
             return {}
         return {checkpoint.id: checkpoint for checkpoint in self._stored.checkpoints_by_id(study_id, checkpoint_ids)}
 
-    def _warn_of_repeats(self, study: Study, commands: Sequence[RecordCheckpoint]) -> None:
+    def _repeats(self, study: Study, commands: Sequence[RecordCheckpoint]) -> Message | None:
+        """Return the warning if periods have a checkpoint already, or occur several times; otherwise None."""
         periods = [_stored_period(command) for command in commands]
         if not periods:
-            return
+            return None
         sql = (
             "WITH candidates (began, ended) AS MATERIALIZED "
             "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
@@ -340,12 +346,16 @@ class Handlers:
         stored = {(str(start), str(end)) for start, end in rows}
         counts = Counter(periods)
         duplicates = {period: count if period in stored else count - 1 for period, count in counts.items()}
-        if total := sum(duplicates.values()):
-            start, end = next(period for period, count in duplicates.items() if count)
-            warn(
-                f"Study {study.name!r} already has a checkpoint for [{start[:16]}, {end[:16]}) UTC; recording a duplicate "
-                f"({total:,} in total). Use keys to make recording repeatable.",
-            )
+        total = sum(duplicates.values())
+        if not total:
+            return None
+        start, end = (text[:16].replace("T", " ") for text in next(period for period, count in duplicates.items() if count))
+        recorded = "another one was recorded" if total == 1 else f"{total:,} duplicates were recorded"
+        return Message(
+            problem=f"Study {study.name!r} already has a checkpoint for [{start}, {end}) UTC; {recorded}",
+            hint="Pass key= to avoid duplicates." if len(commands) == 1 else "Add a key to each row to avoid duplicates.",
+            shell_hint="Pass --key to avoid duplicates." if len(commands) == 1 else "Add a column key to avoid duplicates.",
+        )
 
 
 def _in_rows(error: LogError, new: Sequence[_New]) -> LogError:
@@ -371,9 +381,17 @@ def _with_next_step(problem: str, study: Study) -> Message:
         return Message(problem=problem, hint="A stopped study cannot be changed; create another one.")
     return Message(
         problem=problem,
-        hint=f"Next: {' or '.join(f'kit.{command}_study({study.name!r})' for command in commands)}",
-        shell_hint=f"Next: {' or '.join(f'evalkit study {command} {shlex.quote(study.name)}' for command in commands)}",
+        hint=f"Next: {' or '.join(f'kit.{command}_study({study.name!r})' for command in commands)}.",
+        shell_hint=f"Next: {' or '.join(f'evalkit study {command} {shlex.quote(study.name)}' for command in commands)}.",
     )
+
+
+def _calls(before: str, command: str, study: Study) -> dict[str, str]:
+    """Return hints to call a command."""
+    return {
+        "hint": f"{before} kit.{command}_study({study.name!r}).",
+        "shell_hint": f"{before}: evalkit study {command} {shlex.quote(study.name)}.",
+    }
 
 
 def _stored_period(command: RecordCheckpoint) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from evalkit.readmodel.log_identity import check_complete, check_identity
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import SCHEMA_VERSION, Head, read_head
 from evalkit.runtime.connections import uses_files
-from evalkit.settings import network_file_system, redacted
+from evalkit.settings import network_file_system, no_home, redacted
 
 if TYPE_CHECKING:
     from evalkit.runtime.engine import Engine
@@ -132,7 +132,7 @@ def read_status(engine: Engine) -> Status:
             return None
 
     if engine.not_writable is not None and not engine.settings.read_only:
-        problems.append(Message(problem=f"Read-only: {engine.not_writable}. {engine.age()}"))
+        problems.append(Message(problem=engine.read_only_problem()))
     log: EngineReport | None = None
     database: EngineReport | None = None
     events = lag = counts = head = written = None
@@ -161,13 +161,15 @@ def read_status(engine: Engine) -> Status:
                     f"(schema {head.schema_version}, projection {head.fold_version})"
                 )
                 problems.append(
-                    Message(problem=problem, hint="Rebuild it: kit.rebuild()", shell_hint="Rebuild it: evalkit projection rebuild")
+                    Message(
+                        problem=problem, hint="Rebuild it with kit.rebuild().", shell_hint="Rebuild it with: evalkit projection rebuild"
+                    )
                 )
         elif ranges is not None and asked is not None:
             lag = tuple(part.end for part in ranges)
             attempt(engine.check_read_model)
     else:
-        problems.append(Message(problem=f"No evalkit home found in {', '.join(map(str, engine.settings.looked_in))}"))
+        problems.append(no_home(engine.settings))
     newest = counts["newest"] if counts else None
     return Status(
         home=str(engine.settings.home),

@@ -49,7 +49,7 @@ def report(
         scripts), ``.md`` (without charts) or ``.json`` (see docs/report.schema.json; rates 0 to 1, durations in seconds, times in
         RFC 3339, missing values null).
     study
-        The study: a `Study`, an id, a name, or the last four or more characters of an id. None for the only study of the data.
+        The study: a `Study`, an id, a name, or the last 4 or more characters of an id. None for the only study of the data.
     baseline
         Another study of the data to compare with, given like `study`. None for no comparison.
     metrics

@@ -187,7 +187,7 @@ def _metric(metric: Metric, row: MetricRow, *, asterisk: bool) -> list[str]:
         mean = f"≈ {mean}"
     verdict = str(row.verdict)
     if row.verdict == Verdict.INSUFFICIENT_DATA and row.more_needed:
-        verdict += f"\n(about {row.more_needed:,} more needed)"
+        verdict += f"\n(about {plural(row.more_needed, 'more checkpoint')} needed)"
     return [
         f"{row.label}{' *' if asterisk else ''}", verdict, _interval(metric, row.change, row.change_low, row.change_high),
         _p(row.p), _p(row.p_corrected), number(metric, row.first), number(metric, row.last), mean,

@@ -20,7 +20,7 @@ _MOST_NAMED = 8
 def per_study(results: Sequence[StudyResult]) -> list[str]:
     """Return the sentences of the results of several studies; of more than three the number of each verdict."""
     if not results:
-        return ["No study has a checkpoint in this frame."]
+        return ["The data has no checkpoints."]
     if len(results) <= _MOST_STUDIES:
         return [sentence for result in results for sentence in result.sentences()]
     counts = Counter(result.verdict for result in results)
@@ -39,6 +39,6 @@ def per_study(results: Sequence[StudyResult]) -> list[str]:
 def several_results(studies: Sequence[str]) -> tuple[str, str]:
     """Return why a single result does not exist, and the next step."""
     if not studies:
-        return "No results: the data has no study with checkpoints", ""
+        return "The data has no checkpoints", ""
     names = ", ".join(map(repr, studies[:_MOST_NAMED])) + (" …" if len(studies) > _MOST_NAMED else "")
     return f"There are results for {len(studies)} studies: {names}", f"Select one with result[{studies[0]!r}]."

@@ -32,7 +32,7 @@ def trend_line(result: Trend, subject: str | None = None) -> str:
     if result.slope is None:
         return f"{name} ({counted(result.checkpoints, result.values)}; at least {result.FEWEST} are needed)."
     insufficient = result.verdict == Verdict.INSUFFICIENT_DATA and result.more_needed
-    needed = [f"about {result.more_needed:,} more needed"] if insufficient else []
+    needed = [f"about {plural(result.more_needed or 1, 'more checkpoint')} needed"] if insufficient else []
     parts = [
         over_time(result.metric, result.slope, result.span_days),
         p_values(result.p, result.p_corrected),

@@ -193,7 +193,10 @@ class ServerDatabase:
         if status in (429, 502, 503, 504):
             return self._unavailable(f"cannot be reached or is overloaded (HTTP status {status})", message)
         if error.lost:
-            return self._unavailable("cannot be reached, closed the connection, or is not a libSQL server", message)
+            kind = "Turso" if self.shown.startswith("turso+") else "libSQL"
+            return self._fail(
+                f"Cannot connect to the read model at {self.shown}", message, f"Check the URL, and that a {kind} server is running there."
+            )
         unusable = f"The read model at {self.shown} cannot be used"
         if "no such table" in message:
             return DatabaseUnavailableError(f"{unusable}: its tables are missing; connect again", driver_message=message)
@@ -203,10 +206,11 @@ class ServerDatabase:
         return DatabaseError(f"The read model at {self.shown} rejected a statement: {message}", driver_message=message)
 
     def _unavailable(self, reason: str, driver_message: str, hint: str = "") -> DatabaseUnavailableError:
+        return self._fail(f"The read model cannot be used: the server at {self.shown} {reason}", driver_message, hint)
+
+    def _fail(self, problem: str, driver_message: str, hint: str) -> DatabaseUnavailableError:
         _logger.debug("read model at %s: %s", self.shown, driver_message)
-        error = DatabaseUnavailableError(
-            f"The read model cannot be used: the server at {self.shown} {reason}", hint=hint, driver_message=driver_message
-        )
+        error = DatabaseUnavailableError(problem, hint=hint, driver_message=driver_message)
         self._failure = (time.monotonic(), error)
         return error
 
