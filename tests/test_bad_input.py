@@ -42,8 +42,8 @@ CASES: list[tuple[str, str, Any]] = [
         "InvalidInputError",
         snapshot("Invalid name 'lone\\ud800': contains the character U+D800, which is not allowed."),
     ),
-    ("kit.create_study(None)", "InvalidInputError", snapshot('Invalid name None: expected a string, got None.')),
-    ("kit.create_study(5)", "InvalidInputError", snapshot('Invalid name 5: expected a string, got an int.')),
+    ("kit.create_study(None)", "InvalidInputError", snapshot("Invalid name None: expected a string, got None.")),
+    ("kit.create_study(5)", "InvalidInputError", snapshot("Invalid name 5: expected a string, got an int.")),
     (
         'kit.create_study("running")',
         "StudyExistsError",
@@ -103,7 +103,7 @@ CASES: list[tuple[str, str, Any]] = [
         "InvalidInputError",
         snapshot("Invalid period 7: expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2')."),
     ),
-    ('kit.create_study("a", description=5)', "InvalidInputError", snapshot('Invalid description 5: expected a string, got an int.')),
+    ('kit.create_study("a", description=5)', "InvalidInputError", snapshot("Invalid description 5: expected a string, got an int.")),
     (
         'kit.create_study("a", description="bell\\x07")',
         "InvalidInputError",
@@ -119,14 +119,18 @@ CASES: list[tuple[str, str, Any]] = [
         "InvalidInputError",
         snapshot('Invalid tags \'one\': expected a list of strings, e.g. ["one", "two"].'),
     ),
-    ('kit.create_study("a", tags=["one", 2])', "InvalidInputError", snapshot('Invalid tags 2: expected a string, got an int.')),
+    ('kit.create_study("a", tags=["one", 2])', "InvalidInputError", snapshot("Invalid tags 2: expected a string, got an int.")),
     ('kit.create_study("a", tags=5)', "InvalidInputError", snapshot('Invalid tags 5: expected a list of strings, e.g. ["one", "two"].')),
     (
         'kit.create_study("a", metadata={"commit": 5})',
         "InvalidInputError",
         snapshot("Invalid metadata['commit'] 5: expected a string, got an int."),
     ),
-    ('kit.create_study("a", metadata={5: "commit"})', "InvalidInputError", snapshot('Invalid metadata key 5: expected a string, got an int.')),
+    (
+        'kit.create_study("a", metadata={5: "commit"})',
+        "InvalidInputError",
+        snapshot("Invalid metadata key 5: expected a string, got an int."),
+    ),
     (
         'kit.create_study("a", metadata=["commit"])',
         "InvalidInputError",
@@ -172,9 +176,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.pause_study("pending")',
         "TransitionError",
-        snapshot(
-            "Cannot pause study 'pending': it is pending (must be running). Start it first with kit.start_study('pending')."
-        ),
+        snapshot("Cannot pause study 'pending': it is pending (must be running). Start it first with kit.start_study('pending')."),
     ),
     (
         'kit.resume_study("running")',
@@ -204,7 +206,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         "kit.start_study(None)",
         "InvalidInputError",
-        snapshot('Invalid study None: expected a Study, an id, a name, or the last 4 or more characters of an id.'),
+        snapshot("Invalid study None: expected a Study, an id, a name, or the last 4 or more characters of an id."),
     ),
     (
         'kit.start_study("abc")',
@@ -243,7 +245,9 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("pending", {})',
         "TransitionError",
-        snapshot("Cannot record in study 'pending': it is pending (must be running, paused or stopped). Start it with kit.start_study('pending')."),
+        snapshot(
+            "Cannot record in study 'pending': it is pending (must be running, paused or stopped). Start it with kit.start_study('pending')."
+        ),
     ),
     (
         'record("stopped before it started", {})',
@@ -264,7 +268,7 @@ CASES: list[tuple[str, str, Any]] = [
         'record("running", {5: 0.5})',
         "InvalidInputError",
         snapshot(
-            'Unknown metric 5. Valid metrics: period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key, and the metrics sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task.'
+            "Unknown metric 5. Valid metrics: period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key, and the metrics sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task."
         ),
     ),
     (
@@ -300,7 +304,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {"session_success_rate": True})',
         "InvalidInputError",
-        snapshot('Invalid session_success_rate True: expected a number, got a bool. Use None for a missing value.'),
+        snapshot("Invalid session_success_rate True: expected a number, got a bool. Use None for a missing value."),
     ),
     (
         'record("running", {"session_success_rate": 10**400})',
@@ -312,23 +316,27 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {"avg_iterations_to_success": -1})',
         "InvalidInputError",
-        snapshot('Invalid avg_iterations_to_success -1: expected a number of 0 or more.'),
+        snapshot("Invalid avg_iterations_to_success -1: expected a number of 0 or more."),
     ),
-    ('record("running", {"total_cost": -0.01})', "InvalidInputError", snapshot('Invalid total_cost -0.01: expected a number of 0 or more.')),
+    (
+        'record("running", {"total_cost": -0.01})',
+        "InvalidInputError",
+        snapshot("Invalid total_cost -0.01: expected a number of 0 or more."),
+    ),
     (
         'record("running", {"total_tokens": -1})',
         "InvalidInputError",
-        snapshot('Invalid total_tokens -1: expected a whole number of 0 or more.'),
+        snapshot("Invalid total_tokens -1: expected a whole number of 0 or more."),
     ),
     (
         'record("running", {"total_tokens": 2**63})',
         "InvalidInputError",
-        snapshot('Invalid total_tokens 9223372036854775808: expected at most 9,223,372,036,854,775,807.'),
+        snapshot("Invalid total_tokens 9223372036854775808: expected at most 9,223,372,036,854,775,807."),
     ),
     (
         'record("running", {"total_tokens": 5.5})',
         "InvalidInputError",
-        snapshot('Invalid total_tokens 5.5: expected a whole number of 0 or more.'),
+        snapshot("Invalid total_tokens 5.5: expected a whole number of 0 or more."),
     ),
     (
         'record("running", {"total_tokens": "5"})',
@@ -338,17 +346,17 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {"total_tokens": True})',
         "InvalidInputError",
-        snapshot('Invalid total_tokens True: expected a whole number of 0 or more.'),
+        snapshot("Invalid total_tokens True: expected a whole number of 0 or more."),
     ),
     (
         'record("running", {"avg_session_duration": -1})',
         "InvalidInputError",
-        snapshot('Invalid avg_session_duration -1: expected 0 or more seconds, or a timedelta.'),
+        snapshot("Invalid avg_session_duration -1: expected 0 or more seconds, or a timedelta."),
     ),
     (
         'record("running", {"avg_session_duration": timedelta(seconds=-1)})',
         "InvalidInputError",
-        snapshot('Invalid avg_session_duration datetime.timedelta(days=-1, seconds=86399): expected 0 or more seconds, or a timedelta.'),
+        snapshot("Invalid avg_session_duration datetime.timedelta(days=-1, seconds=86399): expected 0 or more seconds, or a timedelta."),
     ),
     (
         'record("running", {"avg_session_duration": "34s"})',
@@ -435,12 +443,12 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {}, events_analyzed=-1)',
         "InvalidInputError",
-        snapshot('Invalid events_analyzed -1: expected a whole number of 0 or more.'),
+        snapshot("Invalid events_analyzed -1: expected a whole number of 0 or more."),
     ),
     (
         'record("running", {}, events_analyzed=1.5)',
         "InvalidInputError",
-        snapshot('Invalid events_analyzed 1.5: expected a whole number of 0 or more.'),
+        snapshot("Invalid events_analyzed 1.5: expected a whole number of 0 or more."),
     ),
     (
         'record("running", {}, sessions_included="s-1")',
@@ -450,7 +458,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {}, sessions_included=["s-1", 2])',
         "InvalidInputError",
-        snapshot('Invalid sessions_included 2: expected a string, got an int.'),
+        snapshot("Invalid sessions_included 2: expected a string, got an int."),
     ),
     (
         'record("running", {}, sessions_included=["s"] * 300_000)',
@@ -458,7 +466,7 @@ CASES: list[tuple[str, str, Any]] = [
         snapshot("Event too large: 1,200,783 bytes (at most 1,048,576 are allowed). Shorten its texts or its list of sessions."),
     ),
     ('record("running", {}, key="")', "InvalidInputError", snapshot("Invalid key '': empty; at least one visible character is required.")),
-    ('record("running", {}, key=5)', "InvalidInputError", snapshot('Invalid key 5: expected a string, got an int.')),
+    ('record("running", {}, key=5)', "InvalidInputError", snapshot("Invalid key 5: expected a string, got an int.")),
     (
         'record("running", {"total_tokens": 6}, key="taken")',
         "ConflictError",
@@ -484,7 +492,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoints("running", [{**ROW}, {**ROW, "total_cost": -1}])',
         "InvalidInputError",
-        snapshot('row 1: Invalid total_cost -1: expected a number of 0 or more. Nothing was recorded.'),
+        snapshot("row 1: Invalid total_cost -1: expected a number of 0 or more. Nothing was recorded."),
     ),
     (
         'kit.record_checkpoints("running", [{**ROW}, 5])',
@@ -544,7 +552,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoints("running", pd.DataFrame([{**ROW, "total_tokens": 5.5}]))',
         "InvalidInputError",
-        snapshot('row 0: Invalid total_tokens 5.5: expected a whole number of 0 or more. Nothing was recorded.'),
+        snapshot("row 0: Invalid total_tokens 5.5: expected a whole number of 0 or more. Nothing was recorded."),
     ),
     (
         'kit.record_checkpoints("running", pd.DataFrame([{**ROW}, {**ROW, "recorded_at": NEXT + timedelta(days=9000)}]))',

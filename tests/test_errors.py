@@ -58,8 +58,8 @@ def test_next_steps_quote_names_for_python_and_for_a_shell(tmp_path: Path) -> No
         kit.create_study("it's one")
         with pytest.raises(TransitionError) as refused:
             kit.pause_study("it's one")
-        assert refused.value.message.hint == """Next: kit.start_study("it's one") or kit.stop_study("it's one")"""
-        assert refused.value.message.shell_hint == """Next: evalkit study start 'it'"'"'s one' or evalkit study stop 'it'"'"'s one'"""
+        assert refused.value.message.hint == """Start it first with kit.start_study("it's one")."""
+        assert refused.value.message.shell_hint == """Start it first with: evalkit study start 'it'"'"'s one'"""
         with pytest.raises(StudyExistsError) as exists:
             kit.create_study("it's one")
         assert "if_exists" in str(exists.value)

@@ -237,8 +237,8 @@ def test_no_commands_for_stopped_study_or_read_only_kit(kit: EvalKit) -> None:
         model = selecting(model_of(reader), "running")
     assert model.legal_commands() == ["pause", "stop"]
     assert model.available_commands() == []
-    assert "read_only=True" in model.message.text
-    assert "read_only=True" in model.unavailable()["stop"]
+    assert "this kit is read-only" in model.message.text
+    assert "this kit is read-only" in model.unavailable()["stop"]
 
 
 def test_stop_confirmation_is_withdrawn_on_changes(kit: EvalKit) -> None:

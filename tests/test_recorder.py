@@ -519,7 +519,7 @@ def test_ctrl_c_interrupts_running_sessions(kit: EvalKit, tmp_path: Path, progra
     """With 5 of 20 sessions completed, resuming counts the 5 and names the 15 in a warning."""
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "home")], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == -signal.SIGINT, done.stderr
-    assert "5 of 20 sessions: 5 succeeded, 0 failed, 15 interrupted; US$2.50. No checkpoint was recorded" in done.stderr
+    assert "5 of 20 sessions: 5 succeeded, 0 failed, 15 interrupted; $2.50. No checkpoint was recorded" in done.stderr
     with pytest.raises(RecorderError, match=r"contains 5 sessions: 5 succeeded, 0 failed, 15 interrupted; US\$2\.50\. Continue it"):
         kit.recorder("study").__enter__()
     with pytest.warns(EvalkitWarning) as caught, kit.recorder("study", resume=True) as rec:
@@ -1017,7 +1017,7 @@ def test_tally() -> None:
     assert tally(ended(0, 0)) == "0 sessions: 0 succeeded, 0 failed"
     assert tally(ended(1, 0)) == "1 session: 1 succeeded, 0 failed"
     assert tally(ended(1100, 34, 1234.5), 2000) == "1,134 of 2,000 sessions: 1,100 succeeded, 34 failed; $1,234.50"
-    assert tally(ended(1, 0, 0.0), 3) == "1 of 3 sessions: 1 succeeded, 0 failed; US$0.00"
+    assert tally(ended(1, 0, 0.0), 3) == "1 of 3 sessions: 1 succeeded, 0 failed; $0.00"
 
 
 def test_public_attributes(kit: EvalKit, clock: Watch) -> None:
@@ -1088,8 +1088,8 @@ def test_terminal_progress_bar(kit: EvalKit, tmp_path: Path) -> None:
             shown += part
     os.close(ours)
     assert process.wait(60) == 0, shown
-    assert "3 of 3 sessions: 3 succeeded, 0 failed; US$1.50" in shown.decode()
-    assert shown.decode().rstrip().endswith("Recorded in 'study': 3 of 3 sessions: 3 succeeded, 0 failed; US$1.50.")
+    assert "3 of 3 sessions: 3 succeeded, 0 failed; $1.50" in shown.decode()
+    assert shown.decode().rstrip().endswith("Recorded 3 of 3 sessions in 'study': 3 succeeded, 0 failed; $1.50.")
 
 
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -1118,7 +1118,7 @@ def test_notebook_progress_bar(tmp_path: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=cells)
     nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     (output,) = cells[1].outputs
-    recorded = f"Recorded in {MARKUP!r}: 2 of 2 sessions: 2 succeeded, 0 failed; US$1.00."
+    recorded = f"Recorded 2 of 2 sessions in {MARKUP!r}: 2 succeeded, 0 failed; $1.00."
     assert output["data"] == {"text/plain": recorded}
     kinds, text, line, left = cells[2].outputs[0]["text"].splitlines()
     assert kinds == "['application/vnd.jupyter.widget-view+json', 'text/plain']"

@@ -140,7 +140,8 @@ def test_resampling_does_not_depend_on_row_order(frame: pl.DataFrame, to: str, s
 @given(frame=hourly_frames(), to=st.sampled_from(TO))
 def test_fields_besides_metrics_are_combined(frame: pl.DataFrame, to: str) -> None:
     """Latest times, summed events, distinct sessions in order, and the number of checkpoints."""
-    for row, parts in zip(resample(frame, to).frame.to_dicts(), by_period(frame, to).values(), strict=True):
+    rows = resample(frame, to).frame.sort("study_id", "period_start").to_dicts()
+    for row, parts in zip(rows, by_period(frame, to).values(), strict=True):
         parts.sort(key=lambda part: (part["middle"], part["checkpoint_id"]))
         named = [part["sessions_included"] for part in parts]
         events = [part["events_analyzed"] for part in parts]
@@ -428,7 +429,7 @@ def test_texts_of_resampled_checkpoints() -> None:
             "agent: 10 checkpoints resampled to 2 weekly periods (2026-01-05 to 2026-01-19 UTC; 2 partially covered, at least 42.8%).",
             "Weeks begin on Monday, 00:00 UTC. Counts and cost are summed, rates and durations weighted by their denominator; cost per successful task is total cost divided by the implied number of successes.",
             "Sums of partially covered periods are sums of the covered part.",
-            "Missing in all periods average iterations to success, agent efficiency, tool success rate, self-correction rate, swarm coordination overhead, parallelism efficiency, learning effectiveness; in some periods total cost (1), cost per successful task (1). Reasons: .reasons.",
+            "Missing in all periods: average iterations to success, agent efficiency, tool success rate, self-correction rate, swarm coordination overhead, parallelism efficiency, learning effectiveness. Missing in some periods: total cost (1), cost per successful task (1). See .reasons.",
             "1 of 11 rows was excluded: no period.",
             "1 negative value was treated as missing.",
             "1 period has overlapping checkpoints; what two of them measured is counted twice.",

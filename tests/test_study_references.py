@@ -35,4 +35,4 @@ def test_a_reference_matches_one_study() -> None:
     assert says(empty) == snapshot("No study matches 'zzz'. The data contains no studies.")
     with pytest.raises(InvalidInputError) as invalid:
         resolve_study(3, studies, field="baseline")
-    assert says(invalid) == snapshot("Invalid baseline 3: expected a Study, an id, a name, or the last four or more characters of an id.")
+    assert says(invalid) == snapshot("Invalid baseline 3: expected a Study, an id, a name, or the last 4 or more characters of an id.")

@@ -382,7 +382,7 @@ def _with_next_step(problem: str, study: Study) -> Message:
     return Message(
         problem=problem,
         hint=f"Next: {' or '.join(f'kit.{command}_study({study.name!r})' for command in commands)}.",
-        shell_hint=f"Next: {' or '.join(f'evalkit study {command} {shlex.quote(study.name)}' for command in commands)}.",
+        shell_hint=f"Next: {' or '.join(f'evalkit study {command} {shlex.quote(study.name)}' for command in commands)}",
     )
 
 
@@ -390,7 +390,7 @@ def _calls(before: str, command: str, study: Study) -> dict[str, str]:
     """Return hints to call a command."""
     return {
         "hint": f"{before} kit.{command}_study({study.name!r}).",
-        "shell_hint": f"{before}: evalkit study {command} {shlex.quote(study.name)}.",
+        "shell_hint": f"{before}: evalkit study {command} {shlex.quote(study.name)}",  # no period, to be pasted
     }
 
 
