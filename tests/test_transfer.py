@@ -702,7 +702,7 @@ def test_file_that_cannot_be_opened(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError, match=r"Cannot read '.*none\.[\w.]+': the file does not exist"):
             import_checkpoints(kit, tmp_path / f"none.{extension}", NAME)
         (tmp_path / f"folder.{extension}").mkdir()
-        with pytest.raises(InvalidInputError, match=r"folder\.[\w.]+ .*Is a directory"):
+        with pytest.raises(InvalidInputError, match=r"folder\.[\w.]+': it is a folder"):
             export_checkpoints(kit, tmp_path / f"folder.{extension}", NAME)
         with pytest.raises(InvalidInputError, match=r"Cannot write '.*nowhere/a\.[\w.]+': folder"):
             export_checkpoints(kit, tmp_path / "nowhere" / f"a.{extension}", NAME)

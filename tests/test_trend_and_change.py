@@ -732,7 +732,7 @@ Method: generalized least squares with AR(1) errors, model-averaged over the AR(
 The audit reports 1 error for this data; see .findings.\
 """)),
     "short trend": (lambda: analysis.trend(frame(noise(10, 1) / 10 + 0.5), "agent_efficiency"), snapshot("""\
-agent, agent efficiency: insufficient data (−0.04 pp/day, 95% CI −2.81 to +2.72; p = 0.97; 10 checkpoints over 9 days, about 2 more needed).
+agent, agent efficiency: insufficient data (−0.04 pp/day, 95% CI −2.81 to +2.72; p = 0.97; 10 checkpoints over 9 days, about 2 more checkpoints needed).
 Change over 9 days: −0.3 pp, 95% CI −25.3 to +24.5. About 2 more checkpoints needed to detect a change of 3 standard deviations in about half of all studies.
 Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.14); data from 2026-01-05 to 2026-01-15 UTC.\
 """)),
