@@ -1008,12 +1008,12 @@ def test_page_has_several_charts() -> None:
         (lambda: plots.trend(checkpoints(), "total_cost", reference=math.inf), snapshot('Invalid reference inf: expected a number, or (number, text).')),
         (lambda: plots.trend(checkpoints(), "total_cost", reference="high"), snapshot("Invalid reference 'high': expected a number, or (number, text).")),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", reference=0, y="log"), snapshot('Invalid reference 0: a log axis has positive values only.')),
-        (lambda: plots.trend(checkpoints(), "total_cost", y=(0, math.inf)), snapshot("Invalid y (0, inf): expected (low, high) with low < high, 'data', 'log' or None.")),
-        (lambda: plots.trend(checkpoints(), "total_cost", y=(2, 1)), snapshot("Invalid y (2, 1): expected (low, high) with low < high, 'data', 'log' or None.")),
-        (lambda: plots.trend(checkpoints(), "total_cost", y="zero"), snapshot("Invalid y 'zero': expected (low, high) with low < high, 'data', 'log' or None.")),  # type: ignore[arg-type]
-        (lambda: plots.trend(checkpoints(), "session_success_rate", y="log"), snapshot("Invalid y 'log': session_success_rate is a rate, and rates have no log axis. Use y='data' or y=(low, high).")),
-        (lambda: plots.trend(checkpoints(), "total_cost", align="end"), snapshot("Invalid align 'end': expected 'calendar' or 'start'.")),  # type: ignore[arg-type]
-        (lambda: plots.trend(checkpoints(), "total_cost", align="start", fit=Marked(START)), snapshot("Invalid align 'start': fit= and changes= require align='calendar'.")),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", y=(0, math.inf)), snapshot("Invalid y=(0, inf): expected (low, high) with low < high, 'data', 'log' or None.")),
+        (lambda: plots.trend(checkpoints(), "total_cost", y=(2, 1)), snapshot("Invalid y=(2, 1): expected (low, high) with low < high, 'data', 'log' or None.")),
+        (lambda: plots.trend(checkpoints(), "total_cost", y="zero"), snapshot("Invalid y='zero': expected (low, high) with low < high, 'data', 'log' or None.")),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "session_success_rate", y="log"), snapshot("Invalid y='log': session_success_rate is a rate, and rates have no log axis. Use y='data' or y=(low, high).")),
+        (lambda: plots.trend(checkpoints(), "total_cost", align="end"), snapshot("Invalid align='end': expected 'calendar' or 'start'.")),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "total_cost", align="start", fit=Marked(START)), snapshot("Invalid align='start': fit= and changes= require align='calendar'.")),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", fit=5), snapshot('Invalid fit: expected a result of evalkit.analysis.trend(data, metric) or before_after(...), got an int.')),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", changes="some"), snapshot('Invalid changes: expected a result of evalkit.analysis.changepoints(data, metric) or before_after(...), got a str.')),  # type: ignore[arg-type]
         (lambda: plots.lifecycle(checkpoints()), snapshot('The data has no lifecycle. Pass kit.data(), StudyData(checkpoints, lifecycle), or kit.lifecycle().')),
