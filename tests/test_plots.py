@@ -445,7 +445,7 @@ class Marked:
     """A result of an analysis with one line and one change, at this time."""
 
     def __init__(self, at: datetime) -> None:
-        self.study_id, self._at = study_id(1), at
+        self.study_id, self.metric, self._at = study_id(1), METRICS["total_cost"], at
 
     def change_marks(self) -> pl.DataFrame:
         return pl.DataFrame({"at": [self._at], "low": [self._at], "high": [self._at], "text": ["a change"]})

@@ -166,6 +166,11 @@ class Difference(MetricResult):
             raise invalid("difference", difference, "expected a finite number in the unit of the metric, not 0")
         if self.metric.kind == "rate" and abs(difference) > 1:
             raise invalid("difference", difference, "a difference of rates is at most 1", "expected e.g. 0.05 for 5 percentage points")
+        return self._needed_for(difference)
+
+    def _needed_for(self, difference: float) -> int | None:
+        if self.difference is None:
+            return None
         count = self.pairs or min(self.study_checkpoints, self.baseline_checkpoints)
         wanted = min(1e15, count * (self.difference.half_width * self._power() / abs(difference)) ** 2)
         return max(0, math.ceil(wanted) - count)

@@ -46,7 +46,7 @@ def _detectable(result: Difference) -> list[str]:
     value = " or ".join(one_value(stretch) for stretch in result.averaged_over)
     deviations = f"{result.minimum_detectable / result.spread:.1f} standard deviations of a {value}"
     text = f"Minimum detectable difference at 80% power: {change(result.metric, result.minimum_detectable, sign=False)} ({deviations})"
-    more = result.more_needed(result.spread)
+    more = result._needed_for(result.spread)
     size = change(result.metric, result.spread, sign=False)
     needed = f"; about {plural(more, 'more checkpoint')} needed to detect 1 standard deviation ({size})" if more else ""
     return [f"{text}{needed}."]
