@@ -738,3 +738,16 @@ def test_consume_requires_a_home(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert all(str(folder / ".evalkit") in done.stderr for folder in (tmp_path, *tmp_path.parents))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_record_reads_dates_in_a_time_zone() -> None:
+    """The end of a period is derived; a day without a clock change has 24 hours, and this one 23."""
+    run("study", "create", "local")
+    run("study", "start", "local")
+    day = {"period_start": "2026-03-29", "total_cost": 1}
+    refused = run("checkpoint", "record", "local", "--metrics", "-", stdin=json.dumps(day), code=1)
+    assert "--tz" in refused.stderr
+    recorded = read_json("checkpoint", "record", "local", "--metrics", "-", "--tz", "Europe/Berlin", stdin=json.dumps(day))
+    assert (recorded["period_start"], recorded["period_end"]) == ("2026-03-28T23:00:00.000000Z", "2026-03-29T22:00:00.000000Z")
+    week = json.dumps(day | {"period_start": "2026-W05"})
+    assert "period_start" in run("checkpoint", "record", "local", "--metrics", "-", "--tz", "UTC", stdin=week, code=1).stderr

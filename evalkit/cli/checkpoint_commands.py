@@ -15,6 +15,10 @@ from evalkit.cli.tables import checkpoint_table, json_rows, minute, printable
 
 __all__ = ["checkpoint_app"]
 
+Tz = Annotated[
+    str | None, typer.Option(metavar="ZONE", help="Read dates, and times without a time zone, in this zone (UTC, Europe/Berlin).")
+]
+
 checkpoint_app = group("Record, list, import and export checkpoints.")
 
 
@@ -22,12 +26,14 @@ checkpoint_app = group("Record, list, import and export checkpoints.")
 def record(
     ctx: typer.Context,
     ref: Ref,
+    *,
     metrics: Annotated[str, typer.Option(metavar="FILE", help="Read the metrics and the period from a JSON file (- for standard input).")],
     key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="Set an idempotency key: recording again with the same key and content has no effect."),
     ] = None,
     at: At = None,
+    tz: Tz = None,
 ) -> None:
     """Record a checkpoint from a JSON object.
 
@@ -45,10 +51,10 @@ def record(
     if not isinstance(values, dict):
         example = '{"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}'
         raise InvalidInputError(f"{where}expected a JSON object, e.g. {example}", field="metrics", value=values)
-    options = {"study", *({"key"} if key is not None else ()), *({"at", "recorded_at"} if at is not None else ())}
+    options = {"study", "tz", *({"key"} if key is not None else ()), *({"at", "recorded_at"} if at is not None else ())}
     with ctx.obj.kit() as kit:
         try:
-            checkpoint = kit.record_checkpoint(ref, values, key=key, at=at)
+            checkpoint = kit.record_checkpoint(ref, values, key=key, at=at, tz=tz)
         except InvalidInputError as error:
             raise error if error.field in options else error.but(where=where) from None
 
@@ -80,9 +86,7 @@ def import_file(
     ctx: typer.Context,
     file: CheckpointFile,
     study: Annotated[str, typer.Option(metavar="REF", help="Select the study to record in.")],
-    tz: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="Read dates, and times without a time zone, in this zone (UTC, Europe/Berlin).")
-    ] = None,
+    tz: Tz = None,
     percent: Annotated[bool, typer.Option("--percent", help="Read rates as percentages: 85% and 85 are 0.85.")] = False,
 ) -> None:
     """Import checkpoints from a file.

@@ -314,7 +314,8 @@ def _bounds(
         raise InvalidInputError(
             f"Cannot derive period_end: period_start {first.astimezone(calendar).isoformat()} is not the start of {_STARTS[kind]} in "
             f"{checks.zone_name(calendar)}",
-            hint=f"Pass period_end too, or a period_start such as {boundary.astimezone(calendar).isoformat()!r}.",
+            hint=f"Pass period_end too, or a period_start such as {boundary.astimezone(calendar).isoformat()!r}"
+            f"{'.' if zone is not None else ', or tz= for the periods of another time zone.'}",
             field="period_end", value=end,
         )  # fmt: skip
     return first, last

@@ -320,7 +320,7 @@ def check_local_time(field: str, value: object, tz: tzinfo, *, period_type: Call
 def _local(value: object) -> datetime | date | None:
     """Return the naive time or the date in a value; None for anything else."""
     moment = value
-    if isinstance(value, str):
+    if isinstance(value, str) and "W" not in value:  # a week is not its Monday
         for read in (date.fromisoformat, datetime.fromisoformat):
             try:
                 moment = read(value)
