@@ -539,7 +539,7 @@ CASES: list[tuple[str, str, Any]] = [
         'kit.record_checkpoints("running", pl.DataFrame({"period_start": [DAY, DAY + timedelta(hours=8)], "period_end": [NEXT, None]}))',
         "InvalidInputError",
         snapshot(
-            "row 1: Cannot derive period_end: period_start 2026-01-01T08:00:00+00:00 is not the start of a day in UTC. Nothing was recorded. Pass period_end too, or a period_start such as '2026-01-01T00:00:00+00:00'."
+            "row 1: Cannot derive period_end: period_start 2026-01-01T08:00:00+00:00 is not the start of a day in UTC. Nothing was recorded. Pass period_end too, or a period_start such as '2026-01-01T00:00:00+00:00', or tz= for the periods of another time zone."
         ),
     ),
     (

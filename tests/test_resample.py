@@ -90,14 +90,11 @@ def exactly(value: Any) -> Any:
 
 
 def by_period(frame: pl.DataFrame, to: str) -> dict[tuple[str, datetime], list[dict[str, Any]]]:
-    """Return the rows of each period, studies in the order of their first periods, then of their names."""
     groups = defaultdict(list)
-    order: dict[str, tuple[datetime, str]] = {}
     for row in frame.to_dicts():
-        order[row["study_id"]] = min(order.get(row["study_id"], (row["period_start"], row["study"])), (row["period_start"], row["study"]))
         middle = row["period_start"] + (row["period_end"] - row["period_start"]) / 2
         groups[row["study_id"], begin(middle, to)].append({**row, "middle": middle})
-    return dict(sorted(groups.items(), key=lambda group: (order[group[0][0]], group[0])))
+    return dict(sorted(groups.items()))
 
 
 @pytest.mark.slow

@@ -49,9 +49,7 @@ def read_checkpoints(data: StudyData) -> tuple[pl.DataFrame, int, int]:
     valid = read.with_columns(pl.when(~_negative(name)).then(name).alias(name) for name in measured)
     negative = read.select(pl.sum_horizontal(_negative(name).sum() for name in measured)).item()
     midpoint = pl.col("start") + (pl.col("end") - pl.col("start")) / 2
-    ids = [name.id for name in data.names]
-    place = pl.col("study_id").replace_strict(ids, range(len(ids)), default=None, return_dtype=pl.UInt32())
-    order = [place, "study_id", "t", "start", "timestamp", "checkpoint_id"]
+    order = ["study_id", "t", "start", "timestamp", "checkpoint_id"]
     return valid.with_columns(t=midpoint).sort(order, maintain_order=True), rows.height - with_period.height, int(negative)
 
 

@@ -166,9 +166,7 @@ def summary(data: DataLike) -> Summary:
     )
     table = pl.concat([grouped.select(_row(metric)) for metric in metrics])
     order = pl.col("metric").replace_strict({name: place for place, name in enumerate(METRICS)}, return_dtype=pl.Int8())
-    ids = grouped["study_id"].cast(pl.String()).to_list()
-    place = pl.col("study_id").replace_strict(ids, range(len(ids)), return_dtype=pl.UInt32())
-    table = table.sort(place, order, maintain_order=True)
+    table = table.sort("study_id", order, maintain_order=True)
     start, end = rows.select(pl.col("start").min(), pl.col("end").max()).row(0)
     return Summary(grouped.height, rows.height, start, end, _rows=table, _data=known)
 
