@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,12 +14,12 @@ from evalkit.errors import DatabaseError
 from evalkit.readmodel.database.database import BulkInsert, ConditionFailed, Database
 
 
-class DatabaseContract:
+class DatabaseContract(ABC):
     """The contract of every database; `database` is a fixture with an empty table ``t (k INTEGER PRIMARY KEY, v)``."""
 
+    @abstractmethod
     def another(self, database: Any) -> Database:
         """Open the same database again, as another process would."""
-        raise NotImplementedError
 
     @pytest.mark.parametrize(
         "value", [None, "", "a\x00b", "é😀 'q' \"d\"", 0, -1, 2**63 - 1, -(2**63), 0.1 + 0.2, 1e308, b"", bytes(range(256))]
