@@ -30,7 +30,7 @@ FAMILIES = {
 def family(model: str) -> str:
     """Return the first family with a word in the name of a model; of several models joined by +, the first counts."""
     model_name = model.partition(" + ")[0].lower()
-    return next((name for name, words in FAMILIES.items() if any(word in model_name for word in words)), "other")
+    return next((name for name, terms in FAMILIES.items() if any(term in model_name for term in terms)), "other")
 
 
 def day_of(run: dict[str, Any]) -> datetime:

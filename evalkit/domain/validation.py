@@ -134,8 +134,8 @@ def _lookup_key(name: str) -> str:
 
 def _with_common_word(key: str, names: Mapping[str, str]) -> list[str]:
     """Return the names that have a word of `key`, most words in common first."""
-    words = set(key.split("_")) - _GENERIC_WORDS
-    common = {known: sum(bool(difflib.get_close_matches(word, part.split("_"), 1, 0.8)) for word in words) for part, known in names.items()}
+    terms = set(key.split("_")) - _GENERIC_WORDS
+    common = {known: sum(bool(difflib.get_close_matches(term, part.split("_"), 1, 0.8)) for term in terms) for part, known in names.items()}
     return sorted((known for known, count in common.items() if count), key=lambda known: -common[known])
 
 
