@@ -51,6 +51,34 @@ CASES: list[tuple[str, str, Any]] = [
             "Study 'running' already exists (running, created 2025-06-01). Choose another name, or open it: create_study(..., if_exists=\"open\")."
         ),
     ),
+    ("evalkit.connect(3)", "InvalidInputError", snapshot("Invalid home 3: expected a folder path.")),
+    (
+        'kit.outcome(ValueError("x"))',
+        "InvalidInputError",
+        snapshot("Invalid error ValueError('x'): expected the OutcomeUnknownError that a command raised."),
+    ),
+    (
+        "kit.checkpoints(start=NEXT, end=DAY)",
+        "InvalidInputError",
+        snapshot("Invalid end 2026-01-01T00:00:00+00:00: must not be before start (2026-01-02T00:00:00+00:00)."),
+    ),
+    (
+        'evalkit.TimePeriod(start="yesterday", end=NEXT)',
+        "InvalidInputError",
+        snapshot("Invalid start 'yesterday': not an RFC 3339 time in UTC with at most 9 fractional digits."),
+    ),
+    ("evalkit.TimePeriod(start=DAY, finish=NEXT)", "InvalidInputError", snapshot("end is missing.")),
+    ("evalkit.TimePeriod(start=DAY)", "InvalidInputError", snapshot("end is missing.")),
+    (
+        "evalkit.LongitudinalMetrics(sucess=3, period=evalkit.TimePeriod(start=DAY, end=NEXT))",
+        "InvalidInputError",
+        snapshot("Unknown metric 'sucess'. Did you mean 'session_success_rate'?"),
+    ),
+    (
+        "evalkit.LongitudinalMetrics(total_tokens=-3, period=evalkit.TimePeriod(start=DAY, end=NEXT))",
+        "InvalidInputError",
+        snapshot("Invalid total_tokens -3: expected a number greater than or equal to 0."),
+    ),
     (
         'kit.create_study("a", if_exists="replace")',
         "InvalidInputError",

@@ -126,7 +126,7 @@ TRIED_IN_PROCESSES = ("wrong port", "never answers")
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(2), ids=["http", "turso"])
 @pytest.mark.parametrize("case", ["no token", "malformed token", "expired token", "token of another key"])
-def test_a_token_that_is_refused(
+def test_refused_token_raises_database_unavailable(
     guarded_sqld: Sqld,
     jwt_key: JwtKey,
     tmp_path: Path,
@@ -147,7 +147,7 @@ def test_a_token_that_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(2), ids=["http", "turso"])
-def test_a_read_only_token(
+def test_read_only_token_reads_but_refuses_commands(
     guarded_sqld: Sqld, jwt_key: JwtKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, protocol: int
 ) -> None:
     """Reading works; a command raises before anything is appended."""
@@ -169,7 +169,7 @@ def test_a_read_only_token(
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(2), ids=["http", "turso"])
 @pytest.mark.parametrize("case", ["wrong host", "wrong port", "never answers", "answers garbage"])
-def test_a_database_server_that_does_not_work(
+def test_broken_database_server_is_named_in_time(
     world: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: str, protocol: int
 ) -> None:
     """The error names the server."""
@@ -195,7 +195,7 @@ def test_a_database_server_that_does_not_work(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["wrong host", "wrong port", "never answers", "answers garbage"])
-def test_a_log_server_that_does_not_work(
+def test_broken_log_server_is_named_in_time(
     world: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
     """The error names the server."""
@@ -210,12 +210,14 @@ def test_a_log_server_that_does_not_work(
     assert_clear_error(wrong, tmp_path / "home", monkeypatch, caplog, processes=LONG or case in TRIED_IN_PROCESSES)
 
 
-def test_a_log_that_refuses_the_user(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_log_user_is_named(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     wrong = Wrong("password", log_url=iggy.url("evals", password=SECRET))
     assert_clear_error(wrong, tmp_path / "home", monkeypatch, caplog)
 
 
-def test_a_stream_without_permission(iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_stream_permission_is_named(
+    iggy: Iggy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The error names the stream."""
     stream = iggy.stream()
     name = f"nobody-{free_port()}"

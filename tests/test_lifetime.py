@@ -532,7 +532,7 @@ def test_a_new_home_is_private(tmp_path: Path, umask: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["C# home?", "100% öffentlich", "a&b=c;d", 'it\'s "quoted"', "new\nline", "?mode=memory", "file:x"])
-def test_a_home_with_an_odd_name(tmp_path: Path, name: str) -> None:
+def test_home_name_may_contain_special_characters(tmp_path: Path, name: str) -> None:
     """No character of the name is interpreted as a part of a URL."""
     home = tmp_path / name
     with connect(home) as kit:
@@ -545,7 +545,7 @@ def test_a_home_with_an_odd_name(tmp_path: Path, name: str) -> None:
     assert {"events.db", "evalkit.db"} < {path.name for path in home.iterdir()}
 
 
-def test_a_read_only_home_with_an_odd_name(tmp_path: Path) -> None:
+def test_read_only_home_name_may_contain_special_characters(tmp_path: Path) -> None:
     home = tmp_path / "C# home?mode=rw"
     with connect(home) as kit:
         study_with_checkpoints(kit, 2)

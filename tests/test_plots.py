@@ -1016,6 +1016,9 @@ def test_page_has_several_charts() -> None:
         (lambda: plots.trend(checkpoints(), "total_cost", align="start", fit=Marked(START)), snapshot("Invalid align='start': fit= and changes= require align='calendar'.")),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", fit=5), snapshot('Invalid fit: expected a result of evalkit.analysis.trend(data, metric) or before_after(...), got an int.')),  # type: ignore[arg-type]
         (lambda: plots.trend(checkpoints(), "total_cost", changes="some"), snapshot('Invalid changes: expected a result of evalkit.analysis.changepoints(data, metric) or before_after(...), got a str.')),  # type: ignore[arg-type]
+        (lambda: plots.trend(checkpoints(), "session_success_rate", fit=analysis.trend(checkpoints(), "total_cost")), snapshot("Invalid fit: expected a result for 'session_success_rate', got one for 'total_cost'.")),
+        (lambda: plots.trend(checkpoints(), "session_success_rate", changes=analysis.changepoints(checkpoints(), "total_cost")), snapshot("Invalid changes: expected a result for 'session_success_rate', got one for 'total_cost'.")),
+        (lambda: plots.trend(checkpoints(), "total_cost", changes=analysis.trend(checkpoints(), "total_cost")), snapshot('Invalid changes: expected a result of evalkit.analysis.changepoints(data, metric) or before_after(...), got a Trend.')),  # type: ignore[arg-type]
         (lambda: plots.lifecycle(checkpoints()), snapshot('The data has no lifecycle. Pass kit.data(), StudyData(checkpoints, lifecycle), or kit.lifecycle().')),
         (lambda: plots.save(plots.scatter(checkpoints()), None), snapshot("Invalid path None: expected a file name, e.g. 'chart.svg'.")),  # type: ignore[arg-type]
         (lambda: plots.save(plots.scatter(checkpoints()), "chart.pdf"), snapshot("Invalid path 'chart.pdf': expected the extension .svg, .png, .html or .json.")),

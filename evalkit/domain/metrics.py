@@ -6,8 +6,6 @@ tables of the docs are made from `METRICS`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
@@ -115,27 +113,35 @@ def _rate(
     )  # fmt: skip
 
 
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Raise pydantic's first error as an `InvalidInputError`."""
-    try:
-        yield
-    except ValidationError as error:
-        from evalkit.domain import validation  # imports this module
+class _Constructed(BaseModel):
+    """A model whose constructor raises `InvalidInputError`."""
 
-        problem = error.errors(include_url=False)[0]
-        name, value = ".".join(map(str, problem["loc"])), problem["input"]
-        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1 and error.title == "LongitudinalMetrics":
-            raise validation.unknown_name("metric", name, [*METRICS, "period"], field=name) from None
-        if problem["type"] == "extra_forbidden":
-            raise validation.invalid(name, value, "unknown name", "expected start and end") from None
-        if problem["type"] == "missing":
-            raise InvalidInputError(f"{name} is missing", field=name, value=None) from None
-        text = problem["msg"].removeprefix("Value error, ").removeprefix(f"{value!r} is ").replace("Input should be ", "expected ")
-        raise validation.invalid(name, value, text.replace("expected greater", "expected a number greater")) from None
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _invalid_input(error) from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # so that reading an event does not call it
 
 
-class TimePeriod(BaseModel):
+def _invalid_input(error: ValidationError) -> InvalidInputError:
+    """Return pydantic's first error in evalkit's form."""
+    from evalkit.domain import validation  # imports this module
+
+    problem = error.errors(include_url=False)[0]
+    name, value = ".".join(map(str, problem["loc"])), problem["input"]
+    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1 and error.title == "LongitudinalMetrics":
+        return validation.unknown_name("metric", name, [*METRICS, "period"], field=name)
+    if problem["type"] == "extra_forbidden":
+        return validation.invalid(name, value, "unknown name", "expected start and end")
+    if problem["type"] == "missing":
+        return InvalidInputError(f"{name} is missing", field=name, value=None)
+    text = problem["msg"].removeprefix("Value error, ").removeprefix(f"{value!r} is ").replace("Input should be ", "expected ")
+    return validation.invalid(name, value, text.replace("expected greater", "expected a number greater"))
+
+
+class TimePeriod(_Constructed):
     """The half-open interval ``[start, end)`` that a checkpoint describes.
 
     Examples
@@ -152,18 +158,12 @@ class TimePeriod(BaseModel):
     end: UtcTime
     """The end, excluded."""
 
-    def __init__(self, **values: Any) -> None:
-        with _translated_errors():
-            super().__init__(**values)
-
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation of stored events does not call it
-
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class LongitudinalMetrics(BaseModel):
+class LongitudinalMetrics(_Constructed):
     """The 16 metrics of one period. None means "not measured"; zero is a measurement.
 
     The model accepts everything that a valid event may contain: a rate of 1.5 in the log is read unchanged. The ranges in
@@ -245,12 +245,6 @@ class LongitudinalMetrics(BaseModel):
     ] = None  # fmt: skip
     period: TimePeriod
     """The period that the metrics describe."""
-
-    def __init__(self, **values: Any) -> None:
-        with _translated_errors():
-            super().__init__(**values)
-
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation of stored events does not call it
 
     def measured(self) -> dict[str, Any]:
         """Return the metrics that are not None, by name, in wire order.

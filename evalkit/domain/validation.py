@@ -94,10 +94,6 @@ def a_type(value: object) -> str:
     """Return the type of a value with its article: ``"an EvalKit"``, ``"a tuple"``, ``"a UUID"``."""
     if value is None:
         return "None"
-    kind = getattr(value, "_kind", type(value))  # of a `PerStudy`, the class of its results
-    module = getattr(kind, "__module__", "").split(".")
-    if module[:2] == ["evalkit", "analysis"] and len(module) > 2:
-        return f"a result of evalkit.analysis.{module[2].lstrip('_')}()"
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 

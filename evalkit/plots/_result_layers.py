@@ -125,9 +125,9 @@ def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[st
     """Return the lines or marks of the studies in the chart, under its labels."""
     results = getattr(result, "results", [result])
     if not isinstance(results, list) or not all(callable(getattr(each, method, None)) for each in results):
-        raise InvalidInputError(
-            f"Invalid {field}: expected a result of {source}, got {a_type(result)}", field=field, value=type(result).__name__
-        )
+        wrong = results[0] if isinstance(results, list) and results else result  # what a `PerStudy` contains
+        problem = f"Invalid {field}: expected a result of {source}, got {a_type(wrong)}"
+        raise InvalidInputError(problem, field=field, value=type(wrong).__name__)
     other = next((each.metric.name for each in results if each.metric.name != metric), None)
     if other is not None:
         raise InvalidInputError(f"Invalid {field}: expected a result for {metric!r}, got one for {other!r}", field=field, value=other)
