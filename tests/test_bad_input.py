@@ -67,8 +67,8 @@ CASES: list[tuple[str, str, Any]] = [
         "InvalidInputError",
         snapshot("Invalid start 'yesterday': not an RFC 3339 time in UTC with at most 9 fractional digits."),
     ),
-    ("evalkit.TimePeriod(start=DAY, finish=NEXT)", "InvalidInputError", snapshot("end is missing.")),
-    ("evalkit.TimePeriod(start=DAY)", "InvalidInputError", snapshot("end is missing.")),
+    ("evalkit.TimePeriod(start=DAY, finish=NEXT)", "InvalidInputError", snapshot("end is missing. Pass end=.")),
+    ("evalkit.TimePeriod(start=DAY)", "InvalidInputError", snapshot("end is missing. Pass end=.")),
     (
         "evalkit.LongitudinalMetrics(sucess=3, period=evalkit.TimePeriod(start=DAY, end=NEXT))",
         "InvalidInputError",

@@ -136,7 +136,7 @@ def _invalid_input(error: ValidationError) -> InvalidInputError:
     if problem["type"] == "extra_forbidden":
         return validation.invalid(name, value, "unknown name", "expected start and end")
     if problem["type"] == "missing":
-        return InvalidInputError(f"{name} is missing", field=name, value=None)
+        return InvalidInputError(f"{name} is missing", hint=f"Pass {name}=.", field=name, value=None)
     text = problem["msg"].removeprefix("Value error, ").removeprefix(f"{value!r} is ").replace("Input should be ", "expected ")
     return validation.invalid(name, value, text.replace("expected greater", "expected a number greater"))
 
