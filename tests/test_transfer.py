@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import sqlite3
 import subprocess
@@ -948,7 +949,7 @@ WRONG_LINES = {
     "not UTF-8": (
         b'{"event_id": "\xff"}',
         snapshot(
-            "Invalid line 2: invalid JSON at column 15. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "Invalid line 2: invalid JSON at column COLUMN. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
         ),
     ),
     "NaN": (
@@ -1009,7 +1010,10 @@ def test_log_file_with_an_invalid_line_is_refused(tmp_path: Path, case: str) -> 
     first, *rest = REAL.splitlines()
     with pytest.raises(InvalidInputError) as error:
         import_log(engine_at(tmp_path / "home"), io.BytesIO(b"\n".join([first, line, *rest])))
-    assert says(error) == message
+    text = says(error)
+    if case == "not UTF-8":  # versions of the parser count differently
+        text = re.sub(r"column 1[56]", "column COLUMN", text)
+    assert text == message
     assert list(tmp_path.iterdir()) == []
 
 
