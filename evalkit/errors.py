@@ -250,6 +250,8 @@ class ConflictError(EvalkitError):
     event_id: str | None = None
     """The event of this command, or None when nothing was appended."""
     reason: str
+    row: int | None = None
+    """The row of a frame or list, counted from 0; None for a single checkpoint, or after the append."""
 
 
 class OutcomeUnknownError(EvalkitError, TimeoutError):
@@ -335,8 +337,10 @@ class RebuildSupersededError(DatabaseError):
 class SchemaError(DatabaseError):
     """The database was written by another version of evalkit, or by another program."""
 
-    found: object
+    actual: object
+    """The versions of the schema and the fold, or the tables, that are in the database."""
     supported: object
+    """Those that this evalkit supports."""
 
 
 class EvalkitWarning(UserWarning):

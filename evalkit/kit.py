@@ -431,7 +431,7 @@ class EvalKit:
             ``(start, end)`` with time zones: the checkpoint's period. By default from entering the block to leaving it.
         resume
             How to treat the journal of an earlier block that was interrupted: None raises an error that describes it; True continues
-            it; False discards it. Without a journal, it has no effect.
+            it; False keeps it under another name and starts over. Without a journal, it has no effect.
         progress
             Whether to show a progress bar, in a notebook or on a terminal.
 

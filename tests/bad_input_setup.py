@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 
@@ -45,4 +46,4 @@ def namespace(home: str | Path) -> dict[str, Any]:
 
     row = {"period_start": DAY + timedelta(days=20), "period_end": NEXT + timedelta(days=20)}
     names = {"DAY": DAY, "NEXT": NEXT, "ROW": row, "PeriodType": PeriodType, "date": date, "datetime": datetime, "timedelta": timedelta}
-    return {"kit": kit, "record": record, "evalkit": evalkit, "pl": pl, "pd": pd, "math": math, "__file__": __file__, **names}
+    return {"kit": kit, "record": record, "evalkit": evalkit, "pl": pl, "pd": pd, "np": np, "math": math, "__file__": __file__, **names}

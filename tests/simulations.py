@@ -1,4 +1,6 @@
-"""Coverage, false positives and power of the analyses in simulated series. ``python -m tests.simulations --write`` writes docs/power.md.
+"""Coverage, false positives and power of the analyses in simulated series.
+
+``python -m tests.simulations --write`` writes docs/statistics/power.md.
 
 A series is a stationary AR(1) process of standard deviation 1, plus no effect or one of 3 standard deviations: a trend over the span, a step
 in the middle, or a difference between two studies. The width of intervals is relative to one for known variance and AR(1) coefficient.
@@ -311,12 +313,12 @@ def page(cells: list[Cell], families: list[Family], series: int) -> str:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=2000, help="number of series of each kind in each row")
-    parser.add_argument("--write", action="store_true", help="write docs/power.md")
+    parser.add_argument("--write", action="store_true", help="write docs/statistics/power.md")
     options = parser.parse_args(arguments)
     text = page(simulate(options.series), simulate_families(max(10, options.series // 10)), options.series)
     print(text)
     if options.write:
-        (Path(__file__).parents[1] / "docs" / "power.md").write_text(text)
+        (Path(__file__).parents[1] / "docs" / "statistics" / "power.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -718,7 +718,7 @@ def test_pending_study_has_no_running_time() -> None:
     result = audit(StudyData(checkpoints(count=8), lifecycle("agent", 1)))
     assert kinds(result) == ["outside_running"]
     assert result.frame["message"][0] == snapshot(
-        "Outside the study's running time (8 checkpoints): 2026-01-05 to 2026-01-06 UTC, but the study was never started; 2026-01-06 to 2026-01-07 UTC, but the study was never started; 2026-01-07 to 2026-01-08 UTC, but the study was never started; and 5 more. Exclude it (exclude=), or ignore this if the study was registered retroactively."
+        "Outside the study's running time (8 checkpoints): 2026-01-05 to 2026-01-06 UTC, but the study was never started; 2026-01-06 to 2026-01-07 UTC, but the study was never started; 2026-01-07 to 2026-01-08 UTC, but the study was never started; and 5 more. Exclude such checkpoints (exclude=), or ignore this if the study was registered retroactively."
     )
 
 

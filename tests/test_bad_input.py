@@ -147,7 +147,7 @@ CASES: list[tuple[str, str, Any]] = [
         "InvalidInputError",
         snapshot('Invalid tags \'one\': expected a list of strings, e.g. ["one", "two"].'),
     ),
-    ('kit.create_study("a", tags=["one", 2])', "InvalidInputError", snapshot("Invalid tags 2: expected a string, got an int.")),
+    ('kit.create_study("a", tags=["one", 2])', "InvalidInputError", snapshot("Invalid tags ['one', 2]: expected strings, got an int (2).")),
     ('kit.create_study("a", tags=5)', "InvalidInputError", snapshot('Invalid tags 5: expected a list of strings, e.g. ["one", "two"].')),
     (
         'kit.create_study("a", metadata={"commit": 5})',
@@ -404,7 +404,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoint("running", {"total_tokens": 5})',
         "InvalidInputError",
-        snapshot("period_start is missing. Every checkpoint needs its period: period_start and period_end."),
+        snapshot("period_start is missing. Pass period_start; period_end may be omitted if a calendar period of the study begins then."),
     ),
     (
         'kit.record_checkpoint("running", {"period": "2026-W05"})',
@@ -435,7 +435,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoint("running", {"period": (None, NEXT)})',
         "InvalidInputError",
-        snapshot("period_start is missing. Every checkpoint needs its period: period_start and period_end."),
+        snapshot("period_start is missing. Pass period_start; period_end may be omitted if a calendar period of the study begins then."),
     ),
     (
         'kit.record_checkpoint("running", {"period": {"start": DAY, "stop": NEXT}})',
@@ -486,7 +486,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {}, sessions_included=["s-1", 2])',
         "InvalidInputError",
-        snapshot("Invalid sessions_included 2: expected a string, got an int."),
+        snapshot("Invalid sessions_included ['s-1', 2]: expected strings, got an int (2)."),
     ),
     (
         'record("running", {}, sessions_included=["s"] * 300_000)',
@@ -719,8 +719,32 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoint("running", {"period_start": "2026-01-31"}, tz="Nowhere")',
         "InvalidInputError",
-        snapshot("Unknown time zone 'Nowhere'. Use a name of the IANA database, e.g. 'UTC' or 'Europe/Berlin'."),
+        snapshot("Unknown time zone 'Nowhere'. Use an IANA name, e.g. 'UTC', 'Europe/Berlin' or 'America/Los_Angeles'."),
     ),
+    (
+        'kit.record_checkpoint("running", {"period_start": "2026-01-31"}, tz="PST")',
+        "InvalidInputError",
+        snapshot("Unknown time zone 'PST'. Use an IANA name, e.g. 'UTC', 'Europe/Berlin' or 'America/Los_Angeles'."),
+    ),
+    (
+        'kit.record_checkpoint("running", {"period_start": "2026-01-31"}, tz="utc")',
+        "InvalidInputError",
+        snapshot("Unknown time zone 'utc'. Did you mean 'UTC'?"),
+    ),
+    (
+        'kit.record_checkpoint("running", {"period_start": np.datetime64("2026-01-31")})',
+        "InvalidInputError",
+        snapshot(
+            "Invalid period_start np.datetime64('2026-01-31'): no time zone; expected e.g. '2026-01-31T00:00:00Z'. Pass tz='UTC' to read dates and local times in that time zone."
+        ),
+    ),
+    (
+        'evalkit.RecordCheckpoint({"period_start": "2026-01-31"}, tz="UTC", period_type="day")',
+        "InvalidInputError",
+        snapshot("Invalid period_type 'day': expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2')."),
+    ),
+    ('record("running", {"count": 3})', "InvalidInputError", snapshot("Unknown metric 'count'. Did you mean 'sessions_completed'?")),
+    ('record("running", {"steps": 3})', "InvalidInputError", snapshot("Unknown metric 'steps'. Did you mean 'avg_iterations_to_success'?")),
     (
         'kit.record_checkpoint("running", {"period_start": "2026-01-31"}, tz=1)',
         "InvalidInputError",

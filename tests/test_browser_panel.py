@@ -306,7 +306,7 @@ def test_markup_in_names_is_shown_as_text(panel: PanelPage) -> None:
     expect(panel.message).to_contain_text("Recorded", timeout=SHOWN_MS)
     panel.chart.wait_for()
     panel.button("Stop").click()
-    expect(panel.root).to_contain_text(f"Stop {NAME!r} for good?")
+    expect(panel.root).to_contain_text(f"Stop {NAME!r} permanently?")
     panel.search.fill("<img")
     expect(panel.rows).to_have_count(1)
     assert panel.root.locator("img, script").count() == 0

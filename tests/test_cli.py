@@ -385,7 +385,7 @@ ERRORS = {
     "checkpoint import none.csv --study 'nightly agent'": snapshot("error: Cannot read 'none.csv': the file does not exist.\n"),
     "log import none.ndjson": snapshot("error: Cannot read 'none.ndjson': the file does not exist.\n"),
     "log import bad.json": snapshot(
-        "error: Invalid line 1: invalid JSON at column 6. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log.\n"
+        "error: bad.json, line 1: invalid JSON at column 6. No events were appended. Import a file that evalkit log export wrote.\n"
     ),
     "log export none/out.ndjson": snapshot(
         "error: Cannot write 'none/out.ndjson': folder 'none' does not exist. Create it, or choose another folder.\n"
@@ -433,6 +433,11 @@ def test_usage_error_is_exit_code_2(tmp_path: Path, command: str) -> None:
     """The usage is on standard error or, without a command, the help is printed; nothing is created."""
     result = run(*shlex.split(command), code=2)
     assert "Usage: evalkit" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_home_after_the_command_names_its_place(tmp_path: Path) -> None:
+    assert "--home comes before the command: evalkit --home DIR study list" in run("study", "list", "--home", "here", code=2).stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -95,19 +95,21 @@ def test_create_study_opens_or_raises_for_an_existing_name(kit: EvalKit) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"period": "daily"}, snapshot("Study 'one' already exists with period 'weekly:8'; the different values passed now are ignored.")),
+        ({"period": "daily"}, snapshot("Study 'one' already exists and is unchanged; period 'daily' (recorded: 'weekly:8') was ignored.")),
         (
             {"description": "another"},
-            snapshot("Study 'one' already exists with description 'first'; the different values passed now are ignored."),
+            snapshot("Study 'one' already exists and is unchanged; description 'another' (recorded: 'first') was ignored."),
         ),
         (
             {"tags": ["b", "a"], "metadata": {"model": "m-2"}},
-            snapshot("Study 'one' already exists with tags ['a', 'b'] and no metadata; the different values passed now are ignored."),
+            snapshot(
+                "Study 'one' already exists and is unchanged; tags ['b', 'a'] (recorded: ['a', 'b']) and metadata {'model': 'm-2'} (recorded: none) were ignored."
+            ),
         ),
         (
             {"period": "weekly", "description": "another", "tags": ["c"], "metadata": {"model": "m-2"}},
             snapshot(
-                "Study 'one' already exists with period 'weekly:8', description 'first', tags ['a', 'b'] and no metadata; the different values passed now are ignored."
+                "Study 'one' already exists and is unchanged; period 'weekly' (recorded: 'weekly:8'), description 'another' (recorded: 'first'), tags ['c'] (recorded: ['a', 'b']) and metadata {'model': 'm-2'} (recorded: none) were ignored."
             ),
         ),
     ],
@@ -395,6 +397,15 @@ def test_reprs_are_reproducible(kit: EvalKit, running: evalkit.Study) -> None:
     assert repr(running) == "Study('running', running, weekly:8)"
     assert repr(kit.record_checkpoint(running, week(0, total_tokens=5))) == (
         "Checkpoint([2026-01-01 00:00 .. 2026-01-08 00:00) UTC, 1 of 16 metrics)"
+    )
+
+
+@pytest.mark.parametrize("unit", ["D", "h", "s", "us", "ns"])
+def test_numpy_times_are_local(unit: str) -> None:
+    moment = np.datetime64("2026-03-29").astype(f"datetime64[{unit}]")
+    command = evalkit.RecordCheckpoint({"period_start": moment}, tz="Europe/Berlin", period_type="daily")
+    assert command.metrics.period == evalkit.TimePeriod(
+        start=datetime(2026, 3, 28, 23, tzinfo=UTC), end=datetime(2026, 3, 29, 22, tzinfo=UTC)
     )
 
 

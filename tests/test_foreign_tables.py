@@ -85,7 +85,7 @@ def test_tables_of_another_program_are_rejected_unchanged(home: Path, tables: st
         for name, call in calls.items():
             with pytest.raises(SchemaError) as error:
                 call(kit)
-            assert error.value.found, name
+            assert error.value.actual, name
         assert any("did not create" in problem for problem in kit.status().problems)
     assert (home / "evalkit.db").read_bytes() == before
     code, output = cli(home, "doctor")

@@ -161,14 +161,14 @@ def test_lifecycle_buttons(kit: EvalKit, show: Show) -> None:
     assert driver.view.confirmation.layout.display == "none"
     driver.click("Stop")
     assert driver.view.confirmation.layout.display is None
-    assert "Stop &#x27;agent&#x27; for good?" in driver.view.question.value
+    assert "Stop &#x27;agent&#x27; permanently?" in driver.view.question.value
     driver.click("Cancel")
     assert (driver.view.confirmation.layout.display, kit.resolve("agent").status) == ("none", "running")
     driver.click("Stop")
     driver.click("Stop study")
     assert (driver.view.confirmation.layout.display, kit.resolve("agent").status) == ("none", "stopped")
     assert driver.enabled == set()
-    assert driver.view.reason.value == "The study is stopped for good."
+    assert driver.view.reason.value == "The study is stopped and cannot be resumed."
 
 
 def test_next_command_is_the_primary_button(kit: EvalKit, show: Show) -> None:

@@ -231,7 +231,7 @@ def test_no_commands_for_stopped_study_or_read_only_kit(kit: EvalKit) -> None:
     three_studies(kit)
     kit.stop_study("paused")
     stopped = selecting(model_of(kit), "paused")
-    assert (stopped.available_commands(), set(stopped.unavailable().values())) == ([], {"The study is stopped for good."})
+    assert (stopped.available_commands(), set(stopped.unavailable().values())) == ([], {"The study is stopped and cannot be resumed."})
     kit.close()
     with connect(kit.engine.settings.home, read_only=True) as reader:
         model = selecting(model_of(reader), "running")

@@ -1,4 +1,4 @@
-"""Coverage, false positives and power of the analyses, in a short version of docs/power.md."""
+"""Coverage, false positives and power of the analyses, in a short version of docs/statistics/power.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SERIES = in_long_form(60, 20)
 MOST_FALSE_POSITIVES = binom.ppf(0.99865, SERIES, 0.05) / SERIES
 """Three standard errors above 5%, from the binomial distribution."""
 TOO_WIDE = {("trend", 12, 0.0): 1.9, ("compare", 12, 0.0): 1.95, ("compare pairs", 12, 0.0): 1.95}
-"""With 12 values, no interval covers at an AR(1) coefficient of 0.5 with a relative width of 1.5 at 0: see docs/power.md."""
+"""With 12 values, no interval covers at an AR(1) coefficient of 0.5 with a relative width of 1.5 at 0: see docs/statistics/power.md."""
 POWER = {(30, 0.0): 0.8, (30, 0.5): 0.3, (120, 0.0): 0.95, (120, 0.5): 0.95}
 
 

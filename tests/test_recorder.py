@@ -195,8 +195,8 @@ def test_exception_is_failure_and_propagates(kit: EvalKit, clock: Watch) -> None
     assert rec.checkpoint.metrics.total_tokens is None
     assert [str(warning.message) for warning in caught] == snapshot(
         [
-            "1 of 3 sessions did not report tokens; total_tokens is recorded as missing.",
-            "1 of 3 sessions did not report cost; total_cost is recorded as missing.",
+            "1 of 3 sessions has no token count; total_tokens is recorded as missing.",
+            "1 of 3 sessions has no cost; total_cost is recorded as missing.",
         ]
     )
     assert caught[0].filename == __file__
@@ -240,7 +240,7 @@ def test_incomplete_iterations_are_missing(kit: EvalKit, clock: Watch) -> None:
                 session.success(iterations=iterations)
     assert [str(warning.message) for warning in caught] == snapshot(
         [
-            "1 of 2 successful sessions did not report iterations; first_attempt_success_rate and avg_iterations_to_success are recorded as missing."
+            "1 of 2 successful sessions has no iteration count; first_attempt_success_rate and avg_iterations_to_success are recorded as missing."
         ]
     )
     assert rec.checkpoint is not None
@@ -780,7 +780,7 @@ def test_exception_keeps_the_journal(kit: EvalKit, clock: Watch) -> None:
     with pytest.raises(RecorderError) as error, recorder(kit, clock):
         pass
     assert says(error) == snapshot(
-        "The block of 'study' started at 2026-01-31 08:00 UTC did not finish. Its journal contains 1 session: 1 succeeded, 0 failed; $0.25. Continue it with kit.recorder('study', resume=True): its sessions are kept; run only the remaining tasks. Or set it aside with kit.recorder('study', resume=False)."
+        "Study 'study' has an unfinished recording (started at 2026-01-31 08:00 UTC; 1 session: 1 succeeded, 0 failed; $0.25). Continue it with kit.recorder('study', resume=True) and run only the remaining tasks. Or start over with kit.recorder('study', resume=False), which keeps its journal under another name."
     )
     clock.move(3600)
     with recorder(kit, clock, resume=True) as rec:

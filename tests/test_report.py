@@ -424,9 +424,15 @@ def _rendered(study: StudyData) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "baseline", "message"),
     [
-        ("report.pdf", None, snapshot("Invalid path 'report.pdf': expected the extension .html, .md or .json.")),
-        ("no/such/report.md", None, snapshot("Folder 'FOLDER/no/such' does not exist. Create it, or choose another folder.")),
-        ("report.md", "agent", snapshot("Invalid baseline 'agent': same as the study. Choose another study.")),
+        ("report.pdf", None, snapshot("Invalid path 'FOLDER/report.pdf': expected the extension .html, .md or .json.")),
+        (
+            "no/such/report.md",
+            None,
+            snapshot(
+                "Cannot write 'FOLDER/no/such/report.md': folder 'FOLDER/no/such' does not exist. Create it, or choose another folder."
+            ),
+        ),
+        ("report.md", "agent", snapshot("Invalid baseline 'agent': it is the study itself. Choose another study.")),
     ],
 )
 def test_invalid_arguments_leave_no_file(kit: evalkit.EvalKit, tmp_path: Path, path: str, baseline: str | None, message: str) -> None:
@@ -475,11 +481,11 @@ def test_report_command(kit: evalkit.EvalKit, report: Callable[..., str], tmp_pa
         (("agent", "-o", "a.doc"), snapshot("error: Invalid path 'a.doc': expected the extension .html, .md or .json.\n")),
         (
             ("agent", "-o", "a.md", "--baseline", "agent"),
-            snapshot("error: Invalid baseline 'agent': same as the study. Choose another study.\n"),
+            snapshot("error: Invalid baseline 'agent': it is the study itself. Choose another study.\n"),
         ),
         (
             ("agent", "-o", "absent/a.md"),
-            snapshot("error: Folder 'absent' does not exist. Create it, or choose another folder.\n"),
+            snapshot("error: Cannot write 'absent/a.md': folder 'absent' does not exist. Create it, or choose another folder.\n"),
         ),
     ],
 )

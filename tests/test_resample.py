@@ -358,16 +358,16 @@ def test_studies_with_longer_periods_are_refused() -> None:
     monthly = checkpoints("slow", 2, 4, period="monthly")
     with pytest.raises(InvalidInputError) as error:
         resample(pl.concat([checkpoints(), monthly]), "weekly")
-    assert says(error) == snapshot("Cannot resample to 'weekly': 'slow' has longer periods. Use 'monthly', or exclude these studies.")
+    assert says(error) == snapshot("Cannot resample to 'weekly': 'slow' has longer periods. Use 'monthly', or exclude this study.")
     with pytest.raises(InvalidInputError) as by_length:
         resample(monthly.drop("period_type"), "daily")
-    assert says(by_length) == snapshot("Cannot resample to 'daily': 'slow' has longer periods. Use 'monthly', or exclude these studies.")
+    assert says(by_length) == snapshot("Cannot resample to 'daily': 'slow' has longer periods. Use 'monthly', or exclude this study.")
     with pytest.raises(InvalidInputError) as resampled:
         resample(resample(checkpoints(), "weekly"), "daily")
-    assert says(resampled) == snapshot("Cannot resample to 'daily': 'agent' has longer periods. Use 'weekly', or exclude these studies.")
+    assert says(resampled) == snapshot("Cannot resample to 'daily': 'agent' has longer periods. Use 'weekly', or exclude this study.")
     with pytest.raises(InvalidInputError) as yearly:
         resample(periods([("yearly", START, START + timedelta(days=365))]), "monthly")
-    assert says(yearly) == snapshot("Cannot resample to 'monthly': 'yearly' has longer periods. Exclude these studies.")
+    assert says(yearly) == snapshot("Cannot resample to 'monthly': 'yearly' has longer periods. Exclude this study.")
     assert resample(monthly, "monthly").frame["parts"].to_list() == [1, 1, 1, 1]
 
 
@@ -426,7 +426,7 @@ def test_texts_of_resampled_checkpoints() -> None:
     twice = pl.concat([frame, frame.slice(1, 1)])
     assert resample(twice, "weekly").sentences() == snapshot(
         [
-            "agent: 10 checkpoints resampled to 2 weekly periods (2026-01-05 to 2026-01-19 UTC; 2 partially covered, at least 42.8%).",
+            "agent: 10 checkpoints resampled to 2 weekly periods (2026-01-05 to 2026-01-19 UTC; 2 partially covered, lowest coverage 42.8%).",
             "Weeks begin on Monday, 00:00 UTC. Counts and cost are summed, rates and durations weighted by their denominator; cost per successful task is total cost divided by the implied number of successes.",
             "Sums of partially covered periods are sums of the covered part.",
             "Missing in all periods: average iterations to success, agent efficiency, tool success rate, self-correction rate, swarm coordination overhead, parallelism efficiency, learning effectiveness. Missing in some periods: total cost (1), cost per successful task (1). See .reasons.",

@@ -198,7 +198,7 @@ REFUSED = {
     "rate.csv": (
         table("1|0.5|||", "1|85|||"),
         snapshot(
-            "TMP/rate.csv, line 3: Invalid session_success_rate 85: outside the range 0 to 1. Nothing was recorded. If it is a percentage, divide it by 100: 0.85."
+            "TMP/rate.csv, line 3: Invalid session_success_rate 85: expected a rate from 0 to 1, not a percentage. Nothing was recorded. Write 0.85, or pass percent=True to read 85% and 85 as 0.85."
         ),
     ),
     "text.csv": (
@@ -242,11 +242,11 @@ REFUSED = {
     "several.csv": (
         table(*["|85|||"] * 7, "1||||"),
         snapshot("""\
-TMP/several.csv, line 2: Invalid session_success_rate 85: outside the range 0 to 1. 7 of 8 rows are invalid; nothing was recorded. If it is a percentage, divide it by 100: 0.85.
-line 3: Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85.
-line 4: Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85.
-line 5: Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85.
-line 6: Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85.
+TMP/several.csv, line 2: Invalid session_success_rate 85: expected a rate from 0 to 1, not a percentage. 7 of 8 rows are invalid; nothing was recorded. Write 0.85, or pass percent=True to read 85% and 85 as 0.85.
+line 3: Invalid session_success_rate 85: expected a rate from 0 to 1, not a percentage. Write 0.85, or pass percent=True to read 85% and 85 as 0.85.
+line 4: Invalid session_success_rate 85: expected a rate from 0 to 1, not a percentage. Write 0.85, or pass percent=True to read 85% and 85 as 0.85.
+line 5: Invalid session_success_rate 85: expected a rate from 0 to 1, not a percentage. Write 0.85, or pass percent=True to read 85% and 85 as 0.85.
+line 6: Invalid session_success_rate 85: expected a rate from 0 to 1, not a percentage. Write 0.85, or pass percent=True to read 85% and 85 as 0.85.
 2 more invalid rows.\
 """),
     ),
@@ -278,12 +278,15 @@ line 6: Invalid session_success_rate 85: outside the range 0 to 1. If it is a pe
         f"{HEADER}\n{PERIOD},1\n",
         snapshot("TMP/short.csv, line 2: Expected 7 cells as in the header, got 3. Nothing was recorded."),
     ),
-    "unclosed.csv": (f'{HEADER}\n{PERIOD},1,,,,"[""a', snapshot("TMP/unclosed.csv: line 2: unexpected end of data. Nothing was recorded.")),
+    "unclosed.csv": (
+        f'{HEADER}\n{PERIOD},1,,,,"[""a',
+        snapshot("TMP/unclosed.csv, line 2: invalid csv: unexpected end of data. Nothing was recorded. Close every quotation mark."),
+    ),
     "empty.csv": ("", snapshot("TMP/empty.csv: the file is empty. Nothing was recorded. The first line must contain the column names.")),
     "latin.csv": (
         HEADER.encode() + b"\n\xe9",
         snapshot(
-            "TMP/latin.csv: line 2 is not valid UTF-8 text. Nothing was recorded. Save the file as UTF-8; in Excel, choose 'CSV UTF-8'."
+            "TMP/latin.csv, line 2: not valid UTF-8 text. Nothing was recorded. Save the file as UTF-8; in Excel, choose 'CSV UTF-8'."
         ),
     ),
     "utf16.csv": (
@@ -307,7 +310,7 @@ line 2: invalid JSON at column 12.\
     "object.ndjson": (
         "{}",
         snapshot(
-            "TMP/object.ndjson, line 1: period_start is missing. Nothing was recorded. Every checkpoint needs its period: period_start and period_end."
+            "TMP/object.ndjson, line 1: period_start is missing. Nothing was recorded. Pass period_start; period_end may be omitted if a calendar period of the study begins then."
         ),
     ),
     "object.json": (
@@ -372,13 +375,13 @@ line 2: invalid JSON at column 12.\
     "unclear.csv": (
         table("||1,234||", separator=";"),
         snapshot(
-            "TMP/unclear.csv: line 2, total_cost: '1,234' can be read as 1234 or as 1.234. Nothing was recorded. Write 1234, or 1,2340 for the fraction."
+            "TMP/unclear.csv, line 2: ambiguous total_cost '1,234': 1234 or 1.234. Nothing was recorded. Write 1234, or 1,2340 for 1.234."
         ),
     ),
     "both.csv": (
         table("|0.5|12,5||", separator=";"),
         snapshot(
-            "TMP/both.csv: line 2, total_cost: '12,5' has a decimal comma, but line 2, session_success_rate: '0.5' has a decimal point. Nothing was recorded. Use the same decimal mark throughout the file, without thousands separators."
+            "TMP/both.csv, line 2: total_cost '12,5' has a decimal comma, but session_success_rate '0.5' in line 2 has a decimal point. Nothing was recorded. Use the same decimal mark throughout the file, without thousands separators."
         ),
     ),
     "separators.csv": (
@@ -937,67 +940,67 @@ WRONG_LINES = {
     "no JSON": (
         b"hello",
         snapshot(
-            "Invalid line 2: invalid JSON at column 1. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid JSON at column 1. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "cut": (
         b'{"event_id": "01a2',
         snapshot(
-            "Invalid line 2: invalid JSON at column 18. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid JSON at column 18. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "not UTF-8": (
         b'{"event_id": "\xff"}',
         snapshot(
-            "Invalid line 2: invalid JSON at column COLUMN. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid JSON at column COLUMN. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "NaN": (
         b'{"event_id": NaN}',
         snapshot(
-            "Invalid line 2: invalid JSON at column 14. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid JSON at column 14. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "two events": (
         REAL.splitlines()[0] * 2,
         snapshot(
-            "Invalid line 2: invalid JSON at column 255. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid JSON at column 255. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "a list": (
         b"[1]",
         snapshot(
-            "Invalid line 2: not a JSON object: [1]. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: not a JSON object: [1]. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "no event id": (
         b'{"id": 1}',
         snapshot(
-            'Invalid line 2: missing "event_id". No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log.'
+            'line 2: missing "event_id". No events were appended. Import a file that was exported from a log: one event per line, as JSON.'
         ),
     ),
     "a number": (
         b'{"event_id": 5}',
         snapshot(
-            "Invalid line 2: invalid event_id 5: expected a string. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid event_id 5: expected a string. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "no UUID": (
         b'{"event_id": "five"}',
         snapshot(
-            "Invalid line 2: invalid event_id: 'five' is not a UUID. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid event_id: 'five' is not a UUID. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "version 4": (
         b'{"event_id": "6ba7b810-9dad-41d1-80b4-00c04fd430c8"}',
         snapshot(
-            "Invalid line 2: invalid event_id: ID is not a version 7 UUID. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid event_id: ID is not a version 7 UUID. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
     "far future": (
         b'{"event_id": "ffffffff-ffff-7fff-bfff-ffffffffffff"}',
         snapshot(
-            "Invalid line 2: invalid event_id: the time inside ID is after the year 9999. No events were appended. Each line must be a JSON object with a version 7 event_id, as exported from a log."
+            "line 2: invalid event_id: the time inside ID is after the year 9999. No events were appended. Import a file that was exported from a log: one event per line, as JSON."
         ),
     ),
 }

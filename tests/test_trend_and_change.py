@@ -473,7 +473,7 @@ def test_baseline_must_be_another_known_study() -> None:
         analysis.compare(rows, "agent")  # type: ignore[call-arg]
     with pytest.raises(InvalidInputError) as same:
         analysis.compare(rows, "agent", baseline=study_id(1))
-    assert says(same) == snapshot("Invalid baseline 'ID': the same study as the one to compare. Choose another study.")
+    assert says(same) == snapshot("Invalid baseline 'ID': it is the study itself. Choose another study.")
     with pytest.raises(StudyNotFoundError, match=r"'agnet'.* Did you mean 'agent'\?"):
         analysis.compare(rows, "agent", baseline="agnet")
     with pytest.raises(AmbiguousStudyError):

@@ -229,7 +229,7 @@ def generate(_: object = None) -> None:
     for name, make in PARTS.items():
         write(DOCS / "_generated" / f"{name}.md", make().encode())
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        write(DOCS / "notebooks" / notebook.name, notebook.read_bytes())
+        write(DOCS / "notebooks" / notebook.name, notebook.read_bytes().replace(b"](../docs/", b"](../"))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

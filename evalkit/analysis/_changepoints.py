@@ -194,7 +194,7 @@ def changepoints(data: DataLike, metric: str) -> PerStudy[ChangePoints]:
 
     Notes
     -----
-    `evalkit.analysis._stats.shift` describes the test, docs/power.md its coverage and power.
+    `evalkit.analysis._stats.shift` describes the test, docs/statistics/power.md its coverage and power.
 
     Examples
     --------

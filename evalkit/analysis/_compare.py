@@ -361,7 +361,7 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     rows = rows_for(known, names)
     names_of = known.find(study), known.find(baseline, "baseline")
     if names_of[0] == names_of[1]:
-        raise invalid("baseline", baseline, "the same study as the one to compare", hint="Choose another study.")
+        raise invalid("baseline", baseline, "it is the study itself", hint="Choose another study.")
     parts = [rows_of(rows, name.id) for name in names_of]
     if metrics is None:
         names = [name for name in names if all(part[name].count() for part in parts)]

@@ -107,7 +107,8 @@ def check_period_types(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> None:
         return
     names, rank = studies["name"].to_list(), max(studies["rank"].to_list())
     listed = ", ".join(map(repr, names[:_MOST_NAMED])) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
-    hint = f"Use {order[rank]!r}, or exclude these studies." if rank < len(order) else "Exclude these studies."
+    which = "this study" if len(names) == 1 else "these studies"
+    hint = f"Use {order[rank]!r}, or exclude {which}." if rank < len(order) else f"Exclude {which}."
     raise InvalidInputError(
         f"Cannot resample to {shown(to)}: {listed} {'has' if len(names) == 1 else 'have'} longer periods", hint=hint, field="to", value=to
     )

@@ -174,7 +174,7 @@ class Trend(StudyResult):
         >>> from evalkit import analysis, samples
         >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 20, seed=1))
         >>> print(analysis.trend(nights, "session_success_rate").only().sentences()[0])
-        Session success rate: no significant trend (−0.153 pp/day, 95% CI −0.938 to +0.600; p = 0.68; 20 checkpoints over 19 days).
+        Session success rate: no significant trend (−0.153 pp/day, 95% CI −0.938 to +0.600; p = 0.68; 20 checkpoints over 20 days).
         """
         return _wording.trend(self)
 
@@ -210,7 +210,7 @@ def trend(data: DataLike, metric: str) -> PerStudy[Trend]:
 
     Notes
     -----
-    `evalkit.analysis._stats.ar1` describes the method, docs/power.md its coverage and power.
+    `evalkit.analysis._stats.ar1` describes the method, docs/statistics/power.md its coverage and power.
 
     Examples
     --------
@@ -219,8 +219,8 @@ def trend(data: DataLike, metric: str) -> PerStudy[Trend]:
     >>> rows = samples.sample_checkpoints("daily", "2026-01-01T00:00:00Z", 20, seed=1, trend=0.1)
     >>> nights = pl.DataFrame(rows).with_columns(study=pl.lit("nightly"))
     >>> analysis.trend(nights, "session_success_rate")
-    nightly, session success rate: improving (+1.77 pp/day, 95% CI +1.12 to +2.41; p < 0.001; 20 checkpoints over 19 days).
-    Change over 19 days: +33.6 pp, 95% CI +21.3 to +45.7.
+    nightly, session success rate: improving (+1.77 pp/day, 95% CI +1.12 to +2.41; p < 0.001; 20 checkpoints over 20 days).
+    Change from the first to the last checkpoint: +33.6 pp, 95% CI +21.3 to +45.7.
     Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.06); data from 2026-01-01 to
     2026-01-21 UTC.
     """

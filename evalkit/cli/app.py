@@ -83,7 +83,7 @@ def demo(
 ) -> None:
     """Create sample studies with charts, and suggest next steps.
 
-    Running it again changes nothing; inside a demo folder, that folder is used.
+    Running it again has no effect. Inside a demo folder, that folder is reused.
 
     Example: evalkit demo
     """

@@ -39,7 +39,7 @@ def record(
 
     Example input: {"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}
 
-    Example: evalkit checkpoint record "nightly agent" --metrics checkpoint.json --key 01-31
+    Example: evalkit checkpoint record "nightly agent" --metrics checkpoint.json --key 2026-01-31
     """
     from evalkit._util.atomic_files import reading
     from evalkit.io.checkpoint_reader import parse_json

@@ -281,7 +281,7 @@ def _local_reader(zone: tzinfo, period_type: PeriodType | str | Callable[[], Per
 def _resolved(period_type: PeriodType | str | Callable[[], PeriodType] | None) -> PeriodType | None:
     if callable(period_type):
         return period_type()
-    return None if period_type is None else checks.check_period(period_type)[0]
+    return None if period_type is None else checks.check_period(period_type, "period_type")[0]
 
 
 def _bounds(
@@ -294,7 +294,7 @@ def _bounds(
     """Return the start and end of a period; an end that is missing is derived from the start and the type of the period."""
     if checks.is_missing(start):
         raise InvalidInputError(
-            "period_start is missing", hint="Every checkpoint needs its period: period_start and period_end.",
+            "period_start is missing", hint="Pass period_start; period_end may be omitted if a calendar period of the study begins then.",
             field="period_start", value=start,
         )  # fmt: skip
     first = read_time("period_start", start)
@@ -328,9 +328,9 @@ def _merged(metrics: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[s
         if value is None:
             continue
         if name == "period" and metrics.keys() & {"period_start", "period_end"}:
-            raise checks.invalid("period", value, "the metrics contain a period too", hint="Pass one of them.")
+            raise checks.invalid("period", value, "passed twice, as an argument and in the metrics", hint="Pass it once.")
         if metrics.get(name) is not None:
-            raise checks.invalid(name, value, f"the metrics contain {checks.shown(metrics[name])} too", hint="Pass one of them.")
+            raise checks.invalid(name, value, f"passed twice, the metrics contain {checks.shown(metrics[name])}", hint="Pass it once.")
         merged[name] = value
     return merged
 

@@ -116,7 +116,12 @@ def _rate(
 class _Constructed(BaseModel):
     """A model whose constructor raises `InvalidInputError`."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *positional: object, **values: Any) -> None:
+        if positional:
+            name, first = type(self).__name__, next(iter(type(self).model_fields))
+            raise InvalidInputError(
+                f"{name} takes keyword arguments only", hint=f"Write {name}({first}=..., ...).", field=first, value=positional[0]
+            )
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -280,8 +285,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
         ("self_correction_rate",): "self_correction correction_rate",
         ("agent_efficiency",): "efficiency",
         ("avg_session_duration",): "duration duration_s duration_seconds avg_duration session_duration latency runtime elapsed",
-        ("avg_iterations_to_success",): "iterations n_iterations avg_iterations attempts n_attempts avg_attempts",
-        ("sessions_completed",): "sessions n_sessions num_sessions session_count runs n_runs episodes n",
+        ("avg_iterations_to_success",): "iterations n_iterations avg_iterations attempts n_attempts avg_attempts steps n_steps turns",
+        ("sessions_completed",): "sessions n_sessions num_sessions session_count runs n_runs episodes n count",
         ("tasks_completed",): "tasks n_tasks num_tasks task_count",
         ("swarm_coordination_overhead",): "overhead coordination_overhead",
         ("parallelism_efficiency",): "parallelism speedup",
@@ -289,7 +294,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         ("total_tokens",): "tokens n_tokens num_tokens token_count tokens_used tokens_total",
         ("total_cost",): "cost costs cost_usd total_cost_usd usd dollars price spend",
         ("cost_per_successful_task",): "cost_per_task cost_per_success",
-        ("period_start",): "start begin from start_date start_time start_at started_at",
+        ("period_start",): "start begin period_begin from start_date start_time start_at started_at",
         ("period_end",): "end until to end_date end_time end_at ended_at",
         ("period_start", "period_end"): "date day week month",
         ("timestamp",): "time ts datetime",

@@ -49,6 +49,7 @@ __all__ = [
 _AHEAD = timedelta(minutes=5)
 _ROUNDING = 1e-6  # what float32 arithmetic can add to a rate of 0 or 1
 _TIME_EXAMPLE = "expected e.g. '2026-01-31T00:00:00Z'"
+_LOCAL_EXAMPLE = "expected e.g. '2026-01-31' or '2026-01-31T08:00'"
 _TZ_HINTS = {
     "hint": "Pass tz='UTC' to read dates and local times in that time zone.",
     "shell_hint": "Pass --tz UTC to read dates and local times in that time zone.",
@@ -213,7 +214,11 @@ def check_texts(field: str, value: object) -> list[str]:
         items = None
     if items is None:
         raise invalid(field, value, 'expected a list of strings, e.g. ["one", "two"]')
-    return [check_text(field, item) for item in items]
+    texts = list(items)
+    for text in texts:
+        if not isinstance(text, str):
+            raise invalid(field, value, f"expected strings, got {a_type(text)} ({shown(text)})")
+    return [check_text(field, text) for text in texts]
 
 
 def check_metadata(value: object) -> dict[str, str]:
@@ -223,7 +228,7 @@ def check_metadata(value: object) -> dict[str, str]:
     return {check_text("metadata key", key, low=1): check_text(f"metadata[{key!r}]", text, lines=True) for key, text in value.items()}
 
 
-def check_period(value: object) -> tuple[PeriodType, int | None]:
+def check_period(value: object, field: str = "period") -> tuple[PeriodType, int | None]:
     """Check a period: ``"daily"``, ``"weekly:2"``, a `PeriodType`, or a `PeriodType` with a number of periods."""
     name, count = value, None
     if isinstance(value, tuple) and len(value) == 2:
@@ -231,23 +236,23 @@ def check_period(value: object) -> tuple[PeriodType, int | None]:
     elif isinstance(value, str) and ":" in value:
         name, _, text = value.partition(":")
         if not (text.isascii() and text.isdigit()):
-            raise invalid("period", value, "expected a whole number after the colon, e.g. 'weekly:2'")
+            raise invalid(field, value, "expected a whole number after the colon, e.g. 'weekly:2'")
         count = Decimal(text)  # of any number of digits
     valid = [period.value for period in PeriodType]
     if not isinstance(name, str) or name not in valid:
         raise invalid(
-            "period", value, "expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2')",
+            field, value, "expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2')",
             hint=nearest(name, valid).strip(),
         )  # fmt: skip
     if count is None:
         return PeriodType(name), None
     periods = _whole_number(count)
     if periods is None or not 1 <= periods < 2**32:
-        raise invalid("period", value, "expected a count of 1 to 4,294,967,295 periods")
+        raise invalid(field, value, "expected a count of 1 to 4,294,967,295 periods")
     return PeriodType(name), periods
 
 
-def check_time(field: str, value: object, *, suggest_tz: bool = False) -> datetime:
+def check_time(field: str, value: object, *, suggest_tz: bool = False, example: str = _TIME_EXAMPLE) -> datetime:
     """Check a time: a time-zone-aware datetime, or RFC 3339 text with a time zone. Return it in UTC.
 
     With `suggest_tz`, the error for a time without a time zone suggests the parameter `tz`.
@@ -257,9 +262,10 @@ def check_time(field: str, value: object, *, suggest_tz: bool = False) -> dateti
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            raise invalid(field, value, "not an RFC 3339 time", _TIME_EXAMPLE) from None
+            raise invalid(field, value, "not an RFC 3339 time", example) from None
     if type(moment) is datetime and moment.tzinfo is UTC:
         return moment
+    moment = _from_numpy(moment)
     if not isinstance(moment, date) or is_missing(value):
         raise invalid(field, value, "not a time", _TIME_EXAMPLE)
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
@@ -296,7 +302,7 @@ def check_local_time(field: str, value: object, tz: tzinfo, *, period_type: Call
     """
     local = _local(value)
     if local is None:
-        return check_time(field, value)
+        return check_time(field, value, example=_LOCAL_EXAMPLE)
     try:
         if isinstance(local, datetime):
             first, second = local_readings(local, tz)
@@ -315,7 +321,7 @@ def check_local_time(field: str, value: object, tz: tzinfo, *, period_type: Call
 
 def _local(value: object) -> datetime | date | None:
     """Return the naive time or the date in a value; None for anything else."""
-    moment = value
+    moment = _from_numpy(value)
     if isinstance(value, str) and "W" not in value:  # a week is not its Monday
         for read in (date.fromisoformat, datetime.fromisoformat):
             try:
@@ -330,6 +336,14 @@ def _local(value: object) -> datetime | date | None:
     if moment.tzinfo is not None:
         return None
     return datetime(*moment.timetuple()[:6], moment.microsecond)  # not a pandas Timestamp
+
+
+def _from_numpy(value: object) -> object:
+    """Return a NumPy datetime64 as a date or a time without a time zone; any other value unchanged."""
+    if type(value).__name__ != "datetime64":
+        return value
+    number: Any = value
+    return number.item() if number.dtype.str.endswith(("[Y]", "[M]", "[W]", "[D]")) else number.astype("datetime64[us]").item()
 
 
 def _two_readings(field: str, value: object, tz: tzinfo, first: datetime, second: datetime) -> InvalidInputError:
@@ -365,7 +379,9 @@ def check_zone(field: str, value: object) -> tzinfo:
     try:
         return ZoneInfo(value)
     except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        hint = nearest(value, available_timezones()).strip() or "Use a name of the IANA database, e.g. 'UTC' or 'Europe/Berlin'."
+        # Abbreviations are similar to unrelated ones: PST to MST.
+        names = [name for name in available_timezones() if len(value) >= _SHORTEST_SIMILAR or name.lower() == value.lower()]
+        hint = nearest(value, names).strip() or "Use an IANA name, e.g. 'UTC', 'Europe/Berlin' or 'America/Los_Angeles'."
         raise InvalidInputError(f"Unknown time zone {shown(value)}", hint=hint, field=field, value=value) from None
 
 

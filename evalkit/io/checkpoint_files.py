@@ -34,7 +34,7 @@ from evalkit._util.text import plural
 from evalkit.domain.commands import RecordCheckpoint, checkpoint_commands, content
 from evalkit.domain.ids import milliseconds
 from evalkit.domain.validation import check_zone, invalid
-from evalkit.errors import InvalidInputError, Message
+from evalkit.errors import ConflictError, InvalidInputError, Message
 from evalkit.io.checkpoint_reader import FileRow, file_format, read_rows
 from evalkit.runtime.handlers import RecordedCheckpoints
 
@@ -194,7 +194,7 @@ def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | 
             new.append((index, command))
     try:
         result = kit.record_checkpoints(study, [command for _, command in new])
-    except InvalidInputError as error:
+    except (InvalidInputError, ConflictError) as error:
         if error.row is None:
             raise
         raise _in_file(error, path, file.rows, new[error.row][0], 1) from None
@@ -234,7 +234,9 @@ def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, period_t
     return commands
 
 
-def _in_file(error: InvalidInputError, path: Path, rows: Sequence[FileRow], index: int, count: int) -> InvalidInputError:
+def _in_file(
+    error: InvalidInputError | ConflictError, path: Path, rows: Sequence[FileRow], index: int, count: int
+) -> InvalidInputError | ConflictError:
     """Return the error of a row with the file, the place in it, and the number of invalid rows."""
     effect = "Nothing was recorded." if count == 1 else f"{count:,} of {plural(len(rows), 'row')} are invalid; nothing was recorded."
     other = error.but(where=f"{path}, {rows[index].place}: ", effect=effect)

@@ -136,7 +136,8 @@ def read_rows(path: Path, *, percent: bool = False) -> FileRows:
     except InvalidInputError as error:
         if (error.field, error.value) == ("file", str(path)):
             raise
-        raise error.but(where=f"{path}: ", effect="Nothing was recorded.") from None
+        line = error.message.where
+        raise error.but(where=f"{path}, {line}" if line else f"{path}: ", effect="Nothing was recorded.") from None
     return FileRows(rows, read.read_as)
 
 
@@ -190,7 +191,8 @@ def _decoded(data: bytes) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _file_error(
-            f"line {line} is not valid {'UTF-16' if encoding == 'utf-16' else 'UTF-8'} text",
+            f"not valid {'UTF-16' if encoding == 'utf-16' else 'UTF-8'} text",
+            line=line,
             hint="Save the file as UTF-8; in Excel, choose 'CSV UTF-8'.",
         ) from None
     if "\0" in text:
@@ -198,8 +200,9 @@ def _decoded(data: bytes) -> tuple[str, str]:
     return text, "UTF-16" if encoding == "utf-16" else ""
 
 
-def _file_error(problem: str, *, allowed: str = "", hint: str = "", shell_hint: str = "") -> InvalidInputError:
-    return InvalidInputError(problem, allowed=allowed, hint=hint, shell_hint=shell_hint, field="rows", value=None)
+def _file_error(problem: str, *, line: int | None = None, hint: str = "", shell_hint: str = "") -> InvalidInputError:
+    error = InvalidInputError(problem, hint=hint, shell_hint=shell_hint, field="rows", value=None)
+    return error if line is None else error.but(where=f"line {line}: ")
 
 
 def _check_columns(names: Sequence[str]) -> None:
@@ -345,7 +348,8 @@ def _records(reader: Any, first: int) -> Iterator[list[str]]:
     try:
         yield from reader
     except csv.Error as error:
-        raise _file_error(f"line {first + reader.line_num}: {error}") from None
+        hint = "Close every quotation mark." if "end of data" in str(error) else ""
+        raise _file_error(f"invalid csv: {error}", line=first + reader.line_num, hint=hint) from None
 
 
 def _lines(text: str, separator: str, first: int) -> Iterator[_Cells]:
@@ -418,7 +422,8 @@ def _decimal_mark(lines: list[_Cells], separator: str) -> str:
     if len(evidence) == 2:
         (line, name, text), (other_line, other_name, other) = evidence[","], evidence["."]
         raise _file_error(
-            f"line {line}, {name}: {text!r} has a decimal comma, but line {other_line}, {other_name}: {other!r} has a decimal point",
+            f"{name} {text!r} has a decimal comma, but {other_name} {other!r} in line {other_line} has a decimal point",
+            line=line,
             hint="Use the same decimal mark throughout the file, without thousands separators.",
         )
     doubtful = unclear.get(",") or (unclear.get(".") if separator == ";" else None)
@@ -427,8 +432,9 @@ def _decimal_mark(lines: list[_Cells], separator: str) -> str:
         digits = re.sub("[.,]", "", text)
         fraction = text.replace(",", ".")
         raise _file_error(
-            f"line {line}, {name}: {text!r} can be read as {digits} or as {fraction}",
-            hint=f"Write {digits}, or {text}0 for the fraction.",
+            f"ambiguous {name} {text!r}: {digits} or {fraction}",
+            line=line,
+            hint=f"Write {digits}, or {text}0 for {fraction}.",
         )
     return "," if "," in evidence else "."
 
@@ -509,8 +515,6 @@ def _with_rates(rows: list[FileRow], *, percent: bool) -> list[FileRow]:
     if percent:
         for name in _RATES:
             _check_percentages(name, rows)
-    elif not any(isinstance(value, _Percentage) for row in rows for value in row.values.values()):
-        return rows
     return [row if row.error is not None else _with_rates_of(row, percent=percent) for row in rows]
 
 
@@ -519,18 +523,23 @@ def _with_rates_of(row: FileRow, *, percent: bool) -> FileRow:
     for name in _RATES:
         value = values.get(name)
         if isinstance(value, _Percentage):
-            if not percent:
-                error = InvalidInputError(
-                    f"Invalid {name} {value.text!r}: expected a rate from 0 to 1, not a percentage",
-                    hint=f"Write {value.rate:g}, or pass percent=True to read 85% and 85 as 0.85.",
-                    shell_hint=f"Write {value.rate:g}, or add --percent to read 85% and 85 as 0.85.",
-                    field=name, value=value.text,
-                )  # fmt: skip
-                return FileRow(row.place, {}, error)
-            values[name] = value.rate
-        elif percent and _is_number(value):
+            rate, written = value.rate, value.text
+        elif value is not None and _is_number(value) and (percent or 2 <= value <= 100):
             exact = Decimal(value) if isinstance(value, int) else Decimal(str(value))
-            values[name] = float(exact.scaleb(-2))
+            rate, written = float(exact.scaleb(-2)), value
+        else:
+            continue
+        if not percent:
+            error = InvalidInputError(
+                f"Invalid {name} {shown(written)}: expected a rate from 0 to 1, not a percentage",
+                hint=f"Write {rate:g}, or pass percent=True to read 85% and 85 as 0.85.",
+                shell_hint=f"Write {rate:g}, or add --percent to read 85% and 85 as 0.85.",
+                field=name, value=written,
+            )  # fmt: skip
+            return FileRow(row.place, {}, error)
+        if not 0 <= rate <= 1:
+            return FileRow(row.place, {}, invalid(name, written, "expected a percentage from 0 to 100"))
+        values[name] = rate
     return FileRow(row.place, values)
 
 

@@ -197,10 +197,14 @@ def _spooled(stream: Iterable[bytes], spool: tempfile.SpooledTemporaryFile[bytes
         try:
             _event_id_in(line.rstrip(b"\r\n"))
         except ValueError as error:
-            raise InvalidInputError(
-                f"Invalid line {number}: {error}", effect="No events were appended.",
-                hint="Each line must be a JSON object with a version 7 event_id, as exported from a log.", field="line", value=number,
-            ) from None  # fmt: skip
+            name = getattr(stream, "name", None)
+            place = f"{name}, line {number}: " if isinstance(name, str) and name != "<stdin>" else f"line {number}: "
+            refused = InvalidInputError(
+                str(error), effect="No events were appended.",
+                hint="Import a file that was exported from a log: one event per line, as JSON.",
+                shell_hint="Import a file that evalkit log export wrote.", field="line", value=number,
+            )  # fmt: skip
+            raise refused.but(where=place) from None
         spool.write(line)
         count += 1
     return count

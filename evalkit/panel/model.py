@@ -389,7 +389,7 @@ class PanelModel:
             return "Select a study first."
         status = self.study["status"]
         if status == StudyStatus.STOPPED:
-            return "The study is stopped for good."
+            return "The study is stopped and cannot be resumed."
         if command not in self.legal_commands():
             required = " or ".join(sorted(TRANSITIONS[COMMANDS[command]][0]))
             return f"Only a {required} study can be {_PARTICIPLES[command]}; this one is {status}."

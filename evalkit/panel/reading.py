@@ -61,7 +61,7 @@ class PanelKit(Protocol):
         """Resume a paused study."""
 
     def stop_study(self, study: str) -> Study:
-        """Stop a study for good."""
+        """Stop a study permanently."""
 
     def record_checkpoint(self, study: str, metrics: Mapping[str, object]) -> Checkpoint:
         """Record the measurements of one period."""

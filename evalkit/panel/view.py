@@ -23,7 +23,7 @@ _TOOLTIPS = {
     "start": "Start the study",
     "pause": "Pause the study; it can be resumed",
     "resume": "Resume the study",
-    "stop": "Stop the study for good, after a confirmation",
+    "stop": "Stop the study permanently, after a confirmation",
 }
 
 
@@ -91,7 +91,7 @@ class PanelView:
         for part in (self.commands, self.chart_bar):
             set_trait(part.layout, "display", "none" if model.study is None else None)
         asked = model.study if model.confirming is not None else None
-        question = "" if asked is None else f"Stop {asked['name']!r} for good? A stopped study cannot be resumed."
+        question = "" if asked is None else f"Stop {asked['name']!r} permanently? A stopped study cannot be resumed."
         set_trait(self.question, "value", question and f'<div role="alert">{escape(question)}</div>')
         set_trait(self.confirmation.layout, "display", "none" if asked is None else None)
 

@@ -384,11 +384,14 @@ def reference_layer(reference: tuple[float, str], metric: Metric, y: alt.Y) -> t
     return layer, f"Horizontal line: {summary}."
 
 
-def check_reference(reference: Any) -> tuple[float, str]:
+def check_reference(reference: Any, metric: Metric) -> tuple[float, str]:
     """Return the value and text of a reference line."""
     value, text = reference if isinstance(reference, tuple) and len(reference) == 2 else (reference, "")
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 or not isinstance(text, str):
         raise invalid("reference", reference, "expected a number, or (number, text)")
+    if metric.kind == "rate" and 2 <= value <= 100:
+        hint = f"If it is a percentage, divide it by 100: {value / 100:g}."
+        raise invalid("reference", reference, "outside the range 0 to 1 of a rate", hint=hint)
     return value, text
 
 

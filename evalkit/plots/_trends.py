@@ -111,7 +111,7 @@ def trend(
     series = prepare(known, metric, interval=interval, rolling=rolling)
     check_size(width=width, height=height)
     kind = series.metric
-    line = None if reference is None else check_reference(reference)
+    line = None if reference is None else check_reference(reference, kind)
     if y == "log" and line is not None and line[0] <= 0:
         raise invalid("reference", reference, "a log axis has positive values only")
     history = history_of(known, series) if known.lifecycle is not None and align == "calendar" else None

@@ -227,7 +227,7 @@ class EvalProjectionConsumer:
                 "The read model was created by an older version of evalkit "
                 f"(schema {head.schema_version}, projection {head.fold_version}; this version needs schema {SCHEMA_VERSION}, "
                 f"projection {FOLD_VERSION})",
-                found=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION), **REBUILD_HINTS,
+                actual=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION), **REBUILD_HINTS,
             )  # fmt: skip
         return head
 

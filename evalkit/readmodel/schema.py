@@ -167,7 +167,7 @@ def has_tables(database: Database) -> bool:
             effect="Nothing was changed.",
             hint="Use a separate database for evalkit: another home, or another EVALKIT_DATABASE_URL. If evalkit created this file, "
             "move it away: the next command rebuilds the read model from the log.",
-            found=sorted(tables), supported=[],
+            actual=sorted(tables), supported=[],
         )  # fmt: skip
     return False
 
@@ -222,6 +222,6 @@ def head_of(meta: list[Row], rows: list[Row]) -> Head:
             f"The read model was created by a newer version of evalkit (schema {schema}, projection {fold}); this version supports schema "
             f"{SCHEMA_VERSION}, projection {FOLD_VERSION}",
             hint="Upgrade evalkit from where you installed it.",
-            found=(schema, fold), supported=(SCHEMA_VERSION, FOLD_VERSION),
+            actual=(schema, fold), supported=(SCHEMA_VERSION, FOLD_VERSION),
         )  # fmt: skip
     return Head(generation, schema, fold, tuple(Position(int(str(n)), str(first), str(last)) for n, first, last in rows))

@@ -75,15 +75,16 @@ class Block:
         count = len(self.sessions)
         if unreported := sum(not session.reported for session in self.sessions):
             yield f"{unreported} of {plural(count, 'session')} reported neither success nor failure; counted as failed."
-        for name, metric in (("tokens", "total_tokens"), ("cost", "total_cost")):
+        for name, value, metric in (("tokens", "token count", "total_tokens"), ("cost", "cost", "total_cost")):
             unknown = sum(getattr(session, name) is None for session in self.sessions)
             if 0 < unknown < count:
-                yield f"{unknown} of {count} sessions did not report {name}; {metric} is recorded as missing."
+                yield f"{unknown} of {count} sessions {'has' if unknown == 1 else 'have'} no {value}; {metric} is recorded as missing."
         succeeded = [session for session in self.sessions if session.succeeded]
         unknown = sum(session.iterations is None for session in succeeded)
         if 0 < unknown < len(succeeded):
             yield (
-                f"{unknown} of {len(succeeded)} successful sessions did not report iterations; first_attempt_success_rate and "
+                f"{unknown} of {len(succeeded)} successful sessions {'has' if unknown == 1 else 'have'} no iteration count; "
+                "first_attempt_success_rate and "
                 "avg_iterations_to_success are recorded as missing."
             )
         if self.incomplete:

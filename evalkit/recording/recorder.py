@@ -283,13 +283,16 @@ class Recorder:
 
     def _unresolved(self, block: Block) -> RecorderError:
         if block.closed:
-            state, step = "ended, but its checkpoint may not be recorded", f"Record it with {self._call(True)}; repeating is safe."
+            state, step = (
+                "a recording that ended, but its checkpoint may be missing",
+                f"Record it with {self._call(True)}; repeating is safe.",
+            )
         else:
-            state, step = "did not finish", f"Continue it with {self._call(True)}: its sessions are kept; run only the remaining tasks."
+            state, step = "an unfinished recording", f"Continue it with {self._call(True)} and run only the remaining tasks."
         return RecorderError(
-            f"The block of {self.study.name!r} started at {block.begun[:16].replace('T', ' ')} UTC {state}. "
-            f"Its journal contains {tally(block.sessions, interrupted=len(block.incomplete))}",
-            hint=f"{step} Or set it aside with {self._call(False)}.",
+            f"Study {self.study.name!r} has {state} (started at {block.begun[:16].replace('T', ' ')} UTC; "
+            f"{tally(block.sessions, interrupted=len(block.incomplete))})",
+            hint=f"{step} Or start over with {self._call(False)}, which keeps its journal under another name.",
             path=str(self._journal.path),
         )
 

@@ -172,7 +172,11 @@ def _is_interruption(error: BaseException) -> bool:
 
 
 def _check_iterations(field: str, value: object) -> int:
-    count = checks.check_count(field, value)
+    expected = "expected a whole number of 1 or more (1 is success at the first attempt)"
+    try:
+        count = checks.check_count(field, value)
+    except InvalidInputError:
+        raise checks.invalid(field, value, expected) from None
     if count < 1:
-        raise checks.invalid(field, value, "expected at least 1 (1 is success at the first attempt)")
+        raise checks.invalid(field, value, expected)
     return count

@@ -172,7 +172,7 @@ class Engine:
             try:
                 return self.consumer.catch_up(wanted)
             except SchemaError as error:
-                if not (self.embedded and isinstance(error.found, tuple) and error.found < error.supported):  # type: ignore[operator]
+                if not (self.embedded and isinstance(error.actual, tuple) and error.actual < error.supported):  # type: ignore[operator]
                     raise
                 self._renew()
                 self.consumer.restart()

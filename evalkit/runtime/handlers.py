@@ -159,13 +159,15 @@ class Handlers:
         study = named[0] if len(named) == 1 else self.studies.resolve(command.name)
         config, ignored = command.config, []
         if (study.period_type, study.period_value) != (command.period_type, command.period_value):
-            ignored.append(f"period {str(study.period)!r}")
+            passed = f"{command.period_type}:{command.period_value}" if command.period_value is not None else str(command.period_type)
+            ignored.append(f"period {passed!r} (recorded: {str(study.period)!r})")
         for name in ("description", "tags", "metadata"):
             stored, new = getattr(study.config, name), getattr(config, name)
             if new and new != stored:
-                ignored.append(f"{name} {checks.shown(stored)}" if stored else f"no {name}")
+                ignored.append(f"{name} {checks.shown(new)} (recorded: {checks.shown(stored) if stored else 'none'})")
         if ignored:
-            warn(f"Study {study.name!r} already exists with {alternatives(ignored, 'and')}; the different values passed now are ignored.")
+            were = "was" if len(ignored) == 1 else "were"
+            warn(f"Study {study.name!r} already exists and is unchanged; {alternatives(ignored, 'and')} {were} ignored.")
         return study
 
     def change_study(self, command: str, reference: Study | str, at: datetime | str | None) -> Study:
@@ -213,7 +215,7 @@ class Handlers:
             done = _Recording(ids, self._checkpoints(study.id, keyed))
             for row, (checkpoint_id, command) in enumerate(zip(ids, commands, strict=True)):
                 self._add(done, study.id, row if rows else None, checkpoint_id, command)
-            repeats = self._repeats(study, [command for command in commands if command.key is None])
+            repeats = self._repeats(study, [command for command in commands if command.key is None], several=rows)
             if done.new:
                 try:
                     decisions = self._outcomes.append(study.id, [new.encoded for new in done.new.values()])
@@ -237,7 +239,7 @@ class Handlers:
         stored = done.stored.get(checkpoint_id)
         if stored is not None:
             if content(stored) != content(command):
-                raise self._different_content(study_id, command.key, where="" if row is None else f"row {row}: ")
+                raise self._different_content(study_id, command.key, where="" if row is None else f"row {row}: ", row=row)
             return
         if checkpoint_id in done.new:
             earlier = done.new[checkpoint_id].content
@@ -312,14 +314,16 @@ class Handlers:
         )
 
     @staticmethod
-    def _different_content(study_id: str, key: str | None, *, where: str = "", event_id: str | None = None) -> ConflictError:
+    def _different_content(
+        study_id: str, key: str | None, *, where: str = "", event_id: str | None = None, row: int | None = None
+    ) -> ConflictError:
         name = "this checkpoint's id" if key is None else f"key {key!r}"
         name = name if where else name[0].upper() + name[1:]
         message = Message(
             where=where, problem=f"{name} was already used for a checkpoint with different content",
             effect="The recorded checkpoint is unchanged.", hint="Use a new key to record this one as well.",
         )  # fmt: skip
-        return ConflictError(message, study_id=study_id, event_id=event_id, reason="checkpoint id taken")
+        return ConflictError(message, study_id=study_id, event_id=event_id, reason="checkpoint id taken", row=row)
 
     def _study(self, study_id: str) -> Study:
         study = self._stored.get_study(study_id)
@@ -331,7 +335,7 @@ class Handlers:
             return {}
         return {checkpoint.id: checkpoint for checkpoint in self._stored.checkpoints_by_id(study_id, checkpoint_ids)}
 
-    def _repeats(self, study: Study, commands: Sequence[RecordCheckpoint]) -> Message | None:
+    def _repeats(self, study: Study, commands: Sequence[RecordCheckpoint], *, several: bool) -> Message | None:
         """Return the warning if periods have a checkpoint already, or occur several times; otherwise None."""
         periods = [_stored_period(command) for command in commands]
         if not periods:
@@ -353,8 +357,8 @@ class Handlers:
         recorded = "another one was recorded" if total == 1 else f"{total:,} duplicates were recorded"
         return Message(
             problem=f"Study {study.name!r} already has a checkpoint for [{start}, {end}) UTC; {recorded}",
-            hint="Pass key= to avoid duplicates." if len(commands) == 1 else "Add a key to each row to avoid duplicates.",
-            shell_hint="Pass --key to avoid duplicates." if len(commands) == 1 else "Add a column key to avoid duplicates.",
+            hint="Add a key to each row to avoid duplicates." if several else "Pass key= to avoid duplicates.",
+            shell_hint="Add a column key to avoid duplicates." if several else "Pass --key to avoid duplicates.",
         )
 
 

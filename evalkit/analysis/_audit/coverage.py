@@ -179,18 +179,18 @@ def _describe_shift(place: dict[str, Any]) -> str:
 def _describe_outside(place: dict[str, Any]) -> str:
     if place["began"] == FAR:
         return f"{place_span(place)}, but the study was never started"
-    parts = [f"{_share(place, 'early')} before the study's start, {moment(_time(place['began']))} UTC"] if place["early"] else []
+    parts = [f"{_share(place, 'early')}before the start at {moment(_time(place['began']))} UTC"] if place["early"] else []
     if place["late"]:
-        parts.append(f"{_share(place, 'late')} after its stop, {moment(_time(place['ended']))} UTC")
+        parts.append(f"{_share(place, 'late')}after the stop at {moment(_time(place['ended']))} UTC")
     return f"{place_span(place)}, {' and '.join(parts)}"
 
 
 def _describe_paused(place: dict[str, Any]) -> str:
-    return f"{place_span(place)}, {_share(place, 'paused')}"
+    return f"{place_span(place)}, {_share(place, 'paused').strip() or 'entirely'}"
 
 
 def _share(place: dict[str, Any], name: str) -> str:
-    return "entirely" if place[name] == place["end"] - place["start"] else f"{_length(place[name])} of it"
+    return "" if place[name] == place["end"] - place["start"] else f"{_length(place[name])} of it "
 
 
 def _length(microseconds: int) -> str:

@@ -43,7 +43,7 @@ KINDS = {
     "outside_running": Kind(
         "warning",
         "Outside the study's running time",
-        "Exclude it (exclude=), or ignore this if the study was registered retroactively.",
+        "Exclude such checkpoints (exclude=), or ignore this if the study was registered retroactively.",
     ),
     "partly_outside": Kind("note", "Study starts or stops mid-period", "Counts and totals may cover only part of the period."),
     "inside_pause": Kind(

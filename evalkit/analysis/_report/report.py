@@ -90,15 +90,15 @@ def report(
     target = Path(path)
     extension = target.suffix.lower()
     if extension not in _EXTENSIONS:
-        raise invalid("path", target.name, f"expected the extension {', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}")
+        raise invalid("path", str(target), f"expected the extension {', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}")
     if not target.absolute().parent.is_dir():
-        problem = f"Folder {str(target.parent)!r} does not exist"
+        problem = f"Cannot write {str(target)!r}: folder {str(target.parent)!r} does not exist"
         raise InvalidInputError(problem, hint="Create it, or choose another folder.", field="path", value=str(path))
     prepared = study_data(data)
     subject = only_study(prepared) if study is None else prepared.find(study)
     other = None if baseline is None else prepared.find(baseline, "baseline")
     if other == subject:
-        raise invalid("baseline", baseline, "same as the study", hint="Choose another study.")
+        raise invalid("baseline", baseline, "it is the study itself", hint="Choose another study.")
     text = _rendered(extension, analyze_study(prepared, subject, other, metrics))
     with writing(target) as file:
         file.write(text.encode())

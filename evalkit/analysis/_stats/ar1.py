@@ -8,7 +8,7 @@ its 95% interval is from the 2.5% to the 97.5% quantile of the mixture.
 Sources: restricted likelihood: D. A. Harville, "Bayesian inference for variance components using only error contrasts", Biometrika 61
 (1974), 383-385; averaging over r: A. Zellner and G. C. Tiao, "Bayesian analysis of the regression model with autocorrelated errors",
 Journal of the American Statistical Association 59 (1964), 763-778. Prior and degrees of freedom were chosen by simulation for coverage;
-see docs/power.md.
+see docs/statistics/power.md.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ _CAVEATS: dict[CaveatKind, Callable[..., str]] = {
         f"{plural(count, 'partially covered period')} {'was' if count == 1 else 'were'} excluded, since the total of a part is too small."
     ),
     CaveatKind.SAME_TASKS: lambda: (
-        "Values vary less between checkpoints than independent trials would, as when the same tasks are repeated; confidence intervals "
-        "apply to these tasks and may be too narrow for others."
+        "The rates vary less than the binomial distribution predicts (underdispersion), for example because the same tasks are repeated; "
+        "the confidence interval applies to these tasks and may be too narrow for others."
     ),
     CaveatKind.AUTOCORRELATED: lambda: (
         "Autocorrelation may exceed 0.7, in which case false positives are more frequent than the nominal 5%."
@@ -76,10 +76,11 @@ _CAVEATS: dict[CaveatKind, Callable[..., str]] = {
         "Residual variance is zero, so the confidence interval has no width and does not reflect sampling error."
     ),
     CaveatKind.FAR: lambda count: (
-        f"{plural(count, 'value')} far from the others {'widens' if count == 1 else 'widen'} the confidence interval."
+        f"{plural(count, 'outlier')} {'widens' if count == 1 else 'widen'} the confidence interval."
     ),
     CaveatKind.OUTLIERS: lambda: (
-        "The median of all pairwise slopes (Theil-Sen) is outside the confidence interval: a few extreme checkpoints determine the slope."
+        "The median of all pairwise slopes (Theil-Sen) is outside the confidence interval: a few extreme checkpoints "
+        "or a curved trend may dominate the slope."
     ),
     CaveatKind.STEP: lambda at: f"A single step at {moment(at)} UTC fits the series better than a straight line; see changepoints().",
     CaveatKind.GRADUAL: lambda: "A straight line fits the series as well as a step, so the change may be gradual.",

@@ -44,7 +44,7 @@ def _detectable(result: Difference) -> list[str]:
     if result.verdict != Verdict.NO_DIFFERENCE or not result.spread or not result.minimum_detectable:
         return []
     value = " or ".join(one_value(stretch) for stretch in result.averaged_over)
-    deviations = f"{result.minimum_detectable / result.spread:.1f} standard deviations of a {value}"
+    deviations = f"{result.minimum_detectable / result.spread:.1f} standard deviations of the difference between single {value}s"
     text = f"Minimum detectable difference at 80% power: {change(result.metric, result.minimum_detectable, sign=False)} ({deviations})"
     more = result._needed_for(result.spread)
     size = change(result.metric, result.spread, sign=False)
@@ -102,8 +102,8 @@ def _based_on(result: Comparison) -> str:
     """Return how many periods the differences are based on."""
     pairs = [each.pairs for each in result.differences if each.pairs]
     unpaired = sum(each.difference is not None and not each.pairs for each in result.differences)
-    parts = [f"{_range(pairs)} paired periods in {plural(len(pairs), 'metric')}"] if pairs else []
-    parts += [f"unpaired checkpoints in {plural(unpaired, 'metric')}"] if unpaired else []
+    parts = [f"{_range(pairs)} paired periods for {plural(len(pairs), 'metric')}"] if pairs else []
+    parts += [f"unpaired checkpoints for {plural(unpaired, 'metric')}"] if unpaired else []
     return f"Based on {' and '.join(parts)}; all estimates and counts: .frame."
 
 

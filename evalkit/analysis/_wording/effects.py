@@ -45,9 +45,9 @@ def _placebo_test(result: BeforeAfter) -> str:
     if not count:
         return "Placebo test: not possible, too few checkpoints on each side."
     significant = result.placebos.filter(pl.col("p") <= ALPHA).height
-    text = f"Placebo test: a step is statistically significant at {significant} of {plural(count, 'other time')} without a known change"
+    text = f"Placebo test at {plural(count, 'other time')} without a known change: {plural(significant, 'statistically significant step')}"
     if result.effect is not None and result.effect.value and not result.constant:
-        text += f", and at {result.placebos_as_clear} it is as large as this one relative to its confidence interval"
+        text += f", {result.placebos_as_clear:,} as large as this one relative to the confidence interval"
     odd = " This is more than expected by chance: such steps also occur without a change." if significant > count / 5 else ""
     return f"{text}.{odd}"
 

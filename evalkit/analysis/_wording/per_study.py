@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evalkit._util.text import plural
+from evalkit.domain.verdicts import Verdict
 
 if TYPE_CHECKING:
     from evalkit.analysis._results import StudyResult
@@ -23,17 +22,24 @@ def per_study(results: Sequence[StudyResult]) -> list[str]:
         return ["The data has no checkpoints."]
     if len(results) <= _MOST_STUDIES:
         return [sentence for result in results for sentence in result.sentences()]
-    counts = Counter(result.verdict for result in results)
+    verdicts: dict[Verdict, list[str]] = {}
+    for result in results:
+        verdicts.setdefault(result.verdict, []).append(result.study)
     studies = f"{'any of' if results[0].verdict.startswith('no ') else 'all'} {len(results)} studies"
     line = f"{results[0].metric.label}: {results[0].verdict} in {studies}."
-    if len(counts) > 1:
-        verdicts = ", ".join(f"{verdict} in {count}" for verdict, count in sorted(counts.items()))
-        line = f"{len(results)} studies, {results[0].metric.label.lower()}: {verdicts}."
+    if len(verdicts) > 1:
+        counts = "; ".join(f"{verdict} in {len(names)} ({_named(names)})" for verdict, names in sorted(verdicts.items()))
+        line = f"{len(results)} studies, {results[0].metric.label.lower()}: {counts}."
     return [
         line,
-        f"p-values are adjusted for multiple comparisons (Holm, {plural(len(results), 'study', 'studies')}); details of a study: "
-        "result['…']; all estimates: .frame.",
+        f"p-values are adjusted for multiple comparisons (Holm, {len(results)} studies). "
+        "Use result['…'] for one study, .frame for all estimates.",
     ]
+
+
+def _named(studies: Sequence[str]) -> str:
+    more = f" and {len(studies) - _MOST_STUDIES} more" if len(studies) > _MOST_STUDIES else ""
+    return ", ".join(map(repr, studies[:_MOST_STUDIES])) + more
 
 
 def several_results(studies: Sequence[str]) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evalkit._util.text import duration, plural
@@ -149,15 +149,15 @@ def _compared(p: float) -> str:
     return p_value(p) if p < _LEAST_P else f"= {p_value(p)}"
 
 
-def counted(checkpoints: int, values: int, span_days: float | None = None) -> str:
-    """Return a number of checkpoints, over which time, with how many distinct timestamps where there are fewer.
+def counted(checkpoints: int, values: int, start: datetime | None = None, end: datetime | None = None) -> str:
+    """Return a number of checkpoints, the time from the first start to the last end, and the distinct timestamps if fewer.
 
     Examples
     --------
-    >>> counted(16, 16, 20.0), counted(8, 4)
+    >>> counted(16, 16, datetime(2026, 1, 1), datetime(2026, 1, 21)), counted(8, 4)
     ('16 checkpoints over 20 days', '8 checkpoints with 4 distinct timestamps')
     """
-    over = "" if span_days is None else f" over {duration(timedelta(days=span_days))}"
+    over = f" over {duration(end - start)}" if start and end else ""
     distinct = f" with {plural(values, 'distinct timestamp')}" if values != checkpoints else ""
     return f"{plural(checkpoints, 'checkpoint')}{over}{distinct}"
 

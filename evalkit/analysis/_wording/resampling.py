@@ -35,7 +35,7 @@ def resampled_line(result: Resampled, rows: pl.DataFrame) -> str:
     covered = "all fully covered"
     if partial:
         least = math.floor(float(rows.select(pl.col("covered").min()).item()) * 1000) / 10
-        covered = f"{partial:,} partially covered, at least {least:.1f}%" if rows.height > 1 else f"{least:.1f}% covered"
+        covered = f"{partial:,} partially covered, lowest coverage {least:.1f}%" if rows.height > 1 else f"{least:.1f}% covered"
     periods = f"{rows.height:,} {result.to} {'period' if rows.height == 1 else 'periods'}"
     bounds: list[Any] = [rows["period_start"].min(), rows["period_end"].max()]
     zone = result._zone or UTC

@@ -28,10 +28,8 @@ def changepoints_line(result: ChangePoints, subject: str | None = None) -> str:
     name = subject or subject_of(result)
     if result.verdict == Verdict.INSUFFICIENT_DATA:
         return f"{name}: {result.verdict} ({counted(result.checkpoints, result.values)}; at least {result.FEWEST} are needed)."
-    likely, days = p_values(result.p, result.p_corrected), None
-    if result.start and result.end:
-        days = (result.end - result.start).total_seconds() / 86_400
-    counts = counted(result.checkpoints, result.checkpoints, days)
+    likely = p_values(result.p, result.p_corrected)
+    counts = counted(result.checkpoints, result.checkpoints, result.start, result.end)
     if not result.changes:
         return f"{name}: {result.verdict} ({likely}; {counts})."
     if len(result.changes) == 1:
@@ -62,7 +60,7 @@ def _details(metric: Metric, shift: Change) -> str:
 def _likely(result: ChangePoints, shift: Change) -> str:
     """Return the p-value of a shift, and that of any shift, which decides the verdict, where the two differ."""
     own, overall = p_values(shift.p, None), p_values(result.p, result.p_corrected)
-    return own if own == overall else f"{own} (any shift: {overall})"
+    return own if own == overall else f"{own}; overall test: {overall}"
 
 
 def change_mark(metric: Metric, shift: Change) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from evalkit._util.text import duration, plural, span
+from evalkit._util.text import plural, span
 from evalkit.analysis._wording.audits import audit_warning
 from evalkit.analysis._wording.caveats import METHOD, ONLY_ALONE, coefficient, one_value
 from evalkit.analysis._wording.phrases import counted, over_time, p_values, subject_of, with_interval
@@ -36,7 +35,7 @@ def trend_line(result: Trend, subject: str | None = None) -> str:
     parts = [
         over_time(result.metric, result.slope, result.span_days),
         p_values(result.p, result.p_corrected),
-        ", ".join([counted(result.checkpoints, result.checkpoints, result.span_days), *needed]),
+        ", ".join([counted(result.checkpoints, result.checkpoints, result.start, result.end), *needed]),
     ]
     return f"{name} ({'; '.join(parts)})."
 
@@ -46,7 +45,7 @@ def trend(result: Trend) -> list[str]:
     caveats = [*result.caveats, *audit_warning(result.findings)]
     if result.slope is None or result.total_change is None:
         return [trend_line(result), *caveats]
-    total = f"Change over {duration(timedelta(days=result.span_days))}: {with_interval(result.metric, result.total_change)}."
+    total = f"Change from the first to the last checkpoint: {with_interval(result.metric, result.total_change)}."
     method = f"Method: {METHOD}{coefficient(result.autocorrelation)}; data from {span(result.start, result.end)}."
     return [trend_line(result), " ".join([total, *_power(result)]), method, *caveats]
 
@@ -62,5 +61,5 @@ def _power(result: Trend) -> list[str]:
         return [f"{ONLY_ALONE}; {more} for a slope of this size."]
     if result.verdict == Verdict.INSUFFICIENT_DATA and result.more_needed:
         deviations = "3 standard deviations" + (f" of a {one_value(result.averaged_over)}" if result.averaged_over else "")
-        return [f"{more[0].upper()}{more[1:]} to detect a change of {deviations} in about half of all studies."]
+        return [f"With {more.removesuffix(' needed')}, a change of {deviations} would be detected in about half of all studies."]
     return []
