@@ -492,7 +492,7 @@ def test_a_period_is_an_argument_or_in_the_metrics(kit: EvalKit, running: evalki
     for values in ({"total_tokens": 1, **also}, metrics):
         with pytest.raises(InvalidInputError) as raised:
             kit.record_checkpoint(running, values, period=week(1)["period"])
-        assert (raised.value.field, raised.value.message.hint) == ("period", "Pass one of them.")
+        assert (raised.value.field, raised.value.message.hint) == ("period", "Pass it once.")
     assert kit.status().events == before
 
 

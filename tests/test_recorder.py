@@ -880,7 +880,7 @@ def test_failed_checkpoint_is_recorded_later_once(kit: EvalKit, clock: Watch, mo
         "The log is unreachable. Nothing was appended. The journal contains 1 session: 1 succeeded, 0 failed. Record it later (repeating is safe): with kit.recorder('study', resume=True): pass"
     )
     clock.move(1000)
-    with pytest.raises(RecorderError, match=r"may not be recorded\. .* Record it with kit\.recorder\('study', resume=True\)"):
+    with pytest.raises(RecorderError, match=r"checkpoint may be missing .* Record it with kit\.recorder\('study', resume=True\)"):
         recorder(kit, clock).__enter__()
     with recorder(kit, clock, resume=True) as rec:
         pass

@@ -424,7 +424,7 @@ def _rendered(study: StudyData) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "baseline", "message"),
     [
-        ("report.pdf", None, snapshot("Invalid path 'FOLDER/report.pdf': expected the extension .html, .md or .json.")),
+        ("report.pdf", None, snapshot("Invalid path 'report.pdf': expected the extension .html, .md or .json.")),
         (
             "no/such/report.md",
             None,

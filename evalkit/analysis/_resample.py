@@ -117,7 +117,7 @@ class Resampled(Result):
         >>> from evalkit import analysis, samples
         >>> nights = pl.DataFrame(samples.sample_checkpoints("daily", "2026-01-05T00:00:00Z", 10, seed=1))
         >>> print(analysis.resample(nights, "weekly").sentences()[0])
-        10 checkpoints resampled to 2 weekly periods (2026-01-05 to 2026-01-19 UTC; 1 partially covered, at least 42.8%).
+        10 checkpoints resampled to 2 weekly periods (2026-01-05 to 2026-01-19 UTC; 1 partially covered, lowest coverage 42.8%).
         """
         return _wording.resampled(self, self._rows, begin_text(self.to, self._zone))
 

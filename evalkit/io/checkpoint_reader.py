@@ -25,7 +25,7 @@ from evalkit._util.atomic_files import reading
 from evalkit.domain.commands import CHECKPOINT_COLUMNS, IGNORED_COLUMNS, unknown_field
 from evalkit.domain.events import MAX_EVENT_BYTES
 from evalkit.domain.metrics import METRICS
-from evalkit.domain.validation import invalid, shown
+from evalkit.domain.validation import CHECKERS, invalid, shown
 from evalkit.errors import InvalidInputError
 
 __all__ = ["FORMATS", "FileRow", "FileRows", "file_format", "json_problem", "parse_json", "read_rows"]
@@ -537,9 +537,10 @@ def _with_rates_of(row: FileRow, *, percent: bool) -> FileRow:
                 field=name, value=written,
             )  # fmt: skip
             return FileRow(row.place, {}, error)
-        if not 0 <= rate <= 1:
+        try:
+            values[name] = CHECKERS[name](name, rate)
+        except InvalidInputError:
             return FileRow(row.place, {}, invalid(name, written, "expected a percentage from 0 to 100"))
-        values[name] = rate
     return FileRow(row.place, values)
 
 

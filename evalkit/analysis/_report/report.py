@@ -90,7 +90,7 @@ def report(
     target = Path(path)
     extension = target.suffix.lower()
     if extension not in _EXTENSIONS:
-        raise invalid("path", str(target), f"expected the extension {', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}")
+        raise invalid("path", target.name, f"expected the extension {', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}")
     if not target.absolute().parent.is_dir():
         problem = f"Cannot write {str(target)!r}: folder {str(target.parent)!r} does not exist"
         raise InvalidInputError(problem, hint="Create it, or choose another folder.", field="path", value=str(path))
