@@ -1,1 +1,4 @@
-"""The domain of studies: events, metrics, times, commands and checks. Pure: no clock, no files, no servers."""
+"""The domain of studies: events, metrics, times, commands and input checks.
+
+Pure: no clock, no files, no servers.
+"""

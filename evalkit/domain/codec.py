@@ -1,7 +1,7 @@
-"""The decoder of the projection: from the wire format to rows of the read model.
+"""Decode events from the wire format to rows of the read model.
 
-`decode` has a fast path for the usual form of a checkpoint, several times faster than the pydantic models, with a strict fallback to
-`StoredEvalEvent.from_wire`. Both accept exactly the same bytes.
+`decode` has a fast path for checkpoints in their usual form, several times faster than the pydantic models. All other events are parsed by
+`StoredEvalEvent.from_wire`. Both paths accept exactly the same bytes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["DecodedEvent", "decode", "readable_ids"]
 
 
 class DecodedEvent(NamedTuple):
-    """A valid event as the read model stores it.
+    """A valid event in the form that the read model stores.
 
-    `row` has the columns of its kind, with texts and times in the database's form: for `study_created` (name, period_type,
-    period_value, config), for `checkpoint_recorded` (timestamp, metrics, events_analyzed, sessions_included, period_start,
-    period_end, regular), else it is empty. `regular` is 1 when the metrics have every key exactly once and no other keys, as
-    evalkit and the Rust program write them.
+    `row` has the column values of the event, with texts and times in the format of the database: (name, period_type, period_value, config)
+    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular) for
+    `checkpoint_recorded`; empty for other kinds. `regular` is 1 if the metrics have every key exactly once and no other keys, as evalkit
+    and the Rust program write them.
     """
 
     kind: str
@@ -75,9 +75,9 @@ _ENVELOPE_QUOTES = 28  # 9 keys and 5 texts
 
 
 def _decode_plain(data: bytes) -> DecodedEvent | None:
-    """Return the event of a checkpoint in the usual form; None for any other bytes.
+    """Return the event of a checkpoint in its usual form; None for any other bytes.
 
-    The number of quotation marks proves that no key is duplicated: every key is required, and no other key is allowed.
+    Every key is required and no other key is allowed, so counting the quotation marks detects duplicate keys.
     """
     try:
         envelope = _plain_envelope(data)
@@ -98,7 +98,7 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
         or (event_id + event.id + event.study_id).encode().translate(_SHAPE) != _THREE_IDS
         or event_id[14] != "7"
         or event_id[19] not in "89ab"
-        or event_id[0] > "d"  # perhaps after the year 9999
+        or event_id[0] > "d"  # may be after the year 9999
         or (duration is not None and duration[1] > 999_999_999)
     ):
         return None
@@ -110,17 +110,20 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _text_of(data: bytes, field: str) -> str:
-    """Return the text of a field of the event; of duplicate keys the last counts, at both levels."""
+    """Return the JSON text of a field of the event.
+
+    Of duplicate keys the last one is used, in the envelope and in the event.
+    """
     return bytes(_fields_of(_fields_of(data)["event"])[field]).decode()
 
 
 def decode(data: bytes) -> DecodedEvent:
-    """Return one event as the read model stores it.
+    """Decode one event to the form that the read model stores.
 
     Raises
     ------
     InvalidEventError
-        Exactly when `StoredEvalEvent.from_wire` raises it.
+        If `StoredEvalEvent.from_wire` would raise it for the same bytes.
     """
     if (plain := _decode_plain(data)) is not None:
         return plain
@@ -141,9 +144,9 @@ def decode(data: bytes) -> DecodedEvent:
 
 
 def readable_ids(data: bytes) -> tuple[str, str]:
-    """Return (study id, event id) of bytes that are not a valid event; ``""`` for an id that cannot be read.
+    """Return (study id, event id) of bytes that are not a valid event.
 
-    The study id is only read from a known kind: its position in other kinds is unknown.
+    An id that cannot be read is ``""``. The study id is read only from events of a known kind, because its key depends on the kind.
     """
     try:
         content = from_json(data[:MAX_EVENT_BYTES], allow_inf_nan=False)

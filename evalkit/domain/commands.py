@@ -1,4 +1,7 @@
-"""The commands. The constructors check all input, so every command is valid. Pure: the clock is passed in."""
+"""The commands to create studies and to record checkpoints.
+
+The constructors check all input, so every command object is valid. Pure: the current time is a parameter.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ _EXTRA_NAMES = frozenset(_EXTRAS)
 CHECKPOINT_COLUMNS = (*METRICS, *_EXTRAS)
 """The columns that `record_checkpoints` records."""
 IGNORED_COLUMNS = ("study_id", "study", "period_type", "checkpoint_id")
-"""Columns of ``kit.checkpoints()`` with the origin of a row, which are ignored, so that a frame can be recorded in another study."""
+"""Columns of ``kit.checkpoints()`` that identify a row's origin.
+
+They are ignored, so that the frame of one study can be recorded in another.
+"""
 _check_time = partial(checks.check_time, suggest_tz=True)
 _STARTS = {
     PeriodType.HOURLY: "an hour", PeriodType.DAILY: "a day", PeriodType.WEEKLY: "a week (Monday 00:00)", PeriodType.MONTHLY: "a month",
@@ -39,14 +45,16 @@ _STARTS = {
 
 
 class CreateStudy:
-    """The command to create a study. ``kit.create_study`` takes the same arguments, or the command.
+    """The command to create a study.
+
+    ``kit.create_study`` takes the same arguments, or the command.
 
     Parameters
     ----------
     name
         1 to 200 characters, no control characters.
     period
-        The length of a checkpoint's period, and optionally how many are planned: ``"daily"``, ``"weekly:2"``,
+        The length of a checkpoint's period, and optionally the planned number of periods: ``"daily"``, ``"weekly:2"``,
         ``(PeriodType.WEEKLY, 2)``.
     description, tags, metadata
         Notes about the study; metadata maps names to strings.
@@ -99,26 +107,38 @@ class CreateStudy:
 
 
 def lifecycle_event(kind: str, study_id: str, at_ms: int) -> StoredEvalEvent:
-    """Return the event of a lifecycle command at `at_ms` milliseconds since 1970 UTC; `kind` is a key of `TRANSITIONS`."""
+    """Return the event of a lifecycle command.
+
+    Parameters
+    ----------
+    kind
+        A key of `TRANSITIONS`.
+    study_id
+        The id of the study.
+    at_ms
+        The time of the event, in milliseconds since 1970 UTC.
+    """
     return StoredEvalEvent.model_validate({"event_id": event_id_at(at_ms), "event": {"type": kind, "id": study_id}})
 
 
 class RecordCheckpoint:
-    """The command to record the metrics of one period. ``kit.record_checkpoint`` takes the same arguments, or the command.
+    """The command to record the metrics of one period.
+
+    ``kit.record_checkpoint`` takes the same arguments, or the command.
 
     Parameters
     ----------
     metrics
         A `LongitudinalMetrics`, or a mapping with the names in `CHECKPOINT_COLUMNS` or ``"period": (start, end)``.
     period
-        ``(start, end)``, when `metrics` does not contain it.
+        ``(start, end)``, if `metrics` does not contain it.
     timestamp, events_analyzed, sessions_included, recorded_at, key
-        See ``kit.record_checkpoint``; each either here or in `metrics`.
+        See ``kit.record_checkpoint``. Pass each as an argument or in `metrics`, not both.
     tz
-        The time zone of dates and of times without one: a name such as ``"Europe/Berlin"``, or a tzinfo. None: such times are
-        refused.
+        The time zone of dates and naive times: a name such as ``"Europe/Berlin"``, or a tzinfo. Without it, dates and naive times are
+        errors.
     period_type
-        The length of the study's periods, from which a missing end of the period is derived; or a function that returns it.
+        The length of the study's periods, or a function that returns it. Used to derive a missing end of the period.
     now
         The current time, to check `recorded_at`; by default the system's clock.
 
@@ -139,12 +159,12 @@ class RecordCheckpoint:
 
     metrics: LongitudinalMetrics
     timestamp: datetime
-    """When it was taken; by default the end of the period."""
+    """The time of the checkpoint; by default the end of the period."""
     events_analyzed: int
     sessions_included: list[str]
     key: str | None
     at: datetime | None
-    """When it was recorded; None is now."""
+    """The time of recording; None for the current time."""
 
     def __init__(
         self,
@@ -211,7 +231,7 @@ class RecordCheckpoint:
     __hash__ = None  # type: ignore[assignment]
 
     def checkpoint_id(self, study_id: str) -> CheckpointId:
-        """Return the id: derived from the key if there is one, so that equal keys have equal ids; otherwise a new one."""
+        """Return the id of the checkpoint: derived from the key if there is one, else new."""
         return CheckpointId(new_id()) if self.key is None else keyed_checkpoint_id(study_id, self.key)
 
     def encoded(self, study_id: str, checkpoint_id: str) -> EncodedEvent:
@@ -240,19 +260,19 @@ def checkpoint_commands(
     period_type: PeriodType | str | Callable[[], PeriodType] | None = None,
     now: datetime | None = None,
 ) -> list[RecordCheckpoint]:
-    """Return the commands of a Polars or pandas DataFrame, or of a list of mappings or commands.
+    """Return the commands to record the rows of a frame or list.
 
     Parameters
     ----------
     rows
-        The rows.
+        A Polars or pandas DataFrame, or a list of mappings or commands.
     tz, period_type, now
         See `RecordCheckpoint`.
 
     Raises
     ------
     InvalidInputError
-        When any value is invalid; it names the row (counted from 0) and the column.
+        When a value is invalid. The message names the row (counted from 0) and the column.
 
     Examples
     --------
@@ -291,7 +311,10 @@ def _bounds(
     zone: tzinfo | None,
     period_type: PeriodType | str | Callable[[], PeriodType] | None,
 ) -> tuple[datetime, datetime]:
-    """Return the start and end of a period; an end that is missing is derived from the start and the type of the period."""
+    """Return the start and end of a period.
+
+    A missing end is derived from the start and the period type.
+    """
     if checks.is_missing(start):
         raise InvalidInputError(
             "period_start is missing", hint="Pass period_start; period_end may be omitted if a calendar period of the study begins then.",
@@ -322,7 +345,7 @@ def _bounds(
 
 
 def _merged(metrics: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return metrics and options in one mapping; None is an option that was not passed."""
+    """Return metrics and options in one mapping, without unset options (None)."""
     merged = dict(metrics)
     for name, value in options.items():
         if value is None:
@@ -336,19 +359,25 @@ def _merged(metrics: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[s
 
 
 def _is_in(name: object, columns: Sequence[str]) -> bool:
-    """Return whether a name is among columns; pandas' NA, for example, cannot be compared with a string."""
-    return isinstance(name, str) and name in columns
+    """Return whether a name of any type is one of the columns."""
+    return isinstance(name, str) and name in columns  # the comparison of pandas' NA with a string has no truth value
 
 
 def unknown_field(kind: str, name: object) -> InvalidInputError:
-    """Return the error for an unknown name: ``"metric"`` of a mapping, or ``"column"`` of a frame or file."""
+    """Return the error for an unknown name.
+
+    `kind` is ``"metric"`` for a key of a mapping, and ``"column"`` for a column of a frame or file.
+    """
     listed = f"{', '.join(_EXTRAS)}, and the metrics {', '.join(METRICS)}"
     field = name if isinstance(name, str) else checks.shown(name)
     return checks.unknown_name(kind, name, CHECKPOINT_COLUMNS, field=field, listed=listed)
 
 
 def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
-    """Return the rows of a frame or list as mappings; those of a pandas DataFrame without NaN, which means missing there."""
+    """Return the rows of a frame or list as mappings.
+
+    NaN values of a pandas DataFrame are left out, because they mean missing values.
+    """
     module = type(rows).__module__.partition(".")[0]
     if module in ("polars", "pandas"):
         if not hasattr(rows, "iter_rows" if module == "polars" else "to_dict") or not hasattr(rows, "columns"):
@@ -359,13 +388,13 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
         for column in rows.columns:
             if not _is_in(column, CHECKPOINT_COLUMNS) and not _is_in(column, IGNORED_COLUMNS):
                 raise unknown_field("column", column)
-        kept = [column for column in rows.columns if _is_in(column, CHECKPOINT_COLUMNS)]
+        recorded = [column for column in rows.columns if _is_in(column, CHECKPOINT_COLUMNS)]
         if module == "polars":
-            return rows.select(kept).iter_rows(named=True)  # type: ignore[no-any-return]
-        # Not by to_dict(), which fails at objects without a pandas dtype, such as a timedelta64 in years.
-        columns = [rows[column].tolist() for column in kept]
+            return rows.select(recorded).iter_rows(named=True)  # type: ignore[no-any-return]
+        # to_dict() fails for objects without a pandas dtype, such as a timedelta64 in years.
+        columns = [rows[column].tolist() for column in recorded]
         return [
-            {str(name): value for name, value in zip(kept, row, strict=True) if not _is_nan(value)}
+            {str(name): value for name, value in zip(recorded, row, strict=True) if not _is_nan(value)}
             for row in (zip(*columns, strict=True) if columns else [()] * len(rows))
         ]
     if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Sequence):
@@ -382,9 +411,9 @@ def _not_rows(rows: object) -> InvalidInputError:
 
 
 def _is_nan(value: object) -> bool:
-    return isinstance(value, numbers.Real) and value != value  # noqa: PLR0124 - math.isnan() fails at huge fractions
+    return isinstance(value, numbers.Real) and value != value  # noqa: PLR0124 - math.isnan() fails for huge fractions
 
 
 def _without_origin(row: Any) -> Any:
-    """Return a mapping without the columns of `IGNORED_COLUMNS`; anything else is returned unchanged."""
+    """Return a mapping without `IGNORED_COLUMNS`, and any other value unchanged."""
     return {key: value for key, value in row.items() if not _is_in(key, IGNORED_COLUMNS)} if isinstance(row, Mapping) else row

@@ -1,7 +1,7 @@
-"""Identifiers and the times inside them.
+"""Identifiers, and the times in event ids.
 
-Ids are UUIDs of 36 lower-case characters. An event id is a UUIDv7 (RFC 9562, section 5.7): its first 48 bits are the time of the
-event in milliseconds since 1970, the only time of a lifecycle event.
+Ids are UUIDs of 36 lower-case characters. An event id is a UUIDv7 (RFC 9562, section 5.7): its first 48 bits are the time of the event, in
+milliseconds since 1970 UTC. Lifecycle events have no other time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CheckpointId = NewType("CheckpointId", str)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
 _STUDY_NAMES = uuid.UUID("8f1d5c0e-6d0b-4a39-9f53-2f7c1f6a8e14")
-"""The namespace of the ids that `study_id_of_name` derives. It must not change: existing names would get new ids."""
+"""The UUIDv5 namespace of `study_id_of_name`. It must not change, because existing names would get new ids."""
 # Unicode's Default_Ignorable_Code_Point, copied here: ids derived from names must not depend on the interpreter's Unicode version.
 _IGNORABLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
@@ -47,7 +47,9 @@ _SPELLINGS = re.compile(
 
 
 def normalize_id(text: str) -> str:
-    """Return a UUID in any spelling (with or without hyphens, braces, ``urn:uuid:``, any case) as 36 lower-case characters.
+    """Return a UUID in any spelling as 36 lower-case characters.
+
+    Hyphens, braces and the prefix ``urn:uuid:`` are optional; upper and lower case are equal.
 
     Raises
     ------
@@ -94,7 +96,10 @@ def milliseconds(moment: datetime) -> int:
 
 
 def new_id() -> str:
-    """Return a new UUIDv7 with the current time, greater than all earlier ones of this process."""
+    """Return a new UUIDv7 with the current time.
+
+    It is greater than all earlier ones of this process.
+    """
     return str(uuid_utils.uuid7())
 
 
@@ -105,15 +110,18 @@ def event_id_at(moment_ms: int) -> str:
 
 
 def keyed_checkpoint_id(study_id: str, key: str) -> CheckpointId:
-    """Return the checkpoint id of an idempotency key: the UUIDv5 (RFC 9562, section 5.5) of the study id and the key."""
+    """Return the checkpoint id of an idempotency key.
+
+    It is the UUIDv5 (RFC 9562, section 5.5) of the study id and the key.
+    """
     return CheckpointId(str(uuid.uuid5(uuid.UUID(study_id), key)))
 
 
 def normalized_name(name: str) -> str:
     """Return the normal form of a study's name, which is equal for names that look the same.
 
-    Invisible characters are removed, the Unicode normalization form is C, and surrounding white space is removed. The result is empty
-    when the name has no visible character.
+    It is the Unicode normalization form C, without invisible characters and surrounding white space. It is empty if the name has no
+    visible character.
 
     Examples
     --------
@@ -126,16 +134,17 @@ def normalized_name(name: str) -> str:
 
 
 def study_id_of_name(log_identity: str, name: str, counter: int = 0) -> StudyId:
-    """Return the id of the study with a name in a log: all processes that create this name create the same study.
+    """Return the id of a study, derived from the log and the study's name.
 
-    It is the UUIDv5 (RFC 9562, section 5.5) of the log's identity, the counter and the `normalized_name`.
+    Processes that create a study with the same name at the same time therefore create the same study. The id is the UUIDv5 (RFC 9562,
+    section 5.5) of the log's identity, the counter and the `normalized_name`.
 
     Parameters
     ----------
     log_identity
         See `EventLog.identity`.
     name
-        The study's name, in any spelling with the same normal form.
+        The study's name. Names with the same normal form have the same id.
     counter
         The number of earlier studies with this name that were renamed.
     """

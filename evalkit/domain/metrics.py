@@ -1,7 +1,7 @@
-"""The metric catalog: the 16 metrics of a checkpoint, in wire order, with label, unit, range and direction.
+"""The metric catalog: the 16 metrics of a checkpoint, in wire order.
 
-`LongitudinalMetrics` is the only list. `METRICS` is read from its fields, and columns, dtypes, axes, forms, checks and the
-tables of the docs are made from `METRICS`.
+`LongitudinalMetrics` declares the metrics, with label, unit, range and direction. `METRICS` is read from its fields. Columns, dtypes, axes,
+forms, checks and the tables of the docs are generated from `METRICS`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def _all_fields(kind: type[BaseModel]) -> set[str]:
 
 
 def constructed(kind: type[_Model], values: dict[str, Any]) -> _Model:
-    """Return a model of values that were checked already, one for each of its fields.
+    """Return a model of values that are already validated, without validating them again.
 
-    pydantic's ``model_construct`` does the same, inspects every field, and takes ten times as long, which shows with 10,000 rows.
+    `values` must have a value for each field. pydantic's ``model_construct`` does the same, but takes ten times as long, because it
+    inspects every field; this is noticeable for 10,000 rows.
     """
     model = kind.__new__(kind)
     fill = object.__setattr__
@@ -62,16 +63,17 @@ class Metric:
     format
         A d3-format pattern, as Altair and Vega read it.
     low, high
-        The accepted range, both ends included; None is unbounded. A rate outside by at most 1e-6 is a rounding error, and is
+        The accepted range, both ends included; None is unbounded. A rate that exceeds a bound by at most 1e-6, as after rounding errors, is
         recorded as the bound.
     group
         The heading for tables and forms.
     denominator
-        The recorded metric that counts the units that this one averages over; None when no metric records it.
+        The metric with the number of units that this metric averages over, for example sessions_completed; None if that number is not
+        recorded.
     rollup
-        How checkpoints combine into a longer period: ``sum``; ``weighted`` by the denominator; ``ratio``: the sum of total_cost
-        over the sum of the successes that it implies (total_cost / cost_per_successful_task); ``none``: the denominator is not
-        recorded, so a pooled value cannot be computed.
+        The aggregation of several checkpoints: ``sum``; ``weighted`` by the denominator; ``ratio``, the sum of total_cost divided by the
+        sum of solved tasks (total_cost / cost_per_successful_task of each checkpoint); ``none``, because the denominator is not recorded
+        and a pooled value cannot be computed.
     better
         The direction of improvement: ``up``, ``down`` or ``neither``.
     description
@@ -127,11 +129,11 @@ class _Constructed(BaseModel):
         except ValidationError as error:
             raise _invalid_input(error) from None
 
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # so that reading an event does not call it
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validating an event does not call it
 
 
 def _invalid_input(error: ValidationError) -> InvalidInputError:
-    """Return pydantic's first error in evalkit's form."""
+    """Return the first of pydantic's errors as an `InvalidInputError`."""
     from evalkit.domain import validation  # imports this module
 
     problem = error.errors(include_url=False)[0]
@@ -171,13 +173,13 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 class LongitudinalMetrics(_Constructed):
     """The 16 metrics of one period. None means "not measured"; zero is a measurement.
 
-    The model accepts everything that a valid event may contain: a rate of 1.5 in the log is read unchanged. The ranges in
-    `METRICS` are checked when a checkpoint is recorded.
+    The model accepts every value of a valid event, for example a rate of 1.5 in the log. The ranges in `METRICS` are checked when a
+    checkpoint is recorded.
 
     Raises
     ------
     InvalidInputError
-        (a `ValueError`) for an unknown name, a wrong type, a number that is not finite, or a count outside 0 to 2^63 - 1.
+        A `ValueError`, for an unknown name, a wrong type, a number that is not finite, or a count outside 0 to 2^63 - 1.
 
     Examples
     --------
@@ -304,4 +306,4 @@ ALIASES: dict[str, tuple[str, ...]] = {
     }.items()
     for alias in aliases.split()
 }
-"""Names that users try, and the metrics or columns that they mean; only used to suggest those."""
+"""Common other names of metrics and columns, for which error messages suggest the names of evalkit."""

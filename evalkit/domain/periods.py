@@ -1,7 +1,7 @@
-"""Periods of a study: their length, their boundaries in a time zone, and when the time between two of them is a gap.
+"""Periods of a study: length, boundaries in a time zone, and gaps.
 
-An hour has a fixed length. A day, a week (from Monday) and a month begin at midnight, so a day has 23 or 25 hours when the clocks
-of its time zone change. In UTC, which is meant where no zone is named, every day has 24 hours.
+An hour has a fixed length. A day, a week (from Monday) and a month begin at midnight, so a day on which the clocks change has 23 or 25
+hours. Without a time zone, periods are in UTC, where every day has 24 hours.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def period_start(kind: PeriodType | str, moment: datetime, tz: tzinfo | None = N
     moment
         A time-zone-aware time; without `tz`, it may also be naive.
     tz
-        The time zone whose midnights are the boundaries. None: the zone of `moment`, which has a fixed offset, such as UTC.
+        The time zone whose midnights are the boundaries; by default the zone of `moment`, which must have a fixed offset, such as UTC.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def period_start(kind: PeriodType | str, moment: datetime, tz: tzinfo | None = N
     if tz is None:
         return _floor(kind, moment)
     local = moment.astimezone(tz)
-    if kind == PeriodType.HOURLY:  # by elapsed time: the hour that is repeated when clocks go back is an hour of its own
+    if kind == PeriodType.HOURLY:  # when clocks go back, the repeated hour is a separate period
         return moment.astimezone(UTC) - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
     return first_instant(_floor(kind, local.replace(tzinfo=None)), tz)
 
@@ -67,7 +67,7 @@ def period_end(kind: PeriodType | str, start: datetime, tz: tzinfo | None = None
     start
         A time-zone-aware time; without `tz`, it may also be naive.
     tz
-        The time zone of the calendar: at a change of its clocks, a day has 23 or 25 hours. None: every day has 24 hours.
+        The time zone of the calendar, in which a day on which the clocks change has 23 or 25 hours; by default every day has 24 hours.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def period_end(kind: PeriodType | str, start: datetime, tz: tzinfo | None = None
     Raises
     ------
     OverflowError, ValueError
-        When it is after the year 9999.
+        When the end is after the year 9999.
 
     Examples
     --------
@@ -98,12 +98,14 @@ def period_end(kind: PeriodType | str, start: datetime, tz: tzinfo | None = None
 
 
 def shifted(kind: PeriodType | str, start: datetime, count: int) -> datetime:
-    """Return the time `count` periods after `start`; a month without that day ends on its last.
+    """Return the time `count` periods after `start`.
+
+    If the resulting month does not have the day of `start`, the result is the last day of the month.
 
     Raises
     ------
     OverflowError, ValueError
-        When it is outside the years 1 to 9999.
+        When the result is outside the years 1 to 9999.
 
     Examples
     --------
@@ -118,9 +120,16 @@ def shifted(kind: PeriodType | str, start: datetime, count: int) -> datetime:
 
 
 def is_gap(between: _T, length: _T) -> Any:
-    """Return whether the time between two periods is a gap: half a period or more, which means a missing checkpoint.
+    """Return whether the time between two periods is a gap: half a period or more.
 
-    Charts and audit share this rule. It takes timedeltas, numbers of microseconds, and Polars expressions of either.
+    A gap means a missing checkpoint. Charts and audit use the same rule.
+
+    Parameters
+    ----------
+    between
+        The time between the end of a period and the start of the next: a timedelta, a number of microseconds, or a Polars expression.
+    length
+        The length of a period, in the same unit.
 
     Examples
     --------
@@ -131,10 +140,10 @@ def is_gap(between: _T, length: _T) -> Any:
 
 
 def local_readings(local: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
-    """Return a naive local time with the offset before and after the change of clocks next to it, in UTC.
+    """Return the two times in UTC that a naive local time can mean.
 
-    Both are the same time, except where the clocks go back (the first reading is earlier) and where they go forward over it (the
-    first reading is later).
+    The first has the offset before a change of the clocks, the second the offset after it. They are equal, except for times that the clocks
+    repeat (the first is earlier) or skip (the first is later).
 
     Examples
     --------
@@ -151,7 +160,7 @@ def local_readings(local: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
 
 
 def first_instant(local: datetime, tz: tzinfo) -> datetime:
-    """Return the first time, in UTC, at which the clocks of a zone show a naive local time or a later one.
+    """Return the first time in UTC at which a zone's clocks show `local` or later.
 
     Examples
     --------
@@ -162,7 +171,7 @@ def first_instant(local: datetime, tz: tzinfo) -> datetime:
     first, second = local_readings(local, tz)
     if first <= second:
         return first
-    # The clocks skip it. They change after `second` and up to `first`, at a whole second.
+    # The clocks skip `local`. Search for the change, at a whole second after `second` and not after `first`.
     offset = second.astimezone(tz).utcoffset()
     low, high = 0, (first - second) // _SECOND
     while high - low > 1:
@@ -173,7 +182,7 @@ def first_instant(local: datetime, tz: tzinfo) -> datetime:
 
 
 def _floor(kind: PeriodType | str, moment: datetime) -> datetime:
-    """Return the start of a period by the numbers of a clock and a calendar."""
+    """Return the start of a period by the fields of a time, ignoring changes of clocks."""
     if kind == PeriodType.HOURLY:
         return moment.replace(minute=0, second=0, microsecond=0)
     day = moment.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -49,19 +49,19 @@ TRANSITIONS: dict[str, tuple[frozenset[StudyStatus], StudyStatus]] = {
     "study_resumed": (frozenset({StudyStatus.PAUSED}), StudyStatus.RUNNING),
     "study_stopped": (frozenset({StudyStatus.PENDING, StudyStatus.RUNNING, StudyStatus.PAUSED}), StudyStatus.STOPPED),
 }
-"""For each lifecycle event: the statuses in which it is allowed, and the new status."""
+"""The statuses in which each lifecycle event is allowed, and the status after it."""
 
 COMMANDS = {"start": "study_started", "pause": "study_paused", "resume": "study_resumed", "stop": "study_stopped"}
-"""For each lifecycle command: the event that it appends."""
+"""The event that each lifecycle command appends."""
 
 
 def commands_allowed(status: StudyStatus) -> list[str]:
-    """Return the lifecycle commands that are allowed in a status: start, pause, resume or stop."""
+    """Return the lifecycle commands that are allowed in a status."""
     return [command for command, kind in COMMANDS.items() if status in TRANSITIONS[kind][0]]
 
 
 class StudyConfig(BaseModel):
-    """The description of a study. Empty parts are omitted on the wire.
+    """The description, tags and metadata of a study. Empty parts are omitted on the wire.
 
     Examples
     --------
@@ -81,11 +81,11 @@ class StudyConfig(BaseModel):
     @field_validator("metadata", mode="before")
     @classmethod
     def _last_of_equal_keys(cls, metadata: object) -> object:
-        return metadata  # as a dict it has the last of duplicate keys; parsed directly from JSON, all of them would have to be strings
+        return metadata  # a dict, with the last of duplicate keys; without this validator, pydantic checks the others too
 
 
 class Study(BaseModel):
-    """A longitudinal study, in its state when it was read.
+    """A longitudinal study, in its state at the time of reading.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class Study(BaseModel):
 
     @property
     def period(self) -> str:
-        """The period in the form that commands accept: ``daily``, ``weekly:8``."""
+        """The period as text, such as ``daily`` or ``weekly:8``, which commands accept."""
         return self.period_type if self.period_value is None else f"{self.period_type}:{self.period_value}"
 
     def __repr__(self) -> str:
@@ -140,16 +140,16 @@ class Checkpoint(BaseModel):
     id: CheckpointId
     study_id: StudyId
     timestamp: UtcTime
-    """When it was taken; by default the end of the period."""
+    """The time of the checkpoint; by default the end of the period."""
     metrics: LongitudinalMetrics
     events_analyzed: int
     """The number of session events that the metrics are computed from; by default 0."""
     sessions_included: list[str]
     """The names of the sessions that are included."""
     recorded_at: UtcTime
-    """When it was recorded, UTC with milliseconds."""
+    """The time of recording, UTC with milliseconds."""
     already_recorded: bool = Field(default=False, exclude=True)
-    """True when the same content was recorded before under the same key, so that nothing was appended."""
+    """Whether the same content was already recorded under the same key, so that nothing was appended."""
 
     def __repr__(self) -> str:
         period = self.metrics.period

@@ -1,4 +1,7 @@
-"""Resolve references to studies: an exact id, an exact name, a name in normal form, or the end of an id, in this order."""
+"""Resolve references to studies.
+
+A reference is an exact id, an exact name, a name with the same normal form, or the end of an id, tried in this order.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def matching_studies(text: str, studies: Sequence[tuple[str, str]]) -> list[str]
 
 
 def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, field: str = "study") -> str:
-    """Return the id of the one study that matches a reference.
+    """Return the id of the study that matches a reference.
 
     Parameters
     ----------
@@ -58,10 +61,10 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
     StudyNotFoundError, AmbiguousStudyError
         When no study, or more than one, matches.
     InvalidInputError
-        When it is neither a `Study` nor a string.
+        When `reference` is neither a `Study` nor a non-empty string.
     """
     text = reference
-    if isinstance(reference, Study):  # frames without ids use the name as the id
+    if isinstance(reference, Study):  # in frames without ids, the name is the id
         text = reference.name if (reference.name, reference.name) in studies else reference.id
     if not isinstance(text, str) or not text:
         raise invalid(field, reference, "expected a Study, an id, a name, or the last 4 or more characters of an id")
@@ -74,14 +77,14 @@ def resolve_study(reference: object, studies: Sequence[tuple[str, str]], *, fiel
         raise AmbiguousStudyError(
             f"{len(matches)} studies match {text!r}: {listed}", hint="Use the id.", reference=reference, candidates=matches
         )
-    known = list(dict.fromkeys(name or study_id for study_id, name in studies))
-    listed = ", ".join(map(repr, known[:_MAX_LISTED])) + (", …" if len(known) > _MAX_LISTED else "")
-    hint = nearest(text, known).strip() or (f"Studies in the data: {listed}." if known else "The data contains no studies.")
+    labels = list(dict.fromkeys(name or study_id for study_id, name in studies))
+    listed = ", ".join(map(repr, labels[:_MAX_LISTED])) + (", …" if len(labels) > _MAX_LISTED else "")
+    hint = nearest(text, labels).strip() or (f"Studies in the data: {listed}." if labels else "The data contains no studies.")
     short = short_suffix_hint(text, [study_id for study_id, _ in studies])
     raise StudyNotFoundError(f"No study matches {text!r}", hint=f"{short} {hint}".strip(), reference=reference)
 
 
 def short_suffix_hint(text: str, study_ids: Iterable[str]) -> str:
-    """Return a hint if a text is the end of an id, but too short to be accepted; otherwise an empty text."""
+    """Return a hint if a text is the end of an id but too short; otherwise ``""``."""
     short = 0 < len(text) < _SHORTEST_SUFFIX and any(study_id.endswith(text.lower()) for study_id in study_ids)
     return f"An abbreviated id needs at least {_SHORTEST_SUFFIX} characters." if short else ""

@@ -1,8 +1,8 @@
 """Times and durations on the wire, in the read model and in Python.
 
-On the wire: RFC 3339 text in UTC with 0 to 9 fractional digits, and ``[seconds, nanoseconds]``. In the read model: text of a
-fixed width, ``2026-01-31T08:00:00.000000Z``. In models: `datetime` (UTC) and `timedelta`. Python's types have microseconds, so
-the subclasses here keep the original nanoseconds: reading and writing an event is lossless.
+On the wire, a time is RFC 3339 text in UTC with 0 to 9 fractional digits, and a duration is ``[seconds, nanoseconds]``. In the read model,
+a time is text of a fixed width, ``2026-01-31T08:00:00.000000Z``. In models, they are `datetime` (UTC) and `timedelta`, which have only
+microseconds. The subclasses in this module keep the nanoseconds, so that reading and writing an event is lossless.
 """
 
 from __future__ import annotations
@@ -27,13 +27,18 @@ _WIRE_TIME = re.compile(r"(\d{4})-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.(\d{1,9})
 class WireTime(datetime):
     """A UTC time with its text on the wire, which may have nanoseconds."""
 
-    wire: str | None = None  # None after arithmetic
+    wire: str | None = None
+    """The text on the wire; None for the result of arithmetic."""
 
 
 class WireDuration(timedelta):
-    """A duration with its ``[seconds, nanoseconds]``; as a timedelta, it is at most 999,999,999 days."""
+    """A duration with its seconds and nanoseconds on the wire.
+
+    Its value as a timedelta is limited to 999,999,999 days.
+    """
 
     pair: tuple[int, int]
+    """Seconds and nanoseconds."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the pair in pickles and deep copies."""
@@ -42,7 +47,9 @@ class WireDuration(timedelta):
 
 @lru_cache(maxsize=8192)
 def stored_time(text: str) -> str:
-    """Return a wire time in the format of the read model: ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, truncated to microseconds.
+    """Return a wire time in the format of the read model.
+
+    The format is ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, truncated to microseconds.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def stored_time(text: str) -> str:
     if match is None:
         raise ValueError(f"{text[:80]!r} is not an RFC 3339 time in UTC with at most 9 fractional digits")
     seconds = f"{text[:10]}T{text[11:19]}"
-    datetime.fromisoformat(seconds)  # no 30 February, no hour 25, no year 0
+    datetime.fromisoformat(seconds)  # raises for February 30, hour 25 or year 0
     if text[11:13] == "24":
         raise ValueError(f"{text!r}: the hour must be in 00..23")
     return f"{seconds}.{(match[2] or '')[:6]:0<6}Z"
@@ -65,7 +72,10 @@ def stored_text(moment: datetime) -> str:
 
 
 def wire_time(moment: datetime) -> str:
-    """Return a UTC time as RFC 3339 text: the original text if it was read from the wire, else with 0, 3 or 6 fractional digits."""
+    """Return a time as RFC 3339 text in UTC.
+
+    A time that was read from the wire has its original text, any other has 0, 3 or 6 fractional digits.
+    """
     if isinstance(moment, WireTime) and moment.wire is not None:
         return moment.wire
     if moment.tzinfo is not UTC:
@@ -82,7 +92,7 @@ def duration_pair(duration: timedelta) -> tuple[int, int]:
 
 
 def duration_of(seconds: int, nanoseconds: int) -> WireDuration:
-    """Return the duration of seconds and nanoseconds on the wire."""
+    """Return the duration for seconds and nanoseconds on the wire."""
     duration = WireDuration(seconds=min(seconds, timedelta.max.days * 86_400), microseconds=nanoseconds // 1000)
     duration.pair = (seconds, nanoseconds)
     return duration

@@ -1,4 +1,7 @@
-"""Checks of user input: each returns the value in the form that events need, or raises `InvalidInputError`."""
+"""Checks of user input.
+
+Each check returns the value in the form that events need, or raises `InvalidInputError`.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ __all__ = [
 ]
 
 _AHEAD = timedelta(minutes=5)
-_ROUNDING = 1e-6  # what float32 arithmetic can add to a rate of 0 or 1
+_ROUNDING = 1e-6  # the largest accepted rounding error of a rate; float32 arithmetic causes smaller ones
 _TIME_EXAMPLE = "expected e.g. '2026-01-31T00:00:00Z'"
 _LOCAL_EXAMPLE = "expected e.g. '2026-01-31' or '2026-01-31T08:00'"
 _TZ_HINTS = {
@@ -57,23 +60,23 @@ _TZ_HINTS = {
 _SECONDS = "expected 0 or more seconds, or a timedelta"
 _WHOLE_NUMBER = "expected a whole number of 0 or more"
 _LIKE_WORDS = frozenset(("by", "fit", "of", "sort", "align", "steps", "legend"))
-"""Parameters whose names read as words of a sentence, so messages write them as ``by='x'``."""
+"""Parameters that messages show as ``by='x'``, because their names are common words."""
 _SUGGESTED = 3
-_SHORTEST_SIMILAR = 5  # shorter aliases are similar to unrelated names: rate, date
+_SHORTEST_SIMILAR = 5  # shorter aliases resemble unrelated names: rate, date
 _GENERIC_WORDS = frozenset(("avg", "average", "mean", "total", "sum", "rate", "ratio", "number", "num", "count", "per", "completed", "the"))
 
 
 def invalid(field: str, value: object, problem: str, allowed: str = "", hint: str = "") -> InvalidInputError:
-    """Return the error for a refused value: ``Invalid period 'dayly': expected hourly, daily, weekly or monthly``.
+    """Return the error for an invalid value: ``Invalid period 'dayly': expected …``.
 
-    Parameters with names of one or two characters, or with names that read as words, are shown as ``by='x'``.
+    A parameter whose name has one or two characters, or is a common word, is shown as ``by='x'``.
     """
     subject = f"{field}={shown(value)}" if len(field) <= 2 or field in _LIKE_WORDS else f"{field} {shown(value)}"
     return InvalidInputError(f"Invalid {subject}: {problem}", allowed=allowed, hint=hint, field=field, value=value)
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: its representation of at most 80 characters, or its type.
+    """Return a value as text for messages: its `repr` of at most 80 characters, or its type.
 
     Examples
     --------
@@ -84,15 +87,15 @@ def shown(value: object) -> str:
         return value.isoformat()
     try:
         text = repr(value)
-    except Exception:  # repr fails for an int of more than 4,300 digits, and an error message must not
+    except Exception:  # repr() raises for an int of more than 4,300 digits
         return a_type(value)
-    if "\n" in text:  # a part of a frame's table would not help
+    if "\n" in text:  # such as a frame, of which 80 characters would not help
         text = f"({', '.join(type(part).__name__ for part in value)})" if isinstance(value, tuple) else a_type(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def a_type(value: object) -> str:
-    """Return the type of a value with its article: ``"an EvalKit"``, ``"a tuple"``, ``"a UUID"``."""
+    """Return the type of a value with its article: ``"an EvalKit"``, ``"a tuple"``."""
     if value is None:
         return "None"
     name = type(value).__name__
@@ -100,7 +103,10 @@ def a_type(value: object) -> str:
 
 
 def close_names(name: object, valid: Iterable[str]) -> list[str]:
-    """Return up to three valid names close to a name: the same in other case, an alias, similar in spelling, or with a common word.
+    """Return up to three valid names close to a name.
+
+    These are, in this order: the same name in another case, the names for which it is an alias, names with a similar spelling, and names
+    with a common word.
 
     Examples
     --------
@@ -115,7 +121,7 @@ def close_names(name: object, valid: Iterable[str]) -> list[str]:
     if key in names:
         return [names[key]]
     aliases = {alias: meant for alias, meant in ALIASES.items() if all(names.get(target) == target for target in meant)}
-    if key in ALIASES:  # clear, though perhaps not valid here
+    if key in ALIASES:  # unambiguous, even if its names are not valid here
         return list(aliases.get(key, ()))
     targets = {alias: meant for alias, meant in aliases.items() if len(alias) >= _SHORTEST_SIMILAR}
     targets |= {known_key: (known,) for known_key, known in names.items()}
@@ -130,25 +136,27 @@ def _lookup_key(name: str) -> str:
 
 
 def _with_common_word(key: str, names: Mapping[str, str]) -> list[str]:
-    """Return the names that have a word of `key`, most words in common first."""
+    """Return the names that share words with `key`, best match first."""
     terms = set(key.split("_")) - _GENERIC_WORDS
     common = {known: sum(bool(difflib.get_close_matches(term, part.split("_"), 1, 0.8)) for term in terms) for part, known in names.items()}
     return sorted((known for known, count in common.items() if count), key=lambda known: -common[known])
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
-    """Return ``" Did you mean 'a'?"`` with the valid names close to a name, or ``""`` when none is close."""
+    """Return ``" Did you mean 'a'?"`` with the close names, or ``""`` without any."""
     close = close_names(name, valid)
     return f" Did you mean {alternatives([repr(known) for known in close])}?" if close else ""
 
 
 def unknown_name(kind: str, name: object, valid: Sequence[str], *, field: str, listed: str = "") -> InvalidInputError:
-    """Return the error for an unknown name: with the names close to it, or when none is close, with all of them.
+    """Return the error for an unknown name.
+
+    It suggests the valid names close to it, or lists all valid names if none is close.
 
     Parameters
     ----------
     kind
-        What it names: ``"metric"``.
+        The kind of name, such as ``"metric"``.
     name
         The name.
     valid
@@ -178,13 +186,19 @@ def check_metric(field: str, name: object) -> Metric:
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a value means "not measured": None, or NaT or NA of pandas. NaN is left to the check of its metric."""
+    """Return whether a value means "not measured": None, or NaT or NA of pandas.
+
+    NaN is not missing: the check of the metric decides whether it is valid.
+    """
     kind = type(value).__name__
     return value is None or kind in ("NaTType", "NAType") or (kind in ("timedelta64", "datetime64") and str(value) == "NaT")
 
 
 def check_text(field: str, value: object, *, low: int = 0, high: int | None = None, lines: bool = False) -> str:
-    """Check a string of `low` to `high` characters, no lone surrogates, no control characters (`lines` allows line breaks, tabs)."""
+    """Check a string of `low` to `high` characters.
+
+    Lone surrogates and control characters are errors, but with `lines`, line breaks and tabs are allowed.
+    """
     if not isinstance(value, str):
         raise invalid(field, value, f"expected a string, got {a_type(value)}")
     if len(value) < low or (not value.strip() and low > 0):
@@ -195,11 +209,11 @@ def check_text(field: str, value: object, *, low: int = 0, high: int | None = No
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and not (lines and character in "\n\r\t")):
             raise invalid(field, value, f"contains the character U+{ord(character):04X}, which is not allowed")
-    return str.__str__(value)  # a plain str: NumPy's is not encoded as JSON, and str() of an enumeration's member is its name
+    return str.__str__(value)  # a plain str: NumPy's str_ cannot be encoded as JSON, and str() of an enum member is its name
 
 
 def check_name(value: object) -> str:
-    """Check a study's name: 1 to 200 characters, at least one of them visible, no control characters."""
+    """Check a study's name: 1 to 200 characters, one of them visible, no control characters."""
     name = check_text("name", value, low=1, high=200)
     if not normalized_name(name):
         raise invalid("name", value, "empty", "at least one visible character is required")
@@ -210,7 +224,7 @@ def check_texts(field: str, value: object) -> list[str]:
     """Check a list of strings."""
     try:
         items = iter(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
-    except TypeError:  # also for an array without dimensions, which is an Iterable
+    except TypeError:  # a NumPy array without dimensions is an Iterable, but iter() raises
         items = None
     if items is None:
         raise invalid(field, value, 'expected a list of strings, e.g. ["one", "two"]')
@@ -229,7 +243,7 @@ def check_metadata(value: object) -> dict[str, str]:
 
 
 def check_period(value: object, field: str = "period") -> tuple[PeriodType, int | None]:
-    """Check a period: ``"daily"``, ``"weekly:2"``, a `PeriodType`, or a `PeriodType` with a number of periods."""
+    """Check a period: ``"daily"``, ``"weekly:2"``, a `PeriodType` or a (type, count) pair."""
     name, count = value, None
     if isinstance(value, tuple) and len(value) == 2:
         name, count = value
@@ -237,7 +251,7 @@ def check_period(value: object, field: str = "period") -> tuple[PeriodType, int 
         name, _, text = value.partition(":")
         if not (text.isascii() and text.isdigit()):
             raise invalid(field, value, "expected a whole number after the colon, e.g. 'weekly:2'")
-        count = Decimal(text)  # of any number of digits
+        count = Decimal(text)  # int() limits the number of digits
     valid = [period.value for period in PeriodType]
     if not isinstance(name, str) or name not in valid:
         raise invalid(
@@ -253,9 +267,10 @@ def check_period(value: object, field: str = "period") -> tuple[PeriodType, int 
 
 
 def check_time(field: str, value: object, *, suggest_tz: bool = False, example: str = _TIME_EXAMPLE) -> datetime:
-    """Check a time: a time-zone-aware datetime, or RFC 3339 text with a time zone. Return it in UTC.
+    """Check a time, and return it in UTC.
 
-    With `suggest_tz`, the error for a time without a time zone suggests the parameter `tz`.
+    It must be a time-zone-aware datetime, or RFC 3339 text with a time zone. With `suggest_tz`, the error for a time without a time zone
+    suggests the parameter `tz`.
     """
     moment = value
     if isinstance(value, str):
@@ -276,24 +291,24 @@ def check_time(field: str, value: object, *, suggest_tz: bool = False, example: 
         moment = None
     if moment is None or not 1 <= moment.year <= 9999:  # a pandas Timestamp has a wider range than Python's types
         raise _out_of_range(field, value)
-    if type(moment) not in (datetime, WireTime):  # a pandas Timestamp
+    if type(moment) not in (datetime, WireTime):  # such as a pandas Timestamp
         return datetime(*moment.timetuple()[:6], moment.microsecond, UTC)
     return moment
 
 
 def check_local_time(field: str, value: object, tz: tzinfo, *, period_type: Callable[[], PeriodType | None] = lambda: None) -> datetime:
-    """Check a time as `check_time` does, and read a date or a time without a time zone as local to a zone.
+    """Check a time as in `check_time`; dates and naive times are local to a time zone.
 
     Parameters
     ----------
     field
         The name of the parameter, key or column.
     value
-        The time. A date alone is the beginning of that day.
+        The time. A date means the beginning of the day.
     tz
-        The time zone.
+        The time zone of dates and naive times.
     period_type
-        Returns the type of the study's periods, None when it is not known. A date alone is refused for hourly periods.
+        Returns the type of the study's periods, or None if it is unknown. For hourly periods, a date is an error.
 
     Returns
     -------
@@ -320,9 +335,9 @@ def check_local_time(field: str, value: object, tz: tzinfo, *, period_type: Call
 
 
 def _local(value: object) -> datetime | date | None:
-    """Return the naive time or the date in a value; None for anything else."""
+    """Return a value as a naive time or a date; None if it is neither."""
     moment = _from_numpy(value)
-    if isinstance(value, str) and "W" not in value:  # a week is not its Monday
+    if isinstance(value, str) and "W" not in value:  # fromisoformat() would read a week as its Monday
         for read in (date.fromisoformat, datetime.fromisoformat):
             try:
                 moment = read(value)
@@ -335,11 +350,11 @@ def _local(value: object) -> datetime | date | None:
         return moment
     if moment.tzinfo is not None:
         return None
-    return datetime(*moment.timetuple()[:6], moment.microsecond)  # not a pandas Timestamp
+    return datetime(*moment.timetuple()[:6], moment.microsecond)  # converts a pandas Timestamp
 
 
 def _from_numpy(value: object) -> object:
-    """Return a NumPy datetime64 as a date or a time without a time zone; any other value unchanged."""
+    """Return a NumPy datetime64 as a date or a naive time; any other value unchanged."""
     if type(value).__name__ != "datetime64":
         return value
     number: Any = value
@@ -369,7 +384,7 @@ def check_zone(field: str, value: object) -> tzinfo:
     zoneinfo.ZoneInfo(key='Europe/Berlin')
     """
     if isinstance(value, tzinfo):
-        value = getattr(value, "zone", None) or value  # pytz's zones know their offset only after localize()
+        value = getattr(value, "zone", None) or value  # a pytz zone has the right offset only after localize()
     if isinstance(value, tzinfo):
         return value
     if not isinstance(value, str) or not value:
@@ -391,7 +406,7 @@ def zone_name(tz: tzinfo) -> str:
 
 
 def check_at(field: str, value: object, now: datetime | None = None, read_time: Callable[[str, object], datetime] = check_time) -> datetime:
-    """Check when something happened: not before 1970, and at most 5 minutes after `now`, by default the system's clock."""
+    """Check the time of an event: not before 1970, and at most 5 minutes after `now`."""
     moment = read_time(field, value)
     now = now or datetime.now(UTC)
     if moment > now + _AHEAD:
@@ -402,7 +417,10 @@ def check_at(field: str, value: object, now: datetime | None = None, read_time: 
 
 
 def check_count(field: str, value: object) -> int:
-    """Check a count: a whole number from 0 to 2^63 - 1, also as a float without a fraction, which is common in frames with gaps."""
+    """Check a count: a whole number from 0 to 2^63 - 1.
+
+    Floats without a fraction are accepted, because pandas stores counts with missing values as floats.
+    """
     if type(value) is int and 0 <= value <= MAX_COUNT:
         return value
     count = _whole_number(value)
@@ -415,7 +433,7 @@ def check_count(field: str, value: object) -> int:
 
 
 def _whole_number(value: object) -> int | None:
-    """Return a whole number of any type as an int, also a float or Decimal without a fraction; None for anything else."""
+    """Return a whole number of any type, such as ``2.0``, as an int; None for other values."""
     if isinstance(value, bool) or _is_numpy_duration(value):
         return None
     if isinstance(value, numbers.Integral):
@@ -427,9 +445,9 @@ def _whole_number(value: object) -> int | None:
 
 
 def _check_number(field: str, value: object, low: float, high: float | None, rounding: float = 0, *, expected: str = "a number") -> float:
-    """Check a number from `low` to `high`, and replace one that is outside by at most `rounding` with the bound.
+    """Check a number from `low` to `high`.
 
-    `expected` is what messages say about the type.
+    A number outside the range by at most `rounding` is replaced with the bound. `expected` describes the valid types in messages.
     """
     if isinstance(value, str):
         raise invalid(field, value, f"expected {expected}, got a string")
@@ -501,7 +519,7 @@ def _checker(metric: Metric) -> Callable[[str, object], Any]:
     rounding = _ROUNDING if metric.kind == "rate" else 0
 
     def check(field: str, value: object) -> float:
-        if type(value) is float and low <= value <= high:  # the usual case, and never NaN
+        if type(value) is float and low <= value <= high:  # the fast path; NaN fails the comparisons
             return value
         return _check_number(field, value, metric.low, metric.high, rounding)
 
@@ -509,17 +527,20 @@ def _checker(metric: Metric) -> Callable[[str, object], Any]:
 
 
 CHECKERS: dict[str, Callable[[str, object], Any]] = {name: _checker(metric) for name, metric in METRICS.items()}
-"""For each metric, the check of its value, which returns it as stored in `LongitudinalMetrics`."""
+"""The check of each metric's value, which returns the value as stored in `LongitudinalMetrics`."""
 
 
 def check_bounds(start: object, end: object, *, suggest_tz: bool = False) -> tuple[datetime, datetime]:
-    """Check the start and end of a period: two times as in `check_time`, the end after the start."""
+    """Check the start and end of a period as in `check_time`; the end must be after the start."""
     first, last = check_time("period_start", start, suggest_tz=suggest_tz), check_time("period_end", end, suggest_tz=suggest_tz)
     return first, check_order(first, last, end)
 
 
 def check_order(start: datetime, end: datetime, value: object) -> datetime:
-    """Check that the end of a period, passed as `value`, is after its start, and return it."""
+    """Check that the end of a period is after its start, and return the end.
+
+    `value` is the end as the user passed it, for the error.
+    """
     if end <= start:
         raise invalid("period_end", value, f"must be after period_start ({wire_time(start)})", "periods are half-open, [start, end)")
     return end
@@ -528,9 +549,10 @@ def check_order(start: datetime, end: datetime, value: object) -> datetime:
 def metrics_as_mapping(
     metrics: LongitudinalMetrics | Mapping[str, Any], read_time: Callable[[str, object], datetime] = check_time
 ) -> Mapping[str, Any]:
-    """Return a checkpoint's metrics and period as one mapping; a period in any form becomes period_start and period_end.
+    """Return a checkpoint's metrics and period as one mapping.
 
-    `read_time` reads the times of a period that is there in both forms, which must agree.
+    A key ``"period"`` becomes period_start and period_end. If the mapping has both forms, they must be equal; `read_time` parses their
+    times for this comparison.
     """
     if isinstance(metrics, LongitudinalMetrics):
         return {**metrics.measured(), "period_start": metrics.period.start, "period_end": metrics.period.end}

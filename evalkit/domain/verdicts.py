@@ -13,7 +13,7 @@ ALPHA = 0.05
 
 
 class Verdict(StrEnum):
-    """The conclusion of an analysis, with the same text in results, tables, charts and reports.
+    """The conclusion of an analysis: the same text in results, charts and reports.
 
     Examples
     --------
@@ -28,7 +28,7 @@ class Verdict(StrEnum):
     RISING = "rising"
     """A significant upward trend of a metric without a better direction."""
     FALLING = "falling"
-    """A significant downward trend of such a metric."""
+    """A significant downward trend of a metric without a better direction."""
     NO_TREND = "no significant trend"
     """No statistically significant trend, although there is enough data to detect a large one."""
     BETTER = "better"
@@ -38,17 +38,17 @@ class Verdict(StrEnum):
     HIGHER = "higher"
     """A significant upward difference or effect of a metric without a better direction."""
     LOWER = "lower"
-    """A significant downward difference or effect of such a metric."""
+    """A significant downward difference or effect of a metric without a better direction."""
     NO_EFFECT = "no significant effect"
     """No statistically significant effect of a change at a known time."""
     NO_DIFFERENCE = "no significant difference"
     """No statistically significant difference between a study and its baseline."""
     SHIFTED = "shifted"
-    """A significant change of the level at one time or more."""
+    """One or more significant changes of the level."""
     NO_SHIFT = "no significant shift"
     """No statistically significant change of the level."""
     INSUFFICIENT_DATA = "insufficient data"
-    """Too few checkpoints, or none that are comparable."""
+    """Too few checkpoints, or no comparable ones."""
 
 
 def trend_verdict(metric: Metric, slope: float) -> Verdict:
@@ -71,5 +71,5 @@ def is_significant(p_corrected: float | None) -> bool:
 
 
 def only_alone(p: float | None, p_corrected: float | None) -> bool:
-    """Return whether a p-value is significant before, but not after, the adjustment for multiple comparisons."""
+    """Return whether only the unadjusted p-value is significant."""
     return p is not None and p_corrected is not None and p <= ALPHA < p_corrected
