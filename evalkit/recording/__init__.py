@@ -1,1 +1,4 @@
-"""Measure agent sessions in a ``with`` block and record them as one checkpoint. Needs no ipywidgets."""
+"""Measure agent sessions in a ``with`` block and record them as one checkpoint.
+
+ipywidgets is optional.
+"""

@@ -1,4 +1,4 @@
-"""The record of one agent session, and the metrics computed from a list of them. Pure."""
+"""The record of an agent session, and the metrics computed from a list of records. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SessionRecord:
     succeeded: bool
     """Whether success was reported and no exception followed."""
     reported: bool = True
-    """Whether there was an outcome: reported success or failure, or an exception."""
+    """Whether the session had an outcome: reported success or failure, or an exception."""
     iterations: int | None = None
     """Number of attempts, at least 1; None if not reported."""
     tokens: int | None = None
@@ -46,7 +46,9 @@ class SessionRecord:
 
 
 def aggregate(sessions: Sequence[SessionRecord]) -> dict[str, Any]:
-    """Compute the metrics of a list of sessions. The formulas are in the documentation of `Recorder`.
+    """Compute the metrics of a list of sessions.
+
+    The formulas are in the documentation of `Recorder`.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def aggregate(sessions: Sequence[SessionRecord]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Values by the names in `COMPUTED`; None where a value is missing. The duration is ``(seconds, nanoseconds)``, costs are US dollars.
+        The value of each metric in `COMPUTED`, None if it is missing. The duration is ``(seconds, nanoseconds)``; costs are US dollars.
 
     Examples
     --------

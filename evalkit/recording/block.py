@@ -1,4 +1,7 @@
-"""One ``with`` block of a recorder: its sessions, the checkpoint to record, and warnings about the data."""
+"""The content of one ``with`` block of a recorder.
+
+It has the sessions, the checkpoint to record, and warnings about the data.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ class Block:
     journal: str
     """Id of the journal, from which the idempotency key of the checkpoint is derived."""
     begun: str
-    """When the block was entered, as a wire time."""
+    """The time at which the block was entered, as a wire time."""
     period: tuple[str, str] | None = None
-    """The requested period, as wire times; None for the time of the block."""
+    """The ``period=`` of the recorder, as wire times; None for the time of the block."""
     sessions: list[SessionRecord] = field(default_factory=list)
     """Completed sessions, in order of completion."""
     incomplete: list[str] = field(default_factory=list)
-    """Names of sessions without an end: running or interrupted."""
+    """Names of running and interrupted sessions."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """Metrics added with `Recorder.metrics`."""
     closed: dict[str, Any] | None = None
@@ -44,14 +47,14 @@ class Block:
         return not (self.sessions or self.incomplete or self.metrics or self.closed)
 
     def apply(self, line: Mapping[str, Any]) -> None:
-        """Add the content of a line of the journal."""
+        """Add the content of a line of the journal to the block."""
         if "session" in line:
             self.sessions.append(SessionRecord(**line["session"]))
         elif "began" in line:
             self.incomplete.append(line["began"])
         elif "metrics" in line:
             self.metrics.update(line["metrics"])
-        elif "dropped" not in line:  # earlier versions wrote "dropped" for sessions that are not counted
+        elif "dropped" not in line:  # written by earlier versions for excluded sessions
             self.closed = line["closed"]
         ended = line["session"]["name"] if "session" in line else line.get("dropped")
         if ended in self.incomplete:
@@ -66,7 +69,7 @@ class Block:
             "metrics": {**self.metrics, **aggregate(self.sessions)},
             "period": self.period or (self.begun, wire_time(end)),
             "events_analyzed": len(names),
-            # An event is limited to 1 MiB, so the names of tens of thousands of sessions are left out.
+            # An event is limited to 1 MiB, which the names of tens of thousands of sessions would exceed.
             "sessions_included": names if len(json.dumps(names)) <= _NAMES_BYTES else [],
         }
 
@@ -96,7 +99,7 @@ class Block:
 
 
 def tally(sessions: Sequence[SessionRecord], planned: int | None = None, interrupted: int = 0) -> str:
-    """Return the number of completed sessions by outcome, and their cost.
+    """Return the number of completed sessions by outcome, and their cost, as text.
 
     Parameters
     ----------

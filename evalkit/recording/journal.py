@@ -1,14 +1,14 @@
-"""The journal of a recorder: a file to which every session is written when it ends, so that a crash loses no completed session.
+"""The journal of a recorder: a file with every completed session, which survives a crash.
 
-One JSON value per line, each durable before the next step::
+It has one JSON value per line. A line is durable before the recorder continues::
 
     {"journal": "<id>", "study": "...", "begun": "<time>", "period": null}
     {"began": "<session>"}
-    {"session": {...}}         the session ended; without this line it was interrupted
+    {"session": {...}}         the end of a session; an interrupted session has no such line
     {"metrics": {...}}
     {"closed": {...}}          the checkpoint to record
 
-A journal belongs to one study. One process at a time has it open.
+A study has one journal. Only one process at a time has it open.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Journal:
         with self._as_recorder_errors():
             _make_folder(home)
             self._lock_path = self.path.with_suffix(".lock")
-            # It tries twice, because the holder may be deleting the file right now.
+            # The timeout allows a second attempt, in case the previous holder is just deleting the lock file.
             self._lock = FileLock(self._lock_path, timeout=0.05, mode=0o600, thread_local=False, on_acquired=_write_process_id)
             try:
                 self._lock.acquire()
@@ -68,12 +68,12 @@ class Journal:
         reset_in_child(self)
 
     def read(self) -> Block | None:
-        """Return the block of an existing journal; None without a journal.
+        """Return the block that the journal contains; None if the journal does not exist.
 
         Raises
         ------
         RecorderError
-            If a line is damaged. An incomplete last line is ignored, because it was never acknowledged.
+            If a line is damaged. An incomplete last line is ignored, because its writer crashed before continuing.
         """
         with self._as_recorder_errors():
             lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
@@ -95,7 +95,7 @@ class Journal:
         return block
 
     def begin(self, begun: datetime, period: tuple[str, str] | None) -> Block:
-        """Start a new journal, which replaces an empty one."""
+        """Start a new journal, replacing an existing journal of an empty block."""
         block = Block(new_id(), wire_time(begun), period)
         with self._as_recorder_errors():
             self.path.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ class Journal:
         return block
 
     def reopen(self) -> None:
-        """Open an existing journal to append after its last complete line."""
+        """Open an existing journal for appending, and remove an incomplete last line."""
         with self._as_recorder_errors():
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND)
             os.ftruncate(self._file, self.path.read_bytes().rfind(b"\n") + 1)
@@ -130,7 +130,7 @@ class Journal:
             self.path.rename(aside)
 
     def remove(self) -> None:
-        """Delete the journal after its checkpoint was recorded."""
+        """Delete the journal, which is no longer needed once its checkpoint is recorded."""
         self._close_file()
         if self._lock.is_locked:
             with self._as_recorder_errors():
@@ -145,7 +145,10 @@ class Journal:
             self._lock.release()
 
     def reset_in_child(self) -> None:
-        """Close the journal in a forked process; the journal and its lock belong to the parent process."""
+        """Close the journal in a forked process.
+
+        The journal and its lock belong to the parent process.
+        """
         self._close_file()
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -192,13 +195,16 @@ def _make_folder(home: Path) -> None:
 
 
 def _write_process_id(lock_file: int) -> None:
-    """Write the process id into the lock file, after the first byte, which is locked against reading on Windows."""
+    """Write the process id into the lock file, for messages of other processes.
+
+    The id follows a space, because other processes cannot read the first byte of a locked file on Windows.
+    """
     os.ftruncate(lock_file, 0)
     os.write(lock_file, f" {os.getpid()}\n".encode())
 
 
 def _holder(lock_path: Path) -> str:
-    """Return which process holds a lock, as the end of a sentence."""
+    """Return the process that holds a lock, as the end of a sentence."""
     holder = ""
     with suppress(OSError), lock_path.open("rb", buffering=0) as file:
         file.seek(1)

@@ -1,4 +1,7 @@
-"""The progress bar of a recorder, in a notebook or terminal. It imports ipywidgets, IPython and rich only when it is shown."""
+"""The progress bar of a recorder, in a notebook or terminal.
+
+ipywidgets, IPython and rich are imported only when a bar is shown.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ class TerminalBar:
 
 
 class NotebookBar:
-    """A progress bar with text as the output of a cell, replaced at the end by plain text, which a saved notebook keeps."""
+    """A progress bar in the output of a cell.
+
+    At the end it is replaced by plain text, which is stored in a saved notebook.
+    """
 
     def __init__(self, study: str) -> None:
         from IPython.display import display
@@ -51,7 +57,7 @@ class NotebookBar:
 
         self._bar, self._line = IntProgress(description="Sessions"), HTML()
         self._box = HBox([self._bar, self._line])
-        # The text is shown where widgets cannot be.
+        # The text is shown where widgets are not supported.
         view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
         self._shown = {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"Recording {study!r}."}
         self._output = display(self._shown, raw=True, display_id=True)  # type: ignore[no-untyped-call]
@@ -64,7 +70,7 @@ class NotebookBar:
         self._line.value = f"<span>{html.escape(f'{text}; {timedelta(seconds=elapsed // timedelta(seconds=1))}')}</span>"
 
     def close(self, outcome: str) -> None:
-        """Replace the bar by a line of text. HTML would render text after $ as a formula."""
+        """Replace the bar by a line of plain text, because HTML would render $ as a formula."""
         self._output.update({"text/plain": outcome}, raw=True)
         for widget in (self._box, self._bar, self._line):
             for part in (widget.layout, getattr(widget, "style", None), widget):  # closing a widget does not close its layout and style

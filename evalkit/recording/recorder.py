@@ -29,9 +29,10 @@ Item = TypeVar("Item")
 
 
 class Recorder:
-    """Measure sessions in a ``with`` block and record them as one checkpoint at its end. Created by ``kit.recorder(study)``.
+    """Measure sessions in a ``with`` block and record them as one checkpoint at its end.
 
-    One session is one task. The period of the checkpoint is the time of the block, unless ``period=`` is set. Its metrics:
+    Created by ``kit.recorder(study)``. One session is one task. The period of the checkpoint is the time of the block, unless ``period=``
+    is set. The metrics of the checkpoint are:
 
     =========================== ========================================================= =============================================
     metric                      value                                                     missing if
@@ -47,26 +48,31 @@ class Recorder:
     cost_per_successful_task    total_cost / successful sessions                          none succeeded, or total_cost is missing
     =========================== ========================================================= =============================================
 
-    The sum over a part of the sessions would be too small, so it is recorded as missing, with a warning. Other metrics are missing unless
-    they are added with `metrics`. ``sessions_included`` has the names of the completed sessions (none if the names alone would exceed the
-    size of an event), ``events_analyzed`` their number. A block without a completed session and without metrics records nothing and warns.
+    If only some sessions report tokens or a cost, the total would be too small, so it is recorded as missing, with a warning. Other metrics
+    are missing unless they are added with `metrics`. ``sessions_included`` lists the names of the completed sessions (it is empty if the
+    names would exceed the maximum size of an event), and ``events_analyzed`` is the number of completed sessions. A block without completed
+    sessions and without metrics records nothing, and warns.
 
-    *Success and failure.* A session succeeds if `Session.success` is called and no exception follows. Otherwise it fails; this includes
-    sessions that report nothing, with a warning. An exception propagates after the session is counted as failed. An invalid number, such
-    as ``cost=nan``, is recorded as missing, with a warning.
+    *Success and failure.* A session succeeds if `Session.success` is called and no exception follows. Otherwise it fails. Sessions that
+    report nothing fail too, with a warning. If a session raises an exception, it is counted as failed and the exception propagates. An
+    invalid number, such as ``cost=nan``, is recorded as missing, with a warning.
 
-    *Interruptions.* A session that is interrupted before it reports is neither a success nor a failure: it is excluded from all rates and
-    sums, and a warning names it. Interruptions are Ctrl-C or a stopped cell (KeyboardInterrupt), SystemExit, a canceled asyncio task, a
-    closed generator, and the end of the block or process during the session. If a timeout should count as a failure of the agent, use
-    ``asyncio.timeout`` inside the session's block, where it raises TimeoutError.
+    *Interruptions.* A session that is interrupted before it reports an outcome is neither a success nor a failure: it is excluded from all
+    rates and sums, and a warning names it. Interruptions are Ctrl-C or a stopped cell (KeyboardInterrupt), SystemExit, a canceled asyncio
+    task, a closed generator, and the end of the block or process during the session. If a session is interrupted after it reported an
+    outcome, that outcome is recorded.
 
-    *Resuming.* Every session is written to a journal in the home when it ends. If the block ends with an exception or the process dies, no
-    checkpoint is recorded and the journal is kept. The next recorder of the study raises an error until ``resume=`` is set:
+    *Timeouts.* ``asyncio.timeout`` inside the session's block raises TimeoutError there, and the session is recorded as failed. A timeout
+    around the session (``asyncio.timeout`` or ``asyncio.wait_for``) cancels it, and the session is interrupted. To count a timeout as a
+    failure of the agent, put it inside the session's block.
 
-    - ``resume=True`` continues the block: its sessions are kept and counted, and the period still begins where it began. The recorder does
-      not know your tasks. Leave out the finished ones yourself; their names are in `sessions`. If the block had ended but its checkpoint
-      was not recorded, the checkpoint is recorded first, exactly once.
-    - ``resume=False`` sets the journal aside under another name and starts from zero.
+    *Resuming.* Every session is written to a journal in the home when it ends. If the block ends with an exception or the process is
+    killed, no checkpoint is recorded and the journal is kept. The next recorder of the study raises an error until ``resume=`` is set:
+
+    - ``resume=True`` continues the block: its sessions are kept and counted, and the period begins with the original block. The recorder
+      does not know your tasks, so skip the finished ones, whose names are in `sessions`. If the block had ended but its checkpoint was not
+      recorded, that checkpoint is recorded first, exactly once.
+    - ``resume=False`` renames the journal, so that it is ignored, and starts a new one.
 
     Sessions may overlap in threads and asyncio tasks; within one thread or task they cannot be nested.
 
@@ -122,7 +128,10 @@ class Recorder:
 
     @property
     def sessions(self) -> tuple[SessionRecord, ...]:
-        """Completed sessions, in order of completion; after ``resume=True``, those of the interrupted block come first."""
+        """Completed sessions, in order of completion.
+
+        With ``resume=True``, they include the sessions of the interrupted block.
+        """
         return tuple(self._block.sessions)
 
     def session(self, name: str | None = None) -> Session:
@@ -131,8 +140,8 @@ class Recorder:
         Parameters
         ----------
         name
-            Name in ``sessions_included``, 1 to 200 characters; by default the start time of the block and a number. A number is appended to
-            a name that is already used.
+            Name in ``sessions_included``, 1 to 200 characters; by default the start time of the block and a number. If the name is already
+            used, a number is appended.
 
         Raises
         ------
@@ -156,7 +165,7 @@ class Recorder:
         return Session(self, name)
 
     def track(self, tasks: Iterable[Item], *, total: int | None = None) -> Iterator[Item]:
-        """Return an iterator over tasks and show their number in the progress bar.
+        """Return an iterator over tasks, and show the number of tasks in the progress bar.
 
         Parameters
         ----------
@@ -185,7 +194,9 @@ class Recorder:
         return iter(tasks)
 
     def metrics(self, **values: Any) -> None:
-        """Add metrics that are not computed from the sessions. A later value replaces an earlier one; None removes it.
+        """Add metrics that are not computed from the sessions.
+
+        A later value replaces an earlier one; None removes it.
 
         Raises
         ------
@@ -261,7 +272,7 @@ class Recorder:
             warn(warning)
 
     def _open_journal(self) -> None:
-        """Continue, record or set aside an existing journal as `resume` requires, or begin a new one."""
+        """Handle an existing journal as `resume` requires, or begin a new one."""
         if self._resume is False:
             self._journal.set_aside()
         existing = self._journal.read()
@@ -297,7 +308,10 @@ class Recorder:
         )
 
     def _keep(self, error: BaseException) -> str:
-        """Keep the journal of a block that an exception ended, add a note to the exception, and return the outcome."""
+        """Keep the journal of a block that was ended by an exception.
+
+        Adds a note to the exception, and returns the outcome for the progress bar.
+        """
         if self._block.empty:
             self._journal.remove()
             return "Nothing was recorded."
@@ -340,7 +354,10 @@ class Recorder:
             return unique
 
     def _end_session(self, name: str, session: SessionRecord | None) -> None:
-        """Write the end of a session to the journal; without a record it was interrupted."""
+        """Write the end of a session to the journal.
+
+        For an interrupted session, pass None as `session`.
+        """
         with self._lock:
             self._check_open(f"The end of session {name!r}")
             if session is None:
@@ -354,7 +371,7 @@ class Recorder:
             self._journal.append(self._block, line)
 
     def _tally(self) -> str:
-        interrupted = len(self._block.incomplete) if self._state == "closed" else 0  # before, they are running
+        interrupted = len(self._block.incomplete) if self._state == "closed" else 0  # during the block, they are running
         return tally(self._block.sessions, self._planned, interrupted)
 
     def _show(self) -> None:

@@ -1,4 +1,4 @@
-"""One session of a recorder: its ``with`` block, its outcome and its numbers."""
+"""One session of a recorder: its ``with`` block, outcome, iterations, tokens and cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _current: ContextVar[Session | None] = ContextVar("_current", default=None)
 
 
 class Session:
-    """One session of a recorder, measured from the start to the end of its ``with`` block. Created by `Recorder.session`.
+    """One session of a recorder, measured from the start to the end of its ``with`` block.
+
+    Created by `Recorder.session`.
 
     Examples
     --------
@@ -40,7 +42,7 @@ class Session:
     def __init__(self, recorder: Recorder, name: str | None) -> None:
         self._recorder = recorder
         self.name = name
-        """The name in ``sessions_included``. An automatic name is assigned when the session begins; before that, None."""
+        """The name in ``sessions_included``; None until an automatic name is assigned at the start of the session."""
         self._state = "new"
         self._outer: Session | None = None
         self._start = 0
@@ -54,7 +56,7 @@ class Session:
     def success(self, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None) -> None:
         """Report success: the session reached its goal.
 
-        An invalid number (``cost=nan``) is recorded as missing, with a warning, so that it does not end a long loop.
+        An invalid number, such as ``cost=nan``, is recorded as missing, with a warning instead of an error that would end a long run.
 
         Parameters
         ----------
@@ -83,7 +85,9 @@ class Session:
         self._report(True, iterations, tokens, cost)
 
     def failure(self, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None) -> None:
-        """Report failure: the session did not reach its goal. The parameters are those of `success`.
+        """Report failure: the session did not reach its goal.
+
+        The parameters are those of `success`.
 
         Examples
         --------
@@ -109,7 +113,7 @@ class Session:
             ):
                 try:
                     number = None if checks.is_missing(value) else check(name, value)
-                    if number is not None and number > _MAX_PER_SESSION:  # the sum of thousands of sessions must fit into a checkpoint
+                    if number is not None and number > _MAX_PER_SESSION:  # so that the sum of thousands of sessions fits into a checkpoint
                         raise checks.invalid(name, value, f"expected at most {_MAX_PER_SESSION:,} per session")
                     self._numbers[name] = number
                 except InvalidInputError as error:
@@ -151,7 +155,7 @@ class Session:
         misreported = error is not None and error is self._report_error
         interrupted = error is not None and _is_interruption(error)
         if interrupted and self._succeeded is not None:
-            kind, interrupted = None, False  # the outcome was reported before
+            kind, interrupted = None, False  # the outcome was reported before the interruption
         record = None if misreported or interrupted else SessionRecord(
             name=self.name, nanoseconds=nanoseconds, succeeded=bool(self._succeeded) and kind is None,
             reported=self._succeeded is not None or kind is not None, error=None if kind is None else kind.__name__, **self._numbers,
@@ -161,11 +165,11 @@ class Session:
         except EvalkitError as journal_error:
             if error is None:
                 raise
-            error.add_note(f"evalkit: session {self.name!r} was not recorded. {journal_error}")  # the exception of the agent propagates
+            error.add_note(f"evalkit: session {self.name!r} was not recorded. {journal_error}")  # the agent's exception propagates
 
 
 def _is_interruption(error: BaseException) -> bool:
-    """Return whether an error is not the agent's: Ctrl-C, a stopped cell, a canceled task, or the end of the process."""
+    """Return whether an error interrupted the agent, for example Ctrl-C or a canceled task."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(_INTERRUPTIONS) is not None
     return isinstance(error, _INTERRUPTIONS)
