@@ -1,4 +1,7 @@
-"""Sample checkpoints (seeded, plausible and consistent) and a temporary kit, for demonstrations, notebooks and tests."""
+"""Sample checkpoints and a temporary kit, for demonstrations, notebooks and tests.
+
+The checkpoints are generated from a seed. Their values are plausible and consistent.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,10 @@ _LOCK = "in-use.lock"
 
 
 def trial_kit() -> EvalKit:
-    """Open a kit in a temporary folder, which is deleted when this process ends; servers named in the environment are ignored.
+    """Open a kit in a temporary folder, which is deleted when this process ends.
 
-    The environment variable ``EVALKIT_TRIAL_HOME`` names a folder to use instead, which is kept.
+    Log and read model are files in this folder, even if the environment has the URLs of servers. If the environment variable
+    ``EVALKIT_TRIAL_HOME`` is set, its value is the folder, which is not deleted.
 
     Examples
     --------
@@ -62,10 +66,10 @@ def _close_and_delete(kit: EvalKit, lock: FileLock, home: Path, pid: int) -> Non
 
 
 def _delete_abandoned_homes() -> None:
-    """Delete the folders of killed processes, such as kernels of notebooks."""
+    """Delete the folders of processes that were killed, such as notebook kernels."""
     for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):  # filelock.Timeout is an OSError: the folder is in use
-            # A new one may not be locked yet.
+            # A new folder may not be locked yet.
             if time.time() - home.stat().st_mtime > 60:
                 with FileLock(home / _LOCK, blocking=False):
                     pass
@@ -75,11 +79,11 @@ def _delete_abandoned_homes() -> None:
 def sample_checkpoints(
     period_type: PeriodType | str, start: datetime | str, count: int, *, seed: int, level: float = 0.3, trend: float = 0.0
 ) -> list[dict[str, Any]]:
-    """Return sample checkpoints of an agent for coding tasks, period after period.
+    """Return sample checkpoints of a coding agent for consecutive periods.
 
-    All numbers of a row are derived from the same simulated sessions, tasks and tool calls, so they are consistent: a rate is exactly
-    k/n, `total_cost` / `cost_per_successful_task` is the number of solved tasks, and `sessions_included` has as many names as sessions
-    were completed. The rows are reproducible, and a larger `count` only adds rows.
+    All numbers of a row are computed from the same simulated sessions, tasks and tool calls, so they are consistent: a rate is exactly k/n,
+    `total_cost` / `cost_per_successful_task` is the number of solved tasks, and `sessions_included` has one name per completed session. The
+    rows are reproducible, and a larger `count` only adds rows.
 
     Parameters
     ----------
@@ -92,16 +96,16 @@ def sample_checkpoints(
     seed
         The seed of the random numbers.
     level
-        The log-odds of success in the first period: 0 is a rate of 0.5, 0.3 of 0.57, 1 of 0.73.
+        The log-odds of success in the first period: 0 is a rate of 0.5, 0.3 a rate of 0.57, and 1 a rate of 0.73.
     trend
-        The change of the log-odds per period. 0.15 is a clear improvement within ten periods; negative values are a decline.
-        Concatenate several calls for a history with turning points.
+        The change of the log-odds per period. 0.15 is a clear improvement within ten periods; negative values are a decline. Concatenate
+        the rows of several calls for a history with turning points.
 
     Returns
     -------
     list of dict
-        Rows for ``kit.record_checkpoints``: the 16 metrics, None without a denominator, and period_start, period_end, recorded_at
-        (within 4 minutes of the period's end), events_analyzed, sessions_included, and the period's name as key (``"2026-W05"``).
+        Rows for ``kit.record_checkpoints``: the 16 metrics (None if the denominator is 0), period_start, period_end, recorded_at (at most 4
+        minutes after the end of the period), events_analyzed, sessions_included, and the period's name as key (``"2026-W05"``).
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""The settings of a kit: the home folder and two URLs, from arguments, the environment or defaults."""
+"""The settings of a kit: the home folder and the URLs of log and database.
+
+They are arguments, environment variables or defaults.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,9 @@ class Settings:
     log_url: str = field(repr=False)
     database_url: str = field(repr=False)
     auth_token: SecretStr | None
-    """The token of a shared database. Never shown."""
+    """The authentication token of a database server. Never shown."""
     read_only: bool = False
-    """Whether to append and project nothing."""
+    """Whether the kit neither appends events nor updates the read model."""
 
     @classmethod
     def resolve(
@@ -44,16 +47,16 @@ class Settings:
         *,
         read_only: bool = False,
     ) -> Settings:
-        """Return complete settings.
+        """Return the settings for arguments, the environment and defaults.
 
         The home is the argument, else ``EVALKIT_HOME``, else the nearest ``.evalkit`` in the working directory or a parent, else
-        ``.evalkit`` in the working directory. The URLs are the arguments, else ``EVALKIT_LOG_URL`` and ``EVALKIT_DATABASE_URL``, else files
-        in the home.
+        ``.evalkit`` in the working directory. The URLs are the arguments, else ``EVALKIT_LOG_URL`` and ``EVALKIT_DATABASE_URL``, else those
+        of files in the home.
 
         Raises
         ------
         InvalidInputError
-            When the home is empty, a file, or a folder without read access.
+            When the home is an empty path, a file, or a folder without read access.
         """
         environment = os.environ
         configured = home if home is not None else environment.get("EVALKIT_HOME") or None
@@ -76,7 +79,7 @@ class Settings:
                 f"Cannot open home {str(folder)!r}: permission denied", hint="Ask its owner for read access, or use another home.",
                 field="home", value=str(folder),
             )  # fmt: skip
-        token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN", "").strip()  # read from a file, it ends in a line break
+        token = environment.get("EVALKIT_DATABASE_AUTH_TOKEN", "").strip()  # a token that was read from a file ends in a line break
         if not (token.isascii() and token.isprintable()):
             raise InvalidInputError(
                 "Invalid EVALKIT_DATABASE_AUTH_TOKEN: it contains a character that is not allowed in a token",
@@ -93,12 +96,12 @@ class Settings:
 
 
 def reachable(field: str, path: Path) -> Path:
-    """Return a path after checking that its parent folders can be entered; it may be missing.
+    """Return a path, which may be missing, after checking access to its parent folders.
 
     Raises
     ------
     InvalidInputError
-        When the permission for a parent folder is missing.
+        When the user has no permission for a parent folder.
     """
     try:
         path.exists()
@@ -122,13 +125,13 @@ def no_home(settings: Settings) -> Message:
 
 
 def redacted(url: str) -> str:
-    """Return a URL for messages: a local URL unchanged, any other with scheme and host only."""
+    """Return a URL for messages: of URLs that are not local, only scheme and host are shown."""
     scheme, _, rest = url.partition(":")
     if scheme in ("sqlite", "file"):
         return url
     if not rest.startswith("//"):
         return url if url.startswith(("/", ".", "~")) else "***"
-    # A password may contain a slash, and a query an at sign: the host is shown only if both ways to find it agree.
+    # A password may contain a slash, and a query an at sign, so the host is shown only if it is unambiguous.
     host = re.split(r"[/?#]", rest[2:].rpartition("@")[2])[0]
     if host != re.split(r"[/?#]", rest[2:])[0].rpartition("@")[2]:
         return f"{scheme}://***"
@@ -136,7 +139,10 @@ def redacted(url: str) -> str:
 
 
 def network_file_system(folder: Path) -> str | None:
-    """Return the type of a folder's file system if it is a network one, where SQLite's WAL mode is not safe; else None."""
+    """Return the type of a folder's network file system; None on a local one.
+
+    SQLite's WAL mode is not safe on network file systems.
+    """
     import psutil
 
     where = folder.absolute()

@@ -1,1 +1,1 @@
-"""Helpers that are independent of studies."""
+"""Utilities that do not depend on the domain."""

@@ -1,4 +1,4 @@
-"""Atomic file writes, and read and write errors that name the file."""
+"""Atomic file writes, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["reading", "writing"]
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise an `InvalidInputError` that names `path` when the block fails to read it."""
+    """Replace an error of reading `path` with an `InvalidInputError` that names the file."""
     with _naming_file(path, "read", OSError, ValueError, csv.Error):
         yield
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Open a draft that replaces `path` atomically and durably when the block succeeds.
+    """Write to a temporary file that atomically and durably replaces `path` after the block.
 
-    When the block fails, `path` is unchanged. Anything but a regular file, such as a pipe, is written directly.
+    If the block raises an error, `path` is unchanged. A path that is not a regular file, such as a pipe, is written directly.
 
     Raises
     ------
     InvalidInputError
-        When it cannot be written.
+        When the file cannot be written.
     """
     with _naming_file(path, "write", OSError):
         target = path.resolve()

@@ -1,6 +1,6 @@
-"""A background thread with an event loop, for drivers that only offer asyncio.
+"""A background thread with an event loop, for drivers that only have an asyncio API.
 
-evalkit itself is synchronous, also inside a running event loop.
+evalkit's own API is synchronous, and can be used inside a running event loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SETTLING_SECONDS = 0.05
 
 
 class _Background:
-    """The event loop of this process: started on first use, stopped at exit."""
+    """The event loop of this process, which is started on first use and stopped at exit."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # reentrant: the garbage collector may close a connection at any point
@@ -52,7 +52,10 @@ class _Background:
             return True
 
     def stay_out(self) -> None:
-        """Block other threads forever at exit: daemon threads are killed at any point then."""
+        """Block the calling thread forever at exit, unless it is the main thread.
+
+        While the interpreter exits, it kills daemon threads at any point.
+        """
         if self.ended and threading.current_thread() is not threading.main_thread():
             threading.Event().wait()
 
@@ -63,7 +66,7 @@ class _Background:
             self._closers[key] = closer
 
     def reset_in_child(self) -> None:
-        """Start over in a forked process, which has no such thread.
+        """Forget the loop and its thread in a forked process, where the thread does not exist.
 
         The parent's objects are neither closed nor freed.
         """
@@ -74,20 +77,20 @@ class _Background:
         self._closers.clear()
 
     def end(self) -> None:
-        """Close connections and stop the thread, before the interpreter is finalized."""
+        """Close all connections and stop the thread, before the interpreter is finalized."""
         with self._lock:
             self.ended = True
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
-        ending = asyncio.run_coroutine_threadsafe(self._end(), loop)
-        with suppress(Exception, CancelledError):  # nothing can handle an error while the interpreter exits
-            ending.result(_LAST_SECONDS)
+        future = asyncio.run_coroutine_threadsafe(self._end(), loop)
+        with suppress(Exception, CancelledError):  # no caller could handle an error at exit
+            future.result(_LAST_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_LAST_SECONDS)
         if not loop.is_running():
             loop.close()
-        # A native driver may still be returning from the call that woke the loop, with references to Python objects.
+        # A native driver that woke the loop may still be returning from its call, with references to Python objects.
         time.sleep(_SETTLING_SECONDS)
 
     async def _end(self) -> None:
@@ -95,23 +98,23 @@ class _Background:
         self._closers.clear()
         # Wait for the remaining tasks to finish, then cancel them.
         for timeout, cancel in ((_LAST_SECONDS / 4, False), (_LAST_SECONDS / 4, True)):
-            others = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-            for task in others if cancel else ():
+            remaining = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+            for task in remaining if cancel else ():
                 task.cancel()
-            if others:
-                await asyncio.wait(others, timeout=timeout)
+            if remaining:
+                await asyncio.wait(remaining, timeout=timeout)
 
 
 _background = _Background()
 
 
 def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
-    """Run a coroutine to completion, from any thread except the loop's own.
+    """Run a coroutine and return its result, from any thread except that of the loop.
 
     Raises
     ------
     TimeoutError
-        When it takes longer than `seconds`; the coroutine is canceled.
+        When the coroutine takes longer than `seconds`. It is then canceled.
     """
     future = None
     try:
@@ -121,22 +124,22 @@ def run(coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
     except BaseException:
         _background.stay_out()
         if future is not None:
-            future.cancel()  # Ctrl-C
+            future.cancel()  # for example after Ctrl-C
         raise
     finally:
         if _background.ended:
-            _background.end()  # a call from another exit handler restarted the loop
+            _background.end()  # this call, from a later exit handler, restarted the loop
 
 
 def spawn(coroutine: Coroutine[Any, Any, object]) -> None:
-    """Schedule a coroutine without waiting for it.
+    """Schedule a coroutine, which must handle its own errors, without waiting for it.
 
-    It must handle its own errors. A no-op when no loop is running.
+    If the loop is not running, the coroutine is discarded.
     """
     if not _background.spawn(coroutine):
         coroutine.close()
 
 
 def at_end(key: int, closer: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
-    """Register a coroutine function to run on the loop at exit; None unregisters it."""
+    """Register a coroutine function to run at exit under a key; None unregisters it."""
     _background.at_end(key, closer)

@@ -1,6 +1,6 @@
-"""The distribution that evalkit is installed as.
+"""The version of the installed distribution.
 
-It is not called `evalkit`: on the public package index, that name belongs to another project.
+The distribution is called ``evalkit-studies``, because another project on PyPI is called ``evalkit``.
 """
 
 from __future__ import annotations

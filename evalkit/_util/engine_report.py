@@ -1,4 +1,4 @@
-"""A human-readable description of a log or database engine."""
+"""The description of a log or database engine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class EngineReport(NamedTuple):
 
     engine: str
     version: str
-    """Empty when unknown."""
+    """The version; empty if unknown."""
     details: tuple[str, ...] = ()
     """Location and configuration."""
     problems: tuple[str, ...] = ()
-    """Problems, each with its fix."""
+    """Problems, each with the next step."""

@@ -22,31 +22,32 @@ class _Resets(Protocol):
 
 
 _files: weakref.WeakSet[Any] = weakref.WeakSet()
-_others: weakref.WeakSet[Any] = weakref.WeakSet()
-_held: list[_Closes] = []
+_resettable: weakref.WeakSet[Any] = weakref.WeakSet()
+_locked: list[_Closes] = []
 _stranded = False
 
 
 def close_for_fork(resource: _Closes) -> None:
-    """Close a resource's SQLite connections before every fork, under its lock.
+    """Close a resource's SQLite connections before every fork, and hold its lock meanwhile.
 
-    They are reopened on next use.
-
-    SQLite tracks file locks per process. A child that inherits an open file assumes locks that it does not hold, even for connections
-    that it opens itself, so no SQLite file may be open during a fork.
+    The connections are reopened on next use. No SQLite file may be open during a fork: SQLite tracks file locks per process, so a child
+    that inherits an open file assumes locks that it does not have, even for connections that it opens itself.
     """
     _files.add(resource)
 
 
 def reset_in_child(resource: _Resets) -> None:
-    """Call ``resource.reset_in_child()`` in forked processes, to replace held locks."""
-    _others.add(resource)
+    """Call ``resource.reset_in_child()`` in every forked process.
+
+    The method replaces locks that another thread may have held during the fork, and drops connections of the parent.
+    """
+    _resettable.add(resource)
 
 
 def polars_is_stranded() -> bool:
     """Return whether this process was forked after Polars was imported.
 
-    Polars would wait forever for its missing threads.
+    Polars then waits forever for threads that the fork did not copy.
     """
     return _stranded
 
@@ -54,21 +55,21 @@ def polars_is_stranded() -> bool:
 def _before_fork() -> None:
     for resource in list(_files):
         resource._lock.acquire()
-        _held.append(resource)
+        _locked.append(resource)
         resource.close()
 
 
 def _after_in_parent() -> None:
-    while _held:
-        _held.pop()._lock.release()
+    while _locked:
+        _locked.pop()._lock.release()
 
 
 def _after_in_child() -> None:
-    global _stranded  # noqa: PLW0603  (process-wide state, like the inherited modules)
+    global _stranded  # noqa: PLW0603  (process-wide state)
     _stranded = "polars" in sys.modules
-    while _held:
-        _held.pop()._lock = threading.RLock()
-    for resource in list(_others):
+    while _locked:
+        _locked.pop()._lock = threading.RLock()
+    for resource in list(_resettable):
         resource.reset_in_child()
 
 

@@ -11,11 +11,10 @@ __all__ = ["collector_paused"]
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Disable the garbage collector for the block.
+    """Disable the garbage collector during the block.
 
-    Each collection visits every object of every imported package.
-
-    Bulk work creates no reference cycles, so reference counting still frees its objects.
+    A collection is slow, because it visits the objects of all imported packages. Bulk work creates no reference cycles, so reference
+    counting frees its objects.
     """
     if not gc.isenabled():
         yield

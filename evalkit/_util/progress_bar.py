@@ -1,4 +1,4 @@
-"""A progress bar for terminals and notebooks; hidden elsewhere."""
+"""A progress bar, visible only in terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar during the block; yield a function of completed and total items."""
+    """Show a progress bar during the block.
+
+    Yields the function that updates the bar, with the numbers of completed and of all items as arguments.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""Shared parts of the SQLite files of a home: crash-safe creation, readable errors."""
+"""SQLite files: crash-safe creation, reading without write access, readable errors."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class SqliteFailure(NamedTuple):
 
     reason: str
     foreign_change: bool = False
-    """Whether another program changed the tables or their text, so that their contents must be replaced."""
+    """Whether another program changed the tables or their contents, which then must be replaced."""
 
 
 def primary_code(name: str) -> str:
-    """Return the primary result code of an extended one, such as ``SQLITE_BUSY``."""
+    """Return the primary result code, such as ``SQLITE_BUSY``, of an extended one."""
     return "_".join(name.split("_")[:2])
 
 
 def describe_failure(code: str, driver_message: str) -> SqliteFailure:
-    """Return the reason for a result code; the driver's message goes to the debug log."""
+    """Return the reason for an error, and log the driver's message at the debug level."""
     _log.debug("%s: %s", code, driver_message)
     if "no such table" in driver_message:
         return SqliteFailure("its tables are missing: another program deleted or replaced it; connect again")
@@ -76,7 +76,7 @@ def describe_failure(code: str, driver_message: str) -> SqliteFailure:
 
 
 def file_identity(path: str | Path) -> tuple[int, int] | None:
-    """Return an identity that changes when another file replaces this one."""
+    """Return the identity of a file, which changes if it is replaced; None if it is missing."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -85,7 +85,7 @@ def file_identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def why_not_writable(path: Path) -> str | None:
-    """Return why a SQLite file or its folder cannot be written; None if it can be."""
+    """Return the reason why a SQLite file or its folder is not writable; None if it is."""
     if path.exists() and not os.access(path, os.W_OK):
         return f"{path} is not writable"
     if path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
@@ -94,10 +94,10 @@ def why_not_writable(path: Path) -> str | None:
 
 
 def read_without_writing(path: Path, read: Callable[[sqlite3.Connection], _T]) -> _T:
-    """Call `read` with a connection to a file in a read-only folder; return its result.
+    """Call `read` with a connection to a file in a read-only folder, and return its result.
 
-    While another process has the file open, SQLite's locks keep the read consistent. Without the ``-shm`` file there are no locks: the
-    files are compared before and after, and `read` is called again when another process wrote in between.
+    While another process has the file open, SQLite's locks make the read consistent. Otherwise the ``-shm`` file is missing, and with it
+    the locks: `read` is called again if another process changed the file in the meantime.
     """
     while True:
         state = _unlocked_state(path)
@@ -116,7 +116,7 @@ def read_without_writing(path: Path, read: Callable[[sqlite3.Connection], _T]) -
 
 
 def _unlocked_state(path: Path) -> tuple[object, ...] | None:
-    """Return a fingerprint that every write changes; None while there are locks."""
+    """Return a fingerprint that changes with every write; None if SQLite uses locks."""
     wal, shm = (Path(f"{path}{suffix}") for suffix in ("-wal", "-shm"))
     if wal.exists() and shm.exists():
         return None
@@ -135,9 +135,9 @@ def _open_without_writing(path: Path, unlocked: tuple[object, ...] | None) -> sq
     uri = f"file:{quote(str(path))}?mode=ro"
     if unlocked is None:
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
-    if unlocked[0] is None:  # closed by its last user: the file itself is complete
+    if unlocked[0] is None:  # no WAL: the file itself is complete
         return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
-    # A crash or a copy left a -wal file without a -shm file. In exclusive mode SQLite does not need the latter.
+    # A crash or a copy left a -wal file without a -shm file, which SQLite does not need in exclusive mode.
     vfs = "win32-none" if os.name == "nt" else "unix-none"
     connection = sqlite3.connect(f"{uri}&vfs={vfs}", uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -145,9 +145,9 @@ def _open_without_writing(path: Path, unlocked: tuple[object, ...] | None) -> sq
 
 
 def create_atomically(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
-    """Create a SQLite file in WAL mode atomically: a crash leaves no file at `path`.
+    """Create a SQLite file in WAL mode atomically. A crash leaves no partial file at `path`.
 
-    When another process creates the file first, that file is kept.
+    If another process creates the file first, that file is kept.
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     draft.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def create_atomically(path: Path, fill: Callable[[sqlite3.Connection], None]) ->
 
 
 def _place(draft: Path, path: Path) -> None:
-    """Move a file to `path` durably, unless a file exists there."""
+    """Move a file to `path` durably, unless `path` exists."""
     try:
         os.link(draft, path)
     except FileExistsError:
@@ -182,7 +182,7 @@ def _place(draft: Path, path: Path) -> None:
 
 
 class SqliteFile(ABC):
-    """A SQLite file with one connection, kept open, and closed before every fork.
+    """A SQLite file with one connection, which stays open except during a fork.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ class SqliteFile(ABC):
         return EngineReport("SQLite", sqlite3.sqlite_version, (str(self.path),))
 
     def close(self) -> None:
-        """Close the connection; the next call opens it again. Closing twice is harmless."""
+        """Close the connection. The next call reopens it; closing twice is a no-op."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -221,7 +221,7 @@ class SqliteFile(ABC):
         """Check the file and set the pragmas of the connection."""
 
     def _connected(self) -> sqlite3.Connection:
-        """Return a connection to the file now at the path, which may have been replaced."""
+        """Return a connection to the current file at the path, which may have been replaced."""
         if self._connection is not None and (self._identity is None or self._identity != file_identity(self.path)):
             self.close()
         if self._connection is None:

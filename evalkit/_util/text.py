@@ -23,7 +23,7 @@ def plural(count: int, singular: str, several: str | None = None) -> str:
 
 
 def alternatives(items: Sequence[str], word: str = "or") -> str:
-    """Return items as text: ``a, b or c``.
+    """Return items as an enumeration: ``a, b or c``.
 
     Examples
     --------

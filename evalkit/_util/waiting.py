@@ -12,7 +12,7 @@ __all__ = ["BUSY_SECONDS", "Pauses", "poll"]
 _T = TypeVar("_T")
 
 BUSY_SECONDS = 30.0
-"""How long to retry while other processes lock a file or a server's database."""
+"""The time limit for retries while other processes lock a file or a server's database."""
 
 
 class Pauses:
@@ -42,7 +42,7 @@ class Pauses:
 
 
 def poll(read: Callable[[], list[_T]], seconds: float, *, longest: float) -> list[_T]:
-    """Call `read` until it returns items or `seconds` have passed (0: call it once)."""
+    """Call `read` until it returns items or `seconds` have passed, at least once."""
     deadline = time.monotonic() + seconds
     pauses = Pauses(0.005, longest)
     while not (items := read()) and (remaining := deadline - time.monotonic()) > 0:

@@ -1,6 +1,6 @@
 """Open the log and the database of a URL, check write access, and create the home folder.
 
-The only module that imports every adapter.
+No other module imports all adapters.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def open_database(url: str, *, token: SecretStr | None = None) -> Database:
         return SqliteDatabase(file, read_only=why_file_not_writable(file) is not None)
     try:
         parts = urlsplit(url)
-        known = scheme in (*_LIBSQL, *_TURSO) and bool(parts.hostname) and (parts.port or 1) > 0
+        valid = scheme in (*_LIBSQL, *_TURSO) and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
-        known = False
-    if not known:
+        valid = False
+    if not valid:
         raise InvalidInputError(
             f"Invalid database_url {redacted(url)!r}: expected file:PATH, http(s)://HOST or libsql://HOST (a libSQL server), or "
             "turso+https://HOST (Turso Cloud)",
@@ -118,7 +118,10 @@ def uses_files(settings: Settings) -> bool:
 
 
 def why_not_writable(settings: Settings) -> str | None:
-    """Return why events cannot be appended, without connecting to a server; None when no reason is known."""
+    """Return the reason why events cannot be appended; None without a known reason.
+
+    This does not connect to a server.
+    """
     home = settings.home
     if settings.read_only:
         return "this kit is read-only"
@@ -134,12 +137,14 @@ def why_not_writable(settings: Settings) -> str | None:
 
 
 def make_home(settings: Settings) -> None:
-    """Create the home folder, readable only by its owner, if the log or the read model is a file and the folder is missing.
+    """Create the home folder if it is missing and needed for a file.
+
+    Only its owner can read the folder. It is not needed if the log and the read model are on servers.
 
     Raises
     ------
     LogUnavailableError
-        When it cannot be created.
+        When the folder cannot be created.
     """
     home = settings.home
     if home.exists() or not uses_files(settings):

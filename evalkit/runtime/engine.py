@@ -1,6 +1,6 @@
-"""The engine behind a kit: a log, a read model, and the consumer that keeps the read model up to date.
+"""The engine of a kit: a log, its read model, and the consumer that updates it.
 
-It creates the home, checks write access, and projects events. The log and the read model are files in the home, or on servers that
+It creates the home, checks write access, and projects events. The log and the read model are files in the home, or are on servers that
 several kits share.
 """
 
@@ -48,7 +48,7 @@ _logger = logging.getLogger("evalkit")
 
 _RENEWAL_SECONDS = 300.0
 CONSUMER = "consumer"
-"""The role of a consumer process, with which its writer name begins."""
+"""The role of a consumer process, and the prefix of its writer name."""
 
 
 class Engine:
@@ -57,9 +57,9 @@ class Engine:
     Parameters
     ----------
     settings
-        Their URLs.
+        The URLs of the log and the read model, and the home.
     role
-        ``"kit"`` or ``"consumer"``, the beginning of the writer name in the read model.
+        ``"kit"`` or ``"consumer"``, the prefix of the writer name in the read model.
     """
 
     def __init__(self, settings: Settings, role: str = "kit") -> None:
@@ -68,11 +68,11 @@ class Engine:
         """The name under which this process writes to the read model."""
         self.log = open_log(settings.log_url)
         self.lock = threading.RLock()
-        """Held by a command from its checks to its result."""
+        """Every command holds it from its checks to its result."""
         self.not_writable = why_not_writable(settings)
-        """Why events cannot be appended; None when they can."""
+        """The reason why events cannot be appended; None if they can."""
         self.behind: str | None = None
-        """Why the last read used a read model that may be outdated; None when it was brought up to date."""
+        """The reason why the last read may have used an outdated read model; None if it was up to date."""
         self.database = open_database(settings.database_url, token=settings.auth_token)
         self.consumer = EvalProjectionConsumer(self.log, self.database, writer=self.writer)
         paths = [getattr(part, "path", None) for part in (self.log, self.database)]
@@ -83,10 +83,10 @@ class Engine:
                 field="database_url", value=redacted(settings.database_url),
             )  # fmt: skip
         self.embedded = None not in paths
-        """Whether both engines are files."""
-        self._proven = self.embedded
+        """Whether the log and the read model are both files."""
+        self._write_access_verified = self.embedded
         self.holds_nothing = False
-        """Whether the current command found neither events nor tables, so that nothing was created yet."""
+        """Whether there were neither events nor tables when the current command began."""
         self._has_read = False
         self._warned: set[str] = set()
         self._caught_up: object = None
@@ -95,12 +95,18 @@ class Engine:
 
     @property
     def exists(self) -> bool:
-        """Whether there is something to read: a file of the log or the read model, or a server."""
+        """Whether there is anything to read: a file of the log or the read model, or a server."""
         paths = [getattr(part, "path", None) for part in (self.log, self.database)]
         return any(path is None or path.exists() for path in paths)
 
     def ready_to_read(self) -> bool:
-        """Bring the read model up to date if possible. Return False when there is nothing to read yet."""
+        """Bring the read model up to date if possible.
+
+        Returns
+        -------
+        bool
+            False if there is nothing to read yet.
+        """
         if not self.exists:
             self._warn_once(
                 "home",
@@ -108,8 +114,8 @@ class Engine:
             )
             return False
         try:
-            if self.not_writable is None and not self._nothing_yet():
-                make_home(self.settings)  # not before: reading a log on a server creates no files
+            if self.not_writable is None and not self._is_empty():
+                make_home(self.settings)  # only now: reading an empty log on a server must not create files
                 self.catch_up()
                 self._has_read, self.behind = True, None
                 return True
@@ -136,7 +142,7 @@ class Engine:
         return True
 
     def read_only_problem(self) -> str:
-        """Return why nothing can be written, and the age of the data."""
+        """Return the reason why nothing can be written, and the age of the data."""
         reason = "This kit is read-only" if self.settings.read_only else f"Read-only: {self.not_writable}"
         return f"{reason}. {self.age()}"
 
@@ -145,8 +151,8 @@ class Engine:
         """The next step when nothing can be written."""
         return "Connect without read_only=True." if self.settings.read_only else "Ask for write access, or use another home."
 
-    def _nothing_yet(self) -> bool:
-        """Return whether there are neither events nor tables. Reading, or a command that raises, does not create any."""
+    def _is_empty(self) -> bool:
+        """Return whether there are neither events nor tables."""
         if self.embedded:
             return not self.exists
         if self._has_read or self.has_tables():
@@ -154,34 +160,43 @@ class Engine:
         return not any(part.end for part in self.log.ranges())
 
     def read_version(self) -> object:
-        """Bring the read model up to date, and return a token that changes whenever the frames may have changed."""
+        """Bring the read model up to date, and return its version.
+
+        The version changes whenever frames of the read model may have changed.
+        """
         if not self.ready_to_read() or (head := read_head(self.database)) is None:
             return None
         return (self.database_identity(), head.generation, *(position.next for position in head.positions))
 
     def database_identity(self) -> object:
-        """Return the identity of the read model's file, which changes when the file is replaced; None without a file."""
+        """Return the identity of the read model's file; None if it is not a file.
+
+        The identity changes when the file is replaced.
+        """
         path = getattr(self.database, "path", None)
         return None if path is None else file_identity(path)
 
-    def catch_up(self, wanted: Collection[EventKey] = ()) -> dict[EventKey, Decision]:
-        """Apply new events of the log. An embedded read model of an older version is rebuilt first."""
+    def catch_up(self, keys: Collection[EventKey] = ()) -> dict[EventKey, Decision]:
+        """Apply the new events of the log, and return the decisions of the events with `keys`.
+
+        A read model in a file that an older version created is rebuilt first.
+        """
         with self.lock:
             if self._caught_up != self.database_identity():
                 self.consumer.restart()  # the file was moved away or replaced
             try:
-                return self.consumer.catch_up(wanted)
+                return self.consumer.catch_up(keys)
             except SchemaError as error:
                 if not (self.embedded and isinstance(error.actual, tuple) and error.actual < error.supported):  # type: ignore[operator]
                     raise
                 self._renew()
                 self.consumer.restart()
-                return self.consumer.catch_up(wanted)
+                return self.consumer.catch_up(keys)
             finally:
                 self._caught_up = self.database_identity()
 
     def _renew(self) -> None:
-        """Rebuild an embedded read model of an older version, or wait while another process does."""
+        """Rebuild a read model of an older version, or wait until another process has done so."""
         _logger.info("the read model was written by an older version of evalkit; rebuilding it")
         try:
             rebuild(self.database, self.log, writer=self.writer)
@@ -194,11 +209,14 @@ class Engine:
 
     @contextmanager
     def command(self) -> Iterator[None]:
-        """Hold the lock, with an up-to-date read model; nothing is created when there is nothing yet."""
+        """Hold the lock for a command, with an up-to-date read model.
+
+        If there are neither events nor tables, nothing is created before `make_ready`, so that a command that raises creates nothing.
+        """
         if self.not_writable is not None:
             raise ReadOnlyError(f"Cannot write: {self.not_writable}", effect="No events were appended.", hint=self.write_hint)
         with self.lock:
-            self.holds_nothing = self._nothing_yet()
+            self.holds_nothing = self._is_empty()
             if not self.holds_nothing:
                 self._prepare()
             try:
@@ -208,7 +226,10 @@ class Engine:
                 self.holds_nothing = False
 
     def make_ready(self) -> None:
-        """Create the home and the tables if the current command found none: after its checks, before events are appended."""
+        """Create the home and the tables if they do not exist.
+
+        A command calls this after its checks and before it appends events.
+        """
         if self.holds_nothing:
             self._prepare()
             self.holds_nothing = False
@@ -216,13 +237,13 @@ class Engine:
     def _prepare(self) -> None:
         make_home(self.settings)
         self.catch_up()
-        if not self._proven:
-            # When there was nothing to project, nothing was written: prove write access now, before the event is appended.
+        if not self._write_access_verified:
+            # Without new events, catch_up writes nothing. Verify write access before the command appends its event.
             self.database.batch([("UPDATE meta SET generation = generation WHERE 0", ())])
-            self._proven = True
+            self._write_access_verified = True
 
     def last_writer(self) -> tuple[str, str] | None:
-        """Return the name of the last writer of the read model, and the time; None when nothing was written yet."""
+        """Return the read model's last writer and the time; None if it was never written."""
         rows = self.database.execute("SELECT writer, written_at FROM positions ORDER BY written_at DESC LIMIT 1")
         return (str(rows[0][0]), str(rows[0][1])) if rows and rows[0][1] else None
 
@@ -238,10 +259,10 @@ class Engine:
             return "The read model cannot be read now."
         hours = (datetime.now(UTC) - moment).total_seconds() / 3600
         age = "less than an hour" if hours < 1 else f"{hours:,.1f} hours"
-        return f"Its newest event is from {moment:%Y-%m-%d %H:%M} UTC ({age} ago).{self._behind()}"
+        return f"Its newest event is from {moment:%Y-%m-%d %H:%M} UTC ({age} ago).{self._lag_sentence()}"
 
-    def _behind(self) -> str:
-        """Return a sentence with the lag of the read model; empty when the lag is unknown."""
+    def _lag_sentence(self) -> str:
+        """Return a sentence about the lag of the read model; empty if the lag is unknown."""
         try:
             head = read_head(self.database)
             lag = sum(self.lag(head.positions)) if head is not None else 0
@@ -275,12 +296,12 @@ class Engine:
         return has_tables(self.database)
 
     def check_read_model(self) -> None:
-        """Raise an error when the log has events, and the read model is missing and cannot be created.
+        """Raise an error if the log has events, but no read model exists or can be created.
 
         Raises
         ------
         DatabaseUnavailableError
-            With the number of events and the next step.
+            Its message has the number of events and the next step.
         """
         if self.not_writable is None or self.has_tables() or not (events := sum(part.end for part in self.log.ranges())):
             return
@@ -306,7 +327,7 @@ class Engine:
             )
 
     def _warn_once(self, about: str, message: str | Message) -> None:
-        if collects_warnings():  # a panel collects warnings in the background, and a later cell must still show them
+        if collects_warnings():  # a panel collects warnings in the background; a later cell must show them again
             warn(message)
         elif about not in self._warned:
             self._warned.add(about)

@@ -1,4 +1,7 @@
-"""Command handlers: check a command against the read model, append its events, read their effect, return the result."""
+"""The command handlers.
+
+A handler checks a command against the read model, appends its events, reads their effect and returns the result.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +63,9 @@ class RecordedCheckpoints:
     recorded: int
     """The number of checkpoints recorded now."""
     already_recorded: int
-    """The number recorded before, under the same key and with the same content."""
+    """The number of checkpoints recorded before, under the same key and with the same content."""
     checkpoint_ids: tuple[str, ...]
-    """The ids of all rows, in their order."""
+    """The checkpoint ids of all rows, in row order."""
 
     def __repr__(self) -> str:
         again = f", {self.already_recorded} already recorded" if self.already_recorded else ""
@@ -81,13 +84,13 @@ class _New(NamedTuple):
 
 @dataclass
 class _Recording:
-    """The checkpoints of the commands for one study, recorded now or before."""
+    """The checkpoints for a list of commands of one study, recorded now or before."""
 
     ids: list[str]
     stored: dict[str, Checkpoint]
-    """By id, the checkpoints recorded before, or meanwhile by another process."""
+    """The checkpoints that were already recorded, or that another process recorded meanwhile, by id."""
     new: dict[str, _New] = field(default_factory=dict)
-    """By id, the checkpoints appended now."""
+    """The checkpoints to append, by id."""
 
     def checkpoint(self, checkpoint_id: str) -> Checkpoint:
         """Return the checkpoint with an id, recorded now or before."""
@@ -108,7 +111,7 @@ class Handlers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._outcomes = Outcomes(engine)
-        # The engine has caught up before these are read.
+        # The engine has brought the read model up to date before these queries.
         self._stored = EvalStorage(engine.database, lambda: not engine.holds_nothing)
         self.studies = References(self._stored, engine.settings.home)
 
@@ -130,7 +133,7 @@ class Handlers:
                         return self._study(study_id)
                     if decision.reason is not Reason.STUDY_ID_TAKEN:
                         raise self._conflict(event, decision)
-                named = [self._study(study_id)]  # another process created the name in the meantime
+                named = [self._study(study_id)]  # another process created this study in the meantime
             if if_exists == "error":
                 raise StudyExistsError(
                     f"Study {named[0].name!r} already exists ({named[0].status}, created {named[0].created_at:%Y-%m-%d})",
@@ -141,11 +144,17 @@ class Handlers:
             return self._open(command, named)
 
     def _named(self, name: str) -> list[Study]:
-        """Return the studies with this name, newest first: at most one, except in old logs, whose ids do not depend on names."""
+        """Return the studies with a name, newest first.
+
+        There is at most one, except in old logs, where study ids do not depend on names.
+        """
         return [study for study in self._stored.find_studies(name) if normalized_name(study.name) == normalized_name(name)]
 
     def _id_of_name(self, name: str) -> StudyId:
-        """Return the id that every process derives for this name now: of concurrent events, the fold accepts the first in the log."""
+        """Return the id for a new study with a name.
+
+        Concurrent processes derive the same id, and the fold accepts only the first of their events.
+        """
         self._engine.make_ready()
         identity = self._engine.log.identity()
         ids = (study_id_of_name(identity, name, counter) for counter in itertools.count())
@@ -189,7 +198,7 @@ class Handlers:
             last = event_milliseconds(last_id)
             if moment is not None and milliseconds(moment) < last:
                 raise checks.invalid("at", at, f"before the study's last lifecycle event ({wire_time(time_of_event(last_id))})")
-            # Without `at`: now, or the time of the last event when the clock of the machine that wrote it is ahead.
+            # Without `at`, use the current time, or the time of the last event if the clock of its writer is ahead.
             event = lifecycle_event(kind, study.id, max(milliseconds(now), last) if moment is None else milliseconds(moment)).encoded()
             if (decision := self._append(event)) is not APPLIED:
                 raise self._conflict(event, decision)
@@ -207,7 +216,7 @@ class Handlers:
         return RecordedCheckpoints(recorded, len(commands) - recorded, tuple(done.ids))
 
     def _record(self, reference: Study | str, commands: Sequence[RecordCheckpoint], *, rows: bool = False) -> _Recording:
-        """Record checkpoints in a study; with `rows`, errors name the row of a command."""
+        """Record checkpoints in a study. With `rows`, errors name the row of a command."""
         with self._engine.command():
             study = self.recordable(reference)
             ids: list[str] = [command.checkpoint_id(study.id) for command in commands]
@@ -229,12 +238,12 @@ class Handlers:
             return done
 
     def _add(self, done: _Recording, study_id: str, row: int | None, checkpoint_id: str, command: RecordCheckpoint) -> None:
-        """Add a checkpoint to those to append, unless it is recorded already.
+        """Add a checkpoint to `done.new`, unless it is already recorded.
 
         Raises
         ------
         ConflictError, InvalidInputError
-            When its key has different content, or its event is too large.
+            When the key was used for different content, or the event is too large.
         """
         stored = done.stored.get(checkpoint_id)
         if stored is not None:
@@ -271,7 +280,13 @@ class Handlers:
             return RecordedCheckpoints(len(new) - len(stored), len(stored), tuple(new))
 
     def recordable(self, reference: Study | str) -> Study:
-        """Return the study that a reference means, after checking that checkpoints can be recorded in it."""
+        """Return the study that matches a reference.
+
+        Raises
+        ------
+        TransitionError
+            When the study was never started, so that no checkpoint can be recorded in it.
+        """
         study = self.studies.resolve(reference)
         if study.started_at is None:
             problem = f"Cannot record in study {study.name!r}: it"
@@ -287,7 +302,7 @@ class Handlers:
         return self._outcomes.append(event.study_id, [event])[event.event_id]
 
     def _settled(self, study_id: str, new: Mapping[str, _New], decisions: dict[str, Decision]) -> dict[str, Checkpoint]:
-        """Return, of appended events by id, the checkpoints that another process recorded meanwhile with the same content.
+        """Return the checkpoints that another process recorded first with the same content.
 
         Raises
         ------
@@ -336,7 +351,7 @@ class Handlers:
         return {checkpoint.id: checkpoint for checkpoint in self._stored.checkpoints_by_id(study_id, checkpoint_ids)}
 
     def _repeats(self, study: Study, commands: Sequence[RecordCheckpoint], *, several: bool) -> Message | None:
-        """Return the warning if periods have a checkpoint already, or occur several times; otherwise None."""
+        """Return a warning about periods that have or get several checkpoints; None without any."""
         periods = [_stored_period(command) for command in commands]
         if not periods:
             return None
@@ -363,7 +378,7 @@ class Handlers:
 
 
 def _in_rows(error: LogError, new: Sequence[_New]) -> LogError:
-    """Return the error of an append that failed between two chunks, with the rows that are durable."""
+    """Return the error of a partly failed append, with the durable rows in its message."""
     durable = [appended.row for appended, position in zip(new, error.positions, strict=False) if position is not None]
     if not durable:
         return error
@@ -394,7 +409,7 @@ def _calls(before: str, command: str, study: Study) -> dict[str, str]:
     """Return hints to call a command."""
     return {
         "hint": f"{before} kit.{command}_study({study.name!r}).",
-        "shell_hint": f"{before}: evalkit study {command} {shlex.quote(study.name)}",  # no period, to be pasted
+        "shell_hint": f"{before}: evalkit study {command} {shlex.quote(study.name)}",  # without a period, so that it can be pasted
     }
 
 

@@ -1,4 +1,4 @@
-"""The effect of appended events: decided by a consumer, by this process, or not known yet."""
+"""Append events, and read the effect that they had."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ __all__ = ["Outcomes"]
 _CONSUMER_SECONDS = 0.3
 
 _OUTCOME = """
-WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(?))
-SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN lifecycle ON study_id = ? AND event_id = id
-UNION ALL SELECT event_id, 'applied', '', '' FROM asked CROSS JOIN checkpoints c ON c.study_id = ? AND c.event_id = asked.id
-UNION ALL SELECT event_id, 'rejected', reason, message FROM asked CROSS JOIN rejected ON study_id = ? AND event_id = id
+WITH requested (id) AS MATERIALIZED (SELECT value FROM json_each(?))
+SELECT event_id, 'applied', '', '' FROM requested CROSS JOIN lifecycle ON study_id = ? AND event_id = id
+UNION ALL SELECT event_id, 'applied', '', '' FROM requested CROSS JOIN checkpoints c ON c.study_id = ? AND c.event_id = requested.id
+UNION ALL SELECT event_id, 'rejected', reason, message FROM requested CROSS JOIN rejected ON study_id = ? AND event_id = id
   AND reason <> 'wrong partition'
-UNION ALL SELECT event_id, 'quarantined', '', error FROM asked CROSS JOIN quarantined ON study_id = ? AND key = id"""
+UNION ALL SELECT event_id, 'quarantined', '', error FROM requested CROSS JOIN quarantined ON study_id = ? AND key = id"""
 
 
 class Outcomes:
-    """Append events to the log of an engine, and read their effect.
+    """Appends events to the log of an engine, and reads their effect.
 
     Parameters
     ----------
     engine
-        The engine.
+        The engine, whose lock is held by the current command.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -47,7 +47,7 @@ class Outcomes:
         Raises
         ------
         OutcomeUnknownError
-            When they are durable, but their effect cannot be read now.
+            When the events are durable, but their effect cannot be read now.
         """
         self._engine.make_ready()
         positions = self._engine.log.append(messages)
@@ -67,7 +67,7 @@ class Outcomes:
             if len(decided) < len(event_ids):
                 decisions = self._engine.catch_up({(study_id, event_id) for event_id in event_ids})
                 decided |= {event_id: decision for (_, event_id), decision in decisions.items()}
-            # A duplicate or missing one was decided before this call, here or by another process.
+            # Duplicates and missing events were decided before this call, by this or another process.
             missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
             decided |= self._stored_outcomes(study_id, missing)
             if len(decided) < len(event_ids):
@@ -83,7 +83,11 @@ class Outcomes:
         return decided
 
     def _decided_by_a_consumer(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
-        """Wait a moment for a consumer process if one wrote last, so that two processes do not apply the same events."""
+        """Wait briefly for a running consumer to apply events, and return its decisions.
+
+        The result is empty if the last writer is not a consumer, or if the consumer was too slow. Without the wait, both processes would
+        apply the same events.
+        """
         deadline = time.monotonic() + _CONSUMER_SECONDS
         while (last := self._engine.last_writer()) is not None and last[0].startswith(CONSUMER):
             if len(decided := self._stored_outcomes(study_id, event_ids)) == len(event_ids):
@@ -104,12 +108,12 @@ class Outcomes:
         return decided
 
     def message_at(self, position: LogPosition, event_id: str) -> EncodedEvent:
-        """Read an event of an earlier command back from the log.
+        """Return an event of an earlier command from the log.
 
         Raises
         ------
         LogMismatchError
-            When another event is at this position, or none.
+            When the log has another event or no event at this position.
         """
         record = record_at(self._engine.log, position)
         if record is not None and readable_ids(record.data)[1] == event_id:

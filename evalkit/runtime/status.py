@@ -27,7 +27,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Status:
-    """Where the log and the read model are, how current the read model is, and the problems. None means unknown.
+    """The location and state of the log and the read model, and their problems.
+
+    None means that a value is unknown.
 
     Examples
     --------
@@ -39,7 +41,7 @@ class Status:
 
     home: str
     file_system: str
-    """``local``, or the type of the network file system of the home; ``unused`` when both engines are servers."""
+    """``local``, or the type of the home's network file system; ``unused`` if log and read model are on servers."""
     log_url: str
     log_engine: str | None
     """The engine of the log and its version."""
@@ -66,13 +68,13 @@ class Status:
     last_writer: str | None
     """The last process that updated the read model: role, host and process id."""
     last_written_at: str | None
-    """The time of that update, by the clock of that host, RFC 3339 UTC."""
+    """The time of the last update, by the clock of the writer's host, RFC 3339 UTC."""
     generation: int | None
     """The generation of the read model; each rebuild adds 1."""
     schema_version: int | None
     fold_version: int | None
     messages: tuple[Message, ...]
-    """The problems, with the next steps; empty without problems."""
+    """The problems, each with the next step."""
 
     def __repr__(self) -> str:
         return self._text(self.problems)
@@ -123,10 +125,10 @@ def read_status(engine: Engine) -> Status:
     """Return the status of an engine, without changing anything. Errors become `problems`."""
     problems: list[Message] = []
 
-    def attempt(ask: Callable[[], _T]) -> _T | None:
+    def attempt(read: Callable[[], _T]) -> _T | None:
         try:
             with readable(engine.database):
-                return ask()
+                return read()
         except EvalkitError as error:
             problems.append(error.message)
             return None
@@ -144,8 +146,8 @@ def read_status(engine: Engine) -> Status:
         log, database = attempt(engine.log.describe), attempt(engine.database.describe)
         reported = [*(log.problems if log is not None else ()), *(database.problems if database is not None else ())]
         problems += [Message(problem=problem) for problem in reported]
-        asked = attempt(lambda: (read_head(engine.database),))
-        head = asked[0] if asked is not None else None
+        head_result = attempt(lambda: (read_head(engine.database),))
+        head = head_result[0] if head_result is not None else None
         ranges = attempt(engine.log.ranges)
         events = None if ranges is None else sum(part.end - part.first for part in ranges)
         if ranges is not None:
@@ -154,7 +156,7 @@ def read_status(engine: Engine) -> Status:
             if (head.schema_version, head.fold_version) == (SCHEMA_VERSION, FOLD_VERSION):
                 counts, written = attempt(lambda: _counts(engine)), attempt(engine.last_writer)
                 if ranges is not None:
-                    lag = attempt(lambda: _proven_lag(engine, head))
+                    lag = attempt(lambda: _verified_lag(engine, head))
             else:
                 problem = (
                     "The read model was created by an older version of evalkit "
@@ -165,7 +167,7 @@ def read_status(engine: Engine) -> Status:
                         problem=problem, hint="Rebuild it with kit.rebuild().", shell_hint="Rebuild it with: evalkit projection rebuild"
                     )
                 )
-        elif ranges is not None and asked is not None:
+        elif ranges is not None and head_result is not None:
             lag = tuple(part.end for part in ranges)
             attempt(engine.check_read_model)
     else:
@@ -199,8 +201,14 @@ def _named(report: EngineReport | None) -> str | None:
     return None if report is None else f"{report.engine} {report.version}".strip()
 
 
-def _proven_lag(engine: Engine, head: Head) -> tuple[int, ...]:
-    """Return the lag of the read model by partition, after checking that it was built from this log."""
+def _verified_lag(engine: Engine, head: Head) -> tuple[int, ...]:
+    """Return the lag of the read model by partition.
+
+    Raises
+    ------
+    LogMismatchError
+        When the read model was built from another log.
+    """
     if any(position.next for position in head.positions):
         check_identity(engine.log, head.positions)
     return engine.lag(head.positions)
