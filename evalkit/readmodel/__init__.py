@@ -1,1 +1,1 @@
-"""The read model, derived from the log: fold, projection, rebuild, verify, queries."""
+"""The read model, derived from the log: fold, projection, rebuild, verify and queries."""

@@ -1,4 +1,4 @@
-"""The consumer: checks the identity of the log and applies new events."""
+"""The consumer, which checks the identity of the log and applies new events."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ __all__ = ["EvalProjectionConsumer"]
 _logger = logging.getLogger("evalkit.readmodel")
 
 _BATCH_BYTES = 4 << 20
-_BACKLOG_FACTOR = 5  # how much larger the batches of a long backlog are
+_BACKLOG_FACTOR = 5  # batches are larger by this factor while there is a long backlog
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 class EvalProjectionConsumer:
     """Brings a read model up to date with a log, once (`catch_up`) or continuously (`run`).
 
-    Any number of consumers can share a database: of two that apply the same events, one wins, and the other restarts from the new
-    positions.
+    Any number of consumers can share a database. If two apply the same events at the same time, one succeeds, and the other restarts from
+    the new positions.
 
     Parameters
     ----------
     log, database
-        Source and target. Missing tables are created.
+        The source and the target. Missing tables are created.
     batch_size
-        The number of events of an atomic batch.
+        The number of events in an atomic batch.
     group
-        The consumer group, for the log's own tools.
+        The name of the consumer group, which the log's tools show.
     writer
-        Identifies this process; stored in the read model, for people.
+        The name of this process, stored in the read model for information.
     projection
-        A projection into tables without other writers; by default into the live tables.
+        A projection into tables without other writers; by default, one into the live tables.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class EvalProjectionConsumer:
         writer: str = "",
     ) -> None:
         self.conflicts = 0
-        """The number of times that another projector applied the same events first."""
+        """The number of batches that failed because another process had applied the same events."""
         self._log = log
         self._database = database
         self._writes = WriteBehind(database)
@@ -78,20 +78,20 @@ class EvalProjectionConsumer:
 
     def catch_up(
         self,
-        wanted: Container[EventKey] = (),
+        keys: Container[EventKey] = (),
         *,
         until: Sequence[int] | None = None,
         on_batch: Callable[[int], None] | None = None,
         stop: threading.Event | None = None,
     ) -> dict[EventKey, Decision]:
-        """Apply all new events of the log, and return.
+        """Apply all new events of the log, and return the decisions about some of them.
 
         Parameters
         ----------
-        wanted
-            The events whose decisions to return, if this call made them.
+        keys
+            The keys of the events whose decisions are returned, as far as this call applies them.
         until
-            For each partition, the offset to stop at (exclusive); by default the end of the log.
+            The offset to stop at (exclusive), for each partition; by default the end of the log.
         on_batch
             Called after each batch with its number of events.
         stop
@@ -100,28 +100,31 @@ class EvalProjectionConsumer:
         Raises
         ------
         LogMismatchError
-            When it is a different log, or events are missing.
+            When it is a different log than that of the read model, or events are missing.
         SchemaError
-            When another version created the tables.
+            When another version of evalkit created the tables.
         """
         while True:
             try:
-                return self._bring_forward(wanted, until, on_batch, stop)
+                return self._apply_new(keys, until, on_batch, stop)
             except ConditionFailed:
                 if self._exclusive:
                     raise
                 self.conflicts += 1
-                _logger.debug("another projector was faster; restarting")
+                _logger.debug("another process applied the same events first; restarting")
                 self.restart()
 
-    def _bring_forward(
+    def _apply_new(
         self,
-        wanted: Container[EventKey],
+        keys: Container[EventKey],
         until: Sequence[int] | None,
         on_batch: Callable[[int], None] | None,
         stop: threading.Event | None,
     ) -> dict[EventKey, Decision]:
-        """Apply all batches; with a long backlog, write each while the next is decoded."""
+        """Apply all new events in batches.
+
+        In a long backlog, a batch is written while the next one is decoded.
+        """
         decisions: dict[EventKey, Decision] = {}
         written: list[LogRecord] = []
         size, more = self._batch_size, True
@@ -131,11 +134,11 @@ class EvalProjectionConsumer:
                     projection = self._opened()
                     records, more = self._read(projection.positions, until, size)
                     if records:
-                        decisions.update(pair for pair in projection.apply(records) if pair[0] in wanted)
+                        decisions.update(pair for pair in projection.apply(records) if pair[0] in keys)
                         if size == self._batch_size:
                             self._report(records, on_batch)
                         else:
-                            self._report(written, on_batch)  # the previous batch, which has been written by now
+                            self._report(written, on_batch)  # the previous batch, which is written by now
                             written = records
                     if more and not self._exclusive and size == self._batch_size:
                         size *= _BACKLOG_FACTOR
@@ -163,23 +166,23 @@ class EvalProjectionConsumer:
         on_lost: Callable[[EvalkitError], None] | None = None,
         on_back: Callable[[], None] | None = None,
     ) -> None:
-        """Catch up and wait for new events until `stop` is set, after the current batch.
+        """Apply events as they are appended, until `stop` is set.
 
-        An unavailable log or database is retried with exponential back-off.
+        While the log or the database is unavailable, it is retried with exponential back-off.
 
         Parameters
         ----------
         stop
-            When set, return.
+            When set, return after the current batch.
         on_batch
             Called after each batch with its number of events.
         on_lost, on_back
-            Called once with the error when an engine becomes unavailable, and once when all engines work again.
+            Called once with the error when the log or the database becomes unavailable, and once when both are available again.
 
         Raises
         ------
         EvalkitError
-            For errors that a retry does not fix: a different log, missing events, another version, missing permissions.
+            For errors that a retry does not resolve: a different log, missing events, another version, missing permissions.
         """
         pauses: Pauses | None = None
         while not stop.is_set():
@@ -188,7 +191,7 @@ class EvalProjectionConsumer:
                 if pauses is not None and on_back is not None:
                     on_back()
                 pauses = None
-                # Only a signal that there are new events: catch_up reads from the last applied event on, to compare it.
+                # The polled events are discarded. catch_up reads them again, from the last applied event on, which it verifies.
                 self._consumer.poll(100, 1.0)
             except (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError) as error:
                 if pauses is None and on_lost is not None:
@@ -199,7 +202,7 @@ class EvalProjectionConsumer:
                 stop.wait(pauses.next())
 
     def restart(self) -> None:
-        """Discard all cached state; also in a forked process, which has no writer thread."""
+        """Discard all cached state, including the writer thread, which a fork does not copy."""
         self._projection = None
         self._writes = WriteBehind(self._database)
 
@@ -214,7 +217,7 @@ class EvalProjectionConsumer:
         head = read_head(self._database)
         if head is None:
             ranges = self._log.ranges()
-            check_complete(ranges)  # before creating tables, which would read as an empty read model
+            check_complete(ranges)  # before creating tables, which would be an empty read model
             initialize(self._database, len(ranges))
             head = read_head(self._database)
             assert head is not None
@@ -234,17 +237,17 @@ class EvalProjectionConsumer:
     def _read(self, positions: Sequence[Position], until: Sequence[int] | None, batch_size: int) -> tuple[list[LogRecord], bool]:
         """Return the records after the positions, and whether there may be more.
 
-        Every poll starts at the last applied event, which must be unchanged: a log that lost its last events, and possibly grew again
-        with different ones, is detected.
+        Every poll starts at the last applied event and verifies that it is unchanged. This detects a log that lost its last events, even if
+        other events were appended since.
         """
         ranges = self._log.ranges()
-        check_ends(positions, ranges)  # each time: new events in one partition must not hide missing ones in another
+        check_ends(positions, ranges)  # every time, because one partition may have new events while another lost some
         for partition, position in enumerate(positions):
             done = until is not None and position.next >= until[partition]
             self._consumer.seek(partition, ranges[partition].end if done else max(position.next - 1, 0))
         requested = batch_size + len(positions)
         polled = self._consumer.poll(requested, 0)
-        fresh: list[LogRecord] = []
+        new_records: list[LogRecord] = []
         expected = [max(position.next - 1, 0) for position in positions]
         for record in polled:
             partition, offset, data = record
@@ -255,16 +258,16 @@ class EvalProjectionConsumer:
                 raise self._gap(partition, expected[partition], offset)
             expected[partition] += 1
             if offset >= position.next:
-                fresh.append(record)
+                new_records.append(record)
             elif sha256(data).hexdigest() != position.last_sha256:
                 raise different_event(partition, offset)
-        taken = fresh[: _fitting(fresh[:batch_size])]
+        batch = new_records[: _fitting(new_records[:batch_size])]
         if until is not None:
             reached = [position.next for position in positions]
-            for record in taken:
+            for record in batch:
                 reached[record.partition] = record.offset + 1
-            return taken, any(at < end for at, end in zip(reached, until, strict=True))
-        return taken, len(taken) < len(fresh) or (bool(fresh) and len(polled) >= requested)
+            return batch, any(offset < end for offset, end in zip(reached, until, strict=True))
+        return batch, len(batch) < len(new_records) or (bool(new_records) and len(polled) >= requested)
 
     def _gap(self, partition: int, expected: int, offset: int) -> LogMismatchError:
         return LogMismatchError(
@@ -274,7 +277,7 @@ class EvalProjectionConsumer:
 
 
 def _fitting(records: Sequence[LogRecord]) -> int:
-    """Return how many of the records, at least one, fit into the size limit of a batch."""
+    """Return the number of records that fit into the size limit of a batch, at least 1."""
     size = 0
     for count, record in enumerate(records):
         size += len(record.data)

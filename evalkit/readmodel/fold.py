@@ -1,7 +1,7 @@
-"""The fold: the effect of each event, given the earlier events of its study.
+"""The fold, which decides the effect of each event.
 
-Pure: no clock, no randomness, no I/O. Total: every event gets a decision. The state of an event's own study is its only input, so
-outcomes do not depend on how studies interleave.
+It is pure: no clock, no randomness, no I/O. It is total: there is a decision for every event. A decision depends only on the earlier events
+of the same study, so it is independent of the order in which the events of different studies are applied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from evalkit.domain.study import TRANSITIONS, StudyStatus
 __all__ = ["APPLIED", "DUPLICATE", "FOLD_VERSION", "Decision", "Outcome", "Reason", "StudyState", "decide", "decide_invalid"]
 
 FOLD_VERSION = 1
-"""Incremented whenever the same events would produce different rows: older projectors stop, older databases are rebuilt."""
+"""Incremented by every change after which the same events produce different rows.
+
+Older versions of evalkit refuse a newer read model, and an older read model is rebuilt.
+"""
 
 
 class Outcome(StrEnum):
@@ -39,7 +42,7 @@ class Reason(StrEnum):
 
 
 class Decision(NamedTuple):
-    """The fold's decision about one event, with a message for people."""
+    """The fold's decision about one event, with a human-readable message."""
 
     outcome: Outcome
     reason: Reason | None = None
@@ -54,22 +57,22 @@ DUPLICATE = Decision(Outcome.DUPLICATE)
 class StudyState:
     """The fold's state of one study.
 
-    `decided`, `misplaced` and `checkpoints` are complete for the current events, not for the study. The owner of the state looks up ids
-    up to `newest_event` and `newest_checkpoint` in the read model; greater ids are new.
+    The sets contain only the ids of the current events, not of all events of the study. The projection looks up ids that are not greater
+    than `newest_event` or `newest_checkpoint` in the read model. Greater ids are new.
     """
 
     status: StudyStatus | None = None
-    """None until the study is created."""
+    """None before the study is created."""
     seq: int = 0
     """The number of lifecycle events."""
     newest_event: str = ""
     newest_checkpoint: str = ""
     decided: set[str] = field(default_factory=set)
-    """Ids of decided events."""
+    """Ids of events that are already decided."""
     misplaced: set[str] = field(default_factory=set)
-    """Ids of events in a partition that is not the study's."""
+    """Ids of rejected events in a wrong partition."""
     checkpoints: set[str] = field(default_factory=set)
-    """Ids of recorded checkpoints."""
+    """Ids of checkpoints that are already recorded."""
 
 
 def decide(state: StudyState, event: DecodedEvent, *, right_partition: bool = True) -> Decision:
@@ -82,8 +85,8 @@ def decide(state: StudyState, event: DecodedEvent, *, right_partition: bool = Tr
     event
         The event.
     right_partition
-        Whether the event is in the partition of its study. An event in a wrong partition is always rejected, and is not decided for the
-        right one: otherwise outcomes would depend on which partition is read first.
+        Whether the event is in the partition of its study. An event in a wrong partition is rejected. An event with the same id in the
+        right partition is still decided on its own: otherwise, the outcome would depend on the partition that is read first.
     """
     event_id = event.event_id
     if not right_partition:
@@ -104,12 +107,12 @@ def decide(state: StudyState, event: DecodedEvent, *, right_partition: bool = Tr
     else:
         if state.status is None:
             return _unknown_study()
-        allowed, leads_to = TRANSITIONS[event.kind]
+        allowed, new_status = TRANSITIONS[event.kind]
         if state.status not in allowed:
             return Decision(
                 Outcome.REJECTED, Reason.TRANSITION_NOT_ALLOWED, f"{event.kind} is not allowed when the study is {state.status}"
             )
-        state.status = leads_to
+        state.status = new_status
     state.seq += 1
     return APPLIED
 
@@ -135,11 +138,12 @@ def decide_invalid(state: StudyState, event_id: str, error: str) -> Decision:
     Parameters
     ----------
     state
-        The state of the study named in the bytes, or of the study ``""`` if none can be read; updated unless it is a duplicate.
+        The state of the study whose id is in the bytes, or of the study ``""`` if no id can be read; updated unless the outcome is a
+        duplicate.
     event_id
         The event id, or the SHA-256 of the bytes if no id can be read.
     error
-        The reason why they are invalid.
+        The reason why the bytes are invalid.
     """
     if event_id in state.decided:
         return DUPLICATE

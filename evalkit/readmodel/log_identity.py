@@ -1,6 +1,7 @@
-"""Checks that a log is the one of the read model, and is complete.
+"""Check that a log is complete and is the one that the read model was built from.
 
-The read model identifies its log by the number of partitions and the SHA-256 of each partition's first event: URLs may change.
+The read model identifies its log by the number of partitions and the SHA-256 of each partition's first event. It does not use the
+URL, which may change.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ __all__ = ["adopt_hints", "check_complete", "check_count", "check_ends", "check_
 
 
 def adopt_hints(before: str = "") -> dict[str, str]:
-    """Return hints to rebuild from a log that is the right one after all."""
+    """Return hints to rebuild the read model if the log is the right one."""
     hint = " ".join(part for part in (before, "If this is the right log, rebuild the read model from it: {}.") if part)
     return {"hint": hint.format("kit.rebuild(adopt_log=True)"), "shell_hint": hint.format("evalkit projection rebuild --adopt-log")}
 
 
 def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
-    """Raise unless a log is the one that a read model was built from, and is complete.
+    """Raise an error unless a log is complete and is the one that a read model was built from.
 
     Raises
     ------
     LogMismatchError
-        When it is a different log, has another number of partitions, or its first or last events are missing.
+        When it is a different log, it has another number of partitions, or its last events are missing.
+    LogIncompleteError
+        When the first events of a partition are missing.
     """
     ranges = log.ranges()
     check_count(positions, ranges)
@@ -49,7 +52,7 @@ def check_identity(log: EventLog, positions: Sequence[Position]) -> None:
 
 
 def _empty_log(positions: Sequence[Position], ranges: Sequence[PartitionRange], partition: int) -> LogMismatchError:
-    """Return the error for a partition that lost all events, by which a wrong or deleted log usually shows."""
+    """Return the error for a partition without events, usually in a wrong or deleted log."""
     empty = all(end == 0 for _, end in ranges)
     events = sum(position.next for position in positions) if empty else positions[partition].next
     name = "The event log" if empty else f"Partition {partition} of the event log"
@@ -65,7 +68,7 @@ def _empty_log(positions: Sequence[Position], ranges: Sequence[PartitionRange], 
 
 
 def check_count(positions: Sequence[Position], ranges: Sequence[PartitionRange]) -> None:
-    """Raise unless log and read model have the same number of partitions.
+    """Raise an error unless log and read model have the same number of partitions.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def _sha256_at(log: EventLog, partition: int, offset: int) -> str | None:
 
 
 def check_complete(ranges: Sequence[PartitionRange]) -> None:
-    """Raise unless every partition starts at offset 0.
+    """Raise an error unless every partition starts at offset 0.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def check_complete(ranges: Sequence[PartitionRange]) -> None:
 
 
 def check_ends(positions: Sequence[Position], ranges: Sequence[PartitionRange]) -> None:
-    """Raise unless a log contains every applied event.
+    """Raise an error unless a log contains every applied event.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The projection: applies events and writes rows and positions atomically."""
+"""The projection, which applies events and writes rows and positions atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from evalkit.readmodel.schema import Head, Position, Tables
 __all__ = ["DECIDED", "EvalProjection", "EventKey"]
 
 EventKey = tuple[str, str]
-"""The key of an event's decision: (study id, event id); the study id is empty if the event names no study."""
+"""The key of a decision, (study id, event id). The study id is empty if the event has none or is in a wrong partition."""
 
 _KEPT_BYTES = 64 * 1024
 
@@ -33,20 +33,20 @@ SELECT j.value, (SELECT status FROM {studies} WHERE id = j.value), (SELECT max(s
       coalesce((SELECT max(key) FROM {quarantined} WHERE study_id = j.value), '')),
   coalesce((SELECT max(id) FROM {checkpoints} WHERE study_id = j.value), '')
 FROM json_each(?) j"""
-_ASKED = "WITH asked (study, id) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
+_KEYS = "WITH keys (study, id) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
 DECIDED = (
-    _ASKED
+    _KEYS
     + """
-SELECT study_id, event_id, '' FROM asked CROSS JOIN {checkpoints} ON study_id = study AND event_id = asked.id
-UNION ALL SELECT study_id, event_id, '' FROM asked CROSS JOIN {lifecycle} ON study_id = study AND event_id = asked.id
-UNION ALL SELECT study_id, event_id, reason FROM asked CROSS JOIN {rejected} ON study_id = study AND event_id = asked.id
-UNION ALL SELECT study_id, key, '' FROM asked CROSS JOIN {quarantined} ON study_id = study AND key = asked.id"""
+SELECT study_id, event_id, '' FROM keys CROSS JOIN {checkpoints} ON study_id = study AND event_id = keys.id
+UNION ALL SELECT study_id, event_id, '' FROM keys CROSS JOIN {lifecycle} ON study_id = study AND event_id = keys.id
+UNION ALL SELECT study_id, event_id, reason FROM keys CROSS JOIN {rejected} ON study_id = study AND event_id = keys.id
+UNION ALL SELECT study_id, key, '' FROM keys CROSS JOIN {quarantined} ON study_id = study AND key = keys.id"""
 )
-_RECORDED = _ASKED + " SELECT study_id, c.id FROM asked CROSS JOIN {checkpoints} c ON study_id = study AND c.id = asked.id"
+_RECORDED = _KEYS + " SELECT study_id, c.id FROM keys CROSS JOIN {checkpoints} c ON study_id = study AND c.id = keys.id"
 
-# Compare-and-swap: NULL in a NOT NULL column fails the whole batch. The generation needs its own comparison: an update of a position that
-# the new generation does not have would match no row and not fail.
-_STILL = """
+# Compare-and-swap: NULL in a NOT NULL column fails the entire batch. The generation is compared separately, because the update of a
+# position that does not exist in a newer generation would match no row and not fail.
+_CHECK_GENERATION = """
 UPDATE meta SET generation = CASE WHEN generation = ? AND schema_version = ? AND fold_version = ? THEN generation ELSE NULL END"""
 _MOVE = """
 UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, writer = ?, written_at = ?,
@@ -58,19 +58,19 @@ _TIME_COLUMN = {"study_started": "started_at", "study_stopped": "stopped_at"}
 class EvalProjection:
     """Applies events to one set of tables.
 
-    It caches the positions that it last wrote and the states of the studies. When another projector wrote in between, the
-    compare-and-swap fails and nothing is written; call `restart`.
+    It caches the states of the studies and its last written positions. If another process wrote other positions, the compare-and-swap fails
+    and nothing is written; call `restart`.
 
     Parameters
     ----------
     database
         The database of the tables.
     head
-        Generation, versions and positions of the tables.
+        The generation, versions and positions of the tables.
     suffix
-        The suffix of the set of tables; empty for the live tables.
+        The suffix of the tables' names; empty for the live tables.
     writer
-        Identifies this process; stored with the positions, for people.
+        The name of this process, stored with the positions for information.
     """
 
     def __init__(self, database: Database, head: Head, suffix: str = "", *, writer: str = "") -> None:
@@ -86,17 +86,17 @@ class EvalProjection:
         self._states: dict[str, StudyState] = {}
 
     def apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
-        """Fold the next records, write their effects, and return the decision of each.
+        """Apply the next records, and return the decision about each.
 
         Raises
         ------
         ConditionFailed
-            When another projector or a rebuild wrote in between. Nothing was written; call `restart`.
+            When another process applied events or rebuilt the read model. Nothing was written; call `restart`.
         """
         try:
             return self._apply(records)
         except BaseException:
-            self._states.clear()  # they are now ahead of the tables
+            self._states.clear()  # the states are ahead of the tables
             raise
 
     def _apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
@@ -117,10 +117,10 @@ class EvalProjection:
             else:
                 decision = decide(state, event, right_partition=right)
                 batch.add(decision, event, state)
-            # An event in a wrong partition is not decided for its study.
+            # An event in a wrong partition has no decision for its study.
             decisions.append(((event.study_id if right or event.kind == "" else "", event.event_id), decision))
         moves = self._moves(records)
-        self._database.batch([(_STILL, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
+        self._database.batch([(_CHECK_GENERATION, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
         for partition, (_, position) in moves.items():
             self.positions[partition] = position
         for event in events:
@@ -131,56 +131,56 @@ class EvalProjection:
         return decisions
 
     def _decode(self, record: LogRecord) -> DecodedEvent:
-        """Decode bytes; an invalid event has no kind, and (error, event id) as its row."""
+        """Decode a record. An invalid event has an empty kind, and (error, event id) as its row."""
         try:
             return decode(record.data)
         except InvalidEventError as error:
             study_id, event_id = readable_ids(record.data)
             row = (str(error)[:500], event_id)
             if study_id and record.partition != partition_of(study_id, len(self.positions)):
-                # Like a valid event in a wrong partition, it is not decided for its study.
+                # Like a valid event in a wrong partition, it has no decision for its study.
                 study_id = event_id = ""
             return DecodedEvent("", study_id, event_id or sha256(record.data).hexdigest(), "", row)
 
     def _load(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
-        """Load the state of the events' studies that is not cached yet."""
+        """Load the states of studies and ids that are needed to decide the events."""
         with readable(self._database):
             self._load_states(events, in_place)
 
     def _load_states(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
-        unknown = list({event.study_id for event in events} - self._states.keys())
-        if unknown:
-            for study_id, status, seq, newest, checkpoint in self._ask(_STATES, unknown):
-                known = StudyStatus(str(status)) if status else None
-                self._states[str(study_id)] = StudyState(known, int(seq or 0), str(newest), str(checkpoint))
-        asked = [
+        uncached = list({event.study_id for event in events} - self._states.keys())
+        if uncached:
+            for study_id, text, seq, newest, checkpoint in self._query(_STATES, uncached):
+                status = StudyStatus(str(text)) if text else None
+                self._states[str(study_id)] = StudyState(status, int(seq or 0), str(newest), str(checkpoint))
+        keys = [
             (event.study_id, event.event_id)
             for event, right in zip(events, in_place, strict=True)
             if not right or event.event_id <= self._states[event.study_id].newest_event
         ]
-        if asked:
-            for study_id, event_id, reason in self._ask(DECIDED, asked):
+        if keys:
+            for study_id, event_id, reason in self._query(DECIDED, keys):
                 state = self._states[str(study_id)]
                 (state.misplaced if reason == "wrong partition" else state.decided).add(str(event_id))
-        asked = [
+        keys = [
             (event.study_id, event.checkpoint_id)
             for event in events
             if event.kind == "checkpoint_recorded" and event.checkpoint_id <= self._states[event.study_id].newest_checkpoint
         ]
-        if asked:
-            for study_id, checkpoint_id in self._ask(_RECORDED, asked):
+        if keys:
+            for study_id, checkpoint_id in self._query(_RECORDED, keys):
                 self._states[str(study_id)].checkpoints.add(str(checkpoint_id))
 
-    def _ask(self, sql: str, items: Sequence[object]) -> list[Row]:
-        named = sql.format(**self.tables._asdict())
-        return in_parts(lambda part: self._database.execute(named, (json.dumps(part),)), items)
+    def _query(self, template: str, items: Sequence[object]) -> list[Row]:
+        sql = template.format(**self.tables._asdict())
+        return in_parts(lambda part: self._database.execute(sql, (json.dumps(part),)), items)
 
     def _moves(self, records: Sequence[LogRecord]) -> dict[int, tuple[Statement, Position]]:
         """Return the compare-and-swap and the new position of each partition."""
         last = {record.partition: record for record in records}
         first = {record.partition: record for record in records if record.offset == 0}
         moves: dict[int, tuple[Statement, Position]] = {}
-        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"  # for people only
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"  # for information only
         for partition, record in last.items():
             old = self.positions[partition]
             beginning = sha256(first[partition].data).hexdigest() if partition in first else old.first_sha256
@@ -191,7 +191,7 @@ class EvalProjection:
 
 
 class _Batch:
-    """Collects changes as statements: checkpoints in bulk, changes of studies in order."""
+    """The changes of a batch of events as statements, with checkpoints in bulk."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -199,7 +199,7 @@ class _Batch:
         self._others: list[Statement] = []
 
     def add(self, decision: Decision, event: DecodedEvent, state: StudyState) -> None:
-        """Add the changes of a valid event; `state` is the state of its study after it."""
+        """Add the changes of a valid event; `state` is the state of its study after the event."""
         if decision is APPLIED:
             if event.kind == "checkpoint_recorded":
                 timestamp, metrics, analyzed, sessions, start, end, regular = event.row
@@ -226,7 +226,7 @@ class _Batch:
         self._others.append((f"INSERT INTO {self._tables.lifecycle} VALUES (?, ?, ?, ?)", entry))
 
     def quarantine(self, decision: Decision, event: DecodedEvent, data: bytes) -> None:
-        """Add an invalid event; only the first 64 KiB are stored."""
+        """Add an invalid event, of which only the first 64 KiB are stored."""
         if decision.outcome is Outcome.QUARANTINED:
             digest = sha256(data).hexdigest()
             kept = data[:_KEPT_BYTES]

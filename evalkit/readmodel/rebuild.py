@@ -55,25 +55,26 @@ def rebuild(
 ) -> RebuildResult:
     """Rebuild the read model from the log. Readers see the old rows until the swap.
 
-    After a crash, the old tables stay live, and the next rebuild drops the shadow tables. Of two concurrent rebuilds, the later one wins.
+    After a crash, the old tables remain live, and the next rebuild drops the shadow tables. Of two concurrent rebuilds, one raises
+    RebuildSupersededError.
 
     Parameters
     ----------
     database, log
-        Target and source.
+        The target and the source.
     adopt_log
-        Accept a log that is not the one that the read model was built from, or that lost events.
+        Accept a log that lost events, or that is not the one that the read model was built from.
     on_progress
         Called after each batch with the number of replayed events and the number of events in the log.
     writer
-        Identifies this process; stored in the read model, for people.
+        The name of this process, stored in the read model for information.
 
     Raises
     ------
     LogMismatchError
-        When it is a different log, or events are missing, and `adopt_log` is not set.
+        When it is a different log than that of the read model, or events are missing, and `adopt_log` is false.
     RebuildSupersededError
-        When another rebuild started.
+        When another rebuild started in the meantime.
     """
     ranges = log.ranges()
     check_complete(ranges)
@@ -142,7 +143,7 @@ def _make_shadow(database: Database, partitions: int) -> str:
 
 
 def _swap(live: Head, suffix: str, partitions: int) -> list[Statement]:
-    """Return the transaction that replaces the live tables if nothing else changed them."""
+    """Return the statements that replace the live tables, unless another process changed them."""
     compare: list[Statement] = [
         (
             "UPDATE meta SET generation = CASE WHEN generation = ? THEN generation + 1 ELSE NULL END, "

@@ -24,9 +24,9 @@ __all__ = ["EvalStorage", "References"]
 _STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies"
 _CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id FROM checkpoints"
 _PAGE = 1000
-# Any other name (printable ASCII without surrounding spaces) equals its normalized name.
+# All other names (printable ASCII without surrounding spaces) are equal to their normal forms.
 _MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
-_AFTER_ALL_TIMES = b"\xff"  # SQLite sorts a blob after every text, even if another program wrote text that is not a time
+_AFTER_ALL_TIMES = b"\xff"  # SQLite sorts a blob after every text, even after text that is not a time
 
 
 class EvalStorage:
@@ -39,7 +39,7 @@ class EvalStorage:
     database
         The database of the read model.
     before_read
-        Called before each query to bring the read model up to date; returns False if it does not exist.
+        Called before each query to bring the read model up to date. Returns False without a read model.
 
     See Also
     --------
@@ -148,7 +148,7 @@ class EvalStorage:
         return [study for study in candidates if normalized_name(study.name) == name or (end and study.id.endswith(end))]
 
     def get_checkpoint(self, study_id: str, checkpoint_id: str) -> Checkpoint | None:
-        """Return the checkpoint of a study with an exact id, or None.
+        """Return the checkpoint with an exact id in a study, or None.
 
         Parameters
         ----------
@@ -169,9 +169,9 @@ class EvalStorage:
         return checkpoints[0] if checkpoints else None
 
     def checkpoints_by_id(self, study_id: str, checkpoint_ids: Sequence[str]) -> list[Checkpoint]:
-        """Return the checkpoints of a study with these ids, in no particular order.
+        """Return the checkpoints with the given ids in a study, in no particular order.
 
-        Unknown ids are skipped.
+        Unknown ids are ignored.
 
         Parameters
         ----------
@@ -218,7 +218,7 @@ class EvalStorage:
         return self._in_order(_checked_id(study_id), "", _AFTER_ALL_TIMES)
 
     def get_latest_checkpoint(self, study_id: str) -> Checkpoint | None:
-        """Return the checkpoint of a study with the latest timestamp, or None.
+        """Return the checkpoint with the latest timestamp of a study, or None.
 
         Parameters
         ----------
@@ -237,7 +237,7 @@ class EvalStorage:
         return checkpoints[0] if checkpoints else None
 
     def get_checkpoints_in_range(self, study_id: str, start: datetime, end: datetime) -> list[Checkpoint]:
-        """Return the checkpoints of a study with a timestamp in ``[start, end)``, oldest first.
+        """Return a study's checkpoints with timestamps in ``[start, end)``, oldest first.
 
         Parameters
         ----------
@@ -267,16 +267,16 @@ class EvalStorage:
         return self._in_order(_checked_id(study_id), stored_moment(start, "start"), stored_moment(end, "end"))
 
     def _studies(self, where: str, args: Args) -> list[Study]:
-        """Return studies, newest first."""
+        """Return the studies that match a condition, newest first."""
         if not self._before_read():
             return []
         sql = f"{_STUDY} WHERE ({where}) AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
 
-        def ask(before: tuple[Value, ...], most: int) -> list[Row]:
-            return self._database.execute(sql, (*args, *before, most))
+        def query(before: tuple[Value, ...], limit: int) -> list[Row]:
+            return self._database.execute(sql, (*args, *before, limit))
 
         with readable(self._database):
-            return [_study(row) for row in pages(ask, (_AFTER_ALL_TIMES, ""), lambda row: (row[6], row[0]), _PAGE)]
+            return [_study(row) for row in pages(query, (_AFTER_ALL_TIMES, ""), lambda row: (row[6], row[0]), _PAGE)]
 
     def _checkpoints(self, where: str, args: Args) -> list[Checkpoint]:
         if not self._before_read():
@@ -289,11 +289,11 @@ class EvalStorage:
             return []
         sql = f"{_CHECKPOINT} WHERE study_id = ? AND timestamp < ? AND (timestamp, id) > (?, ?) ORDER BY timestamp, id LIMIT ?"
 
-        def ask(after: tuple[Value, ...], most: int) -> list[Row]:
-            return self._database.execute(sql, (study_id, end, *after, most))
+        def query(after: tuple[Value, ...], limit: int) -> list[Row]:
+            return self._database.execute(sql, (study_id, end, *after, limit))
 
         with readable(self._database):
-            return [_checkpoint(row) for row in pages(ask, (start, ""), lambda row: (row[2], row[0]), _PAGE)]
+            return [_checkpoint(row) for row in pages(query, (start, ""), lambda row: (row[2], row[0]), _PAGE)]
 
 
 class References:
@@ -306,7 +306,7 @@ class References:
     home
         The home, for messages.
     warned
-        Whether a warning was issued if the home does not exist, so that errors need not mention it.
+        Whether a missing home was already reported in a warning, so that errors do not mention it again.
 
     Examples
     --------
@@ -323,18 +323,18 @@ class References:
         self._warned = warned
 
     def resolve(self, reference: Study | str) -> Study:
-        """Return the study that matches a reference: by id, then name, then end of the id.
+        """Return the study that matches a reference: by id, then name, then the end of the id.
 
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches.
         InvalidInputError
-            When it is not a reference.
+            When `reference` is neither a `Study` nor a non-empty string.
         """
         if isinstance(reference, Study):
-            known = self._storage.get_study(reference.id)
-            matches = [] if known is None else [known]
+            current = self._storage.get_study(reference.id)
+            matches = [] if current is None else [current]
             text = reference.name
         elif isinstance(reference, str) and reference:
             text = reference
@@ -370,7 +370,7 @@ class References:
 
 
 def _checked_id(study_id: object) -> str:
-    """Return the id of a study, or an id in lowercase."""
+    """Return an id, or the id of a `Study`, in lower case."""
     text = study_id.id if isinstance(study_id, Study) else study_id
     if not isinstance(text, str):
         raise invalid("study_id", study_id, "expected the id of a study, for example study.id")

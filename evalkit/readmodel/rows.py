@@ -1,4 +1,4 @@
-"""Checks of the rows of a read model, to name a row that another program changed."""
+"""Check the rows of a read model, and name the first row that another program changed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SHOWN = 80
 
 
 class _Check(NamedTuple):
-    """The values that evalkit writes into a column."""
+    """The check of the values of a column."""
 
     accepts: Callable[[Value], object]
-    """Returns a false value, or raises, for any other value."""
+    """Returns a true value for a valid value; otherwise returns a false value or raises."""
     expected: str
 
 
@@ -81,21 +81,21 @@ _TABLES: dict[str, tuple[int, dict[str, _Check]]] = {
     "rejected": (2, {"study_id": _ID, "event_id": _EVENT_ID, "reason": _one_of(list(Reason)), "kind": _one_of(KINDS), "message": _TEXT}),
     "quarantined": (2, {"study_id": _or("", "empty", _ID), "key": _TEXT, "event_id": _or("", "empty", _EVENT_ID), "error": _TEXT}),
 }  # fmt: skip
-"""For each table, the number of leading key columns, and the check of each column."""
+"""The number of leading key columns and the check of each column, by table."""
 
 
 @contextmanager
 def readable(database: Database) -> Iterator[None]:
-    """Name the row in errors caused by a value that evalkit did not write.
+    """Replace an error caused by an invalid row with one that names the row.
 
     Raises
     ------
     DatabaseDamagedError
-        When the block fails and a row of the read model is invalid. Other errors pass through.
+        When the block raises an error and a row of the read model is invalid. Other errors are raised unchanged.
     """
     try:
         yield
-    except (EvalkitError, ConditionFailed, Warning):  # Warning: the user turned warnings into errors
+    except (EvalkitError, ConditionFailed, Warning):  # a filter may turn warnings into exceptions
         raise
     except Exception as error:
         damage = _damage(database)
@@ -106,12 +106,12 @@ def readable(database: Database) -> Iterator[None]:
 
 
 def check_rows(database: Database) -> None:
-    """Check that every value of a read model is readable.
+    """Check all rows of a read model.
 
     Raises
     ------
     DatabaseDamagedError
-        Names the first row that another program wrote.
+        When a row has a value that evalkit does not write. The error names the first such row.
     """
     damage = _damage(database)
     if damage is not None:
@@ -127,7 +127,7 @@ def _damage(database: Database) -> DatabaseDamagedError | None:
                     return _damaged_row(table, key, column, value, f"expected {check.expected}")
         if table in ("checkpoints", "lifecycle"):
             names = list(columns)[:width]
-            # One statement, because of concurrent writes.
+            # A single statement, so that concurrent writes cannot cause false results.
             orphans = database.execute(f"SELECT {', '.join(names)} FROM {table} WHERE study_id NOT IN (SELECT id FROM studies) LIMIT 1")
             for row in orphans:
                 return _damaged_row(table, dict(zip(names, row, strict=True)), "study_id", row[0], "no study has this id")
@@ -136,7 +136,7 @@ def _damage(database: Database) -> DatabaseDamagedError | None:
 
 def _rows(database: Database, table: str, columns: str) -> Iterator[Row]:
     sql = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"
-    rows = pages(lambda after, most: database.execute(sql, (*after, most)), (-(2**63),), lambda row: row[:1], _PAGE)
+    rows = pages(lambda after, limit: database.execute(sql, (*after, limit)), (-(2**63),), lambda row: row[:1], _PAGE)
     return (row[1:] for row in rows)
 
 

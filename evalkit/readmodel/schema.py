@@ -1,7 +1,7 @@
 """The tables of the read model, and the head: generation, versions and positions.
 
-The leading columns of `studies` and `checkpoints` are public: other programs may read them. Evalkit's internal columns and tables come
-after them. Every table exists under its plain name and, during a rebuild, once more with a suffix.
+The first columns of `studies` and `checkpoints` are public: other programs may read them. The columns after them and the other tables are
+internal. During a rebuild, a second set of tables exists, whose names have a suffix.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _COLUMNS = {
 _META = """CREATE TABLE IF NOT EXISTS meta (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), generation INTEGER NOT NULL,
     schema_version INTEGER NOT NULL, fold_version INTEGER NOT NULL, partitions INTEGER NOT NULL)"""
 
-# Renaming a table does not rename its indexes. The one with a fixed name, for other programs, is created at the swap.
+# Renaming a table does not rename its indexes. The public index, which has a fixed name, is therefore created at the swap.
 FIXED_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_study_time ON checkpoints (study_id, timestamp)"
 _PROJECTION_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_event{suffix} ON checkpoints{suffix} (study_id, event_id)"
 _QUERY_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_period{suffix} ON checkpoints{suffix} (study_id, period_end, period_start)"
@@ -72,7 +72,7 @@ class Tables(NamedTuple):
 
     @classmethod
     def with_suffix(cls, suffix: str = "") -> Tables:
-        """Return the names with a suffix; without one, those of the live tables."""
+        """Return the names of the tables with a suffix; by default the live tables."""
         return cls(*(table + suffix for table in TABLES))
 
 
@@ -80,16 +80,16 @@ class Position(NamedTuple):
     """The progress of the read model in one partition of the log."""
 
     next: int
-    """The offset after the last applied event, 0 without any."""
+    """The offset after the last applied event, or 0."""
     first_sha256: str
-    """Of the partition's first event, which identifies the log. Empty until applied."""
+    """The SHA-256 of the partition's first event, which identifies the log; empty before the first event."""
     last_sha256: str
-    """Of the last applied event. Empty until there is one."""
+    """The SHA-256 of the last applied event; empty before the first event."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """Generation, versions and positions of a database at one point in time."""
+    """The generation, versions and positions of a database at one point in time."""
 
     generation: int
     schema_version: int
@@ -98,7 +98,7 @@ class Head:
 
 
 def create_tables(suffix: str = "") -> list[Statement]:
-    """Return the statements that create a set of tables, with the projection's index."""
+    """Return the statements that create a set of tables and the index of the projection."""
     names = Tables.with_suffix(suffix)
     statements = [f"CREATE TABLE IF NOT EXISTS {name} ({_COLUMNS[table]})" for table, name in zip(TABLES, names, strict=True)]
     return [(statement, ()) for statement in [*statements, _PROJECTION_INDEX.format(suffix=suffix)]]
@@ -107,13 +107,13 @@ def create_tables(suffix: str = "") -> list[Statement]:
 def query_index(suffix: str = "") -> Statement:
     """Return the statement that creates the index for queries.
 
-    A rebuild creates it last, which is faster.
+    A rebuild creates this index after inserting the rows, which is faster.
     """
     return _QUERY_INDEX.format(suffix=suffix), ()
 
 
 def empty_positions(partitions: int, suffix: str = "") -> list[Statement]:
-    """Return the statements that create the positions, for the compare-and-swap."""
+    """Return the statements that insert the initial positions."""
     return [(f"INSERT OR IGNORE INTO positions{suffix} VALUES (?, 0, '', '', '', '')", (partition,)) for partition in range(partitions)]
 
 
@@ -125,7 +125,7 @@ def adopt_partition_count(database: Database, head: Head, partitions: int) -> No
     ConditionFailed
         When the read model is no longer empty.
     """
-    # If another process was faster, this returns no row: the generation becomes NULL, which fails the batch.
+    # If another process changed the read model first, this returns no row, and the generation becomes NULL, which fails the batch.
     unchanged = "SELECT generation FROM meta WHERE generation = ? AND partitions = ? AND (SELECT max(next) FROM positions) = 0"
     database.batch(
         [
@@ -137,7 +137,7 @@ def adopt_partition_count(database: Database, head: Head, partitions: int) -> No
 
 
 def initialize(database: Database, partitions: int) -> None:
-    """Create the tables; safe if another process does so at the same time."""
+    """Create the tables. Concurrent processes can do so at the same time."""
     database.batch(
         [
             (_META, ()),
@@ -172,7 +172,7 @@ def has_tables(database: Database) -> bool:
     return False
 
 
-# Names in SQLite are case-insensitive, and tables and indexes share a namespace.
+# Names are case-insensitive in SQLite, and tables and indexes share a namespace.
 _NAMED = (
     "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view', 'index') "
     f"AND lower(name) IN ('meta', {', '.join(map(repr, TABLES))})"
@@ -180,7 +180,7 @@ _NAMED = (
 
 
 def read_head(database: Database) -> Head | None:
-    """Read the head of a database; None when it has no tables.
+    """Return the head of a database; None if it has no tables.
 
     Raises
     ------
@@ -197,11 +197,11 @@ HEAD_STATEMENTS: list[Statement] = [
     ("SELECT generation, schema_version, fold_version, partitions FROM meta", ()),
     ('SELECT next, first_sha256, last_sha256 FROM positions ORDER BY "partition"', ()),
 ]
-"""The statements whose rows `head_of` takes; the first statements of every snapshot."""
+"""The statements that read a `Head`; see `head_of`."""
 
 
 def head_of(meta: list[Row], rows: list[Row]) -> Head:
-    """Return the `Head` for the rows of `HEAD_STATEMENTS`.
+    """Return the `Head` from the results of `HEAD_STATEMENTS`.
 
     Raises
     ------

@@ -38,15 +38,15 @@ class StudyRow(NamedTuple):
 class Snapshot:
     """The rows of a read model at one point in time.
 
-    The columns of a study that change (status and times) are read immediately. The other columns never change, and the other tables are
-    append-only: their rows are bounded by the last row id.
+    The columns of a study that can change (status and times) are read immediately. Its other columns never change. The other tables are
+    append-only, and are read up to their last row id at the time of the snapshot.
 
     Parameters
     ----------
     database
         The database of the read model.
     extra
-        An additional statement to run at the same point in time; `extra` has its rows.
+        An additional statement, executed at the same point in time. Its rows are in the attribute `extra`.
     """
 
     def __init__(self, database: Database, extra: Statement = ("SELECT 1", ())) -> None:
@@ -77,7 +77,7 @@ class Snapshot:
     def rows(self, table: str, columns: str, key: tuple[str, ...]) -> Iterator[Row]:
         """Yield the rows of an append-only table, sorted by `key`.
 
-        `columns` must start with the columns of the key.
+        `columns` must begin with the columns of `key`.
 
         Raises
         ------
@@ -90,22 +90,22 @@ class Snapshot:
         width, names = len(key), ", ".join(key)
         sql = f"SELECT {columns} FROM {table} WHERE {where} AND ({names}) > ({', '.join('?' * width)}) ORDER BY {names} LIMIT ?"
 
-        def ask(after: tuple[Value, ...], most: int) -> list[Row]:
-            meta, positions, page = self._database.batch([*HEAD_STATEMENTS, (sql, (*args, *after, most))])
+        def query(after: tuple[Value, ...], limit: int) -> list[Row]:
+            meta, positions, page = self._database.batch([*HEAD_STATEMENTS, (sql, (*args, *after, limit))])
             if head_of(meta, positions).generation != self.head.generation:
                 raise RebuiltMeanwhileError("The read model was rebuilt during the query", hint="Try again.")
             return page
 
-        return pages(ask, ("",) * width, lambda row: row[:width], _PAGE)
+        return pages(query, ("",) * width, lambda row: row[:width], _PAGE)
 
 
 def consistently(read: Callable[[], _T]) -> _T:
-    """Call `read`, and retry it when a rebuild replaced the tables.
+    """Call `read`, and retry it if a rebuild replaced the tables.
 
     Raises
     ------
     RebuiltMeanwhileError
-        When that happened in every attempt.
+        When a rebuild replaced the tables in every attempt.
     """
     for _ in range(_TRIES - 1):
         try:

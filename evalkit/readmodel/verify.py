@@ -1,7 +1,7 @@
-"""Digest and verify: check that the read model matches the log.
+"""Check that the read model matches the log.
 
-The digest is a SHA-256 over the rows that the events determine, sorted by key. It excludes partitions, offsets, generations, message texts
-and quarantined bytes, so the same events always have the same digest.
+The digest of a read model is a SHA-256 over the rows that follow from the events, sorted by key. It excludes partitions, offsets,
+generations, messages and quarantined bytes, so the same events always have the same digest.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Difference:
     table: str
     key: tuple[Value, ...]
     stored: Row | None
-    """The row in the read model; None when it is missing there."""
+    """The row in the read model; None if it is missing there."""
     expected: Row | None
-    """The row according to the log; None when there should be none."""
+    """The row according to the log; None if there should be no such row."""
 
     def __str__(self) -> str:
         where = f"{self.table} {', '.join(str(part) for part in self.key)}"
@@ -134,9 +134,9 @@ def verify(database: Database, log: EventLog, *, expect: str | None = None) -> V
     Raises
     ------
     LogMismatchError
-        When it is a different log, or events are missing.
+        When it is a different log than that of the read model, or events are missing.
     DatabaseError
-        When rebuilds kept replacing the read model.
+        When rebuilds replaced the read model in every attempt.
     """
     with readable(database):
         return consistently(lambda: _verify(database, log, expect))

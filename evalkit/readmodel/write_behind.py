@@ -1,4 +1,4 @@
-"""Writes a batch while the next one is decoded."""
+"""Write a batch while the next one is decoded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WriteBehind:
     Parameters
     ----------
     database
-        Where the batches go.
+        The database that executes the batches.
     """
 
     def __init__(self, database: Database) -> None:
@@ -32,7 +32,7 @@ class WriteBehind:
     def in_background(self) -> Iterator[None]:
         """Run batches in a thread during the block.
 
-        A failed batch raises in the next call, or at the end of the block.
+        The error of a failed batch is raised by the next call, or at the end of the block.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-writer") as writer:
             self._writer = writer

@@ -1,4 +1,4 @@
-"""The port of the database: single statements, and several as one transaction."""
+"""The port of the read model's database: statements and transactions."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ REBUILD_HINTS = {
     "hint": "Rebuild the read model from the log: kit.rebuild().",
     "shell_hint": "Rebuild the read model from the log: evalkit projection rebuild",
 }
-"""The next step where another program changed the read model."""
+"""The hints of errors about a read model that another program changed."""
 
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
 Args = Sequence[Value]
 Statement = tuple[str, Args]
-"""SQL with ``?`` placeholders, and the arguments."""
+"""SQL with ``?`` placeholders, and the values of the placeholders."""
 
 
 class BulkInsert(NamedTuple):
-    """Rows to insert into one table; each adapter uses its fastest way to insert them."""
+    """Rows to insert into one table, in the fastest way of each adapter."""
 
     table: str
     width: int
@@ -54,7 +54,7 @@ class ConditionFailed(Exception):  # noqa: N818  (an internal signal between pro
 
 
 class ResponseTooLarge(DatabaseError):  # noqa: N818  (an internal signal between reader and adapter; users see it only when a single row is too large)
-    """The result exceeds the response limit: request fewer rows.
+    """The result exceeds the response limit; retry with fewer rows.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class ResponseTooLarge(DatabaseError):  # noqa: N818  (an internal signal betwee
 
 
 def writes(statements: Sequence[Statement | BulkInsert]) -> bool:
-    """Return whether any of the statements writes."""
+    """Return whether any of the statements changes the database."""
     return not all(statement[0].lstrip().startswith(("SELECT", "WITH")) for statement in statements)
 
 
@@ -87,14 +87,14 @@ class PageSize:
 
     def __init__(self, rows: int, size: int = 0) -> None:
         self.rows = rows
-        self._most = rows
+        self._max_rows = rows
         self._size = size
         self._refused = False
 
     def read(self, page: Callable[[int], _T]) -> _T:
-        """Call `page` with fewer and fewer rows until the server accepts.
+        """Call `page` with the number of rows, reduced until the server accepts it.
 
-        `rows` is then the accepted number.
+        The accepted number is the new value of `rows`.
 
         Raises
         ------
@@ -111,42 +111,42 @@ class PageSize:
                 self._refused = True
 
     def aim(self, count: int, size: int) -> None:
-        """Set the next number of rows from a page of `count` rows and `size` bytes.
+        """Set `rows` for the next page, after a page of `count` rows and `size` bytes.
 
-        After a rejection, that size becomes the target.
+        If the server rejected a larger page before, `size` becomes the target size.
         """
         if self._refused:
             self._size, self._refused = size, False
-        self.rows = max(1, min(self._most, self._size * max(count, 1) // max(size, 1)))
+        self.rows = max(1, min(self._max_rows, self._size * max(count, 1) // max(size, 1)))
 
 
 def pages(
-    ask: Callable[[tuple[Value, ...], int], list[Row]], first: tuple[Value, ...], key: Callable[[Row], tuple[Value, ...]], rows: int
+    query: Callable[[tuple[Value, ...], int], list[Row]], first: tuple[Value, ...], key: Callable[[Row], tuple[Value, ...]], rows: int
 ) -> Iterator[Row]:
     """Yield the rows of a query page by page, within the server's response limit.
 
     Parameters
     ----------
-    ask
-        Takes the key after which to start and the maximum number of rows; returns rows in the order of their keys.
+    query
+        A function of the last key of the previous page and the maximum number of rows. It returns rows in the order of their keys.
     first
-        A key less than that of every row.
+        A key that is less than the keys of all rows.
     key
-        Returns the key of a row.
+        A function that returns the key of a row.
     rows
         The maximum number of rows of a page.
     """
     size, after = PageSize(rows), first
     while True:
         start = after
-        page = size.read(lambda most: ask(start, most))  # noqa: B023  (called immediately)
+        page = size.read(lambda limit: query(start, limit))  # noqa: B023  (called immediately)
         yield from page
         if len(page) < size.rows:
             return
         after = key(page[-1])
 
 
-def in_parts(ask: Callable[[Sequence[_T]], list[Row]], items: Sequence[_T]) -> list[Row]:
+def in_parts(query: Callable[[Sequence[_T]], list[Row]], items: Sequence[_T]) -> list[Row]:
     """Return the rows of a query about many items, split if the result is too large.
 
     Raises
@@ -155,12 +155,12 @@ def in_parts(ask: Callable[[Sequence[_T]], list[Row]], items: Sequence[_T]) -> l
         When the rows of a single item exceed the limit.
     """
     try:
-        return ask(items)
+        return query(items)
     except ResponseTooLarge:
         if len(items) < 2:
             raise
         half = len(items) // 2
-        return in_parts(ask, items[:half]) + in_parts(ask, items[half:])
+        return in_parts(query, items[:half]) + in_parts(query, items[half:])
 
 
 class Database(Protocol):

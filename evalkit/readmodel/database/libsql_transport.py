@@ -45,10 +45,10 @@ class LibsqlTransport:
         client, self._client = self._client, None
         if client is not None:
             background.at_end(id(client), None)
-            background.spawn(_closed(client))
+            background.spawn(_close(client))
 
     def reset_in_child(self) -> None:
-        """Start over in a forked process; the connection remains the parent's."""
+        """Drop the connection in a forked process, where it belongs to the parent."""
         self._left_behind.append(self._client)
         self._client = None
 
@@ -63,21 +63,21 @@ class LibsqlTransport:
         try:
             if self._client is None:
                 client = self._client = _client(self._url, self._token)
-                background.at_end(id(client), lambda: _closed(client))
-            # The library does not support canceling its futures: a late request is abandoned, and ends when the client is closed.
-            answer = asyncio.ensure_future(self._client.batch([(sql, tuple(args)) for sql, args in statements]))
-            # Retrieve a late error, for which asyncio would otherwise print a traceback.
-            answer.add_done_callback(lambda late: late.cancelled() or late.exception())
-            await asyncio.wait({answer}, timeout=seconds)
-            if not answer.done():
+                background.at_end(id(client), lambda: _close(client))
+            # The library does not support canceling its futures: after a timeout, the request ends when the client is closed.
+            request = asyncio.ensure_future(self._client.batch([(sql, tuple(args)) for sql, args in statements]))
+            # Retrieve errors after a timeout, for which asyncio would otherwise print a traceback.
+            request.add_done_callback(lambda future: future.cancelled() or future.exception())
+            await asyncio.wait({request}, timeout=seconds)
+            if not request.done():
                 raise TimeoutError
-            results = answer.result()
+            results = request.result()
         except LibsqlError as error:
             raise TransportError(error.explanation, code=error.code, lost=error.code in ("HRANA_PROTO_ERROR", "CLIENT_CLOSED")) from None
         except TimeoutError:
             raise
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
-            # The last three: not a response of this protocol.
+            # ValueError, KeyError and TypeError mean that the response is not one of this protocol.
             raise TransportError(f"{type(error).__name__}: {error}", lost=True) from None
         return [[row.astuple() for row in result.rows] for result in results]
 
@@ -86,9 +86,9 @@ def _client(url: str, token: str | None) -> Any:
     from libsql_client.http import HttpClient
 
     class Client(HttpClient):  # type: ignore[misc]
-        """Overrides `_send`: the library drops error messages and is slower with JSON.
+        """A client that keeps the server's error messages and encodes JSON faster.
 
-        All requests go through `_send`. `_send`, `_session` and `_url` are the only private names of the library in use.
+        All requests of the library use `_send`. `_send`, `_session` and `_url` are the only private names of the library in use.
         """
 
         async def _send(self, method: str, path: str, request_body: Any) -> Any:
@@ -97,10 +97,10 @@ def _client(url: str, token: str | None) -> Any:
             if self._url.startswith("http:"):
                 # Without TLS the server is probably local, where compression costs more than it saves.
                 headers["accept-encoding"] = "identity"
-            async with self._session.request(method, f"{self._url.rstrip('/')}/{path}", data=body, headers=headers) as answer:
-                data = await answer.read()
-                if not answer.ok:
-                    raise _transport_error(answer.status, data)
+            async with self._session.request(method, f"{self._url.rstrip('/')}/{path}", data=body, headers=headers) as response:
+                data = await response.read()
+                if not response.ok:
+                    raise _transport_error(response.status, data)
                 return msgspec.json.decode(data)
 
     return Client(url, auth_token=token)
@@ -114,6 +114,6 @@ def _transport_error(status: int, data: bytes) -> TransportError:
         return TransportError(f"HTTP status {status}: {data[:200].decode(errors='replace')}", status=status)
 
 
-async def _closed(client: Any) -> None:
-    with suppress(Exception):  # the client is dropped in any case
+async def _close(client: Any) -> None:
+    with suppress(Exception):  # the client is not used again
         await client.close()

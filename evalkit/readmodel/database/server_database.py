@@ -1,4 +1,4 @@
-"""Shared parts of the server databases: limits, retries, bulk rows, readable errors."""
+"""A database on a server: time limits, retries, bulk inserts and readable errors."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _T = TypeVar("_T")
 _FIRST_SECONDS = 4.0
 _ANSWER_SECONDS = 20.0
 _WORK_SECONDS = 120.0  # for bulk inserts, and for creating tables and indexes
-_PROVEN_SECONDS = 5.0
+_TRUSTED_SECONDS = 5.0
 _FAILURE_CACHE_SECONDS = 1.0
 _BULK_BYTES = 3_000_000  # sqld rejects values larger than 5,000,000 bytes
 
 
 class TransportError(Exception):
-    """A failed request, between transport and database: users never see it.
+    """A failed request, raised by transports and handled by `ServerDatabase`.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class TransportError(Exception):
 
 
 class Transport(Protocol):
-    """Sends statements to a server, as one transaction."""
+    """Sends statements to a server, which executes them as one transaction."""
 
     def send(self, statements: Sequence[Statement], seconds: float) -> list[list[Row]]:
         """Run statements, and return the rows of each.
@@ -74,11 +74,11 @@ class Transport(Protocol):
         TransportError
             When the server returns an error or no valid response.
         TimeoutError
-            When it takes longer than `seconds`.
+            When the server does not respond within `seconds`.
         """
 
     def close(self) -> None:
-        """Close the connection; the next `send` opens another."""
+        """Close the connection. The next `send` opens another one."""
 
 
 class ServerDatabase:
@@ -87,13 +87,13 @@ class ServerDatabase:
     Parameters
     ----------
     transport
-        Sends the statements.
+        The connection to the server.
     shown
-        Its URL, without secrets, for messages.
+        The URL of the server without secrets, for messages.
     token
         The authentication token, if any. Never shown.
     instead
-        The URL to suggest when the server does not support this protocol.
+        The URL that errors suggest if the server does not support this protocol.
     """
 
     def __init__(self, transport: Transport, shown: str, token: str | None, instead: str = "") -> None:
@@ -103,7 +103,7 @@ class ServerDatabase:
         self._transport = transport
         self._token = token
         self._instead = instead
-        self._answered_at = float("-inf")
+        self._responded_at = float("-inf")
         self._failure: tuple[float, DatabaseUnavailableError] | None = None
 
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
@@ -113,13 +113,13 @@ class ServerDatabase:
     def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
         """See `Database.batch`."""
         if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_CACHE_SECONDS:
-            raise self._failure[1].but()  # successive calls wait only once
+            raise self._failure[1].but()  # so that successive calls do not all wait
         reads = not writes(statements)
         if not reads and token_access(self._token) == "ro":
             raise self._read_only("the token's claim is read-only")
-        # After a while without a response, send a small query first: the server or the connection may be dead, and a write must not be
-        # sent twice.
-        if time.monotonic() - self._answered_at > _PROVEN_SECONDS:
+        # If the last response is not recent, the server or the connection may be dead. Test it with a small query, because a write must not
+        # be sent twice.
+        if time.monotonic() - self._responded_at > _TRUSTED_SECONDS:
             self._retried(lambda: self._transport.send([("SELECT 1", ())], _FIRST_SECONDS), _FIRST_SECONDS, reads=True)
         expanded = [_expanded(statement) for statement in statements]
         flat = [statement for parts in expanded for statement in parts]
@@ -127,8 +127,8 @@ class ServerDatabase:
             isinstance(statement, BulkInsert) or statement[0].lstrip().startswith(("CREATE", "DROP", "ALTER")) for statement in statements
         )
         seconds = _WORK_SECONDS if long else _ANSWER_SECONDS
-        answers = iter(self._retried(lambda: self._transport.send(flat, seconds), seconds, reads=reads))
-        return [[row for _ in parts for row in next(answers)] for parts in expanded]
+        results = iter(self._retried(lambda: self._transport.send(flat, seconds), seconds, reads=reads))
+        return [[row for _ in parts for row in next(results)] for parts in expanded]
 
     def describe(self) -> EngineReport:
         """See `Database.describe`."""
@@ -138,7 +138,7 @@ class ServerDatabase:
     def close(self) -> None:
         """See `Database.close`."""
         self._transport.close()
-        self._answered_at = float("-inf")
+        self._responded_at = float("-inf")
         self._failure = None
 
     def _retried(self, call: Callable[[], _T], seconds: float, *, reads: bool) -> _T:
@@ -161,20 +161,20 @@ class ServerDatabase:
                         retry_lost = False
                         continue
                 raise self._as_evalkit_error(error, busy=busy, reads=reads) from None
-            self._answered_at = time.monotonic()
+            self._responded_at = time.monotonic()
             self._failure = None
             return result
 
     def _lost(self) -> None:
         self._transport.close()
-        self._answered_at = float("-inf")
+        self._responded_at = float("-inf")
 
     def _as_evalkit_error(self, error: TransportError, *, busy: bool, reads: bool) -> Exception:
         message, code, status = error.message, error.code, error.status
         if "NOT NULL constraint failed" in message:
             return ConditionFailed(message)
         if code in ("RESPONSE_TOO_LARGE", "SQLITE_TOOBIG") or (reads and "Could not execute batch" in message):
-            # The latter is sqld's only message over HTTP for a batch with too many rows.
+            # "Could not execute batch" is sqld's only message over HTTP for a batch with too many rows.
             return ResponseTooLarge(message)
         if busy:
             return DatabaseBusyError(
@@ -221,7 +221,7 @@ class ServerDatabase:
 
 
 def token_access(token: str | None) -> str:
-    """Return a token's claim ``a``: ``"ro"`` if it is read-only, empty if unknown."""
+    """Return the access of a token, its claim ``a``: ``"ro"`` is read-only, ``""`` unknown."""
     claims = _claims(token)
     return str(claims.get("a") or "")
 
@@ -242,7 +242,7 @@ def _claims(token: str | None) -> dict[str, object]:
 
 
 def _expanded(statement: Statement | BulkInsert) -> list[Statement]:
-    """Return bulk rows as statements with one JSON value each, which is faster."""
+    """Return a statement as a list. Bulk rows become JSON arguments, which is faster."""
     if not isinstance(statement, BulkInsert):
         return [statement]
     columns = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(statement.width))

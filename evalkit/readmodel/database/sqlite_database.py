@@ -1,8 +1,8 @@
 """The read model's database in a local file, through Python's sqlite3.
 
-libsql-client reads files too, but its import takes 0.3 s (HTTP and websocket clients). One connection stays open: the last one to close
-checkpoints the whole WAL, which costs more than a query. SQLite's own busy timeout is off (``timeout=0``): retries happen here, with a
-time limit.
+libsql-client reads files too, but its import takes 0.3 s, because it imports HTTP and websocket clients. One connection stays open, because
+closing the last connection checkpoints the WAL, which takes longer than a query. SQLite's own busy timeout is disabled (``timeout=0``):
+`SqliteDatabase` retries with a time limit.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class SqliteDatabase(SqliteFile):
     def _exists(self, *, create: bool) -> bool:
         if self.path.exists():
             return True
-        self.close()  # it may have been moved away or deleted
+        self.close()  # the file may have been moved or deleted
         if create:
             try:
                 create_atomically(self.path, lambda _: None)
@@ -76,14 +76,14 @@ class SqliteDatabase(SqliteFile):
         pauses = Pauses(0.001, 0.05, self._busy_seconds)
         while True:
             try:
-                with self._lock:  # which also keeps another thread from forking with the file open
+                with self._lock:  # the lock also prevents a fork by another thread while the file is open
                     return read_without_writing(self.path, call) if self._read_only else call(self._connected())
             except sqlite3.Error as error:
                 code, message = getattr(error, "sqlite_errorname", "SQLITE_ERROR"), str(error)
             if code == "SQLITE_CONSTRAINT_NOTNULL":
                 raise ConditionFailed(message)
             if primary_code(code) not in BUSY or pauses.over:
-                self.close()  # the next call reopens the file, which may have been replaced
+                self.close()  # the next call reopens the file, in case it was replaced
                 raise self._as_database_error(code, message)
             self.busy_retries += 1
             _logger.debug("database busy (%s), retrying", code)
@@ -95,7 +95,7 @@ class SqliteDatabase(SqliteFile):
     def _set_up(self, connection: sqlite3.Connection) -> None:
         if self.path.stat().st_size == 0:
             connection.execute("PRAGMA journal_mode=WAL")
-        # Some builds of SQLite overwrite deleted data with zeros: a rebuild would write the old tables once more.
+        # Some builds of SQLite overwrite deleted data with zeros, so a rebuild would also write all old tables.
         connection.execute("PRAGMA secure_delete=OFF")
 
     def _as_database_error(self, code: str, driver_message: str) -> DatabaseError:
@@ -138,7 +138,7 @@ def _transaction(connection: sqlite3.Connection, statements: Sequence[Statement 
 
 
 def _insert(connection: sqlite3.Connection, rows: BulkInsert) -> list[Row]:
-    """Insert rows in statements of thousands of values."""
+    """Insert rows with as many values per statement as SQLite allows."""
     placeholders = f"({','.join('?' * rows.width)})"
     step = _BOUND_VALUES // rows.width * rows.width
     for start in range(0, len(rows.values), step):

@@ -1,8 +1,6 @@
-"""The transport to Turso Cloud, through turso-serverless.
+"""The transport to Turso Cloud and other servers with version 3 of its protocol.
 
-Any server with version 3 of the protocol works.
-
-Only its encoding of the protocol is used: its session has no time limit and opens a connection for each request.
+Only the protocol encoding of turso-serverless is used: its sessions have no time limit and open a connection for each request.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ __all__ = ["TursoTransport"]
 
 
 class TursoTransport:
-    """A `Transport` encoded by turso-serverless: each batch is one complete request.
+    """A `Transport` that sends each batch as one HTTP request.
 
     Parameters
     ----------
@@ -40,7 +38,7 @@ class TursoTransport:
         reset_in_child(self)
 
     def reset_in_child(self) -> None:
-        """Start over in a forked process."""
+        """Replace the lock and drop the connections, also in a forked process."""
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
 
@@ -57,8 +55,8 @@ class TursoTransport:
         steps.append({"stmt": {"sql": "ROLLBACK", "want_rows": False}, "condition": undo})
         data = self._post(msgspec.json.encode({"requests": [{"type": "batch", "batch": {"steps": steps}}, {"type": "close"}]}), seconds)
         try:
-            answer = msgspec.json.decode(data)["results"][0]
-            result = {"step_errors": [answer["error"]]} if answer["type"] == "error" else answer["response"]["result"]
+            response = msgspec.json.decode(data)["results"][0]
+            result = {"step_errors": [response["error"]]} if response["type"] == "error" else response["response"]["result"]
             for error in result["step_errors"]:
                 if error is not None:
                     raise TransportError(str(error.get("message")), code=str(error.get("code") or ""))
@@ -75,8 +73,8 @@ class TursoTransport:
             connection.sock.settimeout(seconds)
         try:
             connection.request("POST", f"{self._parts.path.rstrip('/')}/v3/pipeline", body, self._headers)
-            answer = connection.getresponse()
-            data = answer.read()
+            response = connection.getresponse()
+            data = response.read()
         except BaseException as error:
             connection.close()
             if isinstance(error, TimeoutError) or not isinstance(error, http.client.HTTPException | OSError):
@@ -84,8 +82,8 @@ class TursoTransport:
             raise TransportError(f"{type(error).__name__}: {error}", lost=True) from None
         with self._lock:
             self._idle.append(connection)
-        if answer.status != 200:
-            raise TransportError(data.decode(errors="replace")[:500], status=answer.status)
+        if response.status != 200:
+            raise TransportError(data.decode(errors="replace")[:500], status=response.status)
         return data
 
     def _new_connection(self) -> http.client.HTTPConnection:
