@@ -16,7 +16,7 @@ _BEYOND_EVERY_END = 2**63 - 1
 
 
 class LogPosition(NamedTuple):
-    """The position of an event: offsets start at 0 in each partition and have no gaps."""
+    """The position of an event. Offsets start at 0 in each partition, without gaps."""
 
     partition: int
     offset: int
@@ -38,13 +38,13 @@ class PartitionRange(NamedTuple):
 
 
 class EventConsumer(Protocol):
-    """Reads a log in order. Created by `EventLog.consumer`, for one thread at a time."""
+    """Reads a log in order. Created by `EventLog.consumer`; not thread-safe."""
 
     def poll(self, max_count: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_count` records from the current offsets, and advance past them.
 
-        Waits up to `timeout` seconds for the first record. The records of a partition are in the order of their offsets. No partition
-        starves another.
+        Waits up to `timeout` seconds for the first record. The records of a partition are in the order of their offsets. All partitions are
+        read in turn.
         """
 
     def seek(self, partition: int, offset: int) -> None:
@@ -53,7 +53,7 @@ class EventConsumer(Protocol):
     def commit(self, position: LogPosition) -> None:
         """Store that the group has applied all events up to `position`.
 
-        Only for the engine's own tools; never read back.
+        evalkit does not read it; the log's own tools show it.
         """
 
 
@@ -63,7 +63,7 @@ class EventLog(Protocol):
     def identity(self) -> str:
         """Return the unique and permanent id of this log.
 
-        It exists before the first event: a missing log is created.
+        The id exists before the first event: a missing log is created.
 
         Raises
         ------
@@ -74,8 +74,7 @@ class EventLog(Protocol):
     def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
         """Append events in order, atomically if possible; return their durable positions.
 
-        An engine may split a large append into chunks and fail between two of them. The error's `positions` then has the positions of
-        the durable events.
+        A server may receive a large append in chunks. If a chunk fails, the error's `positions` has the positions of the durable events.
 
         Raises
         ------
@@ -86,18 +85,18 @@ class EventLog(Protocol):
         """
 
     def ranges(self) -> list[PartitionRange]:
-        """Return the offsets in each partition, by partition number; at least one entry."""
+        """Return the offsets of each partition, in the order of the partition numbers."""
 
     def consumer(self, group: str) -> EventConsumer:
         """Open a reader at the beginning of every partition."""
 
     def describe(self) -> EngineReport:
-        """Return the engine, its version and its problems.
+        """Return the engine of the log, its version and its problems.
 
         Raises
         ------
         LogUnavailableError
-            When it cannot be reached.
+            When the log cannot be reached.
         """
 
     def close(self) -> None:
@@ -113,9 +112,9 @@ def partition_of(study_id: str, partitions: int) -> int:
 
 
 def record_at(log: EventLog, position: LogPosition) -> LogRecord | None:
-    """Return the record at a position, or None, regardless of concurrent appends."""
+    """Return the record at a position; None if the log has none there."""
     consumer = log.consumer("eval-projection")
     for partition in range(len(log.ranges())):
-        # Seek the others past any possible end: an event appended meanwhile would be polled instead.
+        # Seek past the end of the other partitions: a concurrently appended event would be polled instead.
         consumer.seek(partition, position.offset if partition == position.partition else _BEYOND_EVERY_END)
     return next((record for record in consumer.poll(1, 0) if (record.partition, record.offset) == position), None)

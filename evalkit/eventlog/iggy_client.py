@@ -1,7 +1,7 @@
 """A connection to an Apache Iggy server with time limits, retries and readable errors.
 
-The driver, apache-iggy, only offers asyncio, waits without a limit by default, and distinguishes its errors only by their texts. Here every
-call ends in bounded time, with a result or with a `LogError`.
+The driver, apache-iggy, only has an asyncio API, waits without a limit by default, and raises errors that differ only in their texts. An
+`IggyConnection` returns a result or raises a `LogError` within a time limit.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _invalid_url(problem: str) -> InvalidInputError:
 
 
 class IggyConnection:
-    """Runs operations on a server in bounded time, from any thread.
+    """Runs operations on a server with a time limit, from any thread.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ class IggyConnection:
         self._connecting = asyncio.Lock()
 
     def reset_in_child(self) -> None:
-        """Start over in a forked process."""
-        self._left_behind.append(self._client)  # freeing it here would use threads that do not exist in the child
+        """Drop the connection in a forked process."""
+        self._left_behind.append(self._client)  # freeing it would use threads that do not exist in the child
         self._begin()
 
     def call(self, operation: Callable[[Any], Awaitable[_T]], *, seconds: float = _ANSWER_SECONDS, appending: str = "") -> _T:
@@ -158,11 +158,11 @@ class IggyConnection:
         Parameters
         ----------
         operation
-            Takes the driver's client. It may run more than once.
+            A function of the driver's client. It may be called more than once.
         seconds
-            Time limit of one run.
+            The time limit of one call.
         appending
-            For an append, the `effect` of the error when its outcome is unknown.
+            For an append: the `effect` of the error if the outcome is unknown.
 
         Raises
         ------
@@ -209,7 +209,7 @@ class IggyConnection:
             raise self._unavailable(reason, hint, text, effect) from None
 
     def _raise_recent_failure(self, effect: str) -> None:
-        """Raise the last failure again while it is recent: concurrent calls wait once."""
+        """Raise the last failure again if it is recent, so that calls do not all wait."""
         if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_CACHE_SECONDS:
             raise self._unavailable(*self._failure[1:], effect)
 

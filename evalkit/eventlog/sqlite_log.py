@@ -1,7 +1,7 @@
 """The embedded event log: one SQLite file, one partition, no server.
 
-Safe for concurrent processes on a local disk: writers take turns, readers never block them. An append is a transaction in WAL mode
-(write-ahead log) with ``synchronous=FULL``, so it is durable (fsync) when it returns.
+It is safe for concurrent processes on a local disk: writers wait for each other, and readers do not block them. An append is a transaction
+in WAL mode (write-ahead log) with ``synchronous=FULL``, so it is durable (fsync) when it returns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TABLES = """
 CREATE TABLE events ("offset" INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE commits (consumer_group TEXT PRIMARY KEY, "offset" INTEGER NOT NULL);
 """
-# A separate table, created on first use: logs of earlier versions do not have it.
+# A separate table, created on first use, because logs of earlier versions do not have it.
 _IDENTITY_TABLE = "CREATE TABLE IF NOT EXISTS identity (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), id TEXT NOT NULL)"
 
 
@@ -49,7 +49,7 @@ class SqliteEventLog(SqliteFile):
         self._read_only = read_only
 
     def identity(self) -> str:
-        """See `EventLog.identity`. A random id, stored in the file."""
+        """See `EventLog.identity`. It is a random id that is stored in the file."""
         with self._use(create=True) as connection:
             assert connection is not None
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone():
@@ -103,8 +103,8 @@ class SqliteEventLog(SqliteFile):
             return
         with self._use() as connection:
             if connection is not None:
-                # Never read back, so it does not need to be durable. NORMAL, not OFF: any transaction may checkpoint the WAL into the
-                # file, and OFF would do so without an fsync, which puts acknowledged events at risk.
+                # evalkit does not read it, so it does not need to be durable. With OFF instead of NORMAL, this transaction could checkpoint
+                # the WAL without an fsync, and acknowledged events could be lost.
                 connection.execute("PRAGMA synchronous=NORMAL")
                 try:
                     connection.execute("INSERT OR REPLACE INTO commits VALUES (?, ?)", (group, offset))
@@ -126,7 +126,7 @@ class SqliteEventLog(SqliteFile):
 
     def _opened(self, create: bool) -> sqlite3.Connection | None:
         if not self.path.exists():
-            self.close()  # it may have been moved away: events appended to the old file would be lost
+            self.close()  # the file may have been moved: events must not be appended to the old file
             if not create:
                 return None
             try:
@@ -156,7 +156,7 @@ class SqliteEventLog(SqliteFile):
                 f"{self.path} is an event log of version {version}; this evalkit reads version {_VERSION}",
                 hint="Upgrade evalkit from where you installed it.",
             )
-        if mode != "wal" and not self._read_only:  # a read-only file that no process has open reports another mode
+        if mode != "wal" and not self._read_only:  # a read-only file that no process has open has another mode
             raise LogDamagedError(
                 f"{self.path} is in journal mode {mode!r} instead of 'wal': another program changed it", hint="Restore it from a backup."
             )
@@ -184,7 +184,7 @@ class SqliteEventLog(SqliteFile):
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit when the block ends, roll back when it raises; other writers wait for it."""
+    """Run the block in a transaction, which is rolled back if the block raises an error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
