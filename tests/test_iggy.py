@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -31,6 +32,7 @@ from evalkit.domain.ids import new_id
 from evalkit.errors import LogError, LogIncompleteError, LogMismatchError, LogUnavailableError
 from evalkit.eventlog import iggy_log
 from evalkit.eventlog.event_log import EventLog, LogPosition, partition_of
+from evalkit.eventlog.iggy_client import IggyAddress
 from evalkit.runtime.connections import open_log
 from tests.iggy_server import PASSWORD, URL_PASSWORD, USER, Iggy
 from tests.log_contract import LogContract, messages
@@ -130,6 +132,42 @@ def test_first_append_creates_durable_topic(iggy: Iggy, tmp_path: Path) -> None:
     assert sum(message_counts(iggy, stream)) == 1
     kit.close()
     log.close()
+
+
+class _ServerWithoutDurability:
+    """A client of a server that does not know the option ``durability`` of topics."""
+
+    def __init__(self, version: str | None) -> None:
+        self._version = version
+
+    async def get_stream(self, stream: str) -> str:
+        return stream
+
+    async def create_topic(self, *_: object, **__: object) -> None:
+        raise RuntimeError("Unsupported option: durability")
+
+    async def get_stats(self) -> SimpleNamespace:
+        if self._version is None:
+            raise RuntimeError("Unauthorized")
+        return SimpleNamespace(iggy_server_version=self._version)
+
+
+@pytest.mark.parametrize(
+    ("version", "problem"),
+    [
+        ("0.9.0-edge.2", "is a pre-release of 0.9.0 (0.9.0-edge.2): "),
+        ("0.8.1", "is older than 0.9.0 (0.8.1): "),
+        ("0.8.0-edge.1", "is older than 0.9.0 (0.8.0-edge.1): "),
+        (None, "is older than 0.9.0 or a pre-release of 0.9.0: "),
+    ],
+)
+def test_server_without_durability_is_reported_with_its_version(version: str | None, problem: str) -> None:
+    """Only users with permission to read the server's statistics see its version."""
+    log = iggy_log.IggyEventLog(IggyAddress.parse("iggy+tcp://user:secret@127.0.0.1:1"))
+    with pytest.raises(LogError) as error:
+        asyncio.run(log._create(_ServerWithoutDurability(version)))
+    assert str(error.value).startswith(f"The Iggy server at 127.0.0.1:1 {problem}its clients cannot set the durability of a topic.")
+    assert "enforce_fsync=true and messages_required_to_save=1" in str(error.value)
 
 
 @pytest.mark.parametrize(

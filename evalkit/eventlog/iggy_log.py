@@ -54,14 +54,14 @@ class IggyEventLog:
         self._committed_at = 0.0
 
     def identity(self) -> str:
-        """See `EventLog.identity`. The topic's name and creation time (µs since 1970)."""
+        """See `EventLog.identity`. It is the topic's name and creation time (µs since 1970)."""
         address = self._address
         return f"{address.stream}/{address.topic}/{self._existing_topic().created_at}"
 
     def append(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
-        """See `EventLog.append`. Each partition gets chunks, each of which is atomic.
+        """See `EventLog.append`. Events are sent in chunks per partition; a chunk is atomic.
 
-        When a chunk fails, the error's `positions` has the position of each event, None for those that were not appended.
+        If a chunk fails, the error's `positions` has one entry for each event, None for those that were not appended.
         """
         events = list(messages)
         if not events:
@@ -99,7 +99,7 @@ class IggyEventLog:
         except LogError as error:
             if not (error.driver_message or "").startswith("Unauthorized"):
                 raise
-            version = ""  # only users with permission to read the server's statistics can read it
+            version = ""  # the user has no permission to read the server's statistics
         topic = self._topic()
         name = self._address.topic_name
         if topic is None:
@@ -115,7 +115,7 @@ class IggyEventLog:
         self._connection.close()
 
     def _existing_topic(self) -> Any:
-        """Return the topic's details; create it if it does not exist."""
+        """Return the details of the topic, which is created if it does not exist."""
         topic = self._topic()
         if topic is None:
             self._connection.call(self._create, appending=NOTHING_APPENDED)
@@ -123,7 +123,7 @@ class IggyEventLog:
         return topic
 
     def _topic(self) -> Any:
-        """Return the topic's details; None while it does not exist."""
+        """Return the details of the topic; None if it does not exist."""
         address = self._address
         topic = self._connection.call(lambda client: client.get_topic(address.stream, address.topic))
         if topic is not None and not self._policy_checked:
@@ -164,8 +164,9 @@ class IggyEventLog:
             )  # fmt: skip
         except RuntimeError as error:
             if "Unsupported option" in str(error):
+                version = await _unsupported_version(client)
                 raise LogError(
-                    f"The Iggy server at {address} is older than 0.9.0: its clients cannot set the durability of a topic",
+                    f"The Iggy server at {address} is {version}: its clients cannot set the durability of a topic",
                     effect=NOTHING_APPENDED,
                     hint=f"Upgrade the server, or create {address.topic_name} through its HTTP API with the options enforce_fsync=true "
                     "and messages_required_to_save=1.",
@@ -268,14 +269,14 @@ class _IggyConsumer:
             offset, count = self._next.get(partition.id, 0), int(partition.messages_count)
             if not count or offset > partition.current_offset:
                 continue
-            # A poll cannot be limited in bytes, and messages differ in size, so each poll asks for a limited number of messages.
-            while (wanted := min(max_count - len(records), _POLL_MESSAGES)) > 0 and size < _POLL_BYTES:
-                polled = self._log._poll(partition.id, offset, wanted)
+            # A poll can be limited in messages, but not in bytes, so several polls of few messages are needed to stay below a size.
+            while (limit := min(max_count - len(records), _POLL_MESSAGES)) > 0 and size < _POLL_BYTES:
+                polled = self._log._poll(partition.id, offset, limit)
                 records += polled
                 size += sum(len(record.data) for record in polled)
                 if polled:
                     self._next[partition.id] = offset = polled[-1].offset + 1
-                if len(polled) < wanted:
+                if len(polled) < limit:
                     break
         self._turn = (self._turn + 1) % max(len(partitions), 1)
         return records
@@ -288,7 +289,7 @@ class _IggyConsumer:
 
 
 def _chunks(numbered: list[tuple[int, EncodedEvent]]) -> Iterator[list[tuple[int, EncodedEvent]]]:
-    """Split messages into chunks below the server's limits; large ones are sent alone."""
+    """Split messages into chunks below the server's limits; a large message is one chunk."""
     chunk: list[tuple[int, EncodedEvent]] = []
     size = 0
     for index, message in numbered:
@@ -301,12 +302,22 @@ def _chunks(numbered: list[tuple[int, EncodedEvent]]) -> Iterator[list[tuple[int
 
 
 def _framed(data: bytes) -> bytes:
-    """Escape empty messages, which Iggy rejects, with a NUL; no event starts with one."""
+    """Prefix empty messages with a NUL, because Iggy rejects them. No event begins with NUL."""
     return b"\x00" + data if not data or data[0] == 0 else data
 
 
 def _unframed(payload: bytes) -> bytes:
     return payload[1:] if payload[:1] == b"\x00" else payload
+
+
+async def _unsupported_version(client: Any) -> str:
+    """Describe the version of a server whose clients cannot set the durability of a topic."""
+    version = ""
+    with suppress(RuntimeError):  # the user may have no permission to read the server's statistics
+        version = str((await client.get_stats()).iggy_server_version)
+    if not version:
+        return "older than 0.9.0 or a pre-release of 0.9.0"
+    return f"a pre-release of 0.9.0 ({version})" if version.startswith("0.9.0-") else f"older than 0.9.0 ({version})"
 
 
 def _policy_problems(topic: Any, name: str) -> Iterator[str]:
