@@ -41,6 +41,9 @@ IDIOMS = {
 }
 OPENINGS = re.compile(r"(Gives?|Says?|Let|Have|Tells?) ")
 """How no docstring begins: write Return, Report, Return whether, ..."""
+PACKAGE = Path(__file__).parent.parent / "evalkit"
+MAX_SUMMARY = 88
+"""The maximum length of the first line of a docstring in the package."""
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in IDIOMS.items()]
 
 
@@ -56,10 +59,10 @@ def python_texts(source: str) -> Iterator[tuple[int, str]]:
 
 
 def docstring_openings(source: str) -> Iterator[tuple[int, str]]:
-    """Return the first lines of the docstrings of a module."""
+    """Return the first lines of the docstrings of a module, its classes and its functions."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and (docstring := ast.get_docstring(node)):
-            yield node.lineno, docstring.partition("\n")[0]
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and (docstring := ast.get_docstring(node)):
+            yield getattr(node, "lineno", 1), docstring.partition("\n")[0]
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
@@ -84,10 +87,16 @@ def violations(path: Path) -> list[str]:
         if (match := pattern.search(text))
     }
     if path.suffix == ".py":
-        openings = docstring_openings(path.read_text("utf-8"))
+        openings = list(docstring_openings(path.read_text("utf-8")))
         problems |= {
             (line, f"docstring begins with {opening.split()[0]!r}: {opening[:80]}") for line, opening in openings if OPENINGS.match(opening)
         }
+        if path.resolve().is_relative_to(PACKAGE):
+            problems |= {
+                (line, f"first line of a docstring has {len(opening)} characters, at most {MAX_SUMMARY} are allowed: {opening}")
+                for line, opening in openings
+                if len(opening) > MAX_SUMMARY
+            }
     return [f"{path}:{line}: {problem}" for line, problem in sorted(problems)]
 
 

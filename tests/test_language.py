@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.language import violations
+from tests import language
+from tests.language import MAX_SUMMARY, violations
 
 ROOT = Path(__file__).parent.parent
 GENERATED = ("_build", "_generated", "__pycache__", ".ipynb_checkpoints")
@@ -63,3 +64,16 @@ def test_docstring_openings_are_checked(tmp_path: Path) -> None:
     assert len(violations(module)) == 1
     module.write_text('def value():\n    "Return the value."\n')
     assert violations(module) == []
+
+
+@pytest.mark.parametrize(
+    "template", ['"""{}"""\n', 'class Value:\n    """{}"""\n', 'async def value():\n    """{}\n\n    Details.\n    """\n']
+)
+def test_long_first_lines_of_docstrings_are_found_in_the_package(template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "module.py"
+    for length in (MAX_SUMMARY, MAX_SUMMARY + 1):
+        module.write_text(template.format("x" * length))
+        monkeypatch.setattr(language, "PACKAGE", tmp_path)
+        assert len(violations(module)) == (length > MAX_SUMMARY)
+        monkeypatch.setattr(language, "PACKAGE", tmp_path / "evalkit")
+        assert violations(module) == []
