@@ -102,7 +102,7 @@ def test_readme_shell_example_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", RUNNING_PAGES)
 def test_python_code_of_a_page_runs(page: str, folder: Path) -> None:
     with evalkit.connect(folder / ".evalkit") as kit:
-        kit.create_study("nightly agent")
+        kit.create_study("nightly agent", at="2026-01-01T00:00:00Z")
     blocks = _blocks(DOCS / page, "python")
     assert blocks
     _exec("\n".join(blocks), page)

@@ -581,7 +581,7 @@ def test_placebo_steps_are_compared_relative_to_their_intervals() -> None:
     assert result.frame["placebos_as_clear"].to_list() == [result.placebos_as_clear]
     assert f", {result.placebos_as_clear} as large as this one relative to the confidence interval." in repr(result)
     same = before_after(frame([1.0] * 24), "agent_efficiency", at=at)
-    assert f"statistically significant at 0 of {same.placebos.height} other times without a known change." in repr(same)
+    assert f"Placebo test at {same.placebos.height} other times without a known change: 0 statistically significant steps." in repr(same)
     assert "as large" not in repr(same)
     few = before_after(frame(values[:14], "total_cost"), "total_cost", at=at)
     for each in (same, few):
