@@ -1,4 +1,4 @@
-"""Shared parts of all commands: global options, output, and errors and warnings as lines on stderr and exit codes."""
+"""Shared parts of the commands: global options, output, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ _GLOBAL_OPTIONS = {"--home": "DIR", "--log-url": "URL", "--database-url": "URL"}
 
 
 class Main(TyperGroup):
-    """A command group that prints errors and warnings of evalkit on stderr and sets the exit code."""
+    """A command group that prints evalkit's errors and warnings and sets the exit code.
+
+    Errors and warnings are printed on stderr, one per line.
+    """
 
     def invoke(self, ctx: Any) -> None:
         """Run a command."""
@@ -81,12 +84,15 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")  # of an invalid choice
+            error.message = error.message.removeprefix("Value error, ")  # messages of invalid choices begin with this
             raise
 
 
 def print_message(level: str, message: object, *details: str) -> None:
-    """Print a warning or an error on one line of stderr, followed by its details as indented lines."""
+    """Print a message on one line of stderr, followed by its details as indented lines.
+
+    The level is ``"error"`` or ``"warning"``.
+    """
     text, *lines = (re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(part)) for part in (message, *details))
     print("\n".join([f"{level}: {text}", *(f"  {line}" for line in lines)]), file=sys.stderr)
 
@@ -98,7 +104,7 @@ def in_shell(warning: object) -> str:
 
 @dataclass
 class Session:
-    """The global options, and the output that they select."""
+    """The global options, with the kit and the output format that they select."""
 
     home: str | None = None
     log_url: str | None = None
@@ -119,7 +125,7 @@ class Session:
         return kit
 
     def print(self, text: str | Callable[[], str], data: Any) -> None:
-        """Print a text, or with ``--json`` the data; either may be a function that returns it."""
+        """Print `text`, or `data` as JSON with ``--json``; each may be a callable."""
         output = data if self.json else text
         output = output() if callable(output) else output
         if self.json:

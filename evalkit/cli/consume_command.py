@@ -1,4 +1,4 @@
-"""``evalkit consume``: a process that keeps a read model up to date and logs one event per line."""
+"""``evalkit consume``: keep a read model up to date, and log the activity."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def consume(ctx: typer.Context) -> None:
             applied = catch_up_now(engine, stop, log.count)
         except (LogUnavailableError, DatabaseUnavailableError, DatabaseBusyError):
             if not log.total:
-                raise  # not one successful read: probably a wrong URL
+                raise  # nothing was ever read: the URL is probably wrong
         else:
             if not stop.is_set():
                 ctx.obj.print(
@@ -60,7 +60,7 @@ def catch_up_now(engine: Engine, stop: threading.Event | None = None, on_batch: 
     Raises
     ------
     ReadOnlyError
-        If the kit cannot write.
+        If the kit is not writable.
     """
     if engine.not_writable is not None:
         raise ReadOnlyError(f"Cannot update the read model: {engine.not_writable}", hint=engine.write_hint)
@@ -73,12 +73,12 @@ def catch_up_now(engine: Engine, stop: threading.Event | None = None, on_batch: 
     try:
         engine.consumer.catch_up(on_batch=count, stop=stop)
     except SchemaError:
-        engine.catch_up()  # rebuilds an embedded read model of an older version, and refuses any other
+        engine.catch_up()  # rebuilds an embedded read model of an older version; raises for any other
     return sum(batches)
 
 
 class _ActivityLog:
-    """A log on stderr with one event per line: time, level, event and values; optionally as JSON."""
+    """A log on stderr: one line of text or JSON per event, with time, level and values."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.total = 0
@@ -110,14 +110,17 @@ class _ActivityLog:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Return an event that is set by the first SIGINT or SIGTERM; a second one has its usual effect."""
+    """Yield an event that is set by the first SIGINT or SIGTERM.
+
+    A second signal has its usual effect.
+    """
     stop = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    previous_handlers = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, _: object) -> None:
         stop.set()
-        signal.signal(number, before[signal.Signals(number)])
+        signal.signal(number, previous_handlers[signal.Signals(number)])
 
     for number in numbers:
         signal.signal(number, handle)
@@ -125,4 +128,4 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         for number in numbers:
-            signal.signal(number, before[number])
+            signal.signal(number, previous_handlers[number])

@@ -1,4 +1,7 @@
-"""The demo: three studies of the past weeks with sample checkpoints in a separate folder, and what to try next."""
+"""``evalkit demo``: sample studies in a separate folder, and commands to try next.
+
+The three studies cover the past weeks.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ class _Plan:
     tags: tuple[str, ...]
     metadata: dict[str, str]
     age: int
-    """How many days before the first run of the demo the study was created."""
+    """The age of the study at the first run of the demo, in days."""
     steps: tuple[tuple[str, timedelta], ...]
-    """The lifecycle commands, and the time of each after the study's creation."""
+    """The lifecycle commands, each with the time since the study was created."""
     seed: int
     trend: float
     checkpoints: int
@@ -73,14 +76,14 @@ class DemoResult:
 
 
 def demo_folder() -> Path:
-    """Return the folder for a demo: the enclosing demo folder if there is one, else ``evalkit-demo``."""
+    """Return the enclosing demo folder, or ``evalkit-demo`` outside of a demo folder."""
     here = Path.cwd()
     enclosing = next((folder for folder in (here, *here.parents) if (folder / ".evalkit").is_dir()), None)
     return Path(os.path.relpath(enclosing)) if enclosing is not None and _has_demo(enclosing) else Path("evalkit-demo")
 
 
 def _has_demo(folder: Path) -> bool:
-    """Return whether the home in a folder has the studies of the demo."""
+    """Return whether the home in a folder contains the demo studies."""
     try:
         with warnings.catch_warnings(action="ignore"), open_demo(folder, read_only=True) as kit:
             return {plan.name for plan in _PLANS} <= {study.name for study in kit.storage.list_studies()}
@@ -103,9 +106,9 @@ def open_demo(folder: Path, *, read_only: bool = False) -> EvalKit:
 
 
 def run_demo(kit: EvalKit) -> DemoResult:
-    """Create the sample studies and their checkpoints; those from an earlier run are left unchanged.
+    """Create the sample studies and their checkpoints, unless they already exist.
 
-    All times are relative to the day of the first run, so a later run finds every checkpoint recorded.
+    All times are relative to the day of the first run, so that a later run creates the same checkpoints and records none of them again.
     """
     existing = {study.name: study.created_at for study in kit.storage.list_studies()} if kit.engine.exists else {}
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -123,7 +126,7 @@ def _run_plan(kit: EvalKit, plan: _Plan, created: datetime) -> Any:
 
 
 def _run_lifecycle(kit: EvalKit, study: Study, plan: _Plan, created: datetime) -> None:
-    """Apply the remaining lifecycle commands; none if the study was also changed by a user."""
+    """Apply the remaining lifecycle commands, unless a user has changed the study."""
     import polars as pl
 
     commands = {"start": kit.start_study, "pause": kit.pause_study, "resume": kit.resume_study, "stop": kit.stop_study}

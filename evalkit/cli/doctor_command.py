@@ -16,7 +16,7 @@ __all__ = ["doctor"]
 def doctor(ctx: typer.Context) -> None:
     """Check the log, the read model and the home.
 
-    Problems are listed with how to fix them; nothing is changed. The exit code is 1 if there are problems.
+    Each problem is listed with a fix; nothing is changed. The exit code is 1 if there are problems.
 
     Example: evalkit doctor
     """

@@ -31,7 +31,7 @@ def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def study_row(kit: evalkit.EvalKit, study: evalkit.Study) -> dict[str, Any]:
-    """Return a study for JSON output."""
+    """Return a study as a row for JSON output."""
     (row,) = (row for row in json_rows(kit.studies()) if row["study_id"] == study.id)
     return row
 
@@ -55,7 +55,7 @@ def checkpoint_table(frame: pl.DataFrame) -> str:
 
 
 def _metric_text(name: str, value: Any) -> str:
-    """Return a metric in the format of the catalog, or a dash if it is missing."""
+    """Return a value in the metric's format, or a dash if it is missing."""
     if value is None:
         return "-"
     pattern = METRICS[name].format
@@ -63,22 +63,25 @@ def _metric_text(name: str, value: Any) -> str:
 
 
 def minute(time: datetime | str) -> str:
-    """Return a time in UTC to the minute; only the date if it is midnight."""
+    """Return a UTC time as text, to the minute; only the date for midnight."""
     return moment(datetime.fromisoformat(time) if isinstance(time, str) else time)
 
 
 def printable(text: object) -> str:
-    """Return a text with control characters replaced, which could control the terminal."""
+    """Return a text without control characters, which could change the terminal's state."""
     return "".join(character if character.isprintable() else "�" for character in str(text))
 
 
 def short_id(text: str) -> str:
-    """Return the last 8 characters of an id."""
+    """Return the last 8 characters of an id, after an ellipsis."""
     return f"…{text[-8:]}"
 
 
 def table(rows: list[dict[str, Any]], columns: dict[str, str], right: tuple[str, ...] = ()) -> str:
-    """Return a table that fits the terminal; if the output is not a terminal, rows are never wrapped."""
+    """Return a table as text, in the width of the terminal.
+
+    If the output is not a terminal, rows are not wrapped.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table

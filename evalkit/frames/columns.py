@@ -30,7 +30,7 @@ REJECTED = {
 }  # fmt: skip
 """The columns of ``kit.rejected()``."""
 FRAMES = {"studies": STUDIES, "checkpoints": CHECKPOINTS, "lifecycle": LIFECYCLE, "rejected": REJECTED}
-"""The columns of each frame, by the name of the method of `EvalKit`."""
+"""The columns of each frame, by the name of the `EvalKit` method that returns it."""
 
 
 def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:

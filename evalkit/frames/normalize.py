@@ -26,7 +26,7 @@ __all__ = ["MISSING_STUDY", "StudyName", "check_frame", "labeled", "metric_named
 MISSING_STUDY = "-"
 """The id and label of the single study of a frame without study columns."""
 _TEXTS = ("text", "status", "period_type", "lifecycle_kind")
-_LISTED = 5  # how many column names a message lists
+_LISTED = 5  # the number of column names in a message
 _SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us"), "flag": pl.Boolean()}
 
 
@@ -44,16 +44,16 @@ def metric_named(name: object, field: str = "metric") -> Metric:
     Raises
     ------
     InvalidInputError
-        When no metric has this name.
+        If no metric has this name.
     """
     return check_metric(field, name)
 
 
 def labeled(rows: pl.DataFrame, time: str) -> tuple[pl.DataFrame, list[StudyName]]:
-    """Return rows with a `label` for each study, and the studies by their first `time`.
+    """Return rows with study labels, and the studies ordered by their first `time`.
 
-    `study_id` and `label` become enumerations in that order; ties are sorted by name, then id. The label is the name, with the end of the
-    id if several studies have that name.
+    Ties are ordered by name, then id. The columns `study_id` and `label` are enumerations in this order. A label is the name of the study,
+    followed by the last characters of its id if several studies have the same name.
     """
     keys = rows["study_id"]
     if keys.null_count():
@@ -70,16 +70,16 @@ def labeled(rows: pl.DataFrame, time: str) -> tuple[pl.DataFrame, list[StudyName
     if len(set(labels.values())) < len(labels):
         labels = {key: f"{label} ({key})" for key, label in labels.items()}
     # Enumerations are grouped and sorted much faster than texts.
-    ids, shown = pl.Enum(list(labels)), pl.Enum(list(labels.values()))
+    id_dtype, label_dtype = pl.Enum(list(labels)), pl.Enum(list(labels.values()))
     study_names = [StudyName(key, name or key, labels[key]) for key, name in studies]
     if len(studies) == 1:
         columns = [pl.Series(name, [value], dtype).new_from_index(0, rows.height) for name, value, dtype in (
-            ("study_id", study_names[0].id, ids), ("label", study_names[0].label, shown)
+            ("study_id", study_names[0].id, id_dtype), ("label", study_names[0].label, label_dtype)
         )]  # fmt: skip
         others = [rows[name] for name in rows.columns if name not in ("study_id", "study")]
         return pl.DataFrame([*others, *columns]), study_names
-    label = keys.replace_strict(labels, return_dtype=shown) if labels else pl.Series([], dtype=shown)
-    return rows.drop("study").with_columns(keys.cast(ids), label.alias("label")), study_names
+    label = keys.replace_strict(labels, return_dtype=label_dtype) if labels else pl.Series([], dtype=label_dtype)
+    return rows.drop("study").with_columns(keys.cast(id_dtype), label.alias("label")), study_names
 
 
 def check_frame(frame: object, source: str = "kit.checkpoints()", field: str = "frame") -> None:
@@ -88,7 +88,7 @@ def check_frame(frame: object, source: str = "kit.checkpoints()", field: str = "
     Raises
     ------
     InvalidInputError
-        Its hint names `source` as the value to pass instead.
+        If `frame` is not a DataFrame. The hint suggests passing `source`.
     """
     module = type(frame).__module__.partition(".")[0]
     if module not in ("polars", "pandas") or hasattr(frame, "collect") or len(getattr(frame, "shape", ())) != 2:
@@ -97,10 +97,10 @@ def check_frame(frame: object, source: str = "kit.checkpoints()", field: str = "
         raise InvalidInputError(problem, hint=hint, field=field, value=frame)
 
 
-def read_columns(frame: FrameLike, columns: Mapping[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+def read_columns(frame: FrameLike, columns: Mapping[str, str], required: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
     """Return columns of a frame in fixed dtypes.
 
-    The dtypes are String, Datetime in UTC, Duration, Int64 or Float64, List(String).
+    The dtypes are String, List(String), Datetime in UTC, Duration, Boolean, Int64 or Float64.
 
     Parameters
     ----------
@@ -108,22 +108,22 @@ def read_columns(frame: FrameLike, columns: Mapping[str, str], wanted: Sequence[
         A Polars or pandas frame.
     columns
         The kind of each column, as in `evalkit.frames.columns`.
-    wanted, optional
-        The required columns, and those that are null if absent.
+    required, optional
+        Names of columns. Optional columns are null if absent.
 
     Raises
     ------
     InvalidInputError
-        When it is not a frame, or a column is absent or of another kind. Its `field` is ``"checkpoints"``, ``"lifecycle"`` or
-        ``"studies"``, depending on `columns`.
+        If `frame` is not a DataFrame, a required column is absent, or a column is of another kind. The `field` of the error is
+        ``"checkpoints"``, ``"lifecycle"`` or ``"studies"``, depending on `columns`.
     """
     field = "lifecycle" if columns is LIFECYCLE else "studies" if columns is STUDIES else "checkpoints"
     check_frame(frame, f"kit.{field}()", field)
     names = [str(name) for name in frame.columns]
-    absent = [name for name in wanted if name not in names]
+    absent = [name for name in required if name not in names]
     if absent:
         raise _absent_columns(field, absent, names)
-    return pl.DataFrame([read_column(frame, name, columns[name], field) for name in (*optional, *wanted)])
+    return pl.DataFrame([read_column(frame, name, columns[name], field) for name in (*optional, *required)])
 
 
 def _absent_columns(field: str, absent: Sequence[str], names: Sequence[str]) -> InvalidInputError:
@@ -144,7 +144,7 @@ def read_column(frame: FrameLike, name: str, kind: str, field: str = "checkpoint
     Raises
     ------
     InvalidInputError
-        When the column is of another kind.
+        If the column is of another kind.
     """
     if name not in map(str, frame.columns):
         return _checked(pl.Series(name, [None] * len(frame), dtype=pl.Null()), name, kind, field)
@@ -153,16 +153,16 @@ def read_column(frame: FrameLike, name: str, kind: str, field: str = "checkpoint
 
 
 def to_library_of(frame: FrameLike, rows: pl.DataFrame, columns: Mapping[str, str]) -> FrameLike:
-    """Return a table in the library of another frame, Polars or pandas.
+    """Convert a Polars frame to the library of another frame, Polars or pandas.
 
     Parameters
     ----------
     frame
-        The other frame.
+        The frame whose library is used.
     rows
-        The table.
+        The frame to convert.
     columns
-        The kind of each column of the table, as in `evalkit.frames.columns`, which determines the pandas dtype.
+        The kind of each column of `rows`, as in `evalkit.frames.columns`. It determines the pandas dtype.
     """
     if isinstance(frame, pl.DataFrame):
         return rows
@@ -199,22 +199,22 @@ def _checked(series: pl.Series, name: str, kind: str, field: str) -> pl.Series:
 
 
 def _from_pandas(series: Any, name: str, kind: str, field: str) -> pl.Series:
-    """Return a pandas column as a Polars one."""
+    """Convert a pandas column to a Polars series."""
     if getattr(series, "ndim", 1) != 1:
         problem = f"Invalid {field}: duplicate column {name!r}"
         raise InvalidInputError(problem, allowed="keep one of them", field=field, column=name, value=name)
     missing = series.isna().to_numpy()
-    letter = getattr(series.dtype, "kind", "O")
+    dtype_kind = getattr(series.dtype, "kind", "O")
     if str(series.dtype).startswith("datetime64"):
         zone = getattr(series.dtype, "tz", None)
         naive = series if zone is None else series.dt.tz_convert("UTC").dt.tz_localize(None)
         values = pl.Series(name, naive.to_numpy().astype("datetime64[us]"))
         return values if zone is None else values.dt.replace_time_zone("UTC")
-    if letter == "m":
+    if dtype_kind == "m":
         return pl.Series(name, series.to_numpy().astype("timedelta64[us]"))
-    if letter in "iu":
+    if dtype_kind in "iu":
         return _with_missing(pl.Series(name, series.fillna(0).to_numpy(dtype="int64")), missing)
-    if letter == "f":
+    if dtype_kind == "f":
         return _with_missing(pl.Series(name, series.fillna(0).to_numpy(dtype="float64")), missing)
     objects: list[Any] = [None if null else value for value, null in zip(series.astype(object).tolist(), missing.tolist(), strict=True)]
     if kind in _TEXTS:

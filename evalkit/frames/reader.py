@@ -1,4 +1,4 @@
-"""The read model as frames, read in pages from one consistent state."""
+"""Reading of frames from the read model, in pages of one consistent state."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class _Cache:
 
 
 class FrameReader:
-    """Reads frames from a read model; each is one consistent state.
+    """Read frames from a read model, each from one consistent state.
 
     Parameters
     ----------
     database
         The database of the read model.
     identity
-        Returns the identity of the read model: the cache is cleared when another one takes its place.
+        A function that returns the identity of the read model. The cache is cleared when the identity changes.
     """
 
     def __init__(self, database: Database, identity: Callable[[], object] = lambda: None) -> None:
@@ -64,11 +64,11 @@ class FrameReader:
         reset_in_child(self)
 
     def reset_in_child(self) -> None:
-        """Start over in a forked process."""
+        """Replace the lock in a forked process."""
         self._lock = threading.Lock()
 
     def studies(self) -> pl.DataFrame:
-        """Return all studies, newest first: by creation time, then id."""
+        """Return all studies, newest first: by creation time, then id, descending."""
         counts_query: Statement = ("SELECT study_id, count(*), max(period_end) FROM checkpoints GROUP BY study_id", ())
 
         def read() -> pl.DataFrame:
@@ -121,9 +121,9 @@ class FrameReader:
             return consistently(read)
 
     def checkpoints(self, study_ids: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return the checkpoints of all or some studies: by study, timestamp, id.
+        """Return the checkpoints of all or some studies, sorted by study, timestamp and id.
 
-        All checkpoints are cached, so that the next call only reads new ones.
+        The checkpoints of all studies are cached; later calls read only new checkpoints.
         """
         with self._lock, readable(self._database):
             identity = self._identity()
@@ -147,18 +147,18 @@ class FrameReader:
             chosen, args = f"study_id IN ({', '.join('?' * len(study_ids))}) AND", list(study_ids)
         page_sql = _PAGE_SQL.replace(":chosen", chosen)
         head: list[Statement] = [*HEAD_STATEMENTS, ("SELECT coalesce(max(rowid), 0) FROM checkpoints", ())]
-        named: Statement = ("SELECT id, name, period_type FROM studies ORDER BY created_at, id", ())
+        studies_query: Statement = ("SELECT id, name, period_type FROM studies ORDER BY created_at, id", ())
 
         def page_after(last: int, bound: int, *extra: Statement) -> list[list[Row]]:
             return self._page.read(lambda rows: self._database.batch([*head, *extra, (page_sql, [*args, last, bound, rows])]))
 
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
             while True:
-                results = page_after(cache.last if cache.generation >= 0 else 0, MAX_COUNT, named)
+                results = page_after(cache.last if cache.generation >= 0 else 0, MAX_COUNT, studies_query)
                 bound, studies = int(str(results[2][0][0])), results[3]
-                now = head_of(results[0], results[1]).generation
-                generation, frames = now if cache.generation == -1 else cache.generation, [cache.frame]
-                while now == generation:
+                current = head_of(results[0], results[1]).generation
+                generation, frames = current if cache.generation == -1 else cache.generation, [cache.frame]
+                while current == generation:
                     last, count, invalid_rows, page, irregular = results[-1][0]
                     if invalid_rows:
                         raise ValueError("a value has a type that evalkit does not write")
@@ -166,10 +166,10 @@ class FrameReader:
                         return pl.concat(frames, rechunk=False), (generation, max(bound, cache.last)), studies
                     self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
                     # The database reads the next page while Polars decodes this one.
-                    following = reader.submit(page_after, int(str(last)), bound)
+                    next_page = reader.submit(page_after, int(str(last)), bound)
                     frames.append(_decode_page(str(page or ""), from_json(str(irregular or "[]")), studies))
-                    results = following.result()
-                    now = head_of(results[0], results[1]).generation
+                    results = next_page.result()
+                    current = head_of(results[0], results[1]).generation
                 cache = _Cache(-1, 0, empty_frame(CHECKPOINTS))  # a rebuild replaced the tables: start over
 
 
@@ -205,17 +205,17 @@ def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> p
     for name in ("study", "period_type", "recorded_at"):
         del raw[name]
     lines = page.encode().replace(b"\n", b" ").replace(_SEPARATOR.encode(), b"\n")
-    read = _decode_lines(lines, raw) if lines else pl.DataFrame(schema=raw)
+    decoded = _decode_lines(lines, raw) if lines else pl.DataFrame(schema=raw)
     if irregular:
         rows = [_parsed_by_model(row | {"sessions_included": from_json(sessions)}, metrics) for row, sessions, metrics in irregular]
-        read = pl.concat([read, pl.DataFrame(rows, schema=raw)])
-    named = pl.DataFrame(
+        decoded = pl.concat([decoded, pl.DataFrame(rows, schema=raw)])
+    study_columns = pl.DataFrame(
         studies, schema={"study_id": pl.String(), "study": pl.String(), "period_type": schema["period_type"]}, orient="row"
     )
     seconds, nanoseconds = (pl.col("avg_session_duration").list.get(index) for index in (0, 1))
     clipped = pl.min_horizontal(seconds, pl.lit(MAX_COUNT // 1_000_000 - 1))
     return (
-        read.with_columns(
+        decoded.with_columns(
             *(_parsed_time(name) for name in ("timestamp", "period_start", "period_end")),
             _event_time("event_id").alias("recorded_at"),
             pl.when(seconds.is_not_null())
@@ -223,13 +223,13 @@ def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> p
             .cast(pl.Duration("us"))
             .alias("avg_session_duration"),
         )
-        .join(named, on="study_id", how="left", maintain_order="left")
+        .join(study_columns, on="study_id", how="left", maintain_order="left")
         .select(list(CHECKPOINTS))
     )
 
 
 def _decode_lines(lines: bytes, raw: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Decode JSON lines with the raw columns and the period."""
+    """Decode JSON lines into a frame with the raw columns."""
     try:
         return pl.read_ndjson(lines, schema=raw)
     except pl.exceptions.ComputeError:  # a number that is valid JSON, but not for Polars, such as 0e99999999999
@@ -239,7 +239,7 @@ def _decode_lines(lines: bytes, raw: dict[str, pl.DataType]) -> pl.DataFrame:
 
 
 def _parsed_by_model(row: dict[str, Any], text: str | bytes) -> dict[str, Any]:
-    """Return the raw columns of a checkpoint, with its metrics parsed by the model."""
+    """Return the raw columns of a checkpoint, with metrics parsed by `LongitudinalMetrics`."""
     metrics = LongitudinalMetrics.model_validate_json(text, extra="ignore")
     duration = metrics.avg_session_duration
     pair = None if duration is None else list(duration_pair(duration))
@@ -278,7 +278,7 @@ def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by
     Raises
     ------
     InvalidInputError
-        When a time has no time zone, `by` is unknown, or a reference in `exclude` does not match exactly one checkpoint.
+        If a time has no time zone, `by` is unknown, or a reference in `exclude` does not match exactly one checkpoint.
     """
     if by not in _SELECTED_BY:
         raise invalid("by", by, "expected 'timestamp' or 'period'")

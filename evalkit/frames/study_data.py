@@ -49,15 +49,15 @@ class StudyData:
     checkpoints
         A Polars or pandas DataFrame with the columns of ``kit.checkpoints()``, any number of rows and studies.
     lifecycle
-        A DataFrame with the columns of ``kit.lifecycle()``; other studies are ignored. Without it, charts show no pauses, and the audit
-        does not check when the studies ran.
+        A DataFrame with the columns of ``kit.lifecycle()``, which may include other studies. Without it, charts show no pauses, and the
+        audit does not check when the studies ran.
     studies
         A DataFrame with the columns of ``kit.studies()``, for the study descriptions in reports.
 
     Raises
     ------
     InvalidInputError
-        When one of them is not a Polars or pandas DataFrame.
+        If an argument is not a Polars or pandas DataFrame.
 
     See Also
     --------
@@ -95,7 +95,7 @@ class StudyData:
     def once(self, name: str, compute: Callable[[StudyData], T]) -> T:
         """Return the result of a function of the data, cached by name.
 
-        All analyses share one audit, for example.
+        For example, all analyses of the data share one audit.
 
         Examples
         --------
@@ -127,8 +127,10 @@ class StudyData:
         """
         return _once(self._columns, (name, kind), lambda: read_column(self.checkpoints, name, kind))
 
-    def columns(self, kinds: Mapping[str, str], wanted: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+    def columns(self, kinds: Mapping[str, str], required: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
         """Return columns of the checkpoints in fixed dtypes.
+
+        The required columns must exist; absent optional columns are null.
 
         Examples
         --------
@@ -136,9 +138,9 @@ class StudyData:
         >>> data.columns({"study": "text", "total_cost": "money"}, ["total_cost"], ["study"]).rows()
         [('nightly', 1.5)]
         """
-        if any(name not in self for name in wanted):
-            read_columns(self.checkpoints, kinds, wanted, optional)  # raises
-        return pl.DataFrame([self.column(name, kinds[name]) for name in (*optional, *wanted)])
+        if any(name not in self for name in required):
+            read_columns(self.checkpoints, kinds, required, optional)  # raises
+        return pl.DataFrame([self.column(name, kinds[name]) for name in (*optional, *required)])
 
     @property
     def names(self) -> list[StudyName]:
@@ -147,20 +149,23 @@ class StudyData:
 
     @cached_property
     def known(self) -> list[StudyName]:
-        """All studies: those with checkpoints first."""
-        known = {name.id: name for name in self.names}
-        if [*known] == [MISSING_STUDY]:
+        """All studies, those with checkpoints first."""
+        by_id = {name.id: name for name in self.names}
+        if [*by_id] == [MISSING_STUDY]:
             return self.names  # checkpoints without study columns belong to a single study
         others = [*self._lifecycle[1]]
         if self.studies is not None:
             rows = read_columns(self.studies, STUDIES, ["study_id", "name"], []).drop_nulls("study_id")
             others += [StudyName(study_id, name or study_id, name or study_id) for study_id, name in rows.rows()]
         # The lifecycle may have ids while the checkpoints only have names.
-        return [*known.values(), *({name.id: name for name in others if name.id not in known and name.name not in known}.values())]
+        return [*by_id.values(), *({name.id: name for name in others if name.id not in by_id and name.name not in by_id}.values())]
 
     @cached_property
     def _layout(self) -> tuple[pl.DataFrame, list[StudyName], pl.Series | None]:
-        """The periods, the studies, and the row numbers of the periods (None: all rows)."""
+        """The periods, the studies, and the row numbers of the periods.
+
+        Without row numbers (None), the periods are those of all rows, in the same order.
+        """
         rows, names = labeled(self.columns(CHECKPOINTS, ["period_start", "period_end"], ["study_id", "study"]), "period_start")
         start, end = pl.col("period_start"), pl.col("period_end")
         periods = rows.lazy().select("study_id", "label", start=start, end=end, t=start + (end - start) / 2).collect()
@@ -180,7 +185,7 @@ class StudyData:
         return ordered.select(periods.columns), names, ordered["row"]
 
     def _is_readable(self, name: str) -> bool:
-        """Return whether a column has the expected type: tie-breaking columns are optional."""
+        """Return whether a column exists and has the expected type."""
         try:
             return name in self and self.column(name, CHECKPOINTS[name]) is not None
         except InvalidInputError:
@@ -209,7 +214,7 @@ class StudyData:
         Raises
         ------
         InvalidInputError
-            When a column is absent or of another type.
+            If a column is absent or of another type.
 
         Examples
         --------
@@ -228,31 +233,32 @@ class StudyData:
 
     @cached_property
     def lengths(self) -> pl.Series:
-        """The nominal period length of each of `sorted_checkpoints`.
+        """The nominal period length of each row of `sorted_checkpoints`.
 
-        It follows from the period type (the preceding month if monthly), else from the period itself.
+        It is determined by the period type; without one, it is the length of the period itself. For a monthly checkpoint, it is the length
+        of the month that begins where the earlier periods of the study end.
         """
-        periods, _, places = self._layout
+        periods, _, row_numbers = self._layout
         kinds = self.column("period_type", CHECKPOINTS["period_type"])
-        kinds = kinds if places is None else kinds.gather(places)
+        kinds = kinds if row_numbers is None else kinds.gather(row_numbers)
         usual = kinds.replace_strict(_LENGTHS, default=None, return_dtype=pl.Duration("us"))
-        # For months, the one in which a gap before this period starts, as in the audit.
-        reached = pl.col("end").cum_max().shift(1).over("study_id")
-        month = pl.when(kinds == PeriodType.MONTHLY.value).then(reached.dt.offset_by("1mo") - reached)
+        # A gap before a monthly period is measured in the month in which the gap starts, as in the audit.
+        latest_end = pl.col("end").cum_max().shift(1).over("study_id")
+        month = pl.when(kinds == PeriodType.MONTHLY.value).then(latest_end.dt.offset_by("1mo") - latest_end)
         return periods.select(pl.coalesce(month, usual, pl.col("end") - pl.col("start")).alias("length")).to_series()
 
     def _value(self, name: str, kind: str) -> pl.Series:
         """Return the values of a column in the order of the layout."""
 
         def read() -> pl.Series:
-            values, places = self.column(name, kind), self._layout[2]
+            values, row_numbers = self.column(name, kind), self._layout[2]
             if kind == "duration":
                 values = values.dt.total_microseconds() / 1e6
             elif values.dtype.is_float() and not math.isfinite(values.sum()):
                 values = pl.select(pl.when(values.is_finite()).then(values).alias(name)).to_series()
             elif kind == "flag":
                 values = values.fill_null(False)
-            return values if places is None else values.gather(places)
+            return values if row_numbers is None else values.gather(row_numbers)
 
         return _once(self._measured, (name, kind), read)
 
@@ -281,9 +287,9 @@ class StudyData:
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
-            When no study, or more than one, matches.
+            If no study, or more than one, matches.
         InvalidInputError
-            When it is not a reference.
+            If `reference` is neither a `Study` nor a string.
 
         Examples
         --------
@@ -302,14 +308,14 @@ class StudyData:
         Parameters
         ----------
         references
-            A `Study`, an id, a name, a label, or the last characters of an id, each.
+            Studies, ids, names, labels, or the last characters of ids.
 
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
-            When no study, or more than one, matches a reference.
+            If no study, or more than one, matches a reference.
         InvalidInputError
-            When one is not a reference.
+            If a reference is neither a `Study` nor a string.
 
         Examples
         --------
@@ -341,7 +347,7 @@ def study_data(source: DataLike, field: str = "data") -> StudyData:
     Raises
     ------
     InvalidInputError
-        When it is of another type.
+        If `source` is of another type.
     """
     data = source if isinstance(source, StudyData) else getattr(source, "data", None)
     if isinstance(data, StudyData):
@@ -359,9 +365,9 @@ def study_named(reference: Study | str, names: Sequence[StudyName], field: str =
     Raises
     ------
     StudyNotFoundError, AmbiguousStudyError
-        When no study, or more than one, matches.
+        If no study, or more than one, matches.
     InvalidInputError
-        When it is not a reference.
+        If `reference` is neither a `Study` nor a string.
     """
     labels = [name for name in names if name.label == reference and name.label != name.name]
     if labels:
@@ -371,11 +377,11 @@ def study_named(reference: Study | str, names: Sequence[StudyName], field: str =
 
 
 def _of_studies(frame: FrameLike, ids: list[str], kinds: Mapping[str, str], name: str) -> Any:
-    """Return the rows of some studies, by id, or by name without ids."""
-    known = read_columns(frame, kinds, [], ["study_id", name])
-    if known["study_id"].null_count() == known[name].null_count() == known.height > 0:
+    """Return the rows of some studies, by id, or by name if the frame has no ids."""
+    columns = read_columns(frame, kinds, [], ["study_id", name])
+    if columns["study_id"].null_count() == columns[name].null_count() == columns.height > 0:
         return frame  # without study columns, all rows belong to the single study
-    kept = known.select(pl.coalesce("study_id", name).is_in(ids) | pl.col(name).is_in(ids).fill_null(False)).to_series().fill_null(False)
+    kept = columns.select(pl.coalesce("study_id", name).is_in(ids) | pl.col(name).is_in(ids).fill_null(False)).to_series().fill_null(False)
     return frame.filter(kept) if isinstance(frame, pl.DataFrame) else frame[kept.to_numpy()]
 
 
@@ -393,6 +399,6 @@ def _in_order(columns: Sequence[str]) -> pl.Expr:
     order = [pl.col(columns[0]).to_physical(), *(pl.col(name) for name in columns[1:])]
     ascending = pl.lit(True)
     for part in reversed(order):
-        before = part.shift(1)
-        ascending = (before < part) | ((before == part) & ascending)
+        previous = part.shift(1)
+        ascending = (previous < part) | ((previous == part) & ascending)
     return ascending.fill_null(True).all()

@@ -1,4 +1,4 @@
-"""Import and export: checkpoints as csv, tsv, ndjson, json and parquet files, and the log as NDJSON.
+"""Import and export of checkpoints (csv, tsv, ndjson, json, parquet) and logs (NDJSON).
 
 >>> from evalkit.io import import_checkpoints
 >>> import_checkpoints(kit, "runs.csv", "nightly agent")  # doctest: +SKIP

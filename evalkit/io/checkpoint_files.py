@@ -1,6 +1,6 @@
 """Import and export of checkpoints as csv, tsv, ndjson, json and parquet files.
 
-A file has the columns of ``kit.checkpoints()``. Values that a format has no type for are written as follows:
+A file has the columns of ``kit.checkpoints()``. If a format has no type for a value, the value is written as follows:
 
 ============  ========================  ===========================  =================  ==========
 format        times                     avg_session_duration         sessions_included  missing
@@ -51,7 +51,7 @@ class ImportedCheckpoints(RecordedCheckpoints):
     """The result of `import_checkpoints`."""
 
     read_as: str = ""
-    """What was detected, if the extension does not imply it: ``semicolon-separated with decimal commas``."""
+    """The detected format, unless the extension implies it, e.g. ``semicolon-separated with decimal commas``."""
 
     def __repr__(self) -> str:
         note = f", read as {self.read_as}" if self.read_as else ""
@@ -128,7 +128,7 @@ def import_checkpoints(
     - `avg_session_duration` is in seconds, and `sessions_included` is a JSON list.
     - The encoding is UTF-8 or, with a byte order mark, UTF-16.
 
-    In other formats, ``NaN`` and null are missing. A `period_end` that is missing is derived if `period_start` is the start of a period
+    In other formats, ``NaN`` and null are missing. A missing `period_end` is derived if `period_start` is the start of a period
     of the study.
 
     Parameters
@@ -140,22 +140,22 @@ def import_checkpoints(
     study
         A study that was started.
     tz
-        The time zone of dates and of times without one, such as ``"UTC"`` or ``"Europe/Berlin"``; see ``kit.record_checkpoints``. By
-        default, times must have a time zone.
+        The time zone of dates, and of times without a time zone, such as ``"UTC"`` or ``"Europe/Berlin"``; see ``kit.record_checkpoints``.
+        By default, times must have a time zone.
     percent
-        Whether rates are percentages: ``85%`` and ``85`` are both read as 0.85. A column that could be read in two ways, because it mixes
-        values with and without a percent sign or because no value without one exceeds 1, is refused.
+        Whether rates are percentages: ``85%`` and ``85`` are both read as 0.85. A column is refused as ambiguous if it
+        mixes values with and without a percent sign, or has neither a percent sign nor a value greater than 1.
 
     Returns
     -------
     ImportedCheckpoints
-        The number of recorded and skipped rows, and what was detected in the file.
+        The numbers of recorded and skipped rows, and the detected format.
 
     Raises
     ------
     InvalidInputError
         If the extension is not supported, or the file or a row of it is invalid. The message contains the first invalid row and the
-        number of invalid rows; the notes of the exception contain the next ones. The attribute `row` counts rows from 0.
+        number of invalid rows; the notes of the exception contain the next invalid rows. The attribute `row` counts rows from 0.
     TransitionError
         If the study was not started.
 
@@ -203,7 +203,7 @@ def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | 
 
 
 def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, period_type: Callable[[], PeriodType]) -> list[RecordCheckpoint]:
-    """Return the commands of rows.
+    """Return a command for each row.
 
     Raises
     ------
@@ -237,15 +237,17 @@ def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, period_t
 def _in_file(
     error: InvalidInputError | ConflictError, path: Path, rows: Sequence[FileRow], index: int, count: int
 ) -> InvalidInputError | ConflictError:
-    """Return the error of a row with the file, the place in it, and the number of invalid rows."""
+    """Return a row's error with the file, the row's place and the number of invalid rows."""
     effect = "Nothing was recorded." if count == 1 else f"{count:,} of {plural(len(rows), 'row')} are invalid; nothing was recorded."
-    other = error.but(where=f"{path}, {rows[index].place}: ", effect=effect)
-    other.row = index
-    return other
+    located = error.but(where=f"{path}, {rows[index].place}: ", effect=effect)
+    located.row = index
+    return located
 
 
 def as_json(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame with values that JSON supports: times as RFC 3339 text, durations as ``[seconds, nanoseconds]``.
+    """Return a frame with values that JSON supports.
+
+    Times become RFC 3339 text, and durations ``[seconds, nanoseconds]``.
 
     Examples
     --------
@@ -311,7 +313,7 @@ def _times_as_text(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _content(command: RecordCheckpoint) -> tuple[Any, ...]:
-    # Event ids have milliseconds, so the recording time is compared in milliseconds.
+    # Recording times are compared in milliseconds, the precision of event ids.
     return (*content(command), None if command.at is None else milliseconds(command.at))
 
 
@@ -326,6 +328,6 @@ def _recorded(frame: pl.DataFrame, times: set[datetime]) -> Counter[tuple[Any, .
         try:
             (command,) = checkpoint_commands([row], now=now)
         except InvalidInputError:
-            continue  # the log may have values that commands refuse, and no valid file has them
+            continue  # the log may contain values that commands refuse; rows of a valid file do not
         contents[_content(command)] += 1
     return contents

@@ -36,7 +36,7 @@ FORMATS = ("csv", "tsv", "ndjson", "jsonl", "json", "parquet")
 _MISSING = frozenset(
     ["", "nan", "na", "n/a", "#n/a", "#na", "#nv", "<na>", "null", "none", "-", "\u2013", "\u2014"]
 )  # the last two are dashes
-"""What spreadsheets and libraries write for a missing value, in lower case."""
+"""Notations of spreadsheets and libraries for a missing value, in lower case."""
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _KINDS = {
     **{name: metric.kind for name, metric in METRICS.items()},
@@ -57,10 +57,10 @@ _TEXT_ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\
 
 
 class FileRow(NamedTuple):
-    """A row of a file: its values, or the error that was found while reading it."""
+    """A row of a file: its values, or the error that occurred when it was read."""
 
     place: str
-    """Where it is: ``line 3`` in a text file, counted from 1; ``row 1`` in a json or parquet file, counted from 0."""
+    """The place in the file: ``line 3`` of a text file (from 1), or ``row 1`` of a json or parquet file (from 0)."""
     values: Mapping[str, Any]
     error: InvalidInputError | None = None
 
@@ -71,7 +71,7 @@ class FileRows:
 
     rows: list[FileRow]
     read_as: str = ""
-    """What was detected, if the extension does not imply it: ``semicolon-separated with decimal commas``."""
+    """The detected format, unless the extension implies it, e.g. ``semicolon-separated with decimal commas``."""
 
 
 class _Percentage(NamedTuple):
@@ -82,7 +82,7 @@ class _Percentage(NamedTuple):
 
 
 def file_format(path: Path) -> tuple[str, bool]:
-    """Return the format that the extension of a file selects, and whether the file is compressed.
+    """Return the format of a file by its extension, and whether it is compressed.
 
     Raises
     ------
@@ -332,7 +332,7 @@ def _separator(text: str, default: str) -> tuple[str, str]:
 
 
 def _header(text: str, separator: str) -> list[str]:
-    """Return the first line's cells; none if it cannot be parsed with this separator."""
+    """Return the first line's cells; empty if the line is invalid with this separator."""
     try:
         return [cell.strip() for cell in next(_reader(text, separator), [])]
     except csv.Error:
@@ -344,7 +344,7 @@ def _reader(text: str, separator: str) -> Any:
 
 
 def _records(reader: Any, first: int) -> Iterator[list[str]]:
-    """Return the lines of a csv reader, naming the line in errors."""
+    """Yield the lines of a csv reader; errors contain the number of the line."""
     try:
         yield from reader
     except csv.Error as error:
@@ -353,7 +353,10 @@ def _records(reader: Any, first: int) -> Iterator[list[str]]:
 
 
 def _lines(text: str, separator: str, first: int) -> Iterator[_Cells]:
-    """Parse the header and the lines of a csv text; `first` is the number of lines before the header."""
+    """Parse the header and the lines of a csv text.
+
+    The header is preceded by `first` lines.
+    """
     reader = _reader(text, separator)
     header = [name.strip() for name in next(reader, [])]
     while header and not header[-1]:
@@ -387,7 +390,7 @@ def _lines(text: str, separator: str, first: int) -> Iterator[_Cells]:
 
 
 def _numbers(lines: Iterable[_Cells]) -> Iterator[tuple[int, str, str]]:
-    """Return the line, column and text of each number that has a decimal mark or a thousands separator."""
+    """Yield the line, column and text of each number that contains a comma or a point."""
     for line, cells, _ in lines:
         for name, cell in cells.items():
             if _KINDS[name] in _NUMERIC and ("," in cell or "." in cell):
@@ -407,7 +410,7 @@ def _decimal_mark(lines: list[_Cells], separator: str) -> str:
     Raises
     ------
     InvalidInputError
-        If there is evidence for both marks, or for neither but a number that can be read in two ways.
+        If there is evidence for both marks, or the only numbers with a mark can be read in two ways.
     """
     evidence: dict[str, tuple[int, str, str]] = {}
     unclear: dict[str, tuple[int, str, str]] = {}
@@ -452,7 +455,10 @@ def _csv_row(line: _Cells, mark: str, separator: str) -> FileRow:
 
 
 def _value(column: str, cell: str, mark: str, separator: str) -> Any:
-    """Return the value of a cell; a text of another column than a number as it is, to be validated by the command."""
+    """Return the value of a cell: a number, a list, or a text.
+
+    Texts are validated by the command.
+    """
     kind = _KINDS[column]
     if kind == "texts":
         try:
@@ -545,7 +551,15 @@ def _with_rates_of(row: FileRow, *, percent: bool) -> FileRow:
 
 
 def _check_percentages(name: str, rows: list[FileRow]) -> None:
-    """Check that the values of a rate are percentages: all with a percent sign, or some greater than 1."""
+    """Check that the values of a rate are percentages.
+
+    All values other than 0 have a percent sign, or none has one and some value exceeds 1.
+
+    Raises
+    ------
+    InvalidInputError
+        If they can be read in two ways.
+    """
     signed = next((row for row in rows if isinstance(row.values.get(name), _Percentage)), None)
     plain = [row for row in rows if _is_number(row.values.get(name)) and row.values[name] != 0]
     if signed is not None and plain:

@@ -56,11 +56,11 @@ class LogImport:
 
 
 def export_log(engine: Engine, stream: BinaryIO) -> LogExport:
-    """Export all events of a log as lines of JSON, with unchanged bytes and each study's events in order.
+    """Export all events of a log as lines of JSON, with unchanged bytes.
 
-    Line breaks within an event, which JSON allows only between values, are replaced with spaces. The read model stores the text of
-    `metrics` and `config` as written, so a replaced line break in them changes the digest of a read model built from the export. Lines that
-    `import_log` would refuse are skipped and counted; they had no effect on the read model.
+    The events of each study are in order. Line breaks within an event, which JSON allows only between values, are replaced with spaces. The
+    read model stores the text of `metrics` and `config` as written, so a replaced line break in them changes the digest of a read model
+    built from the export. Lines that `import_log` would refuse are skipped and counted; they had no effect on the read model.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
     Raises
     ------
     InvalidInputError
-        If a line is not a JSON object with a version 7 ``event_id``. Nothing was appended.
+        If a line is not a JSON object with a version 7 ``event_id``. No event is appended in this case.
     """
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         if not _spooled(stream, spool):
@@ -180,8 +180,8 @@ def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
                     if messages:
                         engine.log.append([event.message for event in messages])
                 except LogError as error:
-                    before = f"{plural(appended, 'event')} of the import had been appended; import the file again to complete it."
-                    raise error.but(effect=f"{error.message.effect} {before if appended else ''}".strip()) from None
+                    progress = f"{plural(appended, 'event')} of the import had been appended; import the file again to complete it."
+                    raise error.but(effect=f"{error.message.effect} {progress if appended else ''}".strip()) from None
                 appended += len(messages)
                 skipped += len(chunk) - len(messages)
             engine.catch_up()
@@ -189,7 +189,10 @@ def import_log(engine: Engine, stream: BinaryIO) -> LogImport:
 
 
 def _spooled(stream: Iterable[bytes], spool: tempfile.SpooledTemporaryFile[bytes]) -> int:
-    """Check and copy the non-empty lines, and return their number: a pipe can be read only once, and a file may change."""
+    """Check the non-empty lines, copy them to `spool`, and return their number.
+
+    They are copied because a pipe can be read only once, and a file may change.
+    """
     count = 0
     for number, line in enumerate(stream, 1):
         if not line.strip():
@@ -211,7 +214,7 @@ def _spooled(stream: Iterable[bytes], spool: tempfile.SpooledTemporaryFile[bytes
 
 
 class _Imported(NamedTuple):
-    """A line to import: the message, and the study and key under which the projection stores the decision."""
+    """A message to import, with the study and key of its decision in the projection."""
 
     message: EncodedEvent
     study_id: str
@@ -230,7 +233,10 @@ class _Imported(NamedTuple):
 
 
 def _study_of_unknown(data: bytes) -> str:
-    """Return the study of an event of an unknown kind, to keep it with that study's events; else ``""``."""
+    """Return the study of an event of an unknown kind; empty if it has none.
+
+    The event is appended to the partition of that study.
+    """
     event = from_json(data).get("event")
     for field in ("study_id", "id"):
         try:
@@ -241,7 +247,7 @@ def _study_of_unknown(data: bytes) -> str:
 
 
 def _new(engine: Engine, chunk: list[_Imported], seen: set[tuple[str, str]]) -> Iterator[_Imported]:
-    """Return the events that are neither decided nor in `seen`, and add them to `seen`."""
+    """Yield the events that are neither decided nor in `seen`, and add them to `seen`."""
     sql = DECIDED.format(**Tables.with_suffix()._asdict())
     keys = [[event.study_id, event.key] for event in chunk]
     rows = in_parts(lambda part: engine.database.execute(sql, (json.dumps(part),)), keys)
