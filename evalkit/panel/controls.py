@@ -1,4 +1,7 @@
-"""Connects the panel's widgets with its model and its kit. Commands run in a worker, so the kernel never waits for a server."""
+"""Connection of the panel's widgets with its model and its kit.
+
+Commands run in a worker, so that the kernel never waits for a server.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _VERBS = {
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The result of a command: its message, and an update to apply after the kit was read again."""
+    """The result of a command: a message, and an update to apply after the next reading."""
 
     text: str
     apply: Callable[[], object] = lambda: None
@@ -45,7 +48,10 @@ class Controls:
         self._connect()
 
     def resolve_unknown_outcome(self) -> None:
-        """Find out the outcome of a command whose outcome was unknown. May wait for a server."""
+        """Look up the outcome of a command that raised `OutcomeUnknownError`, if there is one.
+
+        This may wait for a server.
+        """
         unknown = self._unknown
         if unknown is None:
             return
@@ -64,7 +70,7 @@ class Controls:
         view, model = self._screen.view, self._screen.model
         self._on_value(view.status, lambda value: model.filter_by(status=value))
         self._on_value(view.search, lambda value: model.filter_by(text=value))
-        # Enter in the search selects the next study, without leaving the field. (Text.on_submit is deprecated.)
+        # Enter in the search field selects the next study; the field keeps the focus. (Text.on_submit is deprecated.)
         view.search.on_msg(lambda _, content, __: self._screen.change(model.select_next) if content.get("event") == "submit" else None)
         view.list.on_select(lambda study_id: self._screen.change(lambda: model.select(study_id)))
         self._on_click(view.list.previous, lambda: model.turn_page(-1))
@@ -74,7 +80,7 @@ class Controls:
         view.checkpoint_form.on_input(lambda name, text: self._screen.change_form(lambda: self._type_checkpoint(name, text)))
         for command in ("start", "pause", "resume"):
             self._on_click(view.buttons[command], lambda command=command: self._transition(command))  # type: ignore[misc]  # (not inferred)
-        # The pressed button disappears or is disabled; the focus moves to where the user goes on.
+        # The pressed button disappears or is disabled, so the focus moves to the next control.
         self._on_click(view.buttons["stop"], model.request_stop, view.cancel.focus)
         self._on_click(view.confirm, lambda: self._transition("stop"), lambda: view.focus_selected(model))
         self._on_click(view.cancel, model.cancel_stop, view.buttons["stop"].focus)
@@ -97,7 +103,10 @@ class Controls:
         button.on_click(clicked)
 
     def _report_no_effect(self, label: str) -> None:
-        """Explain why a command had no effect: another process was faster. A double click is ignored."""
+        """Report that a command had no effect because another process changed the study.
+
+        A double click is ignored.
+        """
         model = self._screen.model
         if label.lower() in _VERBS and model.busy is None and model.study is not None and label.lower() not in model.legal_commands():
             model.notify(f"{label} had no effect: {model.study['name']!r} is already {model.study['status']}.", "problem", utc_now())
@@ -156,7 +165,10 @@ class Controls:
         self._run(f"Recording a checkpoint for {name!r}…", record, "checkpoint")
 
     def _run(self, description: str, command: Callable[[], _Outcome], form: str = "") -> None:
-        """Run a command in the worker and report its outcome. Other commands are unavailable in the meantime."""
+        """Run a command in the worker and report its outcome.
+
+        Other commands are unavailable in the meantime.
+        """
         self._screen.model.begin_command(description, utc_now(), form)
 
         def job() -> Callable[[], None]:

@@ -1,7 +1,8 @@
-"""How panels follow their kits without blocking the kernel: workers that read and draw, and one watcher thread per process.
+"""Threads that read kits and draw charts for panels, so that the kernel is not blocked.
 
-Each kit has a `Feed`, whose worker reads the kit. While a panel is visible, the watcher requests a reading about once a second and notifies
-the panels if a reading is overdue. An unresponsive server therefore blocks neither the kernel nor the panels of other kits.
+Each kit has a `Feed`, whose worker reads the kit. Each process has one watcher thread. While a panel is visible, the watcher requests a
+reading about once a second, and notifies the panels if a reading is overdue. An unresponsive server therefore blocks neither the kernel nor
+the panels of other kits.
 """
 
 from __future__ import annotations
@@ -69,12 +70,15 @@ class Worker:
 
     @property
     def busy_seconds(self) -> float:
-        """How long the current job has been running, in seconds; 0 if no job is running."""
+        """Running time of the current job, in seconds; 0 if no job is running."""
         started = self._started
         return 0.0 if started is None else time.monotonic() - started
 
     def end(self, seconds: float) -> None:
-        """Cancel the queued jobs and wait up to `seconds` for the current one; the thread ends when that job returns."""
+        """Cancel the queued jobs and wait up to `seconds` for the current one.
+
+        The thread ends when the current job returns.
+        """
         with self._condition:
             while self._jobs:
                 self._jobs.popleft()[0].cancel()
@@ -92,7 +96,7 @@ class Worker:
                 except BaseException as error:
                     future.set_exception(error)
             self._started = None
-            del queued, future, job  # so that what the job refers to can be collected
+            del queued, future, job  # so that the objects that the job refers to can be garbage-collected
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._condition:
@@ -106,18 +110,21 @@ class Worker:
 
 @dataclass(frozen=True, eq=False)
 class Follower:
-    """The callbacks of a panel. They are called from other threads than the kernel's; they must not raise or block."""
+    """The callbacks of a panel.
+
+    They are called from other threads than the kernel's, and must not raise or block.
+    """
 
     on_reading: Callable[[Reading], None]
     """Called with each reading."""
     on_failure: Callable[[Exception], None]
     """Called if the kit could not be read."""
     on_tick: Callable[[float], None]
-    """Called about once a second with the seconds that a reading is taking; 0 if none is overdue."""
+    """Called about once a second with the duration of an overdue reading, in seconds; 0 if no reading is overdue."""
 
 
 class Feed:
-    """The state that the panels of one kit share: the last reading, a worker that reads, and one that draws."""
+    """The state shared by the panels of one kit: its last reading and two workers."""
 
     def __init__(self, kit: PanelKit) -> None:
         self.kit = kit
@@ -125,12 +132,16 @@ class Feed:
         self.panels = 0
         """Number of panels that are open or opening."""
         self.followers: list[Follower] = []
-        """The callbacks of all panels that can show something, visible or not."""
+        """The callbacks of all panels that are ready to show readings, visible or hidden."""
         self.drawer = Worker("evalkit-drawer")
+        """The worker that draws charts."""
         self._worker = Worker("evalkit-reader")
 
     def submit(self, job: Callable[[], Callable[[], None]]) -> Future[Any]:
-        """Run a job in the kit's worker, read the kit and notify every panel, then call the function that the job returned."""
+        """Run a job in the kit's worker, then read the kit and notify every panel.
+
+        The job returns a function, which is called last.
+        """
 
         def work() -> None:
             finish = job()
@@ -140,11 +151,11 @@ class Feed:
         return self._worker.submit(work)
 
     def refresh(self) -> Future[Any]:
-        """Read the kit and notify every panel; the future has the error if that fails."""
+        """Read the kit and notify every panel; the future raises if the kit cannot be read."""
         return self._worker.submit(self._read_or_raise)
 
     def tick(self) -> None:
-        """Request a reading, unless one is still running."""
+        """Request a reading unless one is running, and notify the panels of an overdue reading."""
         waited = self._worker.busy_seconds
         if self._worker.idle:
             self._worker.submit(self._read)
@@ -157,7 +168,7 @@ class Feed:
         self.drawer.end(_LAST_SECONDS)
 
     def _read(self) -> None:
-        with suppress(Exception):  # the panels show it
+        with suppress(Exception):  # the panels show the error
             self._read_or_raise()
 
     def _read_or_raise(self) -> None:
@@ -172,7 +183,7 @@ class Feed:
 
 
 class Watchers:
-    """The feeds of the kits of this process, and the thread that updates them while any panel is visible."""
+    """The feeds of this process, and the thread that updates those with visible panels."""
 
     def __init__(self) -> None:
         self.reset_in_child()
@@ -180,7 +191,7 @@ class Watchers:
         atexit.register(self.end)
 
     def reset_in_child(self) -> None:
-        """Start without feeds in a forked process: it has no threads, and its panels are not visible."""
+        """Clear all feeds in a forked process, which has no threads and no visible panels."""
         self._lock = threading.Lock()
         self._feeds: dict[int, Feed] = {}
         self._visible: dict[int, Feed] = {}
@@ -188,14 +199,20 @@ class Watchers:
         self._stop = threading.Event()
 
     def join(self, kit: PanelKit) -> Feed:
-        """Return the feed of a kit for a panel that opens; the panel adds itself to the followers once it can show something."""
+        """Return the feed of a kit for a new panel.
+
+        The panel adds itself to the followers when it is ready to show readings.
+        """
         with self._lock:
             feed = self._feeds.setdefault(id(kit), Feed(kit))
             feed.panels += 1
             return feed
 
     def leave(self, feed: Feed, follower: Follower) -> None:
-        """Remove a panel that closes. The workers end with the last panel of a kit, the watcher with the last visible panel."""
+        """Remove a closed panel.
+
+        The workers of a kit end with its last panel, and the watcher ends with the last visible panel.
+        """
         with self._lock:
             self._visible.pop(id(follower), None)
             thread = None if self._visible else self._stopped()
@@ -209,7 +226,7 @@ class Watchers:
             feed.end()
 
     def watch(self, feed: Feed, follower: Follower) -> None:
-        """Update a panel from now on: it has become visible."""
+        """Start updating a panel that has become visible."""
         with self._lock:
             self._visible[id(follower)] = feed
             if self._thread is None:
@@ -218,9 +235,10 @@ class Watchers:
                 self._thread.start()
 
     def unwatch(self, follower: Follower) -> None:
-        """Stop updating a panel: it is hidden. The watcher ends at its next tick if no panel is visible.
+        """Stop updating a panel that has been hidden.
 
-        It does not end immediately, because a panel is hidden for a moment whenever its cell runs again.
+        If no panel is visible, the watcher ends at its next tick. It does not end immediately, because a panel is hidden for a moment
+        whenever its cell runs again.
         """
         with self._lock:
             self._visible.pop(id(follower), None)

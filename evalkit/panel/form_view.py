@@ -18,7 +18,9 @@ __all__ = ["FormView", "Sections"]
 
 
 class Sections:
-    """Headings that open and close the widget below them, at most one at a time; `box` contains them all.
+    """Headings that open and close the widgets below them, at most one at a time.
+
+    `box` contains all of these widgets.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ class Sections:
 
     def __init__(self, contents: Mapping[str, widgets.Widget]) -> None:
         self._contents = list(contents.values())
-        # Without an icon, since screen readers read out the letter of the symbol font.
+        # Headings have no icons, because screen readers read out the letters of the symbol font.
         self.headings = [widgets.ToggleButton(description=title) for title in contents]
         for heading in self.headings:
             heading.add_class("evalkit-heading").observe(self._on_click, "value")
@@ -58,7 +60,7 @@ class Sections:
 
 
 class FormView:
-    """The widgets of one form; `box` contains them all.
+    """The widgets of one form; `box` contains all of them.
 
     Parameters
     ----------
@@ -87,13 +89,13 @@ class FormView:
         submit_row = widgets.HBox([self.button, self.feedback]).add_class("evalkit-submit")
         self.box = widgets.VBox([*rows, self._problems, submit_row]).add_class("evalkit-form")
 
-    def on_input(self, received: Callable[[str, str], None]) -> None:
-        """Call a function with the name of a field and its new text."""
+    def on_input(self, callback: Callable[[str, str], None]) -> None:
+        """Call a function with the name and the new text of each edited field."""
         for name, control in self.fields.items():
-            control.observe(lambda change, name=name: received(name, change["new"]), "value")
+            control.observe(lambda change, name=name: callback(name, change["new"]), "value")
 
     def show(self, texts: Mapping[str, str], problems: Mapping[str, str], *, sendable: bool, editable: bool, note: str = "") -> None:
-        """Show the texts and problems of the fields; only what changed is sent to the browser."""
+        """Show the texts and problems of the fields; only changes are sent to the browser."""
         for name, control in self.fields.items():
             text = texts.get(name, "")
             if text or isinstance(control, widgets.Text | widgets.Textarea):

@@ -1,4 +1,4 @@
-"""The forms of the panel, without widgets: the typed text, its problems, and the values it is parsed to.
+"""The forms of the panel without widgets: typed texts, problems and parsed values.
 
 The fields of the checkpoint form come from `METRICS`. Values are checked by `evalkit.domain.validation`; this module only parses text.
 """
@@ -30,7 +30,7 @@ class Field:
     label: str
     placeholder: str
     group: str
-    """The heading above the field; empty for none."""
+    """The heading above the field; empty for a field without a heading."""
     multiline: bool = False
 
 
@@ -70,7 +70,9 @@ CHECKPOINT_FIELDS = _checkpoint_fields()
 
 
 def proposed_period(study: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """Return the period after the latest recorded one, else the period in which the study was started.
+    """Return the period to propose for the next checkpoint of a study.
+
+    It follows the latest recorded period. Without a checkpoint, it is the period in which the study was started.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ class StudyForm:
         return any(text.strip() for name, text in self.texts.items() if name != "period")
 
     def values(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the arguments of `CreateStudy` parsed so far, and the problems by field name."""
+        """Return the valid arguments of `CreateStudy`, and the problems by field name."""
         values: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for name, (argument, read) in _STUDY_READERS.items():
@@ -242,7 +244,7 @@ class CheckpointForm:
             return None
 
     def values(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the values for ``kit.record_checkpoint`` parsed so far, and the problems by field name."""
+        """Return the valid values for ``kit.record_checkpoint``, and problems by field name."""
         values: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for name, read in _CHECKPOINT_READERS.items():
@@ -257,7 +259,10 @@ class CheckpointForm:
         return values, problems
 
     def problems(self) -> dict[str, str]:
-        """Return the problem of each invalid field, or of the form as a whole under ``""``; empty while nothing was typed."""
+        """Return the problem of each invalid field; empty while nothing was typed.
+
+        A problem of the form as a whole has the key ``""``.
+        """
         values, problems = self.values()
         if problems or not self.touched:
             return problems

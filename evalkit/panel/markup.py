@@ -31,7 +31,7 @@ def badge(status: str) -> str:
 
 
 def progress_bar(fraction: float) -> str:
-    """Return a progress bar; the same is to be shown as text next to it.
+    """Return a progress bar, hidden from screen readers; show the progress as text too.
 
     Examples
     --------
@@ -69,14 +69,17 @@ def no_values_html(metric: str) -> str:
 
 
 def message_html(message: Message) -> str:
-    """Return the status line. Problems are alerts: screen readers announce a replaced live region reliably only then."""
+    """Return the status line.
+
+    Problems are alerts, because screen readers do not always announce a replaced live region that is not an alert.
+    """
     role = 'role="alert"' if message.kind == "problem" else 'role="status" aria-live="polite"'
     at = f"<span>{_clock_time(message.at)}</span>"
     return f'<div {role} class="evalkit-message evalkit-{message.kind}"><span>{escape(message.text)}</span>{at}</div>'
 
 
 def feedback_html(message: Message) -> str:
-    """Return the status line for the place next to a form's button, hidden from screen readers.
+    """Return a message to show next to a form's button, hidden from screen readers.
 
     Examples
     --------

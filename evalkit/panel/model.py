@@ -1,4 +1,7 @@
-"""The state of a panel, without widgets: its content, the available commands, and the last message. Times are passed in."""
+"""The state of a panel without widgets: content, available commands, last message.
+
+The current time is passed in.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ __all__ = ["ALL", "PAGE_SIZE", "ListEntry", "Message", "PanelModel", "period_tex
 ALL = "all"
 """The status filter that matches every study."""
 PAGE_SIZE = 8
-"""How many studies the list shows at a time."""
+"""The number of studies on a page of the list."""
 _FIRST_METRIC = "session_success_rate"
 _FRESH = timedelta(seconds=4)
 _NAME_START, _NAME_END = 24, 9
@@ -37,7 +40,7 @@ class Message:
     kind: Literal["info", "done", "problem"]
     at: datetime
     form: str = ""
-    """The form whose submission it is about: ``"study"``, ``"checkpoint"``, or neither."""
+    """The submitted form that the message is about, ``"study"`` or ``"checkpoint"``; empty for other messages."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ class ListEntry:
     value: str
     """Last value of the shown metric; empty if it was never measured."""
     summary: str
-    """All of this as text, for screen readers."""
+    """All of these fields as text, for screen readers."""
     selected: bool
 
 
 class PanelModel:
-    """The state of a panel and the transitions that users and readings cause.
+    """The state of a panel, changed by user actions and by readings of the kit.
 
     Parameters
     ----------
@@ -68,14 +71,14 @@ class PanelModel:
     selected
         Id of the study to show first; by default the newest.
     source
-        Where the studies are read from, for messages: ``"server"``, or ``"kit"`` if no server is involved.
+        The name of the data source in messages: ``"server"``, or ``"kit"`` without a server.
     """
 
     def __init__(self, now: datetime, selected: str | None = None, source: str = "server") -> None:
         self.source = source
         self.reading: Reading | None = None
         self.read_at: datetime | None = None
-        """When `reading` was last confirmed to be current."""
+        """The time at which `reading` was last known to be current."""
         self.status_filter = ALL
         self.text_filter = ""
         self.selected = selected
@@ -88,9 +91,9 @@ class PanelModel:
         """Id of the study whose stop awaits confirmation."""
         self.message = Message("Loading studies…", "info", now)
         self.waiting_seconds = 0
-        """How long the server has not responded, in seconds; 0 if it responds."""
+        """The time since the server stopped responding, in seconds; 0 if it responds."""
         self.read_error: str | None = None
-        """Why the kit cannot be read; None if it can."""
+        """The reason why the kit cannot be read; None if it can be read."""
         self.study_form = StudyForm()
         self._drafts: dict[str, CheckpointForm] = {}
         self._studies: dict[str, dict[str, Any]] = {}
@@ -109,7 +112,7 @@ class PanelModel:
         self.read_at, self.read_error, self.waiting_seconds = now, None, 0
         self.reading = reading
         if self.busy is not None:
-            return True  # the outcome of the running command matters more than the state of the connection
+            return True  # a message about the connection would replace that of the running command
         if reading.behind is not None and not was_behind:
             self.notify(f"{reading.behind} Showing the read model, which may be out of date.", "problem", now)
         elif (reading.behind is None and was_behind) or (was_unreachable and not first):
@@ -132,8 +135,8 @@ class PanelModel:
 
         selected_visible = any(row["study_id"] == self.selected for row in self.page_rows())
         self._studies = {row["study_id"]: row for row in reading.studies.to_dicts()}
-        counted = reading.checkpoints.group_by("study_id").agg(pl.struct("period_start", "period_end").n_unique().alias("periods"))
-        self._periods = dict(counted.iter_rows())
+        period_counts = reading.checkpoints.group_by("study_id").agg(pl.struct("period_start", "period_end").n_unique().alias("periods"))
+        self._periods = dict(period_counts.iter_rows())
         if self.selected not in self._studies:
             self.selected = next(iter(self._studies), None)
             selected_visible = True
@@ -286,14 +289,14 @@ class PanelModel:
         )
 
     def last_value(self, row: dict[str, Any]) -> str:
-        """Return the last measured value of the shown metric in a study; empty if it was never measured."""
+        """Return the last measured value of the shown metric in a study; empty without one."""
         value = self._last_values.get(row["study_id"])
         if value is None:
             return ""
         return number(METRICS[self.metric], value.total_seconds() if isinstance(value, timedelta) else value)
 
     def list_summary(self) -> str:
-        """Return which part of the studies the list shows, e.g. ``"9 to 16 of 50"``."""
+        """Return the range of listed studies on the shown page, e.g. ``"9 to 16 of 50"``."""
         listed = len(self.listed())
         if not listed:
             return "No studies match." if self._studies else "No studies"
@@ -304,7 +307,7 @@ class PanelModel:
         return f"{first:,} to {min(first + PAGE_SIZE - 1, listed):,} of {listed:,}"
 
     def progress(self, row: dict[str, Any]) -> str:
-        """Return the number of periods with a checkpoint, and of planned periods: ``"3 of 8 periods"``."""
+        """Return the recorded and planned periods of a study, e.g. ``"3 of 8 periods"``."""
         recorded, planned = self._periods.get(row["study_id"], 0), row["period_value"]
         return plural(recorded, "period") if planned is None else f"{recorded:,} of {plural(planned, 'period')}"
 
@@ -314,7 +317,7 @@ class PanelModel:
         return None if planned is None else min(1.0, self._periods.get(row["study_id"], 0) / planned)
 
     def facts(self) -> list[tuple[str, str]]:
-        """Return progress, last checkpoint and times of the selected study, each as label and text."""
+        """Return labels and texts: progress, last checkpoint and times of the selected study."""
         row, checkpoints = self.study, self.checkpoints()
         if row is None or checkpoints is None:
             return []
@@ -344,7 +347,10 @@ class PanelModel:
         return None if frame is None or self.study is None else frame.filter(pl.col("study_id") == self.selected)
 
     def age(self, now: datetime) -> str:
-        """Return how current the panel is. No other text of the panel depends on the time alone."""
+        """Return the age of the last reading as a text.
+
+        This is the only text of the panel that changes with time alone.
+        """
         unavailable, waited = self.read_error is not None, timedelta(seconds=self.waiting_seconds)
         if self.read_at is None:
             updated = "Not loaded yet."
@@ -367,7 +373,10 @@ class PanelModel:
     # --- available commands -------------------------------------------------------------------------------------------------------
 
     def legal_commands(self) -> list[str]:
-        """Return the lifecycle commands that the selected study's status allows: any of start, pause, resume, stop."""
+        """Return the lifecycle commands that the status of the selected study allows.
+
+        These are any of start, pause, resume and stop.
+        """
         return [] if self.study is None else commands_allowed(StudyStatus(self.study["status"]))
 
     @property
@@ -376,7 +385,7 @@ class PanelModel:
         return self.busy is None and self.reading is not None and self.reading.not_writable is None
 
     def available_commands(self) -> list[str]:
-        """Return the lifecycle commands that are available now: any of start, pause, resume, stop."""
+        """Return the lifecycle commands that are available now."""
         return self.legal_commands() if self.can_write else []
 
     def unavailable(self) -> dict[str, str]:
@@ -410,7 +419,7 @@ class PanelModel:
 
     @property
     def why_not_recordable(self) -> str | None:
-        """Why the selected study accepts no checkpoint; None if it does."""
+        """The reason why the selected study accepts no checkpoint; None if it accepts one."""
         if self.study is None:
             return "Select or create a study first."
         if self.study["started_at"] is None:
@@ -420,7 +429,7 @@ class PanelModel:
 
     @property
     def checkpoint_form(self) -> CheckpointForm | None:
-        """The text typed for the selected study; each study has its own form."""
+        """The checkpoint form of the selected study; each study has a separate form."""
         if self.study is None or self.selected is None:
             return None
         if self.selected not in self._drafts:
@@ -441,13 +450,13 @@ class PanelModel:
 
 
 def _search_text(row: dict[str, Any]) -> str:
-    """Return the text that a search matches, in lower case: name, id, description, tags and metadata."""
+    """Return a study's searchable text in lower case: name, id, description, tags, metadata."""
     pairs = (f"{pair['key']}={pair['value']}" for pair in row["metadata"])
     return "\n".join((row["name"], row["study_id"], row["description"] or "", *row["tags"], *pairs)).lower()
 
 
 def period_text(start: datetime, end: datetime) -> str:
-    """Return a period, as dates if it starts and ends at midnight.
+    """Return a period as text; only the dates if it starts and ends at midnight.
 
     Examples
     --------
@@ -466,7 +475,7 @@ def _short_duration(length: timedelta) -> str:
 
 
 def shortened(name: str) -> str:
-    """Return a name with its middle left out if it is long: long names often differ at the end.
+    """Return a name, without its middle if it is long; long names often differ at the end.
 
     Examples
     --------

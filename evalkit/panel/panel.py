@@ -1,4 +1,4 @@
-"""The panel: studies in a notebook, shown and controlled."""
+"""The panel, which shows and controls the studies of a kit in a notebook."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Panel:
     """Show and control the studies of a kit in a notebook. Created by ``kit.panel()``.
 
     A visible panel follows the kit: changes by other processes appear within about a second. Hidden panels stop polling. Running a cell
-    again closes the panels that it created before. The kernel is not notified when a page is closed or reloaded; its panel keeps polling
-    until the cell runs again, the panel is closed, or the kernel ends.
+    again closes the panels that it created before. The kernel is not notified when a page is closed or reloaded; a panel on it keeps
+    polling until its cell runs again, the panel is closed, or the kernel ends.
 
     Where widgets cannot run (exported or untrusted notebooks, notebooks reopened without their kernel), a table and an image are shown.
 
@@ -49,10 +49,10 @@ class Panel:
         self._controls = Controls(self._screen, self._feed)
         self._follower = Follower(self._show_reading, self._show_failure, self._show_age)
         self._feed.followers.append(self._follower)
-        with suppress(Exception):  # the status line shows it; an unresponsive server is not waited for
+        with suppress(Exception):  # the status line shows the error; the panel does not wait for an unresponsive server
             self._feed.refresh().result(_FIRST_SECONDS)
         root = self._screen.view.root
-        # ipywidgets has no public API for visibility. Once this is not None, its front end counts the views.
+        # ipywidgets has no public API for visibility. Its front end updates `_view_count` once that has a value.
         root._view_count = 0
         root.observe(self._on_views, "_view_count")
         self._screen.read(self._open_form)
@@ -74,11 +74,14 @@ class Panel:
 
     @property
     def last_error(self) -> Exception | None:
-        """The error of the last command, e.g. for ``kit.outcome(panel.last_error)``; None if it succeeded."""
+        """The error of the last command; None if it succeeded.
+
+        If the outcome of the command is unknown, ``kit.outcome(panel.last_error)`` looks it up.
+        """
         return self._controls.last_error
 
     def refresh(self) -> None:
-        """Read the kit now and redraw what changed.
+        """Read the kit now and show any changes.
 
         Raises
         ------
@@ -102,7 +105,9 @@ class Panel:
         self._screen.picture(_PICTURE_SECONDS)
 
     def close(self) -> None:
-        """Remove the panel from the page and close its widgets; the last panel also ends its threads. Closing twice is harmless.
+        """Remove the panel from the page and close its widgets.
+
+        Closing the last panel of a kit also ends the threads that update it. Closing a panel twice has no effect.
 
         Examples
         --------
@@ -134,7 +139,7 @@ class Panel:
         plain = self.model.summary()
         static = static_html(self.model, None if picture is None else picture.svg("light"), "" if picture is None else picture.alt)
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        # A trusted notebook reopened without its kernel shows an error in place of the widget and no fallback: hence the second output.
+        # In a trusted notebook reopened without its kernel, an error replaces the widget and its fallback: hence the second output.
         return [{_WIDGET: view, "text/plain": plain, "text/html": static}, {"text/plain": plain, "text/html": collapsed_html(static)}]
 
     def _on_views(self, change: dict[str, Any]) -> None:
@@ -160,13 +165,14 @@ class Panel:
 
 
 _panels: dict[str, tuple[str, weakref.WeakSet[Panel]]] = {}
-"""For each cell of a notebook: its last run, and the panels created in it."""
+"""For each cell of a notebook: its last run, and the panels created in that run."""
 
 
 def _replace_in_cell(new: Panel) -> None:
-    """Close the panels that an earlier run of the current cell created; outside a notebook do nothing.
+    """Close the panels that an earlier run of the current cell created.
 
-    The kernel is not notified of a page that is reloaded or closed, so the panels on it would be updated forever.
+    The kernel is not notified when a page is reloaded or closed, so the panels on that page would otherwise be updated forever. Outside of
+    a notebook, nothing is closed.
     """
     cell, run = _current_cell()
     if cell is None:
@@ -181,7 +187,10 @@ def _replace_in_cell(new: Panel) -> None:
 
 
 def _current_cell() -> tuple[str | None, str]:
-    """Return the id of the running cell and of this run of it; without an id if the front end does not send it."""
+    """Return the id of the running cell, and the id of the run.
+
+    The id of the cell is missing (None) if the front end does not send it.
+    """
     get_ipython: Any = getattr(sys.modules.get("IPython"), "get_ipython", None)
     shell: Any = get_ipython() if get_ipython is not None else None
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}

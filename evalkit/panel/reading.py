@@ -1,4 +1,7 @@
-"""The part of a kit that panels use, and what they read from it: three frames, read together if anything changed."""
+"""The interface between panels and kits, and the frames that panels read.
+
+The three frames are read together if anything changed.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,19 @@ class PanelEngine(Protocol):
     """The part of a kit's engine that panels poll about once a second."""
 
     behind: str | None
-    """Why the last answer may be behind the log; None if it is current."""
+    """The reason why the last result may be behind the log; None if it is current."""
     not_writable: str | None
-    """Why events cannot be appended; None if they can."""
+    """The reason why events cannot be appended; None if they can be appended."""
 
     def read_version(self) -> object:
         """Return a token that changes whenever the frames may have changed."""
 
 
 class PanelKit(Protocol):
-    """The part of an `EvalKit` that panels use. Panels do not import the kit, because the kit imports them."""
+    """The part of an `EvalKit` that panels use.
+
+    It is a protocol because panels cannot import the kit, which imports panels.
+    """
 
     def studies(self) -> pl.DataFrame:
         """Return every study, newest first."""
@@ -67,7 +73,7 @@ class PanelKit(Protocol):
         """Record the measurements of one period."""
 
     def outcome(self, error: OutcomeUnknownError) -> object:
-        """Return the outcome of a command whose outcome was unknown."""
+        """Return the outcome of a command that raised an `OutcomeUnknownError`."""
 
     @property
     def engine(self) -> PanelEngine:
@@ -81,15 +87,15 @@ class Reading:
     version: object
     """The token of `PanelEngine.read_version`."""
     studies: pl.DataFrame
-    """As ``kit.studies()`` returns them."""
+    """The frame of ``kit.studies()``."""
     checkpoints: pl.DataFrame
-    """As ``kit.checkpoints()`` returns them."""
+    """The frame of ``kit.checkpoints()``."""
     lifecycle: pl.DataFrame
-    """As ``kit.lifecycle()`` returns it."""
+    """The frame of ``kit.lifecycle()``."""
     behind: str | None = None
-    """Why the frames may be behind the log; None if they are current."""
+    """The reason why the frames may be behind the log; None if they are current."""
     not_writable: str | None = None
-    """Why events cannot be appended; None if they can."""
+    """The reason why events cannot be appended; None if they can be appended."""
     notes: tuple[str, ...] = ()
     """Warnings of the kit."""
 
@@ -107,8 +113,8 @@ def read(kit: PanelKit, previous: Reading | None) -> Reading:
         version = kit.engine.read_version()
         state = (kit.engine.behind, kit.engine.not_writable)
         if previous is not None and previous.version == version:
-            same = (previous.behind, previous.not_writable) == state
-            return previous if same else replace(previous, behind=state[0], not_writable=state[1])
-        # The version is read first: changes during the reading of the frames are then picked up by the next reading.
+            unchanged = (previous.behind, previous.not_writable) == state
+            return previous if unchanged else replace(previous, behind=state[0], not_writable=state[1])
+        # The version is read first, so that the next reading includes changes made while the frames are read.
         frames = kit.studies(), kit.checkpoints(), kit.lifecycle()
     return Reading(version, *frames, *state, tuple(dict.fromkeys(notes)))

@@ -1,4 +1,4 @@
-"""The content of a panel on the page: its model, widgets and chart, and the lock under which they change."""
+"""The model, widgets and chart of a panel, which change only while a lock is held."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def utc_now() -> datetime:
 
 
 def error_text(error: Exception) -> str:
-    """Return the message of an error, with the type's name unless the error is evalkit's own."""
+    """Return the message of an error, with the name of its type if it is not evalkit's."""
     return str(error) if isinstance(error, EvalkitError) else f"{type(error).__name__}: {error}"
 
 
@@ -73,16 +73,20 @@ class Picture:
         return str(self.spec.get("description", ""))
 
     def svg(self, mode: Mode) -> str:
-        """Return an SVG with an accessible name, in the colors of a mode: ``"light"``, or those of the ``"page"``."""
+        """Return an SVG with an accessible name.
+
+        The colors are those of a light theme if `mode` is ``"light"``, and those of the surrounding page if it is ``"page"``.
+        """
         from evalkit.plots._rendering import svg
 
         return svg(self.spec, mode)
 
 
 class Screen:
-    """Change the model and show it, in one thread at a time: the kernel's, the watcher's or a worker's.
+    """Change the model and show it, in one thread at a time.
 
-    Nothing slow and nothing that may wait for a server runs under the lock, so the kernel never waits for it.
+    The threads are those of the kernel, the watcher and the workers. Code that is slow or may wait for a server does not hold the lock, so
+    that it never blocks the kernel.
 
     Parameters
     ----------
@@ -102,8 +106,8 @@ class Screen:
         self._drawer = drawer
         self._drawing: Future[None] = Future()
         self._drawing.set_result(None)
-        self._wanted: _ChartInput | None = None
-        self._requested: _ChartInput | None = None
+        self._chart_input: _ChartInput | None = None
+        self._requested_input: _ChartInput | None = None
         self._picture: Picture | None = None
 
     def change(self, act: Callable[[], object]) -> None:
@@ -119,15 +123,15 @@ class Screen:
         )
 
     def change_form(self, act: Callable[[], object]) -> None:
-        """Change the text of a form and show only the forms: this happens with every key."""
+        """Change the text of a form and show only the forms, because this runs on each keystroke."""
         self._locked(act, lambda: self.view.show_forms(self.model))
 
     def show_age(self) -> None:
-        """Show how current the panel is."""
+        """Show the age of the last reading."""
         self._locked(lambda: None, lambda: self.view.show_age(self.model, utc_now()))
 
     def read(self, ask: Callable[[], object]) -> None:
-        """Call a function that reads the model while nothing changes it."""
+        """Call a function that reads the model; the model does not change in the meantime."""
         with self._lock:
             ask()
 
@@ -149,7 +153,7 @@ class Screen:
             try:
                 act()
             except Exception as error:
-                # Notebooks show errors of widget callbacks nowhere, so the status line does.
+                # Notebooks do not show errors of widget callbacks, so the status line shows them.
                 _logger.exception("panel: a callback failed")
                 self.model.notify(error_text(error), "problem", utc_now())
                 show = self._show_all
@@ -171,7 +175,7 @@ class Screen:
                 self._draw_later()
 
     def picture(self, seconds: float) -> Picture | None:
-        """Return the chart, after waiting up to `seconds` for the drawing; None without a chart by then."""
+        """Return the chart, waiting up to `seconds` for the drawing; None without a chart."""
         with self._lock:
             self._draw_later()
             drawing = self._drawing
@@ -184,36 +188,39 @@ class Screen:
         """Request a drawing if the content of the chart changed."""
         checkpoints, lifecycle, metric = self.model.checkpoints(), self.model.lifecycle(), self.model.metric
         if checkpoints is None or lifecycle is None:
-            self._wanted, self._picture, self.view.chart.value = None, None, ""
+            self._chart_input, self._picture, self.view.chart.value = None, None, ""
             return
         if not checkpoints[metric].count():
-            self._wanted, self._picture = None, None
+            self._chart_input, self._picture = None, None
             set_trait(self.view.chart, "value", no_values_html(metric))
             return
-        before = self._wanted
-        if before is None or before[0] != metric or not before[1].equals(checkpoints) or not before[2].equals(lifecycle):
-            self._wanted = metric, checkpoints, lifecycle
+        previous = self._chart_input
+        if previous is None or previous[0] != metric or not previous[1].equals(checkpoints) or not previous[2].equals(lifecycle):
+            self._chart_input = metric, checkpoints, lifecycle
             if self.visible:
                 self._draw_later()
 
     def _draw_later(self) -> None:
-        """Request the drawing of the chart, unless it was requested. The rest of the panel does not wait for it."""
-        wanted = self._wanted
-        if wanted is not None and wanted is not self._requested and not self.closed:
-            self._requested = wanted
-            self._drawing = self._drawer.submit(lambda: self._draw(wanted))
+        """Request the drawing of the chart, unless it was already requested.
 
-    def _draw(self, wanted: _ChartInput) -> None:
-        if self._wanted is not wanted or self.closed:
+        The other parts of the panel do not wait for it.
+        """
+        chart_input = self._chart_input
+        if chart_input is not None and chart_input is not self._requested_input and not self.closed:
+            self._requested_input = chart_input
+            self._drawing = self._drawer.submit(lambda: self._draw(chart_input))
+
+    def _draw(self, chart_input: _ChartInput) -> None:
+        if self._chart_input is not chart_input or self.closed:
             return
         picture: Picture | None = None
         try:
-            metric, checkpoints, lifecycle = wanted
+            metric, checkpoints, lifecycle = chart_input
             picture = Picture.of(checkpoints, lifecycle, metric)
             html = "" if self.closed else picture.svg("page")
         except Exception as error:
             _logger.exception("panel: the chart could not be drawn")
             html = f"<em>The chart could not be drawn: {escape(error_text(error))}</em>"
         with self._lock:
-            if self._wanted is wanted and not self.closed:
-                self._picture, self.view.chart.value = picture, html  # replaced at once, so the chart does not flicker
+            if self._chart_input is chart_input and not self.closed:
+                self._picture, self.view.chart.value = picture, html  # in one step, so that the chart does not flicker

@@ -1,4 +1,7 @@
-"""The panel as static HTML, for where widgets cannot run (exported, untrusted or reopened notebooks): a table and an image."""
+"""The panel as static HTML, a table and an image, for notebooks without widgets.
+
+Widgets cannot run in exported, untrusted or reopened notebooks.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _COLUMNS = ("Study", "Status", "Period", "Progress", "Last period ended (UTC)")
 
 
 def table_html(model: PanelModel) -> str:
-    """Return a table of the newest 50 studies, with the number of omitted ones in its caption."""
+    """Return a table of the 50 newest studies; its caption has the number of omitted studies."""
     rows = []
     for study in model.studies[:_MAX_ROWS]:
         ended = study["last_period_end"]
@@ -51,7 +54,7 @@ def static_html(model: PanelModel, svg: str | None, alt: str) -> str:
 
 
 def collapsed_html(inner: str) -> str:
-    """Return HTML that is collapsed until it is opened."""
+    """Return HTML in a section that is collapsed at first."""
     return f"<details><summary>Static copy of the panel, as of when this cell ran</summary>{inner}</details>"
 
 

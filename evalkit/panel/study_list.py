@@ -1,4 +1,4 @@
-"""The list of studies: one page of rows, each a button with the study's status, progress and last value."""
+"""The list of studies: a page of rows with status, progress and last value."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class _Row:
 
 
 class StudyList:
-    """The widgets of the list; `box` contains them all.
+    """The widgets of the list; `box` contains all of them.
 
-    The rows are created once and reused, so that the focus stays where it is while the list changes.
+    The rows are created once and reused, so that a row keeps the focus when the list changes.
     """
 
     def __init__(self) -> None:
@@ -48,13 +48,13 @@ class StudyList:
         children = [self.head, *(row.box for row in self.rows), self.empty, self.pager]
         self.box = widgets.VBox(children).add_class("evalkit-card").add_class("evalkit-list")
 
-    def on_select(self, selected: Callable[[str], object]) -> None:
+    def on_select(self, callback: Callable[[str], object]) -> None:
         """Call a function with the id of the study whose row was pressed."""
         for row in self.rows:
-            row.button.on_click(lambda _, row=row: row.study_id is not None and selected(row.study_id))
+            row.button.on_click(lambda _, row=row: row.study_id is not None and callback(row.study_id))
 
     def show(self, model: PanelModel) -> None:
-        """Show a page of the studies; only what changed is sent to the browser."""
+        """Show a page of the studies; only changes are sent to the browser."""
         entries = model.entries()
         metric = METRICS[model.metric].label
         column = f'<span title="Last value: {metric}">{metric} (last)</span>'
@@ -70,7 +70,7 @@ class StudyList:
         set_trait(self.next, "disabled", model.page == model.page_count - 1)
 
     def focus(self, study_id: str | None) -> bool:
-        """Move the focus to the row of a study. Return whether it has one."""
+        """Move the focus to the row of a study. Return whether the study has a row."""
         for row in self.rows:
             if row.study_id is not None and row.study_id == study_id:
                 row.button.focus()

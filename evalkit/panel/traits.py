@@ -1,4 +1,4 @@
-"""Updates of widgets that send only changes to the browser, and the closing of widget trees."""
+"""Updates of widgets that send only changes to the browser; closing of widget trees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["close_tree", "set_class", "set_trait"]
 
 
 def set_trait(widget: Any, name: str, value: Any) -> None:
-    """Set a trait if its value differs, so that nothing flickers and no focus or selection is lost."""
+    """Set a trait if its value differs.
+
+    Setting an equal value could cause flicker and lose the focus or a selection.
+    """
     if getattr(widget, name) != value:
         setattr(widget, name, value)
 

@@ -1,4 +1,4 @@
-"""The panel's widgets: their layout, and how they show a `PanelModel`. They decide nothing."""
+"""The panel's widgets, their layout, and the display of a `PanelModel` in them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOOLTIPS = {
 
 
 class PanelView:
-    """All widgets of a panel; `root` contains them."""
+    """All widgets of a panel; `root` contains all of them."""
 
     def __init__(self) -> None:
         statuses = [("All", ALL), *((status.value.capitalize(), status.value) for status in StudyStatus)]
@@ -73,7 +73,7 @@ class PanelView:
         set_trait(self.details, "value", study_html(model))
         self._show_commands(model)
         set_trait(self.message, "value", message_html(model.message))
-        # Shown again next to the button that was pressed; screen readers have announced it already.
+        # The message is repeated next to the pressed button; screen readers have already announced it.
         for form in (self.study_form, self.checkpoint_form):
             set_trait(form.feedback, "value", feedback_html(model.message) if model.message.form == form.name else "")
         self.show_age(model, now)
@@ -90,13 +90,13 @@ class PanelView:
         set_trait(self.reason, "value", escape(common.pop()) if len(common) == 1 else "")
         for part in (self.commands, self.chart_bar):
             set_trait(part.layout, "display", "none" if model.study is None else None)
-        asked = model.study if model.confirming is not None else None
-        question = "" if asked is None else f"Stop {asked['name']!r} permanently? A stopped study cannot be resumed."
+        study_to_stop = model.study if model.confirming is not None else None
+        question = "" if study_to_stop is None else f"Stop {study_to_stop['name']!r} permanently? A stopped study cannot be resumed."
         set_trait(self.question, "value", question and f'<div role="alert">{escape(question)}</div>')
-        set_trait(self.confirmation.layout, "display", "none" if asked is None else None)
+        set_trait(self.confirmation.layout, "display", "none" if study_to_stop is None else None)
 
     def show_age(self, model: PanelModel, now: datetime) -> None:
-        """Show how current the panel is."""
+        """Show the age of the last reading."""
         set_trait(self.age, "value", escape(model.age(now)))
 
     def show_forms(self, model: PanelModel) -> None:
@@ -115,6 +115,6 @@ class PanelView:
         )
 
     def focus_selected(self, model: PanelModel) -> None:
-        """Move the focus to the selected study in the list, or to the search field if it is not listed."""
+        """Move the focus to the selected study, or to the search field if it is not listed."""
         if not self.list.focus(model.selected):
             self.search.focus()
