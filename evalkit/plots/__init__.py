@@ -1,4 +1,4 @@
-"""Altair charts of longitudinal metrics, with gaps, confidence intervals and notes on what is shown.
+"""Altair charts of longitudinal metrics, with gaps, confidence intervals and notes.
 
 >>> from evalkit import plots
 >>> plots.trend(kit.data(), "session_success_rate")  # doctest: +SKIP

@@ -1,4 +1,7 @@
-"""Altair charts that display without a network, keep their underlying data, and combine into plain Altair charts."""
+"""Altair charts that display without a network and keep their underlying data.
+
+Composed charts are plain Altair charts.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ __all__ = ["EvalChart", "GroupedChart", "LayeredChart", "StackedChart", "check_s
 
 
 class EvalChart(alt.TopLevelMixin):
-    """An Altair chart that displays without a network and has underlying data, which `table` returns."""
+    """An Altair chart that displays without a network and keeps its underlying data.
+
+    `table` returns the underlying data.
+    """
 
     @property
     def has_inline_rows(self) -> bool:
@@ -33,7 +39,10 @@ class EvalChart(alt.TopLevelMixin):
         return self
 
     def copy(self, deep: Any = True, ignore: list[str] | None = None) -> Any:
-        """Return a copy with the same underlying data, as `properties` and other methods of Altair do."""
+        """Return a copy with the same underlying data.
+
+        `properties` and other methods of Altair return such copies.
+        """
         if deep is False:  # Altair would compose the parts again and copy each of them deeply
             copied = copy.copy(self)
             object.__setattr__(copied, "_kwds", dict(vars(self)["_kwds"]))
@@ -42,7 +51,10 @@ class EvalChart(alt.TopLevelMixin):
         return copied.with_underlying(vars(self).get("_underlying"))
 
     def to_dict(self, validate: bool = True, **kwargs: Any) -> Any:
-        """Return the specification. Altair validates changed charts only: validation is slow, and evalkit's charts are valid."""
+        """Return the specification; Altair validates it only if the chart was changed.
+
+        Validation is slow, and evalkit's charts are valid.
+        """
         return super().to_dict(validate and not vars(self).get("_valid"), **kwargs)
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> Any:
@@ -87,7 +99,7 @@ def table(chart: alt.TopLevelMixin) -> pl.DataFrame:
     Raises
     ------
     InvalidInputError
-        For any other chart. The parts of a composed chart have their own tables.
+        For any other chart. For a composed chart, pass each of its parts.
 
     Examples
     --------
@@ -109,7 +121,7 @@ def table(chart: alt.TopLevelMixin) -> pl.DataFrame:
 
 
 def check_size(**sizes: Any) -> None:
-    """Raise for a width or height that is not a number of pixels."""
+    """Raise if a width or height is not a valid number of pixels."""
     for name, size in sizes.items():
         if type(size) is not int or not 50 <= size <= 10_000:
             raise invalid(name, size, "expected an integer from 50 to 10,000 (pixels)")
@@ -120,8 +132,8 @@ def layered(
 ) -> LayeredChart:
     """Return a chart of layers, with its notes as the subtitle."""
     # In a composed chart, shared scales would be merged, and colors would change.
-    apart: dict[str, Any] = dict.fromkeys(("color", "strokeDash", "shape", "opacity"), "independent")
-    independent = alt.Resolve(scale=alt.ScaleResolveMap(**apart))
+    channels: dict[str, Any] = dict.fromkeys(("color", "strokeDash", "shape", "opacity"), "independent")
+    independent = alt.Resolve(scale=alt.ScaleResolveMap(**channels))
     width = properties.pop("width", 640)
     chart = LayeredChart(
         layer=list(layers), resolve=independent, title=titled(title, notes, max(40, width * 105 // 640)), description=description,

@@ -16,7 +16,7 @@ __all__ = ["DIRECTIONS", "MOST_DESCRIBED", "axis_title", "description", "only_st
 
 DIRECTIONS = {"up": "↑ Higher is better.", "down": "↓ Lower is better.", "neither": ""}
 MOST_DESCRIBED = 5
-"""The number of studies that a description covers one by one."""
+"""The largest number of studies that a description covers individually."""
 
 
 def axis_title(metric: Metric) -> str:
@@ -27,7 +27,7 @@ def axis_title(metric: Metric) -> str:
 
 
 def years(first: datetime, last: datetime) -> str:
-    """Return the year of two times, or both years."""
+    """Return the year of two times, or both years if they differ."""
     return f"{first.year}" if first.year == last.year else f"{first.year} to {last.year}"
 
 
@@ -37,7 +37,10 @@ def only_study(studies: Sequence[tuple[str, str]]) -> str:
 
 
 def description(subject: str, metric: Metric, points: pl.DataFrame, notes: Sequence[str]) -> str:
-    """Describe a chart of one metric over time: studies, time span, first and last value, extremes, notes."""
+    """Describe a chart of one metric over time.
+
+    The description contains the studies, the time span, first and last values, extremes, and notes.
+    """
     if points.is_empty():
         return " ".join([f"{subject}: nothing to draw.", *notes])
     studies = plural(points["study_id"].n_unique(), "study", "studies")

@@ -1,6 +1,6 @@
-"""Runs of checkpoints without a gap, and downsampling to the number of points that a screen can show.
+"""Runs of checkpoints without a gap, and downsampling to the resolution of a screen.
 
-Lines are drawn within runs only, however many points are left out.
+Lines are drawn within runs only, regardless of downsampling.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from evalkit.domain.periods import is_gap
 __all__ = ["MOST_POINTS", "bin_count", "counts_per_study", "downsample", "runs", "time_bin", "with_breaks"]
 
 MOST_POINTS = 2000
-"""The number of points of a line above which it is downsampled."""
+"""The largest number of points of a line that is not downsampled."""
 _MOST_BINS = 240  # for a chart 640 pixels wide
 _FEWEST_BINS = 60
 
 
 def runs(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
-    """Return the rows that have all `values`, with the column `run`: the number of their run, over all studies.
+    """Return the rows that have all `values`, with the number of their run.
 
-    A new run begins after a missing value, and after a gap: see `evalkit.domain.periods.is_gap`. The time before a period is measured
-    from the latest end of all earlier periods.
+    The numbers in the column `run` are unique over all studies. A new run begins after a missing value, and after a gap: see
+    `evalkit.domain.periods.is_gap`. The time before a period is measured from the latest end of all earlier periods.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def runs(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
 
 
 def bin_count(rows: pl.DataFrame, width_ratio: float = 1.0) -> int | None:
-    """Return the number of time bins to downsample the lines of `rows` to; None if all points can be drawn.
+    """Return the number of time bins to downsample to; None if all points can be drawn.
 
     Parameters
     ----------
@@ -54,13 +54,16 @@ def bin_count(rows: pl.DataFrame, width_ratio: float = 1.0) -> int | None:
 
 
 def counts_per_study(rows: pl.DataFrame) -> list[int]:
-    """Return the number of rows of each study, in no order."""
+    """Return the number of rows of each study, in no particular order."""
     counts: list[int] = rows.group_by("study_id").len()["len"].to_list()
     return counts
 
 
 def time_bin(rows: pl.DataFrame, bins: int) -> pl.Expr:
-    """Return the bin of each row, of `bins` equal ones between the first and the last `t` of all rows."""
+    """Return the time bin of each row.
+
+    The time from the first to the last `t` of all rows is divided into `bins` bins of equal length.
+    """
     at = pl.col("t").dt.timestamp("us")
     first, last = rows.select(at.min().alias("a"), at.max().alias("b")).row(0)
     position: pl.Expr = ((at - first) / max(1, (last or 0) - (first or 0)) * bins).floor().cast(pl.Int64()).clip(0, bins - 1)
@@ -68,7 +71,9 @@ def time_bin(rows: pl.DataFrame, bins: int) -> pl.Expr:
 
 
 def downsample(rows: pl.DataFrame, values: Sequence[str], bins: int) -> pl.DataFrame:
-    """Return the first and last row of each study and time bin, and those with the minimum and maximum of each value.
+    """Return the first, last and extreme rows of each study and time bin.
+
+    The extreme rows have the minimum or maximum of one of the columns `values`.
 
     Source: the M4 aggregation of Jugel, Jerzak, Hackenbroich and Markl, "M4: a visualization-oriented time series data aggregation",
     Proceedings of the VLDB Endowment 7 (2014): the drawn line differs from the complete one by less than a pixel.
@@ -86,9 +91,9 @@ def downsample(rows: pl.DataFrame, values: Sequence[str], bins: int) -> pl.DataF
 
 
 def with_breaks(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
-    """Insert a row without values between two runs of a study, halfway in time, where a line breaks.
+    """Insert a row without values between two runs of a study, so that lines break there.
 
-    The column `alone` marks the only row of a run.
+    The row is halfway between the runs in time. The column `alone` marks the only row of a run.
     """
     marked = rows.lazy().with_columns(alone=pl.len().over("run") == 1, order=pl.lit(0, dtype=pl.Int8()))
     last_of_run = (pl.col("run") != pl.col("run").shift(-1)) & (pl.col("study_id") == pl.col("study_id").shift(-1))

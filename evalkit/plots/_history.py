@@ -1,4 +1,4 @@
-"""Lifecycles of studies: as a chart of their own, and as the background of a chart over time."""
+"""Lifecycles of studies, as a chart and as the background of charts over time."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _MOST_NAMED = 3
 
 
 def status_spans(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
-    """Return the time spans in which studies had one status: study_id, label, status, start, end, backwards.
+    """Return the time spans between the status changes of studies.
 
-    A status lasts until the next event of the study, the last one until `until`. If the next event is earlier, the span has zero length
-    and `backwards` is true.
+    The columns are study_id, label, status, start, end and backwards. A status lasts until the next event of the study, the last one until
+    `until`. If the next event is earlier, the span has zero length and `backwards` is true.
     """
     following = pl.col("at").shift(-1).over("study_id")
     last = following.is_null()
@@ -53,7 +53,7 @@ class History:
     Attributes
     ----------
     spans
-        As `status_spans` returns them.
+        The result of `status_spans`.
     marks
         The events that are marked, at the time `at`.
     """
@@ -82,7 +82,10 @@ def history_of(data: StudyData, series: Series) -> History:
 
 
 def history_layers(history: History, series: Series, x: alt.X) -> tuple[list[Any], list[str]]:
-    """Return the background layers of a series, paused time and starts and stops, and notes on them."""
+    """Return the background layers of a series, and notes on them.
+
+    The layers are paused time, and the starts and stops of studies.
+    """
     paused, marks = history.paused, history.marks
     single = len(series.studies) == 1
     color = {"color": alt.ColorValue(NEUTRAL)} if single else {"color": color_of(series.studies)}
@@ -181,7 +184,10 @@ def lifecycle(data: DataLike, *, until: datetime | str | None = None, width: int
 
 
 def _relabeled(rows: pl.DataFrame, labels: dict[str, str]) -> pl.DataFrame:
-    """Return the rows of some studies under these labels; those of another frame can differ, because they depend on its other studies."""
+    """Return the rows of some studies, with the given labels.
+
+    The labels of another frame can differ, because they depend on all studies of the frame.
+    """
     study_id = pl.col("study_id").cast(pl.String())
     kept = rows.filter(study_id.is_in(list(labels)))
     label = study_id.replace_strict(labels, return_dtype=pl.Enum(list(labels.values()))) if labels else pl.col("label")
@@ -242,7 +248,10 @@ def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
 
 
 def _merged(spans: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Merge spans of equal status that are closer than a screen can show, if there are very many, and return a note on it."""
+    """Merge spans of equal status that a screen cannot distinguish, and return a note.
+
+    Spans are merged only if there are very many.
+    """
     if spans.height <= MOST_POINTS:
         return spans, []
     bins = max(_FEWEST_BINS, min(_MOST_BINS, 2 * MOST_POINTS // spans["study_id"].n_unique()))

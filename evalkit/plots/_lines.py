@@ -1,4 +1,4 @@
-"""Layers of a chart: lines that break at gaps, points that represent periods, bands, and reference lines."""
+"""Layers and axes of charts: lines that break at gaps, points, bands, reference lines."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ _AXIS_FORMATS = {"rate": "%", "count": "~s", "number": ",f", "duration": ",f", "
 _DAY = 86_400_000
 _PADDING = 8
 _LABELS = ((4, "%b %-d %H:%M", 60_000), (300, "%b %-d", _DAY), (3000, "%b %Y", 30 * _DAY), (math.inf, "%Y", 365 * _DAY))
-"""Number of days below which tick labels have a format, and the smallest tick step at which these labels differ."""
+"""Formats of tick labels: the number of days below which a format is used, the format, and the smallest step with distinct labels."""
 _MOST_LABELED_DECADES = 3
-"""On a longer log axis only powers of ten have labels."""
+"""The longest log axis, in powers of ten, that also has labels between powers of ten."""
 _MINUTE = 60_000
 _TICKS = {
     _MINUTE: "1m", 5 * _MINUTE: "5m",
@@ -65,12 +65,15 @@ _TICKS = {
 
 
 def milliseconds(name: str) -> pl.Expr:
-    """Return a time as JavaScript milliseconds; finer digits are truncated."""
+    """Return a time as JavaScript milliseconds; fractions are truncated."""
     return pl.col(name).dt.epoch("ms")
 
 
 class Rows(alt.InlineData):
-    """Any number of inline rows. They never change, so Altair need not validate and copy them with each chart."""
+    """Any number of inline rows, which Altair neither validates nor copies.
+
+    This is safe because the rows are valid and never change.
+    """
 
     _class_is_valid_at_instantiation = False
 
@@ -79,12 +82,15 @@ class Rows(alt.InlineData):
 
 
 def inline_rows(rows: pl.DataFrame) -> Rows:
-    """Return rows as the data of a chart."""
+    """Return rows as the inline data of a chart."""
     return Rows(values=rows.to_dicts())
 
 
 def _looks(studies: Sequence[tuple[str, str]]) -> list[int]:
-    """Return the look of each study, a combination of color and dash pattern (or shape); distinct while there are enough of them."""
+    """Return the look of each study: a combination of color and dash pattern (or shape).
+
+    The looks are distinct for up to `LOOKS` studies.
+    """
     looks: list[int] = []
     for place in colors.places([study_id for study_id, _ in studies]):
         look = place % LOOKS
@@ -102,15 +108,18 @@ def look_notes(studies: Sequence[tuple[str, str]], style: str = "dash pattern") 
 
 
 def color_of(studies: Sequence[tuple[str, str]], legend: alt.Legend | None = None) -> alt.Color:
-    """Return the color channel. Only one layer of a chart has the legend: their scales are independent, see `layered`."""
+    """Return the color channel.
+
+    Only one layer of a chart has the legend, because the scales of its layers are independent; see `layered`.
+    """
     scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[look % len(PALETTE)] for look in _looks(studies)])
     return alt.Color("study:N", scale=scale, legend=legend)
 
 
 def legend_of(studies: Sequence[tuple[str, str]], symbol: Literal["stroke", "point"], width: float, **options: Any) -> alt.Legend | None:
-    """Return a legend below the frame, with as many columns as fit into `width` pixels; None for a single study.
+    """Return a legend below the frame; None for a single study.
 
-    Its symbols have the dashes or shapes of the marks.
+    It has as many columns as fit into `width` pixels. Its symbols have the dashes or shapes of the marks.
     """
     if len(studies) < 2:
         return None
@@ -123,12 +132,12 @@ def legend_of(studies: Sequence[tuple[str, str]], symbol: Literal["stroke", "poi
 
 
 def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return the dash channel, which distinguishes studies of the same color; empty if no color repeats."""
+    """Return the dash channel for studies of the same color; empty if no color repeats."""
     return _repeated(studies, DASHES, lambda scale: {"strokeDash": alt.StrokeDash("study:N", scale=scale, legend=None)})
 
 
 def shape_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return the shape channel, which distinguishes studies of the same color; empty if no color repeats."""
+    """Return the shape channel for studies of the same color; empty if no color repeats."""
     return _repeated(studies, SHAPES, lambda scale: {"shape": alt.Shape("study:N", scale=scale, legend=None)})
 
 
@@ -157,36 +166,40 @@ def time_axis(times: Sequence[pl.Series], width: int, *, title: bool = True, fix
     title
         Whether the axis has a title.
     fixed
-        Whether the axis spans exactly `times`, whatever is drawn.
+        Whether the axis spans exactly `times`, regardless of the marks.
     """
-    every = pl.concat(times)
-    first, last = every.min(), every.max()
-    form, least, in_years = "%b %-d", _DAY, ""
+    all_times = pl.concat(times)
+    first, last = all_times.min(), all_times.max()
+    label_format, min_step, year_suffix = "%b %-d", _DAY, ""
     domain: dict[str, Any] = {}
     if isinstance(first, datetime) and isinstance(last, datetime):
-        form, least = _labels(first, last)
-        in_years = "" if "%Y" in form else f", {axis_years(first, last, width)}"
+        label_format, min_step = _labels(first, last)
+        year_suffix = "" if "%Y" in label_format else f", {axis_years(first, last, width)}"
         if fixed:
             domain = {"domain": [round(end.timestamp() * 1000) for end in (first, last)]}
-    axis = alt.Axis(format=form, tickMinStep=least, labelOverlap=True, labelSeparation=6, labelFlush=False)
+    axis = alt.Axis(format=label_format, tickMinStep=min_step, labelOverlap=True, labelSeparation=6, labelFlush=False)
     scale = alt.Scale(type="utc", padding=_PADDING, **domain)
-    return alt.X("x:T", title=f"Time (UTC{in_years})" if title else None, scale=scale, axis=axis)
+    return alt.X("x:T", title=f"Time (UTC{year_suffix})" if title else None, scale=scale, axis=axis)
 
 
 def _labels(first: datetime, last: datetime) -> tuple[str, int]:
-    return next((form, least) for most, form, least in _LABELS if (last - first).days < most)
+    """Return the format of tick labels, and the smallest tick step in milliseconds."""
+    return next((label_format, min_step) for limit, label_format, min_step in _LABELS if (last - first).days < limit)
 
 
 def axis_years(first: datetime, last: datetime, width: int) -> str:
-    """Return the years on a time axis: of all marks, and of ticks for which the padding beyond them has room."""
-    apart = max(_labels(first, last)[1], (last - first) / timedelta(milliseconds=1) / math.ceil(width / 40))
-    step = _TICKS[min(_TICKS, key=lambda distance: abs(math.log(distance / apart)))]
+    """Return the years on a time axis.
+
+    These are the years of all marks, and of ticks in the padding around the marks.
+    """
+    spacing = max(_labels(first, last)[1], (last - first) / timedelta(milliseconds=1) / math.ceil(width / 40))
+    step = _TICKS[min(_TICKS, key=lambda distance: abs(math.log(distance / spacing)))]
     shift = timedelta(days=step == "1w")  # Vega's weeks begin on Sunday, those of Polars on Monday
     room = (last - first) * _PADDING / (width - 2 * _PADDING)
     try:
         ends = pl.Series([first - room - timedelta(microseconds=1), last + room]) + shift
         earliest, latest = ends.dt.truncate(step).dt.offset_by(step)[0] - shift, ends.dt.truncate(step)[1] - shift
-    except OverflowError:  # at the ends of the calendar
+    except OverflowError:  # outside of the range of datetimes
         return years(first, last)
     return years(min(first, earliest), max(last, latest))
 
@@ -207,7 +220,7 @@ def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = Tr
     title
         Whether the axis has a title.
     also
-        Other values that a log axis shows.
+        Other values that a log axis must include.
     """
     low, high = points["v"].min(), points["v"].max()
     notes: list[str] = []
@@ -271,7 +284,7 @@ class Plane:
         return milliseconds("t") if self.position is None else self.position
 
     def encoding(self, studies: Sequence[tuple[str, str]], **more: Any) -> dict[str, Any]:
-        """Return the channels that all layers have, and others."""
+        """Return the channels of all layers, and additional ones."""
         return {"x": self.x, "y": self.y, "color": color_of(studies), **more}
 
 
@@ -312,7 +325,10 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
 
 
 def _base(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
-    """Return the chart of lines and points without marks: study, a and b (the period), v, and n if it is recorded."""
+    """Return a chart without marks, with the data of lines and points.
+
+    The fields are study, a and b (start and end of the period), v, x, and n if the metric has a denominator.
+    """
     columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "v": pl.col("v")}
     if metric.denominator is not None:
         columns["n"] = pl.col("n")
@@ -329,13 +345,13 @@ def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
 
     If there are many, only those without a line are visible; the others are transparent and keep their tooltips.
     """
-    metric, form = series.metric, series.metric.format
+    metric, number_format = series.metric, series.metric.format
     tooltips = [
         alt.Tooltip("study:N", title="study"),
         alt.Tooltip("period:N", title="period"),
-        alt.Tooltip("v:Q", title=metric.label, format=form),
+        alt.Tooltip("v:Q", title=metric.label, format=number_format),
     ]
-    summary = f"datum.study + ', ' + datum.period + ': ' + format(datum.v, '{form}')"
+    summary = f"datum.study + ', ' + datum.period + ': ' + format(datum.v, '{number_format}')"
     if metric.denominator is not None:
         counted = METRICS[metric.denominator].label.lower()
         tooltips.append(alt.Tooltip("n:Q", title=counted, format=",d"))
@@ -351,7 +367,10 @@ def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
 
 
 def _bands(series: Series, bins: int | None, plane: Plane) -> list[Any]:
-    """Return the bands of the intervals; of a downsampled series, the hull of the intervals in each time bin."""
+    """Return the bands of the confidence intervals.
+
+    In a downsampled series, the bands cover all intervals of each time bin.
+    """
     points = split_runs(series.points, "low")
     if bins is not None:
         points = (
@@ -385,7 +404,7 @@ def reference_layer(reference: tuple[float, str], metric: Metric, y: alt.Y) -> t
 
 
 def check_reference(reference: Any, metric: Metric) -> tuple[float, str]:
-    """Return the value and text of a reference line."""
+    """Return the value and the label of a reference line."""
     value, text = reference if isinstance(reference, tuple) and len(reference) == 2 else (reference, "")
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 or not isinstance(text, str):
         raise invalid("reference", reference, "expected a number, or (number, text)")

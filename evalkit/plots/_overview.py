@@ -40,7 +40,7 @@ __all__ = ["overview"]
 _COLUMNS = 3
 _MOST_NOTES = 3
 _WIDTH, _HEIGHT = 200, 100
-_SPACING = 72  # between frames: room for the axis of one and the title of the other
+_SPACING = 72  # between frames: room for axis labels and a title
 _EXTENT = 42  # equal room for the axis labels of all small charts, which aligns them in columns
 
 
@@ -73,17 +73,17 @@ def overview(data: DataLike) -> StackedChart:
     >>> plots.table(chart)["metric"].unique().sort().to_list()
     ['total_cost', 'total_tokens']
     """
-    known = study_data(data)
-    names = [name for name in METRICS if name in known]
+    data = study_data(data)
+    names = [name for name in METRICS if name in data]
     if not names:
-        prepare(known, next(iter(METRICS)))  # raises the error for missing columns
-        raise InvalidInputError("The data has no metric", field="data", value=known.column_names)  # pragma: no cover
-    all_series = [series for series in (prepare(known, name, interval=False) for name in names) if series.points.height]
+        prepare(data, next(iter(METRICS)))  # raises the error for missing columns
+        raise InvalidInputError("The data has no metric", field="data", value=data.column_names)  # pragma: no cover
+    all_series = [series for series in (prepare(data, name, interval=False) for name in names) if series.points.height]
     if not all_series:
         empty = layered(empty_layers(), "", [], "", pl.DataFrame(), height=_HEIGHT)
         note = "Nothing to draw: no checkpoint has a value."
         return _stacked([empty], [note], f"Overview. {note}", pl.DataFrame(schema=_TABLE))
-    studies = [(name.id, name.label) for name in known.names]
+    studies = [(name.id, name.label) for name in data.names]
     drawn = {study for series in all_series for study in series.studies}
     absent = [label for study_id, label in studies if (study_id, label) not in drawn] if len(studies) <= MOST_STUDIES else []
     studies = [study for study in studies if study in drawn]
@@ -93,7 +93,7 @@ def overview(data: DataLike) -> StackedChart:
         groups.setdefault(series.metric.group, []).append(series)
     parts: list[Any] = [_legend(studies)] if len(studies) > 1 else []
     notes: list[str] = []
-    # The same time axis for all: it shows if a metric was measured for a part of the time only.
+    # All small charts have the same time axis, which shows when a metric was not measured.
     x = time_axis([drawn_times(series.points, "start", "end") for series in all_series], _WIDTH, title=False, fixed=True)
     for group, members in groups.items():
         small = [_small(series, x) for series in members]
@@ -147,7 +147,10 @@ def _stacked(parts: list[Any], notes: list[str], text: str, underlying: pl.LazyF
 
 
 class _Shared(alt.FacetedEncoding):
-    """An encoding that is not copied while charts are composed; Altair would copy each one about 20 times."""
+    """An encoding that is not copied while charts are composed.
+
+    Altair would copy each encoding about 20 times.
+    """
 
     _class_is_valid_at_instantiation = False
 

@@ -1,4 +1,7 @@
-"""One metric of each study over time, prepared for drawing: points in runs, confidence intervals, and notes for the subtitle."""
+"""One metric over time, prepared for drawing.
+
+A `Series` has points in runs, their confidence intervals, and notes for the subtitle.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,9 @@ __all__ = [
 ]
 
 MOST_STUDIES = 200
-"""The number of studies in one chart."""
+"""The largest number of studies in one chart."""
 MOST_BANDS = 6
-"""With more studies, bands would hide each other; they are drawn on request only."""
+"""The largest number of studies with bands by default. More bands would hide each other; they are drawn only on request."""
 _MOST_NAMED = 3
 _ROUNDED = 0.05
 Z = 1.959963984540054
@@ -55,8 +58,10 @@ class Series:
         (id, label) of each study with a value; of all studies if none has one.
     notes
         Sentences for the subtitle.
+    banded
+        Whether confidence intervals are drawn as bands.
     rolled
-        The points with the rolling mean if these are others than `points`; None if they are the same.
+        The points with the rolling mean if they differ from `points`; otherwise None.
     """
 
     metric: Metric
@@ -74,7 +79,10 @@ class Series:
         return points if "mean" in points.columns else None
 
     def since_start(self) -> Series:
-        """Return the series with `t` relative to the start of each study's first period, which becomes 1970-01-01."""
+        """Return the series with `t` relative to the start of each study's first period.
+
+        The start becomes 1970-01-01.
+        """
         epoch = pl.lit(datetime(1970, 1, 1, tzinfo=UTC)).cast(pl.Datetime("us", "UTC"))
         since = {"t": epoch + (pl.col("t") - pl.col("first"))}
         rolled = None if self.rolled is None else self.rolled.with_columns(**since)
@@ -112,39 +120,39 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     InvalidInputError
         For an invalid frame, an unknown metric, or an invalid `interval` or `rolling`.
     """
-    known = metric_named(metric)
+    definition = metric_named(metric)
     if rolling is not None and (type(rolling) is not int or rolling < 2):
         raise invalid("rolling", rolling, "expected an integer of 2 or more, or None")
     if interval not in (None, True, False):
         raise invalid("interval", interval, "expected True, False or None")
-    denominator = known.denominator
+    denominator = definition.denominator
     rows = data.sorted_checkpoints([metric], [denominator] if denominator else [])
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(denominator) if denominator else pl.lit(None, dtype=pl.Int64())
     studies, notes = drawn_studies(studies_of(rows), rows.filter(value.is_not_null()))
-    wanted = interval if interval is not None else len(studies) <= MOST_BANDS
-    computable = known.kind == "rate" and denominator is not None
-    low, high = wilson(value, count) if computable and wanted else (pl.lit(None, dtype=pl.Float64()),) * 2
+    with_intervals = interval if interval is not None else len(studies) <= MOST_BANDS
+    computable = definition.kind == "rate" and denominator is not None
+    low, high = wilson(value, count) if computable and with_intervals else (pl.lit(None, dtype=pl.Float64()),) * 2
     rows = rows.with_columns(v=value, n=count, low=low, high=high, length=data.lengths, first=pl.col("start").min().over("study_id"))
     points = of_studies(runs(rows, ["v"]), studies)
-    if known.kind == "rate" and points.height:
-        notes += _interval_notes(points, known, wanted=wanted, requested=interval)
+    if definition.kind == "rate" and points.height:
+        notes += _interval_notes(points, definition, with_intervals=with_intervals, requested=interval)
     if rolling is not None:
-        points = points.with_columns(mean=_rolling(known, rolling))
+        points = points.with_columns(mean=_rolling(definition, rolling))
         weighted = f", weighted by {METRICS[denominator].label.lower()}" if denominator else ""
         unweighted = " and checkpoints without a weight" if denominator and points["n"].fill_null(0).eq(0).any() else ""
         notes.append(f"Thick line: {rolling}-checkpoint rolling mean{weighted} (restarts after gaps{unweighted}).")
     table = rows.lazy().select(
         study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{metric: "v"},
-        **({denominator: "n"} if denominator else {}), **({"low": "low", "high": "high"} if computable and wanted else {}),
+        **({denominator: "n"} if denominator else {}), **({"low": "low", "high": "high"} if computable and with_intervals else {}),
     )  # fmt: skip
-    return Series(known, points, table, studies, notes, computable and wanted and points["low"].is_not_null().any())
+    return Series(definition, points, table, studies, notes, computable and with_intervals and points["low"].is_not_null().any())
 
 
-def _interval_notes(points: pl.DataFrame, metric: Metric, *, wanted: bool, requested: bool | None) -> list[str]:
+def _interval_notes(points: pl.DataFrame, metric: Metric, *, with_intervals: bool, requested: bool | None) -> list[str]:
     """Describe the band, and the reasons for missing intervals."""
     if metric.denominator is None:
         return ["No intervals: the denominator of this rate is not recorded."]
-    if not wanted:
+    if not with_intervals:
         return [f"No intervals for more than {MOST_BANDS} studies; interval=True draws them."] if requested is None else []
     counted = METRICS[metric.denominator].label.lower()
     notes = []
@@ -167,7 +175,10 @@ def _interval_notes(points: pl.DataFrame, metric: Metric, *, wanted: bool, reque
 
 
 def _rolling(metric: Metric, size: int) -> pl.Expr:
-    """Return the rolling mean within runs, weighted if possible: a plain mean of rates is not the pooled rate."""
+    """Return the rolling mean within runs, weighted by the denominator if possible.
+
+    The plain mean of rates is not the pooled rate.
+    """
     if metric.denominator is None or metric.rollup != "weighted":
         return pl.col("v").rolling_mean(size).over("run")
     weight = pl.when(pl.col("n") > 0).then(pl.col("n").cast(pl.Float64()))
@@ -175,10 +186,10 @@ def _rolling(metric: Metric, size: int) -> pl.Expr:
 
 
 def wilson(rate: pl.Expr, count: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Return the lower and upper bound of the 95% Wilson score interval of `rate`, observed in `count` trials.
+    """Return the bounds of the 95% Wilson score interval of `rate` in `count` trials.
 
-    Null if the rate or the count is null, the count is 0, or the rate is outside 0 to 1. The number of successes, rate times count, is not
-    rounded.
+    The lower and upper bound are null if the rate or the count is null, the count is 0, or the rate is outside 0 to 1. The number of
+    successes, rate times count, is not rounded.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American Statistical
     Association 22 (1927), 209-212; in the form of Brown, Cai and DasGupta, Statistical Science 16 (2001), equation (4).
@@ -198,7 +209,7 @@ def split_runs(points: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
-    """Return (id, label) of the studies that have rows, in the order in which they begin."""
+    """Return (id, label) of the studies that have rows, ordered by their first period."""
     return rows.select("study_id", "label").unique().sort("study_id").cast(pl.String()).rows()
 
 
@@ -212,10 +223,9 @@ def drawn_studies(
     studies
         (id, label) of the studies of the data.
     points
-        The rows that can be drawn. Studies without any are left out, and beyond `MOST_STUDIES` those that begin first. If there are no
-        rows at all, all studies are returned.
+        The rows that can be drawn. The latest `MOST_STUDIES` studies with rows are returned; without any rows, the latest of all studies.
     missing
-        What the studies without rows lack.
+        Name of the missing values, for the notes.
     """
     present = studies_of(points)
     if not present:

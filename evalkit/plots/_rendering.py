@@ -1,4 +1,4 @@
-"""Displaying and saving charts without a network: in a notebook, and as SVG, PNG, self-contained HTML and JSON.
+"""Display of charts without a network, and files in SVG, PNG, HTML and JSON format.
 
 No setting of Altair is changed, except by `enable`.
 """
@@ -34,9 +34,10 @@ _FORMATS = (".svg", ".png", ".html", ".json")
 
 
 def show(chart: Chart) -> None:
-    """Display any Altair chart without a network and with evalkit's theme, such as a combination of evalkit's charts.
+    """Display any Altair chart without a network and with evalkit's theme.
 
-    Outside of IPython, its text description is printed.
+    Use it for combinations of evalkit's charts, which are plain Altair charts. Outside of IPython, the text description of the chart is
+    printed.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def show(chart: Chart) -> None:
     Raises
     ------
     InvalidInputError
-        For anything else.
+        If `chart` is not an Altair chart.
 
     Examples
     --------
@@ -69,12 +70,12 @@ def show(chart: Chart) -> None:
 
 
 def enable() -> Any:
-    """Display all Altair charts of this process like evalkit's, without a network and with its theme.
+    """Display all Altair charts of this process without a network, in evalkit's theme.
 
     Returns
     -------
     context manager
-        Of ``altair.renderers.enable``. In a ``with`` statement, the setting ends with the block; otherwise it lasts until
+        The result of ``altair.renderers.enable``. In a ``with`` statement, the setting ends with the block; otherwise it lasts until
         ``altair.renderers.enable("default")``.
 
     Examples
@@ -202,7 +203,7 @@ def bundle(chart: Chart) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _bundle(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    # Text and background colors are left to JupyterLab, which knows its theme and saves a PNG of what it has drawn.
+    # JupyterLab sets the text and background colors, which depend on its theme, also in a saved PNG.
     shown = {**themed(spec, None), "$schema": _SCHEMA_5}
     data = {VEGA_LITE_5: shown, "image/svg+xml": svg(spec), "text/plain": _text(spec)}
     return data, {VEGA_LITE_5: {"embed_options": {"renderer": "svg", "actions": False}}}
@@ -221,7 +222,9 @@ def _descriptions(spec: Mapping[str, Any]) -> list[str]:
 
 
 def specification(chart: Chart) -> dict[str, Any]:
-    """Return the specification of a chart with any number of rows, regardless of the enabled data transformer.
+    """Return the specification of a chart with any number of rows.
+
+    The enabled data transformer of Altair is not used.
 
     Raises
     ------
@@ -242,7 +245,7 @@ def specification(chart: Chart) -> dict[str, Any]:
 
 
 def themed(spec: dict[str, Any], mode: Mode | None) -> dict[str, Any]:
-    """Return the specification with the theme; its own configuration takes precedence."""
+    """Return a specification with the theme; the chart's configuration takes precedence."""
     return {**spec, "config": _merged(theme(mode), spec.get("config", {}))}
 
 

@@ -1,4 +1,7 @@
-"""Results of analyses as layers and charts: fitted lines, marks of changes, differences from a baseline, findings of an audit."""
+"""Results of analyses as layers and charts.
+
+These are fitted lines, marks of changes, differences from a baseline, and findings of an audit.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def fit_lines(result: Any, studies: Sequence[tuple[str, str]], metric: str) -> p
     Raises
     ------
     InvalidInputError
-        For anything else.
+        For a result of another type, or for another metric.
     """
     source = "evalkit.analysis.trend(data, metric) or before_after(...)"
     return _of_studies(result, "fit", "fitted_line", studies, metric=metric, source=source)
@@ -72,7 +75,7 @@ def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X
 
 
 def _refined(lines: pl.DataFrame) -> pl.DataFrame:
-    """Insert points between those of straight lines, which are curves on a log axis."""
+    """Insert points into straight lines, which are curves on a log axis."""
     columns = ["at", "value", "low", "high"]
     shares = pl.DataFrame({"share": [step / _REFINEMENT for step in range(_REFINEMENT)]})
     following = [pl.col(name).shift(-1).over("study", "part").alias(f"next {name}") for name in columns]
@@ -96,7 +99,7 @@ def change_marks(result: Any, studies: Sequence[tuple[str, str]], metric: str) -
     Raises
     ------
     InvalidInputError
-        For anything else.
+        For a result of another type, or for another metric.
     """
     source = "evalkit.analysis.changepoints(data, metric) or before_after(...)"
     return _of_studies(result, "changes", "change_marks", studies, metric=metric, source=source)
@@ -122,10 +125,10 @@ def _color(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[str, str]], *, metric: str, source: str) -> pl.DataFrame:
-    """Return the lines or marks of the studies in the chart, under its labels."""
+    """Return the lines or marks of the studies in the chart, with the chart's labels."""
     results = getattr(result, "results", [result])
     if not isinstance(results, list) or not all(callable(getattr(each, method, None)) for each in results):
-        wrong = results[0] if isinstance(results, list) and results else result  # what a `PerStudy` contains
+        wrong = results[0] if isinstance(results, list) and results else result  # an item of a `PerStudy`
         problem = f"Invalid {field}: expected a result of {source}, got {a_type(wrong)}"
         raise InvalidInputError(problem, field=field, value=type(wrong).__name__)
     other = next((each.metric.name for each in results if each.metric.name != metric), None)
@@ -138,14 +141,16 @@ def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[st
 
 
 def differences(study: str, baseline: str, shown: Sequence[tuple[Difference, str]], *, width: int = 480) -> LayeredChart:
-    """Draw the differences of a comparison in standard deviations, each with its 95% confidence interval.
+    """Draw the differences of a comparison with their 95% confidence intervals.
+
+    The unit is the standard deviation.
 
     Parameters
     ----------
     study, baseline
-        Their names.
+        The names of the two studies.
     shown
-        The differences that have an estimate and a standard deviation, each with its sentence.
+        Differences and their sentences. Differences without an estimate or a standard deviation are not drawn.
     width
         The width of the frame, in pixels.
     """

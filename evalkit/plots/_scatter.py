@@ -46,7 +46,7 @@ def scatter(
     data
         A `StudyData`, or a DataFrame as ``kit.checkpoints()`` returns it.
     x, y
-        Names in `evalkit.METRICS`. Checkpoints without either of the values are left out and counted in the subtitle.
+        Names in `evalkit.METRICS`. Checkpoints that lack one of the values are left out, and counted in the subtitle.
     path
         Whether to connect the points of a study in time order. The path breaks at gaps. Later points are more opaque.
     width, height
@@ -72,29 +72,29 @@ def scatter(
     ['Path connects checkpoints in time order; later points are more opaque.']
     """
     check_size(width=width, height=height)
-    across, up = metric_named(x, "x"), metric_named(y, "y")
-    known = study_data(data)
-    rows = known.sorted_checkpoints(dict.fromkeys([x, y])).with_columns(
-        known.lengths, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64())
+    x_metric, y_metric = metric_named(x, "x"), metric_named(y, "y")
+    data = study_data(data)
+    rows = data.sorted_checkpoints(dict.fromkeys([x, y])).with_columns(
+        data.lengths, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64())
     )
     complete = runs(rows, ["h", "v"])
     studies, omitted = drawn_studies(studies_of(rows), complete, "both values")
     points = of_studies(complete, studies)
-    lacking = rows.height - complete.height
-    if lacking:
-        omitted.append(f"{plural(lacking, 'checkpoint')} without both values {'is' if lacking == 1 else 'are'} not shown.")
+    incomplete = rows.height - complete.height
+    if incomplete:
+        omitted.append(f"{plural(incomplete, 'checkpoint')} without both values {'is' if incomplete == 1 else 'are'} not shown.")
     table = rows.select(
         study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{x: "h"}, **({y: "v"} if x != y else {})
     )
-    title = f"{up.label} vs. {across.label.lower()}"
+    title = f"{y_metric.label} vs. {x_metric.label.lower()}"
     subject = f"{title}, {plural(len(studies), 'study', 'studies')}"
     if points.is_empty():
         notes = ["Nothing to draw: no checkpoint has both values.", *omitted]
         return layered(empty_layers(), title, notes, f"{subject}: nothing to draw.", table, width=width, height=height)
-    horizontal, x_notes = value_axis(across, None, points.with_columns(v="h"))
-    vertical, y_notes = value_axis(up, None, points)
+    horizontal, x_notes = value_axis(x_metric, None, points.with_columns(v="h"))
+    vertical, y_notes = value_axis(y_metric, None, points)
     horizontal["axis"]["labelFlush"] = False
-    horizontal_axis = alt.X("h:Q", title=axis_title(across), scale=horizontal["scale"], axis=horizontal["axis"])
+    horizontal_axis = alt.X("h:Q", title=axis_title(x_metric), scale=horizontal["scale"], axis=horizontal["axis"])
     drawn, downsampled = points, []
     if (bins := bin_count(points)) is not None:
         drawn = downsample(points, ["h", "v"], bins)
@@ -105,9 +105,9 @@ def scatter(
     order = "Path connects checkpoints in time order; later points are more opaque." if path else "Later points are more opaque."
     notes = [order, *omitted, *x_notes, *y_notes, *look_notes(studies, "shape"), *downsampled]
     legend = legend_of(studies, "point", width)
-    layers = _layers(drawn, studies, (horizontal_axis, vertical), (across, up), path=path, legend=legend)
+    layers = _layers(drawn, studies, (horizontal_axis, vertical), (x_metric, y_metric), path=path, legend=legend)
     sentences = [f"{subject}, {span(points['start'].min(), points['end'].max())}."]  # type: ignore[arg-type]
-    sentences += [*_summaries(points, across, up), *notes]
+    sentences += [*_summaries(points, x_metric, y_metric), *notes]
     return layered(layers, title, notes, " ".join(sentences), table, width=width, height=height)
 
 
@@ -120,19 +120,19 @@ def _layers(
     path: bool,
     legend: alt.Legend | None,
 ) -> list[Any]:
-    (x, y), (across, up) = axes, metrics
+    (x, y), (x_metric, y_metric) = axes, metrics
     age = (pl.col("t").rank("ordinal").over("study_id") / pl.len().over("study_id")).round(3)
     rows = with_breaks(points.with_columns(age=age), ["h", "v"])
     drawn = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
     base, color = alt.Chart(inline_rows(drawn)), color_of(studies)
     summary = (
-        f"datum.study + ', ' + datum.period + ': {across.label.lower()} ' + format(datum.h, '{across.format}') + ', {up.label.lower()} ' + "
-        f"format(datum.v, '{up.format}')"
+        f"datum.study + ', ' + datum.period + ': {x_metric.label.lower()} ' + format(datum.h, '{x_metric.format}') + ', "
+        f"{y_metric.label.lower()} ' + format(datum.v, '{y_metric.format}')"
     )
     line = base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, color=color, order=alt.Order("t:Q"), description=STUDY)
     tooltips = [
         alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="period"),
-        *(alt.Tooltip(f"{name}:Q", title=metric.label, format=metric.format) for name, metric in (("h", across), ("v", up))),
+        *(alt.Tooltip(f"{name}:Q", title=metric.label, format=metric.format) for name, metric in (("h", x_metric), ("v", y_metric))),
     ]  # fmt: skip
     opacity = alt.Opacity("age:Q", scale=alt.Scale(domain=[0, 1], range=[0.4, 1]), legend=None)
     dots = (
@@ -145,15 +145,15 @@ def _layers(
     return [line, dots] if path else [dots]
 
 
-def _summaries(points: pl.DataFrame, across: Metric, up: Metric) -> list[str]:
+def _summaries(points: pl.DataFrame, x_metric: Metric, y_metric: Metric) -> list[str]:
     """Describe the first and last checkpoint of each study, and the extremes."""
     sentences = []
     for rows in points.partition_by("study_id", maintain_order=True)[:MOST_DESCRIBED]:
         first, last = (
-            f"{number(across, row['h'])} and {number(up, row['v'])} ({moment(row['start'])})"
+            f"{number(x_metric, row['h'])} and {number(y_metric, row['v'])} ({moment(row['start'])})"
             for row in (rows.row(0, named=True), rows.row(-1, named=True))
         )
         sentences.append(f"{rows['label'][0]}: {plural(rows.height, 'checkpoint')}, first {first}, last {last}.")
     low, high = points.row(points["v"].arg_min(), named=True), points.row(points["v"].arg_max(), named=True)
-    extremes = f"lowest {number(up, low['v'])} ({low['label']}), highest {number(up, high['v'])} ({high['label']})"
-    return [*sentences, f"{up.label}: {extremes}."]
+    extremes = f"lowest {number(y_metric, low['v'])} ({low['label']}), highest {number(y_metric, high['v'])} ({high['label']})"
+    return [*sentences, f"{y_metric.label}: {extremes}."]

@@ -32,11 +32,14 @@ _INK: dict[str, tuple[str, str, str, str]] = {  # text, subtitles, lines, backgr
     ),
 }  # fmt: skip
 _READABLE = {"expr": "luminance(background) < 0.3 ? '#eeeeee' : '#222222'"}
-"""JupyterLab's dark theme changes the background but not the text marks; no single gray is readable on both."""
+"""The color of text marks, which JupyterLab's dark theme does not change. No gray is readable on light and dark backgrounds."""
 
 
 class ColorBook:
-    """The palette position of each study: the next free one when it is first drawn, constant afterwards."""
+    """The palette position of each study.
+
+    A study gets the next free position when it is first drawn, and keeps it.
+    """
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
@@ -50,7 +53,7 @@ class ColorBook:
             return [places.setdefault(study_id, len(places)) for study_id in study_ids]
 
     def clear(self) -> None:
-        """Forget every study."""
+        """Remove all studies."""
         with self._lock:
             self._places.clear()
 
@@ -62,7 +65,10 @@ _local_places: ContextVar[dict[str, int] | None] = ContextVar("local_places", de
 
 @contextmanager
 def fresh_colors() -> Iterator[None]:
-    """Assign colors in this block as if no chart had been drawn before, so that the same data give the same chart."""
+    """Assign colors in this block as if no chart had been drawn before.
+
+    The same data then give the same chart.
+    """
     token = _local_places.set({})
     try:
         yield

@@ -1,4 +1,7 @@
-"""One metric over time: a line for each study, by date or by time since the study's first period."""
+"""One metric over time, with a line for each study.
+
+The time is the date, or the time since the study's first period.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["trend"]
 
 _UNITS = ((72, 3_600, "hours"), (120 * 24, 86_400, "days"), (float("inf"), 604_800, "weeks"))
-"""Up to how many hours an axis has which unit, and the length of the unit in seconds."""
+"""The units of an axis: the largest number of hours on the axis, the length of the unit in seconds, and its name."""
 
 
 def trend(
@@ -107,25 +110,25 @@ def trend(
         raise invalid("align", align, "expected 'calendar' or 'start'")
     if align == "start" and not (fit is None and changes is None):
         raise invalid("align", align, "fit= and changes= require align='calendar'")
-    known = study_data(data)
-    series = prepare(known, metric, interval=interval, rolling=rolling)
+    data = study_data(data)
+    series = prepare(data, metric, interval=interval, rolling=rolling)
     check_size(width=width, height=height)
-    kind = series.metric
-    line = None if reference is None else check_reference(reference, kind)
+    definition = series.metric
+    line = None if reference is None else check_reference(reference, definition)
     if y == "log" and line is not None and line[0] <= 0:
         raise invalid("reference", reference, "a log axis has positive values only")
-    history = history_of(known, series) if known.lifecycle is not None and align == "calendar" else None
+    history = history_of(data, series) if data.lifecycle is not None and align == "calendar" else None
     has_values = not series.points.is_empty()
-    series = series.positive() if y == "log" and kind.kind != "rate" else series
-    marks = None if changes is None else change_marks(changes, series.studies, kind.name)
-    lines = None if fit is None else fit_lines(fit, series.studies, kind.name)
-    axis, axis_notes = value_axis(kind, y, series.points, also=_also_drawn(series, line, lines))
-    subject = f"Trend of {kind.label.lower()} over time" if align == "calendar" else f"Comparison of {kind.label.lower()}"
+    series = series.positive() if y == "log" and definition.kind != "rate" else series
+    marks = None if changes is None else change_marks(changes, series.studies, definition.name)
+    lines = None if fit is None else fit_lines(fit, series.studies, definition.name)
+    axis, axis_notes = value_axis(definition, y, series.points, also=_also_drawn(series, line, lines))
+    subject = f"Trend of {definition.label.lower()} over time" if align == "calendar" else f"Comparison of {definition.label.lower()}"
     name = only_study(series.studies)
-    title = f"{kind.label}: {name}" if name else kind.label
+    title = f"{definition.label}: {name}" if name else definition.label
     if series.points.is_empty():
         notes = [f"Nothing to draw: no checkpoint has a {'positive ' if has_values else ''}value.", *series.notes]
-        text = description(subject, kind, series.points, notes)
+        text = description(subject, definition, series.points, notes)
         return layered(empty_layers(), title, notes, text, series.table, width=width, height=height)
     times = [drawn_times(series.points, "t")]
     times += [] if history is None else [history.times]
@@ -147,25 +150,28 @@ def trend(
         fitted, fit_notes = fit_layers(lines, series.studies, x, axis)
         layers, result_notes = [*layers, *fitted], [*result_notes, *fit_notes]
     if line is not None:
-        rule, note = reference_layer(line, kind, axis)
+        rule, note = reference_layer(line, definition, axis)
         layers, result_notes = [*layers, rule], [*result_notes, note]
-    notes = [DIRECTIONS[kind.better], *series.notes, *axis_notes, *result_notes, *look_notes(series.studies), *line_notes, *history_notes]
-    notes = [note for note in notes if note]
-    text = description(subject, kind, series.points, notes)
+    notes = [DIRECTIONS[definition.better], *series.notes, *axis_notes, *result_notes]
+    notes = [note for note in [*notes, *look_notes(series.studies), *line_notes, *history_notes] if note]
+    text = description(subject, definition, series.points, notes)
     return layered([*background, *layers], title, notes, text, series.table, width=width, height=height)
 
 
 def _also_drawn(series: Series, line: tuple[float, str | None] | None, lines: pl.DataFrame | None) -> list[float]:
-    """Return the values beside those of the checkpoints that the value axis includes."""
+    """Return the values that the value axis includes besides those of the checkpoints."""
     values = [] if line is None else [line[0]]
     values += [] if lines is None or lines.is_empty() else lines["high"].to_list()
     return values if series.rolled is None else [*values, *series.rolled["mean"].drop_nulls()]
 
 
 def _since_start(points: pl.DataFrame) -> tuple[alt.X, pl.Expr]:
-    """Return the axis of time since each study's first period, in a unit that suits its length, and the position on it."""
+    """Return the axis of time since each study's first period, and the position on it.
+
+    The unit depends on the length of the axis.
+    """
     microseconds = pl.col("t").dt.timestamp("us")
     hours = float(points.select(microseconds.max()).item() or 0) / 3.6e9
-    length, unit = next((length, unit) for most, length, unit in _UNITS if hours <= most)
+    length, unit = next((length, unit) for limit, length, unit in _UNITS if hours <= limit)
     axis = alt.X("x:Q", title=f"{unit.capitalize()} since the start of the first period", scale=alt.Scale(zero=True, nice=False, padding=8))
     return axis, microseconds / (length * 1e6)
