@@ -25,9 +25,9 @@
         ├── RebuildSupersededError          another rebuild started, and this one stopped
         └── SchemaError                     written by another version of evalkit
 
-An error is data: its `Message` has the problem, the allowed values, the effect on the data and the next step, for Python and for a
-shell. The text is composed from these parts here, and nowhere else. The invalid values are attributes. After a failure of a driver,
-`driver_message` is the driver's text, with secrets removed. A warning is an `EvalkitWarning`, and has a `Message` too.
+Each error has a `Message` with the problem, the allowed values, the effect on the data and the next step, for Python and for a shell.
+Only `Message` composes the text from these parts. The invalid values are attributes of the error. After a failure of a driver,
+`driver_message` is the driver's text, with secrets removed. A warning is an `EvalkitWarning`, which has a `Message` too.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Message:
     """
 
     problem: str
-    """The problem, with the value that has it."""
+    """The problem, including the invalid value."""
     where: str = ""
     """The place in a file or frame, written before the problem: ``row 3:``."""
     allowed: str = ""
@@ -128,7 +128,7 @@ class EvalkitError(Exception):
     Parameters
     ----------
     problem
-        The problem, with the value that has it; or a complete `Message`.
+        The problem, including the invalid value; or a complete `Message`.
     allowed, effect, hint, shell_hint
         See `Message`.
     driver_message
@@ -201,7 +201,7 @@ class InvalidInputError(EvalkitError, ValueError):
     """The row of a frame or list, counted from 0; None for a single value."""
 
     def in_row(self, row: int, *, effect: str = "") -> Self:
-        """Return a copy of the error with the row of a frame or list that has it.
+        """Return a copy of the error with the row of the invalid value in a frame or list.
 
         Examples
         --------
@@ -244,7 +244,7 @@ class TransitionError(EvalkitError, ValueError):
 
 
 class ConflictError(EvalkitError):
-    """A concurrent or earlier event in the log takes precedence, so this command had no effect."""
+    """A concurrent or earlier event took precedence, so this command had no effect."""
 
     study_id: str
     event_id: str | None = None
@@ -255,9 +255,9 @@ class ConflictError(EvalkitError):
 
 
 class OutcomeUnknownError(EvalkitError, TimeoutError):
-    """The events are durable in the log, but their effect could not be read. Do not repeat the command.
+    """The events are durable in the log, but their effect could not be read.
 
-    ``kit.outcome(error)`` reads it again.
+    Do not repeat the command; ``kit.outcome(error)`` reads the effect again.
     """
 
     study_id: str
@@ -270,14 +270,20 @@ class ReadOnlyError(EvalkitError, PermissionError):
 
 
 class RecorderError(EvalkitError, RuntimeError):
-    """A recorder is used out of order, another one is active, or an earlier one left a journal to resume or discard."""
+    """A recorder is used out of order, cannot start, or cannot write its journal.
+
+    It cannot start while another recorder of the study is active, or when an earlier one left a journal to resume or discard.
+    """
 
     path: str | None = None
     """The path of the journal."""
 
 
 class MissingExtraError(EvalkitError, ImportError):
-    """An optional part of evalkit needs packages that are not installed; the message has the command to install them."""
+    """An optional part of evalkit needs packages that are not installed.
+
+    The message has the command that installs them.
+    """
 
     extra: str
 
@@ -298,13 +304,16 @@ class LogDamagedError(LogError):
 
 
 class LogMismatchError(LogError):
-    """The read model was built from another log, or the log lost events that the read model contains."""
+    """The read model was built from another log, or from events that the log has lost."""
 
     partition: int
 
 
 class LogIncompleteError(LogMismatchError):
-    """The log no longer contains its first events, so no complete read model can be built from it."""
+    """The log no longer contains its first events.
+
+    No complete read model can be built from it.
+    """
 
 
 class DatabaseError(EvalkitError):
@@ -320,7 +329,10 @@ class DatabaseBusyError(DatabaseError, TimeoutError):
 
 
 class DatabaseDamagedError(DatabaseError):
-    """The read model is not a database, is corrupt, or was changed by another program. It can be rebuilt from the log."""
+    """The read model is not a database, is corrupt, or was changed by another program.
+
+    It can be rebuilt from the log.
+    """
 
     table: str | None = None
     """The table of the row that another program wrote; None when the damage is not in a single row."""
@@ -331,7 +343,7 @@ class DatabaseDamagedError(DatabaseError):
 
 
 class RebuildSupersededError(DatabaseError):
-    """Another rebuild of the same read model started, and this one stopped without changing anything."""
+    """Another rebuild of the same read model started; this one stopped without changes."""
 
 
 class SchemaError(DatabaseError):
@@ -370,7 +382,9 @@ _listener: ContextVar[Callable[[str], None] | None] = ContextVar("evalkit_listen
 
 @contextmanager
 def collect_warnings(listener: Callable[[str], None]) -> Iterator[None]:
-    """Pass the warnings of a block to a function instead of showing them: only those of this thread, unlike `warnings.catch_warnings`.
+    """Pass the warnings of a block to a function instead of showing them.
+
+    Unlike `warnings.catch_warnings`, only warnings of the current thread are passed.
 
     Examples
     --------
@@ -388,7 +402,7 @@ def collect_warnings(listener: Callable[[str], None]) -> Iterator[None]:
 
 
 def collects_warnings() -> bool:
-    """Return whether the warnings of this thread are passed to a function."""
+    """Return whether warnings of the current thread are passed to a function."""
     return _listener.get() is not None
 
 

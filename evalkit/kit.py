@@ -66,7 +66,7 @@ def connect(
         or any ``*.turso.io`` for Turso Cloud. By default ``EVALKIT_DATABASE_URL``, else a file in the home. Set the token of a server
         in ``EVALKIT_DATABASE_AUTH_TOKEN``.
     read_only
-        Only read: append and project nothing. Use it for a home that is not writable, such as another user's.
+        Whether to only read, without appending or projecting anything. Use it for a home that is not writable, such as another user's.
 
     Returns
     -------
@@ -108,7 +108,7 @@ class EvalKit:
 
     def __init__(self, settings: Settings, *, role: str = "kit") -> None:
         self.engine = Engine(settings, role)
-        """The engine behind the kit: internal, may change in any version."""
+        """The internal engine of the kit, which may change in any version."""
         self.storage = EvalStorage(self.engine.database, self.engine.ready_to_read)
         """The read model as `Study` and `Checkpoint` objects."""
         self._handlers = Handlers(self.engine)
@@ -155,15 +155,15 @@ class EvalKit:
         name
             1 to 200 characters, no control characters; or a `CreateStudy` command, without other options.
         period
-            The length of a checkpoint's period, and optionally how many are planned: ``"weekly"``, ``"weekly:2"``,
+            The length of a checkpoint's period, optionally with the number of planned periods: ``"weekly"``, ``"weekly:2"``,
             ``(PeriodType.WEEKLY, 2)``. By default ``"daily"``.
         description, tags, metadata
             Notes about the study; metadata maps names to strings.
         at
             The time of creation, with a time zone; by default now. At most 5 minutes in the future.
         if_exists
-            When a study has this name already: ``"error"`` to raise, or ``"open"`` to return it, which makes a notebook cell
-            repeatable. A warning names the arguments that differ from the stored ones; the stored ones are kept.
+            What to do when a study with this name exists: ``"error"`` to raise an error, ``"open"`` to return the study, so that a
+            notebook cell can be repeated. Stored values are never changed; a warning lists the arguments that differ from them.
 
         Raises
         ------
@@ -305,24 +305,24 @@ class EvalKit:
         study
             See `stop_study`.
         metrics
-            A `LongitudinalMetrics`, or a mapping of metric names, which may contain the other arguments too, and ``period_start`` and
-            ``period_end`` instead of `period`. Metrics that are left out or None are missing. `avg_session_duration` is a
-            timedelta or seconds. Rates are 0 to 1; rounding errors of up to 1e-6 outside are corrected. Or a `RecordCheckpoint`
-            command, without other arguments.
+            A `LongitudinalMetrics`; a mapping from metric names to values, which may also contain the other arguments, with
+            ``period_start`` and ``period_end`` instead of `period`; or a `RecordCheckpoint` command, without other arguments. Metrics
+            that are left out or None are missing. `avg_session_duration` is a timedelta or seconds. Rates are 0 to 1; values outside
+            by up to 1e-6, as from rounding, are corrected.
         period
             ``(start, end)``, half-open: the end is excluded. The end may be None or left out when the start is the start of a period
-            of the study (an hour, a day, a week from Monday, a month) in the time zone `tz`, by default UTC; it is then derived from
-            the calendar, so that a day has 23 or 25 hours when the clocks change.
+            of the study (an hour, a day, a week from Monday, a month) in the time zone `tz`, by default UTC. It is then the end of
+            that calendar period; a day has 23 or 25 hours when the clocks change.
         timestamp
-            When the checkpoint was taken; by default the end of the period.
+            The time of the checkpoint; by default the end of the period.
         events_analyzed
             The number of session events that the metrics are computed from; by default 0.
         sessions_included
-            The names of the sessions that are included.
+            The names of the included sessions.
         key
             Idempotency key, for example ``"2026-W05"``: recording again with the same key and content is a no-op.
         at
-            When it was recorded; by default now.
+            The time of recording; by default now.
         tz
             The time zone of dates without a time (``"2026-01-31"``, for daily and longer periods) and of times without a zone: a name
             such as ``"UTC"`` or ``"Europe/Berlin"``, or a tzinfo. None: times must have a time zone.
@@ -387,12 +387,12 @@ class EvalKit:
         Returns
         -------
         RecordedCheckpoints
-            How many were recorded now and before, and the ids of all rows.
+            The number of checkpoints recorded by this call and by earlier calls, and the ids of all rows.
 
         Raises
         ------
         InvalidInputError
-            When a value is invalid; it names the row (from 0) and the column.
+            When a value is invalid; the error has the row (from 0) and the column.
         ConflictError
             When a key was already used for a checkpoint with different content.
 
@@ -419,7 +419,9 @@ class EvalKit:
         resume: bool | None = None,
         progress: bool = True,
     ) -> Recorder:
-        """Return a recorder, which measures agent sessions in a ``with`` block and records one checkpoint at its end.
+        """Return a recorder, which measures agent sessions in a ``with`` block.
+
+        At the end of the block, it records one checkpoint.
 
         Parameters
         ----------
@@ -430,15 +432,15 @@ class EvalKit:
         period
             ``(start, end)`` with time zones: the checkpoint's period. By default from entering the block to leaving it.
         resume
-            How to treat the journal of an earlier block that was interrupted: None raises an error that describes it; True continues
-            it; False keeps it under another name and starts over. Without a journal, it has no effect.
+            What to do with the journal of an interrupted block: None to raise an error that describes the journal, True to continue
+            it, False to keep it under another name and start over. No effect without a journal.
         progress
             Whether to show a progress bar, in a notebook or on a terminal.
 
         Returns
         -------
         Recorder
-            See there for the formulas, and for the behavior after an exception.
+            See `evalkit.Recorder` for the formulas, and for the behavior after an exception.
 
         Raises
         ------
@@ -468,7 +470,7 @@ class EvalKit:
         )
 
     def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints:
-        """Read the effect of events again, after it was unknown.
+        """Read the effect of a command again after `OutcomeUnknownError`.
 
         Returns
         -------
@@ -480,7 +482,7 @@ class EvalKit:
         OutcomeUnknownError
             When it is still unknown.
         ConflictError
-            When a concurrent event took precedence, and these had no effect.
+            When a concurrent event took precedence, so the command had no effect.
 
         Examples
         --------
@@ -578,7 +580,7 @@ class EvalKit:
         start, end
             Only checkpoints in ``[start, end)``; times with a time zone.
         by
-            Which time must be in ``[start, end)``: the ``"timestamp"``, or the start of the ``"period"``.
+            The time that must be in ``[start, end)``: the ``"timestamp"``, or the start of the ``"period"``.
         exclude
             Checkpoints to leave out: `Checkpoint` objects, exact ids, or the last 4 or more characters of ids. The log is
             append-only; use this for checkpoints that should not count.
@@ -680,14 +682,16 @@ class EvalKit:
         by: Literal["timestamp", "period"] = "timestamp",
         exclude: Iterable[Checkpoint | str] = (),
     ) -> StudyData:
-        """Return the checkpoints, lifecycle and description of studies: the first argument of every chart and analysis.
+        """Return the checkpoints, lifecycle and description of studies.
+
+        The result is the first argument of every chart and analysis.
 
         Parameters
         ----------
         study
             A study (see `stop_study`), a list of studies, or None for all.
         start, end, by, exclude
-            Which checkpoints, see `checkpoints`. The lifecycle is always complete.
+            The selection of checkpoints, see `checkpoints`. The lifecycle is always complete.
 
         Raises
         ------
@@ -708,7 +712,7 @@ class EvalKit:
 
         self.engine.ready_to_read()
         ids = self._ids(study)
-        for _ in range(_TRIES):  # repeat when another process wrote in between: the three frames must be one state
+        for _ in range(_TRIES):  # another process may write in between: the three frames must be of one version
             version = self.engine.read_version()
             checkpoints = self.checkpoints(ids, start=start, end=end, by=by, exclude=exclude)
             lifecycle, studies = self.lifecycle(), self.studies()
@@ -769,7 +773,7 @@ class EvalKit:
     # --- the read model -----------------------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """Return where the log and the read model are, how current the read model is, and any problems.
+        """Return the locations of the log and the read model, its lag, and any problems.
 
         Examples
         --------
@@ -800,7 +804,7 @@ class EvalKit:
         Raises
         ------
         LogMismatchError
-            When the log is another one, or lost events.
+            When the read model was built from another log, or the log lost events.
 
         Examples
         --------
@@ -828,12 +832,12 @@ class EvalKit:
         Parameters
         ----------
         expect
-            A digest of an earlier result, which must be equal too.
+            The digest of an earlier result, to compare with as well.
 
         Returns
         -------
         VerifyResult
-            Its `ok` is whether all are equal.
+            Its `ok` is True when all rows, and the digest if passed, are equal.
 
         Examples
         --------
