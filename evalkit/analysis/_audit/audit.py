@@ -51,7 +51,7 @@ class Audit(Result):
     studies
         Number of studies audited.
     unchecked
-        Sentences about skipped checks and the reason.
+        The skipped checks and their reasons, as sentences.
 
     Notes
     -----
@@ -65,7 +65,7 @@ class Audit(Result):
     - rows: row numbers in the audited frame, from 0,
     - count: number of checkpoints, or of missing periods,
     - start and end (UTC): null if no checkpoint of the finding has a period,
-    - message: the finding, its values, and what to do.
+    - message: the finding, its values, and advice.
 
     Examples
     --------
@@ -172,7 +172,7 @@ class Audit(Result):
         Parameters
         ----------
         count
-            How many findings at most.
+            The largest number of findings.
 
         Returns
         -------
@@ -234,13 +234,13 @@ def audit(data: DataLike, *, study: Study | str | Iterable[Study | str] | None =
     -----
     The kinds of findings:
 
-    - Periods: ``no_period``; ``backwards_period``; ``empty_period``; ``missing_period`` (the study was running for at least half of a
-      period, and no checkpoint covers that half or has its midpoint in the period); ``overlapping_periods``; ``wrong_length`` for the
-      period type (a month may start on any day, and ends on the same day of the next month, or its last; between adjacent periods, an
-      hour more or less is a clock change of a local calendar); ``shifted_period`` (of the right length, but not aligned with the study's
-      other periods). With a lifecycle: ``outside_running`` and ``inside_pause`` for more than
-      half of a period, ``partly_outside`` and ``partly_paused`` for less, or for a period that `resample` marked as partial. Without a
-      period type, the length of at least half of the periods is expected.
+    - Periods: ``no_period``; ``backwards_period``; ``empty_period``; ``missing_period`` (at least half of a period is running time that no
+      checkpoint covers, and no checkpoint has its midpoint in the period); ``overlapping_periods``; ``wrong_length`` for the period type
+      (a month may start on any day, and ends on the same day of the next month or on its last day; a period without a gap or overlap may
+      be an hour longer or shorter, as at a clock change of a local calendar); ``shifted_period`` (of the right length, but not aligned
+      with the study's other periods). With a lifecycle: ``outside_running`` and ``inside_pause`` for more than half of a period,
+      ``partly_outside`` and ``partly_paused`` for less, or for a period that `resample` marked as partial. Without a period type, the
+      most common length is expected if at least half of the periods have it.
     - Recording: ``recorded_late`` (more than a period and more than a day after the end); ``shared_sessions`` (the same session in several
       checkpoints of a study); ``session_count``.
     - Values: ``not_finite``, ``rate_outside``, ``negative_value``, ``below_one_iteration``, ``over_nothing`` (a mean over a count of
@@ -297,7 +297,10 @@ def _partial(data: StudyData) -> pl.Series:
 
 
 def _prepared(columns: pl.DataFrame, study_ids: Sequence[str] | None) -> pl.DataFrame:
-    """Return the rows of some studies: study_id and label as strings, times in microseconds since 1970, metrics as Float64."""
+    """Return the rows of some studies with the dtypes that the checks need.
+
+    study_id and label are strings, times microseconds since 1970, and metrics Float64.
+    """
     values = (
         (pl.col(name).dt.total_microseconds() / 1e6 if metric.kind == "duration" else pl.col(name).cast(pl.Float64()).fill_nan(None)).alias(
             name
@@ -310,7 +313,10 @@ def _prepared(columns: pl.DataFrame, study_ids: Sequence[str] | None) -> pl.Data
 
 
 def _steps(data: StudyData, columns: pl.DataFrame) -> pl.DataFrame:
-    """Return the lifecycle with study_id as in the checkpoints: ids, names, or a constant for a single study."""
+    """Return the lifecycle with the same study_id as the checkpoints.
+
+    It is the id, the name, or a constant for a single study.
+    """
     steps = read_columns(data.lifecycle, LIFECYCLE, ["seq", "status", "at"], ["study_id", "study"])  # type: ignore[arg-type]
     steps = steps.filter(pl.col("at").is_not_null())
     column = next((name for name in ("study_id", "study") if columns[name].is_not_null().any()), None)

@@ -1,4 +1,4 @@
-"""Findings about the recording of checkpoints, and about values that cannot be true even allowing for rounding."""
+"""Findings about the recording of checkpoints, and about values that cannot be true."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _DENOMINATORS = {name: metric.denominator for name, metric in METRICS.items() if
 _COUNTED = {name: metric.denominator for name, metric in METRICS.items() if metric.kind == "rate" and metric.denominator}
 _COSTS = ("total_cost", "cost_per_successful_task", "tasks_completed")
 _MOST_DECIMALS = 6
-"""Numbers with more decimals are taken as unrounded."""
+"""Numbers with more decimals are treated as unrounded."""
 _SINGLE = 1e-7
-"""Relative tolerance for numbers that were once in single precision."""
+"""Relative tolerance for numbers that were stored in single precision."""
 _TOLERANCE = "{} tolerance"
 
 
@@ -53,7 +53,10 @@ def record_findings(rows: pl.DataFrame, grid: pl.DataFrame) -> list[pl.DataFrame
 
 
 def _late(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
-    """Return checkpoints recorded more than a period and more than a day after their end, as one place per study."""
+    """Return the checkpoints that were recorded late, as one place per study.
+
+    Late is more than a period and more than a day after the end of the period.
+    """
     since = pl.col("recorded_at") - pl.col("end")
     lengths = grid.select("study_id", limit=pl.max_horizontal(pl.col("length").fill_null(DAY), DAY))
     late = rows.with_columns(since=since, of=pl.len().over("study_id")).join(lengths, on="study_id", how="left").filter(
@@ -116,7 +119,7 @@ def value_findings(rows: pl.DataFrame) -> list[pl.DataFrame]:
         Columns row, study_id, start, end, and every metric as Float64; durations in seconds.
     """
     checks = list(_checks())
-    # In steps: as a single expression, each check would repeat the columns it is computed from many times.
+    # In steps: as single expressions, the checks would compute their shared columns many times.
     prepared = rows.lazy().with_columns(_half_units()).with_columns(**_implied_solved_tasks())
     hits = prepared.select("row", **{f"hit {number}": hit for number, (_, _, hit) in enumerate(checks)}).collect()
     tables = []
@@ -144,7 +147,10 @@ def _implied(place: dict[str, Any], metrics: Sequence[str]) -> str:
 
 
 def _checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
-    """Yield each check: the kind of finding, the metrics it reads, and whether a row has it (null means no)."""
+    """Yield each check: the kind of finding, its metrics, and a Boolean expression.
+
+    The expression is true for rows with the finding; null means no finding.
+    """
     for name, metric in METRICS.items():
         value = pl.col(name)
         yield "not_finite", [name], value.is_infinite()
@@ -162,13 +168,16 @@ def _checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
 
 
 def _not_a_fraction(rate: pl.Expr, count: pl.Expr, tolerance: pl.Expr) -> pl.Expr:
-    """Return whether no k of the count, rounded as the rate is, equals the rate."""
+    """Return whether no k / count with an integer k equals the rate within its tolerance."""
     nearest = (rate * count).round() / count
     return rate.is_between(0, 1) & (count > 0) & count.is_finite() & ((rate - nearest).abs() > tolerance)
 
 
 def _implied_solved_tasks() -> dict[str, pl.Expr]:
-    """Return the fewest and the most solved tasks that the costs allow; null if a cost is invalid."""
+    """Return the least and largest number of solved tasks that the costs imply.
+
+    Null if a cost is invalid.
+    """
     cost, each = (pl.col(name) for name in _COSTS[:2])
     cost_tolerance, each_tolerance = (pl.col(_TOLERANCE.format(name)) for name in _COSTS[:2])
     valid = (cost >= 0) & (each >= 0) & cost.is_finite() & each.is_finite()
@@ -178,7 +187,10 @@ def _implied_solved_tasks() -> dict[str, pl.Expr]:
 
 
 def _cost_checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
-    """Yield the checks of the number of solved tasks that the costs imply. Later checks are skipped once one fires."""
+    """Yield the checks of the number of solved tasks that the costs imply.
+
+    A row has at most one of these findings.
+    """
     fewest, most, tasks, first = (pl.col(name) for name in ("fewest", "most", "tasks_completed", "first_attempt_success_rate"))
     positive = (tasks > 0) & tasks.is_finite()
     below = positive & (fewest > tasks)
@@ -196,9 +208,9 @@ def _cost_checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
 
 
 def _half_units() -> list[pl.Expr]:
-    """Return the rounding tolerance of each compared number: half a unit of its last written decimal.
+    """Return the rounding tolerance of each compared number.
 
-    Money has at least two decimals: 2.0 means $2.00.
+    It is half a unit of the last written decimal. Money has at least two decimals: 2.0 means $2.00.
     """
     tolerances = []
     for name in (*_COUNTED, *_COSTS[:2]):

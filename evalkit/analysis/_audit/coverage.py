@@ -1,4 +1,4 @@
-"""Findings about periods: missing, overlapping, wrong in length, shifted, or while the study was not running."""
+"""Findings about periods: their absence, overlap, length, alignment, and running time."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime
     Parameters
     ----------
     rows
-        Columns row, study_id, start, end, partial; only periods that have both times and end after they start.
+        Columns row, study_id, start, end, partial; only periods with a start and a later end.
     grid
         Output of `grids`.
     running
-        When the studies were running; None if unknown.
+        The running time of the studies; None if unknown.
     """
     placed = on_grid(rows, grid).with_columns(count=pl.lit(1), rows=pl.concat_list("row"))
     wrong = placed.filter(pl.col("regular").not_())
@@ -53,25 +53,29 @@ def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime
 
 
 def _mark_sparse(gaps: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Add a column `sparse`: whether the study lacks more periods than it has, so that a finding per gap would be noise."""
+    """Add a column `sparse`: whether a study has more missing than present periods.
+
+    In a sparse study, one finding per gap would be noise.
+    """
     present = rows.group_by("study_id").agg(present=pl.len())
     joined = gaps.join(present, on="study_id", how="left")
     return joined.with_columns(sparse=pl.col("count").sum().over("study_id") > pl.col("present"))
 
 
 def missing(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime | None) -> pl.DataFrame:
-    """Return runs of tiles without a checkpoint: study_id, start, end, count, unit, rows (empty).
+    """Return runs of consecutive tiles without a checkpoint.
 
-    A tile has no checkpoint if the study was running in an uncovered half of it or more, and no checkpoint has its midpoint in it.
+    A tile has no checkpoint if at least half of it is running time that no checkpoint covers, and no checkpoint has its midpoint in it.
+    The columns are study_id, start, end, count, unit and rows (empty).
     """
     regular = grid.filter(pl.col("length").is_not_null())
     gaps = _uncovered(rows.join(regular.select("study_id"), on="study_id"), running).join(regular, on="study_id")
     first, last = tile(pl.col("start")), tile(pl.col("end") - 1)
     gaps = gaps.with_columns(first=first, last=last)
-    within_one = pl.col("first") == pl.col("last")
+    in_single_tile = pl.col("first") == pl.col("last")
     parts = pl.concat([
         gaps.select("study_id", *GRID, tile="first", uncovered=pl.min_horizontal("end", edge(pl.col("first") + 1)) - pl.col("start")),
-        gaps.filter(within_one.not_()).select("study_id", *GRID, tile="last", uncovered=pl.col("end") - edge(pl.col("last"))),
+        gaps.filter(in_single_tile.not_()).select("study_id", *GRID, tile="last", uncovered=pl.col("end") - edge(pl.col("last"))),
     ]).group_by("study_id", "tile", *GRID).agg(pl.col("uncovered").sum())  # fmt: skip
     mostly = is_gap(pl.col("uncovered"), edge(pl.col("tile") + 1) - edge(pl.col("tile")))
     middle = pl.col("start") + (pl.col("end") - pl.col("start")) // 2
@@ -82,7 +86,10 @@ def missing(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime | None)
 
 
 def _runs(tiles: pl.DataFrame, grid: pl.DataFrame, gaps: pl.DataFrame) -> pl.DataFrame:
-    """Join consecutive tiles, and clip them to the audited time: dates beyond it may not be representable."""
+    """Join consecutive tiles, and clip them to the audited time.
+
+    Dates beyond the audited time may not be representable.
+    """
     tiles = tiles.sort("study_id", "first")
     begins = (pl.col("first") != pl.col("last").shift(1).over("study_id") + 1).fill_null(True)
     joined = tiles.with_columns(run=begins.cum_sum()).group_by("run", maintain_order=True).agg(
@@ -97,9 +104,10 @@ def _runs(tiles: pl.DataFrame, grid: pl.DataFrame, gaps: pl.DataFrame) -> pl.Dat
 
 
 def _uncovered(rows: pl.DataFrame, running: RunningTime | None) -> pl.DataFrame:
-    """Return the running time that no checkpoint covers: study_id, start, end, and the audited time, since and until.
+    """Return the running time that no checkpoint covers.
 
-    The audited time is from the first period to the last, extended to the study's start and stop if these are known.
+    The columns are study_id, start, end, and the audited time, since and until. The audited time is from the first period to the last,
+    extended to the study's start and stop if these are known.
     """
     audited = rows.group_by("study_id").agg(since=pl.col("start").min(), until=pl.col("end").max())
     covers = rows.select("study_id", "start", "end")
@@ -118,7 +126,10 @@ def _uncovered(rows: pl.DataFrame, running: RunningTime | None) -> pl.DataFrame:
 
 
 def overlapping(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return groups of overlapping checkpoints: study_id, rows, count, and start and end of the overlap."""
+    """Return groups of overlapping checkpoints.
+
+    The columns are study_id, rows, count, and start and end of the overlap.
+    """
     ordered = rows.sort("study_id", "start", "end", "row").with_columns(
         covered=pl.col("end").cum_max().shift(1).over("study_id").fill_null(-FAR)
     )
@@ -148,10 +159,10 @@ def _inside_pause(placed: pl.DataFrame, running: RunningTime) -> list[pl.DataFra
 
 
 def _split_idle(placed: pl.DataFrame, idle: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the periods that were idle for more than half, and those that were idle for less.
+    """Return the periods that were idle for more than half, and those that were partly idle.
 
-    The latter are expected, since studies are usually started, paused and stopped mid-period. Periods that `resample` marked as
-    partial always belong to the latter.
+    Partly idle periods are expected, since studies are usually started, paused and stopped mid-period. Periods that `resample` marked as
+    partial are always returned as partly idle.
     """
     mostly = (2 * idle > pl.col("end") - pl.col("start")) & ~pl.col("partial")
     return placed.filter(mostly), placed.filter(idle > 0, ~mostly)

@@ -1,4 +1,4 @@
-"""The kinds of audit findings, as data, and how they are grouped into findings."""
+"""The kinds of audit findings, and the grouping of places into findings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_SEPARATE = 3
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: its severity, its title, and what to do about it."""
+    """A kind of finding: its severity, title and advice."""
 
     severity: Literal["error", "warning", "note"]
     title: str
@@ -89,7 +89,7 @@ FINDINGS = {
     "study_id": pl.String(), "severity": pl.Enum(SEVERITIES), "kind": pl.String(), "metrics": pl.List(pl.String()),
     "rows": pl.List(pl.Int64()), "count": pl.Int64(), "start": pl.Int64(), "end": pl.Int64(), "text": pl.String(), "advice": pl.String(),
 }  # fmt: skip
-"""The internal columns of findings: times in microseconds since 1970, `text` with the details, `advice` with what to do."""
+"""The internal columns of findings: times in microseconds since 1970, `text` has the details, `advice` the next step."""
 
 
 def empty_findings() -> pl.DataFrame:
@@ -106,22 +106,24 @@ def findings(
     unit: str | None = None,
     together: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """Return one finding per place; many places in one study become a single finding that lists the largest.
+    """Return one finding per place.
+
+    Many places in one study are merged into a single finding that lists the largest.
 
     Parameters
     ----------
     kind
         One of `KINDS`.
     places
-        Columns study_id, start and end (microseconds), rows (row numbers), count (checkpoints or periods), and those `describe` reads.
+        Columns study_id, start and end (microseconds), rows (row numbers), count (checkpoints or periods), and the columns for `describe`.
     describe
-        Return the description of a place.
+        A function that returns the description of a place.
     metrics
         The affected metrics; empty for all.
     unit
         The column with the noun for `count`; None for checkpoints.
     together
-        Which places to merge into one finding even if they are few.
+        A Boolean expression: whether to merge even a few places of a study into one finding.
     """
     if places.is_empty():
         return empty_findings()

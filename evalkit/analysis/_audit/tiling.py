@@ -23,12 +23,14 @@ GRID = ("monthly", "length", "phase", "day")
 """The columns of a grid: whether its tiles are months, the length of a tile (the longest month), its offset (from 1970, or within the day
 for months), and the day on which months start. All are null if the study has no usual length."""
 FAR = 2**61
-"""A time that means "no end", later than every representable date."""
+"""The time of an event that has not happened, later than every representable date."""
 _LENGTHS = {kind.value: length // timedelta(microseconds=1) for kind, length in LONGEST.items()}
 
 
 def grids(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the most common grid of each study: one row per study with the columns of `GRID`, and `unit`, the name of a tile.
+    """Return the most common grid of each study.
+
+    The result has one row per study with the columns of `GRID`, and `unit`, the name of a tile.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ def grids(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _phased(rows: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
-    """Add the phase of the tiles: where most of the periods start and end."""
+    """Add the phase of the tiles: the most common offset of period starts and ends."""
     edges = pl.concat([rows.select("study_id", at="start"), rows.select("study_id", at="end")]).join(lengths, on="study_id")
     step = pl.when("monthly").then(DAY).otherwise("length")
     phase = (
@@ -99,11 +101,12 @@ def edge(number: pl.Expr) -> pl.Expr:
 
 
 def on_grid(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
-    """Add columns to periods: tile_start, the start of their tile; regular, whether their length is as expected; and aligned.
+    """Add the columns tile_start, regular and aligned to periods.
 
-    A period that starts on the grid must end on it; any other must have the usual length. Where a local calendar changes its clocks, a
-    period is an hour longer or shorter. `aligned` says whether a period starts on the grid, or an hour off it in a study with such
-    periods. All are null if the study has no grid.
+    `tile_start` is the start of the tile that contains the start of the period. `regular` is true if the length is as expected: a period
+    that starts on the grid must end on it, and any other period must have the usual length. At a clock change of a local calendar, a
+    period may be an hour longer or shorter. `aligned` is true if the period starts on the grid, or an hour off it in a study with clock
+    changes. All are null if the study has no grid.
     """
     # In steps: a single expression would repeat the search for a tile many times.
     placed = rows.join(grid, on="study_id", how="left").with_columns(number=tile(pl.col("start")))
@@ -116,16 +119,17 @@ def on_grid(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
     placed = placed.with_columns(clock_change=_at_clock_change(placed)).with_columns(
         regular=pl.col("regular") | pl.col("clock_change"), local=pl.col("clock_change").any().over("study_id")
     )
-    # Local midnights are an hour apart in summer and winter.
+    # In UTC, local midnights in summer and in winter differ by an hour.
     off = pl.col("start") - pl.col("tile_start")
     in_place = (off == 0) | (pl.col("local").fill_null(False) & ((off == HOUR) | (pl.col("next_start") - pl.col("start") == HOUR)))
     return placed.with_columns(aligned=in_place).drop("number", "next_start", "is_month", "clock_change", "local")
 
 
 def _at_clock_change(placed: pl.DataFrame) -> pl.Series:
-    """Return whether a period of a day or more is an hour longer or shorter than usual, and its neighbors start and end with it.
+    """Return whether a period is at a clock change of a local calendar.
 
-    That is a period of a local calendar at a change of its clocks. An erroneous period overlaps the next one, or leaves a gap.
+    Such a period is a day or more, is an hour longer or shorter than usual, and has no gap to the adjacent periods and no overlap with
+    them. An erroneous period would overlap the next period, or leave a gap.
     """
     hour_off = pl.when("monthly").then(_is_month("start", "later") | _is_month("start", "earlier")).otherwise(
         (pl.col("length") >= DAY) & ((pl.col("end") - pl.col("start") - pl.col("length")).abs() == HOUR)
@@ -138,7 +142,10 @@ def _at_clock_change(placed: pl.DataFrame) -> pl.Series:
 
 
 def _is_month(start: str, end: str) -> pl.Expr:
-    """Return whether a period is a calendar month from any day; the last day of a month may mean any later day."""
+    """Return whether a period is a calendar month, starting on any day of the month.
+
+    The last day of a month may represent any later day: 30 April to 31 May is a month.
+    """
     first, after = pl.col(start), pl.col(end)
     day, last, end_day, end_last = (
         part.cast(pl.Int64()) for at in (_as_time(first), _as_time(after)) for part in (at.dt.day(), at.dt.month_end().dt.day())
@@ -187,7 +194,10 @@ class RunningTime:
         return pl.concat([before, self.pauses, after])
 
     def paused(self, periods: pl.DataFrame) -> pl.Series:
-        """Return how long a study was paused within each period, in microseconds; periods have study_id, start, end."""
+        """Return the paused time of a study within each period, in microseconds.
+
+        The periods have the columns study_id, start and end.
+        """
         length = pl.col("end") - pl.col("start")
         sums = self.pauses.sort("study_id", "start").with_columns(before=length.cum_sum().over("study_id") - length)
         sums = sums.sort("start").rename({"start": "from", "end": "to"})
