@@ -1,9 +1,9 @@
-"""Linear regression of a short series with autocorrelated errors, model-averaged over the AR(1) coefficient.
+"""Linear regression with AR(1) errors, model-averaged over the AR(1) coefficient.
 
-The errors are a stationary AR(1) process in time: the correlation of two values at distance d is r to the power of d / (median distance).
-With 12 values, r cannot be estimated well: 0 and 0.6 may both be plausible. Therefore, each r from 0 to 0.99 has a generalized least
-squares fit and a weight, its restricted likelihood times a prior. An estimate is a mixture of Student's t distributions, one for each r;
-its 95% interval is from the 2.5% to the 97.5% quantile of the mixture.
+The errors are a stationary AR(1) process in time: the correlation of two values at distance d is r to the power of d / (median distance),
+where r is the AR(1) coefficient. With 12 values, r cannot be estimated well: 0 and 0.6 may both be plausible. Therefore, a generalized
+least squares fit is computed for each r from 0 to 0.99, and weighted by its restricted likelihood times a prior. An estimate is a mixture
+of Student's t distributions, one for each r; its 95% confidence interval is from the 2.5% to the 97.5% quantile of the mixture.
 
 Sources: restricted likelihood: D. A. Harville, "Bayesian inference for variance components using only error contrasts", Biometrika 61
 (1974), 383-385; averaging over r: A. Zellner and G. C. Tiao, "Bayesian analysis of the regression model with autocorrelated errors",
@@ -41,12 +41,12 @@ Array = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 CORRELATIONS: Array = np.arange(100) / 100
-"""The AR(1) coefficients of the average. Negative ones are omitted, which makes intervals wider, never narrower."""
+"""The AR(1) coefficients of the average. Negative coefficients are omitted, which makes intervals wider, never narrower."""
 _INDEPENDENT = 0.5
 _BETA = (4.0, 3.0)
 _EXACT = 1e-20
 _NOISE = 1e-9
-"""Relative size below which an estimate is a rounding error, which could otherwise be significant when nothing else varies."""
+"""Relative size below which an estimate is a rounding error and set to 0; without other variance, it would be significant."""
 SAME = 1e-12
 """Relative difference up to which values are equal except for rounding errors."""
 _TOO_SMALL = 1e-100
@@ -56,7 +56,10 @@ _MOST_PARTS = 30
 
 
 def _prior() -> Array:
-    """Return the prior: half of the weight on 0, the other half distributed as Beta(4, 3), whose mean is 0.57."""
+    """Return the prior of the AR(1) coefficient.
+
+    Half of the weight is on 0, the other half is distributed as Beta(4, 3), whose mean is 0.57.
+    """
     slab = CORRELATIONS ** (_BETA[0] - 1) * (1 - CORRELATIONS) ** (_BETA[1] - 1)
     prior: Array = (1 - _INDEPENDENT) * slab / slab.sum()
     prior[0] = _INDEPENDENT
@@ -138,11 +141,11 @@ class Mixture:
         low, high = float(ends.min()), float(ends.max())
         if low == high:
             return low
-        low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)  # if one component has all the weight, the solution is an end
+        low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)  # if one component has all the weight, the root is an end
         return float(brentq(lambda at: self.below(at) - level, low, high, xtol=1e-12 * (high - low), rtol=1e-14))
 
     def minus(self, other: Mixture) -> Mixture:
-        """Return the distribution of the difference to an independent number.
+        """Return the distribution of the difference from an independent variable.
 
         Each pair of components becomes a component with the degrees of freedom of Welch's test.
 
@@ -161,7 +164,10 @@ class Mixture:
         return Mixture(weights.ravel(), centers.ravel(), np.sqrt(both).ravel(), freedom.ravel())
 
     def _reduced(self) -> Mixture:
-        """Return the mixture without components of little weight, and of many only every third, as adjacent ones are similar."""
+        """Return the mixture with fewer components.
+
+        Components of little weight are dropped. If there are many, every third is kept, as adjacent components are similar.
+        """
         places = np.flatnonzero(self.weights > _LEAST_WEIGHT)
         if len(places) > _MOST_PARTS:
             places = np.concatenate([places[:1], places[2::3]])
@@ -176,7 +182,7 @@ class Mixture:
         return mean if abs(mean) > _NOISE * float(np.abs(self.centers).max()) else 0.0
 
     def estimate(self) -> Estimate:
-        """Return the mean with its 95% interval and the p-value of 0."""
+        """Return the mean with its 95% confidence interval and its p-value."""
         if not self.scales.any():
             return _exact(self.mean)
         tail = (1 - CONFIDENCE) / 2
@@ -235,17 +241,23 @@ class Fit:
 
     @property
     def strongly_autocorrelated(self) -> bool:
-        """Whether autocorrelation may be so high that false positives are more frequent than 5%, which holds up to about 0.6."""
+        """Whether the weight of coefficients above 0.7 is more than 25%.
+
+        The rate of false positives is 5% up to about 0.6, and higher for larger coefficients.
+        """
         return bool(self.weights[CORRELATIONS > _STRONG].sum() > _LIKELY)
 
 
 def constant(values: Array) -> bool:
-    """Return whether all values are equal, except for rounding errors or differences whose squares are 0; False without values."""
+    """Return whether all values are equal, except for rounding errors.
+
+    Differences whose squares are 0 are treated as rounding errors. False without values.
+    """
     return bool(len(values)) and bool(np.ptp(values) <= max(SAME * float(np.abs(values).max()), _TOO_SMALL))
 
 
 def steps(times: Array) -> Array:
-    """Return the distance of each value from the previous one, in units of the median distance, at least 1.
+    """Return the distances of consecutive values in units of the median, at least 1.
 
     Values that are closer than usual are not assumed to be more correlated: two runs within a minute would otherwise count as one.
     """
@@ -255,13 +267,29 @@ def steps(times: Array) -> Array:
 
 
 def correlations(gaps: Array) -> Array:
-    """Return the correlation of each value with the previous one, per AR(1) coefficient: (100, n - 1), or (100, 1) if equal."""
+    """Return the correlations of consecutive values for each AR(1) coefficient.
+
+    The shape is (100, n - 1), or (100, 1) if all distances are 1.
+    """
     powers: Array = CORRELATIONS[:, None] if (gaps == 1).all() else CORRELATIONS[:, None] ** gaps[None, :]
     return powers
 
 
 def whitened(columns: Array, successive: Array) -> Array:
-    """Return columns (n, k) without the correlation of consecutive rows (g, n - 1) or (g, 1): an array of shape (g, n, k)."""
+    """Return columns without the correlation of consecutive rows.
+
+    Parameters
+    ----------
+    columns
+        Shape (n, k).
+    successive
+        Correlations of consecutive rows, shape (g, n - 1) or (g, 1).
+
+    Returns
+    -------
+    Array
+        Shape (g, n, k).
+    """
     out: Array = np.repeat(columns[None], len(successive), axis=0)
     r, later = successive[:, :, None], out[:, 1:]
     later -= r * columns[None, :-1]
@@ -269,7 +297,7 @@ def whitened(columns: Array, successive: Array) -> Array:
     return out
 
 
-def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: float = 0.0) -> Fit:
+def fit(times: Array, values: Array, design: Array, least_variance: float = 0.0, exact_variance: float = 0.0) -> Fit:
     """Regress values on the columns of a design.
 
     Parameters
@@ -280,10 +308,10 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: f
         Shape (n,).
     design
         Shape (n, p), of full rank, with n >= p + 2.
-    least
-        The least variance of a value: the sampling variance of a rate. Without it, values that are equal by chance would have intervals
-        of no width.
-    still
+    least_variance
+        The least variance of a value: the sampling variance of a rate. Otherwise, the interval would have no width when values are equal by
+        chance.
+    exact_variance
         The variance of a value when all residuals are zero.
     """
     count, terms = design.shape
@@ -306,11 +334,11 @@ def fit(times: Array, values: Array, design: Array, least: float = 0.0, still: f
         weights = np.zeros(len(left))
         weights[0] = 1.0
         exact = np.where(np.abs(scaled) < _NOISE, 0.0, scaled) * size + intercept * center
-        return Fit(weights, exact, covariances, np.full(len(left), max(least, still)), freedom, float("inf"))
+        return Fit(weights, exact, covariances, np.full(len(left), max(least_variance, exact_variance)), freedom, float("inf"))
     repeats = (count - 1) // successive.shape[1]  # a single column applies to all steps
     correlated = -0.5 * repeats * np.log1p(-successive * successive).sum(axis=1)
     restricted = correlated - 0.5 * np.linalg.slogdet(inside)[1] - (count - terms) / 2 * np.log(left)
     weights = np.exp(restricted - restricted.max()) * PRIOR
     best = float((correlated - count / 2 * np.log(left)).max())
-    variances = np.maximum(left / freedom * size**2, least)
+    variances = np.maximum(left / freedom * size**2, least_variance)
     return Fit(weights / weights.sum(), coefficients, covariances, variances, freedom, best)

@@ -1,4 +1,4 @@
-"""Functions of scipy, replaced by ones that raise `MissingExtraError` when scipy is not installed."""
+"""Functions of scipy; without scipy, calling them raises `MissingExtraError`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["brentq", "chdtr", "missing_extra", "ndtri", "stdtr", "stdtrit"]
 
 
 def missing_extra(package: str) -> MissingExtraError:
-    """Return the error for a missing package of the extra ``analysis``, with the command that installs it."""
+    """Return the error for a missing package, with the command that installs it."""
     return MissingExtraError(
         f"evalkit.analysis needs {package}, which is not installed", hint="Install: pip install scipy jinja2", extra="analysis"
     )
@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
         raise
 
     def _absent(*_: Any, **__: Any) -> Any:
-        """Raise `MissingExtraError`; summary, resample and audit do not call these functions."""
+        """Raise `MissingExtraError`."""
         raise missing_extra("scipy") from None
 
     brentq = chdtr = ndtri = stdtr = stdtrit = _absent

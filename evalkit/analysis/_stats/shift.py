@@ -2,9 +2,9 @@
 
 The statistic is the largest share of the variance that one step explains, over all positions with at least 4 values on each side. Values
 of a series are not exchangeable, so its null distribution comes from simulated series: an AR(1) coefficient is drawn by its weight, the
-residuals about the best step are whitened, permuted, and correlated again. The weights come from a fit with a separate level for about
-every ten values; otherwise a shift would look like autocorrelation, and two shifts would hide each other. As a consequence, the test has
-too many false positives when the autocorrelation is above about 0.7.
+residuals about the best step are whitened, permuted, and correlated again. The weights are those of a fit with a separate level for about
+every ten values; otherwise a shift would increase the estimated autocorrelation, and two shifts would mask each other. As a consequence,
+the test has too many false positives when the autocorrelation is above about 0.7.
 
 Sources: the largest cumulative sum: E. S. Page, "A test for a change in a parameter occurring at an unknown point", Biometrika 42 (1955),
 523-527; permuting whitened residuals: J.-P. Kreiss, J. Franke, "Bootstrapping stationary autoregressive moving-average models", Journal of
@@ -61,15 +61,14 @@ def find_shift(times: Array, values: Array, at: int | None = None) -> Shift:
     times, values
         By time, 8 or more.
     at
-        The index of the shift, if known. None: the index that explains most of the variance.
+        The index of the shift. None: the index whose step explains most of the variance.
     """
     count = len(values)
     if constant(values):
         return Shift(count // 2, 0, count - 1, 1.0)
     y = (values - values.mean()) / float(np.abs(values - values.mean()).max())
     explained, best = _largest(y[:, None])
-    likely = _places(times, y)
-    low, high = _interval(likely)
+    low, high = _interval(_places(times, y))
     cut = int(best[0]) if at is None else at
     residuals = y - np.where(np.arange(count) < cut, y[:cut].mean(), y[cut:].mean())
     if not residuals.any():
@@ -78,7 +77,7 @@ def find_shift(times: Array, values: Array, at: int | None = None) -> Shift:
 
 
 def _largest(series: Array) -> tuple[Array, npt.NDArray[np.intp]]:
-    """Return the largest share of the variance that one step explains, and its index, for each column."""
+    """Return, per column, the largest share of variance that a step explains, and its index."""
     count = len(series)
     centered = series - series.mean(axis=0)
     sums = np.cumsum(centered, axis=0)[_SIDE - 1 : count - _SIDE]
@@ -95,26 +94,29 @@ def largest(values: Array) -> int:
 
 
 def is_step(days: Array, values: Array, line: Fit | None = None) -> bool:
-    """Return whether a step fits a series better than a straight line, by the Bayesian information criterion (BIC).
+    """Return whether a step fits a series better than a straight line.
 
-    The time of the step counts as one parameter more.
+    The criterion is the Bayesian information criterion (BIC); the time of the step is an additional parameter.
 
     Parameters
     ----------
     days, values
         By time, 8 or more.
     line
-        The fit of the straight line, if known.
+        The fit of the straight line; None to compute it.
     """
     count = len(values)
-    constant, cut = np.ones(count), largest(values)
-    line = line or fit(days, values, np.column_stack([constant, days / np.ptp(days) - 0.5]))
-    step = fit(days, values, np.column_stack([constant, np.arange(count) >= cut]))
+    ones, cut = np.ones(count), largest(values)
+    line = line or fit(days, values, np.column_stack([ones, days / np.ptp(days) - 0.5]))
+    step = fit(days, values, np.column_stack([ones, np.arange(count) >= cut]))
     return bool(line.likelihood + np.log(count) / 2 < step.likelihood)
 
 
 def _p(times: Array, y: Array, residuals: Array, explained: float) -> float:
-    """Return the share of simulated series without a shift that have a step as large; clear cases need few series."""
+    """Return the p-value of the largest step, from simulated series without a shift.
+
+    Fewer series are simulated when the p-value is clearly large.
+    """
     random = np.random.default_rng(0)  # reproducible: the same series gives the same p-value
     weights = fit(times, y, levels(len(y))).weights
     gaps = steps(times)
@@ -135,7 +137,10 @@ def levels(count: int) -> Array:
 
 
 def _permuted(residuals: Array, gaps: Array, coefficients: Array, random: np.random.Generator) -> Array:
-    """Return a series for each AR(1) coefficient, with whitened residuals permuted and correlated again: one column each."""
+    """Return a simulated series for each AR(1) coefficient, as columns.
+
+    The whitened residuals are permuted and correlated again.
+    """
     successive = coefficients[None, :] ** gaps[:, None]
     scale = np.sqrt(1 - successive**2)
     series = np.empty((len(residuals), len(coefficients)))
@@ -148,16 +153,17 @@ def _permuted(residuals: Array, gaps: Array, coefficients: Array, random: np.ran
 
 
 def _places(times: Array, y: Array) -> Array:
-    """Return the marginal likelihood of each index of the shift, summing to 1; 0 with too few values on a side.
+    """Return the marginal likelihood of each index of the shift, scaled to a sum of 1.
 
-    Level, step, variance and AR(1) coefficient are integrated out, with a uniform prior of the index.
+    It is 0 with too few values on a side. Level, step, variance and AR(1) coefficient are integrated out, with a uniform prior of the
+    index.
     """
     count = len(y)
     r = CORRELATIONS[_COARSE, None] ** steps(times)[None, :]
     scale = np.sqrt(1 - r * r)
     ones = np.concatenate([np.ones((len(r), 1)), (1 - r) / scale], axis=1)
     values = np.concatenate([np.full((len(r), 1), y[0]), (y[1:] - r * y[:-1]) / scale], axis=1)
-    first = np.concatenate([np.ones((len(r), 1)), 1 / scale], axis=1)  # the first value of a step, after a 0
+    first = np.concatenate([np.ones((len(r), 1)), 1 / scale], axis=1)  # the first value of a step follows a 0
 
     def after(product: Array) -> Array:
         """Return the sums over all values after each index."""
@@ -172,13 +178,13 @@ def _places(times: Array, y: Array) -> Array:
     likelihood = -np.log(scale).sum(axis=1, keepdims=True) - 0.5 * np.log(determinant) - (count - 2) / 2 * np.log(left)
     likelihood += np.log(PRIOR[_COARSE, None])
     likelihood[:, :_SIDE] = likelihood[:, count - _SIDE + 1 :] = -np.inf
-    place = np.exp(likelihood - likelihood.max()).sum(axis=0)
-    shares: Array = place / place.sum()
+    marginal = np.exp(likelihood - likelihood.max()).sum(axis=0)
+    shares: Array = marginal / marginal.sum()
     return shares
 
 
-def _interval(likely: Array) -> tuple[int, int]:
-    """Return the first and last of the most likely indices that sum to 95%."""
-    order = np.argsort(-likely, kind="stable")
-    region = order[: int(np.searchsorted(np.cumsum(likely[order]), CONFIDENCE)) + 1]
+def _interval(likelihoods: Array) -> tuple[int, int]:
+    """Return the first and last index of the set of the most likely indices with a sum of 95%."""
+    order = np.argsort(-likelihoods, kind="stable")
+    region = order[: int(np.searchsorted(np.cumsum(likelihoods[order]), CONFIDENCE)) + 1]
     return int(region.min()), int(region.max())

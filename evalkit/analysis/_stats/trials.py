@@ -1,4 +1,4 @@
-"""The trials behind the values of a rate: their sampling variance, and whether they are independent."""
+"""The trials behind the values of a rate: sampling variance and independence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Trials:
     variance
         Sampling variance of a value with independent trials; 0 when the number of trials is not recorded.
     steady
-        Whether the values vary significantly less than that, which shows that the trials are not independent.
+        Whether the values vary significantly less than `variance`, which shows that the trials are not independent.
     """
 
     variance: float = 0.0
@@ -42,10 +42,11 @@ NO_TRIALS = Trials()
 
 
 def sampling_variances(rate: Array, count: Array) -> tuple[Array, Array]:
-    """Return the sampling variance q (1 - q) / n of each rate of n independent trials, and n q (1 - q); NaN when n is not known.
+    """Return the sampling variances of rates, and of their numbers of successes.
 
-    q is the pooled rate of a checkpoint and the two adjacent ones, with half a success and half a failure added, so that neither a trend
-    nor a step increases the variance, and a rate of 1 has a variance above 0.
+    These are q (1 - q) / n and n q (1 - q) for n independent trials, and NaN when n is not recorded. q is the pooled rate of a checkpoint
+    and the two adjacent checkpoints, with half a success and half a failure added, so that neither a trend nor a step increases the
+    variance, and a rate of 1 has a variance above 0.
 
     Parameters
     ----------
@@ -59,22 +60,22 @@ def sampling_variances(rate: Array, count: Array) -> tuple[Array, Array]:
     pooled_trials, pooled_successes = (np.convolve(sums, np.ones(_WINDOW))[1 : len(sums) + 1] for sums in (trials, successes))
     q = (pooled_successes + 0.5) / (pooled_trials + 1)
     bernoulli = np.clip(q * (1 - q), 0, None)
-    known = np.where(usable, count, np.nan)
-    return bernoulli / known, bernoulli * known
+    recorded = np.where(usable, count, np.nan)
+    return bernoulli / recorded, bernoulli * recorded
 
 
 def trials_of(values: Array, variances: Array, count_variances: Array) -> Trials:
-    """Return the trials behind values by time, from the result of `sampling_variances` for these.
+    """Return the trials behind values by time, from the result of `sampling_variances`.
 
     Values are steady when the mean square of successive differences is too small for a chi-square distribution with its effective degrees
     of freedom. With rare successes or failures, values are similar by chance, and nothing is concluded.
 
     Source: J. von Neumann et al., "The mean square successive difference", Annals of Mathematical Statistics 12 (1941), 153-162.
     """
-    known = ~np.isnan(variances)
-    if not known.any():
+    recorded = ~np.isnan(variances)
+    if not recorded.any():
         return NO_TRIALS
-    values, variances, count_variances = values[known], variances[known], count_variances[known]
+    values, variances, count_variances = values[recorded], variances[recorded], count_variances[recorded]
     count, variance = len(values), float(variances.mean())
     if count < _WINDOW or count_variances.mean() < _LEAST_COUNT_VARIANCE:
         return Trials(variance)
