@@ -1,4 +1,4 @@
-"""The content of a report as data: the model of its JSON, from which the pages are rendered."""
+"""The content of a report as data: the model of its JSON, which the pages are based on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
-    """Times are RFC 3339 in UTC, durations seconds, rates 0 to 1, money US dollars; missing values are null."""
+    """Base class of the parts of a report.
+
+    Times are RFC 3339 in UTC, durations seconds, rates 0 to 1, money US dollars; missing values are null.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -60,7 +63,7 @@ class EventFacts(_Part):
 
 
 class CorrectionFacts(_Part):
-    """The number of tests. Their p-values are adjusted together for multiple comparisons (Holm)."""
+    """The tests whose p-values are adjusted together for multiple comparisons (Holm)."""
 
     level: Number
     """Adjusted p-values up to this level are significant: if nothing changed, at most this share of reports has a significant result."""
@@ -118,9 +121,9 @@ class ShiftRow(_Part):
     """Upper end of the 95% confidence interval of the time; `low` is the lower."""
     before: Number
     after: Number
-    """Mean after the shift; both means extend to the adjacent shifts."""
+    """Mean from this shift to the next; `before` is the mean from the previous shift to this one."""
     p: Number
-    """p-value of this shift between the adjacent shifts, not adjusted."""
+    """p-value of this shift, tested between the adjacent shifts; not adjusted."""
 
 
 class ShiftsRow(_Part):
@@ -181,7 +184,7 @@ class FindingRow(_Part):
     start: datetime | None
     end: datetime | None
     message: str
-    """The finding, its values and what to do, truncated to 1,000 characters."""
+    """The finding, its values and advice, truncated to 1,000 characters."""
 
 
 class AuditFacts(_Part):

@@ -109,7 +109,7 @@ def _number(value: Any) -> float | None:
 
 
 def _ends(estimate: Estimate | None) -> list[float | None]:
-    """Return an estimate and the ends of its interval."""
+    """Return an estimate and the limits of its confidence interval."""
     return [None] * 3 if estimate is None else [_number(value) for value in (estimate.value, estimate.low, estimate.high)]
 
 

@@ -1,4 +1,4 @@
-"""A digest of a study's content: reports with the same digest are based on the same events."""
+"""A digest of a study's content: the same events have the same digest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIGEST_COVERS = (
     "lifecycle event; and the id, timestamp, recording time, period, 16 metrics (durations in microseconds), number of analyzed events and "
     "sessions of each checkpoint, sorted by timestamp and id"
 )
-"""What the digest covers. The storage of the events, its partitions and rejected events are not part of it."""
+"""The content that the digest covers. It is independent of storage engine and partitions, and excludes rejected events."""
 _ROWS = 10_000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -44,7 +44,7 @@ def digest(description: Mapping[str, Any], checkpoints: pl.DataFrame, lifecycle:
     Returns
     -------
     str
-        64 hexadecimal digits. `DIGEST_COVERS` lists what they cover.
+        64 hexadecimal digits. `DIGEST_COVERS` lists the covered content.
     """
     sha256 = hashlib.sha256()
     pairs = [[pair["key"], pair["value"]] for pair in description.get("metadata") or []]
@@ -68,7 +68,10 @@ def _line(values: list[Any]) -> bytes:
 
 
 def _plain(frame: pl.DataFrame, names: tuple[str, ...], columns: dict[str, str]) -> pl.DataFrame:
-    """Return columns as JSON-compatible values, cast to the dtypes of the kit's frames: a count of 1.0 becomes 1."""
+    """Return columns as JSON-compatible values.
+
+    They are cast to the dtypes of the kit's frames: a count of 1.0 becomes 1.
+    """
     types = frame_schema({name: columns[name] for name in names})
     expressions = []
     for name, dtype in types.items():

@@ -38,11 +38,11 @@ class Figure:
     drawing
         SVG.
     name
-        What it shows, in a few words.
+        A short title.
     description
         The content as text.
     width
-        Of the drawing, in pixels.
+        The width of the drawing, in pixels.
     """
 
     drawing: str
@@ -54,7 +54,7 @@ class Figure:
 def figures(analysis: StudyAnalysis) -> dict[str, list[Figure]]:
     """Return the charts of a report, by section.
 
-    The same data result in the same charts, regardless of earlier charts of this process.
+    The charts depend only on the data, not on earlier charts of the process.
     """
     from evalkit.plots import lifecycle, overview
     from evalkit.plots._result_layers import differences
@@ -93,7 +93,10 @@ def _short_names(study: ReportedStudy) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _most_significant(analysis: StudyAnalysis) -> list[str]:
-    """Return the metrics with the smallest p-values of trends and shifts, in the order of `METRICS`."""
+    """Return the metrics with the most significant results, in the order of `METRICS`.
+
+    These are the smallest adjusted p-values of significant trends and shifts.
+    """
     ps: dict[str, float] = {}
     for result in (*analysis.trends, *analysis.changes):
         if is_significant(result.p_corrected):
@@ -125,9 +128,10 @@ def _width(drawing: str) -> int:
 
 
 def _compact(drawing: str, *, titled: bool) -> str:
-    """Remove invisible points, decimals below a hundredth of a pixel, and accessibility attributes from a drawing.
+    """Return a compact drawing.
 
-    Only tags are changed. Texts of a study cannot look like tags, since their angle brackets are escaped.
+    Invisible points, decimals below a hundredth of a pixel, and accessibility attributes are removed. Only tags are changed; texts of a
+    study cannot look like tags, since their angle brackets are escaped.
     """
     drawing = _INVISIBLE.sub("", drawing)
     if not titled:

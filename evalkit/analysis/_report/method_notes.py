@@ -1,4 +1,4 @@
-"""How each part of a report is computed, with references."""
+"""The methods of a report, with references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A report as a self-contained HTML page, and as Markdown with the same texts and tables but without charts."""
+"""A report as a self-contained HTML page, or as Markdown.
+
+Texts and tables are the same in both; Markdown has no charts.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,14 @@ _TONES = {
     Verdict.FALLING: "changed", Verdict.HIGHER: "changed", Verdict.LOWER: "changed", Verdict.SHIFTED: "changed",
     Verdict.INSUFFICIENT_DATA: "unknown", "error": "bad", "warning": "caution",
 }  # fmt: skip
-"""The color of a badge; all others are neutral. Its text says the same."""
+"""The colors of badges; other badges are neutral. No information is in the color alone."""
 
 
 def markdown(content: ReportContent) -> str:
-    """Return the report as Markdown. Texts of the study are escaped, so they are shown literally."""
+    """Return the report as Markdown.
+
+    Texts of the study are escaped, so they are shown literally.
+    """
     status = f", {content.study.status}" if content.study.status else ""
     blocks = [f"# {_text(content.study.name)}", f"Evaluation study report{status}"]
     blocks += [block for section in sections(content) for block in _section(section)]
@@ -63,7 +69,9 @@ def _text(text: str, *, within: bool = False) -> str:
 
 
 def html(content: ReportContent, charts: dict[str, list[Figure]]) -> str:
-    """Return the report as an HTML page. Texts of the study are escaped, so they are shown literally.
+    """Return the report as an HTML page.
+
+    Texts of the study are escaped, so they are shown literally.
 
     Raises
     ------

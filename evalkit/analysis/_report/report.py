@@ -33,11 +33,12 @@ def report(
     baseline: Study | str | None = None,
     metrics: Sequence[str] | str | None = None,
 ) -> Path:
-    """Write a report on a study: its results with their uncertainty, and the quality of its data.
+    """Write a report on a study as HTML, Markdown or JSON.
 
-    A report has a summary, the lifecycle, the trend of every metric, shifts, the comparison with a baseline, the audit, the methods,
-    and a digest of the underlying events. All p-values are adjusted together for multiple comparisons (Holm): if nothing changed, at
-    most 5% of reports have a significant result, as simulated for autocorrelations up to 0.5.
+    A report has a summary, the lifecycle, the trend of every metric, shifts, the comparison with a baseline, the audit of the data, the
+    methods, and a digest of the underlying events. Results have confidence intervals and p-values. All p-values are adjusted together
+    for multiple comparisons (Holm): if nothing changed, at most 5% of reports have a significant result, as simulated for
+    autocorrelations up to 0.5.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def report(
     study
         The study: a `Study`, an id, a name, or the last 4 or more characters of an id. None for the only study of the data.
     baseline
-        Another study of the data to compare with, given like `study`. None for no comparison.
+        Another study of the data to compare with, passed like `study`. None for no comparison.
     metrics
         Names in `evalkit.METRICS`; None for all. Fewer metrics give more statistical power.
 
@@ -65,7 +66,7 @@ def report(
     ------
     InvalidInputError
         If the extension is not supported, the file cannot be written, a metric is unknown, study and baseline are the same, or the data
-        has several studies and none is chosen.
+        has several studies and no `study` is passed.
     StudyNotFoundError, AmbiguousStudyError
         If no study, or more than one, matches `study` or `baseline`.
     MissingExtraError

@@ -1,4 +1,4 @@
-"""Texts of a study made safe to show: without control characters, and not too long."""
+"""Texts of a study for display: without control characters, and not too long."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _CONTROL = re.compile(
 
 
 def sanitized(text: str) -> str:
-    r"""Return a text with U+FFFD in place of control characters, including those for the direction of writing.
+    r"""Return a text with U+FFFD in place of control characters.
 
-    Line breaks and tabs are kept.
+    Characters that change the writing direction are replaced too. Line breaks and tabs are kept.
 
     Examples
     --------

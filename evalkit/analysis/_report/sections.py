@@ -45,9 +45,9 @@ class Table:
     Attributes
     ----------
     caption
-        What it shows.
+        The content of the table, in a few words.
     columns
-        Its columns; the first one names the rows.
+        The columns; the first column has the names of the rows.
     rows
         A text for each column.
     significant
@@ -61,7 +61,10 @@ class Table:
 
     @property
     def fits(self) -> bool:
-        """Whether its texts wrap to any width of a desktop window: it has no numbers of unknown length."""
+        """Whether the table fits any width of a desktop window.
+
+        Texts wrap; numbers do not, and have an unknown length.
+        """
         return all(column.kind != "number" for column in self.columns)
 
 
@@ -80,7 +83,7 @@ class Section:
     facts
         Names with values.
     definitions
-        Terms with paragraphs.
+        Terms with their definitions.
     charts
         The key of its charts; empty for none.
     tables
@@ -196,7 +199,7 @@ def _metric(metric: Metric, row: MetricRow, *, asterisk: bool) -> list[str]:
 
 
 def _interval(metric: Metric, value: float | None, low: float | None, high: float | None) -> str:
-    """Return an estimate, with its interval in a second line."""
+    """Return an estimate with its confidence interval in a second line."""
     if value is None or low is None or high is None:
         return _MISSING
     text, limits = change_and_interval(metric, value, low, high)

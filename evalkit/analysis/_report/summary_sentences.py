@@ -23,7 +23,7 @@ T = TypeVar("T", Trend, ChangePoints, Difference)
 
 _NAME = 60
 _MOST_SENTENCES = 4
-"""More results of one kind share a sentence."""
+"""The largest number of results of one kind with a sentence each."""
 _NOT_PROOF = "The absence of a significant result does not prove the absence of an effect"
 
 
@@ -85,7 +85,7 @@ def _quoted(name: str) -> str:
 
 
 def _grouped(results: Sequence[T], of: int, verdict: Callable[[T], str], value: Callable[[T], str]) -> list[str]:
-    """Return a sentence per verdict that lists its metrics; their intervals are in the tables."""
+    """Return one sentence per verdict, with the metrics and values of the results."""
     groups: dict[str, list[str]] = {}
     for result in results:
         groups.setdefault(verdict(result), []).append(f"{result.metric.label.lower()} ({value(result)})")
@@ -118,7 +118,7 @@ def _untested_difference(differences: Sequence[Difference], baseline: str) -> st
 
 
 def _only_unadjusted(analysis: StudyAnalysis) -> list[str]:
-    """Return a sentence on the results that are significant only before the adjustment for multiple comparisons."""
+    """Return a sentence on results that are significant only before adjustment."""
     kinds: dict[str, Sequence[Trend | ChangePoints | Difference]] = {
         "trend": analysis.trends, "shift": analysis.changes, "difference": analysis.differences,
     }  # fmt: skip
