@@ -1,4 +1,6 @@
-"""Statistical analyses of studies: trends, comparisons, effects of changes, shifts, summaries, data quality, reports.
+"""Statistical analyses of studies.
+
+Trends, comparisons, effects of changes, shifts, resampling, summaries, data quality, and reports.
 
 Each function takes a `StudyData`, as from ``kit.data()``, or a frame like that of ``kit.checkpoints()``, and returns a result with
 estimates as attributes, a table in ``.frame``, a chart from ``.plot()``, and text when displayed.

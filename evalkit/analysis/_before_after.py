@@ -1,4 +1,4 @@
-"""Interrupted time series: the step in a metric at a known time, allowing for the trends before and after it."""
+"""Interrupted time series: the step in a metric at a known time, adjusted for trends."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class BeforeAfter(StudyResult):
     before, after
         The number of checkpoints with a value that end before the change, and that start after it.
     values_before, values_after
-        The number of values in the regression: values with equal timestamps are averaged, and so are those of more than 1,000
-        checkpoints, over equal stretches of time.
+        The number of values in the regression. Values with equal timestamps are averaged; series of more than 1,000 values are averaged
+        over equal stretches of time.
     span_days
         Days from the first value to the last.
     effect
@@ -59,8 +59,8 @@ class BeforeAfter(StudyResult):
     slope_change
         Slope after minus slope before, per day, with its 95% confidence interval; not tested.
     placebos
-        The same estimate at times without a known change, each from the checkpoints on one side only: a Polars table with `at`, `effect`,
-        `low`, `high` and `p`. Empty with too few checkpoints.
+        The same estimate at times without a known change, each from the checkpoints on one side of the change only: a Polars table with
+        `at`, `effect`, `low`, `high` and `p`. Empty with too few checkpoints.
     autocorrelation
         Mean of the AR(1) coefficient, 0 to 0.99.
 
@@ -92,7 +92,7 @@ class BeforeAfter(StudyResult):
     _DRAWN_AS: ClassVar[tuple[str, ...]] = ("fit", "changes")
 
     def fitted_line(self) -> pl.DataFrame:
-        """Return points of the lines before and after the change, with their pointwise 95% confidence intervals.
+        """Return points of both fitted lines, with their pointwise 95% confidence intervals.
 
         Returns
         -------
@@ -112,15 +112,18 @@ class BeforeAfter(StudyResult):
 
     @property
     def p(self) -> float | None:
-        """Two-sided p-value of the null hypothesis of no step; None when all values are equal, or without an effect."""
+        """Two-sided p-value of the null hypothesis of no step.
+
+        None with insufficient data, and when all values are equal.
+        """
         return None if self.effect is None or self.constant else self.effect.p
 
     @property
     def placebos_as_clear(self) -> int | None:
-        """The number of placebo times at which the step is as large as the effect, relative to its own confidence interval.
+        """The number of placebo times at which the step is as large as the effect.
 
-        Placebo steps are estimated from fewer checkpoints and vary more, so the sizes themselves are not comparable. None when nothing
-        was tested.
+        Steps are compared relative to the widths of their confidence intervals: placebo steps are estimated from fewer checkpoints and
+        vary more, so the sizes themselves are not comparable. None when nothing was tested.
         """
         if self.effect is None or self.constant:
             return None
@@ -132,7 +135,10 @@ class BeforeAfter(StudyResult):
 
     @property
     def verdict(self) -> Verdict:
-        """Better, worse (higher, lower for a metric without a better direction), no significant effect, insufficient data."""
+        """Better, worse, no significant effect, or insufficient data.
+
+        Higher or lower for a metric without a better direction.
+        """
         if self.effect is None:
             return Verdict.INSUFFICIENT_DATA
         return change_verdict(self.metric, self.effect.value) if is_significant(self.p_corrected) else Verdict.NO_EFFECT
@@ -168,7 +174,9 @@ class BeforeAfter(StudyResult):
         }]  # fmt: skip
 
     def sentences(self) -> list[str]:
-        """Return the result as text: one line to quote, then the change in slope, the method, the placebo test and the caveats.
+        """Return the result as text, one string per paragraph.
+
+        The first paragraph is the result in one line. The change in slope, the method, the placebo test and the caveats follow.
 
         Examples
         --------
@@ -185,7 +193,7 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy
     """Estimate the effect of a change at a known time on a metric (interrupted time series).
 
     Two straight lines, one before and one after the change, are fitted by generalized least squares with AR(1) errors, so that an
-    existing trend is not taken for an effect. A checkpoint whose period includes the time of the change is excluded. The same is
+    existing trend is not mistaken for an effect. A checkpoint whose period includes the time of the change is excluded. The step is also
     estimated at other times, without a known change (placebo test). With several studies, p-values are adjusted for multiple comparisons
     (Holm).
 
@@ -213,7 +221,8 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy
     Notes
     -----
     An interrupted time series: A. K. Wagner et al., "Segmented regression analysis of interrupted time series studies in medication
-    use research", Journal of Clinical Pharmacy and Therapeutics 27 (2002), 299-309. `evalkit.analysis._stats.ar1` describes the errors.
+    use research", Journal of Clinical Pharmacy and Therapeutics 27 (2002), 299-309. The error model is described in
+    `evalkit.analysis._stats.ar1`.
 
     Examples
     --------
@@ -232,11 +241,14 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy
     confidence interval.
     """
     moment = check_time("at", at)
-    return by_study(data, metric, lambda series, known: before_after_of(series, moment, known), BeforeAfter)
+    return by_study(data, metric, lambda series, prepared: before_after_of(series, moment, prepared), BeforeAfter)
 
 
 def before_after_of(series: MetricSeries, at: datetime, data: StudyData | None = None, *, placebos: bool = True) -> BeforeAfter:
-    """Return the effect in one series, with an unadjusted p-value; without placebos it is much faster."""
+    """Return the effect in one series, with an unadjusted p-value.
+
+    ``placebos=False`` omits the placebo tests, which take most of the time.
+    """
     moment = round(at.timestamp() * 1e6)
     before, after = series.split(moment)
     times, values = np.concatenate([before.times, after.times]), np.concatenate([before.values, after.values])
@@ -251,7 +263,7 @@ def before_after_of(series: MetricSeries, at: datetime, data: StudyData | None =
         caveats += [*([Caveat(CaveatKind.AUTOCORRELATED)] if lines.strongly_autocorrelated else [])]
         caveats += [*([] if effect.half_width else [Caveat(CaveatKind.NO_WIDTH)])]
         sides = (~later, later) if placebos else ()
-        placebo_rows = [_placebo(series, times[side], values[side], place) for side in sides for place in _places(times[side])]
+        placebo_rows = [_placebo(series, times[side], values[side], time) for side in sides for time in _placebo_times(times[side])]
     return BeforeAfter(
         study_id=series.study_id, study=series.study, metric=series.metric, at=at, before=before.checkpoints, after=after.checkpoints,
         values_before=len(before.values), values_after=len(after.values), constant=constant(values),
@@ -263,7 +275,7 @@ def before_after_of(series: MetricSeries, at: datetime, data: StudyData | None =
 
 
 def _caveats(series: MetricSeries, before: MetricSeries, after: MetricSeries) -> list[Caveat]:
-    """Return the caveats of the series, with the number of means and of checkpoints on neither side."""
+    """Return the caveats of a series that is split into checkpoints before and after a change."""
     used = before.checkpoints + after.checkpoints
     means = Caveat(CaveatKind.AVERAGED, (used, series.stretch, len(before.values) + len(after.values)))
     left_out = series.checkpoints - used
@@ -275,29 +287,32 @@ def _caveats(series: MetricSeries, before: MetricSeries, after: MetricSeries) ->
 
 
 def _two_lines(times: Array, values: Array, at: float, trials: Trials) -> tuple[Fit, float]:
-    """Fit a line before and after `at` (level, slope, step, change in slope); also return the time unit of slopes in days."""
+    """Fit a line before and after `at`; also return the time unit of slopes in days.
+
+    The coefficients are level, slope, step and change in slope.
+    """
     scale = float(np.ptp(times))
-    away = (times - at) / scale
+    offsets = (times - at) / scale
     later = (times > at).astype(float)
-    return fit(times, values, np.column_stack([np.ones_like(away), away, later, away * later]), *trials.floor), scale / 86_400e6
+    return fit(times, values, np.column_stack([np.ones_like(offsets), offsets, later, offsets * later]), *trials.floor), scale / 86_400e6
 
 
 def _lines(series: MetricSeries, lines: Fit, times: Array, at: float) -> pl.DataFrame:
     rows = []
     for part, (first, last) in enumerate(((times[0], at), (at, times[-1]))):
-        for place in np.linspace(first, last, _LINE_POINTS):
-            away = (place - at) / float(np.ptp(times))
-            estimate = lines.estimate([1.0, away, part, away * part])
-            rows.append({"part": part, "at": series.at(place), "value": estimate.value, "low": estimate.low, "high": estimate.high})
+        for time in np.linspace(first, last, _LINE_POINTS):
+            offset = (time - at) / float(np.ptp(times))
+            estimate = lines.estimate([1.0, offset, part, offset * part])
+            rows.append({"part": part, "at": series.at(time), "value": estimate.value, "low": estimate.low, "high": estimate.high})
     return table(rows, LINE)
 
 
-def _places(times: Array) -> Array:
-    """Return times on one side of the change for placebo tests, with enough checkpoints on both sides of each."""
+def _placebo_times(times: Array) -> Array:
+    """Return times for placebo tests, each with enough checkpoints before and after it."""
     middles = (times[:-1] + times[1:])[FEWEST_A_SIDE - 1 : len(times) - FEWEST_A_SIDE] / 2
     return middles[:: max(1, math.ceil(len(middles) / (_MOST_PLACEBOS // 2)))]
 
 
-def _placebo(series: MetricSeries, times: Array, values: Array, place: float) -> dict[str, Any]:
-    effect = _two_lines(times, values, place, series.trials)[0].estimate([0, 0, 1, 0])
-    return {"at": series.at(place), "effect": effect.value, "low": effect.low, "high": effect.high, "p": effect.p}
+def _placebo(series: MetricSeries, times: Array, values: Array, time: float) -> dict[str, Any]:
+    effect = _two_lines(times, values, time, series.trials)[0].estimate([0, 0, 1, 0])
+    return {"at": series.at(time), "effect": effect.value, "low": effect.low, "high": effect.high, "p": effect.p}

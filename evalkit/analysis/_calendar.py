@@ -1,4 +1,4 @@
-"""Days, weeks and months of a time zone: the period of each checkpoint, and how much of a period is covered."""
+"""Days, weeks and months in a time zone, and the share of them that checkpoints cover."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BEGINNINGS = {
     "weekly": "weeks begin on Monday, 00:00",
     "monthly": "months begin on the 1st, 00:00",
 }
-"""The period types that checkpoints can be resampled to, and where each begins, without the time zone."""
+"""The beginning, without the time zone, of each period type that checkpoints can be resampled to."""
 _EVERY = {"daily": "1d", "weekly": "1w", "monthly": "1mo"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def begin_text(to: str, tz: tzinfo | None) -> str:
-    """Return where the periods of a type begin.
+    """Return the beginning of the periods of a type as text.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def begin_text(to: str, tz: tzinfo | None) -> str:
 
 
 def placed(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
-    """Add the calendar period that contains the midpoint of each checkpoint, and whether the checkpoint crosses its boundaries.
+    """Add the calendar period that contains the midpoint of each checkpoint.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def placed(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        The rows with `begin`, `finish` (UTC) and `straddles`.
+        The rows with `begin` and `finish` of the period (UTC), and `straddles`: whether the checkpoint crosses one of them.
 
     Raises
     ------
@@ -70,7 +70,10 @@ def placed(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
 
 
 def _periods(times: npt.NDArray[np.int64], to: str, tz: tzinfo) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return start and end of the calendar period of each time, in microseconds since 1970; each period is computed once."""
+    """Return start and end of the calendar period of each time.
+
+    Times are microseconds since 1970. Each period is computed once.
+    """
     distinct, inverse = np.unique(times, return_inverse=True)
     starts, ends = np.empty_like(distinct), np.empty_like(distinct)
     place = 0
@@ -90,14 +93,14 @@ def _periods(times: npt.NDArray[np.int64], to: str, tz: tzinfo) -> tuple[npt.NDA
 
 
 def local_dates(starts: pl.Series, tz: tzinfo | None) -> pl.Series:
-    """Return the dates of starts of periods in a time zone: ``2026-03-29``."""
+    """Return the local dates of period starts: ``2026-03-29``."""
     if tz is None:
         return starts.dt.strftime("%Y-%m-%d")
     return pl.Series([start.astimezone(tz).date().isoformat() for start in starts], dtype=pl.String())
 
 
 def covered(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return how much of each calendar period its checkpoints cover: `group`, `covered` (0 to 1), and whether any `overlaps` another.
+    """Return the share of each calendar period that its checkpoints cover.
 
     Time in two checkpoints counts once. A checkpoint that is itself resampled counts with the share that it covers.
 
@@ -105,13 +108,18 @@ def covered(rows: pl.DataFrame) -> pl.DataFrame:
     ----------
     rows
         Checkpoints with `group` (the period), `start`, `end`, `begin`, `finish` and `covered` (their own share, null for 1).
+
+    Returns
+    -------
+    polars.DataFrame
+        `group`, `covered` (0 to 1), and `overlaps`: whether checkpoints of the period overlap.
     """
     from_, until = pl.max_horizontal("start", "begin"), pl.min_horizontal("end", "finish")
-    seen = until.cum_max().shift(1).over("group")
-    new = (until - pl.max_horizontal(from_, seen)).dt.total_microseconds().clip(0)
-    # Whole microseconds: resampling in two steps covers exactly what one step covers.
+    previous = until.cum_max().shift(1).over("group")
+    new = (until - pl.max_horizontal(from_, previous)).dt.total_microseconds().clip(0)
+    # In integer microseconds, so that resampling in two steps results in exactly the coverage of one step.
     part = (new * pl.col("covered").fill_null(1.0).clip(0, 1)).round().cast(pl.Int64())
     length = (pl.col("finish") - pl.col("begin")).dt.total_microseconds().first()
     ordered = rows.select("group", "start", "end", "begin", "finish", "covered").sort("group", "start", maintain_order=True)
-    grouped = ordered.with_columns(part=part, overlaps=seen > from_).group_by("group", maintain_order=True)
+    grouped = ordered.with_columns(part=part, overlaps=previous > from_).group_by("group", maintain_order=True)
     return grouped.agg(pl.col("overlaps").any(), covered=pl.col("part").sum() / length)

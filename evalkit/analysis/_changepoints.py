@@ -1,4 +1,4 @@
-"""Change points: times at which the level of a metric shifted, each with a p-value and a confidence interval."""
+"""Change points: times at which the level of a metric shifted, with p-value and interval."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Change:
     low, high
         95% confidence interval of that time.
     before, after
-        Means between the previous shift and this one, and between this one and the next, in the unit of the metric.
+        Means from the previous shift to this one, and from this one to the next, in the unit of the metric.
     p
-        p-value of the null hypothesis of no shift between the previous and the next one.
+        p-value of the null hypothesis of no shift between the previous and the next shift.
 
     Examples
     --------
@@ -72,14 +72,14 @@ class ChangePoints(StudyResult):
     checkpoints
         The number of checkpoints with a value.
     values
-        The number of values in the test: values with equal timestamps are averaged, and so are those of more than 1,000 checkpoints, over
+        The number of values in the test. Values with equal timestamps are averaged; series of more than 1,000 values are averaged over
         equal stretches of time.
     start, end
         Start of the first and end of the last period, UTC; None without a value.
     p
         Permutation p-value of the null hypothesis of no shift; None with fewer than 12 values, and when all values are equal.
     gradual
-        Whether a straight line fits the series as well as one step does.
+        Whether a straight line fits the series as well as a step.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class ChangePoints(StudyResult):
 
     @property
     def verdict(self) -> Verdict:
-        """Shifted, no significant shift, insufficient data."""
+        """Shifted, no significant shift, or insufficient data."""
         if self.p is None and not self.constant:
             return Verdict.INSUFFICIENT_DATA
         return Verdict.SHIFTED if self.changes else Verdict.NO_SHIFT
@@ -152,7 +152,9 @@ class ChangePoints(StudyResult):
         return [{**row, **shift} for shift in shifts or [{}]]
 
     def sentences(self) -> list[str]:
-        """Return the result as text: one line to quote, then each shift if there are several, the method and the caveats.
+        """Return the result as text, one string per paragraph.
+
+        The first paragraph is the result in one line. Each of several shifts, the method and the caveats follow.
 
         Examples
         --------
@@ -168,8 +170,8 @@ class ChangePoints(StudyResult):
 def changepoints(data: DataLike, metric: str) -> PerStudy[ChangePoints]:
     """Find the times at which the level of a metric shifted.
 
-    A permutation test with AR(1) residuals looks for the largest step in the mean, then again on both sides of each shift. With several
-    studies, p-values are adjusted for multiple comparisons (Holm).
+    The largest step in the mean is tested by a permutation test with AR(1) residuals, and so are the largest steps on both sides of each
+    shift (binary segmentation). With several studies, p-values are adjusted for multiple comparisons (Holm).
 
     Parameters
     ----------
@@ -231,21 +233,21 @@ def changepoints_of(series: MetricSeries, data: StudyData | None = None) -> Chan
 
 
 def _segments(series: MetricSeries) -> tuple[float, list[Change]]:
-    """Find a shift in the series, then on both sides of it, and so on; return the first p-value, and the shifts by time."""
-    waiting = [(0, len(series.values))]
+    """Return the p-value of the first shift, and the shifts by time (binary segmentation)."""
+    segments = [(0, len(series.values))]
     cuts: list[int] = []
-    first: float | None = None
-    while waiting and len(cuts) < _MOST:
-        low, high = waiting.pop(0)
+    first_p: float | None = None
+    while segments and len(cuts) < _MOST:
+        low, high = segments.pop(0)
         if high - low < FEWEST:
             continue
         shift = find_shift(series.times[low:high], series.values[low:high])
-        first = shift.p if first is None else first
+        first_p = shift.p if first_p is None else first_p
         if shift.p <= ALPHA:
             cuts.append(low + shift.at)
-            waiting += [(low, low + shift.at), (low + shift.at, high)]
+            segments += [(low, low + shift.at), (low + shift.at, high)]
     edges = [0, *sorted(cuts), len(series.values)]
-    return 1.0 if first is None else first, [_change(series, *edges[place - 1 : place + 2]) for place in range(1, len(edges) - 1)]
+    return 1.0 if first_p is None else first_p, [_change(series, *edges[index - 1 : index + 2]) for index in range(1, len(edges) - 1)]
 
 
 def _change(series: MetricSeries, low: int, cut: int, high: int) -> Change:

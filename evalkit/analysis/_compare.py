@@ -14,7 +14,7 @@ import polars as pl
 from evalkit.analysis import _wording
 from evalkit.analysis._pairs import paired
 from evalkit.analysis._results import MetricResult, Result, holm, table
-from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, one_series, rows_for
+from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, metric_series, rows_for
 from evalkit.analysis._stats.ar1 import Estimate, Fit, fit
 from evalkit.analysis._stats.scipy_functions import ndtri
 from evalkit.domain.metrics import METRICS
@@ -36,7 +36,7 @@ __all__ = ["FEWEST", "Comparison", "Difference", "compare", "compare_of", "named
 FEWEST = 8
 """The number of pairs, or of distinct timestamps of each study, that a difference needs."""
 _EQUAL_LENGTH = 1.2
-"""The largest ratio of median period lengths at which totals are comparable, as those of months are."""
+"""The largest ratio of median period lengths at which totals are comparable; the lengths of months differ by less."""
 _COLUMNS = {
     "metric": "text", "label": "text", "verdict": "text", "study_mean": "number", "baseline_mean": "number", "difference": "number",
     "low": "number", "high": "number", "p": "number", "p_corrected": "number", "pairs": "count", "study_checkpoints": "count",
@@ -57,7 +57,7 @@ class Difference(MetricResult):
     study_values, baseline_values
         The number of distinct timestamps; more than 1,000 are averaged over equal stretches of time.
     study_mean, baseline_mean
-        Means of the checkpoints in the comparison, with equal weight, in the unit of the metric; with insufficient data, means of the
+        Means of the checkpoints in the comparison, with equal weight, in the unit of the metric; with insufficient data, means of all
         checkpoints with a value. None without values, and when the studies are not comparable.
     difference
         Study − baseline, with its 95% confidence interval and p-value; None with insufficient data or when not comparable.
@@ -70,7 +70,7 @@ class Difference(MetricResult):
     spread
         Standard deviation of the difference in one period, in the unit of the metric.
     averaged_over
-        The stretches of time over which values were averaged, such as ``day``; empty strings when they were not.
+        The stretches of time over which values were averaged, such as ``day``; empty strings without averaging.
     autocorrelation
         Mean of the AR(1) coefficient, 0 to 0.99.
     tests
@@ -120,20 +120,27 @@ class Difference(MetricResult):
 
     @property
     def p(self) -> float | None:
-        """Two-sided p-value of the null hypothesis of no difference; None when all values are equal, or without a difference."""
+        """Two-sided p-value of the null hypothesis of no difference.
+
+        None without an estimate, and when all values are equal.
+        """
         return None if self.difference is None or self.constant else self.difference.p
 
     @property
     def verdict(self) -> Verdict:
-        """Better, worse (higher, lower for a metric without a better direction), no significant difference, insufficient data."""
+        """Better, worse, no significant difference, or insufficient data.
+
+        Higher or lower for a metric without a better direction.
+        """
         if self.difference is None:
             return Verdict.INSUFFICIENT_DATA
         return change_verdict(self.metric, self.difference.value) if is_significant(self.p_corrected) else Verdict.NO_DIFFERENCE
 
     def more_needed(self, difference: float) -> int | None:
-        """Return about how many more checkpoints of each study are needed to detect a difference with a power of 80%.
+        """Return the number of further checkpoints needed to detect a difference.
 
-        Detected means statistically significant after adjustment for multiple comparisons.
+        It is the approximate number for each study at a power of 80%. Detected means statistically significant after adjustment for
+        multiple comparisons.
 
         Parameters
         ----------
@@ -172,19 +179,20 @@ class Difference(MetricResult):
         if self.difference is None:
             return None
         count = self.pairs or min(self.study_checkpoints, self.baseline_checkpoints)
-        wanted = min(1e15, count * (self.difference.half_width * self._power() / abs(difference)) ** 2)
-        return max(0, math.ceil(wanted) - count)
+        needed = min(1e15, count * (self.difference.half_width * self._power() / abs(difference)) ** 2)
+        return max(0, math.ceil(needed) - count)
 
     @property
     def minimum_detectable(self) -> float | None:
-        """The smallest difference that is detected with a power of 80%, in the unit of the metric; None with insufficient data.
+        """The smallest difference that is detected with a power of 80%.
 
-        Detected means statistically significant after adjustment for multiple comparisons.
+        In the unit of the metric; None with insufficient data. Detected means statistically significant after adjustment for multiple
+        comparisons.
         """
         return None if self.difference is None else self.difference.half_width * self._power()
 
     def _power(self) -> float:
-        """Return the ratio of a difference to its half-width at which the power is 80%."""
+        """Return the ratio of a difference to the half-width of its interval at a power of 80%."""
         return float((ndtri(1 - ALPHA / 2 / max(1, self.tests)) + ndtri(0.8)) / ndtri(1 - ALPHA / 2))
 
     def _adjusted(self, p_corrected: float | None, tests: int) -> Difference:
@@ -201,7 +209,9 @@ class Difference(MetricResult):
         }]  # fmt: skip
 
     def sentences(self) -> list[str]:
-        """Return the result as text: one line to quote, then the minimum detectable difference, the method and the caveats.
+        """Return the result as text, one string per paragraph.
+
+        The first paragraph is the result in one line. The minimum detectable difference, the method and the caveats follow.
 
         Examples
         --------
@@ -281,7 +291,9 @@ class Comparison(Result, Mapping[str, Difference]):
         return len(self.differences)
 
     def sentences(self) -> list[str]:
-        """Return the result as text: one line to quote, then each significant difference, the method and the caveats.
+        """Return the result as text, one string per paragraph.
+
+        The first paragraph is the result in one line. Each significant difference, the method and the caveats follow.
 
         Examples
         --------
@@ -316,9 +328,9 @@ class Comparison(Result, Mapping[str, Difference]):
 def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metrics: Sequence[str] | str | None = None) -> Comparison:
     """Compare a study with a baseline.
 
-    The comparison is paired when both studies have a value in the same period, for at least 8 periods and at least half of the periods of
-    the shorter study, so that what affects both studies in a period cancels out; otherwise means are compared. Two periods are the same
-    when they overlap by more than half of the longer one; the nearest are paired first. Means and intervals come from generalized least
+    The comparison is paired when both studies have a value in at least 8 matching periods and in at least half of the periods of the
+    shorter study; effects that both studies share in a period then cancel out. Otherwise means are compared. Two periods match when they
+    overlap by more than half of the longer period; the nearest are paired first. Means and intervals are estimated by generalized least
     squares with AR(1) errors; p-values are adjusted for multiple comparisons (Holm).
 
     Parameters
@@ -356,20 +368,20 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     Method: difference of means (equal weight per checkpoint) by generalized least squares with AR(1) errors, model-averaged over the
     AR(1) coefficient (mean 0.05).
     """
-    known = study_data(data)
-    names = named_metrics(known, metrics)
-    rows = rows_for(known, names)
-    names_of = known.find(study), known.find(baseline, "baseline")
-    if names_of[0] == names_of[1]:
+    prepared = study_data(data)
+    names = named_metrics(prepared, metrics)
+    rows = rows_for(prepared, names)
+    studies = prepared.find(study), prepared.find(baseline, "baseline")
+    if studies[0] == studies[1]:
         raise invalid("baseline", baseline, "it is the study itself", hint="Choose another study.")
-    parts = [rows_of(rows, name.id) for name in names_of]
+    parts = [rows_of(rows, name.id) for name in studies]
     if metrics is None:
         names = [name for name in names if all(part[name].count() for part in parts)]
-    differences = [compare_of(parts[0], parts[1], name, known) for name in names]
+    differences = [compare_of(parts[0], parts[1], name, prepared) for name in names]
     adjusted = holm([each.p for each in differences])
     tests = sum(each.p is not None for each in differences)
     differences = [each._adjusted(p, tests) for each, p in zip(differences, adjusted, strict=True)]
-    return Comparison(names_of[0].label, names_of[1].label, differences, known)
+    return Comparison(studies[0].label, studies[1].label, differences, prepared)
 
 
 def rows_of(rows: pl.DataFrame, study_id: str) -> pl.DataFrame:
@@ -378,7 +390,7 @@ def rows_of(rows: pl.DataFrame, study_id: str) -> pl.DataFrame:
 
 
 def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[str]:
-    """Return the names of metrics to analyze; for None, all metrics of the data.
+    """Return the names of the metrics to analyze; for None, all metrics of the data.
 
     Raises
     ------
@@ -396,8 +408,11 @@ def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[
 
 
 def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, data: StudyData | None = None) -> Difference:
-    """Compare two studies, as rows of `StudyData.sorted_checkpoints`, in one metric, with an unadjusted p-value."""
-    first, second = one_series(study, name), one_series(baseline, name)
+    """Compare two studies in one metric, with an unadjusted p-value.
+
+    Both are rows of `StudyData.sorted_checkpoints`.
+    """
+    first, second = metric_series(study, name), metric_series(baseline, name)
     metric = METRICS[name]
     caveats = list(dict.fromkeys([*first.caveats, *second.caveats]))
     difference = partial(
@@ -434,7 +449,7 @@ def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, data: Stu
 
 
 def _unused(pairs: int, study: int, baseline: int) -> list[Caveat]:
-    """Return a caveat when checkpoints of one study have no partner in the other."""
+    """Return a caveat when some checkpoints of a study are not paired."""
     return [Caveat(CaveatKind.UNUSED, (pairs, study, baseline))] if pairs < max(study, baseline) else []
 
 

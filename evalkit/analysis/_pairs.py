@@ -1,4 +1,4 @@
-"""Pairs of periods of two studies: those that overlap by more than half of the longer one."""
+"""Pairs of periods of two studies that overlap by more than half of the longer period."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from evalkit.analysis._series import MetricSeries, Samples, series_of, whole_periods
+from evalkit.analysis._series import MetricSeries, Samples, complete_periods, series_of
 from evalkit.analysis._stats.ar1 import SAME
 from evalkit.analysis._stats.trials import sampling_variances
 from evalkit.domain.metrics import METRICS
@@ -17,11 +17,15 @@ __all__ = ["matched", "paired"]
 
 Places = npt.NDArray[np.intp]
 _NEAREST = 4
-"""Candidates on each side, among periods of similar length. Without overlaps within a study, at most one qualifies, one of the nearest."""
+"""The number of candidates before and after a period, among periods of similar length.
+
+If the periods of a study do not overlap, at most one candidate matches, and it is among the nearest."""
 
 
 def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[MetricSeries, tuple[float | None, float | None]]:
-    """Return the differences of two studies in their paired periods, and the means of both studies in these.
+    """Return the differences in the paired periods of two studies, and the mean of each study.
+
+    The means are those of the paired periods.
 
     Parameters
     ----------
@@ -47,12 +51,15 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Me
 
 
 def _by_period(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
-    """Return the value, `v`, and sampling variance of each period of a study; of duplicate periods the mean."""
-    measured = whole_periods(rows, metric)[0].filter(pl.col(metric).is_not_null())
+    """Return the value, `v`, and its sampling variance for each period of a study.
+
+    Values of duplicate periods are averaged.
+    """
+    measured = complete_periods(rows, metric)[0].filter(pl.col(metric).is_not_null())
     values = measured[metric].cast(pl.Float64())
     denominator = METRICS[metric].denominator
-    known = METRICS[metric].kind == "rate" and denominator in measured.columns
-    count = measured[denominator or ""].cast(pl.Float64()).to_numpy() if known else np.full(measured.height, np.nan)
+    has_count = METRICS[metric].kind == "rate" and denominator in measured.columns
+    count = measured[denominator or ""].cast(pl.Float64()).to_numpy() if has_count else np.full(measured.height, np.nan)
     variance, count_variance = (
         pl.Series(each, nan_to_null=True, dtype=pl.Float64()) for each in sampling_variances(values.to_numpy(), count)
     )
@@ -80,7 +87,7 @@ def matched(study: pl.DataFrame, baseline: pl.DataFrame) -> tuple[Places, Places
     firsts, seconds = (same[name].to_numpy().astype(np.intp) for name in ("row", "row_other"))
     unpaired = [_others(firsts, study.height), _others(seconds, baseline.height)]
     if all(len(places) for places in unpaired):
-        more = _nearly(
+        more = _match_overlapping(
             *(
                 rows.select(pl.col("start", "end").dt.timestamp("us")).to_numpy()[places]
                 for rows, places in zip((study, baseline), unpaired, strict=True)
@@ -91,9 +98,12 @@ def matched(study: pl.DataFrame, baseline: pl.DataFrame) -> tuple[Places, Places
     return firsts[order], seconds[order]
 
 
-def _nearly(study: npt.NDArray[np.int64], baseline: npt.NDArray[np.int64]) -> tuple[Places, Places]:
-    """Pair periods, shape (n, 2) and (m, 2), without exact matches; the result does not depend on the order of the studies."""
-    sizes, partner_sizes = _sizes(study), _sizes(baseline)
+def _match_overlapping(study: npt.NDArray[np.int64], baseline: npt.NDArray[np.int64]) -> tuple[Places, Places]:
+    """Pair overlapping periods without an exact match, shapes (n, 2) and (m, 2).
+
+    The result does not depend on the order of the studies.
+    """
+    sizes, partner_sizes = _length_exponents(study), _length_exponents(baseline)
     candidates = [
         _overlapping(study, baseline, np.flatnonzero(sizes == size), np.flatnonzero(partner_sizes == partner_size))
         for size in np.unique(sizes)
@@ -106,13 +116,19 @@ def _nearly(study: npt.NDArray[np.int64], baseline: npt.NDArray[np.int64]) -> tu
     return _each_once(rows[order], partners[order])
 
 
-def _sizes(periods: npt.NDArray[np.int64]) -> npt.NDArray[np.intc]:
-    """Return the binary exponents of lengths: those of a pair, neither twice as long as the other, differ by at most one."""
+def _length_exponents(periods: npt.NDArray[np.int64]) -> npt.NDArray[np.intc]:
+    """Return the binary exponents of the lengths of periods.
+
+    The lengths of matching periods differ by a factor of less than 2, so their exponents differ by at most 1.
+    """
     return np.frexp(np.diff(periods)[:, 0])[1]
 
 
 def _overlapping(study: npt.NDArray[np.int64], baseline: npt.NDArray[np.int64], rows: Places, among: Places) -> npt.NDArray[np.intp]:
-    """Return the overlapping pairs, shape (2, n), of rows of one study with the nearest among some rows of the other."""
+    """Return the matching pairs, shape (2, n), of some rows of two studies.
+
+    Each of `rows` of the study is compared with the nearest periods `among` rows of the baseline.
+    """
     by_time = among[np.argsort(baseline[among].sum(axis=1), kind="stable")]
     periods, partners = study[rows], baseline[by_time]
     near = np.searchsorted(partners.sum(axis=1), periods.sum(axis=1))[:, None] + np.arange(-_NEAREST, _NEAREST)
@@ -120,12 +136,12 @@ def _overlapping(study: npt.NDArray[np.int64], baseline: npt.NDArray[np.int64], 
     start, end = periods[:, :1], periods[:, 1:]
     overlap = np.minimum(end, partners[place, 1]) - np.maximum(start, partners[place, 0])
     longer = np.maximum(end - start, partners[place, 1] - partners[place, 0])
-    fitting, columns = np.nonzero((overlap > 0) & (2 * overlap > longer) & (near == place))
-    return np.stack([rows[fitting], by_time[place[fitting, columns]]])
+    matches, columns = np.nonzero((overlap > 0) & (2 * overlap > longer) & (near == place))
+    return np.stack([rows[matches], by_time[place[matches, columns]]])
 
 
 def _each_once(rows: Places, partners: Places) -> tuple[Places, Places]:
-    """Keep each pair, nearest first, in which neither period is already in an earlier pair."""
+    """Keep the pairs, sorted by distance, whose periods are not in an earlier kept pair."""
     counts = np.bincount(rows), np.bincount(partners)
     if not any((count > 1).any() for count in counts):
         return rows, partners

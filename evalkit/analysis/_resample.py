@@ -1,4 +1,4 @@
-"""Resample checkpoints to longer periods, with the values that one checkpoint over the longer period would have."""
+"""Resampling of checkpoints to longer periods, as if each period had a single checkpoint."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Resampled(Result):
     checkpoints
         The number of checkpoints that were resampled.
     straddling
-        The number of checkpoints that cross the boundary of a period. All their values count in the period that contains their midpoint,
-        and they cover only that period; resampling in two steps may then cover less than one step.
+        The number of checkpoints that cross the boundary of a period. All values of such a checkpoint count in the period that contains
+        its midpoint, and it covers only that period; `covered` may then be lower after resampling in two steps than in one.
     overlapping
         The number of periods in which checkpoints overlap.
     with_period, without_period
-        The number of rows with a period, and of rows without one, which were excluded.
+        The number of rows with a period, and of rows without a period, which were excluded.
     negative
         The number of negative values, which were treated as missing.
 
@@ -60,7 +60,7 @@ class Resampled(Result):
     -----
     ``.frame`` has one row per study and period with a checkpoint, by study and time, with the columns and dtypes of
     ``kit.checkpoints()``, so that charts and analyses accept it; times are in UTC. Four columns follow: `parts` (Int64, number of
-    checkpoints), `covered` (Float64, covered share of the period, 0 to 1), `partial` (Boolean, whether that is below 1) and
+    checkpoints), `covered` (Float64, covered share of the period, 0 to 1), `partial` (Boolean, whether `covered` is below 1) and
     `session_time` (Duration(us), total duration of all sessions, which keeps means exact when resampling again).
 
     Examples
@@ -98,7 +98,10 @@ class Resampled(Result):
 
     @cached_property
     def reasons(self) -> FrameLike:
-        """Why values are missing: one row per missing value, with `study_id`, `study`, `period_start`, `metric` and `reason`."""
+        """The reason for each missing value, one row per value.
+
+        The columns are `study_id`, `study`, `period_start`, `metric` and `reason`.
+        """
         missing = [
             self._rows.filter(pl.col(name).is_null()).select(
                 "study_id", "study", "period_start", metric=pl.lit(name), reason=f"{name}|reason"
@@ -109,7 +112,9 @@ class Resampled(Result):
         return to_library_of(self._source.checkpoints, rows, _REASONS)
 
     def sentences(self) -> list[str]:
-        """Return the result as text: one line to quote, then the rules, what is missing and the caveats.
+        """Return the result as text, one string per paragraph.
+
+        The first paragraph is the result in one line. The rules, missing values and caveats follow.
 
         Examples
         --------
@@ -147,14 +152,14 @@ def resample(data: DataLike, to: Literal["daily", "weekly", "monthly"], *, tz: s
     Days begin at 00:00, weeks on Monday and months on the 1st, in UTC or in the time zone `tz`. Periods without a checkpoint have no row.
     Each metric is combined by the rule in ``evalkit.METRICS[name].rollup``:
 
-    - **sum** (counts, cost): the sum. Missing when it is missing in a checkpoint, as the sum would be too small, and when a sum of counts
-      is above 2^63 - 1.
+    - **sum** (counts, cost): the sum. Missing when a checkpoint has no value, as the sum would be too small, and when a sum of counts is
+      above 2^63 - 1.
     - **weighted** (rates and durations with a denominator): Σ denominator x value / Σ denominator. Checkpoints with a denominator of 0 are
-      ignored. Missing when a denominator is missing, or the value of a checkpoint with a denominator above 0.
+      ignored. Missing when a checkpoint has no denominator, or a denominator above 0 but no value.
     - **ratio** (cost per successful task): Σ total_cost / Σ (total_cost / cost_per_successful_task). Checkpoints with 0 completed tasks
-      have no success, and their cost is included. Missing when total cost is missing, or the value of a checkpoint with tasks, as that
-      means either no success or not measured. Checkpoints with a cost of 0 imply no number of successes: combined with each other they
-      give 0, with others a missing value.
+      have no success, and their cost is included. Missing when a checkpoint has no total cost, or has tasks but no value, which may mean
+      either no success or not measured. With a cost of 0, the number of successes cannot be computed: the value is 0 when the total cost
+      of all checkpoints is 0, and otherwise missing.
     - **none**: missing, as the denominator is not recorded.
 
     A period with a single checkpoint has the values of that checkpoint. For nested periods (hours, days, weeks; hours, days, months),
@@ -185,8 +190,8 @@ def resample(data: DataLike, to: Literal["daily", "weekly", "monthly"], *, tz: s
     Notes
     -----
     A checkpoint counts in the period that contains its midpoint, so totals are conserved with every time zone. A daily checkpoint from
-    00:00 to 24:00 UTC crosses two days of another time zone: it counts in one of them and covers it only in part. Use hourly checkpoints,
-    or the time zone in which the checkpoints were recorded. To resample in several steps, pass the same `tz` in each.
+    00:00 to 24:00 UTC overlaps two days of another time zone: it counts in one of them, and covers only part of it. Use hourly
+    checkpoints, or the time zone in which the checkpoints were recorded. To resample in several steps, pass the same `tz` in each.
 
     Totals of a day with a clock change are sums over 23 or 25 hours.
 
@@ -210,17 +215,17 @@ def resample(data: DataLike, to: Literal["daily", "weekly", "monthly"], *, tz: s
     """
     kind = check_longer(to)
     zone = None if tz is None else check_zone("tz", tz)
-    known = study_data(data)
-    read, without_period, negative = read_checkpoints(known)
-    check_period_types(read, kind, zone)
-    rows = placed(read, kind, zone).with_columns(session_time().alias(SESSION_TIME))
+    prepared = study_data(data)
+    checkpoints, without_period, negative = read_checkpoints(prepared)
+    check_period_types(checkpoints, kind, zone)
+    rows = placed(checkpoints, kind, zone).with_columns(session_time().alias(SESSION_TIME))
     rows = rows.with_columns(group=pl.struct("study_id", "begin").rle_id())
     rolled = _rolled(rows, kind, zone)
-    rolled = rolled.with_columns(_reason(metric, present=name in known).alias(f"{name}|reason") for name, metric in METRICS.items())
+    rolled = rolled.with_columns(_reason(metric, present=name in prepared).alias(f"{name}|reason") for name, metric in METRICS.items())
     return Resampled(
         kind, "UTC" if zone is None else zone_name(zone), checkpoints=int(rolled["parts"].sum()),
         straddling=int(rows["straddles"].sum()), overlapping=int(rolled["overlaps"].sum()),
-        with_period=read.height, without_period=without_period, negative=negative, _rows=rolled, _source=known, _zone=zone,
+        with_period=checkpoints.height, without_period=without_period, negative=negative, _rows=rolled, _source=prepared, _zone=zone,
     )  # fmt: skip
 
 
@@ -230,7 +235,7 @@ def _schema() -> dict[str, pl.DataType]:
 
 
 def _rolled(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
-    """Return one row per study and period: the columns of `RESAMPLED`, and the aggregates behind them."""
+    """Return one row per study and period: the columns of `RESAMPLED` and their aggregates."""
     aggregates = {name: expression for rule in _RULES.values() for name, expression in rule.aggregates.items()}
     only = {f"{name}|only": pl.col(name).first() for name in METRICS}
     grouped = rows.group_by("group", maintain_order=True).agg(
@@ -241,7 +246,7 @@ def _rolled(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
     joined = grouped.join(covered(rows), on="group", how="left", maintain_order="left")
     joined = joined.join(_sessions(rows), on="group", how="left", maintain_order="left")
     valued = joined.with_columns(_value(name, rule).alias(name) for name, rule in _RULES.items())
-    time, unknown = pl.col(f"{_TIME}|time"), pl.sum_horizontal(f"{_TIME}|{part}" for part in ("bare", "lack", "lost"))
+    time, unknown = pl.col(f"{_TIME}|time"), pl.sum_horizontal(f"{_TIME}|{part}" for part in ("no_denominator", "no_value", "too_long"))
     return valued.with_columns(
         period_type=pl.lit(to),
         checkpoint_id=pl.format("{}/{}/{}", "study_id", pl.lit(to), local_dates(joined["period_start"], tz)),
@@ -268,17 +273,20 @@ def _reason(metric: Metric, *, present: bool) -> pl.Expr:
     if not present:
         return pl.lit(f"no column {metric.name} in the frame")
     faults = _RULES[metric.name].faults
-    # A resampled row has its own reason, which is always the same for metrics without a rule.
-    alone = pl.col("rows") == 1 if metric.rollup != "none" else pl.col("parts") == 1
-    known = pl.when(pl.col(metric.name).is_not_null()).then(pl.lit(None, dtype=pl.String()))
-    reason = known.when(alone).then(pl.lit("missing in the only checkpoint"))
+    # With the rollup "none", a single row that was resampled from several checkpoints has the reason of the rule.
+    single = pl.col("rows") == 1 if metric.rollup != "none" else pl.col("parts") == 1
+    no_reason = pl.when(pl.col(metric.name).is_not_null()).then(pl.lit(None, dtype=pl.String()))
+    reason = no_reason.when(single).then(pl.lit("missing in the only checkpoint"))
     for condition, text in faults:
         reason = reason.when(condition).then(text)
     return reason
 
 
 def _sessions(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the distinct sessions of each period in order; null when a checkpoint of the period has none recorded."""
+    """Return the distinct sessions of each period in order.
+
+    Null when a checkpoint of the period has no recorded sessions.
+    """
     name = "sessions_included"
     each = rows.lazy().select("group", name).explode(name).unique(maintain_order=True, keep="first").group_by("group")
     sessions = each.agg(pl.col(name).drop_nulls())

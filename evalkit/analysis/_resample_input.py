@@ -1,4 +1,4 @@
-"""The checkpoints that are resampled: read in one form, and checked."""
+"""Reading and validation of the checkpoints to resample."""
 
 from __future__ import annotations
 
@@ -27,10 +27,15 @@ _CLOCK_CHANGE = timedelta(hours=1)
 
 
 def read_checkpoints(data: StudyData) -> tuple[pl.DataFrame, int, int]:
-    """Return the checkpoints by study and time, the number of rows without a period, and the number of negative values.
+    """Return the checkpoints by study and time, with counts of invalid rows and values.
 
-    Columns are those of `RESAMPLED` with the dtypes of ``kit.checkpoints()``, null when absent, but the period is in `start`, `end` and
-    the midpoint `t`. NaN, infinity and negative values are null.
+    NaN, infinity and negative values are null.
+
+    Returns
+    -------
+    tuple of polars.DataFrame, int and int
+        The checkpoints, the number of rows without a period, and the number of negative values. The columns are those of `RESAMPLED`,
+        null when absent, with the dtypes of ``kit.checkpoints()``; the period is in `start`, `end` and the midpoint `t`.
 
     Raises
     ------
@@ -40,7 +45,7 @@ def read_checkpoints(data: StudyData) -> tuple[pl.DataFrame, int, int]:
     bounds = ["period_start", "period_end"]
     rows = data.columns(RESAMPLED, bounds, [name for name in RESAMPLED if name not in (*bounds, "partial")])
     rows = rows.rename({"period_start": "start", "period_end": "end"}).with_columns(
-        *(_whole_numbers(rows[name]) for name in _COUNTS), study_id=pl.coalesce("study_id", "study", pl.lit(MISSING_STUDY))
+        *(_integers(rows[name]) for name in _COUNTS), study_id=pl.coalesce("study_id", "study", pl.lit(MISSING_STUDY))
     )
     with_period = rows.filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
     measured = [*METRICS, "events_analyzed"]
@@ -58,29 +63,30 @@ def _negative(name: str) -> pl.Expr:
     return value < 0
 
 
-def _whole_numbers(series: pl.Series) -> pl.Series:
-    """Return counts as integers; pandas has floats when some are missing."""
+def _integers(series: pl.Series) -> pl.Series:
+    """Return counts as integers; pandas columns with missing counts have floats."""
     if not series.dtype.is_float():
         return series
     series = series.set(~series.is_finite(), None)
-    if (odd := series.filter(series != series.round())).len():
+    if (fractions := series.filter(series != series.round())).len():
         raise InvalidInputError(
-            f"frame: invalid value {odd[0]!r} in column {series.name!r}", allowed="expected whole numbers", field=series.name, value=odd[0]
-        )
+            f"frame: invalid value {fractions[0]!r} in column {series.name!r}", allowed="expected whole numbers", field=series.name,
+            value=fractions[0],
+        )  # fmt: skip
     return series.cast(pl.Int64(), strict=False)
 
 
 def check_longer(to: object) -> str:
-    """Check that a value is a period type to resample to."""
+    """Return a valid period type to resample to, or raise `InvalidInputError`."""
     if not isinstance(to, str) or to not in BEGINNINGS:
         raise invalid("to", to, "expected 'daily', 'weekly' or 'monthly'", hint=nearest(to, BEGINNINGS).strip())
     return str(to)
 
 
 def check_period_types(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> None:
-    """Raise when a study has longer periods than `to`: a value over a month cannot be split into weeks.
+    """Raise `InvalidInputError` when a study has longer periods than `to`.
 
-    Without a period type, the median length of the periods of a study decides.
+    A value over a month cannot be split into weeks. Without a period type, the median length of the periods of a study is used.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Base classes of results: numbers as attributes, a table, a chart, and text from `evalkit.analysis._wording`."""
+"""Base classes of results.
+
+A result has numbers as attributes, a table, a chart, and text from `evalkit.analysis._wording`.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,12 @@ LINE = {"part": "count", "at": "time", "value": "number", "low": "number", "high
 _SPECIAL = re.compile(r"[\\`*_\[\]|~$>]")
 """Characters that are markup anywhere in Markdown."""
 _SPECIAL_AT_START = re.compile(rf"{_SPECIAL.pattern}|^\s*(?:[#+-]|\d+[.)])", re.MULTILINE)
-"""The same, and markup at the start of a line."""
+"""`_SPECIAL`, and markup at the start of a line."""
 _TYPES = {"text": pl.String(), "texts": pl.List(pl.String()), "count": pl.Int64(), "time": pl.Datetime("us", "UTC")}
 
 
 class Result(ABC):
-    """Base class of results; they display as text in which names are never read as markup."""
+    """Base class of results, which display as text with all markup escaped."""
 
     @abstractmethod
     def sentences(self) -> list[str]:
@@ -110,7 +113,7 @@ class MetricResult(Result):
         return rows if self._data is None else to_library_of(self._data.checkpoints, rows, self._COLUMNS)
 
     def _findings(self, study_id: str) -> Audit | None:
-        from evalkit.analysis._audit.audit import audit  # which returns a `Result`
+        from evalkit.analysis._audit.audit import audit  # circular: an `Audit` is a `Result`
 
         return None if self._data is None else audit(self._data).filter(self.metric.name, study=study_id)
 
@@ -144,7 +147,7 @@ class StudyResult(MetricResult):
 
     @property
     def findings(self) -> Audit | None:
-        """Findings of the audit about this metric of this study; the audit runs on first access."""
+        """Findings of the audit about this metric of the study; the audit runs on first access."""
         return self._findings(self.study_id)
 
     def plot(self) -> alt.LayerChart:
@@ -193,7 +196,10 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
 
     @cached_property
     def frame(self) -> FrameLike:
-        """One row per study, or per shift of a study, in the library (Polars or pandas) of the data."""
+        """The results as a table, in the library (Polars or pandas) of the data.
+
+        One row per study, or per shift of a study.
+        """
         rows = table([row for result in self.results for row in result._rows()], self._kind._COLUMNS)
         return to_library_of(self._data.checkpoints, rows, self._kind._COLUMNS)
 
@@ -223,8 +229,8 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
         return next(result for result in self.results if result.study_id == name.id)
 
     def _name(self, result: T) -> StudyName:
-        known = (name for name in self._data.names if name.id == result.study_id)
-        return next(known, StudyName(result.study_id, result.study, result.study))
+        matches = (name for name in self._data.names if name.id == result.study_id)
+        return next(matches, StudyName(result.study_id, result.study, result.study))
 
     def __contains__(self, study: object) -> bool:
         try:
@@ -253,8 +259,8 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
 
     @property
     def findings(self) -> Audit:
-        """Findings of the audit about this metric of any of the studies; the audit runs on first access."""
-        from evalkit.analysis._audit.audit import audit  # which returns a `Result`
+        """Findings of the audit about this metric of all studies; the audit runs on first access."""
+        from evalkit.analysis._audit.audit import audit  # circular: an `Audit` is a `Result`
 
         return audit(self._data).filter(self._metric.name)
 
@@ -265,7 +271,9 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
         return len(self.results)
 
     def sentences(self) -> list[str]:
-        """Return the text of each result for up to three studies, otherwise the number of studies with each verdict.
+        """Return the results as text, one string per paragraph.
+
+        For more than three studies, the text is the number of studies with each verdict.
 
         Examples
         --------
@@ -295,14 +303,16 @@ class PerStudy(Result, Mapping[str, T], Generic[T]):
 
 def by_study(data: DataLike, metric: str, analyze: Callable[[MetricSeries, StudyData], T], kind: type[T]) -> PerStudy[T]:
     """Analyze one metric of each study, and adjust the p-values for multiple comparisons."""
-    known = study_data(data)
-    results = [analyze(series, known) for series in all_series(known, metric)]
+    prepared = study_data(data)
+    results = [analyze(series, prepared) for series in all_series(prepared, metric)]
     adjusted = holm([result.p for result in results])
-    return PerStudy([result._adjusted(p) for result, p in zip(results, adjusted, strict=True)], known, METRICS[metric], kind)
+    return PerStudy([result._adjusted(p) for result, p in zip(results, adjusted, strict=True)], prepared, METRICS[metric], kind)
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjust p-values for multiple comparisons by Holm's method; None (not tested) stays None and is not counted.
+    """Adjust p-values for multiple comparisons by Holm's method.
+
+    None means not tested: it stays None and is not counted.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979), 65-70.
     """
@@ -315,7 +325,10 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pl.DataFrame:
-    """Return rows as a table; `columns` has the kind of each column: text, texts, count, number or time."""
+    """Return rows as a Polars table.
+
+    `columns` has the kind of each column: text, texts, count, number or time.
+    """
     return pl.DataFrame(list(rows), schema={name: _TYPES.get(kind, pl.Float64()) for name, kind in columns.items()}, orient="row")
 
 
@@ -338,5 +351,5 @@ def in_markdown(text: str, *, within: bool = False) -> str:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    """Put a backslash before the last character: before the period of ``1.``."""
+    """Put a backslash before the last character, such as the period of ``1.``."""
     return f"{match[0][:-1]}\\{match[0][-1]}"

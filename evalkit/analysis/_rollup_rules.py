@@ -1,4 +1,4 @@
-"""Roll-up rules: how a metric of several checkpoints becomes one value, as Polars expressions for a group of rows."""
+"""Roll-up rules: Polars expressions that combine a metric of several checkpoints."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ SESSION_TIME = "session_time"
 
 @dataclass(frozen=True)
 class Rule:
-    """A roll-up rule in two steps: aggregates of a group of rows, and expressions over the aggregates.
+    """A roll-up rule: aggregates of a group of rows, and expressions over the aggregates.
 
     Attributes
     ----------
     aggregates
         Expressions over the rows of a group; their names begin with the name of the metric.
     value
-        Over the aggregates: the combined value of the usable rows, Float64 (Int128 for counts, whose sums always fit); null without
-        usable rows.
+        The combined value of the usable rows, computed from the aggregates: Float64, or Int128 for counts, whose sums always fit; null
+        without usable rows.
     denominator
-        Over the aggregates: the denominator of a combined mean (sessions, tasks, implied successes); null for sums.
+        The denominator of a combined mean (sessions, tasks, implied successes), computed from the aggregates; null for sums.
     faults
-        Over the aggregates and `rows` (the number of rows): conditions under which the value is not that of all rows, each with its
-        reason; the first that is true applies.
+        Conditions under which the value does not represent all rows, each with its reason, computed from the aggregates and `rows` (the
+        number of rows). The first true condition applies.
     """
 
     aggregates: dict[str, pl.Expr]
@@ -47,7 +47,7 @@ def rule_of(metric: Metric, *, exact_durations: bool = False) -> Rule:
     metric
         An entry of `evalkit.METRICS`.
     exact_durations
-        Whether means of durations are computed in whole microseconds from the column `session_time`, not in floats.
+        Whether means of durations are computed in integer microseconds from the column `session_time`, not in floats.
     """
     if metric.rollup == "sum":
         return _sum(metric)
@@ -60,14 +60,14 @@ def rule_of(metric: Metric, *, exact_durations: bool = False) -> Rule:
 
 
 def session_time() -> pl.Expr:
-    """Return the total duration of the sessions of a checkpoint in whole microseconds; null when unknown or beyond Int64.
+    """Return the total duration of the sessions of a checkpoint, in integer microseconds.
 
-    It is 0 without sessions. An existing value in the column is exact and stays.
+    0 without sessions; null when unknown or beyond Int64. An existing value of the column is exact and is kept.
     """
     count = pl.col("sessions_completed").cast(pl.Int128())
     product = count * pl.col("avg_session_duration").dt.total_microseconds().cast(pl.Int128())
-    known = pl.col(SESSION_TIME).dt.total_microseconds().cast(pl.Int128())
-    time = pl.coalesce(pl.when(count == 0).then(pl.lit(0, dtype=pl.Int128())), known, product)
+    exact = pl.col(SESSION_TIME).dt.total_microseconds().cast(pl.Int128())
+    time = pl.coalesce(pl.when(count == 0).then(pl.lit(0, dtype=pl.Int128())), exact, product)
     return pl.when(time <= MAX_COUNT).then(time)
 
 
@@ -77,26 +77,29 @@ def _missing(name: str, count: str) -> tuple[pl.Expr, pl.Expr]:
 
 def _sum(metric: Metric) -> Rule:
     name, value = metric.name, pl.col(metric.name)
-    lack, total = f"{name}|lack", pl.col(f"{name}|sum")
-    aggregates = {lack: value.null_count(), f"{name}|sum": (value.cast(pl.Int128()) if metric.kind == "count" else value).sum()}
+    no_value, total = f"{name}|no_value", pl.col(f"{name}|sum")
+    aggregates = {no_value: value.null_count(), f"{name}|sum": (value.cast(pl.Int128()) if metric.kind == "count" else value).sum()}
     fits = total <= MAX_COUNT if metric.kind == "count" else total.is_finite()
-    faults = [_missing("missing", lack), (~fits, pl.lit("the sum exceeds the range of the column"))]
+    faults = [_missing("missing", no_value), (~fits, pl.lit("the sum exceeds the range of the column"))]
     return Rule(aggregates, pl.when(fits).then(total), pl.lit(None, dtype=pl.Int64()), faults)
 
 
 def _denominators(metric: Metric) -> tuple[dict[str, pl.Expr], list[tuple[pl.Expr, pl.Expr]]]:
-    """Return the aggregates and faults of weighted means: missing denominators, missing values, and the total weight of the others."""
+    """Return the aggregates and faults of a weighted mean.
+
+    The aggregates are the number of missing denominators, the number of missing values, and the total weight of the other rows.
+    """
     name, value, count = metric.name, pl.col(metric.name), pl.col(metric.denominator or "")
     denominator = METRICS[metric.denominator or ""].label.lower()
-    bare, lack, weight = (f"{name}|{part}" for part in ("bare", "lack", "weight"))
+    no_denominator, no_value, weight = (f"{name}|{part}" for part in ("no_denominator", "no_value", "weight"))
     aggregates = {
-        bare: count.null_count(),
-        lack: ((count > 0) & value.is_null()).sum(),
+        no_denominator: count.null_count(),
+        no_value: ((count > 0) & value.is_null()).sum(),
         weight: count.filter((count > 0) & value.is_not_null()).cast(pl.Int128(), strict=False).sum(),
     }
     faults = [
-        _missing(f"{denominator} (its weight) missing", bare),
-        _missing("missing", lack),
+        _missing(f"{denominator} (its weight) missing", no_denominator),
+        _missing("missing", no_value),
         (pl.col(weight) > MAX_COUNT, pl.lit(f"{denominator} exceeds the range of the column")),
         (pl.col(weight) == 0, pl.lit(f"{denominator} is 0")),
     ]
@@ -117,10 +120,10 @@ def _weighted(metric: Metric) -> Rule:
 def _total_time(metric: Metric) -> Rule:
     name = metric.name
     aggregates, faults = _denominators(metric)
-    lost, time, weight = f"{name}|lost", pl.col(f"{name}|time"), pl.col(f"{name}|weight")
+    too_long, time, weight = f"{name}|too_long", pl.col(f"{name}|time"), pl.col(f"{name}|weight")
     used = (pl.col("sessions_completed") > 0) & pl.col(name).is_not_null()
-    aggregates |= {f"{name}|time": pl.col(SESSION_TIME).sum(), lost: (used & pl.col(SESSION_TIME).is_null()).sum()}
-    large = (pl.col(lost) > 0) | (time > MAX_COUNT)
+    aggregates |= {f"{name}|time": pl.col(SESSION_TIME).sum(), too_long: (used & pl.col(SESSION_TIME).is_null()).sum()}
+    large = (pl.col(too_long) > 0) | (time > MAX_COUNT)
     value = pl.when((weight > 0) & ~large).then(time.cast(pl.Float64()) / weight.cast(pl.Float64()))
     return Rule(aggregates, value, weight, [*faults, (large, pl.lit("the total duration of all sessions exceeds the range of the column"))])
 
@@ -128,22 +131,22 @@ def _total_time(metric: Metric) -> Rule:
 def _ratio(metric: Metric) -> Rule:
     """Return total cost divided by the implied number of successes.
 
-    A checkpoint without completed tasks has no success, and its cost is included. A checkpoint with tasks, or an unknown number of tasks,
-    needs a cost per success: null is either "no success" or "not measured". A checkpoint with a cost of 0 implies no number of successes
-    and is combined only with others of that kind.
+    A checkpoint without completed tasks has no success, and its cost is included. A checkpoint with tasks, or with an unknown number of
+    tasks, needs a cost per success, since null may mean either no success or not measured. With a cost of 0, the number of successes
+    cannot be computed; such checkpoints are combined only with each other.
     """
     name, cost, cost_per_success, tasks = metric.name, pl.col("total_cost"), pl.col(metric.name), pl.col("tasks_completed")
-    lack, unknown, free, spent, solved = (f"{name}|{part}" for part in ("lack", "unknown", "free", "spent", "solved"))
+    no_value, unknown, free, spent, solved = (f"{name}|{part}" for part in ("no_value", "unknown", "free", "spent", "solved"))
     successes = cost / cost_per_success
     idle = tasks.eq_missing(0)
-    known = ~idle & ((cost > 0) & (cost_per_success > 0) & successes.is_finite() & (successes > 0)).fill_null(False)
+    priced = ~idle & ((cost > 0) & (cost_per_success > 0) & successes.is_finite() & (successes > 0)).fill_null(False)
     costless = ~idle & ((cost == 0) & (cost_per_success == 0)).fill_null(False)
     aggregates = {
-        lack: cost.null_count(),
-        unknown: (cost.is_not_null() & ~idle & ~known & ~costless).sum(),
+        no_value: cost.null_count(),
+        unknown: (cost.is_not_null() & ~idle & ~priced & ~costless).sum(),
         free: costless.sum(),
-        spent: cost.filter(known | idle).sum(),
-        solved: successes.filter(known).sum(),
+        spent: cost.filter(priced | idle).sum(),
+        solved: successes.filter(priced).sum(),
     }
     ratio = pl.col(spent) / pl.col(solved)
     ratio = pl.when(ratio.is_finite() & (ratio > 0)).then(ratio)
@@ -153,7 +156,7 @@ def _ratio(metric: Metric) -> Rule:
     )  # fmt: skip
     no_task = (pl.col(solved) == 0) & (pl.col(free) == 0)
     faults = [
-        _missing("total cost missing", lack),
+        _missing("total cost missing", no_value),
         _missing("number of solved tasks unknown", unknown),
         ((pl.col(free) > 0) & (pl.col(spent) > 0), pl.lit("checkpoints with a cost of 0 imply no number of solved tasks")),
         (no_task, pl.lit("no task was completed")),

@@ -18,21 +18,21 @@ from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import StudyData
 
 __all__ = [
-    "MOST_VALUES", "PARTIAL", "Caveat", "CaveatKind", "MetricSeries", "Samples", "all_series", "one_series", "rows_for", "series_of",
-    "whole_periods",
+    "MOST_VALUES", "PARTIAL", "Caveat", "CaveatKind", "MetricSeries", "Samples", "all_series", "complete_periods", "metric_series",
+    "rows_for", "series_of",
 ]  # fmt: skip
 
 PARTIAL = "partial"
 """The column that marks partially covered periods, whose totals are too small."""
 MOST_VALUES = 1000
-"""The largest number of values: more are averaged over equal stretches of time, which also removes a daily or weekly cycle."""
+"""The largest number of values; longer series are averaged over equal stretches of time, which also removes daily or weekly cycles."""
 _DAY = 86_400_000_000
 _STRETCHES = {
     "minute": 60_000_000, "hour": _DAY // 24, "day": _DAY, "week": 7 * _DAY, "28 days": 28 * _DAY, "year": 365 * _DAY,
     "10 years": 3650 * _DAY, "100 years": 36_500 * _DAY,
 }  # fmt: skip
 _UNEVEN = 10
-_TOO_LARGE = 1e100  # a sum of their squares would overflow
+_TOO_LARGE = 1e100  # a sum of the squares of such values would overflow
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -87,7 +87,10 @@ class Samples:
         return Samples(self.times[mask], self.values[mask], self.starts[mask], self.ends[mask])
 
     def grouped(self, keys: Array, *, times: bool = False) -> Samples:
-        """Return the means of consecutive samples with equal keys, from their first start to their last end; of `times` too, if asked."""
+        """Return the means of consecutive samples with equal keys.
+
+        A mean extends from the first start to the last end. Its time is the mean of the times with `times`, and otherwise the first time.
+        """
         if not len(keys) or not (keys[1:] == keys[:-1]).any():
             return self
         first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
@@ -104,9 +107,10 @@ class MetricSeries:
     Attributes
     ----------
     times, values, starts, ends
-        As in `Samples`, with distinct times; means over stretches of time in a very long series.
+        As in `Samples`, with distinct times; a very long series has means over stretches of time.
     checkpoints, missing
-        The number of checkpoints with a value, and of those without one or with the total of a partially covered period.
+        The number of checkpoints with a value, and of the others: without a value, with a value that is too large, or with the total of a
+        partially covered period.
     caveats
         Limitations of the series.
     trials
@@ -115,8 +119,8 @@ class MetricSeries:
         The number of distinct timestamps, before a very long series is averaged.
     stretch
         The stretch of time over which a very long series was averaged, such as ``day``; otherwise empty.
-    each
-        All checkpoints with a value, by time. None: they are the values.
+    samples
+        All checkpoints with a value, by time. None when no values were averaged.
     """
 
     study_id: str
@@ -132,7 +136,7 @@ class MetricSeries:
     trials: Trials = NO_TRIALS
     distinct: int = 0
     stretch: str = ""
-    each: Samples | None = None
+    samples: Samples | None = None
 
     @property
     def constant(self) -> bool:
@@ -168,21 +172,25 @@ class MetricSeries:
         return [caveat for caveat in self.caveats if caveat.kind not in kinds]
 
     def split(self, microseconds: float) -> tuple[MetricSeries, MetricSeries]:
-        """Return the checkpoints that end before a time and those that start after it; no mean spans it."""
-        each = self.each or Samples(self.times, self.values, self.starts, self.ends)
-        first, last = np.minimum(each.starts, each.ends), np.maximum(each.starts, each.ends)
-        before, after = (last <= microseconds) & (first < microseconds), (first >= microseconds) & (last > microseconds)
-        return self._of(each.where(before)), self._of(each.where(after))
+        """Return the checkpoints that end before a time, and those that start after it.
 
-    def _of(self, each: Samples) -> MetricSeries:
-        used = _averaged(each.grouped(each.times), self.stretch)
+        Very long series are averaged after the split, so that no mean spans that time.
+        """
+        samples = self.samples or Samples(self.times, self.values, self.starts, self.ends)
+        first, last = np.minimum(samples.starts, samples.ends), np.maximum(samples.starts, samples.ends)
+        before, after = (last <= microseconds) & (first < microseconds), (first >= microseconds) & (last > microseconds)
+        return self._of(samples.where(before)), self._of(samples.where(after))
+
+    def _of(self, samples: Samples) -> MetricSeries:
+        used = _averaged(samples.grouped(samples.times), self.stretch)
         return replace(
-            self, times=used.times, values=used.values, starts=used.starts, ends=used.ends, checkpoints=len(each.values), each=each
+            self, times=used.times, values=used.values, starts=used.starts, ends=used.ends, checkpoints=len(samples.values),
+            samples=samples,
         )  # fmt: skip
 
 
 def rows_for(data: StudyData, metrics: Iterable[str]) -> pl.DataFrame:
-    """Return the rows of `StudyData.sorted_checkpoints` with all columns for series of some metrics."""
+    """Return `StudyData.sorted_checkpoints` with the columns for series of some metrics."""
     names = list(metrics)
     denominators = {METRICS[name].denominator for name in names}
     counts = sorted(name for name in denominators if name is not None and name not in names)
@@ -190,7 +198,7 @@ def rows_for(data: StudyData, metrics: Iterable[str]) -> pl.DataFrame:
 
 
 def all_series(data: StudyData, metric: str) -> list[MetricSeries]:
-    """Return one metric as a series for each study with checkpoints, in the order of the studies.
+    """Return a series of one metric for each study with checkpoints, in study order.
 
     Raises
     ------
@@ -200,21 +208,21 @@ def all_series(data: StudyData, metric: str) -> list[MetricSeries]:
     metric_named(metric)
     rows = rows_for(data, [metric])
     parts = [rows] if len(data.names) == 1 and rows.height else rows.partition_by("study_id", maintain_order=True)
-    return [one_series(part, metric) for part in parts]
+    return [metric_series(part, metric) for part in parts]
 
 
-def whole_periods(rows: pl.DataFrame, metric: str) -> tuple[pl.DataFrame, int]:
-    """Return the rows without totals of partially covered periods, and the number of rows excluded."""
+def complete_periods(rows: pl.DataFrame, metric: str) -> tuple[pl.DataFrame, int]:
+    """Return the rows without totals of partial periods, and the number of excluded rows."""
     if METRICS[metric].rollup != "sum" or PARTIAL not in rows.columns or not rows[PARTIAL].any():
         return rows, 0
     complete = rows.filter(pl.col(PARTIAL).not_())
     return complete, rows.height - complete.height
 
 
-def one_series(rows: pl.DataFrame, metric: str) -> MetricSeries:
+def metric_series(rows: pl.DataFrame, metric: str) -> MetricSeries:
     """Return one metric of one study, from rows of `StudyData.sorted_checkpoints`."""
     denominator = METRICS[metric].denominator
-    complete, partial = whole_periods(rows, metric)
+    complete, partial = complete_periods(rows, metric)
     samples = _samples(complete, metric)
     counts = _numbers(complete, denominator) if denominator in complete.columns else None
     study_id, study = (rows["study_id"][0], rows["label"][0]) if rows.height else ("", "")
@@ -226,14 +234,14 @@ def series_of(
     study_id: str, study: str, metric: Metric, samples: Samples, *, counts: Array | None = None,
     variances: tuple[Array, Array] | None = None, partial: int = 0,
 ) -> MetricSeries:  # fmt: skip
-    """Return samples by time, NaN for missing values, as a series.
+    """Return samples by time as a series.
 
     Parameters
     ----------
     study_id, study, metric
         Id and label of the study, and the metric.
     samples
-        The values by time.
+        The values by time, NaN for missing values.
     counts
         The denominators of the values; None when not recorded.
     variances
@@ -243,18 +251,18 @@ def series_of(
     """
     measured = ~np.isnan(samples.values)
     usable = measured & (np.abs(samples.values) < _TOO_LARGE)
-    each = samples.where(usable)
-    total, used, too_large = len(measured), len(each.values), int(measured.sum() - usable.sum())
-    distinct = each.grouped(each.times)
+    total, too_large = len(measured), int(measured.sum() - usable.sum())
+    samples = samples.where(usable)
+    used, distinct = len(samples.values), samples.grouped(samples.times)
     stretch = _stretch_of(distinct.times)
     averaged = _averaged(distinct, stretch)
     values = averaged.values
     if variances is not None:
         variances = variances[0][usable], variances[1][usable]
     elif counts is not None and metric.kind == "rate":
-        variances = sampling_variances(each.values, counts[usable])
-    trials = NO_TRIALS if variances is None else trials_of(each.values, *variances)
-    trials = replace(trials, variance=trials.variance * len(values) / max(1, used))  # of means, in a very long series
+        variances = sampling_variances(samples.values, counts[usable])
+    trials = NO_TRIALS if variances is None else trials_of(samples.values, *variances)
+    trials = replace(trials, variance=trials.variance * len(values) / max(1, used))  # values of a very long series are means
     limits = [
         (too_large, Caveat(CaveatKind.TOO_LARGE, (too_large, _TOO_LARGE))),
         (used < total, Caveat(CaveatKind.MISSING, (total - used, total))),
@@ -266,7 +274,7 @@ def series_of(
     caveats += [Caveat(CaveatKind.SAME_TASKS)] if trials.steady else []
     return MetricSeries(
         study_id, study, metric, averaged.times, values, averaged.starts, averaged.ends, checkpoints=used, missing=total - used,
-        caveats=tuple(caveats), distinct=len(distinct.times), trials=trials, stretch=stretch, each=each,
+        caveats=tuple(caveats), distinct=len(distinct.times), trials=trials, stretch=stretch, samples=samples,
     )  # fmt: skip
 
 
@@ -282,7 +290,7 @@ def _numbers(rows: pl.DataFrame, name: str | None) -> Array:
 
 
 def _uneven(counts: Array | None, metric: Metric) -> list[Caveat]:
-    """Return a caveat when denominators of equally weighted values differ by a factor of `_UNEVEN` or more."""
+    """Return a caveat when denominators differ by a factor of `_UNEVEN` or more."""
     positive = np.array([]) if counts is None else counts[counts > 0]
     if not len(positive) or positive.max() < _UNEVEN * positive.min():
         return []
@@ -290,7 +298,10 @@ def _uneven(counts: Array | None, metric: Metric) -> list[Caveat]:
 
 
 def _stretch_of(times: Array) -> str:
-    """Return the shortest stretch of time that leaves at most `MOST_VALUES` means; empty when there are no more values."""
+    """Return the shortest stretch of time with at most `MOST_VALUES` means.
+
+    Empty when there are at most `MOST_VALUES` values.
+    """
     if len(times) <= MOST_VALUES:
         return ""
     long_enough = (name for name, length in _STRETCHES.items() if len(np.unique(times // length)) <= MOST_VALUES)

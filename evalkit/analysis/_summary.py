@@ -56,8 +56,8 @@ class Summary(Result):
     - ``first`` and ``last`` by time, ``min``, ``max``
     - ``median``, ``p95``: with linear interpolation, the default of ``numpy.quantile``
     - ``mean``: with equal weight of checkpoints
-    - ``weighted_mean``: the pooled rate or mean, weighted by the denominator of the metric, over the checkpoints with both. For cost per
-      successful task: total cost divided by the implied number of successes. Null for sums, and without a recorded denominator
+    - ``weighted_mean``: the pooled rate or mean, weighted by the denominator of the metric, over the checkpoints that have both. For cost
+      per successful task: total cost divided by the implied number of successes. Null for sums, and without a recorded denominator
     - ``rests_on``: sum of these denominators, or the rounded number of implied successes: Int64, null above 2^63 - 1
     - ``total``: for metrics that are summed; too small when `missing` is above 0
 
@@ -84,7 +84,9 @@ class Summary(Result):
         return to_library_of(self._data.checkpoints, self._rows, _COLUMNS)
 
     def sentences(self) -> list[str]:
-        """Return the result as text: the first metric with values in one line per study, then the amount of data and what is missing.
+        """Return the result as text, one string per paragraph.
+
+        The first metric with values is summarized in one line per study. The amount of data and the missing values follow.
 
         Examples
         --------
@@ -151,13 +153,13 @@ def summary(data: DataLike) -> Summary:
     │ session_success_rate ┆ 0.583333 ┆ 0.545455 ┆ 0.567686      │
     └──────────────────────┴──────────┴──────────┴───────────────┘
     """
-    known = study_data(data)
-    names = [name for name in METRICS if name in known]
-    denominators = [name for name in ("sessions_completed", "tasks_completed", "total_cost") if name not in known]
-    rows = known.sorted_checkpoints(names, denominators)
+    prepared = study_data(data)
+    names = [name for name in METRICS if name in prepared]
+    denominators = [name for name in ("sessions_completed", "tasks_completed", "total_cost") if name not in prepared]
+    rows = prepared.sorted_checkpoints(names, denominators)
     if not names:
         raise InvalidInputError(
-            "data: no column with a metric", hint=f"Valid metrics: {', '.join(METRICS)}.", field="data", value=known.column_names
+            "data: no column with a metric", hint=f"Valid metrics: {', '.join(METRICS)}.", field="data", value=prepared.column_names
         )
     metrics = [METRICS[name] for name in names]
     aggregates = {name: expression for metric in metrics for name, expression in _aggregates(metric).items()}
@@ -168,7 +170,7 @@ def summary(data: DataLike) -> Summary:
     order = pl.col("metric").replace_strict({name: place for place, name in enumerate(METRICS)}, return_dtype=pl.Int8())
     table = table.sort("study_id", order, maintain_order=True)
     start, end = rows.select(pl.col("start").min(), pl.col("end").max()).row(0)
-    return Summary(grouped.height, rows.height, start, end, _rows=table, _data=known)
+    return Summary(grouped.height, rows.height, start, end, _rows=table, _data=prepared)
 
 
 def _aggregates(metric: Metric) -> dict[str, pl.Expr]:

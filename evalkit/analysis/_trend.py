@@ -1,4 +1,4 @@
-"""Trends: the slope of a metric over time, with a confidence interval that allows for autocorrelation."""
+"""Trends: the slope of a metric over time, estimated with autocorrelated errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ __all__ = ["FEWEST", "FEWEST_FOR_NO_TREND", "Trend", "trend", "trend_of"]
 FEWEST = 8
 """The number of values that a trend needs."""
 FEWEST_FOR_NO_TREND = 12
-"""The number of values below which a trend is never ruled out: with 9 or 10, power is 30% even for 3 standard deviations."""
+"""The least number of values for the verdict of no trend.
+
+With 9 or 10 values, the power to detect a change of 3 standard deviations is only 30%."""
 DETECTABLE = 3.0
 """The largest half-width of the interval of the total change for the verdict of no trend, in standard deviations of a checkpoint.
 
@@ -43,7 +45,7 @@ _COLUMNS = {
 _NOT_ESTIMATED = Estimate(math.nan, math.nan, math.nan, math.nan)
 _LINE_POINTS = 9
 _FAR = 15
-"""Median absolute deviations from the median beyond which a value is an outlier: about 10 standard deviations of a normal."""
+"""Median absolute deviations from the median beyond which a value is an outlier: about 10 standard deviations of a normal distribution."""
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -55,8 +57,8 @@ class Trend(StudyResult):
     checkpoints, missing
         The number of checkpoints with and without a value.
     values
-        The number of values in the regression: values with equal timestamps are averaged, and so are those of more than 1,000
-        checkpoints, over equal stretches of time.
+        The number of values in the regression. Values with equal timestamps are averaged; series of more than 1,000 values are averaged
+        over equal stretches of time.
     start, end
         Start of the first and end of the last period, UTC; None without a value.
     span_days
@@ -71,7 +73,7 @@ class Trend(StudyResult):
     spread
         Standard deviation of a single value about the line, in the unit of the metric.
     averaged_over
-        The stretch of time over which values were averaged, such as ``day``; empty when they were not.
+        The stretch of time over which values were averaged, such as ``day``; empty without averaging.
     autocorrelation
         Mean of the AR(1) coefficient, 0 to 0.99.
 
@@ -126,16 +128,19 @@ class Trend(StudyResult):
 
     @property
     def p(self) -> float | None:
-        """Two-sided p-value of the null hypothesis of no slope; None when all values are equal, or without a slope."""
+        """Two-sided p-value of the null hypothesis of no slope.
+
+        None without a slope, and when all values are equal.
+        """
         return None if self.slope is None or self.constant else self.slope.p
 
     @property
     def verdict(self) -> Verdict:
-        """Improving, declining (rising, falling for a metric without a better direction), no significant trend, insufficient data.
+        """Improving, declining, no significant trend, or insufficient data.
 
-        No significant trend needs 12 values or more and an interval of the total change whose half-width is at most 3 standard deviations
-        of a checkpoint, so that a change of this size is detected in about half of all studies or more. When all values are equal, 8 are
-        enough.
+        Rising or falling for a metric without a better direction. No significant trend needs 12 values or more and an interval of the
+        total change whose half-width is at most 3 standard deviations of a checkpoint, so that a change of this size is detected in about
+        half of all studies or more. When all values are equal, 8 are enough.
         """
         if self.slope is not None and is_significant(self.p_corrected):
             return trend_verdict(self.metric, self.slope.value)
@@ -143,10 +148,11 @@ class Trend(StudyResult):
 
     @property
     def more_needed(self) -> int | None:
-        """About how many more checkpoints are needed when the verdict is ``insufficient data``; else None.
+        """The approximate number of further checkpoints needed for sufficient data.
 
-        With this many, a change of 3 standard deviations over the span would be detected in about half of all studies. When the slope is
-        significant only before adjustment for multiple comparisons: the number with which this slope would be significant after it.
+        None unless the verdict is ``insufficient data``. With this number, a change of 3 standard deviations over the span would be
+        detected in about half of all studies. For a slope that is significant only before adjustment for multiple comparisons, it is the
+        number with which the same slope would be significant after adjustment.
         """
         if self.slope is not None and self.p_corrected is not None and only_alone(self.slope.p, self.p_corrected):
             return _more_after_adjustment(self.slope.p, self.p_corrected, self.checkpoints)
@@ -166,7 +172,9 @@ class Trend(StudyResult):
         }]  # fmt: skip
 
     def sentences(self) -> list[str]:
-        """Return the result as text: one line to quote, then the total change, the method and the caveats.
+        """Return the result as text, one string per paragraph.
+
+        The first paragraph is the result in one line. The total change, the method and the caveats follow.
 
         Examples
         --------
@@ -206,7 +214,7 @@ def trend(data: DataLike, metric: str) -> PerStudy[Trend]:
 
     See Also
     --------
-    evalkit.plots.trend : Draws a metric over time, with this line when given ``fit=``.
+    evalkit.plots.trend : Draw a metric over time; ``fit=`` adds the fitted line.
 
     Notes
     -----
@@ -253,7 +261,10 @@ def trend_of(series: MetricSeries, data: StudyData | None = None) -> Trend:
 
 
 def _step(series: MetricSeries, line: Fit) -> list[Caveat]:
-    """Return a caveat when a step fits the series better than the line and `changepoints` has enough values."""
+    """Return a caveat when a step fits the series better than the line.
+
+    Series that are too short for `changepoints` have no such caveat.
+    """
     if len(series.values) < FEWEST_FOR_SHIFT or not is_step(series.days, series.values, line):
         return []
     return [Caveat(CaveatKind.STEP, (series.at(series.starts[largest(series.values)]),))]
@@ -270,7 +281,9 @@ def _line(series: MetricSeries, line: Fit) -> pl.DataFrame:
 
 
 def theil_sen(days: Array, values: Array) -> float:
-    """Return the median of all pairwise slopes, per day, without the second that importing scipy.stats takes.
+    """Return the median of all pairwise slopes, per day (Theil-Sen).
+
+    `scipy.stats.theilslopes` is not used, since importing it takes a second.
 
     Source: P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American Statistical
     Association 63 (1968), 1379-1389.
@@ -280,10 +293,10 @@ def theil_sen(days: Array, values: Array) -> float:
 
 
 def _more(total: Estimate, spread: float, series: MetricSeries) -> int | None:
-    """Return how many more checkpoints are needed to detect a change of `DETECTABLE` with a power of about 50%.
+    """Return the number of further checkpoints needed to detect a change of `DETECTABLE`.
 
-    None when the trend is significant or there are enough: `FEWEST_FOR_NO_TREND` values, and a half-width, proportional to 1 / sqrt(n), of
-    at most `DETECTABLE`.
+    The power is about 50%. None when the trend is significant, or when there are enough checkpoints: `FEWEST_FOR_NO_TREND` values, and a
+    half-width of at most `DETECTABLE`, which is proportional to 1 / sqrt(n).
     """
     if spread == 0 or total.p <= ALPHA:
         return None
@@ -294,9 +307,12 @@ def _more(total: Estimate, spread: float, series: MetricSeries) -> int | None:
 
 
 def _more_after_adjustment(p: float, corrected: float, count: int) -> int:
-    """Return how many more checkpoints make an adjusted p-value significant at the same slope: z is proportional to sqrt(n)."""
-    wanted, now = ndtri(ALPHA * p / corrected / 2), ndtri(p / 2)
-    return max(1, math.ceil(count * float(wanted / now) ** 2) - count)
+    """Return the number of further checkpoints that make an adjusted p-value significant.
+
+    The slope is assumed to stay the same, so that z is proportional to sqrt(n).
+    """
+    needed_z, z = ndtri(ALPHA * p / corrected / 2), ndtri(p / 2)
+    return max(1, math.ceil(count * float(needed_z / z) ** 2) - count)
 
 
 def _caveats(values: Array, total: Estimate, robust: float, line: Fit) -> list[Caveat]:

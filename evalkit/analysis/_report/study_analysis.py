@@ -11,7 +11,7 @@ import polars as pl
 from evalkit.analysis._changepoints import ChangePoints, changepoints_of
 from evalkit.analysis._compare import Comparison, Difference, compare_of, named_metrics, rows_of
 from evalkit.analysis._results import holm
-from evalkit.analysis._series import one_series, rows_for
+from evalkit.analysis._series import metric_series, rows_for
 from evalkit.analysis._summary import summary
 from evalkit.analysis._trend import Trend, trend_of
 from evalkit.domain.metrics import METRICS
@@ -43,7 +43,10 @@ class ReportedStudy:
 
     @property
     def checkpoints(self) -> pl.DataFrame:
-        """The checkpoints as a Polars frame, with those columns of ``kit.checkpoints()`` that the data has."""
+        """The checkpoints as a Polars frame.
+
+        The columns are those of ``kit.checkpoints()`` that the data has.
+        """
         return self.data.columns(CHECKPOINTS, [], [name for name in CHECKPOINTS if name in self.data])
 
     @property
@@ -61,7 +64,7 @@ class StudyAnalysis:
     Attributes
     ----------
     study, baseline
-        The studies; no baseline without a comparison.
+        The studies; None for the baseline without a comparison.
     data
         The data of both.
     trends, changes
@@ -127,7 +130,7 @@ def analyze_study(
     rows = rows_for(both, names)
     of_study = rows_of(rows, study.id)
     measured = [name for name in names if of_study[name].count()]
-    all_series = [one_series(of_study, name) for name in measured]
+    all_series = [metric_series(of_study, name) for name in measured]
     trends = [trend_of(series, both) for series in all_series]
     changes = [changepoints_of(series, both) for series in all_series]
     differences = []

@@ -1,8 +1,8 @@
-"""The sentences of results, for display, reports and charts: the only place where results become text.
+"""The sentences of results, for display, reports and charts.
 
-Each result has two functions. ``trend_line(result)`` returns its first line, a complete statement to paste elsewhere: the subject, the
-verdict, and in parentheses the estimate with its 95% CI, the p-value and the number of checkpoints. ``trend(result)`` returns that line
-followed by details, method and caveats, one string per paragraph.
+Text about results is written only in this package. Each kind of result has two functions. ``trend_line(result)`` returns its first line,
+a complete statement to paste elsewhere: the subject, the verdict, and in parentheses the estimate with its 95% CI, the p-value and the
+number of checkpoints. ``trend(result)`` returns that line, followed by details, method and caveats, one string per paragraph.
 """
 
 from evalkit.analysis._wording.audits import audit, audit_warning

@@ -17,14 +17,14 @@ _MOST_FINDINGS = 10
 
 
 def audit(result: Audit, rows: pl.DataFrame) -> list[str]:
-    """Return the number of findings, the worst of them, and which checks were skipped.
+    """Return the number of findings, the most severe ones, and the skipped checks.
 
     Parameters
     ----------
     result
         The result.
     rows
-        The findings, the worst first, with their text before the advice, `text`, and the `advice`.
+        The findings, the most severe first, with their description in `text` and their advice in `advice`.
     """
     checked = f"{plural(result.checked, 'checkpoint')} of {plural(result.studies, 'study', 'studies')}"
     if rows.is_empty():
@@ -35,7 +35,7 @@ def audit(result: Audit, rows: pl.DataFrame) -> list[str]:
     named = rows["study_id"].n_unique() > 1 or result.studies > 1
     advised: set[str] = set()
     for row in rows.head(_MOST_FINDINGS).iter_rows(named=True):
-        # Many studies may have findings of one kind: its advice is given once.
+        # Many studies may have findings of the same kind: its advice is shown once.
         advice = "" if row["kind"] in advised else f" {row['advice']}"
         advised.add(row["kind"])
         sentences.append(f"{row['severity'].capitalize()}: {row['study'] + ': ' if named else ''}{row['text']}{advice}")
@@ -44,7 +44,10 @@ def audit(result: Audit, rows: pl.DataFrame) -> list[str]:
 
 
 def audit_warning(*audits: Audit | None) -> list[str]:
-    """Return how many errors and warnings the audit has on the data of a result; nothing when it has none."""
+    """Return the number of audit errors and warnings for the data of a result.
+
+    Empty without errors and warnings.
+    """
     errors, warnings = (sum(getattr(each, kind) for each in audits if each is not None) for kind in ("errors", "warnings"))
     counts = [plural(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
     return [f"The audit reports {_listed(counts)} for this data; see .findings."] if counts else []

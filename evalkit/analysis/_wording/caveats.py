@@ -8,29 +8,29 @@ from evalkit._util.text import moment, plural
 from evalkit.analysis._series import Caveat, CaveatKind
 from evalkit.domain.metrics import METRICS
 
-__all__ = ["METHOD", "ONLY_ALONE", "caveat", "coefficient", "one_value"]
+__all__ = ["METHOD", "ONLY_ALONE", "caveat", "coefficient", "value_name"]
 
 METHOD = "generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient"
 ONLY_ALONE = "Statistically significant before, but not after, adjustment for multiple comparisons (Holm)"
 
 
 def coefficient(autocorrelation: float | None) -> str:
-    """Return the mean of the AR(1) coefficient in parentheses, to follow `METHOD`; empty when it is not known."""
+    """Return the mean of the AR(1) coefficient, to append to `METHOD`; empty for None."""
     return "" if autocorrelation is None else f" (mean {autocorrelation:.2f})"
 
 
-def one_value(stretch: str) -> str:
-    """Return the name of one value of a series, which is a mean in a very long series.
+def value_name(stretch: str) -> str:
+    """Return the name of a value of a series, which is a mean in a very long series.
 
     Examples
     --------
-    >>> one_value(""), one_value("hour"), one_value("28 days")
+    >>> value_name(""), value_name("hour"), value_name("28 days")
     ('checkpoint', 'hourly mean', '28-day mean')
     """
     if not stretch:
         return "checkpoint"
-    known = {"minute": "minute mean", "hour": "hourly mean", "day": "daily mean", "week": "weekly mean", "year": "yearly mean"}
-    return known.get(stretch) or f"{stretch.replace(' ', '-').removesuffix('s')} mean"
+    names = {"minute": "minute mean", "hour": "hourly mean", "day": "daily mean", "week": "weekly mean", "year": "yearly mean"}
+    return names.get(stretch) or f"{stretch.replace(' ', '-').removesuffix('s')} mean"
 
 
 def caveat(limit: Caveat) -> str:
@@ -57,7 +57,7 @@ _CAVEATS: dict[CaveatKind, Callable[..., str]] = {
         f"{plural(distinct, 'distinct timestamp')})."
     ),
     CaveatKind.AVERAGED: lambda count, stretch, means: (
-        f"{count:,} values were averaged to {means:,} {one_value(stretch)}s before the analysis."
+        f"{count:,} values were averaged to {means:,} {value_name(stretch)}s before the analysis."
     ),
     CaveatKind.UNEVEN: lambda least, most, denominator: (
         f"Checkpoints are based on {least:,} to {most:,} {METRICS[denominator].label.lower().split()[0]} but have equal weight here."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from evalkit._util.text import plural
 from evalkit.analysis._wording.audits import audit_warning
-from evalkit.analysis._wording.caveats import METHOD, ONLY_ALONE, coefficient, one_value
+from evalkit.analysis._wording.caveats import METHOD, ONLY_ALONE, coefficient, value_name
 from evalkit.analysis._wording.phrases import change, p_values, with_interval
 from evalkit.domain.verdicts import Verdict, is_significant, only_alone
 
@@ -21,7 +21,10 @@ _MOST_CAVEATS = 3
 
 
 def difference_line(result: Difference, subject: str | None = None) -> str:
-    """Return a difference in one line; it begins with `subject`, or with study, baseline and metric."""
+    """Return a difference in one line.
+
+    It begins with `subject`, by default study, baseline and metric.
+    """
     name = f"{subject or f'{result.study} vs. {result.baseline}, {result.metric.label.lower()}'}: {result.verdict}"
     if result.difference is None:
         return f"{name} ({_too_few([result]) if result.comparable else _NOT_COMPARABLE})."
@@ -32,7 +35,10 @@ def difference_line(result: Difference, subject: str | None = None) -> str:
 
 
 def difference(result: Difference) -> list[str]:
-    """Return a difference in one line, then the minimum detectable difference, the method and the caveats."""
+    """Return a difference as text, one string per paragraph.
+
+    These are the difference in one line, the minimum detectable difference, the method and the caveats.
+    """
     caveats = [*result.caveats, *audit_warning(result.findings, result.baseline_findings)]
     if result.difference is None:
         return [difference_line(result), *caveats]
@@ -40,10 +46,10 @@ def difference(result: Difference) -> list[str]:
 
 
 def _detectable(result: Difference) -> list[str]:
-    """Return the minimum detectable difference, when no difference is significant."""
+    """Return the minimum detectable difference if the difference is not significant."""
     if result.verdict != Verdict.NO_DIFFERENCE or not result.spread or not result.minimum_detectable:
         return []
-    value = " or ".join(one_value(stretch) for stretch in result.averaged_over)
+    value = " or ".join(value_name(stretch) for stretch in result.averaged_over)
     deviations = f"{result.minimum_detectable / result.spread:.1f} standard deviations of the difference between single {value}s"
     text = f"Minimum detectable difference at 80% power: {change(result.metric, result.minimum_detectable, sign=False)} ({deviations})"
     more = result._needed_for(result.spread)
@@ -53,7 +59,7 @@ def _detectable(result: Difference) -> list[str]:
 
 
 def comparison_line(result: Comparison) -> str:
-    """Return a comparison in one line: in how many metrics there is which verdict."""
+    """Return a comparison in one line: the number of metrics with each verdict."""
     name = f"{result.study} vs. {result.baseline}"
     total = len(result.differences)
     if not total:
@@ -76,7 +82,10 @@ def comparison_line(result: Comparison) -> str:
 
 
 def comparison(result: Comparison) -> list[str]:
-    """Return a comparison in one line, then each significant difference, the method and the caveats."""
+    """Return a comparison as text, one string per paragraph.
+
+    These are the comparison in one line, each significant difference, the method and the caveats.
+    """
     if len(result.differences) == 1:
         return difference(result.differences[0])
     tested = [each for each in result.differences if each.difference is not None]
@@ -91,7 +100,7 @@ def comparison(result: Comparison) -> list[str]:
 
 
 def _method(tested: Sequence[Difference]) -> str:
-    """Return the method of some differences, and what their p-values are adjusted for."""
+    """Return the method of some differences, and the adjustment of their p-values."""
     mean = coefficient(tested[0].autocorrelation) if len(tested) == 1 else ""
     tests = max(each.tests for each in tested)
     adjusted = f"; p-values (not confidence intervals) adjusted for multiple comparisons (Holm, {tests} tests)" if tests > 1 else ""
@@ -99,7 +108,7 @@ def _method(tested: Sequence[Difference]) -> str:
 
 
 def _based_on(result: Comparison) -> str:
-    """Return how many periods the differences are based on."""
+    """Return the number of periods or checkpoints that the differences are based on."""
     pairs = [each.pairs for each in result.differences if each.pairs]
     unpaired = sum(each.difference is not None and not each.pairs for each in result.differences)
     parts = [f"{_range(pairs)} paired periods for {plural(len(pairs), 'metric')}"] if pairs else []
@@ -108,7 +117,10 @@ def _based_on(result: Comparison) -> str:
 
 
 def _caveats(result: Comparison) -> list[str]:
-    """Return the caveats of the metrics, each once, and why some metrics have insufficient data, unless other lines have the reason."""
+    """Return the caveats of the metrics, each once.
+
+    The reasons for insufficient data in some metrics are included unless other lines have them.
+    """
     insufficient = [each for each in result.differences if each.difference is None]
     some = len(result.differences) > _MOST_METRICS and 0 < len(insufficient) < len(result.differences)
     labels = ", ".join(each.metric.label.lower() for each in insufficient)
@@ -123,13 +135,13 @@ _NOT_COMPARABLE = "totals of periods of different lengths are not comparable; re
 
 
 def _reasons(insufficient: Sequence[Difference]) -> list[str]:
-    """Return why some metrics have no estimate, each reason once."""
+    """Return the reasons for metrics without an estimate, each once."""
     few = [each for each in insufficient if each.comparable]
     return [*([_too_few(few)] if few else []), *([_NOT_COMPARABLE] if len(few) < len(insufficient) else [])]
 
 
 def _too_few(differences: Sequence[Difference]) -> str:
-    """Return how many checkpoints there are of both studies, and how many are needed."""
+    """Return the number of checkpoints of both studies, and the number needed."""
     counts = [_range(getattr(each, name) for each in differences) for name in ("study_checkpoints", "baseline_checkpoints")]
     values = [_range(getattr(each, name) for each in differences) for name in ("study_values", "baseline_values")]
     distinct = "" if values == counts else f", with {values[0]} and {values[1]} distinct timestamps"
@@ -137,6 +149,6 @@ def _too_few(differences: Sequence[Difference]) -> str:
 
 
 def _range(counts: Iterable[int]) -> str:
-    """Return the least and the largest of some counts: ``18 to 20``."""
+    """Return the smallest and the largest of some counts: ``18 to 20``."""
     ordered = sorted(counts)
     return f"{ordered[0]:,}" if ordered[0] == ordered[-1] else f"{ordered[0]:,} to {ordered[-1]:,}"

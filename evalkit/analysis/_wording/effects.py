@@ -19,7 +19,10 @@ __all__ = ["before_after", "before_after_line", "effect_mark"]
 
 
 def before_after_line(result: BeforeAfter, subject: str | None = None) -> str:
-    """Return an effect in one line; it begins with `subject`, or with study and metric."""
+    """Return an effect in one line.
+
+    It begins with `subject`, by default study and metric.
+    """
     name = f"{subject or subject_of(result)}, change at {moment(result.at)} UTC: {result.verdict}"
     counts = f"{plural(result.before, 'checkpoint')} before and {result.after:,} after"
     if result.effect is None:
@@ -31,7 +34,10 @@ def before_after_line(result: BeforeAfter, subject: str | None = None) -> str:
 
 
 def before_after(result: BeforeAfter) -> list[str]:
-    """Return an effect in one line, then the change of slope, the method, the placebo test and the caveats."""
+    """Return an effect as text, one string per paragraph.
+
+    These are the effect in one line, the change in slope, the method, the placebo test and the caveats.
+    """
     caveats = [*result.caveats, *audit_warning(result.findings)]
     if result.effect is None or result.slope_change is None:
         return [before_after_line(result), *caveats]
@@ -48,8 +54,8 @@ def _placebo_test(result: BeforeAfter) -> str:
     text = f"Placebo test at {plural(count, 'other time')} without a known change: {plural(significant, 'statistically significant step')}"
     if result.effect is not None and result.effect.value and not result.constant:
         text += f", {result.placebos_as_clear:,} as large as this one relative to the confidence interval"
-    odd = " This is more than expected by chance: such steps also occur without a change." if significant > count / 5 else ""
-    return f"{text}.{odd}"
+    excess = " This is more than expected by chance: such steps also occur without a change." if significant > count / 5 else ""
+    return f"{text}.{excess}"
 
 
 def effect_mark(result: BeforeAfter) -> str:

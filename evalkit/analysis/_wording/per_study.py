@@ -17,7 +17,10 @@ _MOST_NAMED = 8
 
 
 def per_study(results: Sequence[StudyResult]) -> list[str]:
-    """Return the sentences of the results of several studies; of more than three the number of each verdict."""
+    """Return the results of several studies as text, one string per paragraph.
+
+    For more than three studies, the text is the number of studies with each verdict.
+    """
     if not results:
         return ["The data has no checkpoints."]
     if len(results) <= _MOST_STUDIES:
@@ -43,7 +46,7 @@ def _named(studies: Sequence[str]) -> str:
 
 
 def several_results(studies: Sequence[str]) -> tuple[str, str]:
-    """Return why a single result does not exist, and the next step."""
+    """Return the problem and the next step when there is not exactly one result."""
     if not studies:
         return "The data has no checkpoints", ""
     names = ", ".join(map(repr, studies[:_MOST_NAMED])) + (" …" if len(studies) > _MOST_NAMED else "")

@@ -49,7 +49,7 @@ def change_and_interval(metric: Metric, value: float, low: float, high: float, *
     value, low, high
         The difference and its confidence limits, in the unit of the metric.
     per
-        What to write after the unit of the difference: ``/day``.
+        A suffix of the unit of the difference: ``/day``.
 
     Examples
     --------
@@ -67,13 +67,16 @@ def change_and_interval(metric: Metric, value: float, low: float, high: float, *
 
 
 def with_interval(metric: Metric, estimate: Estimate, *, per: str = "") -> str:
-    """Return an estimate with its confidence interval: ``+0.62 pp/day, 95% CI −0.22 to +1.57``."""
+    """Return an estimate with its interval: ``+0.62 pp/day, 95% CI −0.22 to +1.57``."""
     text, limits = change_and_interval(metric, estimate.value, estimate.low, estimate.high, per=per)
     return f"{text}, 95% CI {limits}"
 
 
 def over_time(metric: Metric, slope: Estimate, span_days: float) -> str:
-    """Return a slope per day with its confidence interval, in the unit of time that suits the span."""
+    """Return a slope with its confidence interval.
+
+    The slope is per day; the text has the unit of time that suits the span.
+    """
     unit, days = time_unit(span_days)
     return with_interval(metric, slope.times(days), per=f"/{unit}")
 
@@ -101,7 +104,10 @@ def _with_unit(metric: Metric, figure: str) -> str:
 
 
 def _places(metric: Metric, value: float, *limits: float) -> int | None:
-    """Return the decimals that show three digits of the largest number and no limit as 0; None for scientific notation."""
+    """Return the number of decimals; None for scientific notation.
+
+    The largest number has three significant digits, and no limit is rounded to 0.
+    """
     sizes = [abs(each) for each in (value, *limits) if each != 0]
     if not sizes:
         return 0
@@ -121,7 +127,9 @@ def _digits(number: float, places: int | None, *, sign: bool = True) -> str:
 
 
 def p_values(p: float | None, adjusted: float | None) -> str:
-    """Return a p-value, and its adjusted value where that differs; None means that all values are equal.
+    """Return a p-value, and the adjusted p-value if it differs.
+
+    None means that all values are equal.
 
     Examples
     --------
@@ -135,7 +143,7 @@ def p_values(p: float | None, adjusted: float | None) -> str:
 
 
 def p_value(p: float) -> str:
-    """Return a p-value as tables show it.
+    """Return a p-value for a table.
 
     Examples
     --------
@@ -150,7 +158,9 @@ def _compared(p: float) -> str:
 
 
 def counted(checkpoints: int, values: int, start: datetime | None = None, end: datetime | None = None) -> str:
-    """Return a number of checkpoints, the time from the first start to the last end, and the distinct timestamps if fewer.
+    """Return a number of checkpoints with their time span.
+
+    The time span is from the first start to the last end. The number of distinct timestamps is included if it is smaller.
 
     Examples
     --------
@@ -163,6 +173,9 @@ def counted(checkpoints: int, values: int, start: datetime | None = None, end: d
 
 
 def subject_of(result: StudyResult) -> str:
-    """Return study and metric as the subject of a line; the metric alone when the frame has no study column."""
+    """Return study and metric as the subject of a line.
+
+    It is the metric alone when the frame has no study column.
+    """
     label = result.metric.label
     return label if result.study == MISSING_STUDY else f"{result.study}, {label.lower()}"

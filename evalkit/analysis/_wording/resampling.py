@@ -24,7 +24,7 @@ _RULES = (
 
 
 def resampled_line(result: Resampled, rows: pl.DataFrame) -> str:
-    """Return in one line how many checkpoints became how many periods, and how many of these are partially covered."""
+    """Return the number of checkpoints, of periods and of partial periods in one line."""
     count = plural(result.checkpoints, "checkpoint")
     if rows.is_empty():
         return f"No checkpoints to resample to {result.to} periods."
@@ -44,16 +44,18 @@ def resampled_line(result: Resampled, rows: pl.DataFrame) -> str:
 
 
 def resampled(result: Resampled, rows: pl.DataFrame, begin: str) -> list[str]:
-    """Return what was resampled in one line, then the rules, what is missing and the caveats.
+    """Return resampled checkpoints as text, one string per paragraph.
+
+    These are the counts in one line, the rules, missing values and caveats.
 
     Parameters
     ----------
     result
         The result.
     rows
-        Its periods.
+        The resampled periods.
     begin
-        When periods begin: ``weeks begin on Monday, 00:00 UTC``.
+        The beginning of the periods: ``weeks begin on Monday, 00:00 UTC``.
     """
     excluded = []
     if result.without_period:

@@ -24,7 +24,10 @@ _METHOD = (
 
 
 def changepoints_line(result: ChangePoints, subject: str | None = None) -> str:
-    """Return the shifts in one line; it begins with `subject`, or with study and metric."""
+    """Return the shifts in one line.
+
+    It begins with `subject`, by default study and metric.
+    """
     name = subject or subject_of(result)
     if result.verdict == Verdict.INSUFFICIENT_DATA:
         return f"{name}: {result.verdict} ({counted(result.checkpoints, result.values)}; at least {result.FEWEST} are needed)."
@@ -40,7 +43,10 @@ def changepoints_line(result: ChangePoints, subject: str | None = None) -> str:
 
 
 def changepoints(result: ChangePoints) -> list[str]:
-    """Return the shifts in one line, then each of several shifts, the method and the caveats."""
+    """Return the shifts as text, one string per paragraph.
+
+    These are the shifts in one line, each of several shifts, the method and the caveats.
+    """
     caveats = [*result.caveats, *audit_warning(result.findings)]
     if result.verdict == Verdict.INSUFFICIENT_DATA:
         return [changepoints_line(result), *caveats]
@@ -51,14 +57,17 @@ def changepoints(result: ChangePoints) -> list[str]:
 
 
 def _details(metric: Metric, shift: Change) -> str:
-    """Return direction, levels and the interval of the time of a shift."""
+    """Return direction, levels and the confidence interval of the time of a shift."""
     step = shift.after - shift.before
     levels = f"{change_verdict(metric, step)}, {number(metric, shift.before)} to {number(metric, shift.after)}, {change(metric, step)}"
     return f"{levels}; 95% CI of the time {moment(shift.low)} to {moment(shift.high)} UTC"
 
 
 def _likely(result: ChangePoints, shift: Change) -> str:
-    """Return the p-value of a shift, and that of any shift, which decides the verdict, where the two differ."""
+    """Return the p-value of a shift, and the p-value of any shift if it differs.
+
+    The verdict is based on the p-value of any shift.
+    """
     own, overall = p_values(shift.p, None), p_values(result.p, result.p_corrected)
     return own if own == overall else f"{own}; overall test: {overall}"
 

@@ -20,7 +20,9 @@ _MOST_STUDIES = 3
 
 
 def summary_line(row: dict[str, Any], subject: str | None = None) -> str:
-    """Return a row of a summary's table in one line; it begins with `subject`, or with study and metric.
+    """Return a row of a summary's table in one line.
+
+    It begins with `subject`, by default study and metric.
 
     Examples
     --------
@@ -40,7 +42,10 @@ def summary_line(row: dict[str, Any], subject: str | None = None) -> str:
 
 
 def summary(result: Summary, rows: pl.DataFrame) -> list[str]:
-    """Return the first metric with values in one line per study, then the amount of data and what is missing."""
+    """Return a summary as text, one string per paragraph.
+
+    These are the first metric with values in one line per study, the amount of data, and the missing values.
+    """
     if not result.checkpoints:
         return ["No checkpoints to summarize."]
     data = f"{plural(result.checkpoints, 'checkpoint')} of {plural(result.studies, 'study', 'studies')}"
@@ -63,12 +68,12 @@ def _pooled(metric: Metric) -> str:
 
 
 def _denominator(metric: Metric) -> str:
-    """Return the name of what a metric is a mean over: ``sessions``."""
+    """Return the noun for the denominator of a metric: ``sessions``."""
     return METRICS[metric.denominator].label.lower().split()[0] if metric.denominator else "successes"
 
 
 def _weighting(metric: Metric) -> str:
-    """Return how the pooled value is computed."""
+    """Return the formula of the pooled value as a sentence."""
     name = _pooled(metric).capitalize()
     if metric.denominator is None or metric.rollup == "ratio":
         return f"{name}: total cost divided by the implied number of successes."
@@ -86,7 +91,7 @@ def _missing_values(rows: pl.DataFrame, studies: int) -> str:
 
 
 def _prominence(name: str) -> tuple[bool, int]:
-    """Order metrics: those with a pooled rate first, then by the order of the catalog."""
+    """Return a sort key: metrics with a pooled rate first, then in the order of `METRICS`."""
     return METRICS[name].rollup != "weighted", list(METRICS).index(name)
 
 

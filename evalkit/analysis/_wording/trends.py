@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from evalkit._util.text import plural, span
 from evalkit.analysis._wording.audits import audit_warning
-from evalkit.analysis._wording.caveats import METHOD, ONLY_ALONE, coefficient, one_value
+from evalkit.analysis._wording.caveats import METHOD, ONLY_ALONE, coefficient, value_name
 from evalkit.analysis._wording.phrases import counted, over_time, p_values, subject_of, with_interval
 from evalkit.domain.verdicts import Verdict, only_alone
 
@@ -17,7 +17,9 @@ __all__ = ["trend", "trend_line"]
 
 
 def trend_line(result: Trend, subject: str | None = None) -> str:
-    """Return a trend in one line; it begins with `subject`, or with study and metric.
+    """Return a trend in one line.
+
+    It begins with `subject`, by default study and metric.
 
     Examples
     --------
@@ -41,7 +43,10 @@ def trend_line(result: Trend, subject: str | None = None) -> str:
 
 
 def trend(result: Trend) -> list[str]:
-    """Return a trend in one line, then the total change, the method and the caveats."""
+    """Return a trend as text, one string per paragraph.
+
+    These are the trend in one line, the total change, the method and the caveats.
+    """
     caveats = [*result.caveats, *audit_warning(result.findings)]
     if result.slope is None or result.total_change is None:
         return [trend_line(result), *caveats]
@@ -51,7 +56,7 @@ def trend(result: Trend) -> list[str]:
 
 
 def _power(result: Trend) -> list[str]:
-    """Return which trends cannot be ruled out, or how many more checkpoints are needed to detect one."""
+    """Return the trends that remain possible, or the number of further checkpoints needed."""
     if result.slope is None or result.total_change is None:
         return []
     if result.verdict == Verdict.NO_TREND and result.total_change.half_width:
@@ -60,6 +65,6 @@ def _power(result: Trend) -> list[str]:
     if only_alone(result.slope.p, result.p_corrected):
         return [f"{ONLY_ALONE}; {more} for a slope of this size."]
     if result.verdict == Verdict.INSUFFICIENT_DATA and result.more_needed:
-        deviations = "3 standard deviations" + (f" of a {one_value(result.averaged_over)}" if result.averaged_over else "")
+        deviations = "3 standard deviations" + (f" of a {value_name(result.averaged_over)}" if result.averaged_over else "")
         return [f"With {more.removesuffix(' needed')}, a change of {deviations} would be detected in about half of all studies."]
     return []
