@@ -292,7 +292,7 @@ class LogError(EvalkitError):
     """The event log cannot be used."""
 
     positions: Sequence[LogPosition | None] = ()
-    """After an append that failed between two chunks: the position of each event, None for those that were not appended."""
+    """The position of each event after an append that failed between two chunks; None for events that were not appended."""
 
 
 class LogUnavailableError(LogError, OSError):

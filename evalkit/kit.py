@@ -125,7 +125,7 @@ class EvalKit:
         return f"EvalKit({str(home.relative_to(os.getcwd()) if home.is_relative_to(os.getcwd()) else home)!r})"  # noqa: PTH109
 
     def close(self) -> None:
-        """Close files and connections. The kit opens them again when it is used again.
+        """Close files and connections. The next use of the kit opens them again.
 
         Examples
         --------
@@ -773,7 +773,7 @@ class EvalKit:
     # --- the read model -----------------------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """Return the locations of the log and the read model, its lag, and any problems.
+        """Return the locations of log and read model, the lag of the read model, and problems.
 
         Examples
         --------

@@ -179,7 +179,7 @@ class Difference(MetricResult):
         if self.difference is None:
             return None
         count = self.pairs or min(self.study_checkpoints, self.baseline_checkpoints)
-        needed = min(1e15, count * (self.difference.half_width * self._power() / abs(difference)) ** 2)
+        needed = min(1e15, count * (self.difference.half_width * self._detectable_half_widths() / abs(difference)) ** 2)
         return max(0, math.ceil(needed) - count)
 
     @property
@@ -189,10 +189,10 @@ class Difference(MetricResult):
         In the unit of the metric; None with insufficient data. Detected means statistically significant after adjustment for multiple
         comparisons.
         """
-        return None if self.difference is None else self.difference.half_width * self._power()
+        return None if self.difference is None else self.difference.half_width * self._detectable_half_widths()
 
-    def _power(self) -> float:
-        """Return the ratio of a difference to the half-width of its interval at a power of 80%."""
+    def _detectable_half_widths(self) -> float:
+        """Return the difference at a power of 80%, in half-widths of its confidence interval."""
         return float((ndtri(1 - ALPHA / 2 / max(1, self.tests)) + ndtri(0.8)) / ndtri(1 - ALPHA / 2))
 
     def _adjusted(self, p_corrected: float | None, tests: int) -> Difference:
@@ -378,9 +378,9 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     if metrics is None:
         names = [name for name in names if all(part[name].count() for part in parts)]
     differences = [compare_of(parts[0], parts[1], name, prepared) for name in names]
-    adjusted = holm([each.p for each in differences])
-    tests = sum(each.p is not None for each in differences)
-    differences = [each._adjusted(p, tests) for each, p in zip(differences, adjusted, strict=True)]
+    adjusted = holm([difference.p for difference in differences])
+    tests = sum(difference.p is not None for difference in differences)
+    differences = [difference._adjusted(p, tests) for difference, p in zip(differences, adjusted, strict=True)]
     return Comparison(studies[0].label, studies[1].label, differences, prepared)
 
 

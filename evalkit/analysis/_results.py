@@ -49,7 +49,10 @@ class Result(ABC):
 
     @abstractmethod
     def sentences(self) -> list[str]:
-        """Return the result as text: one line to quote, then details, method and caveats."""
+        """Return the result as text, one string per paragraph.
+
+        The first paragraph is the result in one line. Details, the method and the caveats follow.
+        """
 
     @abstractmethod
     def plot(self) -> alt.TopLevelMixin:

@@ -220,7 +220,10 @@ def complete_periods(rows: pl.DataFrame, metric: str) -> tuple[pl.DataFrame, int
 
 
 def metric_series(rows: pl.DataFrame, metric: str) -> MetricSeries:
-    """Return one metric of one study, from rows of `StudyData.sorted_checkpoints`."""
+    """Return one metric of one study as a series.
+
+    Rows are those of `StudyData.sorted_checkpoints` of one study.
+    """
     denominator = METRICS[metric].denominator
     complete, partial = complete_periods(rows, metric)
     samples = _samples(complete, metric)

@@ -58,8 +58,8 @@ class EventFacts(_Part):
     """Time of the first event: a lifecycle event, or the recording of a checkpoint."""
     last: datetime | None
     digest: str
-    """SHA-256 of the study's content in canonical form, 64 hexadecimal digits; `digest_covers` lists what it covers. The same events have
-    the same digest in every storage engine."""
+    """SHA-256 of the study's content in canonical form, 64 hexadecimal digits; `digest_covers` lists the covered content. The same
+    events have the same digest in every storage engine."""
 
 
 class CorrectionFacts(_Part):

@@ -29,9 +29,9 @@ def difference_line(result: Difference, subject: str | None = None) -> str:
     if result.difference is None:
         return f"{name} ({_too_few([result]) if result.comparable else _NOT_COMPARABLE})."
     counts = f"{plural(result.study_checkpoints, 'checkpoint')} vs. {result.baseline_checkpoints:,}, unpaired"
-    likely = "not tested: no pair differs" if result.constant and result.pairs else p_values(result.p, result.p_corrected)
+    p_text = "not tested: no pair differs" if result.constant and result.pairs else p_values(result.p, result.p_corrected)
     based_on = plural(result.pairs, "paired period") if result.pairs else counts
-    return f"{name} ({with_interval(result.metric, result.difference)}; {likely}; {based_on})."
+    return f"{name} ({with_interval(result.metric, result.difference)}; {p_text}; {based_on})."
 
 
 def difference(result: Difference) -> list[str]:
@@ -94,9 +94,9 @@ def comparison(result: Comparison) -> list[str]:
     few = len(result.differences) <= _MOST_METRICS
     shown = [each for each in result.differences if few or is_significant(each.p_corrected)]
     lines = [" ".join([difference_line(each, each.metric.label), *(_detectable(each) if few else [])]) for each in shown]
-    hidden = [each.metric.label.lower() for each in result.differences if only_alone(each.p, each.p_corrected)]
-    alone = [f"{ONLY_ALONE}: {', '.join(hidden)}."] if hidden else []
-    return [comparison_line(result), *lines, *alone, _method(tested), *([] if few else [_based_on(result)]), *_caveats(result)]
+    unadjusted = [each.metric.label.lower() for each in result.differences if only_alone(each.p, each.p_corrected)]
+    only_before = [f"{ONLY_ALONE}: {', '.join(unadjusted)}."] if unadjusted else []
+    return [comparison_line(result), *lines, *only_before, _method(tested), *([] if few else [_based_on(result)]), *_caveats(result)]
 
 
 def _method(tested: Sequence[Difference]) -> str:

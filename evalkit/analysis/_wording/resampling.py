@@ -70,10 +70,10 @@ def resampled(result: Resampled, rows: pl.DataFrame, begin: str) -> list[str]:
         sentences.append("Sums of partially covered periods are sums of the covered part.")
     sentences += [*_missing_metrics(rows), *excluded]
     if result.straddling:
-        count, is_one = plural(result.straddling, "checkpoint"), result.straddling == 1
+        count, singular = plural(result.straddling, "checkpoint"), result.straddling == 1
         sentences.append(
-            f"{count} {'crosses' if is_one else 'cross'} a period boundary and {'is' if is_one else 'are'} counted in the period that "
-            f"contains {'its' if is_one else 'their'} midpoint."
+            f"{count} {'crosses' if singular else 'cross'} a period boundary and {'is' if singular else 'are'} counted in the period that "
+            f"contains {'its' if singular else 'their'} midpoint."
         )
     if result.overlapping:
         has = "has" if result.overlapping == 1 else "have"

@@ -31,15 +31,15 @@ def changepoints_line(result: ChangePoints, subject: str | None = None) -> str:
     name = subject or subject_of(result)
     if result.verdict == Verdict.INSUFFICIENT_DATA:
         return f"{name}: {result.verdict} ({counted(result.checkpoints, result.values)}; at least {result.FEWEST} are needed)."
-    likely = p_values(result.p, result.p_corrected)
+    p_text = p_values(result.p, result.p_corrected)
     counts = counted(result.checkpoints, result.checkpoints, result.start, result.end)
     if not result.changes:
-        return f"{name}: {result.verdict} ({likely}; {counts})."
+        return f"{name}: {result.verdict} ({p_text}; {counts})."
     if len(result.changes) == 1:
         shift = result.changes[0]
-        return f"{name}: 1 shift at {moment(shift.at)} ({_details(result.metric, shift)}; {_likely(result, shift)}; {counts})."
+        return f"{name}: 1 shift at {moment(shift.at)} ({_details(result.metric, shift)}; {_shift_p_values(result, shift)}; {counts})."
     times = [moment(shift.at) for shift in result.changes]
-    return f"{name}: {len(times)} shifts at {', '.join(times[:-1])} and {times[-1]} ({likely}; {counts})."
+    return f"{name}: {len(times)} shifts at {', '.join(times[:-1])} and {times[-1]} ({p_text}; {counts})."
 
 
 def changepoints(result: ChangePoints) -> list[str]:
@@ -63,7 +63,7 @@ def _details(metric: Metric, shift: Change) -> str:
     return f"{levels}; 95% CI of the time {moment(shift.low)} to {moment(shift.high)} UTC"
 
 
-def _likely(result: ChangePoints, shift: Change) -> str:
+def _shift_p_values(result: ChangePoints, shift: Change) -> str:
     """Return the p-value of a shift, and the p-value of any shift if it differs.
 
     The verdict is based on the p-value of any shift.
