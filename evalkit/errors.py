@@ -384,7 +384,7 @@ _listener: ContextVar[Callable[[str], None] | None] = ContextVar("evalkit_listen
 def collect_warnings(listener: Callable[[str], None]) -> Iterator[None]:
     """Pass the warnings of a block to a function instead of showing them.
 
-    Unlike `warnings.catch_warnings`, only warnings of the current thread are passed.
+    Only warnings of the current thread are passed, unlike with `warnings.catch_warnings`.
 
     Examples
     --------

@@ -307,8 +307,8 @@ class EvalKit:
         metrics
             A `LongitudinalMetrics`; a mapping from metric names to values, which may also contain the other arguments, with
             ``period_start`` and ``period_end`` instead of `period`; or a `RecordCheckpoint` command, without other arguments. Metrics
-            that are left out or None are missing. `avg_session_duration` is a timedelta or seconds. Rates are 0 to 1; values outside
-            by up to 1e-6, as from rounding, are corrected.
+            that are left out or None are missing. `avg_session_duration` is a timedelta or seconds. Rates are 0 to 1; values up to
+            1e-6 outside, as from rounding, are corrected.
         period
             ``(start, end)``, half-open: the end is excluded. The end may be None or left out when the start is the start of a period
             of the study (an hour, a day, a week from Monday, a month) in the time zone `tz`, by default UTC. It is then the end of
