@@ -272,7 +272,7 @@ class ReadOnlyError(EvalkitError, PermissionError):
 class RecorderError(EvalkitError, RuntimeError):
     """A recorder is used out of order, cannot start, or cannot write its journal.
 
-    It cannot start while another recorder of the study is active, or when an earlier one left a journal to resume or discard.
+    It cannot start while another recorder of the study is active, or when an interrupted recorder left a journal and `resume` is not set.
     """
 
     path: str | None = None
@@ -350,9 +350,9 @@ class SchemaError(DatabaseError):
     """The database was written by another version of evalkit, or by another program."""
 
     actual: object
-    """The versions of the schema and the fold, or the tables, that are in the database."""
+    """The versions of schema and fold in the database, or its tables."""
     supported: object
-    """Those that this evalkit supports."""
+    """The versions or tables that this version of evalkit supports."""
 
 
 class EvalkitWarning(UserWarning):
