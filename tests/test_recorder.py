@@ -520,7 +520,7 @@ def test_ctrl_c_interrupts_running_sessions(kit: EvalKit, tmp_path: Path, progra
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "home")], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == -signal.SIGINT, done.stderr
     assert "5 of 20 sessions: 5 succeeded, 0 failed, 15 interrupted; $2.50. No checkpoint was recorded" in done.stderr
-    with pytest.raises(RecorderError, match=r"contains 5 sessions: 5 succeeded, 0 failed, 15 interrupted; \$2\.50\. Continue it"):
+    with pytest.raises(RecorderError, match=r"5 sessions: 5 succeeded, 0 failed, 15 interrupted; \$2\.50\)\. Continue it"):
         kit.recorder("study").__enter__()
     with pytest.warns(EvalkitWarning) as caught, kit.recorder("study", resume=True) as rec:
         pass
@@ -853,7 +853,7 @@ def test_truncated_journal(kit: EvalKit, clock: Watch) -> None:
 
 @pytest.mark.parametrize("damage", [b"{}", b"no JSON", b'{"session": {"name": "x"}}', b"[]", b"\xff"])
 def test_damaged_journal_raises(kit: EvalKit, clock: Watch, damage: bytes) -> None:
-    """The file is not changed; a new block can start after it is set aside."""
+    """The file is not changed; a new block can start after it is renamed."""
     leave_a_journal(kit, clock)
     (name,) = files(kit)
     path = kit.engine.settings.home / "recorder" / name
@@ -966,7 +966,7 @@ def test_killed_process_loses_only_the_running_session(kit: EvalKit, tmp_path: P
             kit.recorder("study").__enter__()
         child.kill()
     assert kit.checkpoints().height == 0
-    with pytest.raises(RecorderError, match=r"2 sessions: 2 succeeded, 0 failed, 1 interrupted; \$1\.00\."):
+    with pytest.raises(RecorderError, match=r"2 sessions: 2 succeeded, 0 failed, 1 interrupted; \$1\.00\)\."):
         kit.recorder("study").__enter__()
     with Child("record_sessions", tmp_path / "home", resume=True) as child:
         assert child.hear() == ["one", "two"]
@@ -994,7 +994,7 @@ def test_process_killed_before_cleanup_records_once(kit: EvalKit, tmp_path: Path
         assert child.hear() == "recorded"
         child.kill()
     assert kit.checkpoints().height == 1
-    with pytest.raises(RecorderError, match="ended, but its checkpoint may not be recorded"):
+    with pytest.raises(RecorderError, match="recording that ended, but whose checkpoint may be missing"):
         kit.recorder("study").__enter__()
     with kit.recorder("study", resume=True) as rec:
         pass

@@ -185,7 +185,7 @@ def test_summary_with_a_trend_and_without_a_difference() -> None:
     other = noise(3, number=2).with_columns(total_cost=pl.lit(None, dtype=pl.Float64))
     assert content_of(rising, other).in_short[:2] == snapshot(
         [
-            "Total cost: rising (+$1.00/day, 95% CI +$1.00 to +$1.00; p < 0.001, Holm-adjusted p < 0.001; 30 checkpoints over 29 days).",
+            "Total cost: rising (+$1.00/day, 95% CI +$1.00 to +$1.00; p < 0.001, Holm-adjusted p < 0.001; 30 checkpoints over 30 days).",
             "No significant difference from 'study 2' (15 metrics). The absence of a significant result does not prove the absence of an effect.",
         ]
     )

@@ -215,7 +215,7 @@ def test_insufficient_data_reports_checkpoints_needed() -> None:
     assert all(
         each.total_change.half_width > 3 * each.spread
         and each.more_needed >= 1
-        and f"About {each.more_needed} more checkpoint" in repr(each)
+        and f"With about {each.more_needed} more checkpoint" in repr(each)
         for each in wide
     )
 
@@ -228,7 +228,7 @@ def test_no_significant_trend_needs_twelve_values() -> None:
         unclaimed = [each for each in result if each.p > 0.05]
         assert unclaimed
         assert all(each.verdict == "insufficient data" and each.more_needed >= 12 - count for each in unclaimed)
-        assert all(f"About {each.more_needed} more checkpoint" in repr(each) for each in unclaimed)
+        assert all(f"With about {each.more_needed} more checkpoint" in repr(each) for each in unclaimed)
     twelve = frame(noise(12, 1) / 10)
     assert trend(twelve, "agent_efficiency").verdict == "no significant trend"
     twice = pl.concat([twelve.head(10)] * 2)
@@ -721,37 +721,37 @@ def _step(count: int = 40, size: float = 0.3) -> pl.DataFrame:
 
 TEXTS: dict[str, tuple[Any, str]] = {
     "trend": (lambda: analysis.trend(frame(noise(20, 1) / 10 + 0.5), "agent_efficiency"), snapshot("""\
-agent, agent efficiency: no significant trend (−0.346 pp/day, 95% CI −0.861 to +0.171; p = 0.17; 20 checkpoints over 19 days).
-Change over 19 days: −6.6 pp, 95% CI −16.4 to +3.2. Trends within the confidence interval cannot be ruled out.
+agent, agent efficiency: no significant trend (−0.346 pp/day, 95% CI −0.861 to +0.171; p = 0.17; 20 checkpoints over 20 days).
+Change from the first to the last checkpoint: −6.6 pp, 95% CI −16.4 to +3.2. Trends within the confidence interval cannot be ruled out.
 Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.03); data from 2026-01-05 to 2026-01-25 UTC.\
 """)),
     "significant trend": (lambda: analysis.trend(frame(noise(20, 1) / 10 + np.arange(20) / 50), "agent_efficiency"), snapshot("""\
-agent, agent efficiency: improving (+1.65 pp/day, 95% CI +1.14 to +2.17; p < 0.001; 20 checkpoints over 19 days).
-Change over 19 days: +31.4 pp, 95% CI +21.6 to +41.2.
+agent, agent efficiency: improving (+1.65 pp/day, 95% CI +1.14 to +2.17; p < 0.001; 20 checkpoints over 20 days).
+Change from the first to the last checkpoint: +31.4 pp, 95% CI +21.6 to +41.2.
 Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.03); data from 2026-01-05 to 2026-01-25 UTC.
 The audit reports 1 error for this data; see .findings.\
 """)),
     "short trend": (lambda: analysis.trend(frame(noise(10, 1) / 10 + 0.5), "agent_efficiency"), snapshot("""\
-agent, agent efficiency: insufficient data (−0.04 pp/day, 95% CI −2.81 to +2.72; p = 0.97; 10 checkpoints over 9 days, about 2 more checkpoints needed).
-Change over 9 days: −0.3 pp, 95% CI −25.3 to +24.5. About 2 more checkpoints needed to detect a change of 3 standard deviations in about half of all studies.
+agent, agent efficiency: insufficient data (−0.04 pp/day, 95% CI −2.81 to +2.72; p = 0.97; 10 checkpoints over 10 days, about 2 more checkpoints needed).
+Change from the first to the last checkpoint: −0.3 pp, 95% CI −25.3 to +24.5. With about 2 more checkpoints, a change of 3 standard deviations would be detected in about half of all studies.
 Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.14); data from 2026-01-05 to 2026-01-15 UTC.\
 """)),
     "constant trend": (lambda: analysis.trend(frame([0.5] * 20), "agent_efficiency"), snapshot("""\
-agent, agent efficiency: no significant trend (0 pp/day, 95% CI 0 to 0; not tested: all values are equal; 20 checkpoints over 19 days).
-Change over 19 days: 0 pp, 95% CI 0 to 0.
+agent, agent efficiency: no significant trend (0 pp/day, 95% CI 0 to 0; not tested: all values are equal; 20 checkpoints over 20 days).
+Change from the first to the last checkpoint: 0 pp, 95% CI 0 to 0.
 Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.00); data from 2026-01-05 to 2026-01-25 UTC.
 Residual variance is zero, so the confidence interval has no width and does not reflect sampling error.\
 """)),
     "trend of a cost": (lambda: analysis.trend(frame(noise(20, 1) / 10 + 0.5, "total_cost"), "total_cost"), snapshot("""\
-agent, total cost: no significant trend (−$0.00346/day, 95% CI −$0.00861 to +$0.00171; p = 0.17; 20 checkpoints over 19 days).
-Change over 19 days: −$0.07, 95% CI −$0.16 to +$0.03. Trends within the confidence interval cannot be ruled out.
+agent, total cost: no significant trend (−$0.00346/day, 95% CI −$0.00861 to +$0.00171; p = 0.17; 20 checkpoints over 20 days).
+Change from the first to the last checkpoint: −$0.07, 95% CI −$0.16 to +$0.03. Trends within the confidence interval cannot be ruled out.
 Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.03); data from 2026-01-05 to 2026-01-25 UTC.\
 """)),
     "effect": (lambda: analysis.before_after(_step(), "agent_efficiency", at=START + 20 * DAY), snapshot("""\
 agent, agent efficiency, change at 2026-01-25 UTC: better (step of +29.7 pp, 95% CI +28.3 to +31.2; p < 0.001; 20 checkpoints before and 20 after).
 Change in slope: +0.013 pp/day, 95% CI −0.112 to +0.139; not tested.
 Method: interrupted time series, fitted by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.00).
-Placebo test: a step is statistically significant at 0 of 22 other times without a known change, and at 0 it is as large as this one relative to its confidence interval.
+Placebo test at 22 other times without a known change: 0 statistically significant steps, 0 as large as this one relative to the confidence interval.
 The audit reports 1 error for this data; see .findings.\
 """)),
     "effect with insufficient data": (lambda: analysis.before_after(_step(9), "agent_efficiency", at=START + 3 * DAY), snapshot("""\
@@ -783,7 +783,7 @@ Method: difference of means (equal weight per checkpoint) by generalized least s
 """)),
     "no difference": (lambda: analysis.compare(two(), "agent", baseline="base"), snapshot("""\
 agent vs. base, agent efficiency: no significant difference (+0.88 pp, 95% CI −2.90 to +4.68; p = 0.62; 20 paired periods).
-Minimum detectable difference at 80% power: 5.42 pp (0.7 standard deviations of a checkpoint).
+Minimum detectable difference at 80% power: 5.42 pp (0.7 standard deviations of the difference between single checkpoints).
 Method: difference of means (equal weight per checkpoint) by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.01).\
 """)),
     "differences": (
@@ -792,7 +792,7 @@ Method: difference of means (equal weight per checkpoint) by generalized least s
 agent vs. base: no significant difference in any of 16 metrics.
 Statistically significant before, but not after, adjustment for multiple comparisons (Holm): sessions completed, average iterations to success, tool success rate, self-correction rate.
 Method: difference of means (equal weight per checkpoint) by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient; p-values (not confidence intervals) adjusted for multiple comparisons (Holm, 16 tests).
-Based on 20 paired periods in 16 metrics; all estimates and counts: .frame.\
+Based on 20 paired periods for 16 metrics; all estimates and counts: .frame.\
 """),
     ),
     "insufficient data": (
@@ -802,7 +802,7 @@ Based on 20 paired periods in 16 metrics; all estimates and counts: .frame.\
         lambda: analysis.trend(pl.concat([frame(noise(20, seed), name=f"s{seed}", number=seed) for seed in range(1, 6)]), "agent_efficiency"),
         snapshot("""\
 Agent efficiency: no significant trend in any of 5 studies.
-p-values are adjusted for multiple comparisons (Holm, 5 studies); details of a study: result['…']; all estimates: .frame.\
+p-values are adjusted for multiple comparisons (Holm, 5 studies). Use result['…'] for one study, .frame for all estimates.\
 """),
     ),
 }  # fmt: skip
@@ -1230,7 +1230,7 @@ def test_comparison_without_differences_has_estimates() -> None:
     assert "adjusted for" not in one
     rows = pl.concat([checkpoints("agent", 1, 20), checkpoints("base", 2, 20, seed=2, left_out=(4,))])
     result = analysis.compare(rows, "agent", baseline="base")
-    assert "Based on 19 paired periods in 16 metrics" in repr(result)
+    assert "Based on 19 paired periods for 16 metrics" in repr(result)
     assert "The audit reports 1 warning" in repr(result)
     difference = result["total_cost"]
     assert difference.tests == 16
@@ -1238,7 +1238,7 @@ def test_comparison_without_differences_has_estimates() -> None:
     uneven = repr(
         analysis.compare(rows.with_columns(total_cost=pl.when(pl.int_range(pl.len()) > 0).then("total_cost")), "agent", baseline="base")
     )
-    assert "Based on 18 to 19 paired periods in 16 metrics" in uneven
+    assert "Based on 18 to 19 paired periods for 16 metrics" in uneven
     with pytest.raises(InvalidInputError) as error:
         analysis.compare(rows, "agent", baseline="base", metrics=[])
     assert error.value.field == "metrics"

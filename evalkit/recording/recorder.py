@@ -295,7 +295,7 @@ class Recorder:
     def _unresolved(self, block: Block) -> RecorderError:
         if block.closed:
             state, step = (
-                "a recording that ended, but its checkpoint may be missing",
+                "a recording that ended, but whose checkpoint may be missing",
                 f"Record it with {self._call(True)}; repeating is safe.",
             )
         else:
