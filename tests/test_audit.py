@@ -373,7 +373,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"sessions_completed": 0, "avg_session_duration": None, "sessions_included": []},
         ["session_success_rate", "sessions_completed"],
         snapshot(
-            "Mean with zero denominator: session_success_rate is 0.7, sessions_completed is 0 (2026-01-07 to 2026-01-08 UTC). Record the mean as missing (None), not as zero."
+            "Value with zero denominator: session_success_rate is 0.7, sessions_completed is 0 (2026-01-07 to 2026-01-08 UTC). Record the value as missing (None), or correct the count."
         ),
     ),
     "no sessions with a duration": (
@@ -381,7 +381,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"sessions_completed": 0, "session_success_rate": None, "sessions_included": []},
         ["avg_session_duration", "sessions_completed"],
         snapshot(
-            "Mean with zero denominator: avg_session_duration is 90, sessions_completed is 0 (2026-01-07 to 2026-01-08 UTC). Record the mean as missing (None), not as zero."
+            "Value with zero denominator: avg_session_duration is 90, sessions_completed is 0 (2026-01-07 to 2026-01-08 UTC). Record the value as missing (None), or correct the count."
         ),
     ),
     "no tasks with attempts": (
@@ -389,7 +389,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"tasks_completed": 0, "first_attempt_success_rate": None, "cost_per_successful_task": None},
         ["avg_iterations_to_success", "tasks_completed"],
         snapshot(
-            "Mean with zero denominator: avg_iterations_to_success is 1.4, tasks_completed is 0 (2026-01-07 to 2026-01-08 UTC). Record the mean as missing (None), not as zero."
+            "Value with zero denominator: avg_iterations_to_success is 1.4, tasks_completed is 0 (2026-01-07 to 2026-01-08 UTC). Record the value as missing (None), or correct the count."
         ),
     ),
     "an inconsistent rate": (
@@ -397,7 +397,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"session_success_rate": 0.75},
         ["session_success_rate", "sessions_completed"],
         snapshot(
-            "Rate inconsistent with count: session_success_rate is 0.75, sessions_completed is 10, which implies 7.5 successes (2026-01-07 to 2026-01-08 UTC). Check whether it is a mean of rates, or a rate of a different count."
+            "Rate inconsistent with count: session_success_rate is 0.75, sessions_completed is 10, which implies 7.5 successes (2026-01-07 to 2026-01-08 UTC). Check whether it is a mean of rates, or has a different denominator."
         ),
     ),
     "more successes than tasks": (
@@ -405,7 +405,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"cost_per_successful_task": 0.3},
         ["total_cost", "cost_per_successful_task", "tasks_completed"],
         snapshot(
-            "Cost per success below cost per task: total_cost is 4.5, cost_per_successful_task is 0.3, tasks_completed is 12, which implies 15 solved tasks (2026-01-07 to 2026-01-08 UTC). Successes cannot outnumber tasks; check how both values were computed."
+            "Cost per success below cost per task: total_cost is 4.5, cost_per_successful_task is 0.3, tasks_completed is 12, which implies 15 solved tasks (2026-01-07 to 2026-01-08 UTC). Successes cannot outnumber tasks; check how cost and tasks were counted."
         ),
     ),
     "a fractional success": (
@@ -445,7 +445,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"sessions_included": [f"2-s-{number}" for number in range(9)] + ["1-s-0"]},
         [],
         snapshot(
-            "Session in several checkpoints: '1-s-0' in 2 checkpoints from 2026-01-06 to 2026-01-08 UTC. It is counted more than once; keep it in the checkpoint of the period in which it ended."
+            "Sessions in several checkpoints: '1-s-0' in 2 checkpoints from 2026-01-06 to 2026-01-08 UTC. They are counted more than once; keep each session in the checkpoint of the period in which it ended."
         ),
     ),
     "late": (

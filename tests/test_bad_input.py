@@ -172,7 +172,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.create_study("a", at="yesterday")',
         "InvalidInputError",
-        snapshot("Invalid at='yesterday': not an RFC 3339 time; expected e.g. '2026-01-31T00:00:00Z'."),
+        snapshot("Invalid at='yesterday': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'."),
     ),
     (
         'kit.create_study("a", at="2026-01-01T00:00:00")',
@@ -296,7 +296,7 @@ CASES: list[tuple[str, str, Any]] = [
         'record("running", {5: 0.5})',
         "InvalidInputError",
         snapshot(
-            "Unknown metric 5. Valid metrics: period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key, and the metrics sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task."
+            "Unknown metric 5. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key."
         ),
     ),
     (
@@ -447,7 +447,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoint("running", {"period_start": "1 Jan", "period_end": NEXT})',
         "InvalidInputError",
-        snapshot("Invalid period_start '1 Jan': not an RFC 3339 time; expected e.g. '2026-01-31T00:00:00Z'."),
+        snapshot("Invalid period_start '1 Jan': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'."),
     ),
     (
         'kit.record_checkpoint("running", [("total_tokens", 5)])',
@@ -682,7 +682,7 @@ CASES: list[tuple[str, str, Any]] = [
         'record("running", {"zzz": 0.5})',
         "InvalidInputError",
         snapshot(
-            "Unknown metric 'zzz'. Valid metrics: period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key, and the metrics sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task."
+            "Unknown metric 'zzz'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key."
         ),
     ),
     (

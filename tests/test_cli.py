@@ -363,7 +363,7 @@ ERRORS = {
     "study create x --period yearly": snapshot(
         "error: Invalid period 'yearly': expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2').\n"
     ),
-    "study create x --at tomorrow": snapshot("error: Invalid at='tomorrow': not an RFC 3339 time; expected e.g. '2026-01-31T00:00:00Z'.\n"),
+    "study create x --at tomorrow": snapshot("error: Invalid at='tomorrow': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'.\n"),
     "study create x --at 2026-01-01T00:00:00": snapshot(
         "error: Invalid at='2026-01-01T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'.\n"
     ),
@@ -373,7 +373,7 @@ ERRORS = {
     ),
     "checkpoint record 'nightly agent' --metrics none.json": snapshot("error: Cannot read 'none.json': the file does not exist.\n"),
     "checkpoint record 'nightly agent' --metrics bad.json": snapshot(
-        "error: bad.json: Unknown metric 'a'. Valid metrics: period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key, and the metrics sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task.\n"
+        "error: bad.json: Unknown metric 'a'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key.\n"
     ),
     "checkpoint record 'nightly agent' --metrics list.json": snapshot(
         'error: list.json: expected a JSON object, e.g. {"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}.\n'

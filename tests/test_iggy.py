@@ -678,13 +678,13 @@ def test_tls_with_trusted_certificate(tls_iggy: tuple[Iggy, Path], tmp_path: Pat
         (
             "&tls=true&tls_domain=localhost",
             snapshot(
-                "The event log cannot be used: the Iggy server at 127.0.0.1:PORT cannot be reached. Check that it is running at this host and port, that it uses TLS, and that its certificate matches tls_domain and tls_ca_file (iggy+tcp://USER:PASSWORD@HOST:PORT)."
+                "The event log cannot be used: the Iggy server at 127.0.0.1:PORT cannot be reached. Check that it is running at this host and port, that it uses TLS, and that its certificate matches tls_domain and tls_ca_file (iggy+tcp://USER:PASSWORD@HOST:PORT or iggy+tcp://TOKEN@HOST:PORT)."
             ),
         ),
         (
             "&tls=true&tls_domain=example.org&tls_ca_file=CERTIFICATE",
             snapshot(
-                "The event log cannot be used: the Iggy server at 127.0.0.1:PORT cannot be reached. Check that it is running at this host and port, that it uses TLS, and that its certificate matches tls_domain and tls_ca_file (iggy+tcp://USER:PASSWORD@HOST:PORT)."
+                "The event log cannot be used: the Iggy server at 127.0.0.1:PORT cannot be reached. Check that it is running at this host and port, that it uses TLS, and that its certificate matches tls_domain and tls_ca_file (iggy+tcp://USER:PASSWORD@HOST:PORT or iggy+tcp://TOKEN@HOST:PORT)."
             ),
         ),
         (

@@ -349,7 +349,9 @@ def test_markdown_escapes_hostile_texts(report: Callable[..., str]) -> None:
         (
             checkpoints(count=20).select("study_id", "study", "period_start", "period_end", "total_cost"),
             snapshot("No significant trend or shift (1 metric, 20 checkpoints)."),
-            snapshot("No significant trend, shift, or difference from 'other' (1 metric, 20 checkpoints)."),
+            snapshot(
+                "No significant trend or shift (1 metric, 20 checkpoints). No difference from 'other' to test: the values of all shared metrics are identical."
+            ),
         ),
     ],
 )

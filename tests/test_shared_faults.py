@@ -268,7 +268,7 @@ def test_lost_acknowledged_events_are_detected(shared: Shared) -> None:
     shared.iggy.kill()
     shared.iggy.start()
     assert len(in_log(kit)) < 22
-    with pytest.raises(LogMismatchError, match="lost its last events"):
+    with pytest.raises(LogMismatchError, match="lost its last events|The event log is empty"):
         kit.record_checkpoint(study, sample(100))
     studies = [CreateStudy(f"study {number}") for number in range(40)]
     kit.engine.log.append(
@@ -277,7 +277,7 @@ def test_lost_acknowledged_events_are_detected(shared: Shared) -> None:
     assert len(in_log(kit)) > 22
     with pytest.raises(LogMismatchError, match=r"lost its last events|starts with a different event"):
         kit.record_checkpoint(study, sample(100))
-    assert any("another" in problem or "lost" in problem for problem in kit.status().problems)
+    assert any("different event" in problem or "lost" in problem for problem in kit.status().problems)
     kit.close()
 
 

@@ -37,6 +37,7 @@ from evalkit.errors import AmbiguousStudyError
 from evalkit.frames.columns import CHECKPOINTS
 from evalkit.frames.pandas_output import to_pandas
 from evalkit.plots._rendering import svg
+from evalkit.samples import sample_checkpoints
 from tests import oracles
 from tests.analysis_frames import odd_frames
 from tests.chart_frames import DAY, START, checkpoints, lifecycle, long, study_id
@@ -579,7 +580,7 @@ def test_placebo_steps_are_compared_relative_to_their_intervals() -> None:
     steps, halves = result.placebos["effect"].abs(), (result.placebos["high"] - result.placebos["low"]) / 2
     assert result.placebos_as_clear == (steps / halves >= clear).sum() < (steps >= abs(result.effect.value)).sum()
     assert result.frame["placebos_as_clear"].to_list() == [result.placebos_as_clear]
-    assert f", {result.placebos_as_clear} as large as this one relative to the confidence interval." in repr(result)
+    assert f"; {result.placebos_as_clear} step at least as large as this one, relative to the confidence intervals." in repr(result)
     same = before_after(frame([1.0] * 24), "agent_efficiency", at=at)
     assert f"Placebo test at {same.placebos.height} other times without a known change: 0 statistically significant steps." in repr(same)
     assert "as large" not in repr(same)
@@ -751,7 +752,7 @@ Method: generalized least squares with AR(1) errors, model-averaged over the AR(
 agent, agent efficiency, change at 2026-01-25 UTC: better (step of +29.7 pp, 95% CI +28.3 to +31.2; p < 0.001; 20 checkpoints before and 20 after).
 Change in slope: +0.013 pp/day, 95% CI −0.112 to +0.139; not tested.
 Method: interrupted time series, fitted by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.00).
-Placebo test at 22 other times without a known change: 0 statistically significant steps, 0 as large as this one relative to the confidence interval.
+Placebo test at 22 other times without a known change: 0 statistically significant steps; 0 steps at least as large as this one, relative to the confidence intervals.
 The audit reports 1 error for this data; see .findings.\
 """)),
     "effect with insufficient data": (lambda: analysis.before_after(_step(9), "agent_efficiency", at=START + 3 * DAY), snapshot("""\
@@ -759,15 +760,15 @@ agent, agent efficiency, change at 2026-01-08 UTC: insufficient data (3 checkpoi
 The audit reports 2 errors for this data; see .findings.\
 """)),
     "shift": (lambda: analysis.changepoints(_step(), "agent_efficiency"), snapshot("""\
-agent, agent efficiency: 1 shift at 2026-01-25 (better, 0.0% to 29.8%, +29.8 pp; 95% CI of the time 2026-01-25 to 2026-01-25 UTC; p < 0.001; 40 checkpoints over 40 days).
+agent, agent efficiency: 1 shift at 2026-01-25 (better, 0.0% to 29.8%, +29.8 pp; 95% CI for its time: 2026-01-25 to 2026-01-25 UTC; p < 0.001; 40 checkpoints over 40 days).
 Method: permutation test for the largest step in the mean, with AR(1) residuals, repeated on both sides of each shift; data from 2026-01-05 to 2026-02-14 UTC.
 The audit reports 1 error for this data; see .findings.\
 """)),
     "two shifts": (
         lambda: analysis.changepoints(frame(noise(60, 4) / 100 + 0.3 * ((np.arange(60) // 20) == 1)), "agent_efficiency"), snapshot("""\
 agent, agent efficiency: 2 shifts at 2026-01-25 and 2026-02-14 (p = 0.003; 60 checkpoints over 60 days).
-2026-01-25 UTC: better, 0.0% to 29.8%, +29.8 pp; 95% CI of the time 2026-01-25 to 2026-01-25 UTC; p < 0.001.
-2026-02-14 UTC: worse, 29.8% to 0.0%, −29.8 pp; 95% CI of the time 2026-02-14 to 2026-02-14 UTC; p < 0.001.
+2026-01-25 UTC: better, 0.0% to 29.8%, +29.8 pp; 95% CI for its time: 2026-01-25 to 2026-01-25 UTC; p < 0.001.
+2026-02-14 UTC: worse, 29.8% to 0.0%, −29.8 pp; 95% CI for its time: 2026-02-14 to 2026-02-14 UTC; p < 0.001.
 Method: permutation test for the largest step in the mean, with AR(1) residuals, repeated on both sides of each shift; data from 2026-01-05 to 2026-03-06 UTC.
 The audit reports 1 error for this data; see .findings.\
 """),
@@ -1267,3 +1268,13 @@ def test_totals_of_months_are_comparable() -> None:
     )
     result = analysis.compare(rows.drop("period_type"), "agent", baseline="base")["total_cost"]
     assert result.difference is not None
+
+
+def test_comparison_with_a_study_without_checkpoints_names_it(tmp_path: Path) -> None:
+    with evalkit.connect(tmp_path) as kit:
+        for name in ("agent", "empty"):
+            kit.start_study(kit.create_study(name, at="2026-01-01T00:00:00Z"), at="2026-01-01T00:00:00Z")
+        kit.record_checkpoints("agent", sample_checkpoints("daily", "2026-01-01T00:00:00Z", 9, seed=1))
+        result = analysis.compare(kit.data(), "agent", baseline="empty", metrics="total_cost")
+    assert repr(result) == "agent vs. empty, total cost: insufficient data (9 and 0 checkpoints; at least 8 each are needed)."
+    assert result["total_cost"].baseline_findings.frame.is_empty()

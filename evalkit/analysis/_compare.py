@@ -381,6 +381,10 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     adjusted = holm([difference.p for difference in differences])
     tests = sum(difference.p is not None for difference in differences)
     differences = [difference._adjusted(p, tests) for difference, p in zip(differences, adjusted, strict=True)]
+    ids = studies[0].id, studies[1].id
+    differences = [  # a study without checkpoints has no rows with its name
+        replace(difference, study=studies[0].label, baseline=studies[1].label, _study_ids=ids) for difference in differences
+    ]
     return Comparison(studies[0].label, studies[1].label, differences, prepared)
 
 
@@ -455,7 +459,7 @@ def _unused(pairs: int, study: int, baseline: int) -> list[Caveat]:
 
 def _equally_long(study: pl.DataFrame, baseline: pl.DataFrame) -> bool:
     lengths = [rows.select((pl.col("end") - pl.col("start")).dt.total_microseconds().median()).item() for rows in (study, baseline)]
-    return bool(min(lengths) * _EQUAL_LENGTH >= max(lengths))
+    return None in lengths or bool(min(lengths) * _EQUAL_LENGTH >= max(lengths))  # None without checkpoints
 
 
 def _limits(estimate: Estimate, *fits: Fit) -> list[Caveat]:

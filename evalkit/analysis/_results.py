@@ -118,7 +118,9 @@ class MetricResult(Result):
     def _findings(self, study_id: str) -> Audit | None:
         from evalkit.analysis._audit.audit import audit  # circular: an `Audit` is a `Result`
 
-        return None if self._data is None else audit(self._data).filter(self.metric.name, study=study_id)
+        if self._data is None or not study_id:  # a study without checkpoints
+            return None
+        return audit(self._data).filter(self.metric.name, study=study_id)
 
     def _drawn(self, *study_ids: str, **options: Any) -> alt.LayerChart:
         """Draw the metric over time for some studies."""

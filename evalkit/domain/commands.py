@@ -368,7 +368,7 @@ def unknown_field(kind: str, name: object) -> InvalidInputError:
 
     `kind` is ``"metric"`` for a key of a mapping, and ``"column"`` for a column of a frame or file.
     """
-    listed = f"{', '.join(_EXTRAS)}, and the metrics {', '.join(METRICS)}"
+    listed = f"{', '.join(METRICS)}; and {', '.join(_EXTRAS)}"
     field = name if isinstance(name, str) else checks.shown(name)
     return checks.unknown_name(kind, name, CHECKPOINT_COLUMNS, field=field, listed=listed)
 

@@ -277,7 +277,7 @@ def check_time(field: str, value: object, *, suggest_tz: bool = False, example: 
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            raise invalid(field, value, "not an RFC 3339 time", example) from None
+            raise invalid(field, value, "not an ISO 8601 time", example) from None
     if type(moment) is datetime and moment.tzinfo is UTC:
         return moment
     moment = _from_numpy(moment)

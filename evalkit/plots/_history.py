@@ -103,7 +103,7 @@ def history_layers(history: History, series: Series, x: alt.X) -> tuple[list[Any
             .encode(x=x, x2=alt.X2("b:T"), tooltip=[alt.Tooltip("summary:N", title="lifecycle")], description=SUMMARY, **color)
         )
     if marks.height:
-        notes.append("Vertical lines: study started (dashed) or stopped (solid).")
+        notes.append("Thin vertical lines: study started (dashed) or stopped (solid).")
         if marks.height > MOST_POINTS:
             notes.append(f"Only the first {MOST_POINTS:,} of {marks.height:,} are drawn.")
             marks = marks.sort("at")

@@ -138,9 +138,13 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
         notes += _interval_notes(points, definition, with_intervals=with_intervals, requested=interval)
     if rolling is not None:
         points = points.with_columns(mean=_rolling(definition, rolling))
-        weighted = f", weighted by {METRICS[denominator].label.lower()}" if denominator else ""
+        counted = METRICS[denominator].label.lower() if denominator else ""
+        weighted = f", weighted by {counted}" if denominator else ""
         unweighted = " and checkpoints without a weight" if denominator and points["n"].fill_null(0).eq(0).any() else ""
-        notes.append(f"Thick line: {rolling}-checkpoint rolling mean{weighted} (restarts after gaps{unweighted}).")
+        if points.height and points["mean"].is_null().all():
+            notes.append(f"No rolling mean: fewer than {rolling} consecutive checkpoints{f' with {counted}' if denominator else ''}.")
+        else:
+            notes.append(f"Thick line: {rolling}-checkpoint rolling mean{weighted} (restarts after gaps{unweighted}).")
     table = rows.lazy().select(
         study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{metric: "v"},
         **({denominator: "n"} if denominator else {}), **({"low": "low", "high": "high"} if computable and with_intervals else {}),

@@ -57,7 +57,7 @@ def fit_lines(result: Any, studies: Sequence[tuple[str, str]], metric: str) -> p
 def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.Y) -> tuple[list[Any], list[str]]:
     """Return the layers that draw fitted lines, and notes on them."""
     if lines.is_empty():
-        return [], ["No straight line: too few checkpoints."]
+        return [], ["No straight line: the fit has no estimate for the studies shown."]
     several = bool(lines["part"].max())
     curved = ""
     clip: Any = alt.Undefined
@@ -117,7 +117,7 @@ def change_layers(marks: pl.DataFrame, studies: Sequence[tuple[str, str]], x: al
     rules = base.mark_rule(strokeWidth=2).encode(x=x, tooltip=tooltip, description=SUMMARY, **color)
     if (marks["low"] < marks["high"]).any():
         return [intervals, rules], ["Vertical bands: times of changes with 95% CIs."]
-    return [intervals, rules], ["Vertical line: change." if marks.height == 1 else "Vertical lines: changes."]
+    return [intervals, rules], ["Thick vertical line: change." if marks.height == 1 else "Thick vertical lines: changes."]
 
 
 def _color(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -207,7 +207,13 @@ def audit_chart(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
     rows = findings.filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
     table = rows.select("study", "severity", "kind", "start", "end", "message")
     if rows.is_empty():
-        return layered(empty_layers(), "Audit", ["Nothing to draw: no finding has a time."], "Audit: nothing to draw.", table)
+        return layered(
+            empty_layers(),
+            "Audit",
+            ["Nothing to draw: no findings." if findings.is_empty() else "Nothing to draw: no finding has a time."],
+            "Audit: nothing to draw.",
+            table,
+        )
     summary = pl.format("{}, {}: {}", "severity", "study", "message")
     kind = pl.col("kind").str.replace_all("_", " ")
     data = rows.select("severity", kind=kind, x=milliseconds("start"), b=milliseconds("end"), summary=summary)

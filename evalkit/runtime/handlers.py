@@ -373,7 +373,7 @@ class Handlers:
         return Message(
             problem=f"Study {study.name!r} already has a checkpoint for [{start}, {end}) UTC; {recorded}",
             hint="Add a key to each row to avoid duplicates." if several else "Pass key= to avoid duplicates.",
-            shell_hint="Add a column key to avoid duplicates." if several else "Pass --key to avoid duplicates.",
+            shell_hint="Add a 'key' column to avoid duplicates." if several else "Pass --key to avoid duplicates.",
         )
 
 

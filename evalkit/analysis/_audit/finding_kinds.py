@@ -55,8 +55,8 @@ KINDS = {
     ),
     "shared_sessions": Kind(
         "warning",
-        "Session in several checkpoints",
-        "It is counted more than once; keep it in the checkpoint of the period in which it ended.",
+        "Sessions in several checkpoints",
+        "They are counted more than once; keep each session in the checkpoint of the period in which it ended.",
     ),
     "session_count": Kind(
         "note", "Session count mismatch", "sessions_completed and sessions_included should agree; check which is correct."
@@ -69,12 +69,12 @@ KINDS = {
     "below_one_iteration": Kind(
         "error", "Fewer than one iteration per success", "A success takes at least one iteration; check how the mean was computed."
     ),
-    "over_nothing": Kind("error", "Mean with zero denominator", "Record the mean as missing (None), not as zero."),
+    "over_nothing": Kind("error", "Value with zero denominator", "Record the value as missing (None), or correct the count."),
     "rate_not_of_count": Kind(
-        "error", "Rate inconsistent with count", "Check whether it is a mean of rates, or a rate of a different count."
+        "error", "Rate inconsistent with count", "Check whether it is a mean of rates, or has a different denominator."
     ),
     "cost_below_task": Kind(
-        "error", "Cost per success below cost per task", "Successes cannot outnumber tasks; check how both values were computed."
+        "error", "Cost per success below cost per task", "Successes cannot outnumber tasks; check how cost and tasks were counted."
     ),
     "successes_not_whole": Kind(
         "error", "Inconsistent costs", "total_cost / cost_per_successful_task is the number of solved tasks and must be an integer."

@@ -134,13 +134,17 @@ def _no_results(analysis: StudyAnalysis, checkpoints: int) -> list[str]:
     counts = f"{plural(len(analysis.trends), 'metric')}, {plural(checkpoints, 'checkpoint')}"
     if not sum(analysis.tests):
         return [_untested(analysis, counts)]
-    tested = (
-        "trend or shift" if analysis.comparison is None else f"trend, shift, or difference from {_quoted(analysis.comparison.baseline)}"
-    )
+    tested, compared = "trend or shift", ""
+    if analysis.comparison is not None:
+        baseline = _quoted(analysis.comparison.baseline)
+        if analysis.tests[2]:
+            tested = f"trend, shift, or difference from {baseline}"
+        else:
+            compared = f" {_untested_difference(analysis.differences, baseline)}"
     insufficient = sum(result.verdict == Verdict.INSUFFICIENT_DATA for result in analysis.trends)
     more = f" Insufficient data for the trend of {plural(insufficient, 'metric')}." if insufficient else ""
     return [
-        f"No significant {tested} ({counts}).{more}",
+        f"No significant {tested} ({counts}).{more}{compared}",
         f"{_NOT_PROOF}: the confidence intervals below show which effects remain possible.",
     ]
 

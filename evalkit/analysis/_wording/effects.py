@@ -53,7 +53,8 @@ def _placebo_test(result: BeforeAfter) -> str:
     significant = result.placebos.filter(pl.col("p") <= ALPHA).height
     text = f"Placebo test at {plural(count, 'other time')} without a known change: {plural(significant, 'statistically significant step')}"
     if result.effect is not None and result.effect.value and not result.constant:
-        text += f", {result.placebos_as_clear:,} as large as this one relative to the confidence interval"
+        as_clear = plural(result.placebos_as_clear or 0, "step")
+        text += f"; {as_clear} at least as large as this one, relative to the confidence intervals"
     excess = " This is more than expected by chance: such steps also occur without a change." if significant > count / 5 else ""
     return f"{text}.{excess}"
 

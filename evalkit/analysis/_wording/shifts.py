@@ -60,7 +60,7 @@ def _details(metric: Metric, shift: Change) -> str:
     """Return direction, levels and the confidence interval of the time of a shift."""
     step = shift.after - shift.before
     levels = f"{change_verdict(metric, step)}, {number(metric, shift.before)} to {number(metric, shift.after)}, {change(metric, step)}"
-    return f"{levels}; 95% CI of the time {moment(shift.low)} to {moment(shift.high)} UTC"
+    return f"{levels}; 95% CI for its time: {moment(shift.low)} to {moment(shift.high)} UTC"
 
 
 def _shift_p_values(result: ChangePoints, shift: Change) -> str:
