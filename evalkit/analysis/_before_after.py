@@ -237,8 +237,8 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy
     Change in slope: +0.55 pp/day, 95% CI −1.89 to +2.62; not tested.
     Method: interrupted time series, fitted by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient
     (mean 0.10).
-    Placebo test at 10 other times without a known change: 1 statistically significant step, 0 as large as this one relative to the
-    confidence interval.
+    Placebo test at 10 other times without a known change: 1 statistically significant step; 0 steps at least as large as
+    this one, relative to the confidence intervals.
     """
     moment = check_time("at", at)
     return by_study(data, metric, lambda series, prepared: before_after_of(series, moment, prepared), BeforeAfter)

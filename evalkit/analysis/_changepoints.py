@@ -206,7 +206,7 @@ def changepoints(data: DataLike, metric: str) -> PerStudy[ChangePoints]:
     >>> new = samples.sample_checkpoints("daily", "2026-01-15T00:00:00Z", 14, seed=2, level=1.0)
     >>> nights = pl.DataFrame(old + new).with_columns(study=pl.lit("nightly"))
     >>> analysis.changepoints(nights, "session_success_rate")
-    nightly, session success rate: 1 shift at 2026-01-15 (better, 35.7% to 74.9%, +39.2 pp; 95% CI of the time 2026-01-15 to 2026-01-15
+    nightly, session success rate: 1 shift at 2026-01-15 (better, 35.7% to 74.9%, +39.2 pp; 95% CI for its time: 2026-01-15 to 2026-01-15
     UTC; p = 0.002; 28 checkpoints over 28 days).
     Method: permutation test for the largest step in the mean, with AR(1) residuals, repeated on both sides of each shift; data from
     2026-01-01 to 2026-01-29 UTC.
