@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from evalkit._util.forks import polars_is_stranded
 from evalkit._util.garbage import collector_paused
 from evalkit._util.progress_bar import progress_bar
-from evalkit.domain import validation as checks
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint, checkpoint_commands
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
+from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint, PeriodType, Study
+from evalkit.domain.time_input import check_at, check_local_time, check_zone
 from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
 from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.repository import EvalStorage, References
@@ -182,7 +183,7 @@ class EvalKit:
         if not isinstance(name, CreateStudy):
             name = CreateStudy(name, **passed)
         elif passed:
-            raise checks.invalid("name", name, "a command cannot be combined with other options", hint="Pass them to CreateStudy.")
+            raise invalid("name", name, "a command cannot be combined with other options", hint="Pass them to CreateStudy.")
         return self._handlers.create_study(name, at, if_exists)
 
     def start_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
@@ -354,10 +355,10 @@ class EvalKit:
             options = (period, timestamp, events_analyzed, sessions_included, key, at, tz)
             if any(option is not None for option in options):
                 problem = "a command cannot be combined with other arguments"
-                raise checks.invalid("metrics", metrics, problem, hint="Pass them to RecordCheckpoint.")
+                raise invalid("metrics", metrics, problem, hint="Pass them to RecordCheckpoint.")
             return self._handlers.record_checkpoint(study, metrics)
-        zone = None if tz is None else checks.check_zone("tz", tz)
-        moment = None if at is None else checks.check_at("at", at) if zone is None else checks.check_local_time("at", at, zone)
+        zone = None if tz is None else check_zone("tz", tz)
+        moment = None if at is None else check_at("at", at) if zone is None else check_local_time("at", at, zone)
         command = RecordCheckpoint(
             metrics, period=period, timestamp=timestamp, events_analyzed=events_analyzed, sessions_included=sessions_included, key=key,
             recorded_at=moment, tz=zone, period_type=lambda: self._recordable(study).period_type,
@@ -494,7 +495,7 @@ class EvalKit:
         ...     study = kit.outcome(error)
         """
         if not isinstance(error, OutcomeUnknownError):
-            raise checks.invalid("error", error, "expected the OutcomeUnknownError that a command raised")
+            raise invalid("error", error, "expected the OutcomeUnknownError that a command raised")
         return self._handlers.outcome(error)
 
     def _recordable(self, study: StudyRef) -> Study:
@@ -897,7 +898,7 @@ class EvalKit:
 
     def _frame(self, name: str, read: Callable[[], pl.DataFrame], backend: str, *, always: bool = False) -> Any:
         if backend not in ("polars", "pandas"):
-            raise checks.invalid("backend", backend, "expected 'polars' or 'pandas'")
+            raise invalid("backend", backend, "expected 'polars' or 'pandas'")
         if polars_is_stranded():
             raise EvalkitError(
                 "Cannot read frames in a forked process when Polars was imported before the fork: its threads are missing, and it would "

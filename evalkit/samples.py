@@ -21,7 +21,8 @@ from filelock import FileLock
 
 from evalkit import EvalKit, PeriodType, connect
 from evalkit.domain.periods import shifted
-from evalkit.domain.validation import check_count, check_period, check_time
+from evalkit.domain.time_input import check_time
+from evalkit.domain.validation import check_count, check_period
 
 __all__ = ["sample_checkpoints", "trial_kit"]
 

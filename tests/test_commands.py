@@ -25,9 +25,9 @@ from evalkit import ConflictError, EvalKit, EvalkitWarning, InvalidInputError, O
 from evalkit.domain.commands import CHECKPOINT_COLUMNS, lifecycle_event
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import milliseconds
-from evalkit.domain.metrics import ALIASES
 from evalkit.domain.periods import period_end, period_start
-from evalkit.domain.validation import check_metric, close_names
+from evalkit.domain.refusals import ALIASES, close_names
+from evalkit.domain.validation import check_metric
 from evalkit.errors import DatabaseBusyError, LogMismatchError
 from tests.messages import says
 

@@ -30,7 +30,7 @@ from inline_snapshot import snapshot
 
 import evalkit
 from evalkit import EvalKit, EvalkitWarning, InvalidInputError, StudyNotFoundError, TransitionError
-from evalkit.domain.validation import shown
+from evalkit.domain.refusals import shown
 from evalkit.errors import LogUnavailableError, ReadOnlyError, RecorderError
 from evalkit.recording.aggregate import COMPUTED, SessionRecord, aggregate
 from evalkit.recording.block import tally

@@ -268,7 +268,7 @@ def test_lost_acknowledged_events_are_detected(shared: Shared) -> None:
     shared.iggy.kill()
     shared.iggy.start()
     assert len(in_log(kit)) < 22
-    with pytest.raises(LogMismatchError, match="lost its last events|The event log is empty"):
+    with pytest.raises(LogMismatchError, match=r"lost its last events|The event log is empty"):
         kit.record_checkpoint(study, sample(100))
     studies = [CreateStudy(f"study {number}") for number in range(40)]
     kit.engine.log.append(

@@ -17,7 +17,7 @@ from evalkit.analysis._results import LINE, MARKS, PerStudy, StudyResult, by_stu
 from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries
 from evalkit.analysis._stats.ar1 import Array, Estimate, Fit, constant, fit
 from evalkit.analysis._stats.trials import Trials
-from evalkit.domain.validation import check_time
+from evalkit.domain.time_input import check_time
 from evalkit.domain.verdicts import Verdict, change_verdict, is_significant
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from evalkit.domain.periods import period_end, period_start
-from evalkit.domain.validation import zone_name
+from evalkit.domain.time_input import zone_name
 from evalkit.errors import InvalidInputError
 
 __all__ = ["BEGINNINGS", "begin_text", "covered", "local_dates", "placed"]

@@ -18,7 +18,7 @@ from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, metric_se
 from evalkit.analysis._stats.ar1 import Estimate, Fit, fit
 from evalkit.analysis._stats.scipy_functions import ndtri
 from evalkit.domain.metrics import METRICS
-from evalkit.domain.validation import invalid
+from evalkit.domain.refusals import invalid
 from evalkit.domain.verdicts import ALPHA, Verdict, change_verdict, is_significant
 from evalkit.frames.normalize import metric_named, to_library_of
 from evalkit.frames.study_data import StudyData, study_data

@@ -15,8 +15,8 @@ from evalkit.analysis._resample_input import RESAMPLED, check_longer, check_peri
 from evalkit.analysis._results import Result
 from evalkit.analysis._rollup_rules import SESSION_TIME, Rule, rule_of, session_time
 from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.time_input import check_zone, zone_name
 from evalkit.domain.times import MAX_COUNT
-from evalkit.domain.validation import check_zone, zone_name
 from evalkit.frames.columns import frame_schema
 from evalkit.frames.normalize import to_library_of
 from evalkit.frames.study_data import StudyData, study_data

@@ -10,8 +10,8 @@ from evalkit.analysis._calendar import BEGINNINGS
 from evalkit.analysis._rollup_rules import SESSION_TIME
 from evalkit.domain.metrics import METRICS
 from evalkit.domain.periods import LONGEST
+from evalkit.domain.refusals import invalid, nearest, shown
 from evalkit.domain.study import PeriodType
-from evalkit.domain.validation import invalid, nearest, shown
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS
 from evalkit.frames.normalize import MISSING_STUDY

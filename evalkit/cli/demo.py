@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import evalkit
 from evalkit import EvalKit, PeriodType, Study
+from evalkit.domain.refusals import invalid
 from evalkit.domain.study import COMMANDS
-from evalkit.domain.validation import invalid
 from evalkit.errors import EvalkitError
 from evalkit.samples import sample_checkpoints
 

@@ -18,7 +18,9 @@ from evalkit.domain.events import CheckpointContent, EncodedEvent, StoredEvalEve
 from evalkit.domain.ids import CheckpointId, StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
 from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod, constructed
 from evalkit.domain.periods import period_end, period_start
+from evalkit.domain.refusals import a_type, invalid, is_missing, shown, unknown_name
 from evalkit.domain.study import PeriodType, StudyConfig
+from evalkit.domain.time_input import check_at, check_bounds, check_local_time, check_order, check_time, check_zone, zone_name
 from evalkit.domain.times import duration_pair
 from evalkit.errors import InvalidInputError
 
@@ -38,7 +40,7 @@ IGNORED_COLUMNS = ("study_id", "study", "period_type", "checkpoint_id")
 
 They are ignored, so that the frame of one study can be recorded in another.
 """
-_check_time = partial(checks.check_time, suggest_tz=True)
+_check_time = partial(check_time, suggest_tz=True)
 _STARTS = {
     PeriodType.HOURLY: "an hour", PeriodType.DAILY: "a day", PeriodType.WEEKLY: "a week (Monday 00:00)", PeriodType.MONTHLY: "a month",
 }  # fmt: skip
@@ -180,7 +182,7 @@ class RecordCheckpoint:
         period_type: PeriodType | str | Callable[[], PeriodType] | None = None,
         now: datetime | None = None,
     ) -> None:
-        zone = None if tz is None else checks.check_zone("tz", tz)
+        zone = None if tz is None else check_zone("tz", tz)
         read_time = _check_time if zone is None else _local_reader(zone, period_type)
         fields = checks.metrics_as_mapping(metrics, read_time)
         options = (period, timestamp, events_analyzed, sessions_included, recorded_at, key)
@@ -190,13 +192,13 @@ class RecordCheckpoint:
         for name, value in fields.items():
             checker = checks.CHECKERS.get(name)
             if checker is not None:
-                if value is not None and (type(value) in (float, int) or not checks.is_missing(value)):
+                if value is not None and (type(value) in (float, int) or not is_missing(value)):
                     values[name] = checker(name, value)
             elif name not in _EXTRA_NAMES:
                 raise unknown_field("metric", name)
         start, end = fields.get("period_start"), fields.get("period_end")
-        if zone is None and start is not None and (type(end) is datetime or not checks.is_missing(end)):
-            start, end = checks.check_bounds(start, end, suggest_tz=True)
+        if zone is None and start is not None and (type(end) is datetime or not is_missing(end)):
+            start, end = check_bounds(start, end, suggest_tz=True)
         else:
             start, end = _bounds(start, end, read_time, zone, period_type)
         values["period"] = constructed(TimePeriod, {"start": start, "end": end})
@@ -205,7 +207,7 @@ class RecordCheckpoint:
         self.key = self.at = None
         for name in _OPTIONS:
             value = fields.get(name)
-            if value is None or checks.is_missing(value):
+            if value is None or is_missing(value):
                 continue
             if name == "timestamp":
                 self.timestamp = read_time(name, value)
@@ -214,7 +216,7 @@ class RecordCheckpoint:
             elif name == "sessions_included":
                 self.sessions_included = checks.check_texts(name, value)
             elif name == "recorded_at":
-                self.at = checks.check_at(name, value, now, read_time)
+                self.at = check_at(name, value, now, read_time)
             else:
                 self.key = checks.check_text(name, value, low=1, high=500)
 
@@ -279,7 +281,7 @@ def checkpoint_commands(
     >>> checkpoint_commands([{"period_start": "2026-01-31", "total_tokens": 5}], tz="UTC", period_type="daily")
     [RecordCheckpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 1 of 16 metrics)]
     """
-    zone = None if tz is None else checks.check_zone("tz", tz)
+    zone = None if tz is None else check_zone("tz", tz)
     kind = cache(period_type) if callable(period_type) else period_type
     commands = []
     for index, row in enumerate(_mappings(rows)):
@@ -293,7 +295,7 @@ def checkpoint_commands(
 
 def _local_reader(zone: tzinfo, period_type: PeriodType | str | Callable[[], PeriodType] | None) -> Callable[[str, object], datetime]:
     def read(field: str, value: object) -> datetime:
-        return checks.check_local_time(field, value, zone, period_type=partial(_resolved, period_type))
+        return check_local_time(field, value, zone, period_type=partial(_resolved, period_type))
 
     return read
 
@@ -315,14 +317,14 @@ def _bounds(
 
     A missing end is derived from the start and the period type.
     """
-    if checks.is_missing(start):
+    if is_missing(start):
         raise InvalidInputError(
             "period_start is missing", hint="Pass period_start; period_end may be omitted if a calendar period of the study begins then.",
             field="period_start", value=start,
         )  # fmt: skip
     first = read_time("period_start", start)
-    if not checks.is_missing(end):
-        return first, checks.check_order(first, read_time("period_end", end), end)
+    if not is_missing(end):
+        return first, check_order(first, read_time("period_end", end), end)
     kind = _resolved(period_type)
     if kind is None:
         raise InvalidInputError(
@@ -332,11 +334,11 @@ def _bounds(
     try:
         boundary, last = period_start(kind, first, calendar), period_end(kind, first, calendar)
     except (OverflowError, ValueError):
-        raise checks.invalid("period_start", start, "its period is not inside the years 1 to 9999 in UTC") from None
+        raise invalid("period_start", start, "its period is not inside the years 1 to 9999 in UTC") from None
     if boundary != first:
         raise InvalidInputError(
             f"Cannot derive period_end: period_start {first.astimezone(calendar).isoformat()} is not the start of {_STARTS[kind]} in "
-            f"{checks.zone_name(calendar)}",
+            f"{zone_name(calendar)}",
             hint=f"Pass period_end too, or a period_start such as {boundary.astimezone(calendar).isoformat()!r}"
             f"{'.' if zone is not None else ', or tz= for the periods of another time zone.'}",
             field="period_end", value=end,
@@ -351,9 +353,9 @@ def _merged(metrics: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[s
         if value is None:
             continue
         if name == "period" and metrics.keys() & {"period_start", "period_end"}:
-            raise checks.invalid("period", value, "passed twice, as an argument and in the metrics", hint="Pass it once.")
+            raise invalid("period", value, "passed twice, as an argument and in the metrics", hint="Pass it once.")
         if metrics.get(name) is not None:
-            raise checks.invalid(name, value, f"passed twice, the metrics contain {checks.shown(metrics[name])}", hint="Pass it once.")
+            raise invalid(name, value, f"passed twice, the metrics contain {shown(metrics[name])}", hint="Pass it once.")
         merged[name] = value
     return merged
 
@@ -369,8 +371,8 @@ def unknown_field(kind: str, name: object) -> InvalidInputError:
     `kind` is ``"metric"`` for a key of a mapping, and ``"column"`` for a column of a frame or file.
     """
     listed = f"{', '.join(METRICS)}; and {', '.join(_EXTRAS)}"
-    field = name if isinstance(name, str) else checks.shown(name)
-    return checks.unknown_name(kind, name, CHECKPOINT_COLUMNS, field=field, listed=listed)
+    field = name if isinstance(name, str) else shown(name)
+    return unknown_name(kind, name, CHECKPOINT_COLUMNS, field=field, listed=listed)
 
 
 def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
@@ -384,7 +386,7 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
             raise _not_rows(rows)
         duplicates = [column for column, count in Counter(rows.columns).items() if count > 1]
         if duplicates:
-            raise checks.invalid("rows", duplicates[0], "two columns have this name", hint="Remove or rename one of them.")
+            raise invalid("rows", duplicates[0], "two columns have this name", hint="Remove or rename one of them.")
         for column in rows.columns:
             if not _is_in(column, CHECKPOINT_COLUMNS) and not _is_in(column, IGNORED_COLUMNS):
                 raise unknown_field("column", column)
@@ -405,7 +407,7 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
 def _not_rows(rows: object) -> InvalidInputError:
     collect = "Call .collect() first." if hasattr(rows, "collect") else ""
     return InvalidInputError(
-        f"Invalid rows: expected a Polars or pandas DataFrame, or a list of mappings, got {checks.a_type(rows)}",
+        f"Invalid rows: expected a Polars or pandas DataFrame, or a list of mappings, got {a_type(rows)}",
         hint=collect, field="rows", value=type(rows).__name__,
     )  # fmt: skip
 

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from evalkit.domain.refusals import invalid, unknown_name
 from evalkit.domain.times import MAX_COUNT, Duration, UtcTime
 from evalkit.errors import InvalidInputError
 
-__all__ = ["ALIASES", "METRICS", "LongitudinalMetrics", "Metric", "TimePeriod", "constructed"]
+__all__ = ["METRICS", "LongitudinalMetrics", "Metric", "TimePeriod", "constructed"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -134,18 +135,16 @@ class _Constructed(BaseModel):
 
 def _invalid_input(error: ValidationError) -> InvalidInputError:
     """Return the first of pydantic's errors as an `InvalidInputError`."""
-    from evalkit.domain import validation  # imports this module
-
     problem = error.errors(include_url=False)[0]
     name, value = ".".join(map(str, problem["loc"])), problem["input"]
     if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1 and error.title == "LongitudinalMetrics":
-        return validation.unknown_name("metric", name, [*METRICS, "period"], field=name)
+        return unknown_name("metric", name, [*METRICS, "period"], field=name)
     if problem["type"] == "extra_forbidden":
-        return validation.invalid(name, value, "unknown name", "expected start and end")
+        return invalid(name, value, "unknown name", "expected start and end")
     if problem["type"] == "missing":
         return InvalidInputError(f"{name} is missing", hint=f"Pass {name}=.", field=name, value=None)
     text = problem["msg"].removeprefix("Value error, ").removeprefix(f"{value!r} is ").replace("Input should be ", "expected ")
-    return validation.invalid(name, value, text.replace("expected greater", "expected a number greater"))
+    return invalid(name, value, text.replace("expected greater", "expected a number greater"))
 
 
 class TimePeriod(_Constructed):
@@ -277,33 +276,3 @@ def _catalog() -> dict[str, Metric]:
 
 METRICS: dict[str, Metric] = _catalog()
 """The 16 metrics by name, in wire order."""
-
-ALIASES: dict[str, tuple[str, ...]] = {
-    alias: names
-    for names, aliases in {
-        ("session_success_rate",): "success success_rate accuracy acc pass_rate win_rate score session_success",
-        ("first_attempt_success_rate",): "first_attempt first_try first_attempt_rate pass@1 pass_at_1",
-        ("tool_success_rate",): "tool_success tool_accuracy tool_call_success_rate",
-        ("self_correction_rate",): "self_correction correction_rate",
-        ("agent_efficiency",): "efficiency",
-        ("avg_session_duration",): "duration duration_s duration_seconds avg_duration session_duration latency runtime elapsed",
-        ("avg_iterations_to_success",): "iterations n_iterations avg_iterations attempts n_attempts avg_attempts steps n_steps turns",
-        ("sessions_completed",): "sessions n_sessions num_sessions session_count runs n_runs episodes n count",
-        ("tasks_completed",): "tasks n_tasks num_tasks task_count",
-        ("swarm_coordination_overhead",): "overhead coordination_overhead",
-        ("parallelism_efficiency",): "parallelism speedup",
-        ("learnings_applied",): "learnings n_learnings",
-        ("total_tokens",): "tokens n_tokens num_tokens token_count tokens_used tokens_total",
-        ("total_cost",): "cost costs cost_usd total_cost_usd usd dollars price spend",
-        ("cost_per_successful_task",): "cost_per_task cost_per_success",
-        ("period_start",): "start begin period_begin from start_date start_time start_at started_at",
-        ("period_end",): "end until to end_date end_time end_at ended_at",
-        ("period_start", "period_end"): "date day week month",
-        ("timestamp",): "time ts datetime",
-        ("events_analyzed",): "events n_events",
-        ("sessions_included",): "session_ids session_names",
-        ("key",): "idempotency_key",
-    }.items()
-    for alias in aliases.split()
-}
-"""Common other names of metrics and columns, for which error messages suggest the names of evalkit."""

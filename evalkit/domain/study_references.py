@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from evalkit.domain.ids import normalized_name
+from evalkit.domain.refusals import invalid, nearest
 from evalkit.domain.study import Study
-from evalkit.domain.validation import invalid, nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 
 __all__ = ["matching_studies", "resolve_study", "short_suffix_hint"]

@@ -1,173 +1,41 @@
-"""Checks of user input.
+"""Checks of names, texts, periods and values that a user passes.
 
-Each check returns the value in the form that events need, or raises `InvalidInputError`.
+Each returns its input in the form that events need, or raises `InvalidInputError`.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
 
-from evalkit._util.text import alternatives
 from evalkit.domain.ids import normalized_name
-from evalkit.domain.metrics import ALIASES, METRICS, LongitudinalMetrics, Metric, TimePeriod
-from evalkit.domain.periods import first_instant, local_readings
+from evalkit.domain.metrics import METRICS, LongitudinalMetrics, Metric, TimePeriod
+from evalkit.domain.refusals import a_type, invalid, nearest, shown, unknown_name
 from evalkit.domain.study import PeriodType
-from evalkit.domain.times import MAX_COUNT, WireDuration, WireTime, duration_of, duration_pair, wire_time
-from evalkit.errors import InvalidInputError
+from evalkit.domain.time_input import check_time
+from evalkit.domain.times import MAX_COUNT, WireDuration, duration_of, duration_pair
 
 __all__ = [
     "CHECKERS",
-    "a_type",
-    "check_at",
-    "check_bounds",
     "check_count",
-    "check_local_time",
     "check_metadata",
     "check_metric",
     "check_name",
     "check_period",
     "check_text",
     "check_texts",
-    "check_time",
-    "check_zone",
-    "close_names",
-    "invalid",
-    "is_missing",
     "metrics_as_mapping",
-    "nearest",
-    "shown",
-    "unknown_name",
-    "zone_name",
 ]
 
-_AHEAD = timedelta(minutes=5)
 _ROUNDING = 1e-6  # the largest accepted rounding error of a rate; float32 arithmetic causes smaller ones
-_TIME_EXAMPLE = "expected e.g. '2026-01-31T00:00:00Z'"
-_LOCAL_EXAMPLE = "expected e.g. '2026-01-31' or '2026-01-31T08:00'"
-_TZ_HINTS = {
-    "hint": "Pass tz='UTC' to read dates and local times in that time zone.",
-    "shell_hint": "Pass --tz UTC to read dates and local times in that time zone.",
-}
 _SECONDS = "expected 0 or more seconds, or a timedelta"
 _WHOLE_NUMBER = "expected a whole number of 0 or more"
-_LIKE_WORDS = frozenset(("by", "fit", "of", "sort", "align", "steps", "legend"))
-"""Parameters that messages show as ``by='x'``, because their names are common words."""
-_SUGGESTED = 3
-_SHORTEST_SIMILAR = 5  # shorter aliases resemble unrelated names: rate, date
-_GENERIC_WORDS = frozenset(("avg", "average", "mean", "total", "sum", "rate", "ratio", "number", "num", "count", "per", "completed", "the"))
-
-
-def invalid(field: str, value: object, problem: str, allowed: str = "", hint: str = "") -> InvalidInputError:
-    """Return the error for an invalid value: ``Invalid period 'dayly': expected …``.
-
-    A parameter whose name has one or two characters, or is a common word, is shown as ``by='x'``.
-    """
-    subject = f"{field}={shown(value)}" if len(field) <= 2 or field in _LIKE_WORDS else f"{field} {shown(value)}"
-    return InvalidInputError(f"Invalid {subject}: {problem}", allowed=allowed, hint=hint, field=field, value=value)
-
-
-def shown(value: object) -> str:
-    """Return a value as text for messages: its `repr` of at most 80 characters, or its type.
-
-    Examples
-    --------
-    >>> shown("dayly"), shown("x" * 100)[-5:]
-    ("'dayly'", 'xx...')
-    """
-    if isinstance(value, date) and not is_missing(value):
-        return value.isoformat()
-    try:
-        text = repr(value)
-    except Exception:  # repr() raises for an int of more than 4,300 digits
-        return a_type(value)
-    if "\n" in text:  # such as a frame, of which 80 characters would not help
-        text = f"({', '.join(type(part).__name__ for part in value)})" if isinstance(value, tuple) else a_type(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def a_type(value: object) -> str:
-    """Return the type of a value with its article: ``"an EvalKit"``, ``"a tuple"``."""
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
-
-
-def close_names(name: object, valid: Iterable[str]) -> list[str]:
-    """Return up to three valid names close to a name.
-
-    These are, in this order: the same name in another case, the names for which it is an alias, names with a similar spelling, and names
-    with a common word.
-
-    Examples
-    --------
-    >>> close_names("accuracy", METRICS), close_names("Total Cost", METRICS), close_names("sucess_rate", METRICS)
-    (['session_success_rate'], ['total_cost'], ['session_success_rate'])
-    >>> close_names("zzz", METRICS)
-    []
-    """
-    if not isinstance(name, str):
-        return []
-    key, names = _lookup_key(name), {_lookup_key(known): known for known in valid}
-    if key in names:
-        return [names[key]]
-    aliases = {alias: meant for alias, meant in ALIASES.items() if all(names.get(target) == target for target in meant)}
-    if key in ALIASES:  # unambiguous, even if its names are not valid here
-        return list(aliases.get(key, ()))
-    targets = {alias: meant for alias, meant in aliases.items() if len(alias) >= _SHORTEST_SIMILAR}
-    targets |= {known_key: (known,) for known_key, known in names.items()}
-    similar = {near: difflib.SequenceMatcher(None, near, key).ratio() for near in difflib.get_close_matches(key, targets, n=_SUGGESTED)}
-    best = max(similar.values(), default=0.0)
-    close = [known for near, ratio in similar.items() if ratio > best - 0.1 for known in targets[near]]
-    return list(dict.fromkeys(close or _with_common_word(key, names)))[:_SUGGESTED]
-
-
-def _lookup_key(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
-
-
-def _with_common_word(key: str, names: Mapping[str, str]) -> list[str]:
-    """Return the names that share words with `key`, best match first."""
-    terms = set(key.split("_")) - _GENERIC_WORDS
-    common = {known: sum(bool(difflib.get_close_matches(term, part.split("_"), 1, 0.8)) for term in terms) for part, known in names.items()}
-    return sorted((known for known, count in common.items() if count), key=lambda known: -common[known])
-
-
-def nearest(name: object, valid: Iterable[str]) -> str:
-    """Return ``" Did you mean 'a'?"`` with the close names, or ``""`` without any."""
-    close = close_names(name, valid)
-    return f" Did you mean {alternatives([repr(known) for known in close])}?" if close else ""
-
-
-def unknown_name(kind: str, name: object, valid: Sequence[str], *, field: str, listed: str = "") -> InvalidInputError:
-    """Return the error for an unknown name.
-
-    It suggests the valid names close to it, or lists all valid names if none is close.
-
-    Parameters
-    ----------
-    kind
-        The kind of name, such as ``"metric"``.
-    name
-        The name.
-    valid
-        The valid names.
-    field
-        The name of the parameter, key or column.
-    listed
-        The valid names as text; by default joined with commas.
-    """
-    hint = nearest(name, valid).strip() or f"Valid {kind}s: {listed or ', '.join(valid)}."
-    return InvalidInputError(f"Unknown {kind} {shown(name)}", hint=hint, field=field, value=name)
 
 
 def check_metric(field: str, name: object) -> Metric:
@@ -183,15 +51,6 @@ def check_metric(field: str, name: object) -> Metric:
     if name not in METRICS:
         raise unknown_name("metric", name, [*METRICS], field=field)
     return METRICS[name]
-
-
-def is_missing(value: object) -> bool:
-    """Return whether a value means "not measured": None, or NaT or NA of pandas.
-
-    NaN is not missing: the check of the metric decides whether it is valid.
-    """
-    kind = type(value).__name__
-    return value is None or kind in ("NaTType", "NAType") or (kind in ("timedelta64", "datetime64") and str(value) == "NaT")
 
 
 def check_text(field: str, value: object, *, low: int = 0, high: int | None = None, lines: bool = False) -> str:
@@ -264,156 +123,6 @@ def check_period(value: object, field: str = "period") -> tuple[PeriodType, int 
     if periods is None or not 1 <= periods < 2**32:
         raise invalid(field, value, "expected a count of 1 to 4,294,967,295 periods")
     return PeriodType(name), periods
-
-
-def check_time(field: str, value: object, *, suggest_tz: bool = False, example: str = _TIME_EXAMPLE) -> datetime:
-    """Check a time, and return it in UTC.
-
-    It must be a time-zone-aware datetime, or RFC 3339 text with a time zone. With `suggest_tz`, the error for a time without a time zone
-    suggests the parameter `tz`.
-    """
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise invalid(field, value, "not an ISO 8601 time", example) from None
-    if type(moment) is datetime and moment.tzinfo is UTC:
-        return moment
-    moment = _from_numpy(moment)
-    if not isinstance(moment, date) or is_missing(value):
-        raise invalid(field, value, "not a time", _TIME_EXAMPLE)
-    if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise invalid(field, value, "no time zone", _TIME_EXAMPLE).but(**(_TZ_HINTS if suggest_tz else {}))
-    try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:
-        moment = None
-    if moment is None or not 1 <= moment.year <= 9999:  # a pandas Timestamp has a wider range than Python's types
-        raise _out_of_range(field, value)
-    if type(moment) not in (datetime, WireTime):  # such as a pandas Timestamp
-        return datetime(*moment.timetuple()[:6], moment.microsecond, UTC)
-    return moment
-
-
-def check_local_time(field: str, value: object, tz: tzinfo, *, period_type: Callable[[], PeriodType | None] = lambda: None) -> datetime:
-    """Check a time as in `check_time`; dates and naive times are local to a time zone.
-
-    Parameters
-    ----------
-    field
-        The name of the parameter, key or column.
-    value
-        The time. A date means the beginning of the day.
-    tz
-        The time zone of dates and naive times.
-    period_type
-        Returns the type of the study's periods, or None if it is unknown. For hourly periods, a date is an error.
-
-    Returns
-    -------
-    datetime
-        In UTC.
-    """
-    local = _local(value)
-    if local is None:
-        return check_time(field, value, example=_LOCAL_EXAMPLE)
-    try:
-        if isinstance(local, datetime):
-            first, second = local_readings(local, tz)
-            if first != second:
-                raise _two_readings(field, value, tz, first, second)
-            return first
-        if period_type() is PeriodType.HOURLY:
-            raise invalid(field, value, "a date alone is not precise enough for an hourly study", "expected e.g. '2026-01-31T08:00'")
-        moment = first_instant(datetime(local.year, local.month, local.day), tz)
-        if moment.astimezone(tz).date() != local:
-            raise invalid(field, value, f"this date does not exist in {zone_name(tz)}")
-    except OverflowError:
-        raise _out_of_range(field, value) from None
-    return moment
-
-
-def _local(value: object) -> datetime | date | None:
-    """Return a value as a naive time or a date; None if it is neither."""
-    moment = _from_numpy(value)
-    if isinstance(value, str) and "W" not in value:  # fromisoformat() would read a week as its Monday
-        for read in (date.fromisoformat, datetime.fromisoformat):
-            try:
-                moment = read(value)
-                break
-            except ValueError:
-                continue
-    if not isinstance(moment, date) or is_missing(value):
-        return None
-    if not isinstance(moment, datetime):
-        return moment
-    if moment.tzinfo is not None:
-        return None
-    return datetime(*moment.timetuple()[:6], moment.microsecond)  # converts a pandas Timestamp
-
-
-def _from_numpy(value: object) -> object:
-    """Return a NumPy datetime64 as a date or a naive time; any other value unchanged."""
-    if type(value).__name__ != "datetime64":
-        return value
-    number: Any = value
-    return number.item() if number.dtype.str.endswith(("[Y]", "[M]", "[W]", "[D]")) else number.astype("datetime64[us]").item()
-
-
-def _two_readings(field: str, value: object, tz: tzinfo, first: datetime, second: datetime) -> InvalidInputError:
-    early, late = sorted((first, second))
-    problem = "occurs twice in" if first < second else "does not exist in"
-    change = "back" if first < second else "forward"
-    return invalid(
-        field, value, f"{problem} {zone_name(tz)} because the clocks go {change}",
-        f"use {early.astimezone(tz).isoformat()!r} or {late.astimezone(tz).isoformat()!r}",
-    )  # fmt: skip
-
-
-def _out_of_range(field: str, value: object) -> InvalidInputError:
-    return invalid(field, value, "outside the years 1 to 9999 in UTC")
-
-
-def check_zone(field: str, value: object) -> tzinfo:
-    """Check a time zone: a name such as ``"Europe/Berlin"``, or a tzinfo.
-
-    Examples
-    --------
-    >>> check_zone("tz", "Europe/Berlin")
-    zoneinfo.ZoneInfo(key='Europe/Berlin')
-    """
-    if isinstance(value, tzinfo):
-        value = getattr(value, "zone", None) or value  # a pytz zone has the right offset only after localize()
-    if isinstance(value, tzinfo):
-        return value
-    if not isinstance(value, str) or not value:
-        raise invalid(field, value, "expected a time zone, e.g. 'UTC' or 'Europe/Berlin'")
-    if value == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(value)
-    except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        # Abbreviations are similar to unrelated ones: PST to MST.
-        names = [name for name in available_timezones() if len(value) >= _SHORTEST_SIMILAR or name.lower() == value.lower()]
-        hint = nearest(value, names).strip() or "Use an IANA name, e.g. 'UTC', 'Europe/Berlin' or 'America/Los_Angeles'."
-        raise InvalidInputError(f"Unknown time zone {shown(value)}", hint=hint, field=field, value=value) from None
-
-
-def zone_name(tz: tzinfo) -> str:
-    """Return the name of a time zone, for messages."""
-    return str(getattr(tz, "key", None) or tz)
-
-
-def check_at(field: str, value: object, now: datetime | None = None, read_time: Callable[[str, object], datetime] = check_time) -> datetime:
-    """Check the time of an event: not before 1970, and at most 5 minutes after `now`."""
-    moment = read_time(field, value)
-    now = now or datetime.now(UTC)
-    if moment > now + _AHEAD:
-        raise invalid(field, value, f"in the future (now is {wire_time(now)}; at most 5 minutes ahead are allowed)")
-    if moment.year < 1970:
-        raise invalid(field, value, "before 1970, the earliest time of an event id")
-    return moment
 
 
 def check_count(field: str, value: object) -> int:
@@ -528,22 +237,6 @@ def _checker(metric: Metric) -> Callable[[str, object], Any]:
 
 CHECKERS: dict[str, Callable[[str, object], Any]] = {name: _checker(metric) for name, metric in METRICS.items()}
 """The check of each metric's value, which returns the value as stored in `LongitudinalMetrics`."""
-
-
-def check_bounds(start: object, end: object, *, suggest_tz: bool = False) -> tuple[datetime, datetime]:
-    """Check the start and end of a period as in `check_time`; the end must be after the start."""
-    first, last = check_time("period_start", start, suggest_tz=suggest_tz), check_time("period_end", end, suggest_tz=suggest_tz)
-    return first, check_order(first, last, end)
-
-
-def check_order(start: datetime, end: datetime, value: object) -> datetime:
-    """Check that the end of a period is after its start, and return the end.
-
-    `value` is the end as the user passed it, for the error.
-    """
-    if end <= start:
-        raise invalid("period_end", value, f"must be after period_start ({wire_time(start)})", "periods are half-open, [start, end)")
-    return end
 
 
 def metrics_as_mapping(

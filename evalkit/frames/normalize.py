@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from evalkit.domain.metrics import Metric
-from evalkit.domain.validation import a_type, check_metric
+from evalkit.domain.refusals import a_type
+from evalkit.domain.validation import check_metric
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import LIFECYCLE, STUDIES
 

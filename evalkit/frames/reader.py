@@ -15,9 +15,10 @@ from pydantic_core import from_json
 
 from evalkit._util.forks import reset_in_child
 from evalkit.domain.metrics import METRICS, LongitudinalMetrics
+from evalkit.domain.refusals import invalid
 from evalkit.domain.study import TRANSITIONS, Checkpoint, StudyConfig, StudyStatus
+from evalkit.domain.time_input import check_time
 from evalkit.domain.times import MAX_COUNT, duration_pair
-from evalkit.domain.validation import check_time, invalid
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame, frame_schema
 from evalkit.readmodel.database.database import Database, PageSize, Row, Statement, Value
 from evalkit.readmodel.rows import readable

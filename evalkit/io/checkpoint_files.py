@@ -33,7 +33,8 @@ from evalkit._util.garbage import collector_paused
 from evalkit._util.text import plural
 from evalkit.domain.commands import RecordCheckpoint, checkpoint_commands, content
 from evalkit.domain.ids import milliseconds
-from evalkit.domain.validation import check_zone, invalid
+from evalkit.domain.refusals import invalid
+from evalkit.domain.time_input import check_zone
 from evalkit.errors import ConflictError, InvalidInputError, Message
 from evalkit.io.checkpoint_reader import FileRow, file_format, read_rows
 from evalkit.runtime.handlers import RecordedCheckpoints

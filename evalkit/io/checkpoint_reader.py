@@ -25,7 +25,8 @@ from evalkit._util.atomic_files import reading
 from evalkit.domain.commands import CHECKPOINT_COLUMNS, IGNORED_COLUMNS, unknown_field
 from evalkit.domain.events import MAX_EVENT_BYTES
 from evalkit.domain.metrics import METRICS
-from evalkit.domain.validation import CHECKERS, invalid, shown
+from evalkit.domain.refusals import invalid, shown
+from evalkit.domain.validation import CHECKERS
 from evalkit.errors import InvalidInputError
 
 __all__ = ["FORMATS", "FileRow", "FileRows", "file_format", "json_problem", "parse_json", "read_rows"]

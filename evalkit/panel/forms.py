@@ -15,7 +15,9 @@ from evalkit.domain import validation as checks
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint
 from evalkit.domain.metrics import METRICS, Metric
 from evalkit.domain.periods import period_end, period_start
+from evalkit.domain.refusals import invalid
 from evalkit.domain.study import PeriodType
+from evalkit.domain.time_input import check_bounds, check_time
 from evalkit.errors import InvalidInputError
 
 __all__ = ["CHECKPOINT_FIELDS", "STUDY_FIELDS", "CheckpointForm", "Field", "StudyForm", "proposed_period"]
@@ -99,7 +101,7 @@ def _number(name: str, text: str, hint: str = "Leave the field blank if it was n
             return kind(text)
         except ValueError:
             continue
-    raise checks.invalid(name, text, "not a number", hint=_percentage_hint(text) or hint)
+    raise invalid(name, text, "not a number", hint=_percentage_hint(text) or hint)
 
 
 def _percentage_hint(text: str) -> str:
@@ -117,8 +119,8 @@ def _time(name: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise checks.invalid(name, text, "not a time", "expected e.g. 2026-01-31 08:00 (UTC)") from None
-    return checks.check_time(name, moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+        raise invalid(name, text, "not a time", "expected e.g. 2026-01-31 08:00 (UTC)") from None
+    return check_time(name, moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
 
 
 def _metadata(text: str) -> dict[str, str]:
@@ -126,7 +128,7 @@ def _metadata(text: str) -> dict[str, str]:
     for line in filter(str.strip, text.split("\n")):
         name, equals, value = line.partition("=")
         if not equals:
-            raise checks.invalid("metadata", line, "'=' is missing", "expected one pair per line, e.g. model=m-1")
+            raise invalid("metadata", line, "'=' is missing", "expected one pair per line, e.g. model=m-1")
         pairs[name.strip()] = value.strip()
     return checks.check_metadata(pairs)
 
@@ -137,7 +139,7 @@ def _planned_periods(period: str, text: str) -> tuple[str, int] | str:
         return period
     number = _number("planned periods", text, "Leave the field blank for a study without a planned end.")
     if number < 1 or number != number // 1:
-        raise checks.invalid("planned periods", number, "expected a positive integer")
+        raise invalid("planned periods", number, "expected a positive integer")
     planned = (period, int(number))
     checks.check_period(planned)
     return planned
@@ -239,7 +241,7 @@ class CheckpointForm:
     def period(self) -> tuple[datetime, datetime] | None:
         """The typed period; None if it is incomplete or invalid."""
         try:
-            return checks.check_bounds(*(_time(name, self.texts[name].strip()) for name in ("period_start", "period_end")))
+            return check_bounds(*(_time(name, self.texts[name].strip()) for name in ("period_start", "period_end")))
         except InvalidInputError:
             return None
 

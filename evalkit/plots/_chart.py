@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from evalkit.domain.validation import a_type, invalid
+from evalkit.domain.refusals import a_type, invalid
 from evalkit.errors import InvalidInputError
 from evalkit.plots._rendering import bundle
 

@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 
 from evalkit._util.text import duration, plural, span
-from evalkit.domain.validation import check_time
+from evalkit.domain.time_input import check_time
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, empty_frame
 from evalkit.frames.study_data import StudyData, study_data

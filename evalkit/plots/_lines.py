@@ -13,7 +13,7 @@ import polars as pl
 
 from evalkit._util.text import plural
 from evalkit.domain.metrics import METRICS, Metric
-from evalkit.domain.validation import invalid
+from evalkit.domain.refusals import invalid
 from evalkit.frames.metric_text import number
 from evalkit.plots._descriptions import axis_title, years
 from evalkit.plots._downsampling import bin_count, downsample, time_bin, with_breaks

@@ -13,7 +13,7 @@ import polars as pl
 
 from evalkit._util.text import plural
 from evalkit.domain.metrics import METRICS, Metric
-from evalkit.domain.validation import invalid
+from evalkit.domain.refusals import invalid
 from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import StudyData
 from evalkit.plots._downsampling import runs

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import altair as alt
 
 from evalkit._util.atomic_files import writing
-from evalkit.domain.validation import a_type, invalid
+from evalkit.domain.refusals import a_type, invalid
 from evalkit.errors import InvalidInputError
 from evalkit.plots._theme import Mode, theme
 

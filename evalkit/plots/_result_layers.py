@@ -12,7 +12,7 @@ import altair as alt
 import polars as pl
 
 from evalkit._util.text import plural
-from evalkit.domain.validation import a_type
+from evalkit.domain.refusals import a_type
 from evalkit.domain.verdicts import Verdict
 from evalkit.errors import InvalidInputError
 from evalkit.plots._chart import LayeredChart, layered

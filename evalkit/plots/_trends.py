@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import altair as alt
 import polars as pl
 
-from evalkit.domain.validation import invalid
+from evalkit.domain.refusals import invalid
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._descriptions import DIRECTIONS, description, only_study

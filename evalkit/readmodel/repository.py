@@ -11,10 +11,10 @@ from pydantic_core import from_json
 
 from evalkit.domain.ids import CheckpointId, StudyId, normalized_name, time_of_event
 from evalkit.domain.metrics import LongitudinalMetrics
+from evalkit.domain.refusals import invalid, nearest
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 from evalkit.domain.study_references import matching_studies, short_suffix_hint
 from evalkit.domain.times import stored_text, stored_time
-from evalkit.domain.validation import invalid, nearest
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 from evalkit.readmodel.database.database import Args, Database, Row, Value, in_parts, pages
 from evalkit.readmodel.rows import readable

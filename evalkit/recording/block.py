@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from evalkit._util.text import plural
-from evalkit.domain import validation as checks
+from evalkit.domain.time_input import check_time
 from evalkit.domain.times import wire_time
 from evalkit.recording.aggregate import SessionRecord, aggregate
 
@@ -63,7 +63,7 @@ class Block:
     def payload(self, now: datetime) -> dict[str, Any]:
         """Return the checkpoint to record if the block ends at `now`."""
         # The system clock may have been set back since the block began.
-        end = max(now, checks.check_time("begun", self.begun) + timedelta(microseconds=1))
+        end = max(now, check_time("begun", self.begun) + timedelta(microseconds=1))
         names = [session.name for session in self.sessions]
         return {
             "metrics": {**self.metrics, **aggregate(self.sessions)},

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from evalkit._util.text import plural
 from evalkit.domain import validation as checks
 from evalkit.domain.metrics import METRICS
+from evalkit.domain.refusals import invalid, is_missing, unknown_name
 from evalkit.domain.study import Checkpoint, Study
+from evalkit.domain.time_input import check_bounds
 from evalkit.domain.times import wire_time
 from evalkit.errors import EvalkitError, InvalidInputError, RecorderError, warn
 from evalkit.recording.aggregate import COMPUTED, SessionRecord
@@ -114,7 +116,7 @@ class Recorder:
         self._planned = None if sessions is None else checks.check_count("sessions", sessions)
         self._period = None if period is None else _checked_period(period)
         if resume not in (None, True, False):
-            raise checks.invalid("resume", resume, "expected True (continue the journal), False (set it aside) or None (raise an error)")
+            raise invalid("resume", resume, "expected True (continue the journal), False (set it aside) or None (raise an error)")
         self._lock = threading.RLock()
         self._state = "new"
         self._names: set[str] = set()
@@ -221,8 +223,8 @@ class Recorder:
                 problem = f"Cannot set metric {name!r}: it is computed from the sessions"
                 raise InvalidInputError(problem, hint=f"Accepted metrics: {', '.join(accepted)}.", field=name, value=value)
             if name not in METRICS:
-                raise checks.unknown_name("metric", name, accepted, field=name)
-            checked[name] = None if checks.is_missing(value) else checks.CHECKERS[name](name, value)
+                raise unknown_name("metric", name, accepted, field=name)
+            checked[name] = None if is_missing(value) else checks.CHECKERS[name](name, value)
         if checked:
             self._write({"metrics": checked})
 
@@ -283,7 +285,7 @@ class Recorder:
                 if self._period not in (None, existing.period):
                     period = "the time of its block" if existing.period is None else " to ".join(existing.period)
                     problem = f"the journal is for another period, {period}"
-                    raise checks.invalid("period", self._period, problem, hint=f"Resume without a period: {self._call(True)}.")
+                    raise invalid("period", self._period, problem, hint=f"Resume without a period: {self._call(True)}.")
                 self._journal.reopen()
                 self._block = existing
                 return
@@ -396,5 +398,5 @@ def _checked_period(period: Any) -> tuple[str, str]:
         If it is not a valid period.
     """
     bounds = checks.metrics_as_mapping({"period": period})
-    start, end = checks.check_bounds(bounds["period_start"], bounds["period_end"])
+    start, end = check_bounds(bounds["period_start"], bounds["period_end"])
     return wire_time(start), wire_time(end)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from evalkit.domain import validation as checks
+from evalkit.domain.refusals import invalid, is_missing
 from evalkit.errors import EvalkitError, EvalkitWarning, InvalidInputError, RecorderError, warn
 from evalkit.recording.aggregate import SessionRecord
 
@@ -112,9 +113,9 @@ class Session:
                 ("cost", cost, checks.CHECKERS["total_cost"]),
             ):
                 try:
-                    number = None if checks.is_missing(value) else check(name, value)
+                    number = None if is_missing(value) else check(name, value)
                     if number is not None and number > _MAX_PER_SESSION:  # so that the sum of thousands of sessions fits into a checkpoint
-                        raise checks.invalid(name, value, f"expected at most {_MAX_PER_SESSION:,} per session")
+                        raise invalid(name, value, f"expected at most {_MAX_PER_SESSION:,} per session")
                     self._numbers[name] = number
                 except InvalidInputError as error:
                     problems.append(f"Session {self.name!r}: {error} Recorded as missing.")
@@ -180,7 +181,7 @@ def _check_iterations(field: str, value: object) -> int:
     try:
         count = checks.check_count(field, value)
     except InvalidInputError:
-        raise checks.invalid(field, value, expected) from None
+        raise invalid(field, value, expected) from None
     if count < 1:
-        raise checks.invalid(field, value, expected)
+        raise invalid(field, value, expected)
     return count

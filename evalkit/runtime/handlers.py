@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from evalkit._util.text import alternatives
-from evalkit.domain import validation as checks
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint, content, lifecycle_event
 from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, StoredEvalEvent
 from evalkit.domain.ids import (
@@ -28,7 +27,9 @@ from evalkit.domain.ids import (
     study_id_of_name,
     time_of_event,
 )
+from evalkit.domain.refusals import invalid, shown
 from evalkit.domain.study import COMMANDS, TRANSITIONS, Checkpoint, Study, StudyStatus, commands_allowed
+from evalkit.domain.time_input import check_at
 from evalkit.domain.times import stored_text, wire_time
 from evalkit.errors import (
     ConflictError,
@@ -118,9 +119,9 @@ class Handlers:
     def create_study(self, command: CreateStudy, at: datetime | str | None, if_exists: str) -> Study:
         """See `EvalKit.create_study`."""
         if not isinstance(if_exists, str) or if_exists not in ("error", "open"):
-            raise checks.invalid("if_exists", if_exists, "expected 'error' or 'open'")
+            raise invalid("if_exists", if_exists, "expected 'error' or 'open'")
         now = datetime.now(UTC)
-        at_ms = milliseconds(now if at is None else checks.check_at("at", at, now))
+        at_ms = milliseconds(now if at is None else check_at("at", at, now))
         command.event(StudyId(new_id()), at_ms).encoded()  # raises if the event is too large, before anything is created
         with self._engine.command():
             named = self._named(command.name)
@@ -173,7 +174,7 @@ class Handlers:
         for name in ("description", "tags", "metadata"):
             stored, new = getattr(study.config, name), getattr(config, name)
             if new and new != stored:
-                ignored.append(f"{name} {checks.shown(new)} (recorded: {checks.shown(stored) if stored else 'none'})")
+                ignored.append(f"{name} {shown(new)} (recorded: {shown(stored) if stored else 'none'})")
         if ignored:
             were = "was" if len(ignored) == 1 else "were"
             warn(f"Study {study.name!r} already exists and is unchanged; {alternatives(ignored, 'and')} {were} ignored.")
@@ -183,7 +184,7 @@ class Handlers:
         """Handle a lifecycle command: start, pause, resume or stop."""
         kind = COMMANDS[command]
         now = datetime.now(UTC)
-        moment = None if at is None else checks.check_at("at", at, now)
+        moment = None if at is None else check_at("at", at, now)
         with self._engine.command():
             study = self.studies.resolve(reference)
             if study.status not in TRANSITIONS[kind][0]:
@@ -197,7 +198,7 @@ class Handlers:
             last_id = str(self._engine.database.execute(sql, (study.id,))[0][0])
             last = event_milliseconds(last_id)
             if moment is not None and milliseconds(moment) < last:
-                raise checks.invalid("at", at, f"before the study's last lifecycle event ({wire_time(time_of_event(last_id))})")
+                raise invalid("at", at, f"before the study's last lifecycle event ({wire_time(time_of_event(last_id))})")
             # Without `at`, use the current time, or the time of the last event if the clock of its writer is ahead.
             event = lifecycle_event(kind, study.id, max(milliseconds(now), last) if moment is None else milliseconds(moment)).encoded()
             if (decision := self._append(event)) is not APPLIED:
@@ -254,7 +255,7 @@ class Handlers:
             earlier = done.new[checkpoint_id].content
             assert earlier is not None
             if content(earlier) != content(command):
-                error = checks.invalid("key", command.key, "an earlier row has this key and different content")
+                error = invalid("key", command.key, "an earlier row has this key and different content")
                 raise error.in_row(row or 0, effect="Nothing was recorded.")
             return
         try:

@@ -12,7 +12,7 @@ from evalkit.analysis._report.content_builder import build_content
 from evalkit.analysis._report.figures import figures
 from evalkit.analysis._report.render import html, markdown
 from evalkit.analysis._report.study_analysis import StudyAnalysis, analyze_study, only_study
-from evalkit.domain.validation import invalid
+from evalkit.domain.refusals import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.frames.study_data import study_data
 
