@@ -404,7 +404,9 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoint("running", {"total_tokens": 5})',
         "InvalidInputError",
-        snapshot("period_start is missing. Pass period_start; period_end may be omitted if a calendar period of the study begins then."),
+        snapshot(
+            "period_start is missing. The end may be omitted if period_start is the start of a period, such as midnight for a daily study."
+        ),
     ),
     (
         'kit.record_checkpoint("running", {"period": "2026-W05"})',
@@ -435,7 +437,9 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoint("running", {"period": (None, NEXT)})',
         "InvalidInputError",
-        snapshot("period_start is missing. Pass period_start; period_end may be omitted if a calendar period of the study begins then."),
+        snapshot(
+            "period_start is missing. The end may be omitted if period_start is the start of a period, such as midnight for a daily study."
+        ),
     ),
     (
         'kit.record_checkpoint("running", {"period": {"start": DAY, "stop": NEXT}})',

@@ -1024,7 +1024,7 @@ def test_page_has_several_charts() -> None:
         (lambda: plots.save(plots.scatter(checkpoints()), "chart.pdf"), snapshot("Invalid path 'chart.pdf': expected the extension .svg, .png, .html or .json.")),
         (lambda: plots.save(plots.scatter(checkpoints()), "chart.svg", mode="blue"), snapshot("Invalid mode 'blue': expected 'light' or 'dark'.")),
         (lambda: plots.show(checkpoints()), snapshot('Expected an Altair chart, got a DataFrame. Pass a chart of evalkit.plots, or a combination of such charts.')),  # type: ignore[arg-type]
-        (lambda: plots.table(alt.Chart().mark_point()), snapshot('No underlying data for a Chart. Pass a chart that evalkit.plots returned; for a composed chart, pass each part.')),
+        (lambda: plots.table(alt.Chart().mark_point()), snapshot('Cannot get the underlying data of a Chart. Pass a chart that evalkit.plots returned; for a composed chart, pass each part.')),
     ],
 )  # fmt: skip
 def test_invalid_option_is_refused(call: Callable[[], Any], message: str) -> None:

@@ -310,7 +310,7 @@ line 2: invalid JSON at column 12.\
     "object.ndjson": (
         "{}",
         snapshot(
-            "TMP/object.ndjson, line 1: period_start is missing. Nothing was recorded. Pass period_start; period_end may be omitted if a calendar period of the study begins then."
+            "TMP/object.ndjson, line 1: period_start is missing. Nothing was recorded. The end may be omitted if period_start is the start of a period, such as midnight for a daily study."
         ),
     ),
     "object.json": (

@@ -385,7 +385,7 @@ def test_spread_of_a_long_series_is_of_its_means() -> None:
     result = analysis.compare(pl.concat([hourly(one), hourly(other, "base", 2)]), "agent", baseline="base")["agent_efficiency"]
     assert result.pairs == 2400
     assert result.spread == pytest.approx(days.std(ddof=1), rel=0.05)
-    assert "standard deviations of the difference between single daily means" in repr(result)
+    assert "standard deviations of the differences of paired daily means" in repr(result)
     assert repr(result).count("2,400 values were averaged to 100 daily means before the analysis.") == 1
     assert trend(hourly(one), "agent_efficiency").averaged_over == "day"
     assert trend(frame(one[:50]), "agent_efficiency").averaged_over == ""
@@ -580,7 +580,9 @@ def test_placebo_steps_are_compared_relative_to_their_intervals() -> None:
     steps, halves = result.placebos["effect"].abs(), (result.placebos["high"] - result.placebos["low"]) / 2
     assert result.placebos_as_clear == (steps / halves >= clear).sum() < (steps >= abs(result.effect.value)).sum()
     assert result.frame["placebos_as_clear"].to_list() == [result.placebos_as_clear]
-    assert f"; {result.placebos_as_clear} step at least as large as this one, relative to the confidence intervals." in repr(result)
+    assert f"; {result.placebos_as_clear} step at least as large as this one relative to the width of their confidence intervals." in repr(
+        result
+    )
     same = before_after(frame([1.0] * 24), "agent_efficiency", at=at)
     assert f"Placebo test at {same.placebos.height} other times without a known change: 0 statistically significant steps." in repr(same)
     assert "as large" not in repr(same)
@@ -734,7 +736,7 @@ The audit reports 1 error for this data; see .findings.\
 """)),
     "short trend": (lambda: analysis.trend(frame(noise(10, 1) / 10 + 0.5), "agent_efficiency"), snapshot("""\
 agent, agent efficiency: insufficient data (−0.04 pp/day, 95% CI −2.81 to +2.72; p = 0.97; 10 checkpoints over 10 days, about 2 more checkpoints needed).
-Change from the first to the last checkpoint: −0.3 pp, 95% CI −25.3 to +24.5. With about 2 more checkpoints, a change of 3 standard deviations would be detected in about half of all studies.
+Change from the first to the last checkpoint: −0.3 pp, 95% CI −25.3 to +24.5. With about 2 more checkpoints, a change of 3 standard deviations of a single checkpoint would be detected in about half of all studies.
 Method: generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.14); data from 2026-01-05 to 2026-01-15 UTC.\
 """)),
     "constant trend": (lambda: analysis.trend(frame([0.5] * 20), "agent_efficiency"), snapshot("""\
@@ -752,7 +754,7 @@ Method: generalized least squares with AR(1) errors, model-averaged over the AR(
 agent, agent efficiency, change at 2026-01-25 UTC: better (step of +29.7 pp, 95% CI +28.3 to +31.2; p < 0.001; 20 checkpoints before and 20 after).
 Change in slope: +0.013 pp/day, 95% CI −0.112 to +0.139; not tested.
 Method: interrupted time series, fitted by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.00).
-Placebo test at 22 other times without a known change: 0 statistically significant steps; 0 steps at least as large as this one, relative to the confidence intervals.
+Placebo test at 22 other times without a known change: 0 statistically significant steps; 0 steps at least as large as this one relative to the width of their confidence intervals.
 The audit reports 1 error for this data; see .findings.\
 """)),
     "effect with insufficient data": (lambda: analysis.before_after(_step(9), "agent_efficiency", at=START + 3 * DAY), snapshot("""\
@@ -784,7 +786,7 @@ Method: difference of means (equal weight per checkpoint) by generalized least s
 """)),
     "no difference": (lambda: analysis.compare(two(), "agent", baseline="base"), snapshot("""\
 agent vs. base, agent efficiency: no significant difference (+0.88 pp, 95% CI −2.90 to +4.68; p = 0.62; 20 paired periods).
-Minimum detectable difference at 80% power: 5.42 pp (0.7 standard deviations of the difference between single checkpoints).
+Minimum detectable difference at 80% power: 5.42 pp (0.7 standard deviations of the differences of paired checkpoints).
 Method: difference of means (equal weight per checkpoint) by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient (mean 0.01).\
 """)),
     "differences": (
@@ -1061,7 +1063,7 @@ def test_comparison_with_few_common_periods_is_unpaired() -> None:
     near = pl.concat([frame(values + 0.7), frame(noise(60, 4) / 20 + 0.5, name="base", number=2, start=START + 10 * DAY)])
     result = analysis.compare(near, "agent", baseline="base")["agent_efficiency"]
     assert result.pairs == 50
-    assert "50 periods have a value in both studies; the other periods of 60 and 60 checkpoints were not used." in repr(result)
+    assert "50 periods have a value in both studies; only these were compared, of 60 and 60 checkpoints." in repr(result)
 
 
 @pytest.mark.parametrize(("later", "shorter"), [(60, 0), (0, 1), (-3600, 0), (11 * 3600, 0), (-60, 7200)])

@@ -238,7 +238,7 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy
     Method: interrupted time series, fitted by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient
     (mean 0.10).
     Placebo test at 10 other times without a known change: 1 statistically significant step; 0 steps at least as large as
-    this one, relative to the confidence intervals.
+    this one relative to the width of their confidence intervals.
     """
     moment = check_time("at", at)
     return by_study(data, metric, lambda series, prepared: before_after_of(series, moment, prepared), BeforeAfter)

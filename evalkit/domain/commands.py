@@ -319,7 +319,8 @@ def _bounds(
     """
     if is_missing(start):
         raise InvalidInputError(
-            "period_start is missing", hint="Pass period_start; period_end may be omitted if a calendar period of the study begins then.",
+            "period_start is missing",
+            hint="The end may be omitted if period_start is the start of a period, such as midnight for a daily study.",
             field="period_start", value=start,
         )  # fmt: skip
     first = read_time("period_start", start)

@@ -82,7 +82,7 @@ def a_type(value: object) -> str:
     if value is None:
         return "None"
     name = type(value).__name__
-    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
+    return f"{'an' if name[0] in 'AEIOaeio' or name.startswith('HC') else 'a'} {name}"
 
 
 def close_names(name: object, valid: Iterable[str]) -> list[str]:

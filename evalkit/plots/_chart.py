@@ -112,7 +112,7 @@ def table(chart: alt.TopLevelMixin) -> pl.DataFrame:
     data: pl.LazyFrame | None = vars(chart).get("_underlying") if isinstance(chart, EvalChart) else None
     if data is None:
         raise InvalidInputError(
-            f"No underlying data for {a_type(chart)}",
+            f"Cannot get the underlying data of {a_type(chart)}",
             hint="Pass a chart that evalkit.plots returned; for a composed chart, pass each part.",
             field="chart",
             value=type(chart).__name__,

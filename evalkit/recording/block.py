@@ -118,7 +118,7 @@ def tally(sessions: Sequence[SessionRecord], planned: int | None = None, interru
     succeeded = sum(session.succeeded for session in sessions)
     costs = [session.cost for session in sessions if session.cost is not None]
     if not sessions and interrupted:
-        return f"no completed session, {interrupted:,} interrupted"
+        return f"no sessions completed, {interrupted:,} interrupted"
     count = plural(len(sessions), "session") if planned is None else f"{len(sessions):,} of {plural(planned, 'session')}"
     stopped = f", {interrupted:,} interrupted" if interrupted else ""
     cost = f"; ${sum(costs):,.2f}" if costs else ""

@@ -45,7 +45,9 @@ def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime
             unit="unit",
             together=pl.col("sparse"),
         ),
-        findings("overlapping_periods", overlapping(rows), lambda place: f"{plural(place['count'], 'checkpoint')} in {place_span(place)}"),
+        findings(
+            "overlapping_periods", overlapping(rows), lambda place: f"{plural(place['count'], 'checkpoint')} from {place_span(place)}"
+        ),
         findings("wrong_length", wrong, _describe_length),
         findings("shifted_period", shifted, _describe_shift),
     ]

@@ -34,7 +34,9 @@ KINDS = {
         "warning", "Missing checkpoints", "Record them if they were measured; missing values count as unknown, never as zero."
     ),
     "overlapping_periods": Kind(
-        "warning", "Overlapping periods", "The overlap is counted more than once; keep one of the checkpoints (exclude=)."
+        "warning",
+        "Overlapping periods",
+        "Overlaps are counted more than once; keep one checkpoint per period and exclude the others (exclude=).",
     ),
     "wrong_length": Kind(
         "warning", "Wrong period length", "Counts and totals are not comparable with those of other periods; record complete periods."

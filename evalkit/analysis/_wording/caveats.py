@@ -63,7 +63,8 @@ _CAVEATS: dict[CaveatKind, Callable[..., str]] = {
         f"Checkpoints are based on {least:,} to {most:,} {METRICS[denominator].label.lower().split()[0]} but have equal weight here."
     ),
     CaveatKind.PARTIAL: lambda count: (
-        f"{plural(count, 'partially covered period')} {'was' if count == 1 else 'were'} excluded, since the total of a part is too small."
+        f"{plural(count, 'partially covered period')} {'was' if count == 1 else 'were'} excluded, because "
+        f"{'its total covers' if count == 1 else 'their totals cover'} only part of the period."
     ),
     CaveatKind.SAME_TASKS: lambda: (
         "The rates vary less than the binomial distribution predicts (underdispersion), for example because the same tasks are repeated; "
@@ -88,8 +89,8 @@ _CAVEATS: dict[CaveatKind, Callable[..., str]] = {
         f"{plural(count, 'checkpoint')} whose period includes the time of the change {'was' if count == 1 else 'were'} excluded."
     ),
     CaveatKind.UNUSED: lambda pairs, study, baseline: (
-        f"{plural(pairs, 'period has', 'periods have')} a value in both studies; the other periods of {study:,} and {baseline:,} "
-        "checkpoints were not used."
+        f"{plural(pairs, 'period has', 'periods have')} a value in both studies; only these were compared, of {study:,} and "
+        f"{baseline:,} checkpoints."
     ),
     CaveatKind.UNPAIRED: lambda pairs, fewest: (
         f"The comparison is unpaired: {plural(pairs, 'period has', 'periods have')} a value in both studies, fewer than "

@@ -50,11 +50,12 @@ def _detectable(result: Difference) -> list[str]:
     if result.verdict != Verdict.NO_DIFFERENCE or not result.spread or not result.minimum_detectable:
         return []
     value = " or ".join(value_name(stretch) for stretch in result.averaged_over)
-    deviations = f"{result.minimum_detectable / result.spread:.1f} standard deviations of the difference between single {value}s"
+    of = f"the differences of paired {value}s" if result.pairs else f"the difference between two {value}s"
+    deviations = f"{result.minimum_detectable / result.spread:.1f} standard deviations of {of}"
     text = f"Minimum detectable difference at 80% power: {change(result.metric, result.minimum_detectable, sign=False)} ({deviations})"
     more = result._needed_for(result.spread)
     size = change(result.metric, result.spread, sign=False)
-    needed = f"; about {plural(more, 'more checkpoint')} needed to detect 1 standard deviation ({size})" if more else ""
+    needed = f"; about {plural(more, 'more checkpoint')} needed to detect a difference of 1 standard deviation ({size})" if more else ""
     return [f"{text}{needed}."]
 
 

@@ -54,7 +54,7 @@ def _placebo_test(result: BeforeAfter) -> str:
     text = f"Placebo test at {plural(count, 'other time')} without a known change: {plural(significant, 'statistically significant step')}"
     if result.effect is not None and result.effect.value and not result.constant:
         as_clear = plural(result.placebos_as_clear or 0, "step")
-        text += f"; {as_clear} at least as large as this one, relative to the confidence intervals"
+        text += f"; {as_clear} at least as large as this one relative to the width of their confidence intervals"
     excess = " This is more than expected by chance: such steps also occur without a change." if significant > count / 5 else ""
     return f"{text}.{excess}"
 

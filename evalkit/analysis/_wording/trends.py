@@ -65,6 +65,6 @@ def _power(result: Trend) -> list[str]:
     if only_alone(result.slope.p, result.p_corrected):
         return [f"{ONLY_ALONE}; {more} for a slope of this size."]
     if result.verdict == Verdict.INSUFFICIENT_DATA and result.more_needed:
-        deviations = "3 standard deviations" + (f" of a {value_name(result.averaged_over)}" if result.averaged_over else "")
+        deviations = f"3 standard deviations of a single {value_name(result.averaged_over)}"
         return [f"With {more.removesuffix(' needed')}, a change of {deviations} would be detected in about half of all studies."]
     return []
