@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from evalkit.errors import EvalkitError, InvalidInputError
 
-__all__ = ["reading", "writing"]
+__all__ = ["missing_folder", "reading", "writing"]
 
 
 @contextmanager
@@ -52,6 +52,14 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             draft.unlink(missing_ok=True)
 
 
+def missing_folder(path: Path, *, field: str = "file") -> InvalidInputError:
+    """Return the error for a file that cannot be written because its folder does not exist."""
+    return InvalidInputError(
+        f"Cannot write {str(path)!r}: folder {str(path.parent)!r} does not exist", hint="Create it, or choose another folder.",
+        field=field, value=str(path),
+    )  # fmt: skip
+
+
 @contextmanager
 def _naming_file(path: Path, verb: str, *kinds: type[Exception]) -> Iterator[None]:
     try:
@@ -62,14 +70,13 @@ def _naming_file(path: Path, verb: str, *kinds: type[Exception]) -> Iterator[Non
         if not isinstance(error, kinds) and type(error).__module__.partition(".")[0] != "polars":
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        hint = ""
+        if isinstance(error, FileNotFoundError) and verb == "write":
+            raise missing_folder(path) from None
         if isinstance(error, FileNotFoundError):
             reason = "the file does not exist"
-            if verb == "write":
-                reason, hint = f"folder {str(path.parent)!r} does not exist", "Create it, or choose another folder."
         elif isinstance(error, IsADirectoryError):
             reason = "it is a folder"
         else:
             reason = reason[:1].lower() + reason[1:] if isinstance(error, OSError) else reason
         name = repr(str(path)) if str(path) != "-" else "standard input"
-        raise InvalidInputError(f"Cannot {verb} {name}: {reason}", hint=hint, field="file", value=str(path)) from None
+        raise InvalidInputError(f"Cannot {verb} {name}: {reason}", field="file", value=str(path)) from None

@@ -13,6 +13,8 @@ __all__ = ["ALIASES", "SHORTEST_SIMILAR", "a_type", "close_names", "invalid", "i
 
 _LIKE_WORDS = frozenset(("by", "fit", "of", "sort", "align", "steps", "legend"))
 """Parameters that messages show as ``by='x'``, because their names are common words."""
+_SPELLED_WITH_VOWEL = "FHLMNRSX"
+"""Consonants whose names begin with a vowel, for the article of an abbreviation: an HConcatChart."""
 _SUGGESTED = 3
 SHORTEST_SIMILAR = 5
 """The length of the shortest alias that a name can resemble; shorter ones resemble unrelated names: rate, date."""
@@ -82,7 +84,8 @@ def a_type(value: object) -> str:
     if value is None:
         return "None"
     name = type(value).__name__
-    return f"{'an' if name[0] in 'AEIOaeio' or name.startswith('HC') else 'a'} {name}"
+    spelled = name[:2].isupper() and name[0] in _SPELLED_WITH_VOWEL
+    return f"{'an' if spelled or name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
 def close_names(name: object, valid: Iterable[str]) -> list[str]:

@@ -156,16 +156,20 @@ def parse_json(data: bytes | str) -> Any:
         raise ValueError(json_problem(error)) from None
 
 
-def json_problem(error: ValueError) -> str:
+def json_problem(error: ValueError, *, single_line: bool = False) -> str:
     """Return the place of invalid JSON, from the message of the parser.
 
     Examples
     --------
     >>> json_problem(ValueError("expected value at line 1 column 3"))
     'invalid JSON at line 1, column 3'
+    >>> json_problem(ValueError("expected value at line 1 column 3"), single_line=True)
+    'invalid JSON at column 3'
     """
     place = re.search(r" at line (\d+) column (\d+)$", str(error))
-    return f"invalid JSON at line {place[1]}, column {place[2]}" if place else "invalid JSON"
+    if place is None:
+        return "invalid JSON"
+    return f"invalid JSON at {'' if single_line else f'line {place[1]}, '}column {place[2]}"
 
 
 def _without_nan(value: Any) -> Any:
@@ -258,7 +262,7 @@ def _read_ndjson(data: bytes) -> FileRows:
             try:
                 rows.append(_json_row(f"line {number}", from_json(line)))
             except ValueError as error:
-                wrong = InvalidInputError(json_problem(error).replace("line 1, ", ""), field="line", value=line)
+                wrong = InvalidInputError(json_problem(error, single_line=True), field="line", value=line)
                 rows.append(FileRow(f"line {number}", {}, wrong))
     return FileRows(rows, encoding)
 

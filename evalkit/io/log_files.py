@@ -129,7 +129,7 @@ def _event_id_in(data: bytes) -> str:
     try:
         content = from_json(data, allow_inf_nan=False)
     except ValueError as error:
-        raise _NotJsonError(json_problem(error).replace("line 1, ", "")) from None
+        raise _NotJsonError(json_problem(error, single_line=True)) from None
     if not isinstance(content, dict):
         raise ValueError(f"not a JSON object: {data[:60].decode(errors='replace')}")
     if not isinstance(content.get("event_id"), str):

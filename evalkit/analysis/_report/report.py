@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalkit._util.atomic_files import writing
+from evalkit._util.atomic_files import missing_folder, writing
 from evalkit.analysis._report.content_builder import build_content
 from evalkit.analysis._report.figures import figures
 from evalkit.analysis._report.render import html, markdown
 from evalkit.analysis._report.study_analysis import StudyAnalysis, analyze_study, only_study
 from evalkit.domain.refusals import invalid
-from evalkit.errors import InvalidInputError
 from evalkit.frames.study_data import study_data
 
 if TYPE_CHECKING:
@@ -93,8 +92,7 @@ def report(
     if extension not in _EXTENSIONS:
         raise invalid("path", target.name, f"expected the extension {', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}")
     if not target.absolute().parent.is_dir():
-        problem = f"Cannot write {str(target)!r}: folder {str(target.parent)!r} does not exist"
-        raise InvalidInputError(problem, hint="Create it, or choose another folder.", field="path", value=str(path))
+        raise missing_folder(target, field="path")
     prepared = study_data(data)
     subject = only_study(prepared) if study is None else prepared.find(study)
     other = None if baseline is None else prepared.find(baseline, "baseline")
