@@ -8,9 +8,11 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint
+from evalkit.domain.definitions import Metric
 from evalkit.domain.ids import CheckpointId, StudyId
-from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod
+from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 from evalkit.errors import (
     AmbiguousStudyError,
@@ -73,6 +75,7 @@ __all__ = [
     "LogUnavailableError",
     "LongitudinalMetrics",
     "Message",
+    "Metric",
     "MissingExtraError",
     "OutcomeUnknownError",
     "Panel",

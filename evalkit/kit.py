@@ -14,6 +14,8 @@ from evalkit._util.forks import polars_is_stranded
 from evalkit._util.garbage import collector_paused
 from evalkit._util.progress_bar import progress_bar
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint, checkpoint_commands
+from evalkit.domain.definitions import Metric
+from evalkit.domain.lenient import Provenance
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint, PeriodType, Study
@@ -22,6 +24,7 @@ from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
 from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.repository import EvalStorage, References
 from evalkit.readmodel.verify import VerifyResult, verify
+from evalkit.runtime.definitions import checked_metrics
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.handlers import Handlers, RecordedCheckpoints
 from evalkit.runtime.status import Status, read_status
@@ -146,6 +149,7 @@ class EvalKit:
         description: str | None = None,
         tags: Iterable[str] | None = None,
         metadata: Mapping[str, str] | None = None,
+        metrics: Sequence[Metric | str] = (),
         at: datetime | str | None = None,
         if_exists: Literal["error", "open"] = "error",
     ) -> Study:
@@ -160,6 +164,8 @@ class EvalKit:
             ``(PeriodType.WEEKLY, 2)``. By default ``"daily"``.
         description, tags, metadata
             Notes about the study; metadata maps names to strings.
+        metrics
+            Definitions of the study's own metrics: `Metric` objects, or names in ``evalkit.metrics.STANDARD``.
         at
             The time of creation, with a time zone; by default now. At most 5 minutes in the future.
         if_exists
@@ -184,7 +190,44 @@ class EvalKit:
             name = CreateStudy(name, **passed)
         elif passed:
             raise invalid("name", name, "a command cannot be combined with other options", hint="Pass them to CreateStudy.")
-        return self._handlers.create_study(name, at, if_exists)
+        definitions = self._checked_metrics(metrics)
+        study = self._handlers.create_study(name, at, if_exists)
+        self._handlers.define_metrics(study, definitions)
+        return study
+
+    def define_metric(self, study: StudyRef, *metrics: Metric | str) -> None:
+        """Define metrics of a study, so that its checkpoints can have them.
+
+        An equal definition has no effect. The label, group, description and `primary` of a metric can be redefined.
+
+        Parameters
+        ----------
+        study
+            See `stop_study`.
+        *metrics
+            `Metric` objects, or names in ``evalkit.metrics.STANDARD``.
+
+        Raises
+        ------
+        InvalidInputError
+            When a name is reserved, a denominator is unknown, or the study defines the metric differently.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> kit.define_metric(study, evalkit.Metric("refusals", kind="count", better="down"), "tool_calls")
+        >>> kit.record_checkpoint(study, {"period_start": "2026-01-31", "refusals": 3, "tool_calls": 40}, tz="UTC")
+        Checkpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 0 of 16 metrics, 2 custom)
+        """
+        self._handlers.define_metrics(study, self._checked_metrics(metrics))
+
+    @staticmethod
+    def _checked_metrics(metrics: Sequence[Metric | str]) -> list[Metric]:
+        from evalkit.metrics import STANDARD
+
+        return checked_metrics(metrics, STANDARD)
 
     def start_study(self, study: StudyRef, *, at: datetime | str | None = None) -> Study:
         """Start a pending study.
@@ -298,6 +341,7 @@ class EvalKit:
         key: str | None = None,
         at: datetime | str | None = None,
         tz: str | tzinfo | None = None,
+        provenance: Provenance | Mapping[str, object] | None = None,
     ) -> Checkpoint:
         """Record the metrics of one period.
 
@@ -327,6 +371,9 @@ class EvalKit:
         tz
             The time zone of dates without a time (``"2026-01-31"``, for daily and longer periods) and of times without a zone: a name
             such as ``"UTC"`` or ``"Europe/Berlin"``, or a tzinfo. None: times must have a time zone.
+        provenance
+            The origin of the values: a mapping with ``"collector"``, and optionally ``"version"``, ``"models"``, ``"agent"``,
+            ``"agent_version"``, ``"sources"``, ``"cost_basis"``, ``"prices"``, ``"evidence"``.
 
         Returns
         -------
@@ -352,7 +399,7 @@ class EvalKit:
         Checkpoint([2026-02-01 00:00 .. 2026-02-02 00:00) UTC, 1 of 16 metrics)
         """
         if isinstance(metrics, RecordCheckpoint):
-            options = (period, timestamp, events_analyzed, sessions_included, key, at, tz)
+            options = (period, timestamp, events_analyzed, sessions_included, key, at, tz, provenance)
             if any(option is not None for option in options):
                 problem = "a command cannot be combined with other arguments"
                 raise invalid("metrics", metrics, problem, hint="Pass them to RecordCheckpoint.")
@@ -362,6 +409,7 @@ class EvalKit:
         command = RecordCheckpoint(
             metrics, period=period, timestamp=timestamp, events_analyzed=events_analyzed, sessions_included=sessions_included, key=key,
             recorded_at=moment, tz=zone, period_type=lambda: self._recordable(study).period_type,
+            definitions=lambda: self._handlers.definitions(study), provenance=provenance,
         )  # fmt: skip
         return self._handlers.record_checkpoint(study, command)
 
@@ -408,7 +456,9 @@ class EvalKit:
         RecordedCheckpoints(2 recorded)
         """
         with collector_paused():
-            commands = checkpoint_commands(rows, tz=tz, period_type=lambda: self._recordable(study).period_type)
+            commands = checkpoint_commands(
+                rows, tz=tz, period_type=lambda: self._recordable(study).period_type, definitions=lambda: self._handlers.definitions(study)
+            )
             return self._handlers.record_checkpoints(study, commands)
 
     def recorder(

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from hypothesis import strategies as st
 
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.frames.columns import CHECKPOINTS, frame_schema
 from tests.chart_frames import checkpoints, long, study_id
 from tests.properties import in_long_form

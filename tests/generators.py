@@ -19,6 +19,7 @@ __all__ = [
     "METRIC_NAMES",
     "STUDIES",
     "Entry",
+    "changes",
     "checkpoint",
     "created",
     "entries",
@@ -81,6 +82,28 @@ NUMBERS = (
     "0", "1", "1.5", "-3", "0.30000000000000004", "9007199254740993", "5e-324", "1.7976931348623157e308", "1E2", "-0.0",
     "100000000000000000000",
 )  # fmt: skip
+CUSTOM = (
+    '{"refusal_rate":0.1,"retries":3}', '{"refusal_rate":null}', "{}", '{"a":1.5,"a":2}', '{ "a" : 1E2 }', "null", "[]", '{"A":1}',
+    '{"total_cost":1}', '{"a":"1"}', '{"a":1e999}', '{"a":9007199254740993}', '{"\\u0061":1}', '{"a":true}',
+)  # fmt: skip
+"""Custom metrics, the last ones malformed."""
+_ORIGINS = (
+    ('{"collector":"inspect"}', True), ('{ "collector":"c", "models":["m-1","m\\u0000"], "x":[1e400] }', True), ("{}", False),
+    ("5", False), ("null", False), ('{"collector":5}', False), ('{"collector":"c","models":[1]}', False),
+)  # fmt: skip
+PROVENANCE = (("", None), *((f',"provenance":{text}', text if valid else None) for text, valid in _ORIGINS))
+"""The provenance on the wire, and in the read model; a malformed one is absent."""
+DEFINITIONS = (
+    ('{"name":"a","kind":"count","better":"down"}', "a", ("count", "", "down", None, "sum")),
+    ('{"name":"a","kind":"count","better":"down","label":"A","primary":true,"x":[]}', "a", ("count", "", "down", None, "sum")),
+    ('{"name":"a","kind":"rate","better":"up","denominator":"sessions_completed"}', "a", ("rate", "", "up", "sessions_completed", "weighted")),
+    ('{"name":"b_1","kind":"score","unit":"points","better":"up","low":0,"high":10,"rollup":"max","group":"","denominator":null}', "b_1",
+     ("score", "points", "up", None, "max")),
+)  # fmt: skip
+"""The text of a definition, its name, and what cannot be redefined."""
+AMENDED = ("{}", '{"total_cost":1.5,"total_tokens":null}', '{"custom":{"a":1,"b_1":null}}', '{"custom":5,"avg_session_duration":[1,5]}')
+EDITS = ('"description":"new"', '"description":null,"tags":[]', '"metadata":{"k":"w"}', '"tags":["ü"],"x":5', "")
+
 DURATIONS = ("[0,0]", "[ 3600 , 999999999 ]", "[9223372036854775807,999999999]")
 
 
@@ -102,9 +125,23 @@ def _spelled(uuid: str) -> st.SearchStrategy[str]:
     return st.sampled_from([uuid] * 6 + [uuid.upper(), "{" + uuid + "}", "urn:uuid:" + uuid, compact, "{" + compact.upper() + "}"])
 
 
-def _envelope(draw: st.DrawFn, event_id: str, event: str) -> bytes:
-    text = f'{{"event_id":"{draw(_spelled(event_id))}","event":{event}}}'
-    return draw(st.sampled_from([text] * 4 + [f" {text}\n", text[:-1] + ',"extra":{"event":[]}}'])).encode()
+WRITTEN = (
+    ("", None), *((f',"written_at":"{wire}"', stored) for wire, stored in TIMES), (',"written_at":5', None), (',"written_at":null', None),
+    (',"written_at":"yesterday"', None), (',"written_at":"2026-02-30T00:00:00Z"', None), (',"written_at":{"a":[1]}', None),
+)  # fmt: skip
+"""The time of writing on the wire, and in the read model; a malformed one is absent."""
+
+
+def _envelope(draw: st.DrawFn, event_id: str, event: str) -> tuple[bytes, str | None]:
+    """Return the bytes of an event, and its time of writing."""
+    written, stored = draw(st.sampled_from(WRITTEN))
+    text = f'{{"event_id":"{draw(_spelled(event_id))}","event":{event}{written}}}'
+    return draw(st.sampled_from([text] * 4 + [f" {text}\n", text[:-1] + ',"extra":{"event":[]}}'])).encode(), stored
+
+
+def _entry(draw: st.DrawFn, study_id: str, event_id: str, text: str, event: dict[str, Any] | None) -> Entry:
+    data, written_at = _envelope(draw, event_id, text)
+    return Entry(data, study_id, event_id, None if event is None else {**event, "written_at": written_at})
 
 
 @st.composite
@@ -129,14 +166,14 @@ def created(draw: st.DrawFn, study_id: str, ids: st.SearchStrategy[str] = _EVENT
         f'"period_value":{json.dumps(value)},"config":{config}}}'
     )
     event = {"type": "study_created", "name": name, "period_type": period_type, "period_value": value, "config": config}
-    return Entry(_envelope(draw, event_id, text), study_id, event_id, event)
+    return _entry(draw, study_id, event_id, text, event)
 
 
 @st.composite
 def lifecycle(draw: st.DrawFn, study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS, kinds: Sequence[str] = LIFECYCLE) -> Entry:
     event_id, kind = draw(ids), draw(st.sampled_from(kinds))
     text = f'{{"type":"{kind}","id":"{draw(_spelled(study_id))}"}}'
-    return Entry(_envelope(draw, event_id, text), study_id, event_id, {"type": kind})
+    return _entry(draw, study_id, event_id, text, {"type": kind})
 
 
 def _number(name: str) -> st.SearchStrategy[str]:
@@ -150,7 +187,8 @@ def _number(name: str) -> st.SearchStrategy[str]:
 @st.composite
 def metric_texts(draw: st.DrawFn) -> str:
     """Draw the text of a checkpoint's metrics: as evalkit writes it, or with nulls, missing, duplicate and unknown keys."""
-    style = draw(st.sampled_from(["usual", "usual", "sparse", "absent", "twice", "besides", "spaced", "shuffled", "escaped"]))
+    styles = ["usual", "usual", "sparse", "absent", "twice", "besides", "spaced", "shuffled", "escaped", "custom", "custom"]
+    style = draw(st.sampled_from(styles))
     members = []
     for name in METRIC_NAMES:
         missing = style in ("sparse", "absent") and draw(st.booleans())
@@ -158,6 +196,8 @@ def metric_texts(draw: st.DrawFn) -> str:
             members.append((name, "null" if missing else draw(_number(name))))
     start, end = draw(st.sampled_from(TIMES))[0], draw(st.sampled_from(TIMES))[0]
     members.append(("period", f'{{"start":"{start}","end":"{end}"}}'))
+    if style == "custom":
+        members.append(("custom", draw(st.sampled_from(CUSTOM))))
     if style == "twice":
         name = draw(st.sampled_from(METRIC_NAMES))
         members.insert(0, (name, draw(st.one_of(_number(name), st.sampled_from(["null", '"not a number"', "[[]]"])))))
@@ -196,12 +236,61 @@ def checkpoint(
     event_id, checkpoint_id = draw(ids), draw(st.sampled_from(checkpoint_ids))
     (wire, stored), text, sessions = draw(st.sampled_from(TIMES)), draw(metrics), draw(st.sampled_from(SESSIONS))
     analyzed = draw(st.sampled_from([0, 12, 2**63 - 1]))
+    origin, provenance = draw(st.sampled_from(PROVENANCE))
     event = (
         f'{{"type":"checkpoint_recorded","id":"{draw(_spelled(checkpoint_id))}","study_id":"{draw(_spelled(study_id))}","timestamp":"{wire}",'
-        f'"metrics":{text},"events_analyzed":{analyzed},"sessions_included":{sessions}}}'
+        f'"metrics":{text},"events_analyzed":{analyzed},"sessions_included":{sessions}{origin}}}'
     )
-    content = {"type": "checkpoint_recorded", "id": checkpoint_id, "row": (stored, text, analyzed, sessions)}
-    return Entry(_envelope(draw, event_id, event), study_id, event_id, content)
+    content = {"type": "checkpoint_recorded", "id": checkpoint_id, "row": (stored, text, analyzed, sessions, provenance)}
+    return _entry(draw, study_id, event_id, event, content)
+
+
+@st.composite
+def changes(
+    draw: st.DrawFn,
+    study_id: str,
+    ids: st.SearchStrategy[str] = _EVENT_IDS,
+    checkpoint_ids: Sequence[str] = CHECKPOINTS[:3],
+    kinds: Sequence[str] = ("definition", "definition", "amendment", "amendment", "retraction", "note", "study"),
+) -> Entry:
+    """Draw an event of a kind that only evalkit reads."""
+    event_id, study, subject = draw(ids), draw(_spelled(study_id)), draw(st.sampled_from(checkpoint_ids))
+    kind = draw(st.sampled_from(kinds))
+    content: dict[str, Any] = {"subject": subject}
+    if kind == "definition":
+        text, name, compared = draw(st.sampled_from(DEFINITIONS))
+        body = f'{{"type":"metric_defined","study_id":"{study}","metric":{text}}}'
+        content |= {"type": "metric_defined", "subject": name, "compared": compared}
+    elif kind == "amendment":
+        revision, metrics = draw(st.sampled_from([0, 0, 1, 2])), draw(st.sampled_from(AMENDED))
+        origin = draw(st.sampled_from(PROVENANCE))[0]
+        body = (
+            f'{{"type":"checkpoint_amended","study_id":"{study}","checkpoint_id":"{draw(_spelled(subject))}","revision":{revision},'
+            f'"metrics":{metrics},"reason":"r"{origin}}}'
+        )
+        content |= {"type": "checkpoint_amended", "revision": revision}
+    elif kind == "retraction":
+        body = (
+            f'{{"type":"checkpoint_retracted","study_id":"{study}","checkpoint_id":"{draw(_spelled(subject))}","reason":"","author":null}}'
+        )
+        content |= {"type": "checkpoint_retracted"}
+    elif kind == "note":
+        at = draw(st.sampled_from(TIMES))[0]
+        body = f'{{"type":"note_added","study_id":"{study}","id":"{draw(_spelled(subject))}","at":"{at}","category":"model","text":"t"}}'
+        content |= {"type": "note_added"}
+    else:
+        change = draw(st.sampled_from(["study_renamed", "study_edited", "study_archived", "study_unarchived"]))
+        parts = ""
+        if change == "study_renamed":
+            content["name"] = draw(st.sampled_from(NAMES))
+            parts = f',"name":{json.dumps(content["name"])}'
+        elif change == "study_edited":
+            edit = draw(st.sampled_from(EDITS))
+            parts = edit and f",{edit}"
+            content["edit"] = {name: value for name, value in json.loads(f"{{{edit}}}").items() if name != "x"}
+        body = f'{{"type":"{change}","id":"{study}"{parts}}}'
+        content |= {"type": change, "subject": ""}
+    return _entry(draw, study_id, event_id, body, {**content, "body": body})
 
 
 _UNREADABLE = (
@@ -212,7 +301,7 @@ _UNREADABLE = (
 )  # fmt: skip
 """Bytes without a readable event id: not JSON, not an object, not version 7, a time after the year 9999."""
 _ID_ONLY = (
-    '{"type":"study_renamed","id":"STUDY"}', '{"type":"study_started","id":"no uuid"}', '{"type":"study_started"}', "null", "[]",
+    '{"type":"study_merged","id":"STUDY"}', '{"type":"study_started","id":"no uuid"}', '{"type":"study_started"}', "null", "[]",
     "5", '{"id":"STUDY"}', '{"type":["study_started"],"id":"STUDY"}', '{"type":"Study_Started","id":"STUDY"}',
     '{"type":"study_started","id":[]}', '{"type":"checkpoint_recorded","id":"STUDY"}',
 )  # fmt: skip
@@ -224,6 +313,16 @@ _WITH_STUDY = (
     '{"type":"study_created","id":"STUDY","name":"n","period_type":"daily","period_value":4294967296,"config":{}}',
     '{"type":"study_created","id":"STUDY","name":"n","period_type":"daily","period_value":null,"config":{"tags":null}}',
     '{"type":"checkpoint_recorded","study_id":"STUDY"}',
+    '{"type":"study_renamed","id":"STUDY"}',
+    '{"type":"study_edited","id":"STUDY","tags":[1]}',
+    '{"type":"metric_defined","study_id":"STUDY","metric":{"name":"a","kind":"count"}}',
+    '{"type":"metric_defined","study_id":"STUDY","metric":{"name":"total_cost","kind":"money","better":"down"}}',
+    '{"type":"metric_defined","study_id":"STUDY","metric":{"name":"a","kind":"mean","better":"down"}}',
+    '{"type":"checkpoint_amended","study_id":"STUDY","checkpoint_id":"018f4e2c-0000-7000-8000-000000000001","revision":-1,"metrics":{},'
+    '"reason":""}',
+    '{"type":"checkpoint_retracted","study_id":"STUDY","checkpoint_id":"x","reason":""}',
+    '{"type":"note_added","study_id":"STUDY","id":"018f4e2c-0000-7000-8000-000000000001","at":"2026-01-01T00:00:00Z","category":"x",'
+    '"text":""}',
     '{"type":"checkpoint_recorded","id":"018f4e2c-0000-7000-8000-000000000001","study_id":"STUDY","timestamp":"2026-02-30T00:00:00Z",'
     '"metrics":{"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"}},"events_analyzed":0,"sessions_included":[]}',
     '{"type":"checkpoint_recorded","id":"018f4e2c-0000-7000-8000-000000000001","study_id":"STUDY","timestamp":"2026-01-01T00:00:00Z",'
@@ -239,21 +338,22 @@ def unreadable(draw: st.DrawFn, ids: st.SearchStrategy[str] = _EVENT_IDS) -> Ent
         data = draw(st.sampled_from(_UNREADABLE))
         return Entry(data, "", sha256(data).hexdigest(), None)
     event_id, text = draw(ids), draw(st.sampled_from(_ID_ONLY)).replace("STUDY", draw(st.sampled_from(STUDIES)))
-    return Entry(_envelope(draw, event_id, text), "", event_id, None)
+    return _entry(draw, "", event_id, text, None)
 
 
 @st.composite
 def invalid(draw: st.DrawFn, study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> Entry:
     """Draw bytes that are not a valid event, with a readable study id."""
     event_id, text = draw(ids), draw(st.sampled_from(_WITH_STUDY))
-    return Entry(_envelope(draw, event_id, text.replace("STUDY", draw(_spelled(study_id)))), study_id, event_id, None)
+    return _entry(draw, study_id, event_id, text.replace("STUDY", draw(_spelled(study_id))), None)
 
 
 def entries(study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> st.SearchStrategy[Entry]:
     """Return a strategy for any entry of one study."""
     return st.one_of(
         created(study_id, ids), created(study_id, ids), lifecycle(study_id, ids), lifecycle(study_id, ids), lifecycle(study_id, ids),
-        checkpoint(study_id, ids), checkpoint(study_id, ids), invalid(study_id, ids), unreadable(ids),
+        checkpoint(study_id, ids), checkpoint(study_id, ids), changes(study_id, ids), changes(study_id, ids), changes(study_id, ids),
+        invalid(study_id, ids), unreadable(ids),
     )  # fmt: skip
 
 
@@ -262,7 +362,8 @@ def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
     """Draw the entries of a log: some are repeated, some share an event id with an earlier one, some conflict with one."""
     studies = draw(st.permutations(STUDIES))[: draw(st.sampled_from([2, 2, 1]))]
     history: list[Entry] = [draw(created(study)) for study in studies if draw(st.sampled_from([True, True, False]))]
-    for step in draw(st.lists(st.sampled_from(["new", "new", "twice", "again", "shared id", "clash"]), min_size=4, max_size=max_size)):
+    steps = st.sampled_from(["new", "new", "twice", "again", "shared id", "clash", "change", "correction"])
+    for step in draw(st.lists(steps, min_size=4, max_size=max_size)):
         study_id = draw(st.sampled_from(studies))
         used = [entry.event_id for entry in history if len(entry.event_id) == 36]
         recorded = [entry.event["id"] for entry in history if entry.event and "id" in entry.event]
@@ -270,6 +371,13 @@ def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
             history.append(draw(st.sampled_from(history)))
         elif step == "clash" and recorded:
             history += [draw(checkpoint(study_id, checkpoint_ids=recorded))] * 2
+        elif step == "change":
+            history += [draw(changes(study_id)) for _ in range(2)] * draw(st.sampled_from([1, 2]))
+        elif step == "correction":
+            history.append(draw(checkpoint(study_id, checkpoint_ids=CHECKPOINTS[:1])))
+            kinds = ("amendment", "amendment", draw(st.sampled_from(["retraction", "amendment"])), "amendment")
+            some = [draw(changes(study_id, checkpoint_ids=CHECKPOINTS[:1], kinds=[kind])) for kind in kinds]
+            history += some * draw(st.sampled_from([1, 2]))
         else:
             ids = st.sampled_from(used) if step == "shared id" and used else _EVENT_IDS
             history += [draw(entries(study_id, ids))] * (2 if step == "twice" else 1)
@@ -280,7 +388,7 @@ def parsed(data: bytes) -> Entry:
     """Return the entry of an event that evalkit wrote."""
     envelope = json.loads(data)
     event, text = envelope["event"], data.decode()
-    content = {"type": event["type"]}
+    content = {"type": event["type"], "written_at": envelope.get("written_at")}
     if event["type"] == "study_created":
         content |= {name: event[name] for name in ("name", "period_type", "period_value")}
         content["config"] = text.partition('"config":')[2][:-2]
@@ -288,5 +396,5 @@ def parsed(data: bytes) -> Entry:
         metrics, _, rest = text.partition('"metrics":')[2].partition(',"events_analyzed":')
         analyzed, _, sessions = rest.partition(',"sessions_included":')
         day, _, fraction = event["timestamp"].removesuffix("Z").partition(".")
-        content |= {"id": event["id"], "row": (f"{day}.{fraction[:6]:0<6}Z", metrics, int(analyzed), sessions[:-2])}
+        content |= {"id": event["id"], "row": (f"{day}.{fraction[:6]:0<6}Z", metrics, int(analyzed), sessions[:-2], None)}
     return Entry(data, event["study_id" if event["type"] == "checkpoint_recorded" else "id"], envelope["event_id"], content)

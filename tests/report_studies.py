@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 import evalkit
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.samples import sample_checkpoints
 from tests.chart_frames import START, study_id
 

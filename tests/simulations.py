@@ -31,7 +31,7 @@ from evalkit.analysis._results import holm
 from evalkit.analysis._series import MetricSeries
 from evalkit.analysis._stats.ar1 import Array, Estimate
 from evalkit.analysis._trend import trend_of
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.verdicts import ALPHA, Verdict
 from evalkit.frames.study_data import StudyData
 

@@ -495,7 +495,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {}, sessions_included=["s"] * 300_000)',
         "InvalidInputError",
-        snapshot("Event too large: 1,200,783 bytes (at most 1,048,576 are allowed). Shorten its texts or its list of sessions."),
+        snapshot("Event too large: 1,200,826 bytes (at most 1,048,576 are allowed). Shorten its texts or its list of sessions."),
     ),
     ('record("running", {}, key="")', "InvalidInputError", snapshot("Invalid key '': empty; at least one visible character is required.")),
     ('record("running", {}, key=5)', "InvalidInputError", snapshot("Invalid key 5: expected a string, got an int.")),
@@ -549,7 +549,7 @@ CASES: list[tuple[str, str, Any]] = [
         'kit.record_checkpoints("running", [{**ROW}, {**ROW, "sessions_included": ["s"] * 300_000}])',
         "InvalidInputError",
         snapshot(
-            "row 1: Event too large: 1,200,783 bytes (at most 1,048,576 are allowed). Nothing was recorded. Shorten its texts or its list of sessions."
+            "row 1: Event too large: 1,200,826 bytes (at most 1,048,576 are allowed). Nothing was recorded. Shorten its texts or its list of sessions."
         ),
     ),
     (

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 import evalkit
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.frames.columns import FRAMES
 
 ROOT = Path(__file__).parents[1]

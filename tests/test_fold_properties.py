@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evalkit
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.events import EncodedEvent, StoredEvalEvent
 from evalkit.domain.ids import keyed_checkpoint_id, time_of_event
-from evalkit.domain.metrics import METRICS
 from evalkit.domain.study import COMMANDS as LIFECYCLE_COMMANDS
 from evalkit.domain.study import commands_allowed
 from evalkit.errors import EvalkitError
@@ -56,11 +56,14 @@ from tests.reference_fold import fold
 
 REAL = (Path(__file__).parent / "data" / "wire_events.ndjson").read_bytes().splitlines()
 ROWS = {
-    "studies": "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies ORDER BY id",
-    "checkpoints": "SELECT study_id, id, event_id, timestamp, metrics, events_analyzed, sessions_included FROM checkpoints "
+    "studies": "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at, archived FROM studies "
+    "ORDER BY id",
+    "checkpoints": "SELECT study_id, id, event_id, timestamp, metrics, events_analyzed, sessions_included, provenance, written_at "
+    "FROM checkpoints "
     "ORDER BY study_id, id",
-    "lifecycle": "SELECT study_id, seq, event_id, kind FROM lifecycle ORDER BY study_id, seq",
-    "rejected": "SELECT study_id, event_id, reason FROM rejected ORDER BY study_id, event_id, reason",
+    "lifecycle": "SELECT study_id, seq, event_id, kind, written_at FROM lifecycle ORDER BY study_id, seq",
+    "changes": "SELECT study_id, seq, event_id, kind, subject, body, written_at FROM changes ORDER BY study_id, seq",
+    "rejected": "SELECT study_id, event_id, reason, written_at FROM rejected ORDER BY study_id, event_id, reason",
     "quarantined": "SELECT study_id, key FROM quarantined ORDER BY study_id, key",
 }
 REASONS = {reason.value for reason in Reason}
@@ -183,7 +186,10 @@ def assert_all_cases_occurred(seen: Counter[str]) -> None:
 
 def test_histories_cover_all_outcomes_and_reasons() -> None:
     assert [outcome.value for outcome in Outcome] == ["applied", "duplicate", "rejected", "quarantined"]
-    named = {"unknown study", "study id taken", "transition not allowed", "checkpoint id taken", "wrong partition"}
+    named = {
+        "unknown study", "study id taken", "transition not allowed", "checkpoint id taken", "wrong partition", "metric defined differently",
+        "unknown checkpoint", "amended meanwhile", "checkpoint retracted", "note id taken",
+    }  # fmt: skip
     assert named == REASONS
 
 

@@ -625,7 +625,7 @@ def test_rebuild_preserves_tables_and_indexes(database: SqliteDatabase) -> None:
     log = log_of(history())
     EvalProjectionConsumer(log, database).catch_up()
     columns = {table: database.execute(f"SELECT name, type, pk FROM pragma_table_info('{table}')") for table in TABLES}
-    assert [name for name, _, _ in columns["studies"]] == [
+    assert [name for name, _, _ in columns["studies"]][:9] == [
         "id", "name", "status", "period_type", "period_value", "config", "created_at", "started_at", "stopped_at",
     ]  # fmt: skip
     assert [name for name, _, _ in columns["checkpoints"]][:6] == [
@@ -696,13 +696,13 @@ def test_catch_up_stops_at_until(database: SqliteDatabase) -> None:
         ("UPDATE studies SET name = name || ' ' WHERE id LIKE 'ffff%'", "studies ffffffff-ffff-4fff-bfff-ffffffffffff: different values in name"),
         ("UPDATE studies SET started_at = created_at WHERE id LIKE '0000%'", "studies 00000000-.*: different values in started_at"),
         ("DELETE FROM studies WHERE id LIKE '9b1d%'", "studies 9b1deb4d-.*: missing in the read model"),
-        ("INSERT INTO studies SELECT 'x', name, status, period_type, 1, config, '', '', '' FROM studies LIMIT 1", "studies x: not in the log"),
+        ("INSERT INTO studies SELECT 'x', name, status, period_type, 1, config, '', '', '', 0, name, config FROM studies LIMIT 1", "studies x: not in the log"),
         ("UPDATE checkpoints SET metrics = replace(metrics, '101', '101.0')", "checkpoints .*: different values in metrics"),
         ("UPDATE checkpoints SET events_analyzed = events_analyzed + 1", "checkpoints .*: different values in events_analyzed"),
         ("DELETE FROM checkpoints WHERE id LIKE '%111'", "checkpoints .*-000000000111: missing in the read model"),
         ("DELETE FROM lifecycle WHERE study_id LIKE 'ffff%'", "lifecycle ffffffff-.*, 1: missing in the read model"),
         ("UPDATE lifecycle SET seq = 2 WHERE study_id LIKE 'ffff%'", "lifecycle ffffffff-.*, 1: missing in the read model"),
-        ("INSERT INTO rejected VALUES ('s', 'e', 'unknown study', '', '')", "rejected s, e, unknown study: not in the log"),
+        ("INSERT INTO rejected VALUES ('s', 'e', 'unknown study', '', '', NULL, 0, 0)", "rejected s, e, unknown study: not in the log"),
         ("DELETE FROM rejected", "rejected .*transition not allowed: missing in the read model"),
     ],
 )  # fmt: skip

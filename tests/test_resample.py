@@ -18,7 +18,7 @@ from polars.testing import assert_frame_equal
 
 from evalkit import StudyData
 from evalkit.analysis import resample
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, frame_schema
 from evalkit.frames.pandas_output import to_pandas

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from evalkit import StudyData
 from evalkit.analysis import resample, summary
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS
 from evalkit.frames.pandas_output import to_pandas

@@ -32,7 +32,7 @@ from evalkit.analysis._stats.shift import find_shift
 from evalkit.analysis._stats.trials import sampling_variances, trials_of
 from evalkit.analysis._wording import caveat
 from evalkit.analysis._wording.phrases import p_values
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.errors import AmbiguousStudyError
 from evalkit.frames.columns import CHECKPOINTS
 from evalkit.frames.pandas_output import to_pandas

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.codec import DecodedEvent, decode
 from evalkit.domain.codec import readable_ids as read_ids
-from evalkit.domain.events import KINDS, MAX_EVENT_BYTES, InvalidEventError, StoredEvalEvent
-from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod
+from evalkit.domain.events import KINDS, MAX_EVENT_BYTES, SEED_KINDS, InvalidEventError, StoredEvalEvent
+from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.study import PeriodType, StudyConfig
 from evalkit.domain.times import stored_time, wire_time
 from tests.generators import METRIC_NAMES
@@ -60,18 +61,25 @@ def assert_same(stored: StoredEvalEvent, decoded: DecodedEvent, data: bytes) -> 
         assert config.encode() in data
         assert StudyConfig.model_validate_json(config, extra="ignore") == event.config
     elif event.type == "checkpoint_recorded":
-        timestamp, metrics, analyzed, sessions, start, end, regular = decoded.row
+        timestamp, metrics, analyzed, sessions, start, end, regular, provenance = decoded.row
         period = event.metrics.period
-        assert decoded.checkpoint_id == event.id
+        assert decoded.subject == event.id
         assert [timestamp, start, end] == [stored_time(wire_time(moment)) for moment in (event.timestamp, period.start, period.end)]
         assert (analyzed, json.loads(sessions)) == (event.events_analyzed, event.sessions_included)
         assert metrics.encode() in data
         assert sessions.encode() in data
         assert LongitudinalMetrics.model_validate_json(metrics, extra="ignore") == event.metrics
         if regular:
-            assert sorted(name for name, _ in json.loads(metrics, object_pairs_hook=list)) == sorted([*METRICS, "period"])
-    else:
+            names = [name for name, _ in json.loads(metrics, object_pairs_hook=list)]
+            assert sorted(names) in (sorted([*METRICS, "period"]), sorted([*METRICS, "period", "custom"]))
+        assert (provenance is None) == (event.provenance is None)
+        assert provenance is None or provenance.encode() in data
+    elif event.type in SEED_KINDS:
         assert decoded.row == ()
+    else:
+        assert decoded.event == event
+        assert decoded.row[0].encode() in data
+    assert decoded.written_at == stored.written_at
 
 
 # --- round trips ----------------------------------------------------------------------------------------------------------------------
@@ -88,7 +96,7 @@ def test_real_events_round_trip_byte_for_byte(line: bytes) -> None:
 def test_the_file_of_real_events_is_complete() -> None:
     events = [json.loads(line)["event"] for line in REAL]
     assert len(events) == 43
-    assert {event["type"] for event in events} == set(KINDS)
+    assert {event["type"] for event in events} == set(SEED_KINDS)
     assert {event["period_type"] for event in events if event["type"] == "study_created"} == set(PeriodType)
 
 
@@ -111,6 +119,28 @@ EXAMPLES_BY_KIND: dict[str, dict[str, Any]] = {
     },
     **{kind: {"type": kind, "id": STUDY} for kind in ("study_started", "study_paused", "study_resumed", "study_stopped")},
     "checkpoint_recorded": CHECKPOINT,
+    "metric_defined": {
+        "type": "metric_defined", "study_id": STUDY,
+        "metric": {
+            "name": "refusal_rate", "label": "Refusal rate", "kind": "rate", "better": "down", "low": 0, "high": 1,
+            "denominator": "sessions_completed", "rollup": "weighted", "group": "Safety", "primary": True,
+        },
+    },
+    "checkpoint_amended": {
+        "type": "checkpoint_amended", "study_id": STUDY, "checkpoint_id": OTHER, "revision": 0,
+        "metrics": {
+            "session_success_rate": 0.5, "avg_session_duration": (60, 1), "total_cost": None, "custom": {"refusal_rate": 0.1, "retries": None},
+        },
+        "sessions_included": ["s-1"], "reason": "counted twice", "author": "ann",
+    },
+    "checkpoint_retracted": {"type": "checkpoint_retracted", "study_id": STUDY, "checkpoint_id": OTHER, "reason": "wrong agent"},
+    "note_added": {
+        "type": "note_added", "study_id": STUDY, "id": OTHER, "at": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z",
+        "category": "model", "text": "new model: m-2\n<b>", "author": None,
+    },
+    "study_renamed": {"type": "study_renamed", "id": STUDY, "name": "another"},
+    "study_edited": {"type": "study_edited", "id": STUDY, "description": None, "tags": ["a"]},
+    **{kind: {"type": kind, "id": STUDY} for kind in ("study_archived", "study_unarchived")},
 }  # fmt: skip
 
 
@@ -351,7 +381,7 @@ INVALID: dict[str, bytes] = {
     },
     "an id as a number": wire(id=7), "an id of null": wire("study_started", id=None), "no id": wire(drop="id"),
     "no study": wire(drop="study_id"),
-    "an unknown kind": wire("study_started", type="study_renamed"), "a kind in capitals": wire("study_started", type="STUDY_STARTED"),
+    "an unknown kind": wire("study_started", type="study_merged"), "a kind in capitals": wire("study_started", type="STUDY_STARTED"),
     "no kind": wire(drop="type"), "a kind of null": wire(type=None), "a kind as a list": wire(type=["study_started"]),
     "an event of null": b'{"event_id":"' + EVENT.encode() + b'","event":null}', "no event": b'{"event_id":"' + EVENT.encode() + b'"}',
     "an event in a list": COMPLETE.replace(b'"event":', b'"event":[', 1)[:-1] + b"]}",
@@ -661,7 +691,7 @@ def test_both_decoders_accept_exactly_the_same_bytes() -> None:
             assert (stored is not None) is expected, data
         seen["valid" if stored is not None else "invalid"] += 1
         if stored is not None:
-            seen["regular" if stored.event.type == "checkpoint_recorded" and decode(data).row[-1] else "irregular"] += 1
+            seen["regular" if stored.event.type == "checkpoint_recorded" and decode(data).row[6] else "irregular"] += 1
             assert read_ids(data) == (stored.study_id, stored.event_id)
 
     check()
@@ -688,8 +718,8 @@ def test_random_bytes_raise_only_invalid_event_errors(data: bytes) -> None:
         (wire(raw={"events_analyzed": "5.0"}), (STUDY, EVENT)),
         (wire(drop="study_id"), ("", EVENT)),
         (wire("study_started", id="no id"), ("", EVENT)),
-        (wire("study_started", type="study_renamed"), ("", EVENT)),
-        (f'{{"event_id":"{EVENT}","event":{{"type":"study_renamed","":"{STUDY}"}}}}'.encode(), ("", EVENT)),
+        (wire("study_started", type="study_merged"), ("", EVENT)),
+        (f'{{"event_id":"{EVENT}","event":{{"type":"study_merged","":"{STUDY}"}}}}'.encode(), ("", EVENT)),
         (f'{{"event_id":"{EVENT.upper()}","event":null}}'.encode(), ("", EVENT)),
         (wire("study_started", event_id=OTHER), ("", "")),
         (b"no JSON", ("", "")),
@@ -713,7 +743,7 @@ def test_readable_ids(data: bytes, ids: tuple[str, str]) -> None:
 def test_the_catalog_has_the_16_metrics_in_wire_order() -> None:
     assert tuple(METRICS) == METRIC_NAMES
     assert [metric.name for metric in METRICS.values()] == list(METRIC_NAMES)
-    assert list(LongitudinalMetrics.model_fields) == [*METRIC_NAMES, "period"]
+    assert list(LongitudinalMetrics.model_fields) == [*METRIC_NAMES, "period", "custom"]
     recorded = [json.loads(line)["event"] for line in REAL if b"checkpoint_recorded" in line]
     assert all(list(event["metrics"]) == [*METRIC_NAMES, "period"] for event in recorded)
 

@@ -9,7 +9,7 @@ from docutils import nodes
 
 import evalkit
 from evalkit import analysis, io, plots, samples
-from evalkit.domain.metrics import Metric
+from evalkit.domain.definitions import Metric
 from evalkit.recording.aggregate import SessionRecord
 from evalkit.recording.session import Session
 

@@ -17,7 +17,7 @@ from evalkit.analysis._results import MetricResult, Result, holm, table
 from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, metric_series, rows_for
 from evalkit.analysis._stats.ar1 import Estimate, Fit, fit
 from evalkit.analysis._stats.scipy_functions import ndtri
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.refusals import invalid
 from evalkit.domain.verdicts import ALPHA, Verdict, change_verdict, is_significant
 from evalkit.frames.normalize import metric_named, to_library_of

@@ -11,7 +11,7 @@ import polars as pl
 from evalkit.analysis._series import MetricSeries, Samples, complete_periods, series_of
 from evalkit.analysis._stats.ar1 import SAME
 from evalkit.analysis._stats.trials import sampling_variances
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 
 __all__ = ["matched", "paired"]
 

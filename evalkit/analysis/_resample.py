@@ -14,7 +14,8 @@ from evalkit.analysis._calendar import begin_text, covered, local_dates, placed
 from evalkit.analysis._resample_input import RESAMPLED, check_longer, check_period_types, read_checkpoints
 from evalkit.analysis._results import Result
 from evalkit.analysis._rollup_rules import SESSION_TIME, Rule, rule_of, session_time
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.time_input import check_zone, zone_name
 from evalkit.domain.times import MAX_COUNT
 from evalkit.frames.columns import frame_schema

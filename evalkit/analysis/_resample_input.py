@@ -8,7 +8,7 @@ import polars as pl
 
 from evalkit.analysis._calendar import BEGINNINGS
 from evalkit.analysis._rollup_rules import SESSION_TIME
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.periods import LONGEST
 from evalkit.domain.refusals import invalid, nearest, shown
 from evalkit.domain.study import PeriodType

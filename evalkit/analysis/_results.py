@@ -17,7 +17,8 @@ import polars as pl
 
 from evalkit.analysis import _wording
 from evalkit.analysis._series import Caveat, MetricSeries, all_series
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.verdicts import Verdict
 from evalkit.errors import AmbiguousStudyError, InvalidInputError, StudyNotFoundError
 from evalkit.frames.normalize import StudyName, to_library_of

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.times import MAX_COUNT
 
 __all__ = ["SESSION_TIME", "Rule", "rule_of", "session_time"]

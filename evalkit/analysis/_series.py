@@ -13,7 +13,8 @@ import polars as pl
 
 from evalkit.analysis._stats.ar1 import Array, constant
 from evalkit.analysis._stats.trials import NO_TRIALS, Trials, sampling_variances, trials_of
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import StudyData
 

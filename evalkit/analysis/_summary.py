@@ -12,7 +12,8 @@ import polars as pl
 from evalkit.analysis import _wording
 from evalkit.analysis._results import Result
 from evalkit.analysis._rollup_rules import rule_of
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.errors import InvalidInputError
 from evalkit.frames.normalize import to_library_of
 from evalkit.frames.study_data import StudyData, study_data

@@ -6,14 +6,29 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from pydantic_core import from_json
 
-from evalkit.domain.events import KINDS, MAX_EVENT_BYTES, CheckpointRecorded, StoredEvalEvent, StudyCreated
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.events import (
+    KINDS,
+    MAX_EVENT_BYTES,
+    CheckpointAmended,
+    CheckpointRecorded,
+    CheckpointRetracted,
+    EvalEvent,
+    MetricDefined,
+    NoteAdded,
+    StoredEvalEvent,
+    StudyChanged,
+    StudyCreated,
+    study_id_field,
+)
 from evalkit.domain.ids import normalize_event_id, normalize_id
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.lenient import Provenance, custom_values, written_time
 from evalkit.domain.times import MAX_COUNT, stored_time
 
 __all__ = ["DecodedEvent", "decode", "readable_ids"]
@@ -23,16 +38,21 @@ class DecodedEvent(NamedTuple):
     """A valid event in the form that the read model stores.
 
     `row` has the column values of the event, with texts and times in the format of the database: (name, period_type, period_value, config)
-    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular) for
-    `checkpoint_recorded`; empty for other kinds. `regular` is 1 if the metrics have every key exactly once and no other keys, as evalkit
-    and the Rust program write them.
+    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular, provenance) for
+    `checkpoint_recorded`; (body,), the event's own text, for the kinds that only evalkit reads; otherwise empty. `regular` is 1 if the
+    metrics have every key exactly once and no other keys but a well-formed `custom`, as evalkit and the Rust program write them.
     """
 
     kind: str
     study_id: str
     event_id: str
-    checkpoint_id: str
+    subject: str
+    """The id of the checkpoint or note, or the name of the metric; empty for other kinds."""
     row: tuple[Any, ...]
+    written_at: str | None = None
+    """When it was appended, in the format of the read model; None if it is not known."""
+    event: EvalEvent | None = None
+    """The event as a model, for the kinds that only evalkit reads."""
 
 
 class _PlainPeriod(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -44,7 +64,11 @@ _number = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 _PLAIN_TYPES: dict[str, Any] = {"count": _number | None, "duration": tuple[_number, _number] | None}
 _PlainMetrics = msgspec.defstruct(
     "_PlainMetrics",
-    [*((name, _PLAIN_TYPES.get(metric.kind, float | None)) for name, metric in METRICS.items()), ("period", _PlainPeriod)],
+    [
+        *((name, _PLAIN_TYPES.get(metric.kind, float | None)) for name, metric in METRICS.items()),
+        ("period", _PlainPeriod),
+        ("custom", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET),
+    ],
     forbid_unknown_fields=True,
     gc=False,
 )
@@ -58,20 +82,38 @@ class _PlainCheckpoint(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     metrics: msgspec.Raw
     events_analyzed: _number
     sessions_included: msgspec.Raw
+    provenance: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _PlainEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     event_id: str
     event: _PlainCheckpoint
+    written_at: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _plain_envelope = msgspec.json.Decoder(_PlainEnvelope).decode
 _plain_metrics: Any = msgspec.json.Decoder(_PlainMetrics).decode
 _plain_sessions = msgspec.json.Decoder(list[str]).decode
+_plain_custom = msgspec.json.Decoder(dict[str, int | float | None]).decode
 _SHAPE = bytes(48 if byte in b"0123456789abcdef" else 45 if byte == 45 else 120 for byte in range(256))
 _THREE_IDS = b"00000000-0000-0000-0000-000000000000" * 3
 _METRICS_QUOTES = 2 * (len(METRICS) + 5)  # every key, the period's two, and its two times
 _ENVELOPE_QUOTES = 28  # 9 keys and 5 texts
+
+
+def _quotes_of_custom(text: bytes) -> int | None:
+    """Return the number of quotation marks of `custom` and its value; None if malformed."""
+    values = _plain_custom(text)
+    quotes = text.count(b'"')
+    return quotes + 2 if quotes == 2 * len(values) and custom_values(values) is not None else None
+
+
+@lru_cache(maxsize=256)
+def _is_provenance(text: bytes) -> bool:
+    try:
+        return Provenance.model_validate_json(text, extra="ignore") is not None
+    except ValueError:
+        return False
 
 
 def _decode_plain(data: bytes) -> DecodedEvent | None:
@@ -87,13 +129,24 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
         metrics, sessions = str(event.metrics, "utf-8"), str(event.sessions_included, "utf-8")
         timestamp = stored_time(event.timestamp)
         period_start, period_end = stored_time(measured.period.start), stored_time(measured.period.end)
+        quotes: int | None = 0
+        if measured.custom is not msgspec.UNSET:
+            quotes = _quotes_of_custom(bytes(measured.custom))
+        written_at = provenance = None
+        if event.provenance is not msgspec.UNSET and quotes is not None:
+            text = bytes(event.provenance)
+            provenance = text.decode()
+            quotes = quotes + 2 + provenance.count('"') if _is_provenance(text) else None
+        if envelope.written_at is not msgspec.UNSET and quotes is not None:
+            quotes, written_at = quotes + 4, written_time(envelope.written_at)
     except (ValueError, RecursionError):
         return None
     duration = measured.avg_session_duration
     event_id = envelope.event_id
     if (
-        len(data) > MAX_EVENT_BYTES
-        or data.count(b'"') != _ENVELOPE_QUOTES + _METRICS_QUOTES + sessions.count('"')
+        quotes is None
+        or len(data) > MAX_EVENT_BYTES
+        or data.count(b'"') != _ENVELOPE_QUOTES + _METRICS_QUOTES + quotes + sessions.count('"')
         or not len(event_id) == len(event.id) == 36
         or (event_id + event.id + event.study_id).encode().translate(_SHAPE) != _THREE_IDS
         or event_id[14] != "7"
@@ -102,8 +155,8 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
         or (duration is not None and duration[1] > 999_999_999)
     ):
         return None
-    row = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1)
-    return DecodedEvent("checkpoint_recorded", event.study_id, envelope.event_id, event.id, row)
+    row = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1, provenance)
+    return DecodedEvent("checkpoint_recorded", event.study_id, envelope.event_id, event.id, row, written_at)
 
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -129,18 +182,28 @@ def decode(data: bytes) -> DecodedEvent:
         return plain
     stored = StoredEvalEvent.from_wire(data)
     event = stored.event
-    row: tuple[Any, ...] = ()
-    checkpoint_id = ""
+    if isinstance(event, StudyChanged):
+        return DecodedEvent(event.type, event.id, stored.event_id, "", (), stored.written_at)
     if isinstance(event, StudyCreated):
         config = _text_of(data, "config")
-        row = (event.name, event.period_type.value, event.period_value, config)
-    elif isinstance(event, CheckpointRecorded):
-        checkpoint_id = event.id
+        row: tuple[Any, ...] = (event.name, event.period_type.value, event.period_value, config)
+        return DecodedEvent(event.type, event.id, stored.event_id, "", row, stored.written_at)
+    if isinstance(event, CheckpointRecorded):
         period = event.metrics.period
         times = [stored_time(moment.wire) for moment in (event.timestamp, period.start, period.end)]  # type: ignore[attr-defined]
         metrics, sessions = _text_of(data, "metrics"), _text_of(data, "sessions_included")
-        row = (times[0], metrics, event.events_analyzed, sessions, times[1], times[2], 0)
-    return DecodedEvent(event.type, stored.study_id, stored.event_id, checkpoint_id, row)
+        provenance = None if event.provenance is None else _text_of(data, "provenance")
+        row = (times[0], metrics, event.events_analyzed, sessions, times[1], times[2], 0, provenance)
+        return DecodedEvent(event.type, event.study_id, stored.event_id, event.id, row, stored.written_at)
+    subject = ""
+    if isinstance(event, MetricDefined):
+        subject = event.metric.name
+    elif isinstance(event, CheckpointAmended | CheckpointRetracted):
+        subject = event.checkpoint_id
+    elif isinstance(event, NoteAdded):
+        subject = event.id
+    body = bytes(_fields_of(data)["event"]).decode()
+    return DecodedEvent(event.type, stored.study_id, stored.event_id, subject, (body,), stored.written_at, event)
 
 
 def readable_ids(data: bytes) -> tuple[str, str]:
@@ -157,6 +220,6 @@ def readable_ids(data: bytes) -> tuple[str, str]:
         event = content["event"]
         if event["type"] not in KINDS:
             return "", event_id
-        return normalize_id(event["study_id" if event["type"] == "checkpoint_recorded" else "id"]), event_id
+        return normalize_id(event[study_id_field(event["type"])]), event_id
     except (ValueError, TypeError, KeyError):
         return "", event_id

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import numbers
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from evalkit._util.text import exact_moment
 from evalkit.domain import validation as checks
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.events import CheckpointContent, EncodedEvent, StoredEvalEvent, StudyCreated, encoded_checkpoint
 from evalkit.domain.ids import CheckpointId, StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
-from evalkit.domain.metrics import METRICS, LongitudinalMetrics, TimePeriod, constructed
+from evalkit.domain.lenient import Provenance
+from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod, constructed
 from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.refusals import a_type, invalid, is_missing, shown, unknown_name
 from evalkit.domain.study import PeriodType, StudyConfig
@@ -28,14 +33,17 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "checkpoint_commands", "content", "lifecycle_event", "unknown_field"]
+__all__ = [
+    "CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "check_custom", "checkpoint_commands", "content", "lifecycle_event",
+    "unknown_field",
+]  # fmt: skip
 
 _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
 _EXTRAS = ("period_start", "period_end", *_OPTIONS)
 _EXTRA_NAMES = frozenset(_EXTRAS)
 CHECKPOINT_COLUMNS = (*METRICS, *_EXTRAS)
 """The columns that `record_checkpoints` records."""
-IGNORED_COLUMNS = ("study_id", "study", "period_type", "checkpoint_id")
+IGNORED_COLUMNS = ("study_id", "study", "period_type", "checkpoint_id", "revision", "collector")
 """Columns of ``kit.checkpoints()`` that identify a row's origin.
 
 They are ignored, so that the frame of one study can be recorded in another.
@@ -143,6 +151,10 @@ class RecordCheckpoint:
         The length of the study's periods, or a function that returns it. Used to derive a missing end of the period.
     now
         The current time, to check `recorded_at`; by default the system's clock.
+    provenance
+        The origin of the values: a mapping with ``"collector"`` and the other fields of `Provenance`.
+    definitions
+        The definitions of the study's custom metrics by name, or a function that returns them.
 
     Raises
     ------
@@ -157,13 +169,14 @@ class RecordCheckpoint:
     RecordCheckpoint([2026-03-28 23:00 .. 2026-03-29 22:00) UTC, 1 of 16 metrics, key='a')
     """
 
-    __slots__ = ("at", "events_analyzed", "key", "metrics", "sessions_included", "timestamp")
+    __slots__ = ("at", "events_analyzed", "key", "metrics", "provenance", "sessions_included", "timestamp")
 
     metrics: LongitudinalMetrics
     timestamp: datetime
     """The time of the checkpoint; by default the end of the period."""
     events_analyzed: int
     sessions_included: list[str]
+    provenance: Provenance | None
     key: str | None
     at: datetime | None
     """The time of recording; None for the current time."""
@@ -181,6 +194,8 @@ class RecordCheckpoint:
         tz: str | tzinfo | None = None,
         period_type: PeriodType | str | Callable[[], PeriodType] | None = None,
         now: datetime | None = None,
+        provenance: Provenance | Mapping[str, object] | None = None,
+        definitions: Definitions = None,
     ) -> None:
         zone = None if tz is None else check_zone("tz", tz)
         read_time = _check_time if zone is None else _local_reader(zone, period_type)
@@ -189,19 +204,29 @@ class RecordCheckpoint:
         if any(option is not None for option in options):
             fields = checks.metrics_as_mapping(_merged(fields, dict(zip(("period", *_OPTIONS), options, strict=True))), read_time)
         values: dict[str, Any] = dict.fromkeys(METRICS)
+        custom: dict[str, float] = {}
+        structured = isinstance(metrics, LongitudinalMetrics) and definitions is None  # its names are checked when it is recorded
         for name, value in fields.items():
             checker = checks.CHECKERS.get(name)
             if checker is not None:
                 if value is not None and (type(value) in (float, int) or not is_missing(value)):
                     values[name] = checker(name, value)
             elif name not in _EXTRA_NAMES:
-                raise unknown_field("metric", name)
+                defined = _defined(definitions)
+                if structured:
+                    custom[name] = value
+                elif name not in defined:
+                    raise unknown_field("metric", name, defined)
+                elif value is not None and not is_missing(value):
+                    custom[name] = checks.custom_check(defined[name])(name, value)
+        values["custom"] = custom
         start, end = fields.get("period_start"), fields.get("period_end")
         if zone is None and start is not None and (type(end) is datetime or not is_missing(end)):
             start, end = check_bounds(start, end, suggest_tz=True)
         else:
             start, end = _bounds(start, end, read_time, zone, period_type)
         values["period"] = constructed(TimePeriod, {"start": start, "end": end})
+        self.provenance = None if provenance is None else checked_provenance(provenance)
         self.metrics = constructed(LongitudinalMetrics, values)
         self.timestamp, self.events_analyzed, self.sessions_included = end, 0, []
         self.key = self.at = None
@@ -221,11 +246,9 @@ class RecordCheckpoint:
                 self.key = checks.check_text(name, value, low=1, high=500)
 
     def __repr__(self) -> str:
-        period, measured = self.metrics.period, len(self.metrics.measured())
+        period = self.metrics.period
         key = "" if self.key is None else f", key={self.key!r}"
-        return (
-            f"RecordCheckpoint([{exact_moment(period.start)} .. {exact_moment(period.end)}) UTC, {measured} of {len(METRICS)} metrics{key})"
-        )
+        return f"RecordCheckpoint([{exact_moment(period.start)} .. {exact_moment(period.end)}) UTC, {self.metrics.counted()}{key})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordCheckpoint) and (content(self), self.key, self.at) == (content(other), other.key, other.at)
@@ -236,8 +259,8 @@ class RecordCheckpoint:
         """Return the id of the checkpoint: derived from the key if there is one, else new."""
         return CheckpointId(new_id()) if self.key is None else keyed_checkpoint_id(study_id, self.key)
 
-    def encoded(self, study_id: str, checkpoint_id: str) -> EncodedEvent:
-        """Return the event to append.
+    def encoded(self, study_id: str, checkpoint_id: str, written_at: str | None = None) -> EncodedEvent:
+        """Return the event to append, with the time of writing.
 
         Raises
         ------
@@ -245,14 +268,39 @@ class RecordCheckpoint:
             When it is larger than an event may be.
         """
         event_id = new_id() if self.at is None else event_id_at(milliseconds(self.at))
-        return encoded_checkpoint(event_id, checkpoint_id, study_id, self)
+        return encoded_checkpoint(event_id, checkpoint_id, study_id, self, written_at)
 
 
 def content(checkpoint: CheckpointContent) -> tuple[object, ...]:
-    """Return the content of a checkpoint without its ids, comparable and hashable."""
-    duration = checkpoint.metrics.avg_session_duration  # as a timedelta it compares without its nanoseconds
+    """Return the content of a checkpoint, comparable and hashable: all but ids and provenance."""
+    metrics = checkpoint.metrics
+    duration = metrics.avg_session_duration  # as a timedelta it compares without its nanoseconds
     exact = None if duration is None else duration_pair(duration)
-    return checkpoint.timestamp, checkpoint.metrics, exact, checkpoint.events_analyzed, tuple(checkpoint.sessions_included)
+    values = tuple(getattr(metrics, name) for name in METRICS)
+    custom = tuple(sorted(metrics.custom.items()))
+    return (
+        checkpoint.timestamp, metrics.period, values, exact, custom, checkpoint.events_analyzed, tuple(checkpoint.sessions_included)
+    )  # fmt: skip
+
+
+def check_custom(commands: Sequence[RecordCheckpoint], defined: Mapping[str, Metric], *, rows: bool = False) -> None:
+    """Check the custom metrics of commands: they must be defined, and their values in range.
+
+    With `rows`, an error names the row.
+
+    Raises
+    ------
+    InvalidInputError
+        When a metric is not defined, or a value is invalid.
+    """
+    for row, command in enumerate(commands):
+        try:
+            for name, value in command.metrics.custom.items():
+                if name not in defined:
+                    raise unknown_field("metric", name, defined)
+                checks.custom_check(defined[name])(name, value)
+        except InvalidInputError as error:
+            raise error.in_row(row, effect="Nothing was recorded.") if rows else error from None
 
 
 def checkpoint_commands(
@@ -261,6 +309,7 @@ def checkpoint_commands(
     tz: str | tzinfo | None = None,
     period_type: PeriodType | str | Callable[[], PeriodType] | None = None,
     now: datetime | None = None,
+    definitions: Definitions = None,
 ) -> list[RecordCheckpoint]:
     """Return the commands to record the rows of a frame or list.
 
@@ -268,7 +317,7 @@ def checkpoint_commands(
     ----------
     rows
         A Polars or pandas DataFrame, or a list of mappings or commands.
-    tz, period_type, now
+    tz, period_type, now, definitions
         See `RecordCheckpoint`.
 
     Raises
@@ -284,9 +333,12 @@ def checkpoint_commands(
     zone = None if tz is None else check_zone("tz", tz)
     kind = cache(period_type) if callable(period_type) else period_type
     commands = []
-    for index, row in enumerate(_mappings(rows)):
+    names = cache(lambda: _defined(definitions))
+    for index, row in enumerate(_mappings(rows, names)):
         try:
-            command = row if isinstance(row, RecordCheckpoint) else RecordCheckpoint(row, tz=zone, period_type=kind, now=now)
+            command = (
+                row if isinstance(row, RecordCheckpoint) else RecordCheckpoint(row, tz=zone, period_type=kind, now=now, definitions=names)
+            )
         except InvalidInputError as error:
             raise error.in_row(index, effect="Nothing was recorded.") from None
         commands.append(command)
@@ -361,22 +413,54 @@ def _merged(metrics: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[s
     return merged
 
 
-def _is_in(name: object, columns: Sequence[str]) -> bool:
+def _is_in(name: object, columns: Container[str]) -> bool:
     """Return whether a name of any type is one of the columns."""
     return isinstance(name, str) and name in columns  # the comparison of pandas' NA with a string has no truth value
 
 
-def unknown_field(kind: str, name: object) -> InvalidInputError:
+Definitions = Mapping[str, Metric] | Callable[[], Mapping[str, Metric]] | None
+
+
+def _defined(definitions: Definitions) -> Mapping[str, Metric]:
+    return definitions() if callable(definitions) else definitions or {}
+
+
+def checked_provenance(provenance: Provenance | Mapping[str, object]) -> Provenance:
+    """Check a provenance: a mapping with ``"collector"`` and other fields of `Provenance`.
+
+    Raises
+    ------
+    InvalidInputError
+        When it has no collector, an unknown field, or a value of another type.
+    """
+    if isinstance(provenance, Provenance):
+        return provenance
+    if not isinstance(provenance, Mapping):
+        raise invalid("provenance", provenance, 'expected a mapping, e.g. {"collector": "inspect", "models": ["m-1"]}')
+    for name in provenance:
+        if name not in Provenance.model_fields:
+            raise unknown_name("field", name, [*Provenance.model_fields], field="provenance")
+    try:
+        return Provenance.model_validate(provenance)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        text = "is missing" if problem["type"] == "missing" else problem["msg"].replace("Input should be ", "expected ")
+        raise invalid("provenance", provenance, f"{where}: {text}") from None
+
+
+def unknown_field(kind: str, name: object, defined: Iterable[str] = ()) -> InvalidInputError:
     """Return the error for an unknown name.
 
     `kind` is ``"metric"`` for a key of a mapping, and ``"column"`` for a column of a frame or file.
     """
-    listed = f"{', '.join(METRICS)}; and {', '.join(_EXTRAS)}"
+    metrics = [*METRICS, *defined]
+    listed = f"{', '.join(metrics)}; and {', '.join(_EXTRAS)}"
     field = name if isinstance(name, str) else shown(name)
-    return unknown_name(kind, name, CHECKPOINT_COLUMNS, field=field, listed=listed)
+    return unknown_name(kind, name, [*metrics, *_EXTRAS], field=field, listed=listed)
 
 
-def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
+def _mappings(rows: Any, defined: Callable[[], Mapping[str, Metric]]) -> Iterable[Mapping[str, Any]]:
     """Return the rows of a frame or list as mappings.
 
     NaN values of a pandas DataFrame are left out, because they mean missing values.
@@ -389,9 +473,9 @@ def _mappings(rows: Any) -> Iterable[Mapping[str, Any]]:
         if duplicates:
             raise invalid("rows", duplicates[0], "two columns have this name", hint="Remove or rename one of them.")
         for column in rows.columns:
-            if not _is_in(column, CHECKPOINT_COLUMNS) and not _is_in(column, IGNORED_COLUMNS):
-                raise unknown_field("column", column)
-        recorded = [column for column in rows.columns if _is_in(column, CHECKPOINT_COLUMNS)]
+            if not (_is_in(column, CHECKPOINT_COLUMNS) or _is_in(column, IGNORED_COLUMNS) or _is_in(column, defined())):
+                raise unknown_field("column", column, defined())
+        recorded = [column for column in rows.columns if not _is_in(column, IGNORED_COLUMNS)]
         if module == "polars":
             return rows.select(recorded).iter_rows(named=True)  # type: ignore[no-any-return]
         # to_dict() fails for objects without a pandas dtype, such as a timedelta64 in years.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from evalkit.domain.ids import CheckpointId, StudyId
+from evalkit.domain.lenient import Provenance
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.times import UtcTime
 
-__all__ = ["TRANSITIONS", "Checkpoint", "PeriodType", "Study", "StudyConfig", "StudyStatus", "commands_allowed"]
+__all__ = ["TRANSITIONS", "Checkpoint", "PeriodType", "Study", "StudyConfig", "StudyStatus", "commands_allowed", "edited_config"]
 
 
 class PeriodType(StrEnum):
@@ -84,6 +87,18 @@ class StudyConfig(BaseModel):
         return metadata  # a dict, with the last of duplicate keys; without this validator, pydantic checks the others too
 
 
+def edited_config(text: str, changes: Mapping[str, object]) -> str:
+    """Return the JSON text of a config with changed parts; an empty part is left out.
+
+    Examples
+    --------
+    >>> edited_config('{"description":"a","tags":["x"]}', {"description": None, "metadata": {"model": "m-2"}})
+    '{"tags":["x"],"metadata":{"model":"m-2"}}'
+    """
+    config = StudyConfig.model_validate_json(text, extra="ignore").model_dump() | dict(changes)
+    return json.dumps({name: value for name, value in config.items() if value}, ensure_ascii=False, separators=(",", ":"))
+
+
 class Study(BaseModel):
     """A longitudinal study, in its state at the time of reading.
 
@@ -148,13 +163,16 @@ class Checkpoint(BaseModel):
     """The names of the sessions that are included."""
     recorded_at: UtcTime
     """The time of recording, UTC with milliseconds."""
+    provenance: Provenance | None = None
+    """The origin of the values, or None."""
+    revision: int = 0
+    """The version: 0 as first recorded, then the number of amendments."""
     already_recorded: bool = Field(default=False, exclude=True)
     """Whether the same content was already recorded under the same key, so that nothing was appended."""
 
     def __repr__(self) -> str:
         period = self.metrics.period
-        measured = len(self.metrics.measured())
         again = ", already recorded" if self.already_recorded else ""
-        return f"Checkpoint([{period.start:%Y-%m-%d %H:%M} .. {period.end:%Y-%m-%d %H:%M}) UTC, {measured} of 16 metrics{again})"
+        return f"Checkpoint([{period.start:%Y-%m-%d %H:%M} .. {period.end:%Y-%m-%d %H:%M}) UTC, {self.metrics.counted()}{again})"
 
     __str__ = __repr__

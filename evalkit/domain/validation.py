@@ -12,10 +12,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.ids import normalized_name
-from evalkit.domain.metrics import METRICS, LongitudinalMetrics, Metric, TimePeriod
+from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.refusals import a_type, invalid, nearest, shown, unknown_name
 from evalkit.domain.study import PeriodType
 from evalkit.domain.time_input import check_time
@@ -30,6 +33,7 @@ __all__ = [
     "check_period",
     "check_text",
     "check_texts",
+    "custom_check",
     "metrics_as_mapping",
 ]
 
@@ -174,6 +178,8 @@ def _check_number(field: str, value: object, low: float, high: float | None, rou
     if abs(number - bound) > rounding:
         if high is None or high == sys.float_info.max:
             raise invalid(field, value, f"expected a number of {low:g} or more")
+        if low == -math.inf:
+            raise invalid(field, value, f"expected a number of at most {high:g}")
         hint = f"If it is a percentage, divide it by 100: {number / 100:g}." if high == 1 and 2 <= number <= 100 else ""
         raise invalid(field, value, f"outside the range {low:g} to {high:g}", hint=hint)
     return bound
@@ -219,24 +225,51 @@ def _seconds_and_nanoseconds(field: str, value: object) -> tuple[int, int]:
     return divmod(round(seconds_measured * 1_000_000_000), 1_000_000_000)
 
 
-def _checker(metric: Metric) -> Callable[[str, object], Any]:
-    if metric.kind == "count":
-        return check_count
-    if metric.kind == "duration":
-        return _check_duration
-    low, high = metric.low, sys.float_info.max if metric.high is None else metric.high
+def _number_check(metric: Metric) -> Callable[[str, object], float]:
+    least = -math.inf if metric.low is None else metric.low
+    most = sys.float_info.max if metric.high is None else metric.high
     rounding = _ROUNDING if metric.kind == "rate" else 0
 
     def check(field: str, value: object) -> float:
-        if type(value) is float and low <= value <= high:  # the fast path; NaN fails the comparisons
+        if type(value) is float and least <= value <= most:  # the fast path; NaN fails the comparisons
             return value
-        return _check_number(field, value, metric.low, metric.high, rounding)
+        return _check_number(field, value, least, metric.high, rounding)
 
     return check
 
 
+def _checker(metric: Metric) -> Callable[[str, object], Any]:
+    return {"count": check_count, "duration": _check_duration}.get(metric.kind) or _number_check(metric)
+
+
 CHECKERS: dict[str, Callable[[str, object], Any]] = {name: _checker(metric) for name, metric in METRICS.items()}
 """The check of each metric's value, which returns the value as stored in `LongitudinalMetrics`."""
+
+
+@lru_cache(maxsize=1024)
+def custom_check(metric: Metric) -> Callable[[str, object], float]:
+    """Return the check of the values of a custom metric, which returns a value as in an event.
+
+    A count is an int, and a duration is a float, in seconds.
+
+    Examples
+    --------
+    >>> custom_check(Metric("retries", kind="count", better="down"))("retries", 3.0)
+    3
+    """
+    check_range = _number_check(metric)
+    if metric.kind not in ("count", "duration"):
+        return check_range
+
+    def check(field: str, value: object) -> float:
+        if metric.kind == "duration":
+            seconds, nanoseconds = _seconds_and_nanoseconds(field, value)
+            return check_range(field, seconds + nanoseconds / 1e9)
+        count = check_count(field, value)
+        check_range(field, count)
+        return count
+
+    return check
 
 
 def metrics_as_mapping(

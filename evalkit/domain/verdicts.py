@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from evalkit.domain.metrics import Metric
+from evalkit.domain.definitions import Metric
 
 __all__ = ["ALPHA", "Verdict", "change_verdict", "is_significant", "only_alone", "trend_verdict"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from evalkit.domain.events import KINDS
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.events import KINDS, LIFECYCLE_KINDS
 from evalkit.domain.study import PeriodType, StudyStatus
 from evalkit.readmodel.fold import Outcome
 
@@ -51,7 +51,7 @@ def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:
         "status": pl.Enum([status.value for status in StudyStatus]),
         "period_type": pl.Enum([period.value for period in PeriodType]),
         "kind": pl.Enum(KINDS),
-        "lifecycle_kind": pl.Enum(KINDS[:-1]),
+        "lifecycle_kind": pl.Enum(LIFECYCLE_KINDS),
         "outcome": pl.Enum([Outcome.REJECTED.value, Outcome.QUARANTINED.value]),
     }
     return {name: types[kind] for name, kind in columns.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.domain.metrics import Metric
+from evalkit.domain.definitions import Metric
 
 __all__ = ["number"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from evalkit.domain.metrics import Metric
+from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import a_type
 from evalkit.domain.validation import check_metric
 from evalkit.errors import InvalidInputError

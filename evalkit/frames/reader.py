@@ -14,7 +14,8 @@ import polars as pl
 from pydantic_core import from_json
 
 from evalkit._util.forks import reset_in_child
-from evalkit.domain.metrics import METRICS, LongitudinalMetrics
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import TRANSITIONS, Checkpoint, StudyConfig, StudyStatus
 from evalkit.domain.time_input import check_time

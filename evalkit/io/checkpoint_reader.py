@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from evalkit._util.atomic_files import reading
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.commands import CHECKPOINT_COLUMNS, IGNORED_COLUMNS, unknown_field
 from evalkit.domain.events import MAX_EVENT_BYTES
-from evalkit.domain.metrics import METRICS
 from evalkit.domain.refusals import invalid, shown
 from evalkit.domain.validation import CHECKERS
 from evalkit.errors import InvalidInputError

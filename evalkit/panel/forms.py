@@ -12,8 +12,9 @@ from typing import Any
 
 from evalkit._util.text import exact_moment
 from evalkit.domain import validation as checks
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.commands import CreateStudy, RecordCheckpoint
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.definitions import Metric
 from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import PeriodType

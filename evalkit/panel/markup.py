@@ -7,7 +7,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.panel.model import Message, PanelModel
 
 __all__ = ["badge", "feedback_html", "message_html", "no_values_html", "progress_bar", "study_html", "style_html"]

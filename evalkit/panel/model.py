@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit._util.text import duration, exact_moment, plural
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.study import COMMANDS, TRANSITIONS, StudyStatus, commands_allowed
 from evalkit.frames.metric_text import number
 from evalkit.panel.forms import CheckpointForm, StudyForm, proposed_period

@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from evalkit._util.text import exact_moment
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 
 if TYPE_CHECKING:
     from evalkit.panel.model import PanelModel

@@ -7,7 +7,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.panel.markup import badge, progress_bar
 from evalkit.panel.model import PAGE_SIZE, ListEntry, PanelModel
 from evalkit.panel.traits import set_trait

@@ -7,7 +7,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.study import COMMANDS, StudyStatus
 from evalkit.panel.form_view import FormView, Sections
 from evalkit.panel.forms import CHECKPOINT_FIELDS, STUDY_FIELDS

@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from evalkit._util.text import moment, plural, span
-from evalkit.domain.metrics import Metric
+from evalkit.domain.definitions import Metric
 from evalkit.frames.metric_text import number
 from evalkit.frames.normalize import MISSING_STUDY
 

@@ -12,7 +12,8 @@ import altair as alt
 import polars as pl
 
 from evalkit._util.text import plural
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import invalid
 from evalkit.frames.metric_text import number
 from evalkit.plots._descriptions import axis_title, years

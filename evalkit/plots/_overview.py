@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 
 from evalkit._util.text import plural, span
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.errors import InvalidInputError
 from evalkit.frames.metric_text import number
 from evalkit.frames.study_data import study_data

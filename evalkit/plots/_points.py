@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import polars as pl
 
 from evalkit._util.text import plural
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import invalid
 from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import StudyData

@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from evalkit._util.text import moment, plural, span
-from evalkit.domain.metrics import Metric
+from evalkit.domain.definitions import Metric
 from evalkit.frames.metric_text import number
 from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import study_data

@@ -11,11 +11,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from evalkit.domain.codec import DecodedEvent
-from evalkit.domain.study import TRANSITIONS, StudyStatus
+from evalkit.domain.definitions import Metric
+from evalkit.domain.events import CheckpointAmended, CheckpointRetracted, MetricDefined, NoteAdded, StudyEdited
+from evalkit.domain.study import TRANSITIONS, StudyStatus, edited_config
 
 __all__ = ["APPLIED", "DUPLICATE", "FOLD_VERSION", "Decision", "Outcome", "Reason", "StudyState", "decide", "decide_invalid"]
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Incremented by every change after which the same events produce different rows.
 
 Older versions of evalkit refuse a newer read model, and an older read model is rebuilt.
@@ -39,6 +41,11 @@ class Reason(StrEnum):
     TRANSITION_NOT_ALLOWED = "transition not allowed"
     CHECKPOINT_ID_TAKEN = "checkpoint id taken"
     WRONG_PARTITION = "wrong partition"
+    METRIC_DEFINED_DIFFERENTLY = "metric defined differently"
+    UNKNOWN_CHECKPOINT = "unknown checkpoint"
+    AMENDED_MEANWHILE = "amended meanwhile"
+    CHECKPOINT_RETRACTED = "checkpoint retracted"
+    NOTE_ID_TAKEN = "note id taken"
 
 
 class Decision(NamedTuple):
@@ -73,6 +80,18 @@ class StudyState:
     """Ids of rejected events in a wrong partition."""
     checkpoints: set[str] = field(default_factory=set)
     """Ids of checkpoints that are already recorded."""
+    config: str = "{}"
+    """The description, tags and metadata, as JSON text."""
+    changes: int = 0
+    """The number of applied events of the kinds that only evalkit reads."""
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    """The definitions of the study's custom metrics, by name: all of them."""
+    revisions: dict[str, int] = field(default_factory=dict)
+    """The latest version of amended checkpoints."""
+    retracted: set[str] = field(default_factory=set)
+    """Ids of retracted checkpoints."""
+    notes: set[str] = field(default_factory=set)
+    """Ids of notes that are already added."""
 
 
 def decide(state: StudyState, event: DecodedEvent, *, right_partition: bool = True) -> Decision:
@@ -104,21 +123,66 @@ def decide(state: StudyState, event: DecodedEvent, *, right_partition: bool = Tr
         if state.status is not None:
             return Decision(Outcome.REJECTED, Reason.STUDY_ID_TAKEN, "a study with this id already exists")
         state.status = StudyStatus.PENDING
-    else:
-        if state.status is None:
-            return _unknown_study()
+        state.config = event.row[3]
+    elif state.status is None:
+        return _unknown_study()
+    elif event.kind in TRANSITIONS:
         allowed, new_status = TRANSITIONS[event.kind]
         if state.status not in allowed:
             return Decision(
                 Outcome.REJECTED, Reason.TRANSITION_NOT_ALLOWED, f"{event.kind} is not allowed when the study is {state.status}"
             )
         state.status = new_status
+    else:
+        decision = _decide_change(state, event)
+        state.changes += decision is APPLIED
+        return decision
     state.seq += 1
     return APPLIED
 
 
+def _decide_change(state: StudyState, event: DecodedEvent) -> Decision:
+    """Decide an event of a kind that only evalkit reads, of an existing study.
+
+    An equal definition and a repeated retraction are applied, without an effect.
+    """
+    change = event.event
+    if isinstance(change, MetricDefined):
+        defined = state.metrics.setdefault(event.subject, change.metric)
+        if differences := defined.differences(change.metric):
+            return Decision(
+                Outcome.REJECTED, Reason.METRIC_DEFINED_DIFFERENTLY, f"the metric was defined differently: {'; '.join(differences)}"
+            )
+        state.metrics[event.subject] = change.metric
+    elif isinstance(change, CheckpointAmended | CheckpointRetracted):
+        return _decide_correction(state, event.subject, change)
+    elif isinstance(change, NoteAdded):
+        if event.subject in state.notes:
+            return Decision(Outcome.REJECTED, Reason.NOTE_ID_TAKEN, "the study already has a note with this id")
+        state.notes.add(event.subject)
+    elif isinstance(change, StudyEdited):
+        state.config = edited_config(state.config, change.changes())
+    return APPLIED
+
+
+def _decide_correction(state: StudyState, checkpoint_id: str, change: CheckpointAmended | CheckpointRetracted) -> Decision:
+    if checkpoint_id not in state.checkpoints:
+        return Decision(Outcome.REJECTED, Reason.UNKNOWN_CHECKPOINT, "the study has no checkpoint with this id")
+    if isinstance(change, CheckpointRetracted):
+        state.retracted.add(checkpoint_id)
+        return APPLIED
+    if checkpoint_id in state.retracted:
+        return Decision(Outcome.REJECTED, Reason.CHECKPOINT_RETRACTED, "the checkpoint is retracted")
+    latest = state.revisions.get(checkpoint_id, 0)
+    if change.revision != latest:
+        problem = f"it amends version {change.revision} of the checkpoint, but version {latest} is the latest"
+        return Decision(Outcome.REJECTED, Reason.AMENDED_MEANWHILE, problem)
+    state.revisions[checkpoint_id] = latest + 1
+    return APPLIED
+
+
 def _decide_checkpoint(state: StudyState, event: DecodedEvent) -> Decision:
-    checkpoint_id = event.checkpoint_id
+    checkpoint_id = event.subject
     if state.status is None:
         return _unknown_study()
     if checkpoint_id in state.checkpoints:

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
+from pydantic_core import from_json
+
+from evalkit.domain.catalog import custom_definition
 from evalkit.domain.codec import DecodedEvent, decode, readable_ids
-from evalkit.domain.events import InvalidEventError
+from evalkit.domain.events import LIFECYCLE_KINDS, InvalidEventError, StudyArchived, StudyEdited, StudyRenamed
 from evalkit.domain.ids import time_of_event
 from evalkit.domain.study import StudyStatus
 from evalkit.domain.times import stored_text
@@ -29,20 +32,32 @@ _STATES = """
 SELECT j.value, (SELECT status FROM {studies} WHERE id = j.value), (SELECT max(seq) FROM {lifecycle} WHERE study_id = j.value),
   max(coalesce((SELECT max(event_id) FROM {checkpoints} WHERE study_id = j.value), ''),
       coalesce((SELECT max(event_id) FROM {lifecycle} WHERE study_id = j.value), ''),
+      coalesce((SELECT max(event_id) FROM {changes} WHERE study_id = j.value), ''),
       coalesce((SELECT max(event_id) FROM {rejected} WHERE study_id = j.value AND reason <> 'wrong partition'), ''),
       coalesce((SELECT max(key) FROM {quarantined} WHERE study_id = j.value), '')),
-  coalesce((SELECT max(id) FROM {checkpoints} WHERE study_id = j.value), '')
+  coalesce((SELECT max(id) FROM {checkpoints} WHERE study_id = j.value), ''),
+  coalesce((SELECT max(seq) FROM {changes} WHERE study_id = j.value), 0), (SELECT config FROM {studies} WHERE id = j.value)
 FROM json_each(?) j"""
+_DEFINITIONS = """
+SELECT study_id, body FROM json_each(?) j CROSS JOIN {changes} ON study_id = j.value WHERE kind = 'metric_defined' ORDER BY study_id, seq"""
 _KEYS = "WITH keys (study, id) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
 DECIDED = (
     _KEYS
     + """
 SELECT study_id, event_id, '' FROM keys CROSS JOIN {checkpoints} ON study_id = study AND event_id = keys.id
 UNION ALL SELECT study_id, event_id, '' FROM keys CROSS JOIN {lifecycle} ON study_id = study AND event_id = keys.id
+UNION ALL SELECT study_id, event_id, '' FROM keys CROSS JOIN {changes} ON study_id = study AND event_id = keys.id
 UNION ALL SELECT study_id, event_id, reason FROM keys CROSS JOIN {rejected} ON study_id = study AND event_id = keys.id
 UNION ALL SELECT study_id, key, '' FROM keys CROSS JOIN {quarantined} ON study_id = study AND key = keys.id"""
 )
 _RECORDED = _KEYS + " SELECT study_id, c.id FROM keys CROSS JOIN {checkpoints} c ON study_id = study AND c.id = keys.id"
+_CHANGED = (
+    _KEYS
+    + """
+SELECT study_id, subject, kind, count(*) FROM keys CROSS JOIN {changes} ON study_id = study AND subject = keys.id
+WHERE kind <> 'metric_defined' GROUP BY study_id, subject, kind"""
+)
+"""The numbers of amendments, retractions and notes with an id."""
 
 # Compare-and-swap: NULL in a NOT NULL column fails the entire batch. The generation is compared separately, because the update of a
 # position that does not exist in a newer generation would match no row and not fail.
@@ -52,6 +67,8 @@ _MOVE = """
 UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, writer = ?, written_at = ?,
   next = CASE WHEN next = ? AND last_sha256 = ? THEN ? ELSE NULL END
 WHERE "partition" = ?"""
+_OF_CHECKPOINTS = ("checkpoint_recorded", "checkpoint_amended", "checkpoint_retracted")
+_OF_SUBJECTS = ("checkpoint_amended", "checkpoint_retracted", "note_added")
 _TIME_COLUMN = {"study_started": "started_at", "study_stopped": "stopped_at"}
 
 
@@ -113,10 +130,10 @@ class EvalProjection:
             state = self._states[event.study_id]
             if event.kind == "":
                 decision = decide_invalid(state, event.event_id, event.row[0])
-                batch.quarantine(decision, event, record.data)
+                batch.quarantine(decision, event, record)
             else:
                 decision = decide(state, event, right_partition=right)
-                batch.add(decision, event, state)
+                batch.add(decision, event, state, record)
             # An event in a wrong partition has no decision for its study.
             decisions.append(((event.study_id if right or event.kind == "" else "", event.event_id), decision))
         moves = self._moves(records)
@@ -128,6 +145,9 @@ class EvalProjection:
             state.decided.clear()
             state.misplaced.clear()
             state.checkpoints.clear()
+            state.revisions.clear()
+            state.retracted.clear()
+            state.notes.clear()
         return decisions
 
     def _decode(self, record: LogRecord) -> DecodedEvent:
@@ -150,9 +170,18 @@ class EvalProjection:
     def _load_states(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
         uncached = list({event.study_id for event in events} - self._states.keys())
         if uncached:
-            for study_id, text, seq, newest, checkpoint in self._query(_STATES, uncached):
+            changed = []
+            for study_id, text, seq, newest, checkpoint, changes, config in self._query(_STATES, uncached):
                 status = StudyStatus(str(text)) if text else None
-                self._states[str(study_id)] = StudyState(status, int(seq or 0), str(newest), str(checkpoint))
+                state = StudyState(
+                    status, int(seq or 0), str(newest), str(checkpoint), changes=int(changes or 0), config=str(config or "{}")
+                )
+                self._states[str(study_id)] = state
+                if state.changes:
+                    changed.append(study_id)
+            for study_id, body in self._query(_DEFINITIONS, changed) if changed else ():
+                metric = custom_definition(from_json(str(body))["metric"])
+                self._states[str(study_id)].metrics[metric.name] = metric
         keys = [
             (event.study_id, event.event_id)
             for event, right in zip(events, in_place, strict=True)
@@ -163,13 +192,21 @@ class EvalProjection:
                 state = self._states[str(study_id)]
                 (state.misplaced if reason == "wrong partition" else state.decided).add(str(event_id))
         keys = [
-            (event.study_id, event.checkpoint_id)
+            (event.study_id, event.subject)
             for event in events
-            if event.kind == "checkpoint_recorded" and event.checkpoint_id <= self._states[event.study_id].newest_checkpoint
+            if event.kind in _OF_CHECKPOINTS and event.subject <= self._states[event.study_id].newest_checkpoint
         ]
         if keys:
             for study_id, checkpoint_id in self._query(_RECORDED, keys):
                 self._states[str(study_id)].checkpoints.add(str(checkpoint_id))
+        keys = [(event.study_id, event.subject) for event in events if event.kind in _OF_SUBJECTS and self._states[event.study_id].changes]
+        if keys:
+            for study_id, subject, kind, count in self._query(_CHANGED, list(dict.fromkeys(keys))):
+                state = self._states[str(study_id)]
+                if kind == "checkpoint_amended":
+                    state.revisions[str(subject)] = int(str(count))
+                else:
+                    (state.retracted if kind == "checkpoint_retracted" else state.notes).add(str(subject))
 
     def _query(self, template: str, items: Sequence[object]) -> list[Row]:
         sql = template.format(**self.tables._asdict())
@@ -196,44 +233,69 @@ class _Batch:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._checkpoints: list[str | int | None] = []
+        self._changes: list[str | int | None] = []
         self._others: list[Statement] = []
 
-    def add(self, decision: Decision, event: DecodedEvent, state: StudyState) -> None:
+    def add(self, decision: Decision, event: DecodedEvent, state: StudyState, record: LogRecord) -> None:
         """Add the changes of a valid event; `state` is the state of its study after the event."""
         if decision is APPLIED:
             if event.kind == "checkpoint_recorded":
-                timestamp, metrics, analyzed, sessions, start, end, regular = event.row
+                timestamp, metrics, analyzed, sessions, start, end, regular, provenance = event.row
                 self._checkpoints += (
-                    event.checkpoint_id, event.study_id, timestamp, metrics, analyzed, sessions, event.event_id, start, end, regular,
+                    event.subject, event.study_id, timestamp, metrics, analyzed, sessions, event.event_id, start, end, regular, provenance,
+                    event.written_at, record.offset,
                 )  # fmt: skip
+            elif event.kind in LIFECYCLE_KINDS:
+                self._change_status(event, state, record)
             else:
+                self._changes += (
+                    event.study_id, state.changes, event.event_id, event.kind, event.subject, event.row[0], event.written_at, record.offset,
+                )  # fmt: skip
                 self._change_study(event, state)
         elif decision.outcome is Outcome.REJECTED:
-            args = (event.study_id, event.event_id, str(decision.reason), event.kind, decision.message)
-            self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?)", args))
+            args = (
+                event.study_id, event.event_id, str(decision.reason), event.kind, decision.message, event.written_at, record.partition,
+                record.offset,
+            )  # fmt: skip
+            self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", args))
 
     def _change_study(self, event: DecodedEvent, state: StudyState) -> None:
+        """Add the changes of a study's name, description, tags, metadata and archived state."""
+        change, studies = event.event, self._tables.studies
+        if isinstance(change, StudyRenamed):
+            self._others.append((f"UPDATE {studies} SET name = ? WHERE id = ?", (change.name, change.id)))
+        elif isinstance(change, StudyArchived):
+            archived = int(change.type == "study_archived")
+            self._others.append((f"UPDATE {studies} SET archived = ? WHERE id = ?", (archived, change.id)))
+        elif isinstance(change, StudyEdited):
+            self._others.append((f"UPDATE {studies} SET config = ? WHERE id = ?", (state.config, change.id)))
+
+    def _change_status(self, event: DecodedEvent, state: StudyState, record: LogRecord) -> None:
         study_id, at = event.study_id, stored_text(time_of_event(event.event_id))
         if event.kind == "study_created":
-            args = (study_id, event.row[0], state.status, *event.row[1:], at)
-            self._others.append((f"INSERT INTO {self._tables.studies} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", args))
+            name, _, _, config = event.row
+            args = (study_id, name, state.status, *event.row[1:], at, name, config)
+            self._others.append((f"INSERT INTO {self._tables.studies} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, ?, ?)", args))
         else:
             column = _TIME_COLUMN.get(event.kind)
             times = f", {column} = ?" if column else ""
             args = (state.status, *([at] if column else []), study_id)
             self._others.append((f"UPDATE {self._tables.studies} SET status = ?{times} WHERE id = ?", args))
-        entry = (study_id, state.seq, event.event_id, event.kind)
-        self._others.append((f"INSERT INTO {self._tables.lifecycle} VALUES (?, ?, ?, ?)", entry))
+        entry = (study_id, state.seq, event.event_id, event.kind, event.written_at, record.offset)
+        self._others.append((f"INSERT INTO {self._tables.lifecycle} VALUES (?, ?, ?, ?, ?, ?)", entry))
 
-    def quarantine(self, decision: Decision, event: DecodedEvent, data: bytes) -> None:
+    def quarantine(self, decision: Decision, event: DecodedEvent, record: LogRecord) -> None:
         """Add an invalid event, of which only the first 64 KiB are stored."""
         if decision.outcome is Outcome.QUARANTINED:
-            digest = sha256(data).hexdigest()
-            kept = data[:_KEPT_BYTES]
-            args = (event.study_id, event.event_id, event.row[1], digest, decision.message, len(data), kept)
-            self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?)", args))
+            data = record.data
+            args = (
+                event.study_id, event.event_id, event.row[1], sha256(data).hexdigest(), decision.message, len(data), data[:_KEPT_BYTES],
+                record.partition, record.offset,
+            )  # fmt: skip
+            self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", args))
 
     def statements(self) -> list[Statement | BulkInsert]:
         """Return all changes as statements."""
-        bulk = [BulkInsert(self._tables.checkpoints, 10, self._checkpoints)] if self._checkpoints else []
+        bulk = [BulkInsert(self._tables.checkpoints, 13, self._checkpoints)] if self._checkpoints else []
+        bulk += [BulkInsert(self._tables.changes, 8, self._changes)] if self._changes else []
         return [*self._others, *bulk]

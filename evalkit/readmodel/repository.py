@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
+from evalkit.domain.definitions import Metric
+from evalkit.domain.events import MetricDefined, event_of
 from evalkit.domain.ids import CheckpointId, StudyId, normalized_name, time_of_event
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.refusals import invalid, nearest
@@ -196,6 +198,29 @@ class EvalStorage:
         with readable(self._database):
             rows = in_parts(lambda part: self._database.execute(sql, (study_id, json.dumps(part))), checkpoint_ids)
             return [_checkpoint(row) for row in rows]
+
+    def get_metrics(self, study_id: str) -> dict[str, Metric]:
+        """Return a study's custom metrics by name, in the order of their definition.
+
+        Parameters
+        ----------
+        study_id
+            The id of the study. An unknown id has no definitions.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly", metrics=["tool_calls"])
+        >>> list(kit.storage.get_metrics(study.id))
+        ['tool_calls']
+        """
+        if not self._before_read():
+            return {}
+        sql = "SELECT body FROM changes WHERE study_id = ? AND kind = 'metric_defined' ORDER BY seq"
+        with readable(self._database):
+            events = [event_of(_text(body)) for (body,) in self._database.execute(sql, (_checked_id(study_id),))]
+        return {event.metric.name: event.metric for event in events if isinstance(event, MetricDefined)}
 
     def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
         """Return all checkpoints of a study, oldest first, as in ``kit.checkpoints()``.

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from pydantic_core import from_json
 
-from evalkit.domain.events import KINDS
+from evalkit.domain.events import KINDS, LIFECYCLE_KINDS, SEED_KINDS, event_of
 from evalkit.domain.ids import normalize_event_id, normalize_id
+from evalkit.domain.lenient import Provenance
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.study import PeriodType, StudyConfig, StudyStatus
 from evalkit.domain.times import MAX_COUNT, stored_time
@@ -43,7 +44,7 @@ def _normal(normalize: Callable[[str], str], expected: str) -> _Check:
     return _Check(lambda value: isinstance(value, str) and normalize(value) == value, expected)
 
 
-def _model(model: type[StudyConfig | LongitudinalMetrics], expected: str) -> _Check:
+def _model(model: type[StudyConfig | LongitudinalMetrics | Provenance], expected: str) -> _Check:
     return _Check(lambda value: isinstance(value, str) and model.model_validate_json(value, extra="ignore") is not None, expected)
 
 
@@ -63,23 +64,43 @@ def _is_list_of_strings(value: Value) -> bool:
 _ID = _normal(normalize_id, "a lowercase UUID of 36 characters")
 _EVENT_ID = _normal(normalize_event_id, "a lowercase version 7 UUID of 36 characters")
 _TIME = _normal(stored_time, "a time like 2026-01-31T08:00:00.000000Z")
+_OPTIONAL_TIME = _or(None, "NULL", _TIME)
+_OFFSET = _integer(0, MAX_COUNT)
 _TEXT = _Check(lambda value: isinstance(value, str), "text")
+_CONFIG = _model(StudyConfig, "a JSON object with description, tags and metadata")
+_PROVENANCE = _model(Provenance, "a JSON object with a collector")
+_BODY = _Check(lambda value: isinstance(value, str) and event_of(value) is not None, "the JSON text of an event")
 _TABLES: dict[str, tuple[int, dict[str, _Check]]] = {
     "studies": (1, {
         "id": _ID, "name": _TEXT, "status": _one_of(list(StudyStatus)), "period_type": _one_of(list(PeriodType)),
         "period_value": _or(None, "NULL", _integer(0, 2**32 - 1)),
-        "config": _model(StudyConfig, "a JSON object with description, tags and metadata"), "created_at": _TIME,
-        "started_at": _or(None, "NULL", _TIME), "stopped_at": _or(None, "NULL", _TIME),
+        "config": _CONFIG, "created_at": _TIME,
+        "started_at": _OPTIONAL_TIME, "stopped_at": _OPTIONAL_TIME, "archived": _integer(0, 1), "first_name": _TEXT,
+        "first_config": _CONFIG,
     }),
     "checkpoints": (2, {
         "study_id": _ID, "id": _ID, "timestamp": _TIME,
         "metrics": _compact(_model(LongitudinalMetrics, "a JSON object with metrics and a period")),
         "events_analyzed": _integer(0, MAX_COUNT), "sessions_included": _Check(_is_list_of_strings, "a JSON list of strings"),
         "event_id": _EVENT_ID, "period_start": _TIME, "period_end": _TIME, "regular": _integer(0, 1),
+        "provenance": _or(None, "NULL", _PROVENANCE), "written_at": _OPTIONAL_TIME, "log_offset": _OFFSET,
     }),
-    "lifecycle": (2, {"study_id": _ID, "seq": _integer(1, MAX_COUNT), "event_id": _EVENT_ID, "kind": _one_of(KINDS[:-1])}),
-    "rejected": (2, {"study_id": _ID, "event_id": _EVENT_ID, "reason": _one_of(list(Reason)), "kind": _one_of(KINDS), "message": _TEXT}),
-    "quarantined": (2, {"study_id": _or("", "empty", _ID), "key": _TEXT, "event_id": _or("", "empty", _EVENT_ID), "error": _TEXT}),
+    "lifecycle": (2, {
+        "study_id": _ID, "seq": _integer(1, MAX_COUNT), "event_id": _EVENT_ID, "kind": _one_of(LIFECYCLE_KINDS),
+        "written_at": _OPTIONAL_TIME, "log_offset": _OFFSET,
+    }),
+    "changes": (2, {
+        "study_id": _ID, "seq": _integer(1, MAX_COUNT), "event_id": _EVENT_ID, "kind": _one_of(KINDS[len(SEED_KINDS):]), "subject": _TEXT,
+        "body": _BODY, "written_at": _OPTIONAL_TIME, "log_offset": _OFFSET,
+    }),
+    "rejected": (2, {
+        "study_id": _ID, "event_id": _EVENT_ID, "reason": _one_of(list(Reason)), "kind": _one_of(KINDS), "message": _TEXT,
+        "written_at": _OPTIONAL_TIME, "log_partition": _OFFSET, "log_offset": _OFFSET,
+    }),
+    "quarantined": (2, {
+        "study_id": _or("", "empty", _ID), "key": _TEXT, "event_id": _or("", "empty", _EVENT_ID), "error": _TEXT,
+        "log_partition": _OFFSET, "log_offset": _OFFSET,
+    }),
 }  # fmt: skip
 """The number of leading key columns and the check of each column, by table."""
 
@@ -125,7 +146,7 @@ def _damage(database: Database) -> DatabaseDamagedError | None:
             for (column, check), value in zip(columns.items(), row, strict=True):
                 if not _accepts(check, value):
                     return _damaged_row(table, key, column, value, f"expected {check.expected}")
-        if table in ("checkpoints", "lifecycle"):
+        if table in ("checkpoints", "lifecycle", "changes"):
             names = list(columns)[:width]
             # A single statement, so that concurrent writes cannot cause false results.
             orphans = database.execute(f"SELECT {', '.join(names)} FROM {table} WHERE study_id NOT IN (SELECT id FROM studies) LIMIT 1")

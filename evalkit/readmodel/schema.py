@@ -31,20 +31,25 @@ __all__ = [
     "read_head",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _COLUMNS = {
     "studies": """id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, period_type TEXT NOT NULL, period_value INTEGER,
-        config TEXT NOT NULL, created_at TEXT NOT NULL, started_at TEXT, stopped_at TEXT""",
+        config TEXT NOT NULL, created_at TEXT NOT NULL, started_at TEXT, stopped_at TEXT, archived INTEGER NOT NULL,
+        first_name TEXT NOT NULL, first_config TEXT NOT NULL""",
     "checkpoints": """id TEXT NOT NULL, study_id TEXT NOT NULL, timestamp TEXT NOT NULL, metrics TEXT NOT NULL,
         events_analyzed INTEGER NOT NULL, sessions_included TEXT NOT NULL, event_id TEXT NOT NULL, period_start TEXT NOT NULL,
-        period_end TEXT NOT NULL, regular INTEGER NOT NULL, PRIMARY KEY (study_id, id)""",
-    "lifecycle": """study_id TEXT NOT NULL, seq INTEGER NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL,
-        PRIMARY KEY (study_id, seq)""",
+        period_end TEXT NOT NULL, regular INTEGER NOT NULL, provenance TEXT, written_at TEXT, log_offset INTEGER NOT NULL,
+        PRIMARY KEY (study_id, id)""",
+    "lifecycle": """study_id TEXT NOT NULL, seq INTEGER NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL, written_at TEXT,
+        log_offset INTEGER NOT NULL, PRIMARY KEY (study_id, seq)""",
+    "changes": """study_id TEXT NOT NULL, seq INTEGER NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+        body TEXT NOT NULL, written_at TEXT, log_offset INTEGER NOT NULL, PRIMARY KEY (study_id, seq)""",
     "rejected": """study_id TEXT NOT NULL, event_id TEXT NOT NULL, reason TEXT NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL,
-        PRIMARY KEY (study_id, event_id, reason)""",
+        written_at TEXT, log_partition INTEGER NOT NULL, log_offset INTEGER NOT NULL, PRIMARY KEY (study_id, event_id, reason)""",
     "quarantined": """study_id TEXT NOT NULL, key TEXT NOT NULL, event_id TEXT NOT NULL, sha256 TEXT NOT NULL, error TEXT NOT NULL,
-        bytes INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (study_id, key)""",
+        bytes INTEGER NOT NULL, data BLOB NOT NULL, log_partition INTEGER NOT NULL, log_offset INTEGER NOT NULL,
+        PRIMARY KEY (study_id, key)""",
     "positions": """"partition" INTEGER PRIMARY KEY, next INTEGER NOT NULL, first_sha256 TEXT NOT NULL, last_sha256 TEXT NOT NULL,
         writer TEXT NOT NULL, written_at TEXT NOT NULL""",
 }
@@ -53,7 +58,11 @@ _META = """CREATE TABLE IF NOT EXISTS meta (only_row INTEGER PRIMARY KEY CHECK (
 
 # Renaming a table does not rename its indexes. The public index, which has a fixed name, is therefore created at the swap.
 FIXED_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_study_time ON checkpoints (study_id, timestamp)"
-_PROJECTION_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_event{suffix} ON checkpoints{suffix} (study_id, event_id)"
+_PROJECTION_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS idx_checkpoints_event{suffix} ON checkpoints{suffix} (study_id, event_id)",
+    "CREATE INDEX IF NOT EXISTS idx_changes_event{suffix} ON changes{suffix} (study_id, event_id)",
+    "CREATE INDEX IF NOT EXISTS idx_changes_subject{suffix} ON changes{suffix} (study_id, subject, kind)",
+)
 _QUERY_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_period{suffix} ON checkpoints{suffix} (study_id, period_end, period_start)"
 
 TABLES = tuple(_COLUMNS)
@@ -66,6 +75,7 @@ class Tables(NamedTuple):
     studies: str
     checkpoints: str
     lifecycle: str
+    changes: str
     rejected: str
     quarantined: str
     positions: str
@@ -101,7 +111,7 @@ def create_tables(suffix: str = "") -> list[Statement]:
     """Return the statements that create a set of tables and the index of the projection."""
     names = Tables.with_suffix(suffix)
     statements = [f"CREATE TABLE IF NOT EXISTS {name} ({_COLUMNS[table]})" for table, name in zip(TABLES, names, strict=True)]
-    return [(statement, ()) for statement in [*statements, _PROJECTION_INDEX.format(suffix=suffix)]]
+    return [(statement, ()) for statement in [*statements, *(index.format(suffix=suffix) for index in _PROJECTION_INDEXES)]]
 
 
 def query_index(suffix: str = "") -> Statement:

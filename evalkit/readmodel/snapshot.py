@@ -14,7 +14,7 @@ __all__ = ["RebuiltMeanwhileError", "Snapshot", "StudyRow", "consistently"]
 _T = TypeVar("_T")
 _PAGE = 2000
 _TRIES = 5
-_APPEND_ONLY = ("checkpoints", "lifecycle", "rejected", "quarantined")
+_APPEND_ONLY = ("checkpoints", "lifecycle", "changes", "rejected", "quarantined")
 
 
 class RebuiltMeanwhileError(DatabaseError):
@@ -33,13 +33,15 @@ class StudyRow(NamedTuple):
     created_at: str
     started_at: str | None
     stopped_at: str | None
+    archived: int
 
 
 class Snapshot:
     """The rows of a read model at one point in time.
 
-    The columns of a study that can change (status and times) are read immediately. Its other columns never change. The other tables are
-    append-only, and are read up to their last row id at the time of the snapshot.
+    The columns of a study that can change are read immediately: status and times, and the name and config of studies that were renamed or
+    edited. Its other columns never change. The other tables are append-only, and are read up to their last row id at the time of the
+    snapshot.
 
     Parameters
     ----------
@@ -52,7 +54,9 @@ class Snapshot:
     def __init__(self, database: Database, extra: Statement = ("SELECT 1", ())) -> None:
         self._database = database
         bounds = ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in _APPEND_ONLY)
-        changing: Statement = ("SELECT id, status, started_at, stopped_at FROM studies", ())
+        changing: Statement = (
+            "SELECT id, status, started_at, stopped_at, archived, nullif(name, first_name), nullif(config, first_config) FROM studies", ()
+        )  # fmt: skip
         statements = [*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), changing, extra]
         meta, positions, last_rows, self._changing, self.extra = database.batch(statements)
         self.head: Head = head_of(meta, positions)
@@ -66,12 +70,13 @@ class Snapshot:
         RebuiltMeanwhileError
             When a rebuild replaced the tables.
         """
-        columns = "id, name, period_type, period_value, config, created_at"
+        columns = "id, first_name, period_type, period_value, first_config, created_at"
         fixed = {row[0]: row for row in self._pages("studies", columns, ("id",), "1")}
         rows = []
-        for study_id, status, started, stopped in sorted(self._changing, key=lambda row: str(row[0])):
+        for study_id, status, started, stopped, archived, *changed in sorted(self._changing, key=lambda row: str(row[0])):
             _, name, period_type, period_value, config, created = fixed[study_id]
-            rows.append(StudyRow._make((study_id, name, status, period_type, period_value, config, created, started, stopped)))
+            name, config = (first if now is None else now for first, now in zip((name, config), changed, strict=True))
+            rows.append(StudyRow._make((study_id, name, status, period_type, period_value, config, created, started, stopped, archived)))
         return rows
 
     def rows(self, table: str, columns: str, key: tuple[str, ...]) -> Iterator[Row]:

@@ -28,13 +28,17 @@ _KEYS = {
     "checkpoints": ("study_id", "id"),
     "lifecycle": ("study_id", "seq"),
     "rejected": ("study_id", "event_id", "reason"),
+    "changes": ("study_id", "seq"),
 }
 _COLUMNS = {
     "studies": ", ".join(StudyRow._fields),
-    "checkpoints": "study_id, id, timestamp, metrics, events_analyzed, sessions_included",
-    "lifecycle": "study_id, seq, event_id, kind",
-    "rejected": "study_id, event_id, reason",
+    "checkpoints": "study_id, id, timestamp, metrics, events_analyzed, sessions_included, provenance, written_at",
+    "lifecycle": "study_id, seq, event_id, kind, written_at",
+    "rejected": "study_id, event_id, reason, written_at",
+    "changes": "study_id, seq, event_id, kind, subject, body, written_at",
 }
+_FIRST_DIGEST = {"studies": 9, "checkpoints": 6, "lifecycle": 4, "rejected": 3}
+"""The number of columns of each table that were in the digest from the beginning."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,22 @@ def digest(snapshot: Snapshot) -> str:
     """Return the SHA-256 of a snapshot, 64 hexadecimal digits.
 
     For each of studies, checkpoints, lifecycle and rejected: the table's name, then the values of each row (9, 6, 4 and 3), sorted by key.
-    Every value is preceded by its type (``n``, ``i`` or ``t``) and its length in bytes (8, big-endian); integers are decimal text.
+    Every value is preceded by its type (``n``, ``i`` or ``t``) and its length in bytes (8, big-endian); integers are decimal text. If there
+    are provenances, times of writing or changes, a SHA-256 over them follows, so the digest of a log without them is as before.
     """
-    total = sha256()
-    for table in _KEYS:
+    total, further, has_further = sha256(), sha256(), False
+    for table, width in _FIRST_DIGEST.items():
         total.update(_prefixed(table))
         for row in _rows(snapshot, table):
-            total.update(b"".join(map(_prefixed, row)))
+            total.update(b"".join(map(_prefixed, row[:width])))
+            if table != "studies" and any(value is not None for value in row[width:]):
+                has_further = True
+                further.update(b"".join(map(_prefixed, (table, *row[: len(_KEYS[table])], *row[width:]))))
+    for row in _rows(snapshot, "changes"):
+        has_further = True
+        further.update(b"".join(map(_prefixed, ("changes", *row))))
+    if has_further:
+        total.update(_prefixed("further") + further.digest())
     return total.hexdigest()
 
 

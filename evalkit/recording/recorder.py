@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from evalkit._util.text import plural
 from evalkit.domain import validation as checks
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.refusals import invalid, is_missing, unknown_name
 from evalkit.domain.study import Checkpoint, Study
 from evalkit.domain.time_input import check_bounds

@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from evalkit._util.text import alternatives
-from evalkit.domain.commands import CreateStudy, RecordCheckpoint, content, lifecycle_event
-from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, StoredEvalEvent
+from evalkit.domain.commands import CreateStudy, RecordCheckpoint, check_custom, content, lifecycle_event
+from evalkit.domain.definitions import Metric
+from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, MetricDefined, StoredEvalEvent
 from evalkit.domain.ids import (
     CheckpointId,
     StudyId,
+    event_id_at,
     event_milliseconds,
     milliseconds,
     new_id,
@@ -45,6 +47,7 @@ from evalkit.errors import (
 from evalkit.readmodel.database.database import in_parts
 from evalkit.readmodel.fold import APPLIED, Decision, Reason
 from evalkit.readmodel.repository import EvalStorage, References
+from evalkit.runtime.definitions import new_definitions
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.outcomes import Outcomes
 
@@ -128,7 +131,7 @@ class Handlers:
             if not named:
                 study_id = self._id_of_name(command.name)
                 if self._stored.get_study(study_id) is None:
-                    event = command.event(study_id, at_ms).encoded()
+                    event = command.event(study_id, at_ms).encoded(_written_now())
                     decision = self._append(event)
                     if decision is APPLIED:
                         return self._study(study_id)
@@ -180,6 +183,30 @@ class Handlers:
             warn(f"Study {study.name!r} already exists and is unchanged; {alternatives(ignored, 'and')} {were} ignored.")
         return study
 
+    def define_metrics(self, reference: Study | str, metrics: Sequence[Metric]) -> None:
+        """See `EvalKit.define_metric`."""
+        with self._engine.command():
+            study = self.studies.resolve(reference)
+            new = new_definitions(study.name, self._stored.get_metrics(study.id), metrics)
+            if not new:
+                return
+            now = datetime.now(UTC)
+            events = [
+                StoredEvalEvent(
+                    event_id=event_id_at(milliseconds(now)), event=MetricDefined(type="metric_defined", study_id=study.id, metric=metric)
+                ).encoded(stored_text(now))
+                for metric in new
+            ]
+            decisions = self._outcomes.append(study.id, events)
+            for event in events:
+                if decisions[event.event_id] is not APPLIED:
+                    raise self._conflict(event, decisions[event.event_id])
+
+    def definitions(self, reference: Study | str) -> dict[str, Metric]:
+        """Return the definitions of the custom metrics of a study."""
+        with self._engine.command():
+            return self._stored.get_metrics(self.studies.resolve(reference).id)
+
     def change_study(self, command: str, reference: Study | str, at: datetime | str | None) -> Study:
         """Handle a lifecycle command: start, pause, resume or stop."""
         kind = COMMANDS[command]
@@ -200,9 +227,10 @@ class Handlers:
             if moment is not None and milliseconds(moment) < last:
                 raise invalid("at", at, f"before the study's last lifecycle event ({wire_time(time_of_event(last_id))})")
             # Without `at`, use the current time, or the time of the last event if the clock of its writer is ahead.
-            event = lifecycle_event(kind, study.id, max(milliseconds(now), last) if moment is None else milliseconds(moment)).encoded()
-            if (decision := self._append(event)) is not APPLIED:
-                raise self._conflict(event, decision)
+            event = lifecycle_event(kind, study.id, max(milliseconds(now), last) if moment is None else milliseconds(moment))
+            encoded = event.encoded(_written_now())
+            if (decision := self._append(encoded)) is not APPLIED:
+                raise self._conflict(encoded, decision)
             return self._study(study.id)
 
     def record_checkpoint(self, reference: Study | str, command: RecordCheckpoint) -> Checkpoint:
@@ -220,6 +248,8 @@ class Handlers:
         """Record checkpoints in a study. With `rows`, errors name the row of a command."""
         with self._engine.command():
             study = self.recordable(reference)
+            if any(command.metrics.custom for command in commands):
+                check_custom(commands, self._stored.get_metrics(study.id), rows=rows)
             ids: list[str] = [command.checkpoint_id(study.id) for command in commands]
             keyed = [checkpoint_id for checkpoint_id, command in zip(ids, commands, strict=True) if command.key is not None]
             done = _Recording(ids, self._checkpoints(study.id, keyed))
@@ -259,7 +289,7 @@ class Handlers:
                 raise error.in_row(row or 0, effect="Nothing was recorded.")
             return
         try:
-            done.new[checkpoint_id] = _New(row or 0, command.key, command, command.encoded(study_id, checkpoint_id))
+            done.new[checkpoint_id] = _New(row or 0, command.key, command, command.encoded(study_id, checkpoint_id, _written_now()))
         except InvalidInputError as error:
             raise error if row is None else error.in_row(row, effect="Nothing was recorded.") from None
 
@@ -272,7 +302,9 @@ class Handlers:
             new = {}
             for row, message in enumerate(messages):
                 event = StoredEvalEvent.from_wire(message.data).event
-                new[event.id] = _New(row, None, event if isinstance(event, CheckpointRecorded) else None, message)
+                new[getattr(event, "id", message.event_id)] = _New(
+                    row, None, event if isinstance(event, CheckpointRecorded) else None, message
+                )
             stored = self._settled(error.study_id, new, decisions)
             if any(appended.content is None for appended in new.values()):
                 return self._study(error.study_id)
@@ -376,6 +408,11 @@ class Handlers:
             hint="Add a key to each row to avoid duplicates." if several else "Pass key= to avoid duplicates.",
             shell_hint="Add a 'key' column to avoid duplicates." if several else "Pass --key to avoid duplicates.",
         )
+
+
+def _written_now() -> str:
+    """Return the time of writing of an event that is appended now."""
+    return stored_text(datetime.now(UTC))
 
 
 def _in_rows(error: LogError, new: Sequence[_New]) -> LogError:

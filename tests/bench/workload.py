@@ -15,10 +15,10 @@ from typing import Any
 import polars as pl
 
 import evalkit
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.commands import CreateStudy, lifecycle_event
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import StudyId, new_id
-from evalkit.domain.metrics import METRICS
 from evalkit.domain.times import wire_time
 from evalkit.eventlog.sqlite_log import SqliteEventLog
 from tests.wire_writer import encode_checkpoint

@@ -17,7 +17,7 @@ from evalkit.analysis._audit.finding_kinds import SEVERITIES, findings
 from evalkit.analysis._audit.tiling import RunningTime, grids, running_time
 from evalkit.analysis._results import Result
 from evalkit.analysis._series import PARTIAL
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.study import Study
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE

@@ -11,7 +11,7 @@ from evalkit._util.text import plural
 from evalkit.analysis._audit.coverage import place_span
 from evalkit.analysis._audit.finding_kinds import findings
 from evalkit.analysis._audit.tiling import DAY
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 
 __all__ = ["record_findings", "value_findings"]
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from evalkit.analysis import _wording
 from evalkit.analysis._report.safe_text import sanitized, truncated
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.verdicts import is_significant
 from evalkit.frames.study_data import StudyData
 

@@ -11,7 +11,8 @@ from evalkit._util.text import moment, plural, span
 from evalkit.analysis._report.content import AuditFacts, ComparisonFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
 from evalkit.analysis._report.safe_text import truncated
 from evalkit.analysis._wording.phrases import change, change_and_interval, p_value
-from evalkit.domain.metrics import METRICS, Metric
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.verdicts import Verdict, is_significant
 from evalkit.frames.metric_text import number
 

@@ -14,7 +14,7 @@ from evalkit.analysis._results import holm
 from evalkit.analysis._series import metric_series, rows_for
 from evalkit.analysis._summary import summary
 from evalkit.analysis._trend import Trend, trend_of
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, STUDIES, empty_frame
 from evalkit.frames.normalize import StudyName, read_columns

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from evalkit._util.text import moment, plural
 from evalkit.analysis._series import Caveat, CaveatKind
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 
 __all__ = ["METHOD", "ONLY_ALONE", "caveat", "coefficient", "value_name"]
 

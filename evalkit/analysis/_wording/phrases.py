@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalkit._util.text import duration, plural
 from evalkit.analysis._stats.ar1 import Estimate
-from evalkit.domain.metrics import Metric
+from evalkit.domain.definitions import Metric
 from evalkit.frames.normalize import MISSING_STUDY
 
 if TYPE_CHECKING:

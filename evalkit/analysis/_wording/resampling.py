@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evalkit._util.text import moment, plural
-from evalkit.domain.metrics import METRICS
+from evalkit.domain.catalog import METRICS
 from evalkit.frames.normalize import MISSING_STUDY
 
 if TYPE_CHECKING:

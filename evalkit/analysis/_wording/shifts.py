@@ -9,7 +9,7 @@ from evalkit.analysis._series import Caveat, CaveatKind
 from evalkit.analysis._wording.audits import audit_warning
 from evalkit.analysis._wording.caveats import caveat
 from evalkit.analysis._wording.phrases import change, counted, p_values, subject_of
-from evalkit.domain.metrics import Metric
+from evalkit.domain.definitions import Metric
 from evalkit.domain.verdicts import Verdict, change_verdict
 from evalkit.frames.metric_text import number
 
