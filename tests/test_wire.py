@@ -61,7 +61,7 @@ def assert_same(stored: StoredEvalEvent, decoded: DecodedEvent, data: bytes) -> 
         assert config.encode() in data
         assert StudyConfig.model_validate_json(config, extra="ignore") == event.config
     elif event.type == "checkpoint_recorded":
-        timestamp, metrics, analyzed, sessions, start, end, regular, provenance = decoded.row
+        timestamp, metrics, analyzed, sessions, start, end, regular, provenance, collector = decoded.row
         period = event.metrics.period
         assert decoded.subject == event.id
         assert [timestamp, start, end] == [stored_time(wire_time(moment)) for moment in (event.timestamp, period.start, period.end)]
@@ -73,6 +73,7 @@ def assert_same(stored: StoredEvalEvent, decoded: DecodedEvent, data: bytes) -> 
             names = [name for name, _ in json.loads(metrics, object_pairs_hook=list)]
             assert sorted(names) in (sorted([*METRICS, "period"]), sorted([*METRICS, "period", "custom"]))
         assert (provenance is None) == (event.provenance is None)
+        assert collector == (None if event.provenance is None else event.provenance.collector)
         assert provenance is None or provenance.encode() in data
     elif event.type in SEED_KINDS:
         assert decoded.row == ()

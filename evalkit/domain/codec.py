@@ -38,8 +38,8 @@ class DecodedEvent(NamedTuple):
     """A valid event in the form that the read model stores.
 
     `row` has the column values of the event, with texts and times in the format of the database: (name, period_type, period_value, config)
-    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular, provenance) for
-    `checkpoint_recorded`; (body,), the event's own text, for the kinds that only evalkit reads; otherwise empty. `regular` is 1 if the
+    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular, provenance, collector)
+    for `checkpoint_recorded`; (body,), the event's own text, for the kinds that only evalkit reads; otherwise empty. `regular` is 1 if the
     metrics have every key exactly once and no other keys but a well-formed `custom`, as evalkit and the Rust program write them.
     """
 
@@ -109,11 +109,12 @@ def _quotes_of_custom(text: bytes) -> int | None:
 
 
 @lru_cache(maxsize=256)
-def _is_provenance(text: bytes) -> bool:
+def _collector(text: bytes) -> str | None:
+    """Return the collector of a provenance; None if it is malformed."""
     try:
-        return Provenance.model_validate_json(text, extra="ignore") is not None
+        return Provenance.model_validate_json(text, extra="ignore").collector
     except ValueError:
-        return False
+        return None
 
 
 def _decode_plain(data: bytes) -> DecodedEvent | None:
@@ -132,11 +133,12 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
         quotes: int | None = 0
         if measured.custom is not msgspec.UNSET:
             quotes = _quotes_of_custom(bytes(measured.custom))
-        written_at = provenance = None
+        written_at = provenance = collector = None
         if event.provenance is not msgspec.UNSET and quotes is not None:
             text = bytes(event.provenance)
             provenance = text.decode()
-            quotes = quotes + 2 + provenance.count('"') if _is_provenance(text) else None
+            collector = _collector(text)
+            quotes = None if collector is None else quotes + 2 + provenance.count('"')
         if envelope.written_at is not msgspec.UNSET and quotes is not None:
             quotes, written_at = quotes + 4, written_time(envelope.written_at)
     except (ValueError, RecursionError):
@@ -155,7 +157,7 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
         or (duration is not None and duration[1] > 999_999_999)
     ):
         return None
-    row = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1, provenance)
+    row = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1, provenance, collector)
     return DecodedEvent("checkpoint_recorded", event.study_id, envelope.event_id, event.id, row, written_at)
 
 
@@ -192,8 +194,8 @@ def decode(data: bytes) -> DecodedEvent:
         period = event.metrics.period
         times = [stored_time(moment.wire) for moment in (event.timestamp, period.start, period.end)]  # type: ignore[attr-defined]
         metrics, sessions = _text_of(data, "metrics"), _text_of(data, "sessions_included")
-        provenance = None if event.provenance is None else _text_of(data, "provenance")
-        row = (times[0], metrics, event.events_analyzed, sessions, times[1], times[2], 0, provenance)
+        provenance, collector = (None, None) if event.provenance is None else (_text_of(data, "provenance"), event.provenance.collector)
+        row = (times[0], metrics, event.events_analyzed, sessions, times[1], times[2], 0, provenance, collector)
         return DecodedEvent(event.type, event.study_id, stored.event_id, event.id, row, stored.written_at)
     subject = ""
     if isinstance(event, MetricDefined):
