@@ -13,6 +13,7 @@ from evalkit.domain.commands import CreateStudy, RecordCheckpoint
 from evalkit.domain.definitions import Metric
 from evalkit.domain.ids import CheckpointId, StudyId
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
+from evalkit.domain.notes import Note
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 from evalkit.errors import (
     AmbiguousStudyError,
@@ -44,7 +45,7 @@ from evalkit.kit import EvalKit, connect
 from evalkit.readmodel.rebuild import RebuildResult
 from evalkit.readmodel.repository import EvalStorage
 from evalkit.readmodel.verify import VerifyResult
-from evalkit.runtime.handlers import RecordedCheckpoints
+from evalkit.runtime.checkpoints import RecordedCheckpoints
 from evalkit.runtime.status import Status
 
 if _TYPE_CHECKING:
@@ -77,6 +78,7 @@ __all__ = [
     "Message",
     "Metric",
     "MissingExtraError",
+    "Note",
     "OutcomeUnknownError",
     "Panel",
     "PeriodType",

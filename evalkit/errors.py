@@ -39,11 +39,13 @@ import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from evalkit.domain.study import Checkpoint
     from evalkit.eventlog.event_log import LogPosition
 
 __all__ = [
@@ -252,6 +254,14 @@ class ConflictError(EvalkitError):
     reason: str
     row: int | None = None
     """The row of a frame or list, counted from 0; None for a single checkpoint, or after the append."""
+    checkpoint: Checkpoint | None = None
+    """The latest version of the checkpoint that was amended or retracted meanwhile, or whose key was used; None for other conflicts."""
+    changes: Mapping[str, object] = MappingProxyType({})
+    """The values that amendments of a checkpoint set meanwhile, by name; None for a withdrawn metric."""
+    explanation: str | None = None
+    """The reason that the author of the last amendment, or of the retraction, gave."""
+    author: str | None = None
+    """The author of the last amendment, or of the retraction."""
 
 
 class OutcomeUnknownError(EvalkitError, TimeoutError):

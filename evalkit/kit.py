@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from evalkit._util.forks import polars_is_stranded
 from evalkit._util.garbage import collector_paused
 from evalkit._util.progress_bar import progress_bar
-from evalkit.domain.commands import CreateStudy, RecordCheckpoint, checkpoint_commands
+from evalkit.domain.commands import AutoDefinitions, CreateStudy, RecordCheckpoint, checkpoint_commands
 from evalkit.domain.definitions import Metric
 from evalkit.domain.lenient import Provenance
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
+from evalkit.domain.notes import Note
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint, PeriodType, Study
 from evalkit.domain.time_input import check_at, check_local_time, check_zone
@@ -24,9 +25,10 @@ from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
 from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.repository import EvalStorage, References
 from evalkit.readmodel.verify import VerifyResult, verify
+from evalkit.runtime.checkpoints import RecordedCheckpoints
 from evalkit.runtime.definitions import checked_metrics
 from evalkit.runtime.engine import Engine
-from evalkit.runtime.handlers import Handlers, RecordedCheckpoints
+from evalkit.runtime.handlers import Handlers
 from evalkit.runtime.status import Status, read_status
 from evalkit.settings import Settings
 
@@ -90,6 +92,12 @@ def connect(
     Study('nightly agent', pending, daily:30)
     """
     return EvalKit(Settings.resolve(home, log_url, database_url, read_only=read_only))
+
+
+def _is_auto(define: object) -> bool:
+    if define is not None and define != "auto":
+        raise invalid("define", define, 'expected "auto", or None')
+    return define == "auto"
 
 
 class EvalKit:
@@ -342,6 +350,7 @@ class EvalKit:
         at: datetime | str | None = None,
         tz: str | tzinfo | None = None,
         provenance: Provenance | Mapping[str, object] | None = None,
+        define: Literal["auto"] | None = None,
     ) -> Checkpoint:
         """Record the metrics of one period.
 
@@ -374,6 +383,9 @@ class EvalKit:
         provenance
             The origin of the values: a mapping with ``"collector"``, and optionally ``"version"``, ``"models"``, ``"agent"``,
             ``"agent_version"``, ``"sources"``, ``"cost_basis"``, ``"prices"``, ``"evidence"``.
+        define
+            ``"auto"`` to define undeclared metrics, whose values must be numbers, as ``Metric(name, kind="number", better="neither")``.
+            By default, an undeclared name is an error; see `define_metric`.
 
         Returns
         -------
@@ -385,7 +397,8 @@ class EvalKit:
         TransitionError
             When the study was never started.
         ConflictError
-            When the key was already used for a checkpoint with different content.
+            When the key was already used for a checkpoint with different content, or for one that was retracted. The content is
+            compared with the latest version.
 
         Examples
         --------
@@ -398,20 +411,28 @@ class EvalKit:
         >>> kit.record_checkpoint(study, {"period_start": "2026-02-01", "session_success_rate": 0.9}, tz="UTC")
         Checkpoint([2026-02-01 00:00 .. 2026-02-02 00:00) UTC, 1 of 16 metrics)
         """
+        auto = _is_auto(define)
         if isinstance(metrics, RecordCheckpoint):
             options = (period, timestamp, events_analyzed, sessions_included, key, at, tz, provenance)
             if any(option is not None for option in options):
                 problem = "a command cannot be combined with other arguments"
                 raise invalid("metrics", metrics, problem, hint="Pass them to RecordCheckpoint.")
-            return self._handlers.record_checkpoint(study, metrics)
+            return self._handlers.checkpoints.record_checkpoint(study, metrics, define=auto)
         zone = None if tz is None else check_zone("tz", tz)
         moment = None if at is None else check_at("at", at) if zone is None else check_local_time("at", at, zone)
         command = RecordCheckpoint(
             metrics, period=period, timestamp=timestamp, events_analyzed=events_analyzed, sessions_included=sessions_included, key=key,
             recorded_at=moment, tz=zone, period_type=lambda: self._recordable(study).period_type,
-            definitions=lambda: self._handlers.definitions(study), provenance=provenance,
+            definitions=self._definitions(study, auto=auto), provenance=provenance,
         )  # fmt: skip
-        return self._handlers.record_checkpoint(study, command)
+        return self._handlers.checkpoints.record_checkpoint(study, command, define=auto)
+
+    def _definitions(self, study: StudyRef, *, auto: bool) -> Callable[[], Mapping[str, Metric]]:
+        def defined() -> Mapping[str, Metric]:
+            definitions = self._handlers.definitions(study)
+            return AutoDefinitions(definitions) if auto else definitions
+
+        return defined
 
     def record_checkpoints(
         self,
@@ -419,6 +440,7 @@ class EvalKit:
         rows: pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any] | RecordCheckpoint],
         *,
         tz: str | tzinfo | None = None,
+        define: Literal["auto"] | None = None,
     ) -> RecordedCheckpoints:
         """Record many checkpoints in one step: all of them, or none when a row is invalid.
 
@@ -432,6 +454,8 @@ class EvalKit:
             ``key``. ``period_end`` may be missing as in `record_checkpoint`. The frame of ``kit.checkpoints()`` is accepted unchanged.
         tz
             The time zone of dates and of times without one, see `record_checkpoint`.
+        define
+            ``"auto"`` to define undeclared columns of numbers as metrics, see `record_checkpoint`.
 
         Returns
         -------
@@ -443,7 +467,7 @@ class EvalKit:
         InvalidInputError
             When a value is invalid; the error has the row (from 0) and the column.
         ConflictError
-            When a key was already used for a checkpoint with different content.
+            When a key was already used for a checkpoint with different content, or for one that was retracted.
 
         Examples
         --------
@@ -455,11 +479,152 @@ class EvalKit:
         >>> kit.record_checkpoints(study, rows, tz="Europe/Berlin")
         RecordedCheckpoints(2 recorded)
         """
+        auto = _is_auto(define)
         with collector_paused():
             commands = checkpoint_commands(
-                rows, tz=tz, period_type=lambda: self._recordable(study).period_type, definitions=lambda: self._handlers.definitions(study)
+                rows, tz=tz, period_type=lambda: self._recordable(study).period_type, definitions=self._definitions(study, auto=auto)
             )
-            return self._handlers.record_checkpoints(study, commands)
+            return self._handlers.checkpoints.record_checkpoints(study, commands, define=auto)
+
+    def amend_checkpoint(
+        self,
+        checkpoint: Checkpoint | str | tuple[StudyRef, str],
+        metrics: Mapping[str, object] | None = None,
+        *,
+        reason: str,
+        events_analyzed: int | None = None,
+        sessions_included: Iterable[str] | None = None,
+        provenance: Provenance | Mapping[str, object] | None = None,
+        author: str | None = None,
+    ) -> Checkpoint:
+        """Correct values of a recorded checkpoint.
+
+        The recorded values stay in the log; the read model has both versions. If no value differs from the latest version, nothing is
+        appended, so a notebook cell can be repeated.
+
+        Parameters
+        ----------
+        checkpoint
+            A `Checkpoint`, an exact id, the last 4 or more characters of an id, or ``(study, key)``. A `Checkpoint` must be the latest
+            version, so that an amendment by another process is not overwritten; an id or ``(study, key)`` always means the latest.
+        metrics
+            The changed metrics by name, as in `record_checkpoint`; None withdraws a value. The period and the timestamp cannot be
+            amended: retract the checkpoint, and record it again.
+        reason
+            The reason for the correction, 1 to 1,000 characters.
+        events_analyzed, sessions_included, provenance
+            New values, see `record_checkpoint`; None keeps the recorded ones.
+        author
+            The author of the correction; by default ``EVALKIT_AUTHOR``, else None.
+
+        Returns
+        -------
+        Checkpoint
+            The latest version.
+
+        Raises
+        ------
+        InvalidInputError
+            When a value is invalid, or not exactly one checkpoint matches.
+        ConflictError
+            When the checkpoint was amended meanwhile, or is retracted. The error has the latest version, and the other amendment's
+            values, reason and author.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 25}, key="2026-01-31", tz="UTC")
+        >>> kit.amend_checkpoint(("nightly agent", "2026-01-31"), {"total_cost": 2.5}, reason="Wrong currency").metrics.total_cost
+        2.5
+        """
+        return self._handlers.corrections.amend(
+            checkpoint, metrics, events_analyzed=events_analyzed, sessions_included=sessions_included, provenance=provenance,
+            reason=reason, author=author,
+        )  # fmt: skip
+
+    def retract_checkpoint(
+        self, checkpoint: Checkpoint | str | tuple[StudyRef, str], *, reason: str, author: str | None = None
+    ) -> Checkpoint:
+        """Declare a recorded checkpoint invalid, so that it is left out everywhere.
+
+        It stays in the log. Its key cannot be used again. Retracting it again has no effect.
+
+        Parameters
+        ----------
+        checkpoint, reason, author
+            See `amend_checkpoint`.
+
+        Returns
+        -------
+        Checkpoint
+            The retracted checkpoint.
+
+        Raises
+        ------
+        InvalidInputError
+            When not exactly one checkpoint matches.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 25}, tz="UTC")
+        >>> kit.retract_checkpoint(made, reason="The agent used the wrong model").retracted
+        True
+        >>> kit.storage.get_checkpoints(study.id)
+        []
+        """
+        return self._handlers.corrections.retract(checkpoint, reason=reason, author=author)
+
+    def note(
+        self,
+        study: StudyRef,
+        text: str,
+        *,
+        at: datetime | str | None = None,
+        until: datetime | str | None = None,
+        category: Literal["model", "prompt", "tool", "data", "incident", "other"] = "other",
+        author: str | None = None,
+        tz: str | tzinfo | None = None,
+    ) -> Note:
+        """Add a note to a study, for example on a new model.
+
+        Adding the same text for the same time and category again has no effect, so with `at` a notebook cell can be repeated.
+
+        Parameters
+        ----------
+        study
+            See `stop_study`. It can have any status.
+        text
+            1 to 10,000 characters, which may contain line breaks.
+        at
+            The time that the note is about; by default now.
+        until
+            The end of a range of time ``[at, until)``; by default, the note is about a single time.
+        category
+            ``"model"``, ``"prompt"``, ``"tool"``, ``"data"``, ``"incident"`` or ``"other"``.
+        author
+            The author; by default ``EVALKIT_AUTHOR``, else None.
+        tz
+            The time zone of dates and of times without one, see `record_checkpoint`.
+
+        Returns
+        -------
+        Note
+            The note, added now or before.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> kit.note(study, "Model m-2 instead of m-1", at="2026-01-31", category="model", tz="UTC")
+        Note(2026-01-31 00:00 UTC, model, 'Model m-2 instead of m-1')
+        """
+        return self._handlers.notes.add(study, text, at=at, until=until, category=category, author=author, tz=tz)
 
     def recorder(
         self,
@@ -520,13 +685,13 @@ class EvalKit:
             started, home=home, record=self.record_checkpoint, sessions=sessions, period=period, resume=resume, progress=progress
         )
 
-    def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints:
+    def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints | Note:
         """Read the effect of a command again after `OutcomeUnknownError`.
 
         Returns
         -------
-        Study, Checkpoint or RecordedCheckpoints
-            The result of the command that raised the error.
+        Study, Checkpoint, RecordedCheckpoints or Note
+            The result of the command that raised the error; the study after `define_metric`.
 
         Raises
         ------
@@ -550,7 +715,7 @@ class EvalKit:
 
     def _recordable(self, study: StudyRef) -> Study:
         with self.engine.command():
-            return self._handlers.recordable(study)
+            return self._handlers.checkpoints.recordable(study)
 
     # --- queries ------------------------------------------------------------------------------------------------------------------
 

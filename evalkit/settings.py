@@ -37,6 +37,8 @@ class Settings:
     """The authentication token of a database server. Never shown."""
     read_only: bool = False
     """Whether the kit neither appends events nor updates the read model."""
+    author: str | None = None
+    """The author of amendments, retractions and notes."""
 
     @classmethod
     def resolve(
@@ -85,6 +87,12 @@ class Settings:
                 "Invalid EVALKIT_DATABASE_AUTH_TOKEN: it contains a character that is not allowed in a token",
                 hint="Set it to the token only, as the server's tools print it.", field="EVALKIT_DATABASE_AUTH_TOKEN", value="***",
             )  # fmt: skip
+        author = environment.get("EVALKIT_AUTHOR", "").strip()
+        if not author.isprintable() or len(author) > 200:
+            raise InvalidInputError(
+                "Invalid EVALKIT_AUTHOR: expected at most 200 printable characters", hint="Set it to a name.",
+                field="EVALKIT_AUTHOR", value=author,
+            )  # fmt: skip
         return cls(
             home=folder,
             looked_in=looked_in,
@@ -92,6 +100,7 @@ class Settings:
             database_url=database_url or environment.get("EVALKIT_DATABASE_URL") or f"file:{folder / 'evalkit.db'}",
             auth_token=SecretStr(token) if token else None,
             read_only=read_only,
+            author=author or None,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import polars as pl
 
 import evalkit
 from evalkit import PeriodType
+from evalkit.domain.ids import event_id_at, milliseconds
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 NEXT = DAY + timedelta(days=1)
@@ -41,9 +43,39 @@ def namespace(home: str | Path) -> dict[str, Any]:
     other.close()
     kit.record_checkpoint("running", {"period": (DAY, NEXT), "total_tokens": 5}, key="taken", at=at)
 
+    kit.create_study("measured", at=at - timedelta(days=30), metrics=[
+        evalkit.Metric("refusals", kind="count", better="down"), evalkit.Metric("refusal_rate", kind="rate", better="down", denominator="refusals"),
+        evalkit.Metric("judge", kind="score", better="up", low=1, high=5), evalkit.Metric("wait", kind="duration", better="down"),
+    ])  # fmt: skip
+    kit.start_study("measured", at=at)
+    stale = kit.record_checkpoint("measured", {"period": (DAY, NEXT), "total_tokens": 5, "refusals": 2}, key="amended", at=at)
+    # Fixed times, because messages have them.
+    amended = {"total_tokens": 6, "custom": {"refusals": None}}
+    gone = kit.record_checkpoint("measured", {"period": (NEXT, NEXT + timedelta(days=1)), "total_tokens": 5}, key="retracted", at=at)
+    events = [
+        {"type": "checkpoint_amended", "study_id": stale.study_id, "checkpoint_id": stale.id, "revision": 0, "metrics": amended,
+         "reason": "wrong tokenizer", "author": "ada"},
+        {"type": "checkpoint_retracted", "study_id": stale.study_id, "checkpoint_id": gone.id, "reason": "wrong model"},
+    ]  # fmt: skip
+    for event in events:
+        wire = json.dumps({"event_id": event_id_at(milliseconds(at)), "event": event}).encode()
+        kit.engine.log.append([evalkit.domain.events.StoredEvalEvent.from_wire(wire).encoded()])
+
     def record(study: str, metrics: dict[Any, Any], **extras: Any) -> evalkit.Checkpoint:
         return kit.record_checkpoint(study, {"period": (DAY + timedelta(days=9), NEXT + timedelta(days=9)), **metrics}, **extras)
 
     row = {"period_start": DAY + timedelta(days=20), "period_end": NEXT + timedelta(days=20)}
     names = {"DAY": DAY, "NEXT": NEXT, "ROW": row, "PeriodType": PeriodType, "date": date, "datetime": datetime, "timedelta": timedelta}
-    return {"kit": kit, "record": record, "evalkit": evalkit, "pl": pl, "pd": pd, "np": np, "math": math, "__file__": __file__, **names}
+    return {
+        "kit": kit,
+        "record": record,
+        "evalkit": evalkit,
+        "pl": pl,
+        "pd": pd,
+        "np": np,
+        "math": math,
+        "__file__": __file__,
+        "STALE": stale,
+        "GONE": gone,
+        **names,
+    }

@@ -285,12 +285,16 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {"sesion_success_rate": 0.5})',
         "InvalidInputError",
-        snapshot("Unknown metric 'sesion_success_rate'. Did you mean 'session_success_rate'?"),
+        snapshot(
+            "Unknown metric 'sesion_success_rate'. Did you mean 'session_success_rate'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
     ),
     (
         'record("running", {"success": 0.5})',
         "InvalidInputError",
-        snapshot("Unknown metric 'success'. Did you mean 'session_success_rate'?"),
+        snapshot(
+            "Unknown metric 'success'. Did you mean 'session_success_rate'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
     ),
     (
         'record("running", {5: 0.5})',
@@ -555,7 +559,9 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.record_checkpoints("running", pl.DataFrame([{**ROW, "sucess_rate": 0.5}]))',
         "InvalidInputError",
-        snapshot("Unknown column 'sucess_rate'. Did you mean 'session_success_rate'?"),
+        snapshot(
+            "Unknown column 'sucess_rate'. Did you mean 'session_success_rate'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
     ),
     (
         'kit.record_checkpoints("running", pl.DataFrame([{**ROW, "total_cost": 0.5}, {**ROW, "total_cost": math.nan}]))',
@@ -673,20 +679,30 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'record("running", {"accuracy": 0.5})',
         "InvalidInputError",
-        snapshot("Unknown metric 'accuracy'. Did you mean 'session_success_rate'?"),
+        snapshot(
+            "Unknown metric 'accuracy'. Did you mean 'session_success_rate'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
     ),
-    ('record("running", {"cost_usd": 0.5})', "InvalidInputError", snapshot("Unknown metric 'cost_usd'. Did you mean 'total_cost'?")),
+    (
+        'record("running", {"cost_usd": 0.5})',
+        "InvalidInputError",
+        snapshot(
+            "Unknown metric 'cost_usd'. Did you mean 'total_cost'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
+    ),
     ('record("running", {"Total Cost": 0.5})', "InvalidInputError", snapshot("Unknown metric 'Total Cost'. Did you mean 'total_cost'?")),
     (
         'record("running", {"date": "2026-01-01"})',
         "InvalidInputError",
-        snapshot("Unknown metric 'date'. Did you mean 'period_start' or 'period_end'?"),
+        snapshot(
+            "Unknown metric 'date'. Did you mean 'period_start' or 'period_end'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
     ),
     (
         'record("running", {"zzz": 0.5})',
         "InvalidInputError",
         snapshot(
-            "Unknown metric 'zzz'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key."
+            "Unknown metric 'zzz'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key. To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
         ),
     ),
     (
@@ -748,7 +764,13 @@ CASES: list[tuple[str, str, Any]] = [
         snapshot("Invalid period_type 'day': expected hourly, daily, weekly or monthly, optionally with a count ('weekly:2')."),
     ),
     ('record("running", {"count": 3})', "InvalidInputError", snapshot("Unknown metric 'count'. Did you mean 'sessions_completed'?")),
-    ('record("running", {"steps": 3})', "InvalidInputError", snapshot("Unknown metric 'steps'. Did you mean 'avg_iterations_to_success'?")),
+    (
+        'record("running", {"steps": 3})',
+        "InvalidInputError",
+        snapshot(
+            "Unknown metric 'steps'. Did you mean 'avg_iterations_to_success'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
+    ),
     (
         'kit.record_checkpoint("running", {"period_start": "2026-01-31"}, tz=1)',
         "InvalidInputError",
@@ -850,6 +872,427 @@ CASES: list[tuple[str, str, Any]] = [
         snapshot(
             "row 1: Cannot derive period_end: period_start 2026-02-01T08:00:00+00:00 is not the start of a day in UTC. Nothing was recorded. Pass period_end too, or a period_start such as '2026-02-01T00:00:00+00:00'."
         ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"total_tokens": 7}, reason="late")',
+        "ConflictError",
+        snapshot(
+            "Conflict: checkpoint ID of study 'measured' was amended meanwhile by 'ada' on 2025-06-01 01:00 UTC, reason: 'wrong tokenizer'; now total_tokens = 6 and refusals = None. Nothing was appended. To amend the latest version: kit.amend_checkpoint('ID', {'total_tokens': 7}, reason='...')."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(GONE, {"total_tokens": 7}, reason="late")',
+        "ConflictError",
+        snapshot(
+            "Cannot amend checkpoint ID of study 'measured': it was retracted on 2025-06-01 01:00 UTC, reason: 'wrong model'. Nothing was appended. Record the period again, with a new key."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, reason="late")',
+        "InvalidInputError",
+        snapshot(
+            'Nothing to amend. Pass the changed metrics, e.g. {"total_cost": 2.5}, or events_analyzed=, sessions_included= or provenance=.'
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {}, reason="late")',
+        "InvalidInputError",
+        snapshot(
+            'Nothing to amend. Pass the changed metrics, e.g. {"total_cost": 2.5}, or events_analyzed=, sessions_included= or provenance=.'
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"total_cost": 7}, reason="")',
+        "InvalidInputError",
+        snapshot("Invalid reason '': empty; at least one visible character is required."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"total_cost": 7}, reason=None)',
+        "InvalidInputError",
+        snapshot("Invalid reason None: expected a string, got None."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"total_cost": 7}, reason="x" * 1001)',
+        "InvalidInputError",
+        snapshot(
+            "Invalid reason 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...: 1,001 characters; at most 1000 are allowed."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"total_cost": 7}, reason="late", author="")',
+        "InvalidInputError",
+        snapshot("Invalid author '': empty; at least one visible character is required."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"total_cost": 7}, reason="late", author=3)',
+        "InvalidInputError",
+        snapshot("Invalid author 3: expected a string, got an int."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, [("total_cost", 7)], reason="late")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid metrics [('total_cost', 7)]: expected a mapping of the changed metrics, e.g. {\"total_cost\": 2.5}; None withdraws a value."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"total_cost": "7"}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid total_cost '7': expected a number, got a string."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"total_cost": float("nan")}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid total_cost nan: not finite. Use None for a missing value."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"session_success_rate": 85}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid session_success_rate 85: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.85."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"sucess_rate": 0.5}, reason="late")',
+        "InvalidInputError",
+        snapshot(
+            "Unknown metric 'sucess_rate'. Did you mean 'session_success_rate'? To record it as a custom metric, define it with kit.define_metric()."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"period_end": NEXT}, reason="late")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid period_end 2026-01-02T00:00:00+00:00: only metrics, events_analyzed, sessions_included and provenance can be amended. Retract the checkpoint, and record it again: kit.retract_checkpoint('ID', reason='...')."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"timestamp": NEXT}, reason="late")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid timestamp 2026-01-02T00:00:00+00:00: only metrics, events_analyzed, sessions_included and provenance can be amended. Retract the checkpoint, and record it again: kit.retract_checkpoint('ID', reason='...')."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"key": "other"}, reason="late")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid key 'other': only metrics, events_analyzed, sessions_included and provenance can be amended. Retract the checkpoint, and record it again: kit.retract_checkpoint('ID', reason='...')."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"refusals": 2.5}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid refusals 2.5: expected a whole number of 0 or more."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"judge": 6}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid judge 6: outside the range 1 to 5."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"refusal": 6}, reason="late")',
+        "InvalidInputError",
+        snapshot("Unknown metric 'refusal'. Did you mean 'refusals'? To record it as a custom metric, define it with kit.define_metric()."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, events_analyzed=-1, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid events_analyzed -1: expected a whole number of 0 or more."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"events_analyzed": 1}, events_analyzed=2, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid events_analyzed 2: passed twice, the metrics contain 1. Pass it once."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, {"events_analyzed": None}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid events_analyzed None: expected a whole number of 0 or more."),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, sessions_included="one", reason="late")',
+        "InvalidInputError",
+        snapshot('Invalid sessions_included \'one\': expected a list of strings, e.g. ["one", "two"].'),
+    ),
+    (
+        'kit.amend_checkpoint(STALE, provenance={"models": ["m-1"]}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid provenance {'models': ['m-1']}: collector is missing."),
+    ),
+    (
+        'kit.amend_checkpoint("zzzz", {"total_cost": 7}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid checkpoint 'zzzz': no checkpoint matches. Find ids with kit.checkpoints(study)."),
+    ),
+    (
+        'kit.amend_checkpoint("abc", {"total_cost": 7}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid checkpoint 'abc': expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key)."),
+    ),
+    (
+        'kit.amend_checkpoint(None, {"total_cost": 7}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid checkpoint None: expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key)."),
+    ),
+    (
+        'kit.amend_checkpoint(("measured", "unknown"), {"total_cost": 7}, reason="late")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid checkpoint ('measured', 'unknown'): study 'measured' has no checkpoint with the key 'unknown'. Find ids with kit.checkpoints(study)."
+        ),
+    ),
+    (
+        'kit.amend_checkpoint(("mesured", "amended"), {"total_cost": 7}, reason="late")',
+        "StudyNotFoundError",
+        snapshot("No study matches 'mesured'. Did you mean 'measured'?"),
+    ),
+    (
+        'kit.amend_checkpoint(("measured", 5), {"total_cost": 7}, reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid key 5: expected a string, got an int."),
+    ),
+    (
+        'kit.retract_checkpoint(STALE, reason=" ")',
+        "InvalidInputError",
+        snapshot("Invalid reason ' ': empty; at least one visible character is required."),
+    ),
+    (
+        'kit.retract_checkpoint("lone\\ud800", reason="late")',
+        "InvalidInputError",
+        snapshot("Invalid checkpoint 'lone\\ud800': no checkpoint matches. Find ids with kit.checkpoints(study)."),
+    ),
+    (
+        'kit.retract_checkpoint(("measured", "unknown"), reason="late")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid checkpoint ('measured', 'unknown'): study 'measured' has no checkpoint with the key 'unknown'. Find ids with kit.checkpoints(study)."
+        ),
+    ),
+    ('kit.note("measured", "")', "InvalidInputError", snapshot("Invalid text '': empty; at least one visible character is required.")),
+    ('kit.note("measured", 5)', "InvalidInputError", snapshot("Invalid text 5: expected a string, got an int.")),
+    (
+        'kit.note("measured", "x" * 10_001)',
+        "InvalidInputError",
+        snapshot(
+            "Invalid text 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...: 10,001 characters; at most 10000 are allowed."
+        ),
+    ),
+    (
+        'kit.note("measured", "bell\\x07")',
+        "InvalidInputError",
+        snapshot("Invalid text 'bell\\x07': contains the character U+0007, which is not allowed."),
+    ),
+    (
+        'kit.note("measured", "new", category="modell")',
+        "InvalidInputError",
+        snapshot("Invalid category 'modell': expected one of model, prompt, tool, data, incident, other. Did you mean 'model'?"),
+    ),
+    (
+        'kit.note("measured", "new", category=None)',
+        "InvalidInputError",
+        snapshot("Invalid category None: expected one of model, prompt, tool, data, incident, other."),
+    ),
+    (
+        'kit.note("measured", "new", at="2026-01-31")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid at='2026-01-31': no time zone; expected e.g. '2026-01-31T00:00:00Z'. Pass tz='UTC' to read dates and local times in that time zone."
+        ),
+    ),
+    (
+        'kit.note("measured", "new", at="yesterday", tz="UTC")',
+        "InvalidInputError",
+        snapshot("Invalid at='yesterday': not an ISO 8601 time; expected e.g. '2026-01-31' or '2026-01-31T08:00'."),
+    ),
+    (
+        'kit.note("measured", "new", at=NEXT, until=DAY)',
+        "InvalidInputError",
+        snapshot("Invalid until 2026-01-01T00:00:00+00:00: must be after at (2026-01-02T00:00:00Z); ranges are half-open, [at, until)."),
+    ),
+    (
+        'kit.note("measured", "new", at=DAY, until=DAY)',
+        "InvalidInputError",
+        snapshot("Invalid until 2026-01-01T00:00:00+00:00: must be after at (2026-01-01T00:00:00Z); ranges are half-open, [at, until)."),
+    ),
+    (
+        'kit.note("measured", "new", tz="Mars")',
+        "InvalidInputError",
+        snapshot("Unknown time zone 'Mars'. Use an IANA name, e.g. 'UTC', 'Europe/Berlin' or 'America/Los_Angeles'."),
+    ),
+    (
+        'kit.note("measured", "new", author="two\\nlines")',
+        "InvalidInputError",
+        snapshot("Invalid author 'two\\nlines': contains the character U+000A, which is not allowed."),
+    ),
+    ('kit.note("mesured", "new")', "StudyNotFoundError", snapshot("No study matches 'mesured'. Did you mean 'measured'?")),
+    (
+        'kit.define_metric("measured", evalkit.Metric("refusals", kind="rate", better="down"))',
+        "InvalidInputError",
+        snapshot(
+            "Invalid metric 'refusals': study 'measured' defines it differently: kind is 'count', not 'rate'; rollup is 'sum', not 'none'. Define the other metric under a new name."
+        ),
+    ),
+    (
+        'kit.define_metric("measured", "tool_cals")',
+        "InvalidInputError",
+        snapshot("Unknown standard metric 'tool_cals'. Did you mean 'tool_calls'?"),
+    ),
+    (
+        'kit.define_metric("measured", evalkit.Metric("total_cost", kind="money", better="down"))',
+        "InvalidInputError",
+        snapshot("Invalid name 'total_cost': this is one of the 16 metrics. Choose another name."),
+    ),
+    (
+        'kit.define_metric("measured", evalkit.Metric("checkpoint_id", kind="number", better="down"))',
+        "InvalidInputError",
+        snapshot("Invalid name 'checkpoint_id': this is the name of a column. Choose another name."),
+    ),
+    (
+        'kit.define_metric("measured", evalkit.Metric("share", kind="rate", better="up", denominator="judge"))',
+        "InvalidInputError",
+        snapshot(
+            "Unknown denominator 'judge'. Valid denominators: learnings_applied, refusals, sessions_completed, tasks_completed, total_tokens."
+        ),
+    ),
+    ('kit.define_metric("measured", 5)', "InvalidInputError", snapshot("Invalid metrics 5: expected a Metric, got an int.")),
+    (
+        'evalkit.Metric("Share", kind="rate", better="up")',
+        "InvalidInputError",
+        snapshot("Invalid name 'Share': expected a lowercase letter, then up to 62 lowercase letters, digits or underscores."),
+    ),
+    (
+        'evalkit.Metric("share", kind="ratio", better="up")',
+        "InvalidInputError",
+        snapshot("Invalid kind 'ratio': expected one of count, rate, number, money, duration, score. Did you mean 'duration'?"),
+    ),
+    (
+        'evalkit.Metric("share", kind="rate", better="more")',
+        "InvalidInputError",
+        snapshot("Invalid better 'more': expected one of up, down, neither."),
+    ),
+    (
+        'evalkit.Metric("share", kind="rate", better="up", rollup="sum")',
+        "InvalidInputError",
+        snapshot("Invalid rollup 'sum': the sum of rates has no meaning; expected 'weighted', 'min', 'max', 'last' or 'none'."),
+    ),
+    (
+        'evalkit.Metric("share", kind="rate", better="up", rollup="weighted")',
+        "InvalidInputError",
+        snapshot("Invalid rollup 'weighted': weighted by the denominator, which is missing. Pass denominator=, or another rollup=."),
+    ),
+    (
+        'evalkit.Metric("share", kind="score", better="up", low=5, high=1)',
+        "InvalidInputError",
+        snapshot("Invalid low 5: must be below high (1)."),
+    ),
+    ('record("measured", {"refusals": -1})', "InvalidInputError", snapshot("Invalid refusals -1: expected a whole number of 0 or more.")),
+    (
+        'record("measured", {"refusal_rate": 12})',
+        "InvalidInputError",
+        snapshot("Invalid refusal_rate 12: outside the range 0 to 1. If it is a percentage, divide it by 100: 0.12."),
+    ),
+    (
+        'record("measured", {"refusal_rate": True})',
+        "InvalidInputError",
+        snapshot("Invalid refusal_rate True: expected a number, got a bool. Use None for a missing value."),
+    ),
+    ('record("measured", {"judge": "good"})', "InvalidInputError", snapshot("Invalid judge 'good': expected a number, got a string.")),
+    ('record("measured", {"wait": -2})', "InvalidInputError", snapshot("Invalid wait -2: expected 0 or more seconds, or a timedelta.")),
+    (
+        'record("measured", {"refusal": 1})',
+        "InvalidInputError",
+        snapshot(
+            "Unknown metric 'refusal'. Did you mean 'refusals'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
+    ),
+    (
+        'record("measured", {"refusal": 1}, define="always")',
+        "InvalidInputError",
+        snapshot("Invalid define 'always': expected \"auto\", or None."),
+    ),
+    (
+        'record("measured", {"Refusals": 1}, define="auto")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid metric 'Refusals': not a valid name; expected a lowercase letter, then up to 62 lowercase letters, digits or underscores. Rename it."
+        ),
+    ),
+    (
+        'record("measured", {"collector": 1}, define="auto")',
+        "InvalidInputError",
+        snapshot("Invalid metric 'collector': cannot be defined as a metric, because it is the name of a column. Rename it."),
+    ),
+    (
+        'record("measured", {"grade": "good"}, define="auto")',
+        "InvalidInputError",
+        snapshot("Invalid grade 'good': expected a number, got a string."),
+    ),
+    (
+        'record("measured", {"grade": True}, define="auto")',
+        "InvalidInputError",
+        snapshot("Invalid grade True: expected a number, got a bool. Use None for a missing value."),
+    ),
+    (
+        'record("measured", {f"m{number}": 1 for number in range(201)}, define="auto")',
+        "InvalidInputError",
+        snapshot("Invalid metrics 201: a checkpoint can have at most 200 custom metrics."),
+    ),
+    (
+        'kit.record_checkpoints("measured", [{**ROW, "grade": 1}, {**ROW, "grade": "good"}], define="auto")',
+        "InvalidInputError",
+        snapshot("row 1: Invalid grade 'good': expected a number, got a string. Nothing was recorded."),
+    ),
+    (
+        'kit.record_checkpoints("measured", pl.DataFrame([{**ROW, "Grade": 1}]), define="auto")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid metric 'Grade': not a valid name; expected a lowercase letter, then up to 62 lowercase letters, digits or underscores. Rename it."
+        ),
+    ),
+    (
+        'kit.record_checkpoint("measured", {"period": (DAY, NEXT), "total_tokens": 5, "refusals": 2}, key="amended")',
+        "ConflictError",
+        snapshot(
+            "Key 'amended' was already used for a checkpoint with different content (amended by 'ada' on 2025-06-01 01:00 UTC, reason: 'wrong tokenizer'). The recorded checkpoint is unchanged. Use a new key to record this one as well. To correct the recorded one: kit.amend_checkpoint(('measured', 'amended'), {'total_tokens': 5, 'refusals': 2}, reason='...')."
+        ),
+    ),
+    (
+        'kit.record_checkpoint("measured", {"period": (NEXT, NEXT + timedelta(days=1)), "total_tokens": 5}, key="retracted")',
+        "ConflictError",
+        snapshot(
+            "Key 'retracted' was used for a checkpoint that was retracted on 2025-06-01 01:00 UTC, reason: 'wrong model'. The key of a retracted checkpoint cannot be used again. Use a new key."
+        ),
+    ),
+    (
+        'kit.record_checkpoints("measured", [ROW, {**ROW, "key": "retracted"}])',
+        "ConflictError",
+        snapshot(
+            "row 1: key 'retracted' was used for a checkpoint that was retracted on 2025-06-01 01:00 UTC, reason: 'wrong model'. The key of a retracted checkpoint cannot be used again. Use a new key."
+        ),
+    ),
+    (
+        'record("measured", {}, provenance="inspect")',
+        "InvalidInputError",
+        snapshot('Invalid provenance \'inspect\': expected a mapping, e.g. {"collector": "inspect", "models": ["m-1"]}.'),
+    ),
+    (
+        'record("measured", {}, provenance={"version": "1"})',
+        "InvalidInputError",
+        snapshot("Invalid provenance {'version': '1'}: collector is missing."),
+    ),
+    (
+        'record("measured", {}, provenance={"collector": "inspect", "model": "m-1"})',
+        "InvalidInputError",
+        snapshot("Unknown field 'model'. Did you mean 'models'?"),
+    ),
+    (
+        'record("measured", {}, provenance={"collector": "inspect", "models": "m-1"})',
+        "InvalidInputError",
+        snapshot("Invalid provenance {'collector': 'inspect', 'models': 'm-1'}: models: expected a valid list."),
+    ),
+    (
+        'record("measured", {}, provenance={"collector": "inspect", "cost_basis": "guessed"})',
+        "InvalidInputError",
+        snapshot("Invalid provenance {'collector': 'inspect', 'cost_basis': 'guessed'}: cost_basis: expected 'reported' or 'estimated'."),
     ),
 ]
 

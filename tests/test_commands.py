@@ -296,7 +296,7 @@ def test_a_lost_race_for_a_key_depends_on_the_content(kit: EvalKit, running: eva
     with pytest.raises(ConflictError) as conflict:
         kit.record_checkpoint(running, week(1, total_tokens=6), key="w1")
     assert says(conflict) == snapshot(
-        "Conflict: key 'w1' was already used for a checkpoint with different content. The recorded checkpoint is unchanged. Use a new key to record this one as well."
+        "Conflict: key 'w1' was already used for a checkpoint with different content. The recorded checkpoint is unchanged. Use a new key to record this one as well. To correct the recorded one: kit.amend_checkpoint(('running', 'w1'), {'total_tokens': 6}, reason='...')."
     )
     assert kit.checkpoints()["total_tokens"].to_list() == [5, 5]
     assert kit.rejected()["reason"].to_list() == ["checkpoint id taken"] * 2

@@ -311,6 +311,31 @@ def meet(home: str, *, command: str, study: str) -> None:
         say({"reason": error.reason, "event_id": error.event_id, "study_id": error.study_id})
 
 
+def amend_at_once(home: str, *, number: int) -> None:
+    """Amend each requested checkpoint, waiting for the test between the check and the append, and report the result."""
+    kit = connect(home)
+    append = kit.engine.log.append
+
+    def after_the_other_checked(messages: Any) -> Any:
+        say("checked")
+        hear()
+        return append(messages)
+
+    kit.engine.log.append = after_the_other_checked  # type: ignore[method-assign]
+    say("ready")
+    while (checkpoint_id := hear()) is not None:
+        try:
+            amended = kit.amend_checkpoint(
+                checkpoint_id, {"total_cost": float(number)}, reason=f"reason {number}", author=f"author {number}"
+            )
+            say({"ended": "won", "number": number, "cost": amended.metrics.total_cost})
+        except evalkit.ConflictError as error:
+            names = ("event_id", "reason", "changes", "explanation", "author")
+            checkpoint: Any = error.checkpoint
+            latest = {"measured": checkpoint.metrics.measured(), "revision": checkpoint.revision}
+            say({"ended": "lost", "message": str(error), **latest, **{name: getattr(error, name) for name in names}})
+
+
 def record(home: str, *, first: int, marker: str | None = None) -> None:
     """Record keyed checkpoints from number `first` on, and report number and id of each acknowledged one."""
     kit = connect(home)
@@ -340,6 +365,27 @@ def persist(home: str, *, first: int, marker: str | None = None) -> None:
                 lost += 1
                 time.sleep(0.05)
         say([first + index, checkpoint.id, lost])
+
+
+def correct(home: str, *, first: int, marker: str) -> None:
+    """Define a metric, record, amend, retract and note from number `first` on, and report each acknowledged command."""
+    kit = connect(home)
+    Marker(Path(marker)).watch(kit)
+    say("ready")
+    study = study_with_checkpoints(kit, 0)
+    for index in until_stopped():
+        number = first + index
+        name, key = f"metric_{number}", (study, str(number))
+        kit.define_metric(study, evalkit.Metric(name, kind="count", better="up"))
+        say(["define", name])
+        # A retracted checkpoint of an earlier, killed process cannot be recorded again.
+        checkpoint = kit.record_checkpoint(study, {**sample(number), name: 1}, key=f"{number}")
+        kit.amend_checkpoint(key, {"total_tokens": number + 1000, name: 2}, reason="late")
+        say(["amend", checkpoint.id])
+        if number % 2:
+            kit.retract_checkpoint(key, reason="wrong")
+            say(["retract", checkpoint.id])
+        say(["note", kit.note(study, f"note {number}", at=CREATED).id])
 
 
 def record_many(home: str, *, first: int, rows: int, marker: str) -> None:
@@ -663,7 +709,7 @@ def record_sessions(home: str, *, resume: bool | None, wait_before_cleanup: bool
 TASKS: dict[str, Callable[..., None]] = {
     task.__name__: task
     for task in (
-        commands, begin, create, race, meet, record, persist, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
+        commands, begin, create, race, meet, amend_at_once, correct, record, persist, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
         fork_and_use, fork_beside_threads, fork_and_read_frames, record_sessions,
     )
 }  # fmt: skip

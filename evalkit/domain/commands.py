@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 from evalkit._util.text import exact_moment
 from evalkit.domain import validation as checks
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.catalog import METRICS, RESERVED, is_custom_name
 from evalkit.domain.definitions import Metric
 from evalkit.domain.events import CheckpointContent, EncodedEvent, StoredEvalEvent, StudyCreated, encoded_checkpoint
 from evalkit.domain.ids import CheckpointId, StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
-from evalkit.domain.lenient import Provenance
+from evalkit.domain.lenient import MAX_CUSTOM, Provenance
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod, constructed
 from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.refusals import a_type, invalid, is_missing, shown, unknown_name
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "CHECKPOINT_COLUMNS", "CreateStudy", "RecordCheckpoint", "check_custom", "checkpoint_commands", "content", "lifecycle_event",
-    "unknown_field",
+    "CHECKPOINT_COLUMNS", "AutoDefinitions", "CreateStudy", "RecordCheckpoint", "check_custom", "checked_provenance",
+    "checkpoint_commands", "content", "lifecycle_event", "unknown_field",
 ]  # fmt: skip
 
 _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
@@ -219,6 +219,8 @@ class RecordCheckpoint:
                     raise unknown_field("metric", name, defined)
                 elif value is not None and not is_missing(value):
                     custom[name] = checks.custom_check(defined[name])(name, value)
+        if len(custom) > MAX_CUSTOM:
+            raise checks.too_many_custom(len(custom))
         values["custom"] = custom
         start, end = fields.get("period_start"), fields.get("period_end")
         if zone is None and start is not None and (type(end) is datetime or not is_missing(end)):
@@ -418,6 +420,23 @@ def _is_in(name: object, columns: Container[str]) -> bool:
     return isinstance(name, str) and name in columns  # the comparison of pandas' NA with a string has no truth value
 
 
+class AutoDefinitions(dict[str, Metric]):
+    """The definitions of a study, in which every other valid name is a number.
+
+    Examples
+    --------
+    >>> definitions = AutoDefinitions()
+    >>> "judge_score" in definitions, "Judge" in definitions, definitions["judge_score"].kind
+    (True, False, 'number')
+    """
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or is_custom_name(name)
+
+    def __missing__(self, name: str) -> Metric:
+        return Metric(name, kind="number", better="neither")
+
+
 Definitions = Mapping[str, Metric] | Callable[[], Mapping[str, Metric]] | None
 
 
@@ -445,19 +464,33 @@ def checked_provenance(provenance: Provenance | Mapping[str, object]) -> Provena
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"]))
-        text = "is missing" if problem["type"] == "missing" else problem["msg"].replace("Input should be ", "expected ")
-        raise invalid("provenance", provenance, f"{where}: {text}") from None
+        text = " is missing" if problem["type"] == "missing" else f": {problem['msg'].replace('Input should be ', 'expected ')}"
+        raise invalid("provenance", provenance, f"{where}{text}") from None
 
 
-def unknown_field(kind: str, name: object, defined: Iterable[str] = ()) -> InvalidInputError:
+def unknown_field(
+    kind: str, name: object, defined: Mapping[str, Metric] | None = None, *, alternative: str = ', or pass define="auto"'
+) -> InvalidInputError:
     """Return the error for an unknown name.
 
-    `kind` is ``"metric"`` for a key of a mapping, and ``"column"`` for a column of a frame or file.
+    `kind` is ``"metric"`` for a key of a mapping, and ``"column"`` for a column of a frame or file. With `defined`, the custom metrics of
+    the study, the message says how to define one; `alternative` is another way.
     """
-    metrics = [*METRICS, *defined]
-    listed = f"{', '.join(metrics)}; and {', '.join(_EXTRAS)}"
     field = name if isinstance(name, str) else shown(name)
-    return unknown_name(kind, name, [*metrics, *_EXTRAS], field=field, listed=listed)
+    if isinstance(defined, AutoDefinitions):
+        problem = "cannot be defined as a metric, because it is the name of a column" if field in RESERVED else "not a valid name"
+        allowed = "" if field in RESERVED else "expected a lowercase letter, then up to 62 lowercase letters, digits or underscores"
+        return invalid("metric", name, problem, allowed, hint="Rename it.")
+    metrics = [*METRICS, *(defined or ())]
+    listed = f"{', '.join(metrics)}; and {', '.join(_EXTRAS)}"
+    error = unknown_name(kind, name, [*metrics, *_EXTRAS], field=field, listed=listed)
+    if defined is None or not is_custom_name(name):
+        return error
+    step = "To record it as a custom metric, define it with"
+    return error.but(
+        hint=f"{error.message.hint} {step} kit.define_metric(){alternative}.",
+        shell_hint=f"{error.message.hint} {step}: evalkit metric define",
+    )
 
 
 def _mappings(rows: Any, defined: Callable[[], Mapping[str, Metric]]) -> Iterable[Mapping[str, Any]]:

@@ -167,12 +167,15 @@ class Checkpoint(BaseModel):
     """The origin of the values, or None."""
     revision: int = 0
     """The version: 0 as first recorded, then the number of amendments."""
+    retracted: bool = False
+    """Whether the checkpoint was retracted."""
     already_recorded: bool = Field(default=False, exclude=True)
     """Whether the same content was already recorded under the same key, so that nothing was appended."""
 
     def __repr__(self) -> str:
         period = self.metrics.period
-        again = ", already recorded" if self.already_recorded else ""
-        return f"Checkpoint([{period.start:%Y-%m-%d %H:%M} .. {period.end:%Y-%m-%d %H:%M}) UTC, {self.metrics.counted()}{again})"
+        version = f", revision {self.revision}" if self.revision else ""
+        state = version + ", retracted" * self.retracted + ", already recorded" * self.already_recorded
+        return f"Checkpoint([{period.start:%Y-%m-%d %H:%M} .. {period.end:%Y-%m-%d %H:%M}) UTC, {self.metrics.counted()}{state})"
 
     __str__ = __repr__

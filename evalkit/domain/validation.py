@@ -18,11 +18,13 @@ from typing import Any
 from evalkit.domain.catalog import METRICS
 from evalkit.domain.definitions import Metric
 from evalkit.domain.ids import normalized_name
+from evalkit.domain.lenient import MAX_CUSTOM
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.refusals import a_type, invalid, nearest, shown, unknown_name
 from evalkit.domain.study import PeriodType
 from evalkit.domain.time_input import check_time
 from evalkit.domain.times import MAX_COUNT, WireDuration, duration_of, duration_pair
+from evalkit.errors import InvalidInputError
 
 __all__ = [
     "CHECKERS",
@@ -35,6 +37,7 @@ __all__ = [
     "check_texts",
     "custom_check",
     "metrics_as_mapping",
+    "too_many_custom",
 ]
 
 _ROUNDING = 1e-6  # the largest accepted rounding error of a rate; float32 arithmetic causes smaller ones
@@ -270,6 +273,11 @@ def custom_check(metric: Metric) -> Callable[[str, object], float]:
         return count
 
     return check
+
+
+def too_many_custom(count: int) -> InvalidInputError:
+    """Return the error for a checkpoint with more custom metrics than an event can have."""
+    return invalid("metrics", count, f"a checkpoint can have at most {MAX_CUSTOM} custom metrics")
 
 
 def metrics_as_mapping(

@@ -37,7 +37,7 @@ from evalkit.domain.refusals import invalid
 from evalkit.domain.time_input import check_zone
 from evalkit.errors import ConflictError, InvalidInputError, Message
 from evalkit.io.checkpoint_reader import FileRow, file_format, read_rows
-from evalkit.runtime.handlers import RecordedCheckpoints
+from evalkit.runtime.checkpoints import RecordedCheckpoints
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,4 +1,4 @@
-"""Queries of the read model that return models: studies and checkpoints."""
+"""Queries of the read model that return models: studies, checkpoints and notes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from pathlib import Path
 from pydantic_core import from_json
 
 from evalkit.domain.definitions import Metric
-from evalkit.domain.events import MetricDefined, event_of
+from evalkit.domain.events import MetricDefined, NoteAdded, event_of
 from evalkit.domain.ids import CheckpointId, StudyId, normalized_name, time_of_event
+from evalkit.domain.lenient import Provenance
 from evalkit.domain.metrics import LongitudinalMetrics
+from evalkit.domain.notes import Note, note_of
 from evalkit.domain.refusals import invalid, nearest
 from evalkit.domain.study import Checkpoint, PeriodType, Study, StudyConfig, StudyStatus
 from evalkit.domain.study_references import matching_studies, short_suffix_hint
 from evalkit.domain.times import stored_text, stored_time
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
+from evalkit.readmodel.corrections import NOT_RETRACTED, Corrections, latest, read_corrections
 from evalkit.readmodel.database.database import Args, Database, Row, Value, in_parts, pages
 from evalkit.readmodel.rows import readable
 
 __all__ = ["EvalStorage", "References"]
 
 _STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies"
-_CHECKPOINT = "SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id FROM checkpoints"
+_CHECKPOINT = """SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id, provenance FROM checkpoints"""
 _PAGE = 1000
 # All other names (printable ASCII without surrounding spaces) are equal to their normal forms.
 _MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
@@ -150,7 +153,9 @@ class EvalStorage:
         return [study for study in candidates if normalized_name(study.name) == name or (end and study.id.endswith(end))]
 
     def get_checkpoint(self, study_id: str, checkpoint_id: str) -> Checkpoint | None:
-        """Return the checkpoint with an exact id in a study, or None.
+        """Return the latest version of the checkpoint with an exact id in a study, or None.
+
+        None also for a retracted checkpoint.
 
         Parameters
         ----------
@@ -167,13 +172,13 @@ class EvalStorage:
         >>> kit.storage.get_checkpoint(study.id, checkpoint.id).metrics.total_cost
         1.5
         """
-        checkpoints = self._checkpoints("WHERE study_id = ? AND id = ?", (study_id, checkpoint_id))
+        checkpoints = self._checkpoints(study_id, "id = ?", (checkpoint_id,))
         return checkpoints[0] if checkpoints else None
 
     def checkpoints_by_id(self, study_id: str, checkpoint_ids: Sequence[str]) -> list[Checkpoint]:
-        """Return the checkpoints with the given ids in a study, in no particular order.
+        """Return the latest versions of the checkpoints with the given ids in a study.
 
-        Unknown ids are ignored.
+        They are in no particular order. Unknown ids and retracted checkpoints are ignored.
 
         Parameters
         ----------
@@ -192,12 +197,8 @@ class EvalStorage:
         >>> len(kit.storage.checkpoints_by_id(study.id, [checkpoint.id, "unknown"]))
         1
         """
-        sql = f"{_CHECKPOINT} WHERE study_id = ? AND id IN (SELECT value FROM json_each(?))"
-        if not self._before_read():
-            return []
-        with readable(self._database):
-            rows = in_parts(lambda part: self._database.execute(sql, (study_id, json.dumps(part))), checkpoint_ids)
-            return [_checkpoint(row) for row in rows]
+        versions, _ = self._versions(study_id, checkpoint_ids)
+        return [checkpoint for checkpoint in versions.values() if not checkpoint.retracted]
 
     def get_metrics(self, study_id: str) -> dict[str, Metric]:
         """Return a study's custom metrics by name, in the order of their definition.
@@ -224,6 +225,8 @@ class EvalStorage:
 
     def get_checkpoints(self, study_id: str) -> list[Checkpoint]:
         """Return all checkpoints of a study, oldest first, as in ``kit.checkpoints()``.
+
+        Amendments are applied, and retracted checkpoints are left out; so are they in the other queries.
 
         Parameters
         ----------
@@ -258,7 +261,7 @@ class EvalStorage:
         >>> print(kit.storage.get_latest_checkpoint(study.id))
         None
         """
-        checkpoints = self._checkpoints("WHERE study_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1", (_checked_id(study_id),))
+        checkpoints = self._checkpoints(_checked_id(study_id), "1 ORDER BY timestamp DESC, id DESC LIMIT 1")
         return checkpoints[0] if checkpoints else None
 
     def get_checkpoints_in_range(self, study_id: str, start: datetime, end: datetime) -> list[Checkpoint]:
@@ -303,22 +306,73 @@ class EvalStorage:
         with readable(self._database):
             return [_study(row) for row in pages(query, (_AFTER_ALL_TIMES, ""), lambda row: (row[6], row[0]), _PAGE)]
 
-    def _checkpoints(self, where: str, args: Args) -> list[Checkpoint]:
+    def get_notes(self, study_id: str) -> list[Note]:
+        """Return all notes of a study, ordered by their time.
+
+        Parameters
+        ----------
+        study_id
+            The id of the study. An unknown id has no notes.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly")
+        >>> _ = kit.note(study, "New prompt", at="2026-01-31T00:00:00Z", category="prompt")
+        >>> [note.text for note in kit.storage.get_notes(study.id)]
+        ['New prompt']
+        """
         if not self._before_read():
             return []
+        sql = "SELECT seq, body FROM changes WHERE study_id = ? AND kind = 'note_added' AND seq > ? ORDER BY seq LIMIT ?"
+        study_id = _checked_id(study_id)
+
+        def query(after: tuple[Value, ...], limit: int) -> list[Row]:
+            return self._database.execute(sql, (study_id, *after, limit))
+
         with readable(self._database):
-            return [_checkpoint(row) for row in self._database.execute(f"{_CHECKPOINT} {where}", args)]
+            events = [event_of(_text(body)) for _, body in pages(query, (0,), lambda row: row[:1], _PAGE)]
+        notes = [note_of(event) for event in events if isinstance(event, NoteAdded)]
+        return sorted(notes, key=lambda note: (note.at, note.id))
+
+    def _checkpoints(self, study_id: str, where: str, args: Args = ()) -> list[Checkpoint]:
+        if not self._before_read():
+            return []
+        sql = f"{_CHECKPOINT} WHERE study_id = ? AND {NOT_RETRACTED} AND {where}"
+        with readable(self._database):
+            return self._latest(study_id, self._database.execute(sql, (study_id, *args)))[0]
 
     def _in_order(self, study_id: str, start: str, end: Value) -> list[Checkpoint]:
         if not self._before_read():
             return []
-        sql = f"{_CHECKPOINT} WHERE study_id = ? AND timestamp < ? AND (timestamp, id) > (?, ?) ORDER BY timestamp, id LIMIT ?"
+        sql = (
+            f"{_CHECKPOINT} WHERE study_id = ? AND {NOT_RETRACTED} AND timestamp < ? AND (timestamp, id) > (?, ?) "
+            "ORDER BY timestamp, id LIMIT ?"
+        )
 
         def query(after: tuple[Value, ...], limit: int) -> list[Row]:
             return self._database.execute(sql, (study_id, end, *after, limit))
 
         with readable(self._database):
-            return [_checkpoint(row) for row in pages(query, (start, ""), lambda row: (row[2], row[0]), _PAGE)]
+            return self._latest(study_id, list(pages(query, (start, ""), lambda row: (row[2], row[0]), _PAGE)))[0]
+
+    def _versions(self, study_id: str, checkpoint_ids: Sequence[str]) -> tuple[dict[str, Checkpoint], Corrections]:
+        """Return the latest versions of checkpoints by id, with retracted ones, and corrections."""
+        sql = f"{_CHECKPOINT} WHERE study_id = ? AND id IN (SELECT value FROM json_each(?))"
+        if not checkpoint_ids or not self._before_read():
+            return {}, {}
+        with readable(self._database):
+            rows = in_parts(lambda part: self._database.execute(sql, (study_id, json.dumps(part))), checkpoint_ids)
+            checkpoints, corrections = self._latest(study_id, rows)
+        return {checkpoint.id: checkpoint for checkpoint in checkpoints}, corrections
+
+    def _latest(self, study_id: str, rows: Sequence[Row]) -> tuple[list[Checkpoint], Corrections]:
+        """Return the latest versions of checkpoints, and their corrections."""
+        if not rows:
+            return [], {}
+        corrections = read_corrections(self._database, study_id, [_text(row[0]) for row in rows])
+        return [latest(_checkpoint(row), corrections.get(_text(row[0]), ())) for row in rows], corrections
 
 
 class References:
@@ -460,7 +514,7 @@ def _study(row: Row) -> Study:
 
 
 def _checkpoint(row: Row) -> Checkpoint:
-    checkpoint_id, study_id, timestamp, metrics, analyzed, sessions, event_id = row
+    checkpoint_id, study_id, timestamp, metrics, analyzed, sessions, event_id, provenance = row
     return Checkpoint(
         id=CheckpointId(_text(checkpoint_id)),
         study_id=StudyId(_text(study_id)),
@@ -469,4 +523,5 @@ def _checkpoint(row: Row) -> Checkpoint:
         events_analyzed=int(str(analyzed)),
         sessions_included=from_json(_text(sessions)),
         recorded_at=time_of_event(_text(event_id)),
+        provenance=None if provenance is None else Provenance.model_validate_json(_text(provenance), extra="ignore"),
     )

@@ -24,6 +24,7 @@ _OUTCOME = """
 WITH requested (id) AS MATERIALIZED (SELECT value FROM json_each(?))
 SELECT event_id, 'applied', '', '' FROM requested CROSS JOIN lifecycle ON study_id = ? AND event_id = id
 UNION ALL SELECT event_id, 'applied', '', '' FROM requested CROSS JOIN checkpoints c ON c.study_id = ? AND c.event_id = requested.id
+UNION ALL SELECT event_id, 'applied', '', '' FROM requested CROSS JOIN changes ON study_id = ? AND event_id = id
 UNION ALL SELECT event_id, 'rejected', reason, message FROM requested CROSS JOIN rejected ON study_id = ? AND event_id = id
   AND reason <> 'wrong partition'
 UNION ALL SELECT event_id, 'quarantined', '', error FROM requested CROSS JOIN quarantined ON study_id = ? AND key = id"""
@@ -100,7 +101,7 @@ class Outcomes:
     def _stored_outcomes(self, study_id: str, event_ids: Sequence[str]) -> dict[str, Decision]:
         decided: dict[str, Decision] = {}
         if event_ids:
-            rows = in_parts(lambda part: self._engine.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 4)), event_ids)
+            rows = in_parts(lambda part: self._engine.database.execute(_OUTCOME, (json.dumps(part), *[study_id] * 5)), event_ids)
             with readable(self._engine.database):
                 for event_id, outcome, reason, message in rows:
                     decision = Decision(Outcome(str(outcome)), Reason(str(reason)) if reason else None, str(message))

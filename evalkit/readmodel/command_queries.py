@@ -1,0 +1,43 @@
+"""The queries that only commands need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evalkit.domain.events import NoteAdded, event_of
+from evalkit.domain.notes import Note, note_of
+from evalkit.domain.study import Checkpoint
+from evalkit.readmodel.corrections import Corrections
+from evalkit.readmodel.repository import EvalStorage
+from evalkit.readmodel.rows import readable
+
+__all__ = ["CommandQueries"]
+
+
+class CommandQueries(EvalStorage):
+    """The queries of `EvalStorage`, and those that only commands need."""
+
+    def versions(self, study_id: str, checkpoint_ids: Sequence[str]) -> tuple[dict[str, Checkpoint], Corrections]:
+        """Return the latest versions of checkpoints by id, with retracted ones, and corrections."""
+        return self._versions(study_id, checkpoint_ids)
+
+    def get_note(self, study_id: str, note_id: str) -> Note | None:
+        """Return the note with an exact id in a study, or None."""
+        if not self._before_read():
+            return None
+        sql = "SELECT body FROM changes WHERE study_id = ? AND kind = 'note_added' AND subject = ?"
+        with readable(self._database):
+            events = [event_of(str(body)) for (body,) in self._database.execute(sql, (study_id, note_id))]
+        return next((note_of(event) for event in events if isinstance(event, NoteAdded)), None)
+
+    def find_checkpoints(self, reference: str, limit: int) -> list[tuple[str, str]]:
+        """Return (study id, id) of up to `limit` checkpoints by an id, or else the end of an id.
+
+        Retracted checkpoints are included.
+        """
+        if not self._before_read():
+            return []
+        exact = "SELECT study_id, c.id FROM studies s CROSS JOIN checkpoints c ON c.study_id = s.id AND c.id = ? LIMIT ?"
+        ending = "SELECT study_id, id FROM checkpoints WHERE substr(id, -length(?)) = ? ORDER BY study_id, id LIMIT ?"
+        rows = self._database.execute(exact, (reference, limit)) or self._database.execute(ending, (reference, reference, limit))
+        return [(str(study_id), str(checkpoint_id)) for study_id, checkpoint_id in rows]

@@ -1,0 +1,310 @@
+"""The handler that records checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, check_custom, content
+from evalkit.domain.corrections import call_to_amend
+from evalkit.domain.definitions import Metric
+from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, StoredEvalEvent
+from evalkit.domain.ids import CheckpointId, StudyId, time_of_event
+from evalkit.domain.refusals import invalid
+from evalkit.domain.study import Checkpoint, Study, StudyStatus
+from evalkit.domain.times import stored_text
+from evalkit.errors import (
+    ConflictError,
+    InvalidInputError,
+    LogError,
+    LogUnavailableError,
+    Message,
+    OutcomeUnknownError,
+    TransitionError,
+    warn,
+)  # fmt: skip
+from evalkit.readmodel.corrections import NOT_RETRACTED, Corrections
+from evalkit.readmodel.database.database import in_parts
+from evalkit.readmodel.fold import APPLIED, Decision
+from evalkit.runtime.commands import CommandHandler, calls, written_now
+from evalkit.runtime.corrections import correction_text
+from evalkit.runtime.definitions import new_definitions
+
+__all__ = ["CheckpointHandler", "RecordedCheckpoints"]
+
+
+@dataclass(frozen=True)
+class RecordedCheckpoints:
+    """The result of `record_checkpoints`.
+
+    Examples
+    --------
+    >>> RecordedCheckpoints(recorded=2, already_recorded=1, checkpoint_ids=("a", "b", "c"))
+    RecordedCheckpoints(2 recorded, 1 already recorded)
+    """
+
+    recorded: int
+    """The number of checkpoints recorded now."""
+    already_recorded: int
+    """The number of checkpoints recorded before, under the same key and with the same content."""
+    checkpoint_ids: tuple[str, ...]
+    """The checkpoint ids of all rows, in row order."""
+
+    def __repr__(self) -> str:
+        again = f", {self.already_recorded} already recorded" if self.already_recorded else ""
+        return f"RecordedCheckpoints({self.recorded} recorded{again})"
+
+
+class _New(NamedTuple):
+    """A checkpoint to append."""
+
+    row: int
+    key: str | None
+    content: CheckpointContent
+    encoded: EncodedEvent
+
+
+@dataclass
+class _Recording:
+    """The checkpoints for a list of commands of one study, recorded now or before."""
+
+    ids: list[str]
+    stored: dict[str, Checkpoint]
+    """The checkpoints that were already recorded, or that another process recorded meanwhile, in their latest version, by id."""
+    corrections: Corrections = field(default_factory=dict)
+    """The corrections of the checkpoints that were already recorded."""
+    new: dict[str, _New] = field(default_factory=dict)
+    """The checkpoints to append, by id."""
+
+    def checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """Return the checkpoint with an id, recorded now or before."""
+        if checkpoint_id in self.stored:
+            return self.stored[checkpoint_id].model_copy(update={"already_recorded": True})
+        new = self.new[checkpoint_id]
+        return Checkpoint(
+            id=CheckpointId(checkpoint_id), study_id=StudyId(new.encoded.study_id), timestamp=new.content.timestamp,
+            metrics=new.content.metrics, events_analyzed=new.content.events_analyzed, sessions_included=new.content.sessions_included,
+            recorded_at=time_of_event(new.encoded.event_id), provenance=new.content.provenance,
+        )  # fmt: skip
+
+
+class CheckpointHandler(CommandHandler):
+    """The handler of the commands that record checkpoints."""
+
+    def record_checkpoint(self, reference: Study | str, command: RecordCheckpoint, *, define: bool = False) -> Checkpoint:
+        """See `EvalKit.record_checkpoint`."""
+        done = self._record(reference, [command], define=define)
+        return done.checkpoint(done.ids[0])
+
+    def record_checkpoints(
+        self, reference: Study | str, commands: Sequence[RecordCheckpoint], *, define: bool = False
+    ) -> RecordedCheckpoints:
+        """See `EvalKit.record_checkpoints`."""
+        done = self._record(reference, commands, define=define, rows=True)
+        recorded = sum(checkpoint_id not in done.stored for checkpoint_id in done.new)
+        return RecordedCheckpoints(recorded, len(commands) - recorded, tuple(done.ids))
+
+    def _record(
+        self, reference: Study | str, commands: Sequence[RecordCheckpoint], *, define: bool = False, rows: bool = False
+    ) -> _Recording:
+        """Record checkpoints in a study.
+
+        With `define`, undeclared metrics are defined. With `rows`, errors name the row of a command.
+        """
+        with self._engine.command():
+            study = self.recordable(reference)
+            undeclared: list[Metric] = []
+            if any(command.metrics.custom for command in commands):
+                defined = self._stored.get_metrics(study.id)
+                check_custom(commands, AutoDefinitions(defined) if define else defined, rows=rows)
+                names = dict.fromkeys(name for command in commands for name in command.metrics.custom)
+                undeclared = new_definitions(study.name, defined, [AutoDefinitions()[name] for name in names if name not in defined])
+            ids: list[str] = [command.checkpoint_id(study.id) for command in commands]
+            keyed = [checkpoint_id for checkpoint_id, command in zip(ids, commands, strict=True) if command.key is not None]
+            done = _Recording(ids, *self._stored.versions(study.id, keyed))
+            for row, (checkpoint_id, command) in enumerate(zip(ids, commands, strict=True)):
+                self._add(done, study, row if rows else None, checkpoint_id, command)
+            repeats = self._repeats(study, [command for command in commands if command.key is None], several=rows)
+            if done.new:
+                self._define_before(study.id, undeclared)
+                try:
+                    decisions = self._outcomes.append(study.id, [new.encoded for new in done.new.values()])
+                except LogError as error:
+                    if not rows:
+                        raise
+                    raise _in_rows(error, list(done.new.values())) from None
+                done.stored |= self._settled(study.id, done.new, decisions)
+            if repeats is not None:
+                warn(repeats)
+            return done
+
+    def _define_before(self, study_id: str, metrics: Sequence[Metric]) -> None:
+        """Define the metrics of checkpoints that are recorded next."""
+        try:
+            self._define(study_id, metrics)
+        except OutcomeUnknownError as error:  # in contrast to other commands, this one has more to append
+            raise error.but(effect="No checkpoint was recorded.", hint="Execute the command again.", shell_hint="") from None
+
+    def _add(self, done: _Recording, study: Study, row: int | None, checkpoint_id: str, command: RecordCheckpoint) -> None:
+        """Add a checkpoint to `done.new`, unless it is already recorded.
+
+        Raises
+        ------
+        ConflictError, InvalidInputError
+            When the key was used for different content or is that of a retracted checkpoint, or the event is too large.
+        """
+        stored = done.stored.get(checkpoint_id)
+        if stored is not None:
+            if stored.retracted or content(stored) != content(command):
+                where = "" if row is None else f"row {row}: "
+                raise _key_taken(study, command.key, stored, command, done.corrections, where=where, row=row)
+            return
+        if checkpoint_id in done.new:
+            earlier = done.new[checkpoint_id].content
+            if content(earlier) != content(command):
+                error = invalid("key", command.key, "an earlier row has this key and different content")
+                raise error.in_row(row or 0, effect="Nothing was recorded.")
+            return
+        try:
+            done.new[checkpoint_id] = _New(row or 0, command.key, command, command.encoded(study.id, checkpoint_id, written_now()))
+        except InvalidInputError as error:
+            raise error if row is None else error.in_row(row, effect="Nothing was recorded.") from None
+
+    def recorded(self, study_id: str, messages: Sequence[EncodedEvent], decisions: dict[str, Decision]) -> Checkpoint | RecordedCheckpoints:
+        """Return the result of a command that appended checkpoints."""
+        new = {}
+        for row, message in enumerate(messages):
+            event = StoredEvalEvent.from_wire(message.data).event
+            assert isinstance(event, CheckpointRecorded)
+            new[event.id] = _New(row, None, event, message)
+        stored = self._settled(study_id, new, decisions)
+        if len(new) == 1:
+            return _Recording(list(new), stored, new=new).checkpoint(*new)
+        return RecordedCheckpoints(len(new) - len(stored), len(stored), tuple(new))
+
+    def recordable(self, reference: Study | str) -> Study:
+        """Return the study that matches a reference.
+
+        Raises
+        ------
+        TransitionError
+            When the study was never started, so that no checkpoint can be recorded in it.
+        """
+        study = self.studies.resolve(reference)
+        if study.started_at is None:
+            problem = f"Cannot record in study {study.name!r}: it"
+            message = (
+                Message(problem=f"{problem} is pending (must be running, paused or stopped)", **calls("Start it with", "start", study))
+                if study.status is StudyStatus.PENDING
+                else Message(problem=f"{problem} is stopped and was never started", hint="Create another study.")
+            )
+            raise TransitionError(message, study_id=study.id, status=study.status.value, command="record_checkpoint")
+        return study
+
+    def _settled(self, study_id: str, new: Mapping[str, _New], decisions: dict[str, Decision]) -> dict[str, Checkpoint]:
+        """Return the checkpoints that another process recorded first with the same content.
+
+        Raises
+        ------
+        ConflictError
+            When an event had no effect for another reason.
+        """
+        ineffective = {key: appended for key, appended in new.items() if decisions[appended.encoded.event_id] is not APPLIED}
+        stored, corrections = self._stored.versions(study_id, list(ineffective))
+        for checkpoint_id, appended in ineffective.items():
+            event = appended.encoded
+            if checkpoint_id not in stored:
+                raise self._conflict(event, decisions[event.event_id])
+            version = stored[checkpoint_id]
+            if version.retracted or content(version) != content(appended.content):
+                study = self._study(study_id)
+                where, event_id = "Conflict: ", event.event_id
+                raise _key_taken(study, appended.key, version, appended.content, corrections, where=where, event_id=event_id)
+        return stored
+
+    def _repeats(self, study: Study, commands: Sequence[RecordCheckpoint], *, several: bool) -> Message | None:
+        """Return a warning about periods that have or get several checkpoints; None without any."""
+        periods = [_stored_period(command) for command in commands]
+        if not periods:
+            return None
+        sql = (
+            "WITH candidates (began, ended) AS MATERIALIZED "
+            "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
+            "SELECT began, ended FROM candidates WHERE EXISTS "
+            f"(SELECT 1 FROM checkpoints WHERE study_id = ? AND period_end = ended AND period_start = began AND {NOT_RETRACTED})"
+        )
+        rows = in_parts(lambda part: self._engine.database.execute(sql, (json.dumps(part), study.id)), list(dict.fromkeys(periods)))
+        stored = {(str(start), str(end)) for start, end in rows}
+        counts = Counter(periods)
+        duplicates = {period: count if period in stored else count - 1 for period, count in counts.items()}
+        total = sum(duplicates.values())
+        if not total:
+            return None
+        start, end = (text[:16].replace("T", " ") for text in next(period for period, count in duplicates.items() if count))
+        recorded = "another one was recorded" if total == 1 else f"{total:,} duplicates were recorded"
+        return Message(
+            problem=f"Study {study.name!r} already has a checkpoint for [{start}, {end}) UTC; {recorded}",
+            hint="Add a key to each row to avoid duplicates." if several else "Pass key= to avoid duplicates.",
+            shell_hint="Add a 'key' column to avoid duplicates." if several else "Pass --key to avoid duplicates.",
+        )
+
+
+def _key_taken(
+    study: Study,
+    key: str | None,
+    stored: Checkpoint,
+    new: CheckpointContent,
+    corrections: Corrections,
+    *,
+    where: str = "",
+    event_id: str | None = None,
+    row: int | None = None,
+) -> ConflictError:
+    """Return the error for the key of a retracted checkpoint or of different content."""
+    name = "this checkpoint's id" if key is None else f"key {key!r}"
+    name = name if where else name[0].upper() + name[1:]
+    last = corrections[stored.id][-1] if stored.id in corrections else None
+    values: dict[str, Any] = {"study_id": study.id, "event_id": event_id, "row": row, "checkpoint": stored}
+    if last is not None:
+        values |= {"explanation": last.event.reason, "author": last.event.author}
+    if stored.retracted and last is not None:
+        message = Message(
+            where=where, problem=f"{name} was used for a checkpoint that was retracted {correction_text(last)}",
+            effect="The key of a retracted checkpoint cannot be used again.", hint="Use a new key.",
+        )  # fmt: skip
+        return ConflictError(message, reason="checkpoint retracted", **values)
+    since = f" (amended {correction_text(last)})" if last is not None else ""
+    message = Message(
+        where=where, problem=f"{name} was already used for a checkpoint with different content{since}",
+        effect="The recorded checkpoint is unchanged.", hint="Use a new key to record this one as well.",
+    )  # fmt: skip
+    call = call_to_amend(study.name, key, stored, new)
+    if call is not None:
+        step = f"{message.hint} To correct the recorded one:"
+        message = replace(message, hint=f"{step} {call}.", shell_hint=f"{step} evalkit checkpoint amend {stored.id}")
+    return ConflictError(message, reason="checkpoint id taken", **values)
+
+
+def _in_rows(error: LogError, new: Sequence[_New]) -> LogError:
+    """Return the error of a partly failed append, with the durable rows in its message."""
+    durable = [appended.row for appended, position in zip(new, error.positions, strict=False) if position is not None]
+    if not durable:
+        return error
+    keyed = all(appended.key is not None for appended in new)
+    return LogUnavailableError(
+        error.message.problem,
+        effect=f"{len(durable):,} of {len(new):,} new rows are durable in the log: those up to row {durable[-1]}, counted from 0.",
+        hint="Call again with the same rows and keys to record the rest."
+        if keyed
+        else f"The rows have no keys: check with kit.checkpoints() which rows from {durable[-1] + 1} on are recorded, and record only the "
+        "others.",
+        positions=error.positions, driver_message=error.driver_message,
+    )  # fmt: skip
+
+
+def _stored_period(command: RecordCheckpoint) -> tuple[str, str]:
+    period = command.metrics.period
+    return stored_text(period.start), stored_text(period.end)
