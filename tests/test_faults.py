@@ -22,7 +22,7 @@ import pytest
 
 from evalkit import EvalKit, EvalkitError, Study, connect
 from evalkit.domain.commands import RecordCheckpoint
-from evalkit.domain.events import CheckpointRecorded, StoredEvalEvent
+from evalkit.domain.events import CheckpointRecorded, CheckpointRetracted, StoredEvalEvent
 from evalkit.errors import DatabaseDamagedError, LogDamagedError, LogError, LogMismatchError, SchemaError
 from evalkit.readmodel.schema import read_head
 from tests.properties import in_long_form
@@ -137,6 +137,55 @@ def test_killed_creation_of_home_leaves_usable_home(tmp_path: Path, seed: int) -
             there = assert_consistent(kit)
             assert set(acknowledged.values()) <= set(there)
             assert len(there) - len(acknowledged) <= 1
+
+
+def assert_corrections_kept(kit: EvalKit, acknowledged: list[tuple[str, str]]) -> None:
+    """Check that acknowledged definitions, amendments, retractions and notes are in the log and in the read model."""
+    (study,) = kit.storage.list_studies()
+    metrics, latest = kit.storage.get_metrics(study.id), {checkpoint.id: checkpoint for checkpoint in kit.storage.get_checkpoints(study.id)}
+    notes = {note.id for note in kit.storage.get_notes(study.id)}
+    retracted = {subject for kind, subject in acknowledged if kind == "retract"}
+    for kind, subject in acknowledged:
+        if kind == "define":
+            assert metrics[subject].kind == "count"
+        elif kind == "amend" and subject in latest:
+            assert latest[subject].revision == 1
+            assert list(latest[subject].metrics.custom.values()) == [2]
+        elif kind == "note":
+            assert subject in notes
+    assert not retracted & latest.keys()
+    assert {subject for kind, subject in acknowledged if kind == "amend"} - latest.keys() - retracted == unacknowledged(kit, retracted)
+    checkpoints_in_log(kit)
+    assert kit.rejected().is_empty()
+    result = kit.verify()
+    assert result.ok, str(result)
+
+
+def unacknowledged(kit: EvalKit, retracted: set[str]) -> set[str]:
+    """Return the checkpoints whose retraction is in the log, but was not acknowledged, because its writer was killed."""
+    events = [StoredEvalEvent.from_wire(record.data).event for record in kit.engine.log.consumer("test").poll(1_000_000, 0)]
+    return {event.checkpoint_id for event in events if isinstance(event, CheckpointRetracted)} - retracted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_killed_writer_loses_no_acknowledged_correction(home: Path, tmp_path: Path, seed: int) -> None:
+    """Definitions, amendments, retractions and notes, each either complete or absent."""
+    chance = random.Random(seed)
+    marker, moments, acknowledged = Marker(tmp_path / "marker"), [], []
+    with connect(home) as kit:
+        study_with_checkpoints(kit, 0)
+    for trial in range(in_long_form(9, 6)):
+        aim = (Marker.APPEND, Marker.BATCH, RANDOM)[trial % 3]
+        with Child("correct", home, first=1000 * trial, marker=str(marker.path)) as child:
+            assert child.hear() == "ready"
+            output, moment = kill(child, marker, aim, chance, 0.3)
+        moments.append(moment)
+        acknowledged += [(kind, subject) for kind, subject in output]
+        with connect(home) as kit:
+            assert_corrections_kept(kit, acknowledged)
+    assert_mostly_inside(moments)
+    assert {kind for kind, _ in acknowledged} == {"define", "amend", "retract", "note"}
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from evalkit.readmodel.schema import read_head
 from tests.iggy_server import NO_IGGY, Iggy, iggy_binary
 from tests.properties import LONG
 from tests.servers import Relay, Sqld
+from tests.test_faults import assert_corrections_kept
 from tests.worker import Child, Marker, flat_sample, sample, study_with_checkpoints
 
 pytestmark = pytest.mark.skipif(iggy_binary() is None, reason=NO_IGGY)
@@ -105,6 +106,26 @@ def test_killed_writer_loses_no_acknowledged_event(shared: Shared, tmp_path: Pat
         with shared.kit() as kit:
             assert assert_nothing_lost(kit, set(acknowledged.values())) - len(acknowledged) <= 1
     report(moments)
+
+
+@each_time
+def test_killed_writer_loses_no_acknowledged_correction(shared: Shared, tmp_path: Path, seed: int) -> None:
+    """Definitions, amendments, retractions and notes."""
+    chance, marker, moments, acknowledged = random.Random(seed), Marker(tmp_path / "marker"), [], []
+    with shared.kit() as kit:
+        study_with_checkpoints(kit, 0)
+    for trial in range(4):
+        with Child("correct", shared.home, first=1000 * trial, marker=str(marker.path)) as child:
+            assert child.hear() == "ready"
+            output = [child.hear() for _ in range(10)]
+            time.sleep(chance.uniform(0, 0.2))
+            output += child.kill_while(marker, (Marker.APPEND, Marker.BATCH)[trial % 2])
+        moments.append(marker.get())
+        acknowledged += [(kind, subject) for kind, subject in output]
+        with shared.kit() as kit:
+            assert_corrections_kept(kit, acknowledged)
+    report(moments)
+    assert {kind for kind, _ in acknowledged} == {"define", "amend", "retract", "note"}
 
 
 @each_time

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 
 from evalkit.domain.catalog import is_custom_name
 from evalkit.domain.times import WireTime, stored_time
@@ -112,4 +112,10 @@ def written_time(value: object) -> str | None:
 
 WrittenAt = Annotated[str | None, PlainValidator(written_time)]
 """When an event was appended, by the clock of its writer, in the format of the read model."""
-ProvenanceOrNone = Annotated[Provenance | None, PlainValidator(provenance_of)]
+
+
+def _without_defaults(provenance: Provenance | None) -> dict[str, object] | None:
+    return None if provenance is None else provenance.model_dump(exclude_defaults=True)
+
+
+ProvenanceOrNone = Annotated[Provenance | None, PlainValidator(provenance_of), PlainSerializer(_without_defaults, when_used="json")]

@@ -135,10 +135,10 @@ class CorrectionHandler(CommandHandler):
         if len(matches) > 1:
             listed = sorted(f"{checkpoint_id} in study {self._study(study_id).name!r}" for study_id, checkpoint_id in matches[:_LISTED])
             more = "; and more" if len(matches) > _LISTED else ""
-            one_id = len({checkpoint_id for _, checkpoint_id in matches}) == 1
+            more_characters = "" if len({checkpoint_id for _, checkpoint_id in matches}) == 1 else "more characters of its id, "
             raise invalid(
                 "checkpoint", reference, f"matches several checkpoints: {'; '.join(listed)}{more}",
-                hint="Pass the Checkpoint, or (study, key)." if one_id else "Pass the Checkpoint, more characters of its id, or (study, key).",
+                hint=f"Pass the Checkpoint, {more_characters}or (study, key).",
             )  # fmt: skip
         return matches[0]
 
