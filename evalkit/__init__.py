@@ -42,6 +42,7 @@ from evalkit.errors import (
     TransitionError,
 )
 from evalkit.kit import EvalKit, connect
+from evalkit.readmodel.pins import Pin
 from evalkit.readmodel.rebuild import RebuildResult
 from evalkit.readmodel.repository import EvalStorage
 from evalkit.readmodel.verify import VerifyResult
@@ -82,6 +83,7 @@ __all__ = [
     "OutcomeUnknownError",
     "Panel",
     "PeriodType",
+    "Pin",
     "ReadOnlyError",
     "RebuildResult",
     "RebuildSupersededError",

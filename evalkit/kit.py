@@ -22,9 +22,12 @@ from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint, PeriodType, Study
 from evalkit.domain.time_input import check_at, check_local_time, check_zone
 from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
+from evalkit.readmodel.history import AsOf
+from evalkit.readmodel.pins import Pin
 from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.repository import EvalStorage, References
 from evalkit.readmodel.verify import VerifyResult, verify
+from evalkit.runtime.as_of import AsOfInput, check_as_of, current_pin
 from evalkit.runtime.checkpoints import RecordedCheckpoints
 from evalkit.runtime.definitions import checked_metrics
 from evalkit.runtime.engine import Engine
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["EvalKit", "connect"]
 
 StudyRef = Study | str
+Studies = Study | str | Sequence[Study | str] | None
 Period = str | PeriodType | tuple[str | PeriodType, int]
 _TRIES = 5
 
@@ -739,14 +743,18 @@ class EvalKit:
         return self._references.resolve(reference)
 
     @overload
-    def studies(self, *, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
+    def studies(self, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
     @overload
-    def studies(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
-    def studies(self, *, backend: str = "polars") -> Any:
-        """Return every study, newest first: by creation time, then id, both descending.
+    def studies(self, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["pandas"]) -> pd.DataFrame: ...
+    def studies(self, *, as_of: AsOfInput = None, archived: bool = False, backend: str = "polars") -> Any:
+        """Return the studies, newest first: by creation time, then id, both descending.
 
         Parameters
         ----------
+        as_of
+            The state of the log to show, see `checkpoints`.
+        archived
+            Whether archived studies are included.
         backend
             ``"polars"`` or ``"pandas"``.
 
@@ -754,7 +762,7 @@ class EvalKit:
         -------
         polars.DataFrame or pandas.DataFrame
             One row per study: study_id, name, status, period_type, period_value, description, tags, metadata, created_at, started_at,
-            stopped_at, checkpoints (their number), last_period_end. Times are UTC.
+            stopped_at, checkpoints (their number, without retracted ones), last_period_end, archived. Times are UTC.
 
         Examples
         --------
@@ -764,27 +772,34 @@ class EvalKit:
         >>> kit.studies().select("name", "status", "checkpoints").rows()
         [('nightly agent', 'pending', 0)]
         """
-        return self._frame("studies", self._reader.studies, backend)
+        return self._frame("studies", lambda: self._reader.studies(self._state("as_of", as_of), archived=archived), backend)
 
     @overload
     def checkpoints(
-        self, study: Study | str | Sequence[Study | str] | None = None, *, start: datetime | None = None, end: datetime | None = None,
+        self, study: Studies = None, *, start: datetime | None = None, end: datetime | None = None,
         by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[Checkpoint | str] = (),
+        values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False, custom: bool = True,
         backend: Literal["polars"] = "polars",
     ) -> pl.DataFrame: ...  # fmt: skip
     @overload
     def checkpoints(
-        self, study: Study | str | Sequence[Study | str] | None = None, *, start: datetime | None = None, end: datetime | None = None,
-        by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[Checkpoint | str] = (), backend: Literal["pandas"],
+        self, study: Studies = None, *, start: datetime | None = None, end: datetime | None = None,
+        by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[Checkpoint | str] = (),
+        values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False, custom: bool = True,
+        backend: Literal["pandas"],
     ) -> pd.DataFrame: ...  # fmt: skip
     def checkpoints(
         self,
-        study: Study | str | Sequence[Study | str] | None = None,
+        study: Studies = None,
         *,
         start: datetime | None = None,
         end: datetime | None = None,
         by: Literal["timestamp", "period"] = "timestamp",
         exclude: Iterable[Checkpoint | str] = (),
+        values: Literal["latest", "first"] = "latest",
+        as_of: AsOfInput = None,
+        archived: bool = False,
+        custom: bool = True,
         backend: str = "polars",
     ) -> Any:
         """Return checkpoints, ordered by study (oldest first), timestamp and id.
@@ -798,8 +813,18 @@ class EvalKit:
         by
             The time that must be in ``[start, end)``: the ``"timestamp"``, or the start of the ``"period"``.
         exclude
-            Checkpoints to leave out: `Checkpoint` objects, exact ids, or the last 4 or more characters of ids. The log is
-            append-only; use this for checkpoints that should not count.
+            Checkpoints to leave out of this frame: `Checkpoint` objects, exact ids, or the last 4 or more characters of ids. A checkpoint
+            that is wrong for everybody should be retracted, see `retract_checkpoint`.
+        values
+            ``"latest"``: with amended values, and without retracted checkpoints. ``"first"``: all checkpoints as first recorded.
+        as_of
+            The state of the log to show, with the names, definitions and versions of that state: a pin (see `pin`) or its text, which is
+            exact; or a time with a time zone, which selects of each study the events before the first one that was written later. None:
+            the latest state.
+        archived
+            Whether checkpoints of archived studies are included if `study` is None.
+        custom
+            Whether the metrics that the selected studies define have columns.
         backend
             ``"polars"`` or ``"pandas"``.
 
@@ -807,7 +832,9 @@ class EvalKit:
         -------
         polars.DataFrame or pandas.DataFrame
             One row per checkpoint: study_id, study, period_type, checkpoint_id, timestamp, recorded_at, period_start, period_end, the 16
-            metrics, events_analyzed, sessions_included. A metric that was not measured is null. Times are UTC.
+            metrics, custom metrics in the order of their definition, events_analyzed, sessions_included, revision (0, or the number of
+            amendments), collector (the program that computed the values, if known). A metric that was not measured is null. Times are
+            UTC.
 
         Raises
         ------
@@ -815,6 +842,8 @@ class EvalKit:
             When no study, or more than one, matches `study`.
         InvalidInputError
             When a time has no time zone, or `exclude` matches no checkpoint.
+        LogMismatchError
+            When `as_of` is the pin of another log.
 
         Examples
         --------
@@ -827,22 +856,272 @@ class EvalKit:
         """
 
         def read() -> pl.DataFrame:
-            from evalkit.frames.reader import select
+            from evalkit.frames.selection import select
+            from evalkit.frames.versions import View
 
-            ids = self._ids(study)
-            return select(self._reader.checkpoints(ids), start, end, by, exclude)
+            ids, view, state = self._ids(study), View(values, custom), self._state("as_of", as_of)
+            return select(self._reader.checkpoints(ids, view, state, archived=archived), start, end, by, exclude)
 
         return self._frame("checkpoints", read, backend, always=study is not None)
 
     @overload
-    def lifecycle(self, *, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
+    def measurements(
+        self, study: Studies = None, *, values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False,
+        exclude: Iterable[Checkpoint | str] = (), backend: Literal["polars"] = "polars",
+    ) -> pl.DataFrame: ...  # fmt: skip
     @overload
-    def lifecycle(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
-    def lifecycle(self, *, backend: str = "polars") -> Any:
+    def measurements(
+        self, study: Studies = None, *, values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False,
+        exclude: Iterable[Checkpoint | str] = (), backend: Literal["pandas"],
+    ) -> pd.DataFrame: ...  # fmt: skip
+    def measurements(
+        self,
+        study: Studies = None,
+        *,
+        values: Literal["latest", "first"] = "latest",
+        as_of: AsOfInput = None,
+        archived: bool = False,
+        exclude: Iterable[Checkpoint | str] = (),
+        backend: str = "polars",
+    ) -> Any:
+        """Return the measured values of checkpoints in a long frame: one row per checkpoint and metric.
+
+        Parameters
+        ----------
+        study, values, as_of, archived, exclude, backend
+            See `checkpoints`.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            study_id, study, checkpoint_id, period_start, period_end, metric (its name), value (Float64; durations in seconds), count (the
+            value of the metric's denominator, or null), unit, better. Missing values have no row.
+
+        Raises
+        ------
+        StudyNotFoundError, AmbiguousStudyError, InvalidInputError, LogMismatchError
+            See `checkpoints`.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent", metrics=["tool_calls"]))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 1.5, "tool_calls": 40}, tz="UTC")
+        >>> kit.measurements(study).select("metric", "value", "unit").rows()
+        [('total_cost', 1.5, 'US$'), ('tool_calls', 40.0, '')]
+        """
+
+        def read() -> pl.DataFrame:
+            from evalkit.frames.change_frames import measurements_frame
+            from evalkit.frames.columns import CHECKPOINTS
+            from evalkit.frames.definitions import definitions_in
+
+            for _ in range(_TRIES):
+                version = self.engine.read_version()
+                checkpoints = self.checkpoints(study, values=values, as_of=as_of, archived=archived, exclude=exclude)
+                custom = [name for name in checkpoints.columns if name not in CHECKPOINTS]
+                defined = definitions_in(self.metrics(study, as_of=as_of, archived=archived)) if custom else {}
+                if version == self.engine.read_version():
+                    break
+            return measurements_frame(checkpoints, defined)
+
+        return self._frame("measurements", read, backend, always=study is not None)
+
+    @overload
+    def metrics(
+        self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["polars"] = "polars"
+    ) -> pl.DataFrame: ...
+    @overload
+    def metrics(
+        self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["pandas"]
+    ) -> pd.DataFrame: ...
+    def metrics(self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: str = "polars") -> Any:
+        """Return the custom metrics of studies: studies oldest first, metrics in the order of their definition.
+
+        Parameters
+        ----------
+        study, as_of, archived, backend
+            See `checkpoints`.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per study and metric: study_id, study, name, label, kind, unit, better, low, high, denominator, rollup, group,
+            description, primary. The 16 metrics of every study are in ``evalkit.metrics.METRICS``.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> refusals = evalkit.Metric("refusal_rate", kind="rate", better="down", denominator="sessions_completed")
+        >>> study = kit.create_study("nightly agent", metrics=[refusals, "tool_calls"])
+        >>> kit.metrics().select("name", "kind", "better", "denominator").rows()
+        [('refusal_rate', 'rate', 'down', 'sessions_completed'), ('tool_calls', 'count', 'neither', None)]
+        """
+        return self._changes("metrics", study, as_of, archived, backend)
+
+    @overload
+    def notes(
+        self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["polars"] = "polars"
+    ) -> pl.DataFrame: ...
+    @overload
+    def notes(
+        self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["pandas"]
+    ) -> pd.DataFrame: ...
+    def notes(self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: str = "polars") -> Any:
+        """Return the notes of studies: studies oldest first, notes by their time.
+
+        Parameters
+        ----------
+        study, as_of, archived, backend
+            See `checkpoints`.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per note: study_id, study, note_id, at, until (null for a single time), category, text, author. Times are UTC.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> note = kit.note(study, "New system prompt", at="2026-02-03T00:00:00Z", category="prompt")
+        >>> kit.notes(study).select("category", "text").rows()
+        [('prompt', 'New system prompt')]
+        """
+        return self._changes("notes", study, as_of, archived, backend)
+
+    @overload
+    def amendments(
+        self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["polars"] = "polars"
+    ) -> pl.DataFrame: ...
+    @overload
+    def amendments(
+        self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["pandas"]
+    ) -> pd.DataFrame: ...
+    def amendments(self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: str = "polars") -> Any:
+        """Return the amended values and retractions of checkpoints: studies oldest first, each in the order of the log.
+
+        Parameters
+        ----------
+        study, as_of, archived, backend
+            See `checkpoints`.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per changed value: study_id, study, checkpoint_id, revision (the version with the new value), metric, old, new
+            (Float64; durations in seconds; null if missing; for sessions_included their number), reason, author, written_at. A retraction
+            has one row, whose revision and metric are null.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 15}, tz="UTC")
+        >>> made = kit.amend_checkpoint(made, {"total_cost": 1.5}, reason="The decimal point was wrong")
+        >>> kit.amendments(study).select("revision", "metric", "old", "new").rows()
+        [(1, 'total_cost', 15.0, 1.5)]
+        """
+        return self._changes("amendments", study, as_of, archived, backend)
+
+    @overload
+    def changes(
+        self, since: AsOfInput, until: AsOfInput = None, *, study: Studies = None, archived: bool = False,
+        backend: Literal["polars"] = "polars",
+    ) -> pl.DataFrame: ...  # fmt: skip
+    @overload
+    def changes(
+        self, since: AsOfInput, until: AsOfInput = None, *, study: Studies = None, archived: bool = False, backend: Literal["pandas"]
+    ) -> pd.DataFrame: ...
+    def changes(
+        self, since: AsOfInput, until: AsOfInput = None, *, study: Studies = None, archived: bool = False, backend: str = "polars"
+    ) -> Any:
+        """Return what changed between two states of the log, in the order of writing.
+
+        Parameters
+        ----------
+        since, until
+            Two states: pins or times, as in ``checkpoints(as_of=)``. By default until the latest state.
+        study, archived, backend
+            See `checkpoints`.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per event that had an effect: study_id, study, written_at, kind, checkpoint_id, description (the period of a new
+            checkpoint, the amended values, the text of a note, ...), reason, author.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> pin = kit.pin()
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 15}, tz="UTC")
+        >>> kit.changes(since=pin).select("kind", "description").rows()
+        [('checkpoint_recorded', '[2026-01-31 00:00, 2026-02-01 00:00) UTC')]
+        """
+        if since is None:
+            raise invalid("since", since, "expected a pin of kit.pin(), or a time with a time zone")
+
+        def read() -> pl.DataFrame:
+            from evalkit.frames.change_frames import changes_frame
+
+            first, last = self._state("since", since), self._state("until", until)
+            build = changes_frame(self._ids(study), self._reader.bounds(first), archived=archived)
+            return self._reader.read(build, last)
+
+        return self._frame("changes", read, backend, always=study is not None)
+
+    def pin(self, *, digest: bool = False) -> Pin:
+        """Return the current state of the log, to read frames as they are now at any later time.
+
+        Parameters
+        ----------
+        digest
+            Whether to compute the digest of the read model too, which takes as long as reading all rows.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> pin = kit.pin()
+        >>> pin.events, kit.rename_study(study, "baseline").name, kit.studies(as_of=pin)["name"].to_list()
+        (1, 'baseline', ['nightly agent'])
+        """
+        ready = self.engine.ready_to_read()
+        return current_pin(self.engine, digest=digest and ready)
+
+    def _state(self, field: str, value: AsOfInput) -> AsOf:
+        return check_as_of(self.engine, field, value)
+
+    def _changes(self, name: str, study: Studies, as_of: AsOfInput, archived: bool, backend: str) -> Any:
+        def read() -> pl.DataFrame:
+            from evalkit.frames import change_frames
+
+            build = getattr(change_frames, f"{name}_frame")(self._ids(study), archived=archived)
+            return self._reader.read(build, self._state("as_of", as_of))
+
+        return self._frame(name, read, backend, always=study is not None)
+
+    @overload
+    def lifecycle(self, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
+    @overload
+    def lifecycle(self, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["pandas"]) -> pd.DataFrame: ...
+    def lifecycle(self, *, as_of: AsOfInput = None, archived: bool = False, backend: str = "polars") -> Any:
         """Return the lifecycle events of all studies, in the order of the log.
 
         Parameters
         ----------
+        as_of
+            The state of the log to show, see `checkpoints`.
+        archived
+            Whether archived studies are included.
         backend
             ``"polars"`` or ``"pandas"``.
 
@@ -859,17 +1138,19 @@ class EvalKit:
         >>> kit.lifecycle().select("kind", "status").rows()
         [('study_created', 'pending'), ('study_started', 'running')]
         """
-        return self._frame("lifecycle", self._reader.lifecycle, backend)
+        return self._frame("lifecycle", lambda: self._reader.lifecycle(self._state("as_of", as_of), archived=archived), backend)
 
     @overload
-    def rejected(self, *, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
+    def rejected(self, *, as_of: AsOfInput = None, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
     @overload
-    def rejected(self, *, backend: Literal["pandas"]) -> pd.DataFrame: ...
-    def rejected(self, *, backend: str = "polars") -> Any:
+    def rejected(self, *, as_of: AsOfInput = None, backend: Literal["pandas"]) -> pd.DataFrame: ...
+    def rejected(self, *, as_of: AsOfInput = None, backend: str = "polars") -> Any:
         """Return the events in the log that had no effect.
 
         Parameters
         ----------
+        as_of
+            The state of the log to show, see `checkpoints`.
         backend
             ``"polars"`` or ``"pandas"``.
 
@@ -887,18 +1168,21 @@ class EvalKit:
         >>> kit.rejected().height
         0
         """
-        return self._frame("rejected", self._reader.rejected, backend)
+        return self._frame("rejected", lambda: self._reader.rejected(self._state("as_of", as_of)), backend)
 
     def data(
         self,
-        study: Study | str | Iterable[Study | str] | None = None,
+        study: Studies = None,
         *,
         start: datetime | None = None,
         end: datetime | None = None,
         by: Literal["timestamp", "period"] = "timestamp",
         exclude: Iterable[Checkpoint | str] = (),
+        values: Literal["latest", "first"] = "latest",
+        as_of: AsOfInput = None,
+        archived: bool = False,
     ) -> StudyData:
-        """Return the checkpoints, lifecycle and description of studies.
+        """Return the checkpoints, lifecycle, notes, metrics and description of studies.
 
         The result is the first argument of every chart and analysis.
 
@@ -906,8 +1190,10 @@ class EvalKit:
         ----------
         study
             A study (see `stop_study`), a list of studies, or None for all.
-        start, end, by, exclude
+        start, end, by, exclude, values
             The selection of checkpoints, see `checkpoints`. The lifecycle is always complete.
+        as_of, archived
+            See `checkpoints`.
 
         Raises
         ------
@@ -915,6 +1201,8 @@ class EvalKit:
             When no study, or more than one, matches `study`.
         InvalidInputError
             When a time has no time zone, or `exclude` matches no checkpoint.
+        LogMismatchError
+            When `as_of` is the pin of another log.
 
         Examples
         --------
@@ -928,15 +1216,19 @@ class EvalKit:
 
         self.engine.ready_to_read()
         ids = self._ids(study)
-        for _ in range(_TRIES):  # another process may write in between: the three frames must be of one version
+        shown = archived or ids is not None
+        for _ in range(_TRIES):  # another process may write in between: the frames must be of one version
             version = self.engine.read_version()
-            checkpoints = self.checkpoints(ids, start=start, end=end, by=by, exclude=exclude)
-            lifecycle, studies = self.lifecycle(), self.studies()
+            checkpoints = self.checkpoints(
+                ids, start=start, end=end, by=by, exclude=exclude, values=values, as_of=as_of, archived=archived
+            )  # fmt: skip
+            lifecycle, studies = self.lifecycle(as_of=as_of, archived=shown), self.studies(as_of=as_of, archived=shown)
+            metrics, notes = (query(ids, as_of=as_of, archived=archived) for query in (self.metrics, self.notes))
             if version == self.engine.read_version():
                 break
         if ids is not None:
             lifecycle, studies = (frame.filter(frame["study_id"].is_in(ids)) for frame in (lifecycle, studies))
-        return StudyData(checkpoints, lifecycle, studies=studies)
+        return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes)
 
     def report(
         self,
@@ -1120,8 +1412,8 @@ class EvalKit:
                 "hang",
                 hint='Start processes with multiprocessing.get_context("spawn"), or use kit.storage.',
             )
-        from evalkit.frames.columns import FRAMES, empty_frame
+        from evalkit.frames.columns import FRAMES, empty_frame, kinds_of
         from evalkit.frames.pandas_output import to_pandas
 
         frame = read() if self.engine.ready_to_read() or always else empty_frame(FRAMES[name])
-        return frame if backend == "polars" else to_pandas(frame, FRAMES[name])
+        return frame if backend == "polars" else to_pandas(frame, kinds_of(frame, FRAMES[name]))

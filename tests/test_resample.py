@@ -20,7 +20,7 @@ from evalkit import StudyData
 from evalkit.analysis import resample
 from evalkit.domain.catalog import METRICS
 from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import CHECKPOINTS, frame_schema
+from evalkit.frames.columns import CHECKPOINTS, VALUES, frame_schema
 from evalkit.frames.pandas_output import to_pandas
 from evalkit.plots import overview, trend
 from tests.analysis_frames import FIRST, HOUR, assert_same, hourly_frames, odd_frames
@@ -196,7 +196,7 @@ def test_coverage_matches_counted_hours(spans: list[tuple[int, int, int]], to: s
 def periods(spans: list[tuple[str, datetime, datetime]], **values: Any) -> pl.DataFrame:
     """Return checkpoints with a period each, and the same values for all."""
     rows = [{"study_id": study, "study": study, "period_start": start, "period_end": end, **values} for study, start, end in spans]
-    return pl.DataFrame(rows, schema_overrides={name: frame_schema(CHECKPOINTS)[name] for name in rows[0]})
+    return pl.DataFrame(rows, schema_overrides={name: frame_schema(VALUES)[name] for name in rows[0]})
 
 
 def one_day(*rows: dict[str, Any]) -> Any:
@@ -213,8 +213,8 @@ def reason(result: Any, metric: str) -> str:
 @pytest.mark.slow
 def test_frame_has_the_columns_of_checkpoints_and_four_more() -> None:
     result = resample(checkpoints(count=60), "weekly")
-    assert list(result.frame.columns) == [*CHECKPOINTS, *EXTRA]
-    assert result.frame.select(list(CHECKPOINTS)).schema == pl.Schema(frame_schema(CHECKPOINTS))
+    assert list(result.frame.columns) == [*VALUES, *EXTRA]
+    assert result.frame.select(list(VALUES)).schema == pl.Schema(frame_schema(VALUES))
     assert result.frame.select(EXTRA).dtypes == [pl.Int64(), pl.Float64(), pl.Boolean(), pl.Duration("us")]
     assert result.frame["checkpoint_id"][0] == f"{study_id(1)}/weekly/2026-01-05"
     assert result.frame["checkpoint_id"].is_unique().all()
@@ -227,7 +227,7 @@ def test_frame_has_the_columns_of_checkpoints_and_four_more() -> None:
 def test_unusual_frames_are_resampled_equally_in_polars_and_pandas(odd: str) -> None:
     frame, to = odd_frames()[odd], "weekly"
     result = resample(frame, to)
-    assert list(result.frame.columns) == [*CHECKPOINTS, *EXTRA]
+    assert list(result.frame.columns) == [*VALUES, *EXTRA]
     assert result.sentences()
     assert result._repr_html_().startswith("<p>")
     if frame.height > 10_000:

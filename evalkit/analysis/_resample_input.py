@@ -13,13 +13,13 @@ from evalkit.domain.periods import LONGEST
 from evalkit.domain.refusals import invalid, nearest, shown
 from evalkit.domain.study import PeriodType
 from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import CHECKPOINTS
+from evalkit.frames.columns import VALUES
 from evalkit.frames.normalize import MISSING_STUDY
 from evalkit.frames.study_data import StudyData
 
 __all__ = ["RESAMPLED", "check_longer", "check_period_types", "read_checkpoints"]
 
-RESAMPLED = {**CHECKPOINTS, "parts": "count", "covered": "rate", "partial": "flag", SESSION_TIME: "duration"}
+RESAMPLED = {**VALUES, "parts": "count", "covered": "rate", "partial": "flag", SESSION_TIME: "duration"}
 """The columns of a resampled frame, with their kinds: those of ``kit.checkpoints()``, and four more."""
 _COUNTS = [name for name, kind in RESAMPLED.items() if kind == "count"]
 _MOST_NAMED = 3

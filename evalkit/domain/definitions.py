@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from evalkit.domain.refusals import invalid, nearest
 
-__all__ = ["COMPARED", "Kind", "Metric", "definition_of", "is_name"]
+__all__ = ["COMPARED", "Better", "Kind", "Metric", "Rollup", "definition_of", "is_name"]
 
 Kind = Literal["count", "rate", "number", "money", "duration", "score"]
 Better = Literal["up", "down", "neither"]

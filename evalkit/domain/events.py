@@ -36,6 +36,7 @@ __all__ = [
     "LIFECYCLE_KINDS",
     "MAX_EVENT_BYTES",
     "SEED_KINDS",
+    "Category",
     "CheckpointAmended",
     "CheckpointContent",
     "CheckpointRecorded",
@@ -61,6 +62,8 @@ MAX_EVENT_BYTES = 1 << 20
 AnyId = Annotated[str, AfterValidator(normalize_id)]
 EventId = Annotated[str, AfterValidator(normalize_event_id)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Category = Literal["model", "prompt", "tool", "data", "incident", "other"]
+"""What a note is about."""
 
 
 class _Event(BaseModel):
@@ -144,7 +147,7 @@ class NoteAdded(_Event):
     id: AnyId
     at: UtcTime
     until: UtcTime | None = None
-    category: Literal["model", "prompt", "tool", "data", "incident", "other"]
+    category: Category
     text: str
     author: str | None = None
 

@@ -13,7 +13,7 @@ from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import a_type
 from evalkit.domain.validation import check_metric
 from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import LIFECYCLE, STUDIES
+from evalkit.frames.columns import FRAMES
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -26,7 +26,7 @@ __all__ = ["MISSING_STUDY", "StudyName", "check_frame", "labeled", "metric_named
 
 MISSING_STUDY = "-"
 """The id and label of the single study of a frame without study columns."""
-_TEXTS = ("text", "status", "period_type", "lifecycle_kind")
+_TEXTS = ("text", "status", "period_type", "lifecycle_kind", "metric_kind", "better", "rollup", "category")
 _LISTED = 5  # the number of column names in a message
 _SCHEMA = {"time": pl.Datetime("us", "UTC"), "count": pl.Int64(), "duration": pl.Duration("us"), "flag": pl.Boolean()}
 
@@ -118,7 +118,7 @@ def read_columns(frame: FrameLike, columns: Mapping[str, str], required: Sequenc
         If `frame` is not a DataFrame, a required column is absent, or a column is of another kind. The `field` of the error is
         ``"checkpoints"``, ``"lifecycle"`` or ``"studies"``, depending on `columns`.
     """
-    field = "lifecycle" if columns is LIFECYCLE else "studies" if columns is STUDIES else "checkpoints"
+    field = next((name for name, frame in FRAMES.items() if frame is columns), "checkpoints")
     check_frame(frame, f"kit.{field}()", field)
     names = [str(name) for name in frame.columns]
     absent = [name for name in required if name not in names]

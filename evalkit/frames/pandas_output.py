@@ -27,7 +27,7 @@ def to_pandas(frame: pl.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
         missing = series.is_null().to_numpy()
         if kind == "count":
             series_of[name] = pd.Series(pd.arrays.IntegerArray(series.fill_null(0).to_numpy().copy(), missing.copy()))
-        elif kind in ("rate", "number", "money"):
+        elif kind in ("rate", "number", "money", "score"):
             series_of[name] = pd.Series(pd.arrays.FloatingArray(series.fill_null(0).to_numpy().copy(), missing.copy()))
         elif kind == "duration":
             series_of[name] = pd.Series(series.to_numpy().astype("timedelta64[us]"))

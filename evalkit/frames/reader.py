@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,36 +15,73 @@ import polars as pl
 from pydantic_core import from_json
 
 from evalkit._util.forks import reset_in_child
-from evalkit.domain.catalog import METRICS
-from evalkit.domain.metrics import LongitudinalMetrics
-from evalkit.domain.refusals import invalid
-from evalkit.domain.study import TRANSITIONS, Checkpoint, StudyConfig, StudyStatus
-from evalkit.domain.time_input import check_time
-from evalkit.domain.times import MAX_COUNT, duration_pair
-from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, REJECTED, STUDIES, empty_frame, frame_schema
+from evalkit.domain.ids import time_of_event
+from evalkit.domain.study import TRANSITIONS, StudyConfig, StudyStatus
+from evalkit.domain.times import MAX_COUNT, stored_text
+from evalkit.frames.checkpoint_pages import PAGE_SQL, decode_page, event_time, parsed_time, stored_schema
+from evalkit.frames.columns import LIFECYCLE, REJECTED, STUDIES, frame_schema
+from evalkit.frames.versions import FrameStudy, View, checkpoint_frame
 from evalkit.readmodel.database.database import Database, PageSize, Row, Statement, Value
+from evalkit.readmodel.history import (
+    CHANGE_COLUMNS,
+    AsOf,
+    Bounds,
+    Change,
+    History,
+    bounds_of,
+    bounds_query,
+    studies_at,
+)
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import HEAD_STATEMENTS, head_of
-from evalkit.readmodel.snapshot import Snapshot, consistently
+from evalkit.readmodel.snapshot import Snapshot, StudyRow, consistently
 
-__all__ = ["FrameReader", "select"]
+__all__ = ["FrameReader", "frame_of_rows"]
 
 # Polars shortens strings of more than 30 characters when it prints a frame; ids have 36.
 os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
 
 _PAGE = 5000
 _PAGE_BYTES = 4 << 20  # servers escape each quote in two bytes, and limit a response to 10 MB
-_SEPARATOR = "\x1e"  # never appears in JSON, unlike line breaks
+_CHANGES_PAGE = 500
+_STUDIES: Statement = ("SELECT id, first_name, period_type, name, archived FROM studies ORDER BY created_at, id", ())
+_CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
+_RETRACTED = "SELECT study_id, subject FROM changes WHERE kind = 'checkpoint_retracted'"
+_COUNTS = f"""
+SELECT study_id, count(*), max(period_end) FROM checkpoints
+WHERE study_id NOT IN (SELECT study_id FROM ({_RETRACTED})) AND rowid <= :checkpoints GROUP BY study_id
+UNION ALL SELECT study_id, count(*), max(period_end) FROM checkpoints
+WHERE study_id IN (SELECT study_id FROM ({_RETRACTED})) AND (study_id, id) NOT IN ({_RETRACTED}) AND rowid <= :checkpoints
+GROUP BY study_id"""
+_COUNTS_AT = """
+WITH bounds (id, before) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
+SELECT c.study_id, count(*), max(c.period_end) FROM bounds CROSS JOIN checkpoints c ON c.study_id = bounds.id
+WHERE c.log_offset < before AND c.rowid <= :checkpoints AND NOT EXISTS (SELECT 1 FROM changes r WHERE r.study_id = c.study_id
+  AND r.subject = c.id AND r.kind = 'checkpoint_retracted' AND r.log_offset < before)
+GROUP BY c.study_id"""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Cache:
-    """The checkpoints read so far, up to row `last` of a generation."""
+    """The checkpoints and changes that were read so far, up to a row id of each table, in one generation."""
 
-    generation: int
-    last: int
-    frame: pl.DataFrame
+    generation: int = -1
+    last: int = 0
+    last_change: int = 0
+    history: History = field(default_factory=History)
+    custom: tuple[str, ...] = ()
+    """The custom metrics that were read."""
+    frame: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=stored_schema(())))
     identity: object = None
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is read together with checkpoints."""
+
+    studies: list[Row]
+    bounds: Bounds
+    history: History
 
 
 class FrameReader:
@@ -62,6 +100,7 @@ class FrameReader:
         self._identity = identity
         self._lock = threading.Lock()
         self._cache: _Cache | None = None
+        self._result: tuple[object, pl.DataFrame] | None = None
         self._page = PageSize(_PAGE, _PAGE_BYTES)
         reset_in_child(self)
 
@@ -69,183 +108,242 @@ class FrameReader:
         """Replace the lock in a forked process."""
         self._lock = threading.Lock()
 
-    def studies(self) -> pl.DataFrame:
-        """Return all studies, newest first: by creation time, then id, descending."""
-        counts_query: Statement = ("SELECT study_id, count(*), max(period_end) FROM checkpoints GROUP BY study_id", ())
+    def studies(self, as_of: AsOf = None, *, archived: bool = False) -> pl.DataFrame:
+        """Return the studies, newest first: by creation time, then id, descending."""
 
-        def read() -> pl.DataFrame:
-            snapshot = Snapshot(self._database, counts_query)
-            counts = {study_id: tuple(rest) for study_id, *rest in snapshot.extra}
+        def read(snapshot: Snapshot, history: History, bounds: Bounds) -> pl.DataFrame:
+            studies = studies_at(snapshot, history, bounds)
+            if bounds.is_latest:
+                counted = snapshot.query(_COUNTS)
+            else:
+                counted = snapshot.query(_COUNTS_AT, (json.dumps([[study.id, bounds.of(study.id)] for study in studies]),))
+            counts = {study_id: tuple(rest) for study_id, *rest in counted}
             rows: list[list[Any]] = []
-            for study in sorted(snapshot.studies(), key=lambda study: (study.created_at, study.id), reverse=True):
+            for study in sorted(studies, key=lambda study: (study.created_at, study.id), reverse=True):
+                if study.archived and not archived:
+                    continue
                 config = StudyConfig.model_validate_json(study.config, extra="ignore")
                 metadata = [{"key": key, "value": value} for key, value in config.metadata.items()]
                 times = (study.created_at, study.started_at, study.stopped_at)
-                rows.append([*study[:5], config.description, config.tags, metadata, *times, *counts.get(study.id, (0, None))])
-            return _from_rows(rows, STUDIES)
+                counts_of = counts.get(study.id, (0, None))
+                rows.append([*study[:5], config.description, config.tags, metadata, *times, *counts_of, bool(study.archived)])
+            return frame_of_rows(rows, STUDIES)
 
-        with readable(self._database):
-            return consistently(read)
+        return self._consistently(read, as_of)
 
-    def lifecycle(self) -> pl.DataFrame:
+    def lifecycle(self, as_of: AsOf = None, *, archived: bool = False) -> pl.DataFrame:
         """Return the lifecycle events: studies oldest first, events in log order."""
         status = {kind: leads_to.value for kind, (_, leads_to) in TRANSITIONS.items()} | {"study_created": StudyStatus.PENDING.value}
 
-        def read() -> pl.DataFrame:
-            snapshot = Snapshot(self._database)
-            studies = {study.id: study for study in snapshot.studies()}
-            entries = snapshot.rows("lifecycle", "study_id, seq, kind, event_id", ("study_id", "seq"))
+        def read(snapshot: Snapshot, history: History, bounds: Bounds) -> pl.DataFrame:
+            studies = _by_id(studies_at(snapshot, history, bounds), archived=archived)
+            entries = snapshot.rows("lifecycle", "study_id, seq, kind, event_id, log_offset", ("study_id", "seq"))
             rows: list[list[Any]] = [
-                [study_id, studies[str(study_id)].name, seq, kind, status[str(kind)], at] for study_id, seq, kind, at in entries
+                [study_id, studies[str(study_id)].name, seq, kind, status[str(kind)], at]
+                for study_id, seq, kind, at, offset in entries
+                if study_id in studies and int(str(offset)) < bounds.of(str(study_id))
             ]
             rows.sort(key=lambda row: (studies[row[0]].created_at, row[0], row[2]))
-            return _from_rows(rows, LIFECYCLE, event_times=("at",))
+            return frame_of_rows(rows, LIFECYCLE, event_times=("at",))
 
-        with readable(self._database):
-            return consistently(read)
+        return self._consistently(read, as_of)
 
-    def rejected(self) -> pl.DataFrame:
+    def rejected(self, as_of: AsOf = None) -> pl.DataFrame:
         """Return the events without effect, rejected and quarantined, in time order."""
 
-        def read() -> pl.DataFrame:
-            snapshot = Snapshot(self._database)
-            columns = "study_id, event_id, reason, kind, message"
-            rows: list[list[Any]] = [
-                [study_id, event_id, kind, "rejected", reason, message, event_id]
-                for study_id, event_id, reason, kind, message in snapshot.rows("rejected", columns, ("study_id", "event_id", "reason"))
-            ]
-            for study_id, _, event_id, error in snapshot.rows("quarantined", "study_id, key, event_id, error", ("study_id", "key")):
-                rows.append([study_id or None, event_id or None, None, "quarantined", "not a valid event", error, event_id or None])
+        def read(snapshot: Snapshot, _: History, bounds: Bounds) -> pl.DataFrame:
+            columns = "study_id, event_id, reason, kind, message, written_at, log_partition, log_offset"
+            rejected = snapshot.rows("rejected", columns, ("study_id", "event_id", "reason"))
+            rows: list[list[Any]] = []
+            for study_id, event_id, reason, kind, message, written_at, *place in rejected:
+                owner = None if reason == "wrong partition" else str(study_id)
+                if _belongs(bounds, owner, str(event_id), written_at, place):
+                    rows.append([study_id, event_id, kind, "rejected", reason, message, event_id])
+            columns = "study_id, key, event_id, error, log_partition, log_offset"
+            for study_id, _key, event_id, error, *place in snapshot.rows("quarantined", columns, ("study_id", "key")):
+                if _belongs(bounds, None, str(event_id), None, place):
+                    rows.append([study_id or None, event_id or None, None, "quarantined", "not a valid event", error, event_id or None])
             rows.sort(key=lambda row: tuple(part or "" for part in (row[6], row[0], row[4])))
-            return _from_rows(rows, REJECTED, event_times=("at",))
+            return frame_of_rows(rows, REJECTED, event_times=("at",))
+
+        return self._consistently(read, as_of)
+
+    def read(self, build: Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame], as_of: AsOf = None) -> pl.DataFrame:
+        """Return a frame that is built from the changes and studies of a state of the log."""
+        return self._consistently(
+            lambda snapshot, history, bounds: build(snapshot, history, studies_at(snapshot, history, bounds), bounds), as_of, changes=True
+        )
+
+    def bounds(self, as_of: AsOf) -> Bounds:
+        """Return the bounds of a state of the log."""
+        return bounds_of(as_of, self._database.execute(*bounds_query(as_of)) if isinstance(as_of, datetime) else ())
+
+    def _consistently(
+        self, read: Callable[[Snapshot, History, Bounds], pl.DataFrame], as_of: AsOf, *, changes: bool = False
+    ) -> pl.DataFrame:
+        def attempt() -> pl.DataFrame:
+            snapshot = Snapshot(self._database, bounds_query(as_of))
+            bounds = bounds_of(as_of, snapshot.extra)
+            needed = changes or not bounds.is_latest
+            return read(snapshot, History.of_snapshot(snapshot).until(bounds) if needed else History(), bounds)
 
         with readable(self._database):
-            return consistently(read)
+            return consistently(attempt)
 
-    def checkpoints(self, study_ids: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return the checkpoints of all or some studies, sorted by study, timestamp and id.
+    def checkpoints(
+        self,
+        study_ids: Sequence[str] | None = None,
+        view: View = View(),  # noqa: B008  (it is frozen)
+        as_of: AsOf = None,
+        *,
+        archived: bool = False,
+    ) -> pl.DataFrame:
+        """Return the checkpoints of some studies, or of all, sorted by study, timestamp and id.
 
-        The checkpoints of all studies are cached; later calls read only new checkpoints.
+        The stored checkpoints of all studies are cached; later calls read only new ones.
+
+        Parameters
+        ----------
+        study_ids
+            The ids of studies. None: all that are not archived, or all with `archived`.
+        view
+            What to show.
+        as_of
+            The state of the log; by default the latest.
+        archived
+            Whether archived studies are included.
         """
         with self._lock, readable(self._database):
             identity = self._identity()
             if self._cache is not None and self._cache.identity != identity:
                 self._cache = None
-            if study_ids is not None and self._cache is None:
-                frame, _, studies = self._read(study_ids, _Cache(-1, 0, empty_frame(CHECKPOINTS)))
-                return _sorted(frame, studies)
-            cache = self._cache or _Cache(-1, 0, empty_frame(CHECKPOINTS))
-            frame, newest, studies = self._read(None, cache)
-            if newest != (cache.generation, cache.last) or cache is not self._cache:
-                cache = self._cache = _Cache(*newest, _sorted(frame, studies), identity)
-        # A clone, because users may change a frame in place.
-        return cache.frame.clone() if study_ids is None else cache.frame.filter(pl.col("study_id").is_in(list(study_ids)))
+            whole = study_ids is None or self._cache is not None
+            cache, state = self._read(None if whole else study_ids, self._cache if whole else None, as_of)
+            if whole and cache is not self._cache:
+                self._cache = cache = replace(cache, frame=_sorted(cache.frame, state.studies), identity=identity)
+            elif not whole:
+                cache = replace(cache, frame=_sorted(cache.frame, state.studies))
+            studies = _selected(state, study_ids, archived=archived)
+            key = (identity, cache.generation, cache.last, cache.last_change, tuple(studies), view)
+            if not state.bounds.is_latest:
+                return checkpoint_frame(cache.frame, studies, state.history, state.bounds, view)
+            if self._result is None or self._result[0] != key:
+                frame = checkpoint_frame(cache.frame, studies, state.history, state.bounds, view)
+                if study_ids is not None:
+                    return frame
+                self._result = key, frame
+            return self._result[1].clone()  # users may change a frame in place
 
-    def _read(self, study_ids: Sequence[str] | None, cache: _Cache) -> tuple[pl.DataFrame, tuple[int, int], list[Row]]:
-        """Read new rows; return all rows, (generation, last row), and the studies."""
-        chosen = ""
-        args: list[Value] = []
-        if study_ids is not None:
-            chosen, args = f"study_id IN ({', '.join('?' * len(study_ids))}) AND", list(study_ids)
-        page_sql = _PAGE_SQL.replace(":chosen", chosen)
-        head: list[Statement] = [*HEAD_STATEMENTS, ("SELECT coalesce(max(rowid), 0) FROM checkpoints", ())]
-        studies_query: Statement = ("SELECT id, name, period_type FROM studies ORDER BY created_at, id", ())
+    def _read(self, study_ids: Sequence[str] | None, cache: _Cache | None, as_of: AsOf) -> tuple[_Cache, _State]:
+        """Read new rows and changes; return the cache with them, and the state.
 
-        def page_after(last: int, bound: int, *extra: Statement) -> list[list[Row]]:
-            return self._page.read(lambda rows: self._database.batch([*head, *extra, (page_sql, [*args, last, bound, rows])]))
-
+        The cache is the same object if there are no new ones.
+        """
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
             while True:
-                results = page_after(cache.last if cache.generation >= 0 else 0, MAX_COUNT, studies_query)
-                bound, studies = int(str(results[2][0][0])), results[3]
-                current = head_of(results[0], results[1]).generation
-                generation, frames = current if cache.generation == -1 else cache.generation, [cache.frame]
-                while current == generation:
-                    last, count, invalid_rows, page, irregular = results[-1][0]
-                    if invalid_rows:
-                        raise ValueError("a value has a type that evalkit does not write")
-                    if last is None:
-                        return pl.concat(frames, rechunk=False), (generation, max(bound, cache.last)), studies
-                    self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
-                    # The database reads the next page while Polars decodes this one.
-                    next_page = reader.submit(page_after, int(str(last)), bound)
-                    frames.append(_decode_page(str(page or ""), from_json(str(irregular or "[]")), studies))
-                    results = next_page.result()
-                    current = head_of(results[0], results[1]).generation
-                cache = _Cache(-1, 0, empty_frame(CHECKPOINTS))  # a rebuild replaced the tables: start over
+                result = self._read_generation(study_ids, cache or _Cache(), as_of, reader)
+                if result is not None:
+                    return result
+                cache = None  # a rebuild replaced the tables: start over
+
+    def _read_generation(
+        self, study_ids: Sequence[str] | None, cache: _Cache, as_of: AsOf, reader: ThreadPoolExecutor
+    ) -> tuple[_Cache, _State] | None:
+        """Read as `_read`; return None if a rebuild replaced the tables meanwhile."""
+        chosen = ""
+        args: list[Value] = [] if study_ids is None else list(study_ids)
+        if study_ids is not None:
+            chosen = f"study_id IN ({', '.join('?' * len(study_ids))}) AND"
+        page_sql = PAGE_SQL.replace(":chosen", chosen)
+
+        def page_after(last: int, bound: int, *extra: Statement) -> list[list[Row]]:
+            return self._page.read(lambda rows: self._database.batch([*HEAD_STATEMENTS, *extra, (page_sql, [*args, last, bound, rows])]))
+
+        ends: Statement = (
+            "SELECT (SELECT coalesce(max(rowid), 0) FROM checkpoints), (SELECT coalesce(max(rowid), 0) FROM changes)", ()
+        )  # fmt: skip
+        results = page_after(cache.last, MAX_COUNT, ends, _STUDIES, bounds_query(as_of))
+        generation = head_of(results[0], results[1]).generation
+        if cache.generation not in (-1, generation):
+            return None
+        end, end_of_changes = (int(str(value)) for value in results[2][0])
+        studies, bounds = results[3], bounds_of(as_of, results[4])
+        history, custom = cache.history, cache.custom
+        if end_of_changes > cache.last_change:
+            new = self._changes(generation, cache.last_change, end_of_changes)
+            if new is None:
+                return None
+            history = History([*history.changes, *new])
+            custom = tuple(dict.fromkeys(name for defined in history.definitions.values() for name in defined))
+            if custom != cache.custom and cache.last:
+                return None  # read the values of the new metrics in earlier checkpoints
+        state = _State(studies, bounds, history.until(bounds))
+        frames = [cache.frame if custom == cache.custom else pl.DataFrame(schema=stored_schema(custom))]
+        current = generation
+        while current == generation:
+            last, count, invalid_rows, page, irregular = results[-1][0]
+            if invalid_rows:
+                raise ValueError("a value has a type that evalkit does not write")
+            if last is None:
+                if cache.generation == generation and (end, end_of_changes) == (cache.last, cache.last_change):
+                    return cache, state
+                frame = pl.concat(frames, rechunk=False)
+                return replace(
+                    cache, generation=generation, last=max(end, cache.last), last_change=end_of_changes, history=history, custom=custom,
+                    frame=frame,
+                ), state  # fmt: skip
+            self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
+            # The database reads the next page while Polars decodes this one.
+            next_page = reader.submit(page_after, int(str(last)), end)
+            frames.append(decode_page(str(page or ""), from_json(str(irregular or "[]")), custom))
+            results = next_page.result()
+            current = head_of(results[0], results[1]).generation
+        return None
+
+    def _changes(self, generation: int, after: int, end: int) -> list[Change] | None:
+        """Read the changes up to a row id; return None if a rebuild replaced the tables meanwhile."""
+        changes: list[Change] = []
+        size = PageSize(_CHANGES_PAGE)
+        while after < end:
+            start = after
+            meta, positions, rows = size.read(
+                lambda limit: self._database.batch([*HEAD_STATEMENTS, (_CHANGES, (start, end, limit))])  # noqa: B023  (called immediately)
+            )
+            if head_of(meta, positions).generation != generation:
+                return None
+            if not rows:
+                break
+            changes += [Change.of_row(row[1:]) for row in rows]
+            after = int(str(rows[-1][0]))
+        return changes
 
 
-# One text cell per page is faster to send than rows, and faster to decode with Polars. Rows with unusual JSON (duplicate or unknown keys)
-# are sent separately, and parsed by the model.
-_TEXTS = ("id", "study_id", "timestamp", "metrics", "sessions_included", "event_id", "period_start", "period_end")
-_TYPED = " AND ".join(
-    [
-        *(f"typeof({name}) = 'text'" for name in _TEXTS),
-        "substr(metrics, 1, 1) = '{'",
-        "substr(sessions_included, 1, 1) = '['",  # some versions of Polars read a string as a null list
-        "typeof(events_analyzed) = 'integer'",
-        "typeof(regular) = 'integer'",
-    ]
-)
-_PAGE_SQL = f"""
-SELECT max(row), count(*), sum(NOT ({_TYPED})),
-  group_concat(CASE WHEN regular THEN '{{"checkpoint_id":"' || id || '","study_id":"' || study_id
-    || '","timestamp":"' || timestamp || '","event_id":"' || event_id || '","period_start":"' || period_start
-    || '","period_end":"' || period_end || '","events_analyzed":' || events_analyzed || ',"sessions_included":' || sessions_included
-    || ',' || substr(metrics, 2) END,
-    char({ord(_SEPARATOR)})),
-  json_group_array(json_array(json_object('checkpoint_id', id, 'study_id', study_id, 'timestamp', timestamp, 'event_id', event_id,
-    'period_start', period_start, 'period_end', period_end, 'events_analyzed', events_analyzed), sessions_included, metrics))
-    FILTER (WHERE NOT regular AND {_TYPED})
-FROM (SELECT rowid AS row, * FROM checkpoints WHERE :chosen rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?)"""
+def _selected(state: _State, study_ids: Sequence[str] | None, *, archived: bool) -> list[FrameStudy]:
+    """Return the studies to show, oldest first, with their names in a state."""
+    chosen = None if study_ids is None else set(study_ids)
+    studies = []
+    for study_id, first_name, period_type, name, is_archived in state.studies:
+        key = str(study_id)
+        hidden = is_archived if state.bounds.is_latest else state.history.archived.get(key, False)
+        if key in chosen if chosen is not None else archived or not hidden:
+            current = name if state.bounds.is_latest else state.history.names.get(key, str(first_name))
+            studies.append(FrameStudy(key, str(current), str(period_type)))
+    return studies
 
 
-def _decode_page(page: str, irregular: list[list[Any]], studies: list[Row]) -> pl.DataFrame:
-    schema = frame_schema(CHECKPOINTS)
-    raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in CHECKPOINTS.items()}
-    raw = {**raw, "event_id": pl.String(), "avg_session_duration": pl.List(pl.Int64())}
-    for name in ("study", "period_type", "recorded_at"):
-        del raw[name]
-    lines = page.encode().replace(b"\n", b" ").replace(_SEPARATOR.encode(), b"\n")
-    decoded = _decode_lines(lines, raw) if lines else pl.DataFrame(schema=raw)
-    if irregular:
-        rows = [_parsed_by_model(row | {"sessions_included": from_json(sessions)}, metrics) for row, sessions, metrics in irregular]
-        decoded = pl.concat([decoded, pl.DataFrame(rows, schema=raw)])
-    study_columns = pl.DataFrame(
-        studies, schema={"study_id": pl.String(), "study": pl.String(), "period_type": schema["period_type"]}, orient="row"
-    )
-    seconds, nanoseconds = (pl.col("avg_session_duration").list.get(index) for index in (0, 1))
-    clipped = pl.min_horizontal(seconds, pl.lit(MAX_COUNT // 1_000_000 - 1))
-    return (
-        decoded.with_columns(
-            *(_parsed_time(name) for name in ("timestamp", "period_start", "period_end")),
-            _event_time("event_id").alias("recorded_at"),
-            pl.when(seconds.is_not_null())
-            .then(clipped * 1_000_000 + nanoseconds // 1000)
-            .cast(pl.Duration("us"))
-            .alias("avg_session_duration"),
-        )
-        .join(study_columns, on="study_id", how="left", maintain_order="left")
-        .select(list(CHECKPOINTS))
-    )
+def _by_id(studies: Sequence[StudyRow], *, archived: bool) -> dict[str, StudyRow]:
+    return {study.id: study for study in studies if archived or not study.archived}
 
 
-def _decode_lines(lines: bytes, raw: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Decode JSON lines into a frame with the raw columns."""
-    try:
-        return pl.read_ndjson(lines, schema=raw)
-    except pl.exceptions.ComputeError:  # a number that is valid JSON, but not for Polars, such as 0e99999999999
-        columns = [name for name in raw if name not in METRICS]
-        rows = [_parsed_by_model({name: row[name] for name in columns}, line) for line in lines.split(b"\n") for row in [from_json(line)]]
-        return pl.DataFrame(rows, schema=raw)
-
-
-def _parsed_by_model(row: dict[str, Any], text: str | bytes) -> dict[str, Any]:
-    """Return the raw columns of a checkpoint, with metrics parsed by `LongitudinalMetrics`."""
-    metrics = LongitudinalMetrics.model_validate_json(text, extra="ignore")
-    duration = metrics.avg_session_duration
-    pair = None if duration is None else list(duration_pair(duration))
-    return {**row, **{name: getattr(metrics, name) for name in METRICS}, "avg_session_duration": pair}
+def _belongs(bounds: Bounds, study_id: str | None, event_id: str, written_at: Value, place: Sequence[Value]) -> bool:
+    """Return whether an event without effect belongs to a state; its study is None if it is not in the partition of its study."""
+    partition, offset = (int(str(part)) for part in place)
+    limit = bounds.of_misplaced(partition) if study_id is None else bounds.of(study_id)
+    if limit is not None:
+        return offset < limit
+    if bounds.moment is None or not (written_at or event_id):
+        return True
+    return (str(written_at) if written_at else stored_text(time_of_event(event_id))) <= bounds.moment
 
 
 def _sorted(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:
@@ -254,55 +352,10 @@ def _sorted(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:
     return frame.sort(order, "timestamp", "checkpoint_id")
 
 
-def _parsed_time(name: str) -> pl.Expr:
-    return pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.6fZ", time_unit="us", time_zone="UTC")
-
-
-def _event_time(name: str) -> pl.Expr:
-    digits = pl.col(name).str.slice(0, 8) + pl.col(name).str.slice(9, 4)
-    return (digits.str.to_integer(base=16, dtype=pl.Int64()) * 1000).cast(pl.Datetime("us", "UTC"))
-
-
-def _from_rows(rows: list[list[Any]], columns: dict[str, str], event_times: Sequence[str] = ()) -> pl.DataFrame:
+def frame_of_rows(rows: list[list[Any]], columns: dict[str, str], event_times: Sequence[str] = ()) -> pl.DataFrame:
+    """Return a frame of rows with texts and times in the format of the read model; `event_times` have event ids."""
     schema = frame_schema(columns)
     raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in columns.items()}
     frame = pl.DataFrame(rows, schema=raw, orient="row")
     times = [name for name, kind in columns.items() if kind == "time"]
-    return frame.with_columns(*((_event_time if name in event_times else _parsed_time)(name).alias(name) for name in times))
-
-
-_SELECTED_BY = {"timestamp": "timestamp", "period": "period_start"}
-
-
-def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by: str, exclude: Iterable[Checkpoint | str]) -> pl.DataFrame:
-    """Return the checkpoints in ``[start, end)`` that are not excluded.
-
-    Raises
-    ------
-    InvalidInputError
-        If a time has no time zone, `by` is unknown, or a reference in `exclude` does not match exactly one checkpoint.
-    """
-    if by not in _SELECTED_BY:
-        raise invalid("by", by, "expected 'timestamp' or 'period'")
-    excluded = [_checkpoint_id(frame, reference) for reference in ([exclude] if isinstance(exclude, str | Checkpoint) else exclude)]
-    if start is not None and end is not None and check_time("end", end) < check_time("start", start):
-        raise invalid("end", end, f"must not be before start ({check_time('start', start).isoformat()})")
-    if start is not None:
-        frame = frame.filter(pl.col(_SELECTED_BY[by]) >= check_time("start", start))
-    if end is not None:
-        frame = frame.filter(pl.col(_SELECTED_BY[by]) < check_time("end", end))
-    return frame.filter(~pl.col("checkpoint_id").is_in(excluded)) if excluded else frame
-
-
-def _checkpoint_id(frame: pl.DataFrame, reference: Checkpoint | str) -> str:
-    if isinstance(reference, Checkpoint):
-        return reference.id
-    if not isinstance(reference, str) or len(reference) < 4:
-        raise invalid("exclude", reference, "expected a Checkpoint, an id, or the last 4 or more characters of an id")
-    ids = frame["checkpoint_id"]
-    matches = ids.filter(ids.str.ends_with(reference.lower())).unique().to_list()
-    if len(matches) != 1:
-        problem = f"matches {len(matches)} checkpoints: {', '.join(matches[:5])}" if matches else "matches none of the selected checkpoints"
-        hint = f"To exclude a column, use frame.drop({reference!r})." if reference in frame.columns else ""
-        raise invalid("exclude", reference, problem, hint=hint)
-    return str(matches[0])
+    return frame.with_columns(*((event_time if name in event_times else parsed_time)(name).alias(name) for name in times))

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
+from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.periods import SHORTEST
+from evalkit.domain.refusals import a_type, invalid
 from evalkit.domain.study import PeriodType, Study
 from evalkit.domain.study_references import resolve_study
 from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, STUDIES, empty_frame
+from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, METRICS_FRAME, NOTES, STUDIES, empty_frame
+from evalkit.frames.definitions import definitions_in
 from evalkit.frames.normalize import MISSING_STUDY, StudyName, check_frame, labeled, read_column, read_columns
 
 if TYPE_CHECKING:
@@ -53,11 +57,15 @@ class StudyData:
         audit does not check when the studies ran.
     studies
         A DataFrame with the columns of ``kit.studies()``, for the study descriptions in reports.
+    metrics
+        The definitions of custom metrics: a list of `Metric` for all studies, or a DataFrame with the columns of ``kit.metrics()``.
+    notes
+        A DataFrame with the columns of ``kit.notes()``.
 
     Raises
     ------
     InvalidInputError
-        If an argument is not a Polars or pandas DataFrame.
+        If a frame is not a Polars or pandas DataFrame, or `metrics` is not a list of `Metric`.
 
     See Also
     --------
@@ -72,15 +80,33 @@ class StudyData:
     StudyData(1 checkpoint of 1 study, without lifecycle)
     """
 
-    def __init__(self, checkpoints: FrameLike, lifecycle: FrameLike | None = None, *, studies: FrameLike | None = None) -> None:
+    def __init__(
+        self,
+        checkpoints: FrameLike,
+        lifecycle: FrameLike | None = None,
+        *,
+        studies: FrameLike | None = None,
+        metrics: Sequence[Metric] | FrameLike = (),
+        notes: FrameLike | None = None,
+    ) -> None:
         check_frame(checkpoints, field="checkpoints")
         if lifecycle is not None:
             check_frame(lifecycle, "kit.lifecycle()", "lifecycle")
         if studies is not None:
             check_frame(studies, "kit.studies()", "studies")
+        if notes is not None:
+            check_frame(notes, "kit.notes()", "notes")
+        if isinstance(metrics, Sequence):
+            for metric in metrics:
+                if not isinstance(metric, Metric):
+                    raise invalid("metrics", metric, f"expected Metric objects or kit.metrics(), got {a_type(metric)}")
+        else:
+            check_frame(metrics, "kit.metrics()", "metrics")
         self.checkpoints = checkpoints
         self.lifecycle = lifecycle
         self.studies = studies
+        self.metrics = metrics
+        self.notes = notes
         self._columns: dict[tuple[str, str], pl.Series] = {}
         self._measured: dict[tuple[str, str], pl.Series] = {}
         self._computed: dict[str, Any] = {}
@@ -141,6 +167,47 @@ class StudyData:
         if any(name not in self for name in required):
             read_columns(self.checkpoints, kinds, required, optional)  # raises
         return pl.DataFrame([self.column(name, kinds[name]) for name in (*optional, *required)])
+
+    @cached_property
+    def definitions(self) -> dict[str, dict[str, Metric]]:
+        """The definitions of custom metrics: by name, then by study id; ``""`` stands for all studies."""
+        defined: dict[str, dict[str, Metric]] = {}
+        if isinstance(self.metrics, Sequence):
+            return {metric.name: {"": metric} for metric in self.metrics}
+        for study_id, metrics in definitions_in(self.metrics).items():
+            for name, metric in metrics.items():
+                defined.setdefault(name, {})[study_id] = metric
+        return defined
+
+    def metric(self, name: str) -> Metric | None:
+        """Return the definition of a metric: one of the 16, or a custom one; None if it is not defined.
+
+        Raises
+        ------
+        InvalidInputError
+            If studies define it differently, so that their values cannot be analyzed together.
+
+        Examples
+        --------
+        >>> rows = pl.DataFrame({"study": ["nightly"], "refusals": [3]})
+        >>> data = StudyData(rows, metrics=[Metric("refusals", kind="count", better="down")])
+        >>> data.metric("refusals").better, data.metric("session_success_rate").better, data.metric("other")
+        ('down', 'up', None)
+        """
+        if name in METRICS:
+            return METRICS[name]
+        defined = self.definitions.get(name)
+        if defined is None:
+            return None
+        (first_id, first), *others = defined.items()
+        for study_id, other in others:
+            if differences := first.differences(other):
+                labels = [next((known.name for known in self.known if known.id == key), key) for key in (first_id, study_id)]
+                raise invalid(
+                    "metric", name, f"studies {labels[0]!r} and {labels[1]!r} define it differently: {'; '.join(differences)}",
+                    hint="Select one of the studies.",
+                )  # fmt: skip
+        return first
 
     @property
     def names(self) -> list[StudyName]:
@@ -331,7 +398,10 @@ class StudyData:
             return self
         lifecycle = None if self.lifecycle is None else _of_studies(self.lifecycle, ids, LIFECYCLE, "study")
         studies = None if self.studies is None else _of_studies(self.studies, ids, STUDIES, "name")
-        return StudyData(_of_studies(self.checkpoints, ids, CHECKPOINTS, "study"), lifecycle, studies=studies)
+        notes = None if self.notes is None else _of_studies(self.notes, ids, NOTES, "study")
+        metrics = self.metrics if isinstance(self.metrics, Sequence) else _of_studies(self.metrics, ids, METRICS_FRAME, "study")
+        checkpoints = _of_studies(self.checkpoints, ids, CHECKPOINTS, "study")
+        return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes)
 
 
 def study_data(source: DataLike, field: str = "data") -> StudyData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from evalkit.errors import DatabaseError
@@ -70,13 +71,38 @@ class Snapshot:
         RebuiltMeanwhileError
             When a rebuild replaced the tables.
         """
-        columns = "id, first_name, period_type, period_value, first_config, created_at"
-        fixed = {row[0]: row for row in self._pages("studies", columns, ("id",), "1")}
         rows = []
         for study_id, status, started, stopped, archived, *changed in sorted(self._changing, key=lambda row: str(row[0])):
-            _, name, period_type, period_value, config, created = fixed[study_id]
+            _, name, period_type, period_value, config, created = self._fixed[study_id]
             name, config = (first if now is None else now for first, now in zip((name, config), changed, strict=True))
             rows.append(StudyRow._make((study_id, name, status, period_type, period_value, config, created, started, stopped, archived)))
+        return rows
+
+    def first_of_studies(self) -> dict[str, tuple[str, str]]:
+        """Return the name and config of each study at its creation, by id."""
+        return {str(study_id): (str(row[1]), str(row[4])) for study_id, row in self._fixed.items()}
+
+    @cached_property
+    def _fixed(self) -> dict[Value, Row]:
+        """The columns of studies that never change, by id."""
+        columns = "id, first_name, period_type, period_value, first_config, created_at"
+        return {row[0]: row for row in self._pages("studies", columns, ("id",), "1")}
+
+    def query(self, sql: str, args: tuple[Value, ...] = ()) -> list[Row]:
+        """Return the rows of a query.
+
+        In `sql`, ``:table`` is the last row id of an append-only table in the snapshot.
+
+        Raises
+        ------
+        RebuiltMeanwhileError
+            When a rebuild replaced the tables.
+        """
+        for table, bound in self._bounds.items():
+            sql = sql.replace(f":{table}", str(bound))
+        meta, positions, rows = self._database.batch([*HEAD_STATEMENTS, (sql, args)])
+        if head_of(meta, positions).generation != self.head.generation:
+            raise RebuiltMeanwhileError("The read model was rebuilt during the query", hint="Try again.")
         return rows
 
     def rows(self, table: str, columns: str, key: tuple[str, ...]) -> Iterator[Row]:
@@ -92,16 +118,16 @@ class Snapshot:
         return self._pages(table, columns, key, "rowid <= ?", (self._bounds[table],))
 
     def _pages(self, table: str, columns: str, key: tuple[str, ...], where: str, args: tuple[Value, ...] = ()) -> Iterator[Row]:
-        width, names = len(key), ", ".join(key)
-        sql = f"SELECT {columns} FROM {table} WHERE {where} AND ({names}) > ({', '.join('?' * width)}) ORDER BY {names} LIMIT ?"
+        names = ", ".join(key)
+        sql = f"SELECT {columns} FROM {table} WHERE {where} AND ({names}) > ({', '.join('?' * len(key))}) ORDER BY {names} LIMIT ?"
+        return self.paged(sql, args, len(key))
 
-        def query(after: tuple[Value, ...], limit: int) -> list[Row]:
-            meta, positions, page = self._database.batch([*HEAD_STATEMENTS, (sql, (*args, *after, limit))])
-            if head_of(meta, positions).generation != self.head.generation:
-                raise RebuiltMeanwhileError("The read model was rebuilt during the query", hint="Try again.")
-            return page
+    def paged(self, sql: str, args: tuple[Value, ...], width: int) -> Iterator[Row]:
+        """Yield the rows of a query page by page.
 
-        return pages(query, ("",) * width, lambda row: row[:width], _PAGE)
+        The last arguments of `sql` are the key of the row before the page, which is its first `width` columns, and the number of rows.
+        """
+        return pages(lambda after, limit: self.query(sql, (*args, *after, limit)), ("",) * width, lambda row: row[:width], _PAGE)
 
 
 def consistently(read: Callable[[], _T]) -> _T:

@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, frame_schema
+from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, VALUES, frame_schema
 
 __all__ = ["DIGEST_COVERS", "digest"]
 
 _STUDY_FIELDS = ("study_id", "name", "period_type", "period_value", "description", "tags", "metadata")
 _EVENT_FIELDS = ("seq", "kind", "at")
-_CHECKPOINT_FIELDS = tuple(name for name in CHECKPOINTS if name not in ("study_id", "study", "period_type"))
+_CHECKPOINT_FIELDS = tuple(name for name in VALUES if name not in ("study_id", "study", "period_type"))
 DIGEST_COVERS = (
     "the study's id, name, period type, planned periods, description, tags and metadata; the sequence number, kind and time of each "
     "lifecycle event; and the id, timestamp, recording time, period, 16 metrics (durations in microseconds), number of analyzed events and "

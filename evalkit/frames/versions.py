@@ -1,0 +1,179 @@
+"""The frame of checkpoints in a state of the log: latest or first versions, with names and custom metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
+
+from evalkit.domain.definitions import Metric
+from evalkit.domain.refusals import invalid
+from evalkit.errors import InvalidInputError, warn
+from evalkit.frames.columns import CHECKPOINTS, frame_schema
+from evalkit.readmodel.history import Bounds, CheckpointKey, History
+
+__all__ = ["FrameStudy", "Values", "View", "checkpoint_frame", "custom_columns"]
+
+Values = Literal["latest", "first"]
+_MOST_COLUMNS = 500
+_KEY = ["study_id", "checkpoint_id"]
+_LARGEST_SECONDS = 9e12  # a longer duration does not fit into 64 bits of microseconds
+
+
+class FrameStudy(NamedTuple):
+    """A study in a state of the log."""
+
+    id: str
+    name: str
+    period_type: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What a frame of checkpoints shows.
+
+    Parameters
+    ----------
+    values
+        ``"latest"``: amended values, without retracted checkpoints; ``"first"``: all checkpoints as first recorded.
+    custom
+        Whether custom metrics have columns.
+    """
+
+    values: Values = "latest"
+    custom: bool = True
+
+    def __post_init__(self) -> None:
+        if self.values not in ("latest", "first"):
+            raise invalid("values", self.values, "expected 'latest' or 'first'")
+
+
+def checkpoint_frame(stored: pl.DataFrame, studies: Sequence[FrameStudy], history: History, bounds: Bounds, view: View) -> pl.DataFrame:
+    """Return the frame of the checkpoints of some studies, in the order of the rows.
+
+    Parameters
+    ----------
+    stored
+        Checkpoints as first recorded, with the columns of `stored_schema`.
+    studies
+        The studies to select, oldest first.
+    history
+        The changes that belong to the state.
+    bounds
+        The state.
+    view
+        What to show.
+
+    Raises
+    ------
+    InvalidInputError
+        When the studies define more custom metrics than a frame can have columns.
+    """
+    rows = _selected(stored, studies, bounds)
+    metrics = custom_columns(studies, history) if view.custom else {}
+    conflicting = [name for name, defined in metrics.items() if len({metric.kind for metric in defined.values()}) > 1]
+    if conflicting:
+        warn(
+            f"The selected studies define {conflicting[0]!r} with different kinds"
+            f"{f' (and {len(conflicting) - 1} more metrics)' if conflicting[1:] else ''}; its column contains plain numbers."
+        )
+    kinds = {name: next(iter(defined.values())).kind if name not in conflicting else "number" for name, defined in metrics.items()}
+    rows = rows.with_columns(pl.lit(0, pl.Int64()).alias("revision"))
+    if view.values == "latest":
+        rows = _amended(_without_retracted(rows, history), history)
+    rows = rows.with_columns(*(_custom_column(name, kind, metrics[name], studies) for name, kind in kinds.items()))
+    schema = frame_schema(CHECKPOINTS)
+    names = pl.DataFrame(
+        studies, schema={"study_id": pl.String(), "study": pl.String(), "period_type": schema["period_type"]}, orient="row"
+    )
+    standard = list(CHECKPOINTS)
+    after = standard.index("events_analyzed")
+    return rows.join(names, on="study_id", how="left", maintain_order="left").select([*standard[:after], *metrics, *standard[after:]])
+
+
+def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str, dict[str, Metric]]:
+    """Return the custom metrics of studies, in the order of the columns: the definitions of each name, by study id.
+
+    Raises
+    ------
+    InvalidInputError
+        When there are more than a frame can have columns.
+    """
+    defined: dict[str, dict[str, Metric]] = {}
+    for study in studies:
+        for name, metric in history.definitions.get(study.id, {}).items():
+            defined.setdefault(name, {})[study.id] = metric
+    if len(defined) > _MOST_COLUMNS:
+        raise InvalidInputError(
+            f"The selected studies define {len(defined):,} custom metrics, and a frame has at most {_MOST_COLUMNS} columns for them",
+            hint="Select fewer studies, or pass custom=False.", shell_hint="Select fewer studies.", field="study", value=len(defined),
+        )  # fmt: skip
+    return defined
+
+
+def _selected(stored: pl.DataFrame, studies: Sequence[FrameStudy], bounds: Bounds) -> pl.DataFrame:
+    """Return the rows of some studies that belong to a state."""
+    ids = [study.id for study in studies]
+    present = stored["study_id"].unique()
+    rows = stored if not len(present.filter(~present.is_in(ids))) else stored.filter(pl.col("study_id").is_in(ids))
+    if bounds.is_latest:
+        return rows
+    limit = pl.col("study_id").replace_strict({study_id: bounds.of(study_id) for study_id in ids}, return_dtype=pl.Int64()) if ids else 0
+    return rows.filter(pl.col("log_offset") < limit)
+
+
+def _keys(keys: Sequence[CheckpointKey]) -> pl.DataFrame:
+    return pl.DataFrame(keys, schema=dict.fromkeys(_KEY, pl.String()), orient="row")
+
+
+def _without_retracted(rows: pl.DataFrame, history: History) -> pl.DataFrame:
+    if not history.retractions:
+        return rows
+    return rows.join(_keys(list(history.retractions)), on=_KEY, how="anti", maintain_order="left")
+
+
+def _amended(rows: pl.DataFrame, history: History) -> pl.DataFrame:
+    """Return rows with the values of their amendments."""
+    present = set(rows["study_id"].unique().to_list()) if history.amendments else set()
+    changed = {key: _changed_values([event for _, event in chain]) for key, chain in history.amendments.items() if key[0] in present}
+    if not changed:
+        return rows
+    columns = [name for name in rows.columns if any(name in values for values in changed.values())]
+    schema: dict[str, pl.DataType] = {}
+    for name in columns:
+        schema |= {f"new {name}": rows.schema[name], f"is new {name}": pl.Boolean()}
+    flat = [[part for name in columns for part in (values.get(name), name in values)] for values in changed.values()]
+    keyed = _keys(list(changed)).hstack(pl.DataFrame(flat, schema=schema, orient="row"))
+    joined = rows.join(keyed, on=_KEY, how="left", maintain_order="left")
+    return joined.with_columns(
+        pl.when(pl.col(f"is new {name}")).then(pl.col(f"new {name}")).otherwise(pl.col(name)).alias(name) for name in columns
+    ).select(rows.columns)
+
+
+def _changed_values(amendments: Sequence[Any]) -> dict[str, Any]:
+    """Return the new values of the columns that amendments changed."""
+    values: dict[str, Any] = {"revision": len(amendments)}
+    for event in amendments:
+        values |= event.metrics.changed()
+        values |= {name: value for name in ("events_analyzed", "sessions_included") if (value := getattr(event, name)) is not None}
+        if event.provenance is not None:
+            values["collector"] = event.provenance.collector
+    return {
+        name: float(value) if name not in CHECKPOINTS and value is not None and not isinstance(value, timedelta) else value
+        for name, value in values.items()
+    }
+
+
+def _custom_column(name: str, kind: str, defined: Mapping[str, Metric], studies: Sequence[FrameStudy]) -> pl.Expr:
+    """Return a custom metric in the dtype of its kind, only for the studies that define it."""
+    value = pl.col(name)
+    if kind == "count":
+        value = pl.when(value == value.floor()).then(value).cast(pl.Int64(), strict=False)
+    elif kind == "duration":
+        value = pl.when(value.abs() < _LARGEST_SECONDS).then((value * 1e6).round()).cast(pl.Int64()).cast(pl.Duration("us"))
+    if len(defined) < len(studies):
+        value = pl.when(pl.col("study_id").is_in(list(defined))).then(value)
+    return value.alias(name)
