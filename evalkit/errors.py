@@ -231,7 +231,7 @@ class AmbiguousStudyError(EvalkitError, LookupError):
 
 
 class StudyExistsError(EvalkitError, ValueError):
-    """`create_study` was called with the name of an existing study."""
+    """`create_study` or `rename_study` was called with the name of another study, which may be archived."""
 
     name: str
     study_ids: list[str]

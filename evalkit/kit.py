@@ -49,6 +49,7 @@ __all__ = ["EvalKit", "connect"]
 StudyRef = Study | str
 Studies = Study | str | Sequence[Study | str] | None
 Period = str | PeriodType | tuple[str | PeriodType, int]
+Cadence = Literal["per-period", "per-run"]
 _TRIES = 5
 
 
@@ -161,6 +162,7 @@ class EvalKit:
         description: str | None = None,
         tags: Iterable[str] | None = None,
         metadata: Mapping[str, str] | None = None,
+        cadence: Cadence | None = None,
         metrics: Sequence[Metric | str] = (),
         at: datetime | str | None = None,
         if_exists: Literal["error", "open"] = "error",
@@ -176,6 +178,10 @@ class EvalKit:
             ``(PeriodType.WEEKLY, 2)``. By default ``"daily"``.
         description, tags, metadata
             Notes about the study; metadata maps names to strings.
+        cadence
+            What a checkpoint describes: ``"per-period"`` (default), a whole period; ``"per-run"``, a run of any length, such as a block of
+            40 minutes each night, or a benchmark at a point in time (its start equals its end). Of runs, one is expected to start in each
+            period; their length is not checked. Stored in the metadata as ``evalkit.cadence``.
         metrics
             Definitions of the study's own metrics: `Metric` objects, or names in ``evalkit.metrics.STANDARD``.
         at
@@ -187,7 +193,7 @@ class EvalKit:
         Raises
         ------
         StudyExistsError
-            When a study has this name, and `if_exists` is ``"error"``.
+            When a study has this name, and it is archived or `if_exists` is ``"error"``.
 
         Examples
         --------
@@ -196,14 +202,14 @@ class EvalKit:
         >>> kit.create_study("nightly agent", period="weekly:8", tags=["coding"], metadata={"model": "m-1"})
         Study('nightly agent', pending, weekly:8)
         """
-        options = {"period": period, "description": description, "tags": tags, "metadata": metadata}
+        options = {"period": period, "description": description, "tags": tags, "metadata": metadata, "cadence": cadence}
         passed: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
         if not isinstance(name, CreateStudy):
             name = CreateStudy(name, **passed)
         elif passed:
             raise invalid("name", name, "a command cannot be combined with other options", hint="Pass them to CreateStudy.")
         definitions = self._checked_metrics(metrics)
-        study = self._handlers.create_study(name, at, if_exists)
+        study = self._handlers.study_changes.create(name, at, if_exists)
         self._handlers.define_metrics(study, definitions)
         return study
 
@@ -340,6 +346,104 @@ class EvalKit:
         Study('nightly agent', stopped, daily)
         """
         return self._handlers.change_study("stop", study, at)
+
+    def rename_study(self, study: StudyRef, name: str) -> Study:
+        """Rename a study. The old name can be used for another study then.
+
+        Parameters
+        ----------
+        study
+            See `stop_study`.
+        name
+            1 to 200 characters, no control characters. The current name has no effect.
+
+        Raises
+        ------
+        StudyExistsError
+            When another study has this name, archived or not.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> kit.rename_study(study, "nightly agent, old prompt")
+        Study('nightly agent, old prompt', pending, daily)
+        """
+        return self._handlers.study_changes.rename(study, name)
+
+    def edit_study(
+        self,
+        study: StudyRef,
+        *,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        metadata: Mapping[str, str | None] | None = None,
+        cadence: Cadence | None = None,
+    ) -> Study:
+        """Change the description, tags, metadata or cadence of a study.
+
+        Arguments that are None change nothing. Of concurrent changes to one part, the last in the log wins.
+
+        Parameters
+        ----------
+        study
+            See `stop_study`.
+        description, tags
+            The new description, and all tags; ``""`` and ``[]`` clear them.
+        metadata
+            The keys to set; None removes a key. Other keys are unchanged.
+        cadence
+            See `create_study`. The recorded checkpoints are unchanged.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent", tags=["coding"], metadata={"model": "m-1", "seed": "1"})
+        >>> study = kit.edit_study(study, description="one model, one prompt", metadata={"model": "m-2", "seed": None})
+        >>> study.config.description, study.config.tags, study.config.metadata
+        ('one model, one prompt', ['coding'], {'model': 'm-2'})
+        """
+        return self._handlers.study_changes.edit(study, description=description, tags=tags, metadata=metadata, cadence=cadence)
+
+    def archive_study(self, study: StudyRef) -> Study:
+        """Archive a study: it is left out of lists, and of look-ups by name.
+
+        Its data and its name are kept. A `Study` object or an exact id still finds it.
+
+        Parameters
+        ----------
+        study
+            See `stop_study`. An archived study has no effect.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.archive_study(kit.create_study("nightly agent"))
+        >>> study.archived, kit.storage.list_studies()
+        (True, [])
+        """
+        return self._handlers.study_changes.archive(study, archived=True)
+
+    def unarchive_study(self, study: StudyRef) -> Study:
+        """Restore a study from the archive.
+
+        Parameters
+        ----------
+        study
+            See `stop_study`; an archived study is found by its name too.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.archive_study(kit.create_study("nightly agent"))
+        >>> kit.unarchive_study("nightly agent").archived
+        False
+        """
+        return self._handlers.study_changes.archive(study, archived=False)
 
     def record_checkpoint(
         self,
@@ -723,8 +827,15 @@ class EvalKit:
 
     # --- queries ------------------------------------------------------------------------------------------------------------------
 
-    def resolve(self, reference: Study | str) -> Study:
+    def resolve(self, reference: Study | str, *, archived: bool = False) -> Study:
         """Return the one study that matches a `Study`, an id, a name or the end of an id.
+
+        Parameters
+        ----------
+        reference
+            See `stop_study`.
+        archived
+            Whether an archived study matches by its name or the end of its id too; it always matches by its exact id.
 
         Raises
         ------
@@ -740,7 +851,7 @@ class EvalKit:
         True
         """
         self.engine.ready_to_read()
-        return self._references.resolve(reference)
+        return self._references.resolve(reference, archived=archived)
 
     @overload
     def studies(self, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...

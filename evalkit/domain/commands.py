@@ -24,7 +24,7 @@ from evalkit.domain.lenient import MAX_CUSTOM, Provenance
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod, constructed
 from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.refusals import a_type, invalid, is_missing, shown, unknown_name
-from evalkit.domain.study import PeriodType, StudyConfig
+from evalkit.domain.study import CADENCE, PER_RUN, PeriodType, StudyConfig
 from evalkit.domain.time_input import check_at, check_bounds, check_local_time, check_order, check_time, check_zone, zone_name
 from evalkit.domain.times import duration_pair
 from evalkit.errors import InvalidInputError
@@ -68,6 +68,8 @@ class CreateStudy:
         ``(PeriodType.WEEKLY, 2)``.
     description, tags, metadata
         Notes about the study; metadata maps names to strings.
+    cadence
+        See ``kit.create_study``.
 
     Raises
     ------
@@ -90,12 +92,13 @@ class CreateStudy:
         description: str | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, str] | None = None,
+        cadence: str | None = None,
     ) -> None:
         self.period_type, self.period_value = checks.check_period(period)
         self.config = StudyConfig(
             description=None if description is None else checks.check_text("description", description, lines=True) or None,
             tags=checks.check_texts("tags", tags),
-            metadata=checks.check_metadata({} if metadata is None else metadata),
+            metadata=_with_cadence({} if metadata is None else metadata, cadence),
         )
         self.name = checks.check_name(name)
 
@@ -114,6 +117,12 @@ class CreateStudy:
             id=study_id, name=self.name, period_type=self.period_type, period_value=self.period_value, config=self.config
         )
         return StoredEvalEvent(event_id=event_id_at(at_ms), event=created)
+
+
+def _with_cadence(metadata: Mapping[str, str], cadence: str | None) -> dict[str, str]:
+    """Return metadata with the cadence, which is stored there unless it is the default."""
+    texts = checks.check_metadata(metadata)
+    return texts if cadence is None or checks.check_cadence("cadence", cadence, metadata) != PER_RUN else {**texts, CADENCE: PER_RUN}
 
 
 def lifecycle_event(kind: str, study_id: str, at_ms: int) -> StoredEvalEvent:

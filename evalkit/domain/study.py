@@ -13,7 +13,16 @@ from evalkit.domain.lenient import Provenance
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.times import UtcTime
 
-__all__ = ["TRANSITIONS", "Checkpoint", "PeriodType", "Study", "StudyConfig", "StudyStatus", "commands_allowed", "edited_config"]
+__all__ = [
+    "CADENCE", "CADENCES", "PER_PERIOD", "PER_RUN", "TRANSITIONS", "Checkpoint", "PeriodType", "Study", "StudyConfig", "StudyStatus",
+    "commands_allowed", "edited_config",
+]  # fmt: skip
+
+
+CADENCE = "evalkit.cadence"
+"""The key of a study's metadata that contains its cadence."""
+PER_PERIOD, PER_RUN = CADENCES = ("per-period", "per-run")
+"""Whether a checkpoint describes a whole period (the default, which is not stored), or a run within it."""
 
 
 class PeriodType(StrEnum):
@@ -86,6 +95,11 @@ class StudyConfig(BaseModel):
     def _last_of_equal_keys(cls, metadata: object) -> object:
         return metadata  # a dict, with the last of duplicate keys; without this validator, pydantic checks the others too
 
+    @property
+    def cadence(self) -> str:
+        """What a checkpoint describes: ``"per-period"``, a whole period; ``"per-run"``, a run of any length within it."""
+        return PER_RUN if self.metadata.get(CADENCE) == PER_RUN else PER_PERIOD
+
 
 def edited_config(text: str, changes: Mapping[str, object]) -> str:
     """Return the JSON text of a config with changed parts; an empty part is left out.
@@ -125,11 +139,18 @@ class Study(BaseModel):
     """The time of the start, or None."""
     stopped_at: UtcTime | None
     """The time of the stop, or None."""
+    archived: bool = False
+    """Whether the study is archived: left out of lists, and of look-ups by name."""
 
     @property
     def period(self) -> str:
         """The period as text, such as ``daily`` or ``weekly:8``, which commands accept."""
         return self.period_type if self.period_value is None else f"{self.period_type}:{self.period_value}"
+
+    @property
+    def cadence(self) -> str:
+        """What a checkpoint describes: ``"per-period"``, a whole period; ``"per-run"``, a run of any length within it."""
+        return self.config.cadence
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {self.status}, {self.period})"

@@ -21,15 +21,17 @@ from evalkit.domain.ids import normalized_name
 from evalkit.domain.lenient import MAX_CUSTOM
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.refusals import a_type, invalid, nearest, shown, unknown_name
-from evalkit.domain.study import PeriodType
+from evalkit.domain.study import CADENCE, CADENCES, PER_PERIOD, PER_RUN, PeriodType
 from evalkit.domain.time_input import check_time
 from evalkit.domain.times import MAX_COUNT, WireDuration, duration_of, duration_pair
 from evalkit.errors import InvalidInputError
 
 __all__ = [
     "CHECKERS",
+    "check_cadence",
     "check_count",
     "check_metadata",
+    "check_metadata_changes",
     "check_metric",
     "check_name",
     "check_period",
@@ -102,10 +104,34 @@ def check_texts(field: str, value: object) -> list[str]:
 
 
 def check_metadata(value: object) -> dict[str, str]:
-    """Check a mapping of strings to strings."""
+    """Check a mapping of strings to strings; the default cadence is left out."""
     if not isinstance(value, Mapping):
         raise invalid("metadata", value, 'expected a mapping of strings, e.g. {"model": "m-1"}')
-    return {check_text("metadata key", key, low=1): check_text(f"metadata[{key!r}]", text, lines=True) for key, text in value.items()}
+    texts = {check_text("metadata key", key, low=1): check_text(f"metadata[{key!r}]", text, lines=True) for key, text in value.items()}
+    if CADENCE in texts and check_cadence(f"metadata[{CADENCE!r}]", texts[CADENCE]) == PER_PERIOD:
+        del texts[CADENCE]
+    return texts
+
+
+def check_metadata_changes(value: object, cadence: object) -> dict[str, str | None]:
+    """Check changes of metadata, where None removes a key, and of the cadence, which is a key too."""
+    if value is not None and not isinstance(value, Mapping):
+        raise invalid("metadata", value, 'expected a mapping of strings, e.g. {"model": "m-2"}; None removes a key')
+    passed = value or {}
+    texts = check_metadata({key: text for key, text in passed.items() if text is not None})
+    changes: dict[str, str | None] = {check_text("metadata key", key, low=1): texts.get(key) for key in passed}
+    if cadence is not None:
+        changes[CADENCE] = None if check_cadence("cadence", cadence, passed) == PER_PERIOD else PER_RUN
+    return changes
+
+
+def check_cadence(field: str, value: object, metadata: Mapping[Any, Any] | None = None) -> str:
+    """Check a cadence: ``"per-period"`` or ``"per-run"``, and the same in `metadata` if it contains one."""
+    if not isinstance(value, str) or value not in CADENCES:
+        raise invalid(field, value, "expected 'per-period' or 'per-run'", hint=nearest(value, CADENCES).strip())
+    if metadata and CADENCE in metadata and (metadata[CADENCE] or PER_PERIOD) != value:
+        raise invalid(field, value, f"the metadata contain {CADENCE}={shown(metadata[CADENCE])}", hint="Pass it once.")
+    return str.__str__(value)
 
 
 def check_period(value: object, field: str = "period") -> tuple[PeriodType, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,13 +25,16 @@ from evalkit.readmodel.corrections import NOT_RETRACTED, Corrections, latest, re
 from evalkit.readmodel.database.database import Args, Database, Row, Value, in_parts, pages
 from evalkit.readmodel.rows import readable
 
-__all__ = ["EvalStorage", "References"]
+__all__ = ["EvalStorage", "References", "calls"]
 
-_STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at FROM studies"
+_STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at, archived FROM studies"
 _CHECKPOINT = """SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id, provenance FROM checkpoints"""
 _PAGE = 1000
 # All other names (printable ASCII without surrounding spaces) are equal to their normal forms.
 _MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
+_IS_ARCHIVED = "Study {!r} is archived; restore it with"
+_SHOWN = {True: "1", False: "archived = 0"}
+"""The condition for studies, by whether archived ones are included."""
 _AFTER_ALL_TIMES = b"\xff"  # SQLite sorts a blob after every text, even after text that is not a time
 
 
@@ -92,8 +96,13 @@ class EvalStorage:
         studies = self._studies("id = ?", (_checked_id(study_id),))
         return studies[0] if studies else None
 
-    def list_studies(self) -> list[Study]:
+    def list_studies(self, *, archived: bool = False) -> list[Study]:
         """Return all studies, newest first, as in ``kit.studies()``.
+
+        Parameters
+        ----------
+        archived
+            Whether to include archived studies.
 
         Examples
         --------
@@ -103,15 +112,17 @@ class EvalStorage:
         >>> [study.name for study in kit.storage.list_studies()]
         ['second', 'first']
         """
-        return self._studies("1", ())
+        return self._studies(_SHOWN[archived], ())
 
-    def list_studies_by_status(self, status: StudyStatus | str) -> list[Study]:
+    def list_studies_by_status(self, status: StudyStatus | str, *, archived: bool = False) -> list[Study]:
         """Return the studies in a status, newest first.
 
         Parameters
         ----------
         status
             A `StudyStatus` or its value, such as ``"running"``.
+        archived
+            Whether to include archived studies.
 
         Raises
         ------
@@ -128,12 +139,13 @@ class EvalStorage:
         >>> kit.storage.list_studies_by_status(evalkit.StudyStatus.RUNNING)
         []
         """
-        return self._studies("status = ?", (checked_status(status),))
+        return self._studies(f"status = ? AND {_SHOWN[archived]}", (checked_status(status),))
 
     def find_studies(self, reference: str) -> list[Study]:
         """Return the studies that match an id, a name or the end of an id, newest first.
 
-        Names that differ only in surrounding spaces, invisible characters or Unicode normalization are equal.
+        Archived studies are included. Names that differ only in surrounding spaces, invisible characters or Unicode normalization are
+        equal.
 
         Parameters
         ----------
@@ -401,8 +413,10 @@ class References:
         self._home = home
         self._warned = warned
 
-    def resolve(self, reference: Study | str) -> Study:
+    def resolve(self, reference: Study | str, *, archived: bool = False) -> Study:
         """Return the study that matches a reference: by id, then name, then the end of the id.
+
+        An archived study matches only as a `Study` or by its exact id, unless `archived` is true.
 
         Raises
         ------
@@ -421,6 +435,13 @@ class References:
             matches = [] if any("\ud800" <= character <= "\udfff" for character in text) else self._matches(text)
         else:
             raise invalid("study", reference, "expected a Study, an id, a name, or the last 4 or more characters of an id")
+        if not archived and isinstance(reference, str):
+            hidden = [study for study in matches if study.archived and study.id != text.lower()]
+            matches = [study for study in matches if study not in hidden]
+            if hidden and not matches:
+                raise StudyNotFoundError(
+                    f"No study matches {text!r}", reference=reference, **calls(_IS_ARCHIVED.format(hidden[0].name), "unarchive", hidden[0])
+                )
         if not matches:
             raise self._not_found(reference, text)
         if len(matches) > 1:
@@ -431,21 +452,38 @@ class References:
             )  # fmt: skip
         return matches[0]
 
+    def named(self, name: str) -> list[Study]:
+        """Return the studies with a name, newest first, archived ones too.
+
+        There is at most one, except in old logs, where study ids do not depend on names, and after concurrent renames.
+        """
+        return [study for study in self._storage.find_studies(name) if normalized_name(study.name) == normalized_name(name)]
+
     def _matches(self, text: str) -> list[Study]:
         candidates = self._storage.find_studies(text)
         ids = matching_studies(text, [(study.id, study.name) for study in candidates])
         return [study for study in candidates if study.id in ids]
 
     def _not_found(self, reference: object, text: str) -> StudyNotFoundError:
-        studies = self._storage.list_studies()
+        studies = self._storage.list_studies(archived=True)
         names = [study.name for study in studies]
-        hint = nearest(text, names).strip() or f"Most recent studies: {', '.join(map(repr, names[:5]))}."
+        recent = [study.name for study in studies if not study.archived][:5]
+        listed = f"Most recent studies: {', '.join(map(repr, recent))}." if recent else "All studies are archived."
+        hint = nearest(text, names).strip() or listed
         hint = f"{short_suffix_hint(text, [study.id for study in studies])} {hint}".strip()
         if not names and self._warned and not self._home.exists():
             hint = ""
         elif not names:
             hint = f"There are no studies in {self._home}; create a study, or use another home."
         return StudyNotFoundError(f"No study matches {text!r}", hint=hint, reference=reference)
+
+
+def calls(before: str, command: str, study: Study) -> dict[str, str]:
+    """Return the hints to call a command of a study, for Python and the shell."""
+    return {
+        "hint": f"{before} kit.{command}_study({study.name!r}).",
+        "shell_hint": f"{before}: evalkit study {command} {shlex.quote(study.name)}",  # without a period, so that it can be pasted
+    }
 
 
 def _checked_id(study_id: object) -> str:
@@ -497,7 +535,7 @@ def _text(value: object) -> str:
 
 
 def _study(row: Row) -> Study:
-    study_id, name, status, period_type, period_value, config, created, started, stopped = row
+    study_id, name, status, period_type, period_value, config, created, started, stopped, archived = row
     created_at = _time(created)
     assert created_at is not None
     return Study(
@@ -510,6 +548,7 @@ def _study(row: Row) -> Study:
         created_at=created_at,
         started_at=_time(started),
         stopped_at=_time(stopped),
+        archived=bool(archived),
     )
 
 

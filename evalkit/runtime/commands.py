@@ -15,7 +15,7 @@ from evalkit.domain.times import stored_text
 from evalkit.errors import ConflictError, Message
 from evalkit.readmodel.command_queries import CommandQueries
 from evalkit.readmodel.fold import APPLIED, Decision
-from evalkit.readmodel.repository import References
+from evalkit.readmodel.repository import References, calls
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.outcomes import Outcomes
 
@@ -88,11 +88,3 @@ def with_next_step(problem: str, study: Study) -> Message:
         hint=f"Next: {' or '.join(f'kit.{command}_study({study.name!r})' for command in commands)}.",
         shell_hint=f"Next: {' or '.join(f'evalkit study {command} {shlex.quote(study.name)}' for command in commands)}",
     )
-
-
-def calls(before: str, command: str, study: Study) -> dict[str, str]:
-    """Return hints to call a command."""
-    return {
-        "hint": f"{before} kit.{command}_study({study.name!r}).",
-        "shell_hint": f"{before}: evalkit study {command} {shlex.quote(study.name)}",  # without a period, so that it can be pasted
-    }

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from evalkit._util.text import alternatives
-from evalkit.domain.commands import CreateStudy, lifecycle_event
+from evalkit.domain.commands import lifecycle_event
 from evalkit.domain.definitions import Metric
 from evalkit.domain.events import CheckpointAmended, CheckpointRecorded, CheckpointRetracted, NoteAdded, StoredEvalEvent
-from evalkit.domain.ids import StudyId, event_milliseconds, milliseconds, new_id, normalized_name, study_id_of_name, time_of_event
+from evalkit.domain.ids import event_milliseconds, milliseconds, time_of_event
 from evalkit.domain.notes import Note
-from evalkit.domain.refusals import invalid, shown
+from evalkit.domain.refusals import invalid
 from evalkit.domain.study import COMMANDS, TRANSITIONS, Checkpoint, Study, StudyStatus
 from evalkit.domain.time_input import check_at
 from evalkit.domain.times import wire_time
-from evalkit.errors import Message, OutcomeUnknownError, StudyExistsError, TransitionError, warn
-from evalkit.readmodel.fold import APPLIED, Reason
+from evalkit.errors import Message, OutcomeUnknownError, TransitionError
+from evalkit.readmodel.fold import APPLIED
 from evalkit.runtime.checkpoints import CheckpointHandler, RecordedCheckpoints
 from evalkit.runtime.commands import CommandHandler, calls, with_next_step, written_now
 from evalkit.runtime.corrections import CorrectionHandler
 from evalkit.runtime.definitions import new_definitions
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.notes import NoteHandler
+from evalkit.runtime.study_changes import StudyChanges
 
 __all__ = ["Handlers"]
 
@@ -36,70 +36,7 @@ class Handlers(CommandHandler):
         self.checkpoints = CheckpointHandler(engine)
         self.corrections = CorrectionHandler(engine)
         self.notes = NoteHandler(engine)
-
-    def create_study(self, command: CreateStudy, at: datetime | str | None, if_exists: str) -> Study:
-        """See `EvalKit.create_study`."""
-        if not isinstance(if_exists, str) or if_exists not in ("error", "open"):
-            raise invalid("if_exists", if_exists, "expected 'error' or 'open'")
-        now = datetime.now(UTC)
-        at_ms = milliseconds(now if at is None else check_at("at", at, now))
-        command.event(StudyId(new_id()), at_ms).encoded()  # raises if the event is too large, before anything is created
-        with self._engine.command():
-            named = self._named(command.name)
-            if not named:
-                study_id = self._id_of_name(command.name)
-                if self._stored.get_study(study_id) is None:
-                    event = command.event(study_id, at_ms).encoded(written_now())
-                    decision = self._append(event)
-                    if decision is APPLIED:
-                        return self._study(study_id)
-                    if decision.reason is not Reason.STUDY_ID_TAKEN:
-                        raise self._conflict(event, decision)
-                named = [self._study(study_id)]  # another process created this study in the meantime
-            if if_exists == "error":
-                raise StudyExistsError(
-                    f"Study {named[0].name!r} already exists ({named[0].status}, created {named[0].created_at:%Y-%m-%d})",
-                    hint='Choose another name, or open it: create_study(..., if_exists="open").',
-                    shell_hint="Choose another name, or open it: --if-exists open.",
-                    name=command.name, study_ids=[study.id for study in named],
-                )  # fmt: skip
-            return self._open(command, named)
-
-    def _named(self, name: str) -> list[Study]:
-        """Return the studies with a name, newest first.
-
-        There is at most one, except in old logs, where study ids do not depend on names.
-        """
-        return [study for study in self._stored.find_studies(name) if normalized_name(study.name) == normalized_name(name)]
-
-    def _id_of_name(self, name: str) -> StudyId:
-        """Return the id for a new study with a name.
-
-        Concurrent processes derive the same id, and the fold accepts only the first of their events.
-        """
-        self._engine.make_ready()
-        identity = self._engine.log.identity()
-        ids = (study_id_of_name(identity, name, counter) for counter in itertools.count())
-        return next(
-            study_id
-            for study_id in ids
-            if (study := self._stored.get_study(study_id)) is None or normalized_name(study.name) == normalized_name(name)
-        )
-
-    def _open(self, command: CreateStudy, named: list[Study]) -> Study:
-        study = named[0] if len(named) == 1 else self.studies.resolve(command.name)
-        config, ignored = command.config, []
-        if (study.period_type, study.period_value) != (command.period_type, command.period_value):
-            passed = f"{command.period_type}:{command.period_value}" if command.period_value is not None else str(command.period_type)
-            ignored.append(f"period {passed!r} (recorded: {str(study.period)!r})")
-        for name in ("description", "tags", "metadata"):
-            stored, new = getattr(study.config, name), getattr(config, name)
-            if new and new != stored:
-                ignored.append(f"{name} {shown(new)} (recorded: {shown(stored) if stored else 'none'})")
-        if ignored:
-            were = "was" if len(ignored) == 1 else "were"
-            warn(f"Study {study.name!r} already exists and is unchanged; {alternatives(ignored, 'and')} {were} ignored.")
-        return study
+        self.study_changes = StudyChanges(engine)
 
     def define_metrics(self, reference: Study | str, metrics: Sequence[Metric]) -> None:
         """See `EvalKit.define_metric`."""
