@@ -231,7 +231,7 @@ class AmbiguousStudyError(EvalkitError, LookupError):
 
 
 class StudyExistsError(EvalkitError, ValueError):
-    """`create_study` or `rename_study` was called with the name of another study, which may be archived."""
+    """`create_study` or `rename_study` was called with the name of an existing study."""
 
     name: str
     study_ids: list[str]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, tzinfo
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -383,7 +383,7 @@ class EvalKit:
     ) -> Study:
         """Change the description, tags, metadata or cadence of a study.
 
-        Arguments that are None change nothing. Of concurrent changes to one part, the last in the log wins.
+        Omitted arguments change nothing. Of concurrent changes to one part, the last one takes effect.
 
         Parameters
         ----------
@@ -472,7 +472,8 @@ class EvalKit:
             that are left out or None are missing. `avg_session_duration` is a timedelta or seconds. Rates are 0 to 1; values up to
             1e-6 outside, as from rounding, are corrected.
         period
-            ``(start, end)``, half-open: the end is excluded. The end may be None or left out when the start is the start of a period
+            ``(start, end)``, half-open: the end is excluded, and after the start; a run (see `create_study`, `cadence`) may end when it
+            starts. The end may be None or left out when the start is the start of a period
             of the study (an hour, a day, a week from Monday, a month) in the time zone `tz`, by default UTC. It is then the end of
             that calendar period; a day has 23 or 25 hours when the clocks change.
         timestamp
@@ -531,6 +532,7 @@ class EvalKit:
         command = RecordCheckpoint(
             metrics, period=period, timestamp=timestamp, events_analyzed=events_analyzed, sessions_included=sessions_included, key=key,
             recorded_at=moment, tz=zone, period_type=lambda: self._recordable(study).period_type,
+            cadence=lambda: self._recordable(study).cadence,
             definitions=self._definitions(study, auto=auto), provenance=provenance,
         )  # fmt: skip
         return self._handlers.checkpoints.record_checkpoint(study, command, define=auto)
@@ -590,8 +592,9 @@ class EvalKit:
         auto = _is_auto(define)
         with collector_paused():
             commands = checkpoint_commands(
-                rows, tz=tz, period_type=lambda: self._recordable(study).period_type, definitions=self._definitions(study, auto=auto)
-            )
+                rows, tz=tz, period_type=lambda: self._recordable(study).period_type,
+                definitions=self._definitions(study, auto=auto), cadence=cache(lambda: self._recordable(study).cadence),
+            )  # fmt: skip
             return self._handlers.checkpoints.record_checkpoints(study, commands, define=auto)
 
     def amend_checkpoint(

@@ -41,6 +41,9 @@ def namespace(home: str | Path) -> dict[str, Any]:
         stored = evalkit.domain.events.StoredEvalEvent.from_wire(record.data)
         kit.engine.log.append([evalkit.eventlog.event_log.EncodedEvent(stored.study_id, stored.event_id, record.data)])
     other.close()
+    earlier = at - timedelta(days=10)  # not among the most recent studies, which messages list
+    kit.start_study(kit.create_study("runs", cadence="per-run", at=earlier), at=at)
+    kit.archive_study(kit.create_study("archived", at=earlier))
     kit.record_checkpoint("running", {"period": (DAY, NEXT), "total_tokens": 5}, key="taken", at=at)
 
     kit.create_study("measured", at=at - timedelta(days=30), metrics=[

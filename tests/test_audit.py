@@ -512,8 +512,8 @@ def test_each_fault_is_one_finding(name: str) -> None:
 
 
 def test_every_kind_is_tested() -> None:
-    """The tests of this file cover each kind of finding."""
-    assert {kind for kind, *_ in FAULTS.values()} | PERIODS == set(KINDS)
+    """The tests of this file cover each kind of finding, and `test_cadence.py` that of runs."""
+    assert {kind for kind, *_ in FAULTS.values()} | PERIODS | {"duplicate_runs"} == set(KINDS)
     assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
 
 

@@ -421,7 +421,7 @@ CASES: list[tuple[str, str, Any]] = [
         'kit.record_checkpoint("running", {"period": (DAY, DAY)})',
         "InvalidInputError",
         snapshot(
-            "Invalid period_end 2026-01-01T00:00:00+00:00: must be after period_start (2026-01-01T00:00:00Z); periods are half-open, [start, end)."
+            'Invalid period_end 2026-01-01T00:00:00+00:00: must be after period_start (2026-01-01T00:00:00Z); periods are half-open, [start, end). Only a study with cadence="per-run" can have checkpoints at a point in time.'
         ),
     ),
     (
@@ -794,7 +794,7 @@ CASES: list[tuple[str, str, Any]] = [
         'kit.record_checkpoint("running", {"period_start": "2026-01-31", "period_end": "2026-01-31"}, tz="UTC")',
         "InvalidInputError",
         snapshot(
-            "Invalid period_end '2026-01-31': must be after period_start (2026-01-31T00:00:00Z); periods are half-open, [start, end)."
+            "Invalid period_end '2026-01-31': must be after period_start (2026-01-31T00:00:00Z); periods are half-open, [start, end). Only a study with cadence=\"per-run\" can have checkpoints at a point in time."
         ),
     ),
     (
@@ -1293,6 +1293,196 @@ CASES: list[tuple[str, str, Any]] = [
         'record("measured", {}, provenance={"collector": "inspect", "cost_basis": "guessed"})',
         "InvalidInputError",
         snapshot("Invalid provenance {'collector': 'inspect', 'cost_basis': 'guessed'}: cost_basis: expected 'reported' or 'estimated'."),
+    ),
+    (
+        'kit.create_study("new", cadence="per-week")',
+        "InvalidInputError",
+        snapshot("Invalid cadence 'per-week': expected 'per-period' or 'per-run'."),
+    ),
+    (
+        'kit.create_study("new", cadence="per_run")',
+        "InvalidInputError",
+        snapshot("Invalid cadence 'per_run': expected 'per-period' or 'per-run'. Did you mean 'per-run'?"),
+    ),
+    ('kit.create_study("new", cadence=1)', "InvalidInputError", snapshot("Invalid cadence 1: expected 'per-period' or 'per-run'.")),
+    (
+        'kit.create_study("new", metadata={"evalkit.cadence": "nightly"})',
+        "InvalidInputError",
+        snapshot("Invalid metadata['evalkit.cadence'] 'nightly': expected 'per-period' or 'per-run'."),
+    ),
+    (
+        'kit.create_study("new", cadence="per-period", metadata={"evalkit.cadence": "per-run"})',
+        "InvalidInputError",
+        snapshot("Invalid cadence 'per-period': the metadata contain evalkit.cadence='per-run'. Pass it once."),
+    ),
+    (
+        'kit.create_study(evalkit.CreateStudy("new"), cadence="per-run")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid name CreateStudy('new', period='daily'): a command cannot be combined with other options. Pass them to CreateStudy."
+        ),
+    ),
+    (
+        'kit.create_study("archived")',
+        "StudyExistsError",
+        snapshot(
+            "Study 'archived' already exists (archived, pending, created 2025-05-22). Choose another name, or restore it with kit.unarchive_study('archived')."
+        ),
+    ),
+    (
+        'kit.create_study(" archived ", if_exists="open")',
+        "StudyExistsError",
+        snapshot(
+            "Study 'archived' already exists (archived, pending, created 2025-05-22). Choose another name, or restore it with kit.unarchive_study('archived')."
+        ),
+    ),
+    (
+        'kit.rename_study("running", "")',
+        "InvalidInputError",
+        snapshot("Invalid name '': empty; at least one visible character is required."),
+    ),
+    (
+        'kit.rename_study("running", "two\\nlines")',
+        "InvalidInputError",
+        snapshot("Invalid name 'two\\nlines': contains the character U+000A, which is not allowed."),
+    ),
+    ('kit.rename_study("running", None)', "InvalidInputError", snapshot("Invalid name None: expected a string, got None.")),
+    (
+        'kit.rename_study("running", "weekly")',
+        "StudyExistsError",
+        snapshot("Study 'weekly' already exists (running, created 2025-05-31). Choose another name."),
+    ),
+    (
+        'kit.rename_study("running", "archived")',
+        "StudyExistsError",
+        snapshot(
+            "Study 'archived' already exists (archived, pending, created 2025-05-22). Choose another name, or restore it with kit.unarchive_study('archived')."
+        ),
+    ),
+    ('kit.rename_study("runing", "other")', "StudyNotFoundError", snapshot("No study matches 'runing'. Did you mean 'running'?")),
+    (
+        'kit.rename_study("archived", "other")',
+        "StudyNotFoundError",
+        snapshot("No study matches 'archived'. Study 'archived' is archived; restore it with kit.unarchive_study('archived')."),
+    ),
+    (
+        'kit.rename_study("twin", "other")',
+        "AmbiguousStudyError",
+        snapshot(
+            "'twin' matches 2 studies: ID ('twin', pending, created 2025-06-01); ID ('twin', pending, created 2025-06-01). Use the id, or its last characters."
+        ),
+    ),
+    ('kit.edit_study("running", description=5)', "InvalidInputError", snapshot("Invalid description 5: expected a string, got an int.")),
+    (
+        'kit.edit_study("running", description="nul\\x00")',
+        "InvalidInputError",
+        snapshot("Invalid description 'nul\\x00': contains the character U+0000, which is not allowed."),
+    ),
+    (
+        'kit.edit_study("running", tags="coding")',
+        "InvalidInputError",
+        snapshot('Invalid tags \'coding\': expected a list of strings, e.g. ["one", "two"].'),
+    ),
+    ('kit.edit_study("running", tags=["a", 2])', "InvalidInputError", snapshot("Invalid tags ['a', 2]: expected strings, got an int (2).")),
+    (
+        'kit.edit_study("running", metadata=[("model", "m-2")])',
+        "InvalidInputError",
+        snapshot("Invalid metadata [('model', 'm-2')]: expected a mapping of strings, e.g. {\"model\": \"m-2\"}; None removes a key."),
+    ),
+    (
+        'kit.edit_study("running", metadata={"model": 2})',
+        "InvalidInputError",
+        snapshot("Invalid metadata['model'] 2: expected a string, got an int."),
+    ),
+    (
+        'kit.edit_study("running", metadata={2: None})',
+        "InvalidInputError",
+        snapshot("Invalid metadata key 2: expected a string, got an int."),
+    ),
+    (
+        'kit.edit_study("running", metadata={"": None})',
+        "InvalidInputError",
+        snapshot("Invalid metadata key '': empty; at least one visible character is required."),
+    ),
+    (
+        'kit.edit_study("running", cadence="per-day")',
+        "InvalidInputError",
+        snapshot("Invalid cadence 'per-day': expected 'per-period' or 'per-run'."),
+    ),
+    (
+        'kit.edit_study("running", metadata={"evalkit.cadence": "per-day"})',
+        "InvalidInputError",
+        snapshot("Invalid metadata['evalkit.cadence'] 'per-day': expected 'per-period' or 'per-run'."),
+    ),
+    (
+        'kit.edit_study("running", cadence="per-run", metadata={"evalkit.cadence": None})',
+        "InvalidInputError",
+        snapshot("Invalid cadence 'per-run': the metadata contain evalkit.cadence=None. Pass it once."),
+    ),
+    (
+        'kit.edit_study("running", description="x" * 2**20)',
+        "InvalidInputError",
+        snapshot("Event too large: 1,048,763 bytes (at most 1,048,576 are allowed). Shorten its texts or its list of sessions."),
+    ),
+    (
+        "kit.edit_study(None, tags=[])",
+        "InvalidInputError",
+        snapshot("Invalid study None: expected a Study, an id, a name, or the last 4 or more characters of an id."),
+    ),
+    (
+        'kit.archive_study("no such study")',
+        "StudyNotFoundError",
+        snapshot(
+            "No study matches 'no such study'. Most recent studies: 'twin', 'twin', 'stopped before it started', 'stopped', 'running'."
+        ),
+    ),
+    (
+        'kit.unarchive_study("unknown")',
+        "StudyNotFoundError",
+        snapshot("No study matches 'unknown'. Most recent studies: 'twin', 'twin', 'stopped before it started', 'stopped', 'running'."),
+    ),
+    (
+        "kit.archive_study(3)",
+        "InvalidInputError",
+        snapshot("Invalid study 3: expected a Study, an id, a name, or the last 4 or more characters of an id."),
+    ),
+    (
+        'kit.resolve("archived")',
+        "StudyNotFoundError",
+        snapshot("No study matches 'archived'. Study 'archived' is archived; restore it with kit.unarchive_study('archived')."),
+    ),
+    (
+        'kit.start_study("archived")',
+        "StudyNotFoundError",
+        snapshot("No study matches 'archived'. Study 'archived' is archived; restore it with kit.unarchive_study('archived')."),
+    ),
+    (
+        'kit.record_checkpoint("running", {"period": (DAY, DAY)})',
+        "InvalidInputError",
+        snapshot(
+            'Invalid period_end 2026-01-01T00:00:00+00:00: must be after period_start (2026-01-01T00:00:00Z); periods are half-open, [start, end). Only a study with cadence="per-run" can have checkpoints at a point in time.'
+        ),
+    ),
+    (
+        'kit.record_checkpoint("runs", {"period": (NEXT, DAY)})',
+        "InvalidInputError",
+        snapshot(
+            "Invalid period_end 2026-01-01T00:00:00+00:00: must be after period_start (2026-01-02T00:00:00Z); periods are half-open, [start, end)."
+        ),
+    ),
+    (
+        'kit.record_checkpoints("running", [evalkit.RecordCheckpoint({"period": (DAY, DAY)}, cadence="per-run")])',
+        "InvalidInputError",
+        snapshot(
+            'row 0: Invalid period_end 2026-01-01T00:00:00+00:00: must be after period_start (2026-01-01T00:00:00Z); periods are half-open, [start, end). Nothing was recorded. Only a study with cadence="per-run" can have checkpoints at a point in time.'
+        ),
+    ),
+    (
+        'evalkit.RecordCheckpoint({"period": (DAY, DAY)})',
+        "InvalidInputError",
+        snapshot(
+            'Invalid period_end 2026-01-01T00:00:00+00:00: must be after period_start (2026-01-01T00:00:00Z); periods are half-open, [start, end). Only a study with cadence="per-run" can have checkpoints at a point in time.'
+        ),
     ),
 ]
 

@@ -184,7 +184,7 @@ def test_lines_never_bridge_missing_checkpoints(present: list[bool], bins: int) 
         ]
     )
     base = base.cast(frame.schema).filter(pl.Series(present))
-    points = runs(StudyData(base).sorted_checkpoints(["total_cost"]).with_columns(StudyData(base).lengths, v=pl.col("total_cost")), ["v"])
+    points = runs(StudyData(base).sorted_checkpoints(["total_cost"]).with_columns(StudyData(base).gaps, v=pl.col("total_cost")), ["v"])
     drawn = with_breaks(downsample(points, ["v"], bins) if points.height else points, ["v"])
     values, days = drawn["v"].to_list(), [(moment - START).days for moment in drawn["t"].to_list()]
     neighbours = [(a, b) for a, b, v, w in zip(days, days[1:], values, values[1:], strict=False) if v is not None and w is not None]
@@ -594,7 +594,7 @@ def test_downsampling_threshold() -> None:
 
     def points(count: int, studies: int = 1) -> int | None:
         frame = long(count * studies, studies)
-        return bin_count(runs(StudyData(frame).sorted_checkpoints(["total_cost"]).with_columns(StudyData(frame).lengths), ["total_cost"]))
+        return bin_count(runs(StudyData(frame).sorted_checkpoints(["total_cost"]).with_columns(StudyData(frame).gaps), ["total_cost"]))
 
     assert points(2003) is None
     assert points(2004) == 240

@@ -264,7 +264,7 @@ def test_half_a_missing_month_is_a_gap_in_charts_and_audit() -> None:
         assert ("missing_period" in kinds) == missing
         drawn = plots.table(plots.trend(rows, RATE))
         data = StudyData(rows)
-        runs_of = runs(data.sorted_checkpoints([RATE]).with_columns(data.lengths), [RATE])
+        runs_of = runs(data.sorted_checkpoints([RATE]).with_columns(data.gaps), [RATE])
         assert (runs_of["run"].n_unique() == 2) == missing, drawn
 
 

@@ -43,7 +43,7 @@ def placed(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
     Parameters
     ----------
     rows
-        Checkpoints with `t` (the midpoint), `start` and `end`.
+        Checkpoints with `t` (the midpoint, or the start of a run), `start`, `end` and `is_run`.
     to
         A key of `BEGINNINGS`.
     tz
@@ -66,7 +66,8 @@ def placed(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
         starts, ends = _periods(rows["t"].dt.timestamp("us").to_numpy(), to, tz)
         dtype = rows.schema["t"]
         in_period = rows.with_columns(pl.Series("begin", starts).cast(dtype), pl.Series("finish", ends).cast(dtype))
-    return in_period.with_columns(straddles=(pl.col("start") < pl.col("begin")) | (pl.col("end") > pl.col("finish")))
+    crosses = (pl.col("start") < pl.col("begin")) | (pl.col("end") > pl.col("finish"))
+    return in_period.with_columns(straddles=crosses & pl.col("is_run").not_())
 
 
 def _periods(times: npt.NDArray[np.int64], to: str, tz: tzinfo) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -107,12 +108,12 @@ def covered(rows: pl.DataFrame) -> pl.DataFrame:
     Parameters
     ----------
     rows
-        Checkpoints with `group` (the period), `start`, `end`, `begin`, `finish` and `covered` (their own share, null for 1).
+        Checkpoints with `group` (the period), `start`, `end`, `begin`, `finish`, `is_run` and `covered` (their own share, null for 1).
 
     Returns
     -------
     polars.DataFrame
-        `group`, `covered` (0 to 1), and `overlaps`: whether checkpoints of the period overlap.
+        `group`, `covered` (0 to 1; null for runs, which do not cover periods), and `overlaps`: whether checkpoints of the period overlap.
     """
     from_, until = pl.max_horizontal("start", "begin"), pl.min_horizontal("end", "finish")
     previous = until.cum_max().shift(1).over("group")
@@ -120,6 +121,8 @@ def covered(rows: pl.DataFrame) -> pl.DataFrame:
     # In integer microseconds, so that resampling in two steps results in exactly the coverage of one step.
     part = (new * pl.col("covered").fill_null(1.0).clip(0, 1)).round().cast(pl.Int64())
     length = (pl.col("finish") - pl.col("begin")).dt.total_microseconds().first()
-    ordered = rows.select("group", "start", "end", "begin", "finish", "covered").sort("group", "start", maintain_order=True)
-    grouped = ordered.with_columns(part=part, overlaps=previous > from_).group_by("group", maintain_order=True)
-    return grouped.agg(pl.col("overlaps").any(), covered=pl.col("part").sum() / length)
+    ordered = rows.select("group", "start", "end", "begin", "finish", "covered", "is_run").sort("group", "start", maintain_order=True)
+    overlaps = (previous > from_) & pl.col("is_run").not_()
+    grouped = ordered.with_columns(part=part, overlaps=overlaps).group_by("group", maintain_order=True)
+    share = pl.when(pl.col("is_run").first().not_()).then(pl.col("part").sum() / length)
+    return grouped.agg(pl.col("overlaps").any(), covered=share)

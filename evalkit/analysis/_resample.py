@@ -61,7 +61,8 @@ class Resampled(Result):
     -----
     ``.frame`` has one row per study and period with a checkpoint, by study and time, with the columns and dtypes of
     ``kit.checkpoints()``, so that charts and analyses accept it; times are in UTC. Four columns follow: `parts` (Int64, number of
-    checkpoints), `covered` (Float64, covered share of the period, 0 to 1), `partial` (Boolean, whether `covered` is below 1) and
+    checkpoints), `covered` (Float64, covered share of the period, 0 to 1; null for runs), `partial` (Boolean, whether `covered` is below
+    1) and
     `session_time` (Duration(us), total duration of all sessions, which keeps means exact when resampling again).
 
     Examples
@@ -194,6 +195,8 @@ def resample(data: DataLike, to: Literal["daily", "weekly", "monthly"], *, tz: s
     00:00 to 24:00 UTC overlaps two days of another time zone: it counts in one of them, and covers only part of it. Use hourly
     checkpoints, or the time zone in which the checkpoints were recorded. To resample in several steps, pass the same `tz` in each.
 
+    In data with a study of the cadence ``"per-run"`` (see ``kit.create_study``), a run of it counts in the period in which it starts.
+
     Totals of a day with a clock change are sums over 23 or 25 hours.
 
     Examples
@@ -252,7 +255,7 @@ def _rolled(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
         period_type=pl.lit(to),
         checkpoint_id=pl.format("{}/{}/{}", "study_id", pl.lit(to), local_dates(joined["period_start"], tz)),
         events_analyzed=pl.when((pl.col("unanalyzed") == 0) & (pl.col("analyzed") <= MAX_COUNT)).then("analyzed"),
-        partial=pl.col("covered") < 1,
+        partial=(pl.col("covered") < 1).fill_null(False),  # runs count whole
         **{SESSION_TIME: pl.when((unknown == 0) & (time <= MAX_COUNT)).then(time)},
     )
 

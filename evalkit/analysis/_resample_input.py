@@ -35,7 +35,8 @@ def read_checkpoints(data: StudyData) -> tuple[pl.DataFrame, int, int]:
     -------
     tuple of polars.DataFrame, int and int
         The checkpoints, the number of rows without a period, and the number of negative values. The columns are those of `RESAMPLED`,
-        null when absent, with the dtypes of ``kit.checkpoints()``; the period is in `start`, `end` and the midpoint `t`.
+        null when absent, with the dtypes of ``kit.checkpoints()``; the period is in `start`, `end` and `t`: the midpoint, or the start of a
+        run (`is_run`).
 
     Raises
     ------
@@ -53,9 +54,10 @@ def read_checkpoints(data: StudyData) -> tuple[pl.DataFrame, int, int]:
     read = with_period.with_columns(finite)
     valid = read.with_columns(pl.when(~_negative(name)).then(name).alias(name) for name in measured)
     negative = read.select(pl.sum_horizontal(_negative(name).sum() for name in measured)).item()
-    midpoint = pl.col("start") + (pl.col("end") - pl.col("start")) / 2
+    is_run = pl.col("study_id").is_in(list(data.per_run))
+    placed_at = pl.when(is_run).then("start").otherwise(pl.col("start") + (pl.col("end") - pl.col("start")) / 2)
     order = ["study_id", "t", "start", "timestamp", "checkpoint_id"]
-    return valid.with_columns(t=midpoint).sort(order, maintain_order=True), rows.height - with_period.height, int(negative)
+    return valid.with_columns(t=placed_at, is_run=is_run).sort(order, maintain_order=True), rows.height - with_period.height, int(negative)
 
 
 def _negative(name: str) -> pl.Expr:

@@ -25,7 +25,7 @@ from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod, constructed
 from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.refusals import a_type, invalid, is_missing, shown, unknown_name
 from evalkit.domain.study import CADENCE, PER_RUN, PeriodType, StudyConfig
-from evalkit.domain.time_input import check_at, check_bounds, check_local_time, check_order, check_time, check_zone, zone_name
+from evalkit.domain.time_input import CadenceOf, check_at, check_bounds, check_local_time, check_order, check_time, check_zone, zone_name
 from evalkit.domain.times import duration_pair
 from evalkit.errors import InvalidInputError
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "CHECKPOINT_COLUMNS", "AutoDefinitions", "CreateStudy", "RecordCheckpoint", "check_custom", "checked_provenance",
+    "CHECKPOINT_COLUMNS", "AutoDefinitions", "CreateStudy", "RecordCheckpoint", "check_custom", "check_runs", "checked_provenance",
     "checkpoint_commands", "content", "lifecycle_event", "unknown_field",
 ]  # fmt: skip
 
@@ -164,6 +164,8 @@ class RecordCheckpoint:
         The origin of the values: a mapping with ``"collector"`` and the other fields of `Provenance`.
     definitions
         The definitions of the study's custom metrics by name, or a function that returns them.
+    cadence
+        The cadence of the study, or a function that returns it. With ``"per-run"``, the end of the period may equal its start.
 
     Raises
     ------
@@ -205,6 +207,7 @@ class RecordCheckpoint:
         now: datetime | None = None,
         provenance: Provenance | Mapping[str, object] | None = None,
         definitions: Definitions = None,
+        cadence: CadenceOf = None,
     ) -> None:
         zone = None if tz is None else check_zone("tz", tz)
         read_time = _check_time if zone is None else _local_reader(zone, period_type)
@@ -233,9 +236,9 @@ class RecordCheckpoint:
         values["custom"] = custom
         start, end = fields.get("period_start"), fields.get("period_end")
         if zone is None and start is not None and (type(end) is datetime or not is_missing(end)):
-            start, end = check_bounds(start, end, suggest_tz=True)
+            start, end = check_bounds(start, end, suggest_tz=True, cadence=cadence)
         else:
-            start, end = _bounds(start, end, read_time, zone, period_type)
+            start, end = _bounds(start, end, read_time, zone, period_type, cadence=cadence)
         values["period"] = constructed(TimePeriod, {"start": start, "end": end})
         self.provenance = None if provenance is None else checked_provenance(provenance)
         self.metrics = constructed(LongitudinalMetrics, values)
@@ -294,6 +297,26 @@ def content(checkpoint: CheckpointContent) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def check_runs(commands: Sequence[RecordCheckpoint], cadence: str, *, rows: bool = False) -> None:
+    """Check that only a study of runs gets checkpoints whose end equals their start.
+
+    With `rows`, an error names the row.
+
+    Raises
+    ------
+    InvalidInputError
+        When a checkpoint has no length, and the cadence is not ``"per-run"``.
+    """
+    for row, command in enumerate(commands):
+        period = command.metrics.period
+        if period.start < period.end:
+            continue
+        try:
+            check_order(period.start, period.end, period.end, cadence)
+        except InvalidInputError as error:
+            raise error.in_row(row, effect="Nothing was recorded.") if rows else error from None
+
+
 def check_custom(commands: Sequence[RecordCheckpoint], defined: Mapping[str, Metric], *, rows: bool = False) -> None:
     """Check the custom metrics of commands: they must be defined, and their values in range.
 
@@ -321,6 +344,7 @@ def checkpoint_commands(
     period_type: PeriodType | str | Callable[[], PeriodType] | None = None,
     now: datetime | None = None,
     definitions: Definitions = None,
+    cadence: CadenceOf = None,
 ) -> list[RecordCheckpoint]:
     """Return the commands to record the rows of a frame or list.
 
@@ -328,7 +352,7 @@ def checkpoint_commands(
     ----------
     rows
         A Polars or pandas DataFrame, or a list of mappings or commands.
-    tz, period_type, now, definitions
+    tz, period_type, now, definitions, cadence
         See `RecordCheckpoint`.
 
     Raises
@@ -348,7 +372,9 @@ def checkpoint_commands(
     for index, row in enumerate(_mappings(rows, names)):
         try:
             command = (
-                row if isinstance(row, RecordCheckpoint) else RecordCheckpoint(row, tz=zone, period_type=kind, now=now, definitions=names)
+                row
+                if isinstance(row, RecordCheckpoint)
+                else RecordCheckpoint(row, tz=zone, period_type=kind, now=now, definitions=names, cadence=cadence)
             )
         except InvalidInputError as error:
             raise error.in_row(index, effect="Nothing was recorded.") from None
@@ -375,6 +401,8 @@ def _bounds(
     read_time: Callable[[str, object], datetime],
     zone: tzinfo | None,
     period_type: PeriodType | str | Callable[[], PeriodType] | None,
+    *,
+    cadence: CadenceOf,
 ) -> tuple[datetime, datetime]:
     """Return the start and end of a period.
 
@@ -388,7 +416,7 @@ def _bounds(
         )  # fmt: skip
     first = read_time("period_start", start)
     if not is_missing(end):
-        return first, check_order(first, read_time("period_end", end), end)
+        return first, check_order(first, read_time("period_end", end), end, cadence)
     kind = _resolved(period_type)
     if kind is None:
         raise InvalidInputError(

@@ -122,7 +122,8 @@ def shifted(kind: PeriodType | str, start: datetime, count: int) -> datetime:
 def is_gap(between: _T, length: _T) -> Any:
     """Return whether the time between two periods is a gap: half a period or more.
 
-    A gap means a missing checkpoint. Charts and audit use the same rule.
+    A gap means a missing checkpoint. Charts and audit use the same rule. In a study of runs, a run counts as a period from its start; see
+    `evalkit.frames.expected_runs`.
 
     Parameters
     ----------

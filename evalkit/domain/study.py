@@ -97,7 +97,7 @@ class StudyConfig(BaseModel):
 
     @property
     def cadence(self) -> str:
-        """What a checkpoint describes: ``"per-period"``, a whole period; ``"per-run"``, a run of any length within it."""
+        """``"per-period"`` if a checkpoint describes a period, ``"per-run"`` if a run in it."""
         return PER_RUN if self.metadata.get(CADENCE) == PER_RUN else PER_PERIOD
 
 
@@ -149,7 +149,7 @@ class Study(BaseModel):
 
     @property
     def cadence(self) -> str:
-        """What a checkpoint describes: ``"per-period"``, a whole period; ``"per-run"``, a run of any length within it."""
+        """``"per-period"`` if a checkpoint describes a period, ``"per-run"`` if a run in it."""
         return self.config.cadence
 
     def __repr__(self) -> str:

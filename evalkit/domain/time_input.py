@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from evalkit.domain.periods import first_instant, local_readings
 from evalkit.domain.refusals import SHORTEST_SIMILAR, invalid, is_missing, nearest, shown
-from evalkit.domain.study import PeriodType
+from evalkit.domain.study import PER_RUN, PeriodType
 from evalkit.domain.times import WireTime, wire_time
 from evalkit.errors import InvalidInputError
 
-__all__ = ["check_at", "check_bounds", "check_local_time", "check_order", "check_time", "check_zone", "zone_name"]
+__all__ = ["CadenceOf", "check_at", "check_bounds", "check_local_time", "check_order", "check_time", "check_zone", "zone_name"]
 
 _AHEAD = timedelta(minutes=5)
 _TIME_EXAMPLE = "expected e.g. '2026-01-31T00:00:00Z'"
@@ -174,17 +174,32 @@ def check_at(field: str, value: object, now: datetime | None = None, read_time: 
     return moment
 
 
-def check_bounds(start: object, end: object, *, suggest_tz: bool = False) -> tuple[datetime, datetime]:
-    """Check the start and end of a period as in `check_time`; the end must be after the start."""
+def check_bounds(start: object, end: object, *, suggest_tz: bool = False, cadence: CadenceOf = None) -> tuple[datetime, datetime]:
+    """Check the start and end of a period as in `check_time`; see `check_order`."""
     first, last = check_time("period_start", start, suggest_tz=suggest_tz), check_time("period_end", end, suggest_tz=suggest_tz)
-    return first, check_order(first, last, end)
+    return first, check_order(first, last, end, cadence)
 
 
-def check_order(start: datetime, end: datetime, value: object) -> datetime:
+CadenceOf = str | Callable[[], str] | None
+"""The cadence of a study, or a function that returns it; None for the default."""
+
+
+def check_order(start: datetime, end: datetime, value: object, cadence: CadenceOf = None) -> datetime:
     """Check that the end of a period is after its start, and return the end.
 
-    `value` is the end as the user passed it, for the error.
+    The end of a run, in a study with the cadence ``"per-run"``, may equal its start.
+
+    Parameters
+    ----------
+    start, end
+        The period.
+    value
+        The end as the user passed it, for the error.
+    cadence
+        The cadence of the study.
     """
-    if end <= start:
-        raise invalid("period_end", value, f"must be after period_start ({wire_time(start)})", "periods are half-open, [start, end)")
-    return end
+    if end > start or (end == start and (cadence() if callable(cadence) else cadence) == PER_RUN):
+        return end
+    hint = 'Only a study with cadence="per-run" can have checkpoints at a point in time.' if end == start else ""
+    allowed = "periods are half-open, [start, end)"
+    raise invalid("period_end", value, f"must be after period_start ({wire_time(start)})", allowed, hint)

@@ -114,7 +114,7 @@ def check_metadata(value: object) -> dict[str, str]:
 
 
 def check_metadata_changes(value: object, cadence: object) -> dict[str, str | None]:
-    """Check changes of metadata, where None removes a key, and of the cadence, which is a key too."""
+    """Check changes of metadata and of the cadence, which is a key too; None removes a key."""
     if value is not None and not isinstance(value, Mapping):
         raise invalid("metadata", value, 'expected a mapping of strings, e.g. {"model": "m-2"}; None removes a key')
     passed = value or {}
@@ -126,7 +126,7 @@ def check_metadata_changes(value: object, cadence: object) -> dict[str, str | No
 
 
 def check_cadence(field: str, value: object, metadata: Mapping[Any, Any] | None = None) -> str:
-    """Check a cadence: ``"per-period"`` or ``"per-run"``, and the same in `metadata` if it contains one."""
+    """Check a cadence, which `metadata` must not contradict."""
     if not isinstance(value, str) or value not in CADENCES:
         raise invalid(field, value, "expected 'per-period' or 'per-run'", hint=nearest(value, CADENCES).strip())
     if metadata and CADENCE in metadata and (metadata[CADENCE] or PER_PERIOD) != value:

@@ -11,13 +11,14 @@ import polars as pl
 
 from evalkit.domain.catalog import METRICS
 from evalkit.domain.definitions import Metric
-from evalkit.domain.periods import SHORTEST
+from evalkit.domain.periods import SHORTEST, is_gap
 from evalkit.domain.refusals import a_type, invalid
-from evalkit.domain.study import PeriodType, Study
+from evalkit.domain.study import PER_RUN, PeriodType, Study, StudyConfig
 from evalkit.domain.study_references import resolve_study
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, METRICS_FRAME, NOTES, STUDIES, empty_frame
 from evalkit.frames.definitions import definitions_in
+from evalkit.frames.expected_runs import misses_runs
 from evalkit.frames.normalize import MISSING_STUDY, StudyName, check_frame, labeled, read_column, read_columns
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class StudyData:
         A DataFrame with the columns of ``kit.lifecycle()``, which may include other studies. Without it, charts show no pauses, and the
         audit does not check when the studies ran.
     studies
-        A DataFrame with the columns of ``kit.studies()``, for the study descriptions in reports.
+        A DataFrame with the columns of ``kit.studies()``, for the study descriptions in reports, and the cadence of studies of runs.
     metrics
         The definitions of custom metrics: a list of `Metric` for all studies, or a DataFrame with the columns of ``kit.metrics()``.
     notes
@@ -299,7 +300,38 @@ class StudyData:
         return periods.hstack([*measured, *(self._value(name, "flag") for name in flags)])
 
     @cached_property
-    def lengths(self) -> pl.Series:
+    def per_run(self) -> frozenset[str]:
+        """The ids, as in `names`, of the studies with the cadence ``"per-run"``; empty if unknown."""
+        if self.studies is None or "metadata" not in map(str, self.studies.columns):
+            return frozenset()
+        rows = read_columns(self.studies, STUDIES, ["study_id", "name"], [])
+        texts = [_pairs(pairs) for pairs in self.studies["metadata"]]
+        found = [row for row, metadata in zip(rows.rows(), texts, strict=True) if StudyConfig(metadata=metadata).cadence == PER_RUN]
+        if [name.id for name in self.names] == [MISSING_STUDY]:
+            return frozenset([MISSING_STUDY]) if len(found) == rows.height == 1 else frozenset()
+        keys = {key for row in found for key in row}
+        return frozenset(name.id for name in self.names if name.id in keys)
+
+    @cached_property
+    def gaps(self) -> pl.Series:
+        """Whether there is a gap before each row of `sorted_checkpoints`.
+
+        Null or false for the first row of a study. The time before a period is measured from the latest end of all earlier periods, see
+        `evalkit.domain.periods.is_gap`. In a study of runs, a gap is a missing run, see `evalkit.frames.expected_runs`.
+        """
+        periods, _, row_numbers = self._layout
+        latest_end = pl.col("end").cum_max().shift(1).over("study_id")
+        gap = is_gap(pl.col("start") - latest_end, self._lengths)
+        if self.per_run:
+            kinds = self.column("period_type", CHECKPOINTS["period_type"])
+            latest_start = pl.col("start").cum_max().shift(1).over("study_id")
+            of_runs = misses_runs(latest_start, pl.col("start"), pl.lit(kinds if row_numbers is None else kinds.gather(row_numbers)))
+            is_run = pl.col("study_id").cast(pl.String()).is_in(list(self.per_run))
+            gap = pl.when(is_run).then(of_runs.fill_null(False)).otherwise(gap)
+        return periods.select(gap.alias("gap")).to_series()
+
+    @cached_property
+    def _lengths(self) -> pl.Series:
         """The nominal period length of each row of `sorted_checkpoints`.
 
         It is determined by the period type; without one, it is the length of the period itself. For a monthly checkpoint, it is the length
@@ -453,6 +485,12 @@ def _of_studies(frame: FrameLike, ids: list[str], kinds: Mapping[str, str], name
         return frame  # without study columns, all rows belong to the single study
     kept = columns.select(pl.coalesce("study_id", name).is_in(ids) | pl.col(name).is_in(ids).fill_null(False)).to_series().fill_null(False)
     return frame.filter(kept) if isinstance(frame, pl.DataFrame) else frame[kept.to_numpy()]
+
+
+def _pairs(pairs: Any) -> dict[str, str]:
+    """Return the metadata of a study in a frame: pairs with a key and a value."""
+    pairs = [] if pairs is None or isinstance(pairs, float) else list(pairs)
+    return {str(pair["key"]): str(pair["value"]) for pair in pairs}
 
 
 def _once(cache: dict[tuple[str, str], pl.Series], key: tuple[str, str], compute: Callable[[], pl.Series]) -> pl.Series:

@@ -27,13 +27,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from evalkit import EvalKit, PeriodType, Study
+from evalkit import EvalKit, Study
 from evalkit._util.atomic_files import writing
 from evalkit._util.garbage import collector_paused
 from evalkit._util.text import plural
 from evalkit.domain.commands import RecordCheckpoint, checkpoint_commands, content
 from evalkit.domain.ids import milliseconds
 from evalkit.domain.refusals import invalid
+from evalkit.domain.study import PER_RUN
 from evalkit.domain.time_input import check_zone
 from evalkit.errors import ConflictError, InvalidInputError, Message
 from evalkit.io.checkpoint_reader import FileRow, file_format, read_rows
@@ -184,7 +185,8 @@ def _checked_path(path: object) -> Path:
 def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | None, percent: bool) -> ImportedCheckpoints:
     zone = None if tz is None else check_zone("tz", tz)
     file = read_rows(path, percent=percent)
-    commands = _commands(path, file.rows, zone, cache(lambda: kit.resolve(study).period_type))
+    resolved = cache(lambda: kit.resolve(study))
+    commands = _commands(path, file.rows, zone, resolved)
     existing = _recorded(kit.checkpoints(study), {command.at for command in commands if command.at is not None})
     new: list[tuple[int, RecordCheckpoint]] = []
     for index, command in enumerate(commands):
@@ -203,7 +205,7 @@ def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | 
     return ImportedCheckpoints(result.recorded, result.already_recorded + skipped, result.checkpoint_ids, file.read_as)
 
 
-def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, period_type: Callable[[], PeriodType]) -> list[RecordCheckpoint]:
+def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, study: Callable[[], Study]) -> list[RecordCheckpoint]:
     """Return a command for each row.
 
     Raises
@@ -217,7 +219,9 @@ def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, period_t
         error = row.error
         if error is None:
             try:
-                commands += checkpoint_commands([row.values], tz=zone, period_type=period_type)
+                commands += checkpoint_commands(
+                    [row.values], tz=zone, period_type=lambda: study().period_type, cadence=lambda: study().cadence
+                )
                 continue
             except InvalidInputError as refused:
                 error = refused
@@ -327,7 +331,7 @@ def _recorded(frame: pl.DataFrame, times: set[datetime]) -> Counter[tuple[Any, .
     moments = [moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in times]
     for row in frame.filter(pl.col("recorded_at").is_in(moments)).iter_rows(named=True):
         try:
-            (command,) = checkpoint_commands([row], now=now)
+            (command,) = checkpoint_commands([row], now=now, cadence=PER_RUN)
         except InvalidInputError:
             continue  # the log may contain values that commands refuse; rows of a valid file do not
         contents[_content(command)] += 1

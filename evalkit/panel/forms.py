@@ -17,11 +17,11 @@ from evalkit.domain.commands import CreateStudy, RecordCheckpoint
 from evalkit.domain.definitions import Metric
 from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.refusals import invalid
-from evalkit.domain.study import PeriodType
+from evalkit.domain.study import PER_PERIOD, PER_RUN, PeriodType, StudyConfig
 from evalkit.domain.time_input import check_bounds, check_time
 from evalkit.errors import InvalidInputError
 
-__all__ = ["CHECKPOINT_FIELDS", "STUDY_FIELDS", "CheckpointForm", "Field", "StudyForm", "proposed_period"]
+__all__ = ["CHECKPOINT_FIELDS", "STUDY_FIELDS", "CheckpointForm", "Field", "StudyForm", "cadence_of", "proposed_period"]
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,16 @@ CHECKPOINT_FIELDS = _checkpoint_fields()
 """The fields of the form that records a checkpoint, ordered by group."""
 
 
+def cadence_of(study: Mapping[str, Any]) -> str:
+    """Return the cadence of a row of the studies frame."""
+    return StudyConfig(metadata={pair["key"]: pair["value"] for pair in study["metadata"] or ()}).cadence
+
+
 def proposed_period(study: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
     """Return the period to propose for the next checkpoint of a study.
 
-    It follows the latest recorded period. Without a checkpoint, it is the period in which the study was started.
+    It follows the latest recorded period. Without a checkpoint, it is the period in which the study was started. For runs there is no
+    proposal.
 
     Parameters
     ----------
@@ -85,8 +91,10 @@ def proposed_period(study: Mapping[str, Any]) -> tuple[datetime | None, datetime
     Returns
     -------
     tuple of datetime or None
-        Start and end in UTC; ``(None, None)`` for a study that was never started.
+        Start and end in UTC; ``(None, None)`` for a study that was never started, or of runs.
     """
+    if cadence_of(study) == PER_RUN:
+        return None, None
     start = study["last_period_end"]
     if start is None and study["started_at"] is not None:
         start = period_start(study["period_type"], study["started_at"])
@@ -209,10 +217,13 @@ class CheckpointForm:
     ----------
     start, end
         The proposed period; None without a proposal.
+    cadence
+        The cadence of the study. A run may end when it starts.
     """
 
     start: datetime | None = None
     end: datetime | None = None
+    cadence: str = PER_PERIOD
     texts: dict[str, str] = field(init=False)
     """The text of each field, by the names in `CHECKPOINT_FIELDS`."""
 
@@ -242,7 +253,8 @@ class CheckpointForm:
     def period(self) -> tuple[datetime, datetime] | None:
         """The typed period; None if it is incomplete or invalid."""
         try:
-            return check_bounds(*(_time(name, self.texts[name].strip()) for name in ("period_start", "period_end")))
+            start, end = (_time(name, self.texts[name].strip()) for name in ("period_start", "period_end"))
+            return check_bounds(start, end, cadence=self.cadence)
         except InvalidInputError:
             return None
 
@@ -257,8 +269,10 @@ class CheckpointForm:
                     values[name] = read(name, text)
                 except InvalidInputError as error:
                     problems[name] = str(error)
-        if "period_start" in values and "period_end" in values and values["period_end"] <= values["period_start"]:
-            problems["period_end"] = "The period must end after it starts."
+        if "period_start" in values and "period_end" in values:
+            start, end = values["period_start"], values["period_end"]
+            if end < start or (end == start and self.cadence != PER_RUN):
+                problems["period_end"] = "The period must end after it starts."
         return values, problems
 
     def problems(self) -> dict[str, str]:
@@ -275,7 +289,7 @@ class CheckpointForm:
         if missing:
             return dict(list(missing.items())[:1])
         try:
-            RecordCheckpoint(values)
+            RecordCheckpoint(values, cadence=self.cadence)
         except InvalidInputError as error:
             return {error.field if error.field in self.texts else "": str(error)}
         return {}

@@ -13,7 +13,7 @@ from evalkit._util.text import duration, exact_moment, plural
 from evalkit.domain.catalog import METRICS
 from evalkit.domain.study import COMMANDS, TRANSITIONS, StudyStatus, commands_allowed
 from evalkit.frames.metric_text import number
-from evalkit.panel.forms import CheckpointForm, StudyForm, proposed_period
+from evalkit.panel.forms import CheckpointForm, StudyForm, cadence_of, proposed_period
 
 if TYPE_CHECKING:
     import polars as pl
@@ -150,6 +150,7 @@ class PanelModel:
             self.confirming = None
         for study_id, form in self._drafts.items():
             if study_id in self._studies:
+                form.cadence = cadence_of(self._studies[study_id])
                 form.propose(*proposed_period(self._studies[study_id]))
 
     def _collect_last_values(self, reading: Reading) -> None:
@@ -341,6 +342,10 @@ class PanelModel:
         """Return the lifecycle of the selected study, in the schema of ``kit.lifecycle()``."""
         return self._of_study(None if self.reading is None else self.reading.lifecycle)
 
+    def study_frame(self) -> pl.DataFrame | None:
+        """Return the name and metadata of the selected study, as in ``kit.studies()``."""
+        return self._of_study(None if self.reading is None else self.reading.studies.select("study_id", "name", "metadata"))
+
     def _of_study(self, frame: pl.DataFrame | None) -> pl.DataFrame | None:
         import polars as pl
 
@@ -433,7 +438,7 @@ class PanelModel:
         if self.study is None or self.selected is None:
             return None
         if self.selected not in self._drafts:
-            self._drafts[self.selected] = CheckpointForm(*proposed_period(self.study))
+            self._drafts[self.selected] = CheckpointForm(*proposed_period(self.study), cadence_of(self.study))
         return self._drafts[self.selected]
 
     def discard_draft(self, study_id: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from evalkit.panel.reading import Reading
     from evalkit.plots._theme import Mode
 
-    _ChartInput = tuple[str, pl.DataFrame, pl.DataFrame]
+    _ChartInput = tuple[str, pl.DataFrame, pl.DataFrame, pl.DataFrame]
 
 __all__ = ["Picture", "Screen", "error_text", "utc_now"]
 
@@ -51,12 +51,12 @@ class Picture:
     """Vega-Lite specification, without a theme."""
 
     @classmethod
-    def of(cls, checkpoints: pl.DataFrame, lifecycle: pl.DataFrame, metric: str) -> Picture:
+    def of(cls, checkpoints: pl.DataFrame, lifecycle: pl.DataFrame, studies: pl.DataFrame, metric: str) -> Picture:
         """Draw one metric of one study over time, with its lifecycle.
 
         Parameters
         ----------
-        checkpoints, lifecycle
+        checkpoints, lifecycle, studies
             The study's rows of the kit's frames.
         metric
             Name of the metric.
@@ -65,7 +65,7 @@ class Picture:
         from evalkit.plots import trend
         from evalkit.plots._rendering import specification
 
-        return cls(specification(trend(StudyData(checkpoints, lifecycle), metric, width=_WIDTH, height=_HEIGHT)))
+        return cls(specification(trend(StudyData(checkpoints, lifecycle, studies=studies), metric, width=_WIDTH, height=_HEIGHT)))
 
     @property
     def alt(self) -> str:
@@ -186,8 +186,9 @@ class Screen:
 
     def _update_chart(self) -> None:
         """Request a drawing if the content of the chart changed."""
-        checkpoints, lifecycle, metric = self.model.checkpoints(), self.model.lifecycle(), self.model.metric
-        if checkpoints is None or lifecycle is None:
+        metric, model = self.model.metric, self.model
+        checkpoints, lifecycle, studies = model.checkpoints(), model.lifecycle(), model.study_frame()
+        if checkpoints is None or lifecycle is None or studies is None:
             self._chart_input, self._picture, self.view.chart.value = None, None, ""
             return
         if not checkpoints[metric].count():
@@ -195,8 +196,9 @@ class Screen:
             set_trait(self.view.chart, "value", no_values_html(metric))
             return
         previous = self._chart_input
-        if previous is None or previous[0] != metric or not previous[1].equals(checkpoints) or not previous[2].equals(lifecycle):
-            self._chart_input = metric, checkpoints, lifecycle
+        current = (checkpoints, lifecycle, studies)
+        if previous is None or previous[0] != metric or not all(old.equals(new) for old, new in zip(previous[1:], current, strict=True)):
+            self._chart_input = metric, *current
             if self.visible:
                 self._draw_later()
 
@@ -215,8 +217,8 @@ class Screen:
             return
         picture: Picture | None = None
         try:
-            metric, checkpoints, lifecycle = chart_input
-            picture = Picture.of(checkpoints, lifecycle, metric)
+            metric, checkpoints, lifecycle, studies = chart_input
+            picture = Picture.of(checkpoints, lifecycle, studies, metric)
             html = "" if self.closed else picture.svg("page")
         except Exception as error:
             _logger.exception("panel: the chart could not be drawn")

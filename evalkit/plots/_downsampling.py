@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from evalkit.domain.periods import is_gap
-
 __all__ = ["MOST_POINTS", "bin_count", "counts_per_study", "downsample", "runs", "time_bin", "with_breaks"]
 
 MOST_POINTS = 2000
@@ -22,17 +20,15 @@ _FEWEST_BINS = 60
 def runs(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
     """Return the rows that have all `values`, with the number of their run.
 
-    The numbers in the column `run` are unique over all studies. A new run begins after a missing value, and after a gap: see
-    `evalkit.domain.periods.is_gap`. The time before a period is measured from the latest end of all earlier periods.
+    The numbers in the column `run` are unique over all studies. A new run begins after a missing value, and after a gap.
 
     Parameters
     ----------
     rows
-        Sorted by study_id and t; with start, end, length.
+        Sorted by study_id and t; with `gap`, from `StudyData.gaps`.
     """
     present = pl.all_horizontal(pl.col(name).is_not_null() for name in values)
-    latest_end = pl.col("end").cum_max().shift(1).over("study_id")
-    new = (pl.col("study_id") != pl.col("study_id").shift(1)) | is_gap(pl.col("start") - latest_end, pl.col("length"))
+    new = (pl.col("study_id") != pl.col("study_id").shift(1)) | pl.col("gap")
     breaks = new.fill_null(True) | present.not_() | present.shift(1).fill_null(False).not_()
     return rows.lazy().with_columns(run=breaks.cast(pl.Int64()).cum_sum()).filter(present).collect()
 

@@ -133,7 +133,7 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     with_intervals = interval if interval is not None else len(studies) <= MOST_BANDS
     computable = definition.kind == "rate" and denominator is not None
     low, high = wilson(value, count) if computable and with_intervals else (pl.lit(None, dtype=pl.Float64()),) * 2
-    rows = rows.with_columns(v=value, n=count, low=low, high=high, length=data.lengths, first=pl.col("start").min().over("study_id"))
+    rows = rows.with_columns(v=value, n=count, low=low, high=high, gap=data.gaps, first=pl.col("start").min().over("study_id"))
     points = of_studies(runs(rows, ["v"]), studies)
     if definition.kind == "rate" and points.height:
         notes += _interval_notes(points, definition, with_intervals=with_intervals, requested=interval)

@@ -75,7 +75,7 @@ def scatter(
     x_metric, y_metric = metric_named(x, "x"), metric_named(y, "y")
     data = study_data(data)
     rows = data.sorted_checkpoints(dict.fromkeys([x, y])).with_columns(
-        data.lengths, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64())
+        data.gaps, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64())
     )
     complete = runs(rows, ["h", "v"])
     studies, omitted = drawn_studies(studies_of(rows), complete, "both values")

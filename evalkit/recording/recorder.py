@@ -114,7 +114,7 @@ class Recorder:
         self._home, self._record, self._resume, self._progress = home, record, resume, progress
         self._now, self._elapsed = now, elapsed
         self._planned = None if sessions is None else checks.check_count("sessions", sessions)
-        self._period = None if period is None else _checked_period(period)
+        self._period = None if period is None else _checked_period(period, study.cadence)
         if resume not in (None, True, False):
             raise invalid("resume", resume, "expected True (continue the journal), False (set it aside) or None (raise an error)")
         self._lock = threading.RLock()
@@ -389,7 +389,7 @@ class Recorder:
         return f"kit.recorder({self.study.name!r}{'' if resume is None else f', resume={resume}'})"
 
 
-def _checked_period(period: Any) -> tuple[str, str]:
+def _checked_period(period: Any, cadence: str) -> tuple[str, str]:
     """Return the `period` argument as wire times.
 
     Raises
@@ -398,5 +398,5 @@ def _checked_period(period: Any) -> tuple[str, str]:
         If it is not a valid period.
     """
     bounds = checks.metrics_as_mapping({"period": period})
-    start, end = check_bounds(bounds["period_start"], bounds["period_end"])
+    start, end = check_bounds(bounds["period_start"], bounds["period_end"], cadence=cadence)
     return wire_time(start), wire_time(end)

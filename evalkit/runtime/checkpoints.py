@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, check_custom, content
+from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, check_custom, check_runs, content
 from evalkit.domain.corrections import call_to_amend
 from evalkit.domain.definitions import Metric
 from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, StoredEvalEvent
 from evalkit.domain.ids import CheckpointId, StudyId, time_of_event
 from evalkit.domain.refusals import invalid
-from evalkit.domain.study import Checkpoint, Study, StudyStatus
+from evalkit.domain.study import PER_RUN, Checkpoint, Study, StudyStatus
 from evalkit.domain.times import stored_text
 from evalkit.errors import (
     ConflictError,
@@ -122,6 +122,8 @@ class CheckpointHandler(CommandHandler):
                 check_custom(commands, AutoDefinitions(defined) if define else defined, rows=rows)
                 names = dict.fromkeys(name for command in commands for name in command.metrics.custom)
                 undeclared = new_definitions(study.name, defined, [AutoDefinitions()[name] for name in names if name not in defined])
+            if study.cadence != PER_RUN:
+                check_runs(commands, study.cadence, rows=rows)
             ids: list[str] = [command.checkpoint_id(study.id) for command in commands]
             keyed = [checkpoint_id for checkpoint_id, command in zip(ids, commands, strict=True) if command.key is not None]
             done = _Recording(ids, *self._stored.versions(study.id, keyed))

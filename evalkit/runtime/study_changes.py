@@ -50,7 +50,7 @@ class StudyChanges(CommandHandler):
             return self._open(command, [study for study in named if not study.archived])
 
     def _id_of_name(self, name: str) -> StudyId:
-        """Return the id for a new study with a name: the first that is free, or whose study has this name now.
+        """Return the id for a new study: the first that is free, or whose study has the name.
 
         Concurrent processes derive the same id, and the fold accepts only the first of their events.
         """
@@ -138,7 +138,7 @@ class StudyChanges(CommandHandler):
 
 
 def _name_in_use(name: str, named: Sequence[Study], *, opens: bool) -> StudyExistsError:
-    """Return the error for the name of an existing study; with `opens`, it can be opened instead."""
+    """Return the error for a name in use; with `opens`, the study can be opened instead."""
     study = next((study for study in named if not study.archived), named[0])
     state = f"{'archived, ' if study.archived else ''}{study.status}, created {study.created_at:%Y-%m-%d}"
     hints = {"hint": "Choose another name.", "shell_hint": "Choose another name."}

@@ -14,6 +14,7 @@ from evalkit.analysis import _wording
 from evalkit.analysis._audit.checks import record_findings, value_findings
 from evalkit.analysis._audit.coverage import period_findings
 from evalkit.analysis._audit.finding_kinds import SEVERITIES, findings
+from evalkit.analysis._audit.runs import expected_periods, run_findings
 from evalkit.analysis._audit.tiling import RunningTime, grids, running_time
 from evalkit.analysis._results import Result
 from evalkit.analysis._series import PARTIAL
@@ -241,6 +242,9 @@ def audit(data: DataLike, *, study: Study | str | Iterable[Study | str] | None =
       with the study's other periods). With a lifecycle: ``outside_running`` and ``inside_pause`` for more than half of a period,
       ``partly_outside`` and ``partly_paused`` for less, or for a period that `resample` marked as partial. Without a period type, the
       most common length is expected if at least half of the periods have it.
+    - Runs, in data with a study of the cadence ``"per-run"`` (see ``kit.create_study``): ``missing_period`` (a period between the first and
+      the last run, at least half of it running time, in which no run starts) and ``duplicate_runs`` instead of the checks of periods;
+      ``outside_running`` and ``inside_pause`` as above. Any length is accepted.
     - Recording: ``recorded_late`` (more than a period and more than a day after the end); ``shared_sessions`` (the same session in several
       checkpoints of a study); ``session_count``.
     - Values: ``not_finite``, ``rate_outside``, ``negative_value``, ``below_one_iteration``, ``over_nothing`` (a mean over a count of
@@ -271,14 +275,21 @@ def audit_of(data: StudyData, study_ids: Sequence[str] | None = None) -> Audit:
     running = None if data.lifecycle is None else running_time(_steps(data, columns))
     rows = _prepared(columns.with_columns(pl.col("row").cast(pl.Int64()), _partial(data)), study_ids)
     has_both = pl.col("start").is_not_null() & pl.col("end").is_not_null()
-    placed = rows.filter(has_both & (pl.col("end") > pl.col("start")))
-    grid = grids(placed)
+    is_run = pl.col("study_id").is_in(list(data.per_run))
+    placed = rows.filter(has_both & pl.when(is_run).then(pl.col("end") >= pl.col("start")).otherwise(pl.col("end") > pl.col("start")))
+    runs, periods = placed.filter(is_run), placed.filter(is_run.not_())
+    grid, of_runs = grids(periods), []
+    if runs.height:
+        expected = expected_periods(runs)
+        grid = pl.concat([grid, grids(expected)])
+        of_runs = run_findings(runs, expected, grid, running)
     per_row = rows.with_columns(rows=pl.concat_list("row"), count=pl.lit(1))
     tables = [
         findings("no_period", per_row.filter(has_both.not_()), lambda place: f"row {place['row']}"),
         findings("backwards_period", per_row.filter(pl.col("end") < pl.col("start")), lambda place: f"row {place['row']}"),
-        findings("empty_period", per_row.filter(pl.col("end") == pl.col("start")), lambda place: f"row {place['row']}"),
-        *period_findings(placed, grid, running),
+        findings("empty_period", per_row.filter((pl.col("end") == pl.col("start")) & is_run.not_()), lambda place: f"row {place['row']}"),
+        *period_findings(periods, grid, running),
+        *of_runs,
         *record_findings(placed, grid),
         *value_findings(rows),
     ]

@@ -12,14 +12,15 @@ from evalkit.analysis._audit.finding_kinds import findings
 from evalkit.analysis._audit.tiling import DAY, FAR, GRID, HOUR, RunningTime, edge, on_grid, tile
 from evalkit.domain.periods import is_gap
 
-__all__ = ["period_findings", "place_span"]
+__all__ = ["missing_findings", "outside_findings", "period_findings", "place_span"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def place_span(place: dict[str, Any]) -> str:
-    """Return the start and end of a place as text."""
-    return span(_time(place["start"]), _time(place["end"]))
+    """Return the start and end of a place as text, or a single time."""
+    start, end = _time(place["start"]), _time(place["end"])
+    return f"{moment(start)} UTC" if moment(start) == moment(end) else span(start, end)
 
 
 def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime | None) -> list[pl.DataFrame]:
@@ -38,20 +39,34 @@ def period_findings(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime
     wrong = placed.filter(pl.col("regular").not_())
     shifted = placed.filter("regular", pl.col("aligned").not_())
     tables = [
-        findings(
-            "missing_period",
-            _mark_sparse(missing(rows, grid, running), rows),
-            _describe_missing,
-            unit="unit",
-            together=pl.col("sparse"),
-        ),
+        missing_findings(rows, grid, running),
         findings(
             "overlapping_periods", overlapping(rows), lambda place: f"{plural(place['count'], 'checkpoint')} from {place_span(place)}"
         ),
         findings("wrong_length", wrong, _describe_length),
         findings("shifted_period", shifted, _describe_shift),
     ]
-    return tables if running is None else [*tables, *_outside(placed, running), *_inside_pause(placed, running)]
+    return tables if running is None else [*tables, *outside_findings(placed, running)]
+
+
+def missing_findings(
+    rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime | None, *, from_first_to_last: bool = False
+) -> pl.DataFrame:
+    """Return the findings about missing periods.
+
+    With `from_first_to_last`, periods before the first and after the last one of a study are not missing.
+    """
+    gaps = _mark_sparse(missing(rows, grid, running, from_first_to_last=from_first_to_last), rows)
+    return findings("missing_period", gaps, _describe_missing, unit="unit", together=pl.col("sparse"))
+
+
+def outside_findings(placed: pl.DataFrame, running: RunningTime, *, partly: bool = True) -> list[pl.DataFrame]:
+    """Return the findings about periods outside the running time, or in a pause.
+
+    Without `partly`, only those that are mostly outside.
+    """
+    tables = [_outside(placed, running), _inside_pause(placed, running)]
+    return [table for mostly_and_partly in tables for table in mostly_and_partly[: 2 if partly else 1]]
 
 
 def _mark_sparse(gaps: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
@@ -64,14 +79,15 @@ def _mark_sparse(gaps: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(sparse=pl.col("count").sum().over("study_id") > pl.col("present"))
 
 
-def missing(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime | None) -> pl.DataFrame:
+def missing(rows: pl.DataFrame, grid: pl.DataFrame, running: RunningTime | None, *, from_first_to_last: bool = False) -> pl.DataFrame:
     """Return runs of consecutive tiles without a checkpoint.
 
     A tile has no checkpoint if at least half of it is running time that no checkpoint covers, and no checkpoint has its midpoint in it.
     The columns are study_id, start, end, count, unit and rows (empty).
     """
     regular = grid.filter(pl.col("length").is_not_null())
-    gaps = _uncovered(rows.join(regular.select("study_id"), on="study_id"), running).join(regular, on="study_id")
+    uncovered = _uncovered(rows.join(regular.select("study_id"), on="study_id"), running, from_first_to_last=from_first_to_last)
+    gaps = uncovered.join(regular, on="study_id")
     first, last = tile(pl.col("start")), tile(pl.col("end") - 1)
     gaps = gaps.with_columns(first=first, last=last)
     in_single_tile = pl.col("first") == pl.col("last")
@@ -105,20 +121,19 @@ def _runs(tiles: pl.DataFrame, grid: pl.DataFrame, gaps: pl.DataFrame) -> pl.Dat
     )  # fmt: skip
 
 
-def _uncovered(rows: pl.DataFrame, running: RunningTime | None) -> pl.DataFrame:
+def _uncovered(rows: pl.DataFrame, running: RunningTime | None, *, from_first_to_last: bool) -> pl.DataFrame:
     """Return the running time that no checkpoint covers.
 
     The columns are study_id, start, end, and the audited time, since and until. The audited time is from the first period to the last,
-    extended to the study's start and stop if these are known.
+    extended to the study's start and stop if these are known, unless `from_first_to_last`.
     """
     audited = rows.group_by("study_id").agg(since=pl.col("start").min(), until=pl.col("end").max())
     covers = rows.select("study_id", "start", "end")
     if running is not None:
         bounds = audited.join(running.bounds, on="study_id", how="left").with_columns(never=pl.col("began") == FAR)
         ended = pl.when((pl.col("ended") < FAR) & pl.col("never").not_()).then("ended")
-        audited = bounds.select(
-            "study_id", since=pl.min_horizontal("since", "began"), until=pl.max_horizontal("until", ended)
-        )  # fmt: skip
+        if not from_first_to_last:
+            audited = bounds.select("study_id", since=pl.min_horizontal("since", "began"), until=pl.max_horizontal("until", ended))
         covers = pl.concat([covers, running.idle().join(audited.select("study_id"), on="study_id", how="semi")])
     ends = audited.select("study_id", start="until", end="until")
     limited = pl.concat([covers, ends]).join(audited, on="study_id").sort("study_id", "start", "end")

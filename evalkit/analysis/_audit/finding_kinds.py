@@ -38,6 +38,9 @@ KINDS = {
         "Overlapping periods",
         "Overlaps are counted more than once; keep one checkpoint per period and exclude the others (exclude=).",
     ),
+    "duplicate_runs": Kind(
+        "warning", "Duplicate runs", "Runs with the same start and end count more than once; keep one and exclude the others (exclude=)."
+    ),
     "wrong_length": Kind(
         "warning", "Wrong period length", "Counts and totals are not comparable with those of other periods; record complete periods."
     ),

@@ -32,7 +32,7 @@ def resampled_line(result: Resampled, rows: pl.DataFrame) -> str:
     names = rows["study"].drop_nulls().to_list() if studies == 1 else [f"{studies} studies"]
     subject = "" if names[:1] in ([], [MISSING_STUDY]) else f"{names[0]}: "
     partial = int(rows["partial"].sum())
-    covered = "all fully covered"
+    covered = "all fully covered" if not rows["covered"].null_count() else "runs counted in the period of their start"
     if partial:
         least = math.floor(float(rows.select(pl.col("covered").min()).item()) * 1000) / 10
         covered = f"{partial:,} partially covered, lowest coverage {least:.1f}%" if rows.height > 1 else f"{least:.1f}% covered"
