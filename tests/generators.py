@@ -24,6 +24,7 @@ __all__ = [
     "created",
     "entries",
     "event_ids",
+    "eventful_histories",
     "histories",
     "invalid",
     "lifecycle",
@@ -252,6 +253,7 @@ def changes(
     ids: st.SearchStrategy[str] = _EVENT_IDS,
     checkpoint_ids: Sequence[str] = CHECKPOINTS[:3],
     kinds: Sequence[str] = ("definition", "definition", "amendment", "amendment", "retraction", "note", "study"),
+    revisions: Sequence[int] = (0, 0, 1, 2),
 ) -> Entry:
     """Draw an event of a kind that only evalkit reads."""
     event_id, study, subject = draw(ids), draw(_spelled(study_id)), draw(st.sampled_from(checkpoint_ids))
@@ -262,7 +264,7 @@ def changes(
         body = f'{{"type":"metric_defined","study_id":"{study}","metric":{text}}}'
         content |= {"type": "metric_defined", "subject": name, "compared": compared}
     elif kind == "amendment":
-        revision, metrics = draw(st.sampled_from([0, 0, 1, 2])), draw(st.sampled_from(AMENDED))
+        revision, metrics = draw(st.sampled_from(revisions)), draw(st.sampled_from(AMENDED))
         origin = draw(st.sampled_from(PROVENANCE))[0]
         body = (
             f'{{"type":"checkpoint_amended","study_id":"{study}","checkpoint_id":"{draw(_spelled(subject))}","revision":{revision},'
@@ -381,6 +383,39 @@ def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
         else:
             ids = st.sampled_from(used) if step == "shared id" and used else _EVENT_IDS
             history += [draw(entries(study_id, ids))] * (2 if step == "twice" else 1)
+    return history
+
+
+@st.composite
+def eventful_histories(draw: st.DrawFn, most: int = 16) -> list[Entry]:
+    """Draw the entries of a log most of which change something: few are repeated, illegal or invalid."""
+    studies = draw(st.permutations(STUDIES))[: draw(st.sampled_from([2, 1]))]
+    numbers = iter(range(1, 1000))
+
+    def new_ids() -> st.SearchStrategy[str]:
+        time = draw(st.sampled_from([0x018F4E2C0000, 0x018F4E2B0000, 0x01A209920000])) + next(numbers)
+        return st.just(f"{time:012x}"[:8] + f"-{time & 0xFFFF:04x}-7000-8000-{next(numbers):012x}")
+
+    history: list[Entry] = [draw(created(study)) for study in studies]
+    history += [draw(checkpoint(study, new_ids(), checkpoint_ids=CHECKPOINTS[:1])) for study in studies]
+    latest = {(study, CHECKPOINTS[0]): 0 for study in studies}
+    steps = st.sampled_from(["checkpoint", "amendment", "amendment", "amendment", "change", "change", "lifecycle", "any"])
+    for step in draw(st.lists(steps, min_size=6, max_size=most)):
+        study_id = draw(st.sampled_from(studies))
+        if step == "checkpoint":
+            history.append(draw(checkpoint(study_id, new_ids())))
+            latest.setdefault((study_id, history[-1].event["id"]), 0)  # type: ignore[index]
+        elif step == "amendment":
+            key = draw(st.sampled_from(sorted(latest)))
+            kind, revision = draw(st.sampled_from(["amendment"] * 6 + ["retraction"])), draw(st.sampled_from([0] * 6 + [1])) + latest[key]
+            history.append(draw(changes(key[0], new_ids(), [key[1]], [kind], revisions=[revision])))
+            latest[key] += kind == "amendment" and revision == latest[key]
+        elif step == "change":
+            history.append(draw(changes(study_id, new_ids(), kinds=("definition", "note", "study", "study"))))
+        elif step == "lifecycle":
+            history.append(draw(lifecycle(study_id, new_ids())))
+        else:
+            history.append(draw(entries(study_id)))
     return history
 
 
