@@ -373,7 +373,7 @@ ERRORS = {
     ),
     "checkpoint record 'nightly agent' --metrics none.json": snapshot("error: Cannot read 'none.json': the file does not exist.\n"),
     "checkpoint record 'nightly agent' --metrics bad.json": snapshot(
-        "error: bad.json: Unknown metric 'a'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key.\n"
+        "error: bad.json: Unknown metric 'a'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key. To record it as a custom metric, define it with: evalkit metric define\n"
     ),
     "checkpoint record 'nightly agent' --metrics list.json": snapshot(
         'error: list.json: expected a JSON object, e.g. {"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}.\n'
