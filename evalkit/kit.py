@@ -936,7 +936,7 @@ class EvalKit:
             exact; or a time with a time zone, which selects of each study the events before the first one that was written later. None:
             the latest state.
         archived
-            Whether checkpoints of archived studies are included if `study` is None.
+            Whether archived studies are included when no `study` is passed.
         custom
             Whether the metrics that the selected studies define have columns.
         backend
@@ -998,7 +998,7 @@ class EvalKit:
         exclude: Iterable[Checkpoint | str] = (),
         backend: str = "polars",
     ) -> Any:
-        """Return the measured values of checkpoints in a long frame: one row per checkpoint and metric.
+        """Return the measured values in a long frame: one row per checkpoint and metric.
 
         Parameters
         ----------
@@ -1051,7 +1051,7 @@ class EvalKit:
         self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["pandas"]
     ) -> pd.DataFrame: ...
     def metrics(self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: str = "polars") -> Any:
-        """Return the custom metrics of studies: studies oldest first, metrics in the order of their definition.
+        """Return the custom metrics of studies, in the order of their definition.
 
         Parameters
         ----------
@@ -1116,7 +1116,7 @@ class EvalKit:
         self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["pandas"]
     ) -> pd.DataFrame: ...
     def amendments(self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: str = "polars") -> Any:
-        """Return the amended values and retractions of checkpoints: studies oldest first, each in the order of the log.
+        """Return the amended values and retractions of checkpoints, in the order of the log.
 
         Parameters
         ----------

@@ -19,7 +19,7 @@ from evalkit.domain.ids import StudyId, milliseconds, new_id
 from evalkit.frames.study_data import StudyData
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
-FRAMES = ["studies", "checkpoints", "lifecycle", "rejected"]
+FRAMES = ["studies", "checkpoints", "lifecycle", "rejected", "metrics", "measurements", "notes", "amendments", "changes"]
 GOLDEN = Path(__file__).parent / "golden" / "frame_dtypes.json"
 
 
@@ -47,16 +47,17 @@ def rows(count: int, first: int = 0) -> list[dict[str, Any]]:
 
 
 def test_columns_and_dtypes_are_golden(kit: EvalKit, tmp_path: Path) -> None:
-    """All four frames, in both libraries, with and without rows."""
+    """All frames, in both libraries, with and without rows."""
     empty = evalkit.connect(tmp_path / "nothing")
     with pytest.warns(EvalkitWarning):
         empty.studies()
     dtypes: dict[str, Any] = {}
     for frame in FRAMES:
-        full, none = getattr(kit, frame)(), getattr(empty, frame)()
+        since = (DAY,) if frame == "changes" else ()
+        full, none = getattr(kit, frame)(*since), getattr(empty, frame)(*since)
         assert full.schema == none.schema
         assert none.height == 0
-        pandas, no_pandas = getattr(kit, frame)(backend="pandas"), getattr(empty, frame)(backend="pandas")
+        pandas, no_pandas = getattr(kit, frame)(*since, backend="pandas"), getattr(empty, frame)(*since, backend="pandas")
         assert pandas.dtypes.to_dict() == no_pandas.dtypes.to_dict()
         dtypes[frame] = {name: [str(dtype), str(pandas.dtypes[name])] for name, dtype in full.schema.items()}
     assert not (tmp_path / "nothing").exists()

@@ -1,4 +1,4 @@
-"""Frames of definitions, notes, amendments and changes, and the long frame of measurements."""
+"""Frames of definitions, notes, amendments, changes and measurements."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _number(value: object) -> float | None:
 
 
 def _changed(event: CheckpointAmended) -> Iterator[tuple[str, float | None]]:
-    """Yield the names and new values of an amendment; the value of a list of sessions is their number."""
+    """Yield the names and new values of an amendment; of a list of sessions, its length."""
     for name, value in event.metrics.changed().items():
         yield name, _number(value)
     if event.events_analyzed is not None:

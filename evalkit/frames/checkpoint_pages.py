@@ -47,7 +47,7 @@ FROM (SELECT rowid AS row, * FROM checkpoints WHERE :chosen rowid > ? AND rowid 
 
 
 def stored_schema(custom: Sequence[str]) -> dict[str, pl.DataType]:
-    """Return the dtypes of the columns that `decode_page` returns, with custom metrics as numbers."""
+    """Return the dtypes of the columns that `decode_page` returns."""
     schema = frame_schema(CHECKPOINTS)
     kept = {name: dtype for name, dtype in schema.items() if name not in (*_OF_STUDIES, "revision")}
     return {**kept, "log_offset": pl.Int64(), **dict.fromkeys(custom, pl.Float64())}

@@ -106,6 +106,6 @@ def empty_frame(columns: dict[str, str]) -> pl.DataFrame:
 
 
 def kinds_of(frame: pl.DataFrame, columns: dict[str, str]) -> dict[str, str]:
-    """Return the kind of each column of a frame; that of a custom metric follows from its dtype."""
+    """Return the kind of each column; that of a custom metric follows from its dtype."""
     by_dtype = {pl.Int64(): "count", pl.Duration("us"): "duration"}
     return {name: columns.get(name) or by_dtype.get(dtype, "number") for name, dtype in frame.schema.items()}

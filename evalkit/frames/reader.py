@@ -63,7 +63,7 @@ GROUP BY c.study_id"""
 
 @dataclass(frozen=True)
 class _Cache:
-    """The checkpoints and changes that were read so far, up to a row id of each table, in one generation."""
+    """The checkpoints and changes that were read, up to a row id of each table."""
 
     generation: int = -1
     last: int = 0
@@ -156,12 +156,12 @@ class FrameReader:
             rejected = snapshot.rows("rejected", columns, ("study_id", "event_id", "reason"))
             rows: list[list[Any]] = []
             for study_id, event_id, reason, kind, message, written_at, *place in rejected:
-                owner = None if reason == "wrong partition" else str(study_id)
+                owner = "" if reason == "wrong partition" else str(study_id)
                 if _belongs(bounds, owner, str(event_id), written_at, place):
                     rows.append([study_id, event_id, kind, "rejected", reason, message, event_id])
             columns = "study_id, key, event_id, error, log_partition, log_offset"
             for study_id, _key, event_id, error, *place in snapshot.rows("quarantined", columns, ("study_id", "key")):
-                if _belongs(bounds, None, str(event_id), None, place):
+                if _belongs(bounds, "", str(event_id), None, place):
                     rows.append([study_id or None, event_id or None, None, "quarantined", "not a valid event", error, event_id or None])
             rows.sort(key=lambda row: tuple(part or "" for part in (row[6], row[0], row[4])))
             return frame_of_rows(rows, REJECTED, event_times=("at",))
@@ -335,10 +335,13 @@ def _by_id(studies: Sequence[StudyRow], *, archived: bool) -> dict[str, StudyRow
     return {study.id: study for study in studies if archived or not study.archived}
 
 
-def _belongs(bounds: Bounds, study_id: str | None, event_id: str, written_at: Value, place: Sequence[Value]) -> bool:
-    """Return whether an event without effect belongs to a state; its study is None if it is not in the partition of its study."""
+def _belongs(bounds: Bounds, study_id: str, event_id: str, written_at: Value, place: Sequence[Value]) -> bool:
+    """Return whether an event without effect belongs to a state.
+
+    `study_id` is empty for an event that is not in the partition of its study.
+    """
     partition, offset = (int(str(part)) for part in place)
-    limit = bounds.of_misplaced(partition) if study_id is None else bounds.of(study_id)
+    limit = bounds.of(study_id) if study_id else bounds.of_misplaced(partition)
     if limit is not None:
         return offset < limit
     if bounds.moment is None or not (written_at or event_id):
@@ -353,7 +356,10 @@ def _sorted(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:
 
 
 def frame_of_rows(rows: list[list[Any]], columns: dict[str, str], event_times: Sequence[str] = ()) -> pl.DataFrame:
-    """Return a frame of rows with texts and times in the format of the read model; `event_times` have event ids."""
+    """Return a frame of rows in the format of the read model.
+
+    The columns `event_times` have event ids, whose times are shown.
+    """
     schema = frame_schema(columns)
     raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in columns.items()}
     frame = pl.DataFrame(rows, schema=raw, orient="row")

@@ -171,7 +171,10 @@ class StudyData:
 
     @cached_property
     def definitions(self) -> dict[str, dict[str, Metric]]:
-        """The definitions of custom metrics: by name, then by study id; ``""`` stands for all studies."""
+        """The definitions of custom metrics by name, then by study id.
+
+        The id is empty for a definition that applies to all studies.
+        """
         defined: dict[str, dict[str, Metric]] = {}
         if isinstance(self.metrics, Sequence):
             return {metric.name: {"": metric} for metric in self.metrics}
@@ -181,7 +184,7 @@ class StudyData:
         return defined
 
     def metric(self, name: str) -> Metric | None:
-        """Return the definition of a metric: one of the 16, or a custom one; None if it is not defined.
+        """Return the definition of a metric, standard or custom; None without one.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The frame of checkpoints in a state of the log: latest or first versions, with names and custom metrics."""
+"""The frame of checkpoints in a state of the log, with latest or first versions."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def checkpoint_frame(stored: pl.DataFrame, studies: Sequence[FrameStudy], histor
 
 
 def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str, dict[str, Metric]]:
-    """Return the custom metrics of studies, in the order of the columns: the definitions of each name, by study id.
+    """Return the custom metrics of studies: the definitions of each name, by study id.
+
+    The names are in the order of the columns.
 
     Raises
     ------

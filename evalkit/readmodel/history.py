@@ -1,4 +1,4 @@
-"""The state of studies at an earlier point of the log, from the changes that followed their creation."""
+"""Earlier states of the log: which events belong to them, and what they changed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Bounds:
         return self._studies.get(study_id, MAX_COUNT)
 
     def of_misplaced(self, partition: int) -> int | None:
-        """Return the offset before which the events of a partition belong to a pin; None without a pin."""
+        """Return the number of events of a partition in a pin; None without a pin."""
         return self._partitions[partition] if self._partitions else None
 
 
@@ -196,7 +196,9 @@ class History:
 
 
 def studies_at(snapshot: Snapshot, history: History, bounds: Bounds) -> list[StudyRow]:
-    """Return the studies as they were in a state of the log, sorted by id; studies created later are left out.
+    """Return the studies in a state of the log, sorted by id.
+
+    Studies that were created later are left out.
 
     Parameters
     ----------

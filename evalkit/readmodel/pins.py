@@ -97,7 +97,9 @@ class Pin:
         Examples
         --------
         >>> import tempfile, evalkit
-        >>> pin = evalkit.connect(tempfile.mkdtemp()).pin()
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> pin = kit.pin()
         >>> path = pin.save(f"{tempfile.mkdtemp()}/paper.pin.json")
         >>> Pin.load(path) == pin
         True
@@ -116,6 +118,14 @@ class Pin:
         ------
         InvalidInputError
             When the file cannot be read, or is not the file of a pin.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.create_study("nightly agent")
+        >>> Pin.load(kit.pin().save(f"{tempfile.mkdtemp()}/paper.pin.json")).events
+        1
         """
         with reading(Path(path)):
             data = Path(path).read_bytes()

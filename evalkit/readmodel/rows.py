@@ -104,6 +104,8 @@ _TABLES: dict[str, tuple[int, dict[str, _Check]]] = {
     }),
 }  # fmt: skip
 """The number of leading key columns and the check of each column, by table."""
+_EXPRESSIONS = {"first_config": "coalesce(nullif(first_config, config), '{}')"}
+"""The SQL of columns that are not read as they are: two equal texts could exceed a server's response limit."""
 
 
 @contextmanager
@@ -142,7 +144,7 @@ def check_rows(database: Database) -> None:
 
 def _damage(database: Database) -> DatabaseDamagedError | None:
     for table, (width, columns) in _TABLES.items():
-        for row in _rows(database, table, ", ".join(columns)):
+        for row in _rows(database, table, ", ".join(_EXPRESSIONS.get(column, column) for column in columns)):
             key = dict(zip(columns, row[:width], strict=False))
             for (column, check), value in zip(columns.items(), row, strict=True):
                 if not _accepts(check, value):
