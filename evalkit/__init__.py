@@ -47,6 +47,7 @@ from evalkit.readmodel.rebuild import RebuildResult
 from evalkit.readmodel.repository import EvalStorage
 from evalkit.readmodel.verify import VerifyResult
 from evalkit.runtime.checkpoints import RecordedCheckpoints
+from evalkit.runtime.explanation import Explanation
 from evalkit.runtime.status import Status
 
 if _TYPE_CHECKING:
@@ -69,6 +70,7 @@ __all__ = [
     "EvalStorage",
     "EvalkitError",
     "EvalkitWarning",
+    "Explanation",
     "InvalidInputError",
     "LogDamagedError",
     "LogError",

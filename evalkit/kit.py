@@ -22,15 +22,19 @@ from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint, PeriodType, Study
 from evalkit.domain.time_input import check_at, check_local_time, check_zone
 from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
+from evalkit.readmodel.command_queries import CommandQueries
 from evalkit.readmodel.history import AsOf
 from evalkit.readmodel.pins import Pin
 from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.repository import EvalStorage, References
+from evalkit.readmodel.rows import readable
 from evalkit.readmodel.verify import VerifyResult, verify
 from evalkit.runtime.as_of import AsOfInput, check_as_of, current_pin
+from evalkit.runtime.checkpoint_references import CheckpointReferences
 from evalkit.runtime.checkpoints import RecordedCheckpoints
 from evalkit.runtime.definitions import checked_metrics
 from evalkit.runtime.engine import Engine
+from evalkit.runtime.explanation import Explanation, explain
 from evalkit.runtime.handlers import Handlers
 from evalkit.runtime.status import Status, read_status
 from evalkit.settings import Settings
@@ -1210,6 +1214,37 @@ class EvalKit:
         """
         ready = self.engine.ready_to_read()
         return current_pin(self.engine, digest=digest and ready)
+
+    def explain(self, checkpoint: Checkpoint | str | tuple[StudyRef, str]) -> Explanation:
+        """Return where a checkpoint's values come from: event, log position, origin and versions.
+
+        Parameters
+        ----------
+        checkpoint
+            A `Checkpoint`, an id, the last 4 or more characters of an id, or ``(study, key)``. It may be retracted.
+
+        Raises
+        ------
+        InvalidInputError
+            When no checkpoint, or more than one, matches.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 15}, tz="UTC", key="a")
+        >>> made = kit.retract_checkpoint(made, reason="The agent was misconfigured")
+        >>> [(version.revision, version.reason) for version in kit.explain((study, "a")).versions]
+        [(None, 'The agent was misconfigured')]
+        """
+        self.engine.ready_to_read()
+        queries = CommandQueries(self.engine.database, self.engine.has_tables)
+        found, _ = CheckpointReferences(queries, self._references).latest(checkpoint)
+        study = queries.get_study(found.study_id)
+        assert study is not None
+        with readable(self.engine.database):
+            return explain(self.engine, study.name, found)
 
     def _state(self, field: str, value: AsOfInput) -> AsOf:
         return check_as_of(self.engine, field, value)

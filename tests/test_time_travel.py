@@ -313,7 +313,7 @@ def test_pins_survive_saving_and_rebuild_and_belong_to_their_log(kit: EvalKit, t
     assert kit.checkpoints(as_of=pin).equals(before)
     assert kit.data(as_of=pin).checkpoints.equals(before)
     assert kit.changes(pin).select("kind", "description", "reason").rows() == [
-        ("checkpoint_amended", "total_cost: missing", "not measured"),
+        ("checkpoint_amended", "total_cost = None", "not measured"),
     ]  # fmt: skip
     assert kit.changes(pin, pin).is_empty()
     other = evalkit.connect(tmp_path / "other")
@@ -414,6 +414,43 @@ def test_invalid_states_are_refused(kit: EvalKit, as_of: Any, message: str) -> N
         with pytest.raises(EvalkitError) as caught:
             query(as_of=as_of)
         assert str(caught.value) == message
+
+
+def test_explanation_names_event_position_origin_and_versions(kit: EvalKit) -> None:
+    made = kit.amend_checkpoint(
+        ("nightly", "day-1"), {"total_cost": 2}, reason="new prices", author="ada",
+        provenance={"collector": "inspect", "version": "0.3", "sources": [{"name": "a.eval"}], "models": ["m-1"]},
+    )  # fmt: skip
+    kit.retract_checkpoint(made, reason="the machine was down")
+    pin = kit.pin()
+    explained = kit.explain(("nightly", "day-1"))
+    assert json.loads(explained.event)["event_id"] == explained.event_id  # type: ignore[arg-type]
+    assert explained.position.offset == 4
+    assert [(version.revision, version.changes, version.author) for version in explained.versions] == [
+        (1, {"total_cost": 2.0}, "ada"), (None, {}, None),
+    ]  # fmt: skip
+    assert [version.position.offset for version in explained.versions] == [6, 7]
+    assert explained.written_at is not None
+    assert explained.written_at <= explained.versions[0].written_at <= datetime.now(UTC)  # type: ignore[operator]
+    text = re.sub(r"[0-9a-f-]{36}", "ID", re.sub(r"2026-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", str(explained)))
+    assert text == snapshot("""\
+Checkpoint([2026-01-02 00:00 .. 2026-01-03 00:00) UTC, 1 of 16 metrics, 1 custom, revision 1, retracted) of study 'nightly'
+  id         ID
+  recorded   TIME UTC, written TIME UTC
+  event      ID, partition 0, offset 4
+  provenance inspect 0.3; sources: a.eval; models: m-1
+  revision 1: total_cost = 2.0; reason: 'new prices' by 'ada', written TIME UTC, partition 0, offset 6
+  retracted; reason: 'the machine was down', written TIME UTC, partition 0, offset 7\
+""")
+    assert kit.pin() == pin
+    read_only = evalkit.connect(kit.engine.settings.home, read_only=True)
+    with pytest.warns(EvalkitWarning):
+        assert str(read_only.explain(made)) == str(explained)
+    with pytest.raises(evalkit.InvalidInputError) as caught:
+        kit.explain(("nightly", "day-9"))
+    assert str(caught.value) == snapshot(
+        "Invalid checkpoint ('nightly', 'day-9'): study 'nightly' has no checkpoint with the key 'day-9'. Find ids with kit.checkpoints(study)."
+    )
 
 
 def test_pin_of_an_empty_home(tmp_path: Path) -> None:

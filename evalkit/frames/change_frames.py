@@ -11,6 +11,7 @@ import polars as pl
 from pydantic_core import from_json
 
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.corrections import changed_text, changes_of
 from evalkit.domain.definitions import Metric
 from evalkit.domain.events import (
     CheckpointAmended,
@@ -191,7 +192,7 @@ def _described(event: EvalEvent) -> str:
     if isinstance(event, MetricDefined):
         return f"{event.metric.name} ({event.metric.kind})"
     if isinstance(event, CheckpointAmended):
-        return ", ".join(f"{name}: {'missing' if value is None else format(value, 'g')}" for name, value in _changed(event))
+        return changed_text({name: value for name, value in changes_of(event).items() if name != "provenance"})
     if isinstance(event, NoteAdded):
         return event.text
     if isinstance(event, StudyRenamed):

@@ -9,18 +9,17 @@ from evalkit.domain import validation as checks
 from evalkit.domain.commands import content
 from evalkit.domain.corrections import amend_call, amended, amendment, changed_text, changes_of
 from evalkit.domain.events import CheckpointAmended, CheckpointRetracted, EncodedEvent, StoredEvalEvent
-from evalkit.domain.ids import keyed_checkpoint_id, new_id
+from evalkit.domain.ids import new_id
 from evalkit.domain.refusals import invalid, shown
 from evalkit.domain.study import Checkpoint
 from evalkit.errors import ConflictError, InvalidInputError, Message
 from evalkit.readmodel.corrections import Correction
 from evalkit.readmodel.fold import APPLIED, Decision, Reason
+from evalkit.runtime.checkpoint_references import CheckpointReferences
 from evalkit.runtime.commands import CommandHandler, written_now
+from evalkit.runtime.engine import Engine
 
 __all__ = ["CorrectionHandler", "correction_text"]
-
-_LISTED = 5
-_EXPECTED = "expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key)"
 
 
 def correction_text(correction: Correction) -> str:
@@ -34,6 +33,10 @@ def correction_text(correction: Correction) -> str:
 
 class CorrectionHandler(CommandHandler):
     """The handler of the commands that amend and retract checkpoints."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._references = CheckpointReferences(self._stored, self.studies)
 
     def amend(
         self,
@@ -51,7 +54,7 @@ class CorrectionHandler(CommandHandler):
         values = _changes(metrics, {name: value for name, value in options.items() if value is not None})
         because, writer = checks.check_text("reason", reason, low=1, high=1000, lines=True), self._author(author)
         with self._engine.command():
-            checkpoint, corrections = self._latest(reference)
+            checkpoint, corrections = self._references.latest(reference)
             if checkpoint.retracted:
                 raise self._overtaken(checkpoint, corrections, seen=checkpoint.revision)
             event = amendment(checkpoint, values, self._stored.get_metrics(checkpoint.study_id), reason=because, author=writer)
@@ -66,7 +69,7 @@ class CorrectionHandler(CommandHandler):
         """See `EvalKit.retract_checkpoint`."""
         because, writer = checks.check_text("reason", reason, low=1, high=1000, lines=True), self._author(author)
         with self._engine.command():
-            checkpoint, _ = self._latest(reference)
+            checkpoint, _ = self._references.latest(reference)
             if checkpoint.retracted:
                 return checkpoint
             event = CheckpointRetracted(
@@ -95,52 +98,6 @@ class CorrectionHandler(CommandHandler):
         if not checkpoint.retracted and (content(after), after.provenance) == (content(checkpoint), checkpoint.provenance):
             return checkpoint  # another process amended it to the same values
         raise self._overtaken(checkpoint, corrections[checkpoint.id], seen=event.revision, event=event, event_id=encoded.event_id)
-
-    def _latest(self, reference: object) -> tuple[Checkpoint, Sequence[Correction]]:
-        """Return the latest version of the checkpoint that matches, and its corrections.
-
-        A retracted checkpoint matches, too.
-
-        Raises
-        ------
-        InvalidInputError
-            When no checkpoint, or more than one, matches.
-        StudyNotFoundError, AmbiguousStudyError
-            When the study of a (study, key) matches no study, or more than one.
-        """
-        if isinstance(reference, Checkpoint):
-            study_id, checkpoint_id = str(reference.study_id), str(reference.id)
-            problem = "this kit has no such checkpoint"
-        elif isinstance(reference, tuple) and len(reference) == 2:
-            study = self.studies.resolve(reference[0])
-            key = checks.check_text("key", reference[1], low=1, high=500)
-            study_id, checkpoint_id = str(study.id), str(keyed_checkpoint_id(study.id, key))
-            problem = f"study {study.name!r} has no checkpoint with the key {key!r}"
-        elif isinstance(reference, str) and len(reference) >= 4:
-            study_id, checkpoint_id = self._found(reference)
-            problem = "no checkpoint matches"
-        else:
-            raise invalid("checkpoint", reference, _EXPECTED)
-        versions, corrections = self._stored.versions(study_id, [checkpoint_id])
-        if checkpoint_id not in versions:
-            raise _unknown(reference, problem)
-        return versions[checkpoint_id], corrections.get(checkpoint_id, [])
-
-    def _found(self, reference: str) -> tuple[str, str]:
-        """Return the ids of the study and the checkpoint for an id, or the end of an id."""
-        text = reference.lower()
-        matches = self._stored.find_checkpoints(text, _LISTED + 1) if text.isascii() and text.isprintable() else []
-        if not matches:
-            raise _unknown(reference, "no checkpoint matches")
-        if len(matches) > 1:
-            listed = sorted(f"{checkpoint_id} in study {self._study(study_id).name!r}" for study_id, checkpoint_id in matches[:_LISTED])
-            more = "; and more" if len(matches) > _LISTED else ""
-            more_characters = "" if len({checkpoint_id for _, checkpoint_id in matches}) == 1 else "more characters of its id, "
-            raise invalid(
-                "checkpoint", reference, f"matches several checkpoints: {'; '.join(listed)}{more}",
-                hint=f"Pass the Checkpoint, {more_characters}or (study, key).",
-            )  # fmt: skip
-        return matches[0]
 
     def _overtaken(
         self,
@@ -198,9 +155,3 @@ def _changes(metrics: object, options: Mapping[str, Any]) -> Mapping[str, Any]:
             field="metrics", value=metrics,
         )  # fmt: skip
     return values
-
-
-def _unknown(reference: object, problem: str) -> InvalidInputError:
-    return invalid("checkpoint", reference, problem, hint="Find ids with kit.checkpoints(study).").but(
-        shell_hint="Find ids with: evalkit checkpoint list --json"
-    )
