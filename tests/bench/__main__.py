@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import baselines, notebook, shared, workload
+from tests.bench import baselines, changes, notebook, shared, workload
 from tests.iggy_server import iggy_binary
 
 _ROOT = Path(__file__).parents[2]
@@ -60,6 +60,11 @@ KINDS = [
     Kind("latency", "append until visible in another process, over Iggy and sqld (s)", "", 1.5),
     Kind("chart", "plots.trend() of {charted:,}, as a specification", "a plain Altair chart without a row limit", 0.3),
     Kind("chart size", "that specification (kB)", "", 150),
+    Kind("custom rebuild", "rebuild of {events:,} with 5 custom metrics", "the same without them", 2.0),
+    Kind("custom read", "kit.checkpoints() of {events:,} with 5 custom metrics", "the same without them", 2.0),
+    Kind("pinned read", "kit.checkpoints(as_of=pin) of {events:,}", "kit.checkpoints()", 1.5),
+    Kind("read of a time", "kit.checkpoints(as_of=time) of {events:,}", "kit.checkpoints()", 1.5),
+    Kind("amended", "kit.checkpoints() after 100 amendments", "after 100 more checkpoints", 2.0),
     Kind("panel", "panel.refresh() after one new checkpoint", "first kit.panel() of a process, displayed", 0.25),
     Kind("panel again", "the same", "a second kit.panel(), displayed", 0.25),
 ]
@@ -84,6 +89,8 @@ def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -
         ({"single"}, recording_one_by_one),
         ({"read", "memory", "again"}, reading),
         ({"import"}, importing),
+        ({"custom rebuild", "custom read", "pinned read", "read of a time"}, changes.with_custom_metrics),
+        ({"amended"}, changes.amending),
         ({"append"}, shared.appending),
         ({"from iggy"}, shared.catching_up_from_iggy),
         ({"into sqld", "from sqld"}, shared.catching_up_into_sqld),

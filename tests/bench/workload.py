@@ -17,7 +17,8 @@ import polars as pl
 import evalkit
 from evalkit.domain.catalog import METRICS
 from evalkit.domain.commands import CreateStudy, lifecycle_event
-from evalkit.domain.events import EncodedEvent
+from evalkit.domain.definitions import Metric
+from evalkit.domain.events import EncodedEvent, MetricDefined, StoredEvalEvent
 from evalkit.domain.ids import StudyId, new_id
 from evalkit.domain.times import wire_time
 from evalkit.eventlog.sqlite_log import SqliteEventLog
@@ -57,8 +58,8 @@ def sessions(index: int) -> list[str]:
     return [f"session-{2 * index}", f"session-{2 * index + 1}"]
 
 
-def study_messages(count: int) -> list[EncodedEvent]:
-    """Return the events that create and start studies."""
+def study_messages(count: int, custom: int = 0) -> list[EncodedEvent]:
+    """Return the events that create and start studies, and define custom metrics."""
     messages = []
     for index in range(count):
         created = (
@@ -67,10 +68,14 @@ def study_messages(count: int) -> list[EncodedEvent]:
             .encoded()
         )
         messages += [created, lifecycle_event("study_started", created.study_id, _STUDIES_BEGAN + 1).encoded()]
+        for number in range(custom):
+            metric = Metric(f"custom_{number}", kind="number", better="up")
+            defined = MetricDefined(type="metric_defined", study_id=created.study_id, metric=metric)
+            messages.append(StoredEvalEvent(event_id=new_id(), event=defined).encoded())
     return messages
 
 
-def checkpoint_messages(study_ids: list[str], count: int) -> Iterator[EncodedEvent]:
+def checkpoint_messages(study_ids: list[str], count: int, custom: int = 0) -> Iterator[EncodedEvent]:
     """Return checkpoint events in the order of hourly evaluations, in which the studies alternate."""
     rng = random.Random(1)
     for index in range(count):
@@ -78,16 +83,18 @@ def checkpoint_messages(study_ids: list[str], count: int) -> Iterator[EncodedEve
         start, end = (wire_time(moment) for moment in period(index // len(study_ids)))
         event_id, checkpoint_id = new_id(), new_id()
         metrics = {**measured(rng), "period": {"start": start, "end": end}}
+        if custom:
+            metrics["custom"] = {f"custom_{number}": rng.random() for number in range(custom)}
         yield EncodedEvent(study_id, event_id, encode_checkpoint(event_id, checkpoint_id, study_id, end, metrics, 40, sessions(index)))
 
 
-def make_home(home: Path, checkpoints: int) -> None:
-    """Create an embedded home with a log and its read model."""
+def make_home(home: Path, checkpoints: int, custom: int = 0) -> None:
+    """Create an embedded home with a log and its read model, optionally with custom metrics."""
     home.mkdir()
     log = SqliteEventLog(home / log_file)
-    studies = study_messages(STUDIES)
+    studies = study_messages(STUDIES, custom)
     log.append(studies)
-    messages = checkpoint_messages(sorted({message.study_id for message in studies}), checkpoints)
+    messages = checkpoint_messages(sorted({message.study_id for message in studies}), checkpoints, custom)
     while chunk := list(islice(messages, _CHUNK)):
         log.append(chunk)
     log.close()
@@ -130,6 +137,11 @@ def frame_to_record(count: int) -> pl.DataFrame:
         start, end = period(index)
         rows.append({**values, "avg_session_duration": seconds + nanoseconds / 1e9, "period_start": start, "period_end": end})
     return pl.DataFrame(rows)
+
+
+def later_rows(count: int, existing: int) -> pl.DataFrame:
+    """Return a frame to record in a home with `existing` checkpoints, after all their periods."""
+    return frame_to_record(count).with_columns(pl.col("period_start", "period_end") + existing * _HOUR)
 
 
 def mappings_to_record(count: int) -> list[dict[str, Any]]:
@@ -184,9 +196,7 @@ def read_twice(home: Path) -> dict[str, float]:
         peak = _memory("VmHWM") - before
         rows = len(frame)
         newest = kit.studies()["study_id"][0]
-        unused = rows * _HOUR  # after all existing periods
-        more = frame_to_record(100).with_columns(pl.col("period_start", "period_end") + unused)
-        kit.record_checkpoints(newest, more)
+        kit.record_checkpoints(newest, later_rows(100, rows))
         start = perf_counter()
         again = kit.checkpoints()
         second = perf_counter() - start
