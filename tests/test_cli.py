@@ -242,7 +242,41 @@ def test_log_export_and_import() -> None:
     )
     assert run("log", "export", "backup.ndjson").stdout == "44 events written to backup.ndjson\n"
     assert Path("backup.ndjson").read_bytes() == exported.stdout_bytes
-    assert read_json("log", "export", "again.ndjson") == {"exported": 44, "respaced": 1, "not_json": 1, "without_event_id": 1}
+    assert read_json("log", "export", "again.ndjson") == {
+        "exported": 44,
+        "respaced": 1,
+        "not_json": 1,
+        "without_event_id": 1,
+        "left_out": {},
+    }
+
+
+def test_log_export_for_other_programs() -> None:
+    """--seed-kinds leaves out what they cannot read, and counts it by reason on standard error, or as data."""
+    kit = started()
+    kit.record_checkpoint(NAME, metrics())  # most metrics are missing
+    kit.define_metric(NAME, "tool_calls", "tool_errors")
+    kit.engine.log.append([EncodedEvent("", "", b'{"event_id":"%s"}' % new_id().encode())])
+    kit.close()
+    exported = run("log", "export", "--seed-kinds", "-")
+    assert [json.loads(line)["event"]["type"] for line in exported.stdout.splitlines()] == ["study_created", "study_started"]
+    assert exported.stderr.splitlines() == snapshot(
+        [
+            "warning: 2 events left out: a kind that only evalkit reads.",
+            "warning: 1 event left out: the checkpoint has missing metrics.",
+            "warning: 1 event left out: not a valid event of a known kind.",
+        ]
+    )
+    assert read_json("log", "export", "seed.ndjson", "--seed-kinds") == snapshot(
+        {
+            "exported": 2,
+            "respaced": 0,
+            "not_json": 0,
+            "without_event_id": 0,
+            "left_out": {"missing_metrics": 1, "other_kind": 2, "invalid": 1},
+        }
+    )
+    assert read_json("--home", "other", "log", "import", "seed.ndjson") == {"appended": 2, "skipped": 0}
 
 
 def test_projection_commands_update_rebuild_and_verify() -> None:

@@ -20,7 +20,12 @@ log_app = group("Back up and restore the event log.")
 
 @log_app.command("export", cls=Command)
 def log_export(
-    ctx: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file, or - for standard output.")]
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file, or - for standard output.")],
+    seed_kinds: Annotated[
+        bool,
+        typer.Option("--seed-kinds", help="Only what other programs read: the six original kinds, and checkpoints with all 16 metrics."),
+    ] = False,
 ) -> None:
     """Export all events, one JSON object per line.
 
@@ -28,15 +33,16 @@ def log_export(
     """
     from evalkit._util.atomic_files import writing
     from evalkit.io.log_files import export_log
+    from evalkit.io.seed_events import LEFT_OUT
 
     if str(file) == "-" and ctx.obj.json:
         raise typer.BadParameter("events are written to standard output; omit --json.", param_hint="'FILE'")
     with ctx.obj.kit(must_exist=True) as kit:
         if str(file) == "-":
-            result = export_log(kit.engine, sys.stdout.buffer)
+            result = export_log(kit.engine, sys.stdout.buffer, seed_kinds=seed_kinds)
         else:
             with writing(file) as stream:
-                result = export_log(kit.engine, stream)
+                result = export_log(kit.engine, stream, seed_kinds=seed_kinds)
             ctx.obj.print(f"{plural(result.exported, 'event')} written to {file}", asdict(result))
     for count, problem in (
         (result.not_json, "skipped: not valid JSON"),
@@ -45,6 +51,9 @@ def log_export(
     ):
         if count:
             print_message("warning", f"{plural(count, 'event')} {problem}.")
+    for why, description in LEFT_OUT.items():
+        if why in result.left_out:
+            print_message("warning", f"{plural(result.left_out[why], 'event')} left out: {description}.")
 
 
 @log_app.command("import", cls=Command)

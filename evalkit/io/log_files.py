@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from typing import BinaryIO, NamedTuple
@@ -18,10 +18,13 @@ from evalkit.domain.codec import decode, readable_ids
 from evalkit.domain.events import EncodedEvent, InvalidEventError
 from evalkit.domain.ids import normalize_event_id, normalize_id
 from evalkit.errors import InvalidInputError, LogError, warn
+from evalkit.eventlog.event_log import PartitionRange
 from evalkit.io.checkpoint_reader import json_problem
+from evalkit.io.seed_events import SeedEvents
 from evalkit.readmodel.database.database import in_parts
 from evalkit.readmodel.fold import Reason
 from evalkit.readmodel.projection import DECIDED
+from evalkit.readmodel.replay import replayed
 from evalkit.readmodel.schema import Tables
 from evalkit.runtime.engine import Engine
 
@@ -43,6 +46,8 @@ class LogExport:
     """Number of skipped events that are not valid JSON."""
     without_event_id: int
     """Number of skipped events without a version 7 event id, which `import_log` requires."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """With `seed_kinds`, the number of events left out for each reason: a key of `evalkit.io.seed_events.LEFT_OUT`."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class LogImport:
     """Number of events that are already in the log, or repeated in the file."""
 
 
-def export_log(engine: Engine, stream: BinaryIO) -> LogExport:
+def export_log(engine: Engine, stream: BinaryIO, *, seed_kinds: bool = False) -> LogExport:
     """Export all events of a log as lines of JSON, with unchanged bytes.
 
     The events of each study are in order. Line breaks within an event, which JSON allows only between values, are replaced with spaces. The
@@ -68,6 +73,10 @@ def export_log(engine: Engine, stream: BinaryIO) -> LogExport:
         The engine of the log. The read model is not used, so it may be damaged.
     stream
         The file to write to.
+    seed_kinds
+        Write only events that other programs can read: of the six original kinds, and only checkpoints with all 16 metrics.
+        Retracted checkpoints are left out, amended ones are written as first recorded. Other events are written as they are, also those
+        that were rejected or are repeated.
 
     Returns
     -------
@@ -80,9 +89,18 @@ def export_log(engine: Engine, stream: BinaryIO) -> LogExport:
             warn(
                 f"Incomplete export: partition {partition} of the log starts at offset {first}, so its first {first:,} events are missing."
             )
+    if not seed_kinds:
+        return _export(engine, stream, ranges, lambda _: None)
+    with replayed(engine.log, [end for _, end in ranges]) as database:
+        return _export(engine, stream, ranges, SeedEvents(database).reason)
+
+
+def _export(engine: Engine, stream: BinaryIO, ranges: Sequence[PartitionRange], reason: Callable[[bytes], str | None]) -> LogExport:
+    """Export the events for which `reason` returns None, and count the others by reason."""
     expected = [first for first, _ in ranges]
     consumer = engine.log.consumer("eval-export")
     counts: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     missing = 0
     while any(at < end for at, (_, end) in zip(expected, ranges, strict=True)) and (records := consumer.poll(_CHUNK, 0)):
         lines = []
@@ -90,15 +108,15 @@ def export_log(engine: Engine, stream: BinaryIO) -> LogExport:
             if offset < ranges[partition].end:  # later events belong to the next export
                 missing += offset - expected[partition]
                 expected[partition] = offset + 1
-                lines.append(_line(data, counts))
+                lines.append(_line(data, counts, left_out, reason))
         stream.write(b"".join(lines))
     missing += sum(end - at for at, (_, end) in zip(expected, ranges, strict=True))
     if missing:
         warn(f"Incomplete export: {plural(missing, 'event')} missing within the log. Restore the log from an earlier backup.")
-    return LogExport(counts["exported"], counts["respaced"], counts["not_json"], counts["without_event_id"])
+    return LogExport(counts["exported"], counts["respaced"], counts["not_json"], counts["without_event_id"], dict(left_out))
 
 
-def _line(data: bytes, counts: Counter[str]) -> bytes:
+def _line(data: bytes, counts: Counter[str], left_out: Counter[str], reason: Callable[[bytes], str | None]) -> bytes:
     try:
         _event_id_in(data)
     except _NotJsonError:
@@ -106,6 +124,9 @@ def _line(data: bytes, counts: Counter[str]) -> bytes:
         return b""
     except ValueError:
         counts["without_event_id"] += 1
+        return b""
+    if (why := reason(data)) is not None:
+        left_out[why] += 1
         return b""
     counts["exported"] += 1
     if b"\n" in data or b"\r" in data:
@@ -238,9 +259,9 @@ def _study_of_unknown(data: bytes) -> str:
     The event is appended to the partition of that study.
     """
     event = from_json(data).get("event")
-    for field in ("study_id", "id"):
+    for key in ("study_id", "id"):
         try:
-            return normalize_id(event[field])
+            return normalize_id(event[key])
         except (ValueError, TypeError, KeyError):
             continue
     return ""

@@ -6,18 +6,15 @@ generations, messages and quarantined bytes, so the same events always have the 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import zip_longest
-from pathlib import Path
 
 from evalkit.eventlog.event_log import EventLog
-from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.database.database import Database, Row, Value
-from evalkit.readmodel.database.sqlite_database import SqliteDatabase
 from evalkit.readmodel.log_identity import check_identity
+from evalkit.readmodel.replay import replayed
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.snapshot import Snapshot, StudyRow, consistently
 
@@ -156,16 +153,10 @@ def verify(database: Database, log: EventLog, *, expect: str | None = None) -> V
 
 
 def _verify(database: Database, log: EventLog, expect: str | None) -> VerifyResult:
-    with tempfile.TemporaryDirectory(prefix="evalkit-verify-") as folder:
-        fresh = SqliteDatabase(Path(folder) / "fresh.db")
-        try:
-            stored = Snapshot(database)
-            check_identity(log, stored.head.positions)
-            consumer = EvalProjectionConsumer(log, fresh, batch_size=5000, group="eval-rebuild")
-            consumer.catch_up(until=[position.next for position in stored.head.positions])
-            return VerifyResult(digest(stored), _first_difference(stored, Snapshot(fresh)), expect)
-        finally:
-            fresh.close()
+    stored = Snapshot(database)
+    check_identity(log, stored.head.positions)
+    with replayed(log, [position.next for position in stored.head.positions]) as fresh:
+        return VerifyResult(digest(stored), _first_difference(stored, Snapshot(fresh)), expect)
 
 
 def _first_difference(stored: Snapshot, replayed: Snapshot) -> Difference | None:
