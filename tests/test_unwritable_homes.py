@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,29 @@ def test_the_home_of_another_user(folder: Path, tmp_path: Path, way: str) -> Non
         allow_writing(home, allowed=False)
         check(look(home, tmp_path / "own2"), [0, 1, 2, 3])
     kit.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["older", "missing"])
+def test_the_home_of_another_user_with_an_older_or_missing_read_model(folder: Path, tmp_path: Path, change: str) -> None:
+    """It is read through a temporary one, in Python and by commands, and doctor reports it."""
+    with connect(folder / "home") as kit:
+        study_with_checkpoints(kit, 3)
+    database = folder / "home" / "evalkit.db"
+    if change == "missing":
+        database.unlink()
+    else:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE meta SET fold_version = fold_version - 1")
+            connection.execute("UPDATE studies SET name = 'as the older version had it'")
+    allow_writing(folder / "home", allowed=False)
+    seen = look(folder / "home", tmp_path / "own")
+    reason = seen["read_only"]["status"].pop()
+    assert len(reason) == 1
+    assert ("older version" if change == "older" else "is missing") in reason[0]
+    seen["read_only"]["status"].append([])
+    check(seen, [0, 1, 2])
+    assert "so a temporary one is computed from the log" in seen["plain"]["doctor"][1]
 
 
 def mounting(source: Path, target: Path) -> tuple[str, ...] | None:

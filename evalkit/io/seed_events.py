@@ -28,7 +28,7 @@ _DEEPEST = 100
 
 
 class SeedEvents:
-    """Decides whether other programs can read an event, for the events of a log in their order.
+    """Decides whether other programs can read each event of a log.
 
     They read the six original kinds, and only checkpoints with all 16 metrics. They ignore unknown fields.
 

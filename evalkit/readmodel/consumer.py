@@ -16,14 +16,13 @@ from evalkit.errors import (
     EvalkitError,
     LogMismatchError,
     LogUnavailableError,
-    SchemaError,
 )  # fmt: skip
 from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord
-from evalkit.readmodel.database.database import REBUILD_HINTS, ConditionFailed, Database
-from evalkit.readmodel.fold import FOLD_VERSION, Decision
+from evalkit.readmodel.database.database import ConditionFailed, Database
+from evalkit.readmodel.fold import Decision
 from evalkit.readmodel.log_identity import adopt_hints, check_complete, check_ends, check_identity, different_event
 from evalkit.readmodel.projection import EvalProjection, EventKey
-from evalkit.readmodel.schema import SCHEMA_VERSION, Head, Position, adopt_partition_count, initialize, read_head
+from evalkit.readmodel.schema import Head, Position, adopt_partition_count, check_current, initialize, read_head
 from evalkit.readmodel.write_behind import WriteBehind
 
 __all__ = ["EvalProjectionConsumer"]
@@ -48,7 +47,7 @@ class EvalProjectionConsumer:
     batch_size
         The number of events in an atomic batch.
     group
-        The name of the consumer group, which the log's tools show.
+        The name of the consumer group, which the log's tools show with its progress; None stores nothing in the log.
     writer
         The name of this process, stored in the read model for information.
     projection
@@ -61,7 +60,7 @@ class EvalProjectionConsumer:
         database: Database,
         *,
         batch_size: int = 1000,
-        group: str = "eval-projection",
+        group: str | None = "eval-projection",
         projection: EvalProjection | None = None,
         writer: str = "",
     ) -> None:
@@ -71,7 +70,8 @@ class EvalProjectionConsumer:
         self._database = database
         self._writes = WriteBehind(database)
         self._batch_size = batch_size
-        self._consumer = log.consumer(group)
+        self._stores_progress = group is not None
+        self._consumer = log.consumer(group or "eval-replay")
         self._writer = writer
         self._projection = projection
         self._exclusive = projection is not None
@@ -153,8 +153,9 @@ class EvalProjectionConsumer:
         return decisions
 
     def _report(self, written: Sequence[LogRecord], on_batch: Callable[[int], None] | None) -> None:
-        for partition, offset in {record.partition: record.offset for record in written}.items():
-            self._consumer.commit(LogPosition(partition, offset))
+        if self._stores_progress:
+            for partition, offset in {record.partition: record.offset for record in written}.items():
+                self._consumer.commit(LogPosition(partition, offset))
         if written and on_batch is not None:
             on_batch(len(written))
 
@@ -225,13 +226,7 @@ class EvalProjectionConsumer:
             adopt_partition_count(self._database, head, count)  # the log was created after the read model
             head = read_head(self._database)
             assert head is not None
-        if (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
-            raise SchemaError(
-                "The read model was created by an older version of evalkit "
-                f"(schema {head.schema_version}, projection {head.fold_version}; this version needs schema {SCHEMA_VERSION}, "
-                f"projection {FOLD_VERSION})",
-                actual=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION), **REBUILD_HINTS,
-            )  # fmt: skip
+        check_current(head)
         return head
 
     def _read(self, positions: Sequence[Position], until: Sequence[int] | None, batch_size: int) -> tuple[list[LogRecord], bool]:

@@ -28,7 +28,7 @@ def replayed(log: EventLog, until: Sequence[int] | None = None) -> Iterator[Sqli
     with tempfile.TemporaryDirectory(prefix="evalkit-replay-") as folder:
         database = SqliteDatabase(Path(folder) / "fresh.db")
         try:
-            EvalProjectionConsumer(log, database, batch_size=5000, group="eval-rebuild").catch_up(until=until)
+            EvalProjectionConsumer(log, database, batch_size=5000, group=None).catch_up(until=until)
             yield database
         finally:
             database.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evalkit.errors import DatabaseDamagedError, SchemaError
-from evalkit.readmodel.database.database import Database, Row, Statement
+from evalkit.readmodel.database.database import REBUILD_HINTS, Database, Row, Statement
 from evalkit.readmodel.fold import FOLD_VERSION
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Position",
     "Tables",
     "adopt_partition_count",
+    "check_current",
     "create_tables",
     "empty_positions",
     "has_tables",
@@ -106,6 +107,11 @@ class Head:
     fold_version: int
     positions: tuple[Position, ...]
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this version of evalkit, or one with the same tables and rows, created them."""
+        return (self.schema_version, self.fold_version) == (SCHEMA_VERSION, FOLD_VERSION)
+
 
 def create_tables(suffix: str = "") -> list[Statement]:
     """Return the statements that create a set of tables and the index of the projection."""
@@ -144,6 +150,23 @@ def adopt_partition_count(database: Database, head: Head, partitions: int) -> No
             *empty_positions(partitions),
         ]
     )
+
+
+def check_current(head: Head) -> None:
+    """Raise an error if an older version of evalkit created the tables.
+
+    Raises
+    ------
+    SchemaError
+        Its `actual` and `supported` are the versions.
+    """
+    if not head.is_current:
+        raise SchemaError(
+            "The read model was created by an older version of evalkit "
+            f"(schema {head.schema_version}, projection {head.fold_version}; this version needs schema {SCHEMA_VERSION}, "
+            f"projection {FOLD_VERSION})",
+            actual=(head.schema_version, head.fold_version), supported=(SCHEMA_VERSION, FOLD_VERSION), **REBUILD_HINTS,
+        )  # fmt: skip
 
 
 def initialize(database: Database, partitions: int) -> None:

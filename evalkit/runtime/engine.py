@@ -33,13 +33,15 @@ from evalkit.errors import (
     warn,
 )  # fmt: skip
 from evalkit.readmodel.consumer import EvalProjectionConsumer
-from evalkit.readmodel.fold import FOLD_VERSION, Decision
+from evalkit.readmodel.database.sqlite_database import SqliteDatabase
+from evalkit.readmodel.fold import Decision
 from evalkit.readmodel.log_identity import check_count
 from evalkit.readmodel.projection import EventKey
 from evalkit.readmodel.rebuild import rebuild
 from evalkit.readmodel.rows import readable
-from evalkit.readmodel.schema import SCHEMA_VERSION, Position, has_tables, read_head
+from evalkit.readmodel.schema import Position, check_current, has_tables, read_head
 from evalkit.runtime.connections import make_home, open_database, open_log, uses_files, why_not_writable
+from evalkit.runtime.temporary_read_model import TemporaryReadModel
 from evalkit.settings import Settings, network_file_system, no_home, redacted
 
 __all__ = ["CONSUMER", "Engine"]
@@ -87,6 +89,7 @@ class Engine:
         self._write_access_verified = self.embedded
         self.holds_nothing = False
         """Whether there were neither events nor tables when the current command began."""
+        self._temporary: tuple[TemporaryReadModel, Message] | None = None
         self._has_read = False
         self._warned: set[str] = set()
         self._caught_up: object = None
@@ -119,15 +122,19 @@ class Engine:
                 self.catch_up()
                 self._has_read, self.behind = True, None
                 return True
+            if (reason := self.read_through_temporary()) is not None:
+                self._warn_once("stale", reason)
+                return True
         except ReadOnlyError as error:
             self.not_writable = error.message.problem[:1].lower() + error.message.problem[1:]
         except (LogUnavailableError, LogIncompleteError, DatabaseUnavailableError) as error:
-            if not self.has_tables():
+            if (head := read_head(self.database)) is None or not head.is_current:
                 raise
             self.behind = str(error)
             self._warn_once("stale", f"{error} Results are from the current read model, which may be outdated. {self.age()}")
             return True
-        if not self.has_tables():
+        head = read_head(self.database)
+        if head is None:
             self.check_read_model()
             self._warn_once(
                 "home",
@@ -137,14 +144,47 @@ class Engine:
                 ),
             )  # fmt: skip
             return False
+        check_current(head)
         if self.not_writable is not None:
             self._warn_once("stale", self.read_only_problem())
         return True
 
+    def read_through_temporary(self) -> Message | None:
+        """Use a temporary read model if the one in the home is older or missing, and not writable.
+
+        Every call brings it up to date. It is deleted when the engine is closed.
+
+        Returns
+        -------
+        Message or None
+            The reason; None if the read model in the home can be read, or is on a server.
+        """
+        if self.not_writable is None or not isinstance(self.database, SqliteDatabase):
+            return None
+        with self.lock:
+            if self._temporary is None:
+                if (reason := TemporaryReadModel.reason(self.log, self.database)) is None:
+                    return None
+                why = Message(
+                    problem=f"{self._read_only()}. The read model in the home {reason}, so a temporary one is computed from the log",
+                    hint="To avoid this, connect once with write access, which rebuilds it.",
+                )
+                self._temporary = TemporaryReadModel(self.log, self.database), why
+            temporary, why = self._temporary
+            temporary.catch_up()
+            return why
+
+    def _close_temporary(self) -> None:
+        if self._temporary is not None:
+            self._temporary[0].close()
+            self._temporary = None
+
+    def _read_only(self) -> str:
+        return "This kit is read-only" if self.settings.read_only else f"Read-only: {self.not_writable}"
+
     def read_only_problem(self) -> str:
         """Return the reason why nothing can be written, and the age of the data."""
-        reason = "This kit is read-only" if self.settings.read_only else f"Read-only: {self.not_writable}"
-        return f"{reason}. {self.age()}"
+        return f"{self._read_only()}. {self.age()}"
 
     @property
     def write_hint(self) -> str:
@@ -202,7 +242,7 @@ class Engine:
             rebuild(self.database, self.log, writer=self.writer)
         except RebuildSupersededError:
             deadline = time.monotonic() + _RENEWAL_SECONDS
-            while (head := read_head(self.database)) is None or (head.schema_version, head.fold_version) != (SCHEMA_VERSION, FOLD_VERSION):
+            while (head := read_head(self.database)) is None or not head.is_current:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
@@ -288,6 +328,7 @@ class Engine:
         """Close the log and the database."""
         with self.lock:
             self.log.close()
+            self._close_temporary()
             self.database.close()
             self.consumer.restart()
 
@@ -336,4 +377,5 @@ class Engine:
     def reset_in_child(self) -> None:
         """Replace the lock in a forked process."""
         self.lock = threading.RLock()
+        self._close_temporary()  # it is that of the parent
         self.consumer.restart()

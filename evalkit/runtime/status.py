@@ -10,10 +10,9 @@ from evalkit._util.engine_report import EngineReport
 from evalkit.domain.ids import time_of_event
 from evalkit.domain.times import stored_time, wire_time
 from evalkit.errors import EvalkitError, Message
-from evalkit.readmodel.fold import FOLD_VERSION
 from evalkit.readmodel.log_identity import check_complete, check_identity
 from evalkit.readmodel.rows import readable
-from evalkit.readmodel.schema import SCHEMA_VERSION, Head, read_head
+from evalkit.readmodel.schema import Head, read_head
 from evalkit.runtime.connections import uses_files
 from evalkit.settings import network_file_system, no_home, redacted
 
@@ -122,7 +121,10 @@ def _shown(value: object) -> str:
 
 
 def read_status(engine: Engine) -> Status:
-    """Return the status of an engine, without changing anything. Errors become `problems`."""
+    """Return the status of an engine, without changing anything. Errors become `problems`.
+
+    If a temporary read model is in use, the status is that of it, and the reason is a problem.
+    """
     problems: list[Message] = []
 
     def attempt(read: Callable[[], _T]) -> _T | None:
@@ -133,7 +135,10 @@ def read_status(engine: Engine) -> Status:
             problems.append(error.message)
             return None
 
-    if engine.not_writable is not None and not engine.settings.read_only:
+    temporary = attempt(engine.read_through_temporary) if engine.exists else None
+    if temporary is not None:
+        problems.append(temporary)
+    elif engine.not_writable is not None and not engine.settings.read_only:
         problems.append(Message(problem=engine.read_only_problem()))
     log: EngineReport | None = None
     database: EngineReport | None = None
@@ -153,7 +158,7 @@ def read_status(engine: Engine) -> Status:
         if ranges is not None:
             attempt(lambda: check_complete(ranges))
         if head is not None:
-            if (head.schema_version, head.fold_version) == (SCHEMA_VERSION, FOLD_VERSION):
+            if head.is_current:
                 counts, written = attempt(lambda: _counts(engine)), attempt(engine.last_writer)
                 if ranges is not None:
                     lag = attempt(lambda: _verified_lag(engine, head))

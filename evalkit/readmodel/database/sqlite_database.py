@@ -48,6 +48,14 @@ class SqliteDatabase(SqliteFile):
         self._read_only = read_only
         self._busy_seconds = busy_seconds
 
+    def switch(self, path: Path, *, read_only: bool) -> tuple[Path, bool]:
+        """Use another file from now on, and return `path` and `read_only` of the previous one."""
+        with self._lock:
+            self.close()
+            before = self.path, self._read_only
+            self.path, self._read_only = path, read_only
+            return before
+
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
         """See `Database.execute`."""
         if not self._exists(create=False):
