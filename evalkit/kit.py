@@ -1361,6 +1361,7 @@ class EvalKit:
         >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "session_success_rate": 0.85}, tz="UTC")
         >>> chart = evalkit.plots.trend(kit.data(study), "session_success_rate")
         """
+        from evalkit.frames.change_frames import malformed_frame
         from evalkit.frames.study_data import StudyData
 
         self.engine.ready_to_read()
@@ -1373,11 +1374,14 @@ class EvalKit:
             )  # fmt: skip
             lifecycle, studies = self.lifecycle(as_of=as_of, archived=shown), self.studies(as_of=as_of, archived=shown)
             metrics, notes = (query(ids, as_of=as_of, archived=archived) for query in (self.metrics, self.notes))
+            malformed = (
+                self._reader.read(malformed_frame(ids, archived=archived), self._state("as_of", as_of)) if version is not None else None
+            )
             if version == self.engine.read_version():
                 break
         if ids is not None:
             lifecycle, studies = (frame.filter(frame["study_id"].is_in(ids)) for frame in (lifecycle, studies))
-        return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes)
+        return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes, malformed=malformed)
 
     def report(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from evalkit import StudyData
 from evalkit.analysis import Audit, audit, resample
 from evalkit.analysis._audit.finding_kinds import KINDS, SEVERITIES
 from evalkit.analysis._resample import RESAMPLED
+from evalkit.domain.events import EncodedEvent
 from evalkit.domain.periods import period_end, period_start
 from evalkit.errors import InvalidInputError, StudyNotFoundError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
@@ -513,8 +515,30 @@ def test_each_fault_is_one_finding(name: str) -> None:
 
 def test_every_kind_is_tested() -> None:
     """The tests of this file cover each kind of finding, and `test_cadence.py` that of runs."""
-    assert {kind for kind, *_ in FAULTS.values()} | PERIODS | {"duplicate_runs"} == set(KINDS)
+    assert {kind for kind, *_ in FAULTS.values()} | PERIODS | {"duplicate_runs", "malformed_part"} == set(KINDS)
     assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
+
+
+def test_optional_parts_that_are_invalid_are_named(tmp_path: Path) -> None:
+    """Another program wrote them; the checkpoint counts without them."""
+    with evalkit.connect(tmp_path) as kit:
+        study = kit.start_study(kit.create_study("nightly", at=START))
+        for day in range(2):
+            kit.record_checkpoint(study, {"period_start": START + day * DAY, "total_cost": 1}, tz="UTC", at=START + (day + 1) * DAY)
+        event = json.loads(kit.engine.log.consumer("eval-projection").poll(10, 1)[-1].data)
+        number = event["event_id"][:-4]
+        event |= {"event_id": f"{number}ffff", "written_at": "yesterday"}
+        event["event"] |= {"id": event["event_id"], "provenance": {"collector": 5}}
+        event["event"]["metrics"] |= {"custom": {"A": 1}, "period": {"start": "2026-01-07T00:00:00Z", "end": "2026-01-08T00:00:00Z"}}
+        kit.engine.log.append([EncodedEvent(study.id, event["event_id"], json.dumps(event).encode())])
+        found = audit(kit.data()).frame.filter(kind="malformed_part")
+        assert found["message"].to_list() == [
+            snapshot(
+                "Invalid optional part: metrics.custom, provenance, written_at. It counts as absent, and the checkpoint is valid; correct the program that writes it."
+            )
+        ]
+        assert audit(kit.data(as_of=START)).frame.filter(kind="malformed_part").is_empty()
+        assert audit(kit.data(exclude=[event["event_id"]])).frame.filter(kind="malformed_part").is_empty()
 
 
 def days(values: list[dict[str, Any]]) -> pl.DataFrame:

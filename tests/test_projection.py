@@ -637,7 +637,7 @@ def test_rebuild_preserves_tables_and_indexes(database: SqliteDatabase) -> None:
         assert {table: database.execute(f"SELECT name, type, pk FROM pragma_table_info('{table}')") for table in TABLES} == columns
         assert indexed(database)["idx_checkpoints_study_time"] == ("checkpoints", ["study_id", "timestamp"])
         assert sorted(columns for table, columns in indexed(database).values() if table == "checkpoints") == [
-            ["study_id", "event_id"], ["study_id", "id"], ["study_id", "period_end", "period_start"], ["study_id", "timestamp"],
+            ["study_id"], ["study_id", "event_id"], ["study_id", "id"], ["study_id", "period_end", "period_start"], ["study_id", "timestamp"],
         ]  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def assert_same(stored: StoredEvalEvent, decoded: DecodedEvent, data: bytes) -> 
         assert config.encode() in data
         assert StudyConfig.model_validate_json(config, extra="ignore") == event.config
     elif event.type == "checkpoint_recorded":
-        timestamp, metrics, analyzed, sessions, start, end, regular, provenance, collector = decoded.row
+        timestamp, metrics, analyzed, sessions, start, end, regular, provenance, collector, malformed = decoded.row
         period = event.metrics.period
         assert decoded.subject == event.id
         assert [timestamp, start, end] == [stored_time(wire_time(moment)) for moment in (event.timestamp, period.start, period.end)]
@@ -75,6 +75,14 @@ def assert_same(stored: StoredEvalEvent, decoded: DecodedEvent, data: bytes) -> 
         assert (provenance is None) == (event.provenance is None)
         assert collector == (None if event.provenance is None else event.provenance.collector)
         assert provenance is None or provenance.encode() in data
+        envelope = json.loads(data)
+        optional = {
+            "metrics.custom": (envelope["event"]["metrics"].get("custom"), event.metrics.custom),
+            "provenance": (envelope["event"].get("provenance"), event.provenance), "written_at": (envelope.get("written_at"), stored.written_at),
+        }  # fmt: skip
+        invalid = [name for name, (wire, read) in optional.items() if wire is not None and not read]
+        assert set(malformed.split(", ") if malformed else ()) <= set(invalid)
+        assert {name for name in invalid if name != "metrics.custom"} <= set(malformed.split(", ") if malformed else ())
     elif event.type in SEED_KINDS:
         assert decoded.row == ()
     else:

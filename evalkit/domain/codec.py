@@ -38,9 +38,10 @@ class DecodedEvent(NamedTuple):
     """A valid event in the form that the read model stores.
 
     `row` has the column values of the event, with texts and times in the format of the database: (name, period_type, period_value, config)
-    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular, provenance, collector)
-    for `checkpoint_recorded`; (body,), the event's own text, for the kinds that only evalkit reads; otherwise empty. `regular` is 1 if the
-    metrics have every key exactly once and no other keys but a well-formed `custom`, as evalkit and the Rust program write them.
+    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular, provenance, collector,
+    malformed) for `checkpoint_recorded`; (body,), the event's own text, for the kinds that only evalkit reads; otherwise empty. `regular`
+    is 1 if the metrics have every key exactly once and no other keys but a well-formed `custom`, as evalkit and the Rust program write
+    them. `malformed` names the optional parts that are present but invalid; None without any.
     """
 
     kind: str
@@ -157,7 +158,7 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
         or (duration is not None and duration[1] > 999_999_999)
     ):
         return None
-    row = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1, provenance, collector)
+    row = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1, provenance, collector, None)
     return DecodedEvent("checkpoint_recorded", event.study_id, envelope.event_id, event.id, row, written_at)
 
 
@@ -195,7 +196,18 @@ def decode(data: bytes) -> DecodedEvent:
         times = [stored_time(moment.wire) for moment in (event.timestamp, period.start, period.end)]  # type: ignore[attr-defined]
         metrics, sessions = _text_of(data, "metrics"), _text_of(data, "sessions_included")
         provenance, collector = (None, None) if event.provenance is None else (_text_of(data, "provenance"), event.provenance.collector)
-        row = (times[0], metrics, event.events_analyzed, sessions, times[1], times[2], 0, provenance, collector)
+        row = (
+            times[0],
+            metrics,
+            event.events_analyzed,
+            sessions,
+            times[1],
+            times[2],
+            0,
+            provenance,
+            collector,
+            _malformed(data, stored, event),
+        )
         return DecodedEvent(event.type, event.study_id, stored.event_id, event.id, row, stored.written_at)
     subject = ""
     if isinstance(event, MetricDefined):
@@ -206,6 +218,22 @@ def decode(data: bytes) -> DecodedEvent:
         subject = event.id
     body = bytes(_fields_of(data)["event"]).decode()
     return DecodedEvent(event.type, stored.study_id, stored.event_id, subject, (body,), stored.written_at, event)
+
+
+def _malformed(data: bytes, stored: StoredEvalEvent, event: CheckpointRecorded) -> str | None:
+    """Return the names of the optional parts that are present but invalid; None without any."""
+    envelope = _fields_of(data)
+    fields = _fields_of(envelope["event"])
+    custom = _fields_of(fields["metrics"]).get("custom", _NULL)
+    parts = {
+        "metrics.custom": bytes(custom) != b"null" and custom_values(from_json(bytes(custom))) is None,
+        "provenance": bytes(fields.get("provenance", _NULL)) != b"null" and event.provenance is None,
+        "written_at": bytes(envelope.get("written_at", _NULL)) != b"null" and stored.written_at is None,
+    }
+    return ", ".join(name for name, is_invalid in parts.items() if is_invalid) or None
+
+
+_NULL = msgspec.Raw(b"null")
 
 
 def readable_ids(data: bytes) -> tuple[str, str]:

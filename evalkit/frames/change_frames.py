@@ -25,12 +25,12 @@ from evalkit.domain.events import (
 from evalkit.domain.ids import time_of_event
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.times import stored_text
-from evalkit.frames.columns import AMENDMENTS, CHANGES, MEASUREMENTS, METRICS_FRAME, NOTES, frame_schema
+from evalkit.frames.columns import AMENDMENTS, CHANGES, MALFORMED, MEASUREMENTS, METRICS_FRAME, NOTES, frame_schema
 from evalkit.frames.reader import frame_of_rows
 from evalkit.readmodel.history import Bounds, CheckpointKey, History
 from evalkit.readmodel.snapshot import Snapshot, StudyRow
 
-__all__ = ["Build", "amendments_frame", "changes_frame", "measurements_frame", "metrics_frame", "notes_frame"]
+__all__ = ["Build", "amendments_frame", "changes_frame", "malformed_frame", "measurements_frame", "metrics_frame", "notes_frame"]
 
 Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
 """A function that builds a frame of a state of the log."""
@@ -200,6 +200,22 @@ def _described(event: EvalEvent) -> str:
     if isinstance(event, StudyEdited):
         return ", ".join(event.changes())
     return ""
+
+
+def malformed_frame(ids: Sequence[str] | None, *, archived: bool = False) -> Build:
+    """Return the builder of the frame of optional parts that are present but invalid."""
+
+    def build(snapshot: Snapshot, _: History, studies: list[StudyRow], bounds: Bounds) -> pl.DataFrame:
+        chosen = {study.id for study in _chosen(studies, ids, archived=archived)}
+        sql = "SELECT study_id, id, malformed, log_offset FROM checkpoints WHERE malformed IS NOT NULL AND rowid <= :checkpoints"
+        rows: list[list[Any]] = [
+            [study_id, checkpoint_id, parts]
+            for study_id, checkpoint_id, parts, offset in snapshot.query(f"{sql} ORDER BY study_id, id")
+            if study_id in chosen and int(str(offset)) < bounds.of(str(study_id))
+        ]
+        return frame_of_rows(rows, MALFORMED)
+
+    return build
 
 
 def measurements_frame(checkpoints: pl.DataFrame, definitions: dict[str, dict[str, Metric]]) -> pl.DataFrame:

@@ -13,8 +13,8 @@ from evalkit.domain.study import PeriodType, StudyStatus
 from evalkit.readmodel.fold import Outcome
 
 __all__ = [
-    "AMENDMENTS", "CHANGES", "CHECKPOINTS", "FRAMES", "LIFECYCLE", "MEASUREMENTS", "METRICS_FRAME", "NOTES", "REJECTED", "STUDIES",
-    "VALUES", "empty_frame", "frame_schema", "kinds_of",
+    "AMENDMENTS", "CHANGES", "CHECKPOINTS", "FRAMES", "LIFECYCLE", "MALFORMED", "MEASUREMENTS", "METRICS_FRAME", "NOTES", "REJECTED",
+    "STUDIES", "VALUES", "empty_frame", "frame_schema", "kinds_of",
 ]  # fmt: skip
 
 STUDIES = {
@@ -58,6 +58,8 @@ AMENDMENTS = {
     "new": "number", "reason": "text", "author": "text", "written_at": "time",
 }  # fmt: skip
 """The columns of ``kit.amendments()``."""
+MALFORMED = {"study_id": "text", "checkpoint_id": "text", "parts": "text"}
+"""The columns of the frame of optional parts of events that are invalid."""
 CHANGES = {
     "study_id": "text", "study": "text", "written_at": "time", "kind": "kind", "checkpoint_id": "text", "description": "text",
     "reason": "text", "author": "text",

@@ -62,6 +62,8 @@ class StudyData:
         The definitions of custom metrics: a list of `Metric` for all studies, or a DataFrame with the columns of ``kit.metrics()``.
     notes
         A DataFrame with the columns of ``kit.notes()``.
+    malformed
+        The optional parts of events that are present but invalid, for the audit: study_id, checkpoint_id and parts. Internal.
 
     Raises
     ------
@@ -89,6 +91,7 @@ class StudyData:
         studies: FrameLike | None = None,
         metrics: Sequence[Metric] | FrameLike = (),
         notes: FrameLike | None = None,
+        malformed: pl.DataFrame | None = None,
     ) -> None:
         check_frame(checkpoints, field="checkpoints")
         if lifecycle is not None:
@@ -108,6 +111,7 @@ class StudyData:
         self.studies = studies
         self.metrics = metrics
         self.notes = notes
+        self.malformed = malformed
         self._columns: dict[tuple[str, str], pl.Series] = {}
         self._measured: dict[tuple[str, str], pl.Series] = {}
         self._computed: dict[str, Any] = {}
@@ -436,7 +440,8 @@ class StudyData:
         notes = None if self.notes is None else _of_studies(self.notes, ids, NOTES, "study")
         metrics = self.metrics if isinstance(self.metrics, Sequence) else _of_studies(self.metrics, ids, METRICS_FRAME, "study")
         checkpoints = _of_studies(self.checkpoints, ids, CHECKPOINTS, "study")
-        return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes)
+        malformed = None if self.malformed is None else self.malformed.filter(pl.col("study_id").is_in(ids))
+        return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes, malformed=malformed)
 
 
 def study_data(source: DataLike, field: str = "data") -> StudyData:

@@ -240,10 +240,10 @@ class _Batch:
         """Add the changes of a valid event; `state` is the state of its study after the event."""
         if decision is APPLIED:
             if event.kind == "checkpoint_recorded":
-                timestamp, metrics, analyzed, sessions, start, end, regular, provenance, collector = event.row
+                timestamp, metrics, analyzed, sessions, start, end, regular, provenance, collector, malformed = event.row
                 self._checkpoints += (
                     event.subject, event.study_id, timestamp, metrics, analyzed, sessions, event.event_id, start, end, regular, provenance,
-                    collector, event.written_at, record.offset,
+                    collector, malformed, event.written_at, record.offset,
                 )  # fmt: skip
             elif event.kind in LIFECYCLE_KINDS:
                 self._change_status(event, state, record)
@@ -296,6 +296,6 @@ class _Batch:
 
     def statements(self) -> list[Statement | BulkInsert]:
         """Return all changes as statements."""
-        bulk = [BulkInsert(self._tables.checkpoints, 14, self._checkpoints)] if self._checkpoints else []
+        bulk = [BulkInsert(self._tables.checkpoints, 15, self._checkpoints)] if self._checkpoints else []
         bulk += [BulkInsert(self._tables.changes, 8, self._changes)] if self._changes else []
         return [*self._others, *bulk]

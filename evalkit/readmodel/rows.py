@@ -83,7 +83,7 @@ _TABLES: dict[str, tuple[int, dict[str, _Check]]] = {
         "metrics": _compact(_model(LongitudinalMetrics, "a JSON object with metrics and a period")),
         "events_analyzed": _integer(0, MAX_COUNT), "sessions_included": _Check(_is_list_of_strings, "a JSON list of strings"),
         "event_id": _EVENT_ID, "period_start": _TIME, "period_end": _TIME, "regular": _integer(0, 1),
-        "provenance": _or(None, "NULL", _PROVENANCE), "collector": _or(None, "NULL", _TEXT),
+        "provenance": _or(None, "NULL", _PROVENANCE), "collector": _or(None, "NULL", _TEXT), "malformed": _or(None, "NULL", _TEXT),
         "written_at": _OPTIONAL_TIME, "log_offset": _OFFSET,
     }),
     "lifecycle": (2, {

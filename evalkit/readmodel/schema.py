@@ -40,7 +40,7 @@ _COLUMNS = {
         first_name TEXT NOT NULL, first_config TEXT NOT NULL""",
     "checkpoints": """id TEXT NOT NULL, study_id TEXT NOT NULL, timestamp TEXT NOT NULL, metrics TEXT NOT NULL,
         events_analyzed INTEGER NOT NULL, sessions_included TEXT NOT NULL, event_id TEXT NOT NULL, period_start TEXT NOT NULL,
-        period_end TEXT NOT NULL, regular INTEGER NOT NULL, provenance TEXT, collector TEXT, written_at TEXT,
+        period_end TEXT NOT NULL, regular INTEGER NOT NULL, provenance TEXT, collector TEXT, malformed TEXT, written_at TEXT,
         log_offset INTEGER NOT NULL, PRIMARY KEY (study_id, id)""",
     "lifecycle": """study_id TEXT NOT NULL, seq INTEGER NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL, written_at TEXT,
         log_offset INTEGER NOT NULL, PRIMARY KEY (study_id, seq)""",
@@ -61,6 +61,7 @@ _META = """CREATE TABLE IF NOT EXISTS meta (only_row INTEGER PRIMARY KEY CHECK (
 FIXED_INDEX = "CREATE INDEX IF NOT EXISTS idx_checkpoints_study_time ON checkpoints (study_id, timestamp)"
 _PROJECTION_INDEXES = (
     "CREATE INDEX IF NOT EXISTS idx_checkpoints_event{suffix} ON checkpoints{suffix} (study_id, event_id)",
+    "CREATE INDEX IF NOT EXISTS idx_checkpoints_malformed{suffix} ON checkpoints{suffix} (study_id) WHERE malformed IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS idx_changes_event{suffix} ON changes{suffix} (study_id, event_id)",
     "CREATE INDEX IF NOT EXISTS idx_changes_subject{suffix} ON changes{suffix} (study_id, subject, kind)",
 )

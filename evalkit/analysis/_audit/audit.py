@@ -21,7 +21,7 @@ from evalkit.analysis._series import PARTIAL
 from evalkit.domain.catalog import METRICS
 from evalkit.domain.study import Study
 from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
+from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, MALFORMED, empty_frame
 from evalkit.frames.normalize import MISSING_STUDY, labeled, metric_named, read_columns, to_library_of
 from evalkit.frames.study_data import StudyData, study_data
 
@@ -291,12 +291,19 @@ def audit_of(data: StudyData, study_ids: Sequence[str] | None = None) -> Audit:
         *period_findings(periods, grid, running),
         *of_runs,
         *record_findings(placed, grid),
+        findings("malformed_part", _malformed(data, per_row), lambda place: str(place["parts"])),
         *value_findings(rows),
     ]
     return Audit(
         checked=rows.height, studies=rows["study_id"].n_unique(), unchecked=_unchecked(grid, running, rows),
         _rows=_table(pl.concat(tables), rows), _data=data,
     )  # fmt: skip
+
+
+def _malformed(data: StudyData, per_row: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows whose events have optional parts that are invalid."""
+    parts = empty_frame(MALFORMED) if data.malformed is None else data.malformed
+    return per_row.join(parts, on=["study_id", "checkpoint_id"], how="inner", maintain_order="left")
 
 
 def _partial(data: StudyData) -> pl.Series:

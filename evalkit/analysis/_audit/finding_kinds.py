@@ -66,6 +66,9 @@ KINDS = {
     "session_count": Kind(
         "note", "Session count mismatch", "sessions_completed and sessions_included should agree; check which is correct."
     ),
+    "malformed_part": Kind(
+        "note", "Invalid optional part", "It counts as absent, and the checkpoint is valid; correct the program that writes it."
+    ),
     "not_finite": Kind("error", "Not a finite number", "Record it as missing (None) if it was not measured."),
     "rate_outside": Kind("error", "Rate outside 0 to 1", "Rates are fractions; divide percentages by 100."),
     "negative_value": Kind(
