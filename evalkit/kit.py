@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from evalkit._util.forks import polars_is_stranded
 from evalkit._util.garbage import collector_paused
 from evalkit._util.progress_bar import progress_bar
-from evalkit.domain.commands import AutoDefinitions, CreateStudy, RecordCheckpoint, checkpoint_commands
+from evalkit.domain.commands import AutoDefinitions, CreateStudy, RecordCheckpoint, checkpoint_commands, is_auto
 from evalkit.domain.definitions import Metric
 from evalkit.domain.lenient import Provenance
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
@@ -101,12 +101,6 @@ def connect(
     Study('nightly agent', pending, daily:30)
     """
     return EvalKit(Settings.resolve(home, log_url, database_url, read_only=read_only))
-
-
-def _is_auto(define: object) -> bool:
-    if define is not None and define != "auto":
-        raise invalid("define", define, 'expected "auto", or None')
-    return define == "auto"
 
 
 class EvalKit:
@@ -524,7 +518,7 @@ class EvalKit:
         >>> kit.record_checkpoint(study, {"period_start": "2026-02-01", "session_success_rate": 0.9}, tz="UTC")
         Checkpoint([2026-02-01 00:00 .. 2026-02-02 00:00) UTC, 1 of 16 metrics)
         """
-        auto = _is_auto(define)
+        auto = is_auto(define)
         if isinstance(metrics, RecordCheckpoint):
             options = (period, timestamp, events_analyzed, sessions_included, key, at, tz, provenance)
             if any(option is not None for option in options):
@@ -593,7 +587,7 @@ class EvalKit:
         >>> kit.record_checkpoints(study, rows, tz="Europe/Berlin")
         RecordedCheckpoints(2 recorded)
         """
-        auto = _is_auto(define)
+        auto = is_auto(define)
         with collector_paused():
             commands = checkpoint_commands(
                 rows, tz=tz, period_type=lambda: self._recordable(study).period_type,

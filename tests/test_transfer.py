@@ -264,7 +264,9 @@ line 6: Invalid session_success_rate 85: expected a rate from 0 to 1, not a perc
     ),
     "unknown.csv": (
         f"sucess,{HEADER}\n",
-        snapshot("TMP/unknown.csv: Unknown column 'sucess'. Nothing was recorded. Did you mean 'session_success_rate'?"),
+        snapshot(
+            "TMP/unknown.csv: Unknown column 'sucess'. Nothing was recorded. Did you mean 'session_success_rate'? To record it as a custom metric, define it with kit.define_metric(), or pass define=\"auto\"."
+        ),
     ),
     "duplicate.csv": (
         f"{HEADER},total_cost\n",
@@ -612,6 +614,151 @@ def test_dates_are_read_in_a_time_zone(tmp_path: Path) -> None:
     assert (error.value.field, error.value.value) == ("tz", "Europe/Berln")
 
 
+# --- custom metrics, versions and states ------------------------------------------------------------------------------------------------
+
+CUSTOM = (
+    evalkit.Metric("refusals", kind="count", better="down"), evalkit.Metric("refusal_rate", kind="rate", better="down"),
+    evalkit.Metric("delta", kind="number", better="neither"), evalkit.Metric("judge_cost", kind="money", better="down"),
+    evalkit.Metric("wait", kind="duration", better="down"), evalkit.Metric("grade", kind="score", better="up", low=-5, high=10),
+)  # fmt: skip
+
+
+def with_custom(home: Path, name: str = NAME) -> evalkit.EvalKit:
+    """A kit with a running study that defines a metric of each kind."""
+    kit = running(home, name)
+    kit.define_metric(name, *CUSTOM)
+    return kit
+
+
+def custom_rows() -> list[dict[str, Any]]:
+    """Rows with values that are hard to represent; the last one has none."""
+    values = [
+        (0, 0.1 + 0.2, -1e300, 12.5, timedelta(microseconds=1), -5.0), (2**53, 1.0, 5e-324, 0.1, 86400.000001, 10.0),
+        (3, 1e-7, -0.0, 0.0, 0, 0.30000000000000004), (None,) * 6,
+    ]  # fmt: skip
+    names = [metric.name for metric in CUSTOM]
+    return [
+        {
+            "period_start": SINCE + timedelta(weeks=week),
+            "period_end": SINCE + timedelta(weeks=week + 1),
+            **dict(zip(names, row, strict=True)),
+        }
+        for week, row in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize("extension", ["csv", "tsv", "ndjson", "json", "parquet", "csv.gz"])
+def test_custom_metrics_are_exported_and_imported(tmp_path: Path, extension: str) -> None:
+    """Values and dtypes follow from the definitions; revision and collector are written, and ignored by an import."""
+    first = with_custom(tmp_path / "first")
+    first.record_checkpoints(NAME, custom_rows())
+    made = first.record_checkpoint(
+        NAME, {"period": (SINCE + timedelta(weeks=9), SINCE + timedelta(weeks=10)), "wait": 1.5}, provenance={"collector": "inspect"}
+    )
+    first.amend_checkpoint(made, {"refusals": 7, "total_cost": 2.5}, reason="counted again")
+    went = first.checkpoints(NAME)
+    file = tmp_path / f"out.{extension}"
+    assert export_checkpoints(first, file, NAME) == 5
+    assert went.select("revision", "collector").row(-1) == (1, "inspect")
+    assert [str(rows_of(file)[-1][name]) for name in ("revision", "collector")] == ["1", "inspect"]
+    second = with_custom(tmp_path / "second")
+    assert import_checkpoints(second, file, NAME).recorded == 5
+    dropped = ["study_id", "checkpoint_id", "revision", "collector"]
+    assert_frame_equal(second.checkpoints(NAME).drop(dropped), went.drop(dropped), check_exact=True)
+    assert second.checkpoints(NAME).select("revision", "collector").unique().rows() == [(0, None)]
+    assert import_checkpoints(second, file, NAME).already_recorded == 5
+    assert went.schema["wait"] == pl.Duration("us")
+    assert went.schema["refusals"] == pl.Int64()
+
+
+def test_custom_columns_of_an_export_without_checkpoints(tmp_path: Path) -> None:
+    """The columns follow from the definitions alone."""
+    kit = with_custom(tmp_path / "home")
+    export_checkpoints(kit, tmp_path / "none.parquet")
+    assert pl.read_parquet(tmp_path / "none.parquet").schema == kit.checkpoints().schema
+    assert kit.checkpoints().columns[24:30] == [metric.name for metric in CUSTOM]
+
+
+def test_undeclared_columns_are_defined_on_request(tmp_path: Path) -> None:
+    """By default they are refused, also in a json file; nothing is appended then."""
+    kit = running(tmp_path / "home")
+    (tmp_path / "a.csv").write_text(f"period_start;period_end;judge;total_cost\n{PERIOD.replace(',', ';')};2,5;1\n")
+    (tmp_path / "b.json").write_text(json.dumps([dict(zip(("period_start", "period_end"), PERIOD.split(","), strict=True)) | {"judge": 3}]))
+    for name in ("a.csv", "b.json"):
+        with pytest.raises(InvalidInputError, match=r'Unknown column \'judge\'\. .*, or pass define="auto"\.'):
+            import_checkpoints(kit, tmp_path / name, NAME)
+    with pytest.raises(InvalidInputError, match="Invalid define 'yes'"):
+        import_checkpoints(kit, tmp_path / "a.csv", NAME, define="yes")  # type: ignore[arg-type]
+    assert [part.end for part in kit.engine.log.ranges()] == [2]
+    with pytest.warns(EvalkitWarning, match="already has a checkpoint"):
+        assert [import_checkpoints(kit, tmp_path / name, NAME, define="auto").recorded for name in ("a.csv", "b.json")] == [1, 1]
+    assert kit.metrics(NAME).select("name", "kind", "better").rows() == [("judge", "number", "neither")]
+    assert kit.checkpoints(NAME)["judge"].to_list() == [2.5, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "problem"),
+    [
+        ("refusals", "1.5", "expected a whole number of 0 or more"), ("refusals", "-1", "expected a whole number of 0 or more"),
+        ("refusal_rate", "85", "expected a rate from 0 to 1, not a percentage"), ("grade", "11", "outside the range -5 to 10"),
+        ("delta", "12%", "only rates can be percentages"), ("judge_cost", "$3", "expected a number without units or symbols"),
+        ("wait", "-2", "expected 0 or more seconds, or a timedelta"), ("refusals", "1,000", "thousands separators are not supported"),
+    ],
+)  # fmt: skip
+def test_invalid_custom_values_are_refused(tmp_path: Path, column: str, cell: str, problem: str) -> None:
+    """The message names the line and the metric; nothing is appended."""
+    kit = with_custom(tmp_path / "home")
+    before = kit.pin()
+    (tmp_path / "a.csv").write_text(f'period_start,period_end,{column}\n{PERIOD},"{cell}"\n')
+    with pytest.raises(InvalidInputError, match=re.escape(problem)) as error:
+        import_checkpoints(kit, tmp_path / "a.csv", NAME)
+    assert f"a.csv, line 2: Invalid {column} " in str(error.value)
+    assert (error.value.field, kit.pin()) == (column, before)
+
+
+def test_percentages_of_custom_rates(tmp_path: Path) -> None:
+    """Rates that the study defines are read like those of every study."""
+    kit = with_custom(tmp_path / "home")
+    (tmp_path / "a.csv").write_text(f"period_start;period_end;refusal_rate;grade\n{PERIOD.replace(',', ';')};12,5%;5\n")
+    import_checkpoints(kit, tmp_path / "a.csv", NAME, percent=True)
+    assert kit.checkpoints().select("refusal_rate", "grade").rows() == [(0.125, 5.0)]
+
+
+def test_export_of_versions_states_and_without_excluded_checkpoints(tmp_path: Path) -> None:
+    """`values`, `as_of` and `exclude` select what ``kit.checkpoints`` selects."""
+    kit = with_custom(tmp_path / "home")
+    ids = kit.record_checkpoints(NAME, custom_rows()).checkpoint_ids
+    pin = kit.pin()
+    kit.amend_checkpoint(ids[0], {"judge_cost": 1}, reason="r")
+    kit.retract_checkpoint(ids[1], reason="r")
+
+    def exported(**options: Any) -> list[Any]:
+        file = tmp_path / "out.ndjson"
+        count = export_checkpoints(kit, file, NAME, **options)
+        rows = rows_of(file)
+        assert len(rows) == count
+        return [row["judge_cost"] for row in rows]
+
+    assert exported() == [1.0, 0.0, None]
+    assert exported(values="first") == exported(as_of=pin) == exported(as_of=str(pin)) == [12.5, 0.1, 0.0, None]
+    assert exported(exclude=[ids[0], ids[3][-8:]]) == [0.0]
+    with pytest.raises(InvalidInputError, match="Invalid exclude 'abcdefgh': matches none of the selected checkpoints"):
+        exported(exclude=["abcdefgh"])
+
+
+def test_older_export_does_not_undo_corrections(tmp_path: Path) -> None:
+    """Rows of checkpoints that were amended or retracted since are skipped; other content is recorded."""
+    kit = with_custom(tmp_path / "home")
+    ids = kit.record_checkpoints(NAME, custom_rows()).checkpoint_ids
+    export_checkpoints(kit, tmp_path / "old.csv", NAME)
+    kit.amend_checkpoint(ids[0], {"judge_cost": 1}, reason="r")
+    kit.retract_checkpoint(ids[1], reason="r")
+    export_checkpoints(kit, tmp_path / "new.csv", NAME)
+    for name, count in (("old.csv", 4), ("new.csv", 3)):
+        done = import_checkpoints(kit, tmp_path / name, NAME)
+        assert (done.recorded, done.already_recorded) == (0, count)
+
+
 # --- properties -------------------------------------------------------------------------------------------------------------------------
 
 FLOATS = st.one_of(
@@ -637,6 +784,41 @@ FILE_ROWS = st.lists(
     ),
     max_size=4,
 )
+
+
+CUSTOM_ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"period_start": st.just(SINCE), "period_end": st.just(SINCE + timedelta(days=1))},
+        optional={
+            "refusals": st.integers(0, 2**53), "refusal_rate": st.floats(0, 1), "judge_cost": FLOATS,
+            "delta": st.floats(allow_nan=False, allow_infinity=False), "grade": st.floats(-5, 10),
+            "wait": st.integers(0, 10**14).map(lambda us: timedelta(microseconds=us)),
+        },
+    ),
+    max_size=4,
+)  # fmt: skip
+
+
+@settings(max_examples=examples(200))
+@given(CUSTOM_ROWS, st.sampled_from(ALL_FORMATS))
+def test_exported_custom_values_are_read_unchanged(rows: list[dict[str, Any]], extension: str) -> None:
+    """In every format, a file has the values of custom metrics that were written, in the dtypes of frames."""
+    kinds = {**CHECKPOINTS, **{metric.name: metric.kind for metric in CUSTOM}}
+    complete = [{"events_analyzed": 0, "sessions_included": [], "timestamp": row["period_end"], **row} for row in rows]
+    frame = pl.DataFrame(complete, schema=frame_schema(kinds))
+    definitions = {metric.name: metric for metric in CUSTOM}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows.{extension}"
+        write_frame(frame, path)
+        read = read_rows(path, definitions=lambda: definitions).rows
+    assert all(row.error is None for row in read)
+    came, went = (checkpoint_commands(values, definitions=definitions) for values in ([row.values for row in read], frame))
+    assert came == went
+    for command, row in zip(came, rows, strict=True):
+        wait = row.get("wait")
+        expected = {**row, "wait": None if wait is None else wait.total_seconds()}
+        assert command.metrics.custom == {name: expected[name] for name in definitions if expected.get(name) is not None}
+        assert round(command.metrics.custom.get("wait", 0) * 1e6) == (0 if wait is None else wait // timedelta(microseconds=1))
 
 
 def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKPOINT_COLUMNS", "AutoDefinitions", "CreateStudy", "RecordCheckpoint", "check_custom", "check_runs", "checked_provenance",
-    "checkpoint_commands", "content", "lifecycle_event", "unknown_field",
+    "checkpoint_commands", "content", "is_auto", "lifecycle_event", "unknown_field",
 ]  # fmt: skip
 
 _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
@@ -474,6 +474,19 @@ class AutoDefinitions(dict[str, Metric]):
         return Metric(name, kind="number", better="neither")
 
 
+def is_auto(define: object) -> bool:
+    """Return whether undeclared metrics are defined, from the parameter `define` of a command.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is neither ``"auto"`` nor None.
+    """
+    if define is not None and define != "auto":
+        raise invalid("define", define, 'expected "auto", or None')
+    return define == "auto"
+
+
 Definitions = Mapping[str, Metric] | Callable[[], Mapping[str, Metric]] | None
 
 
@@ -523,10 +536,10 @@ def unknown_field(
     error = unknown_name(kind, name, [*metrics, *_EXTRAS], field=field, listed=listed)
     if defined is None or not is_custom_name(name):
         return error
-    step = "To record it as a custom metric, define it with"
+    step = f"{error.message.hint} To record it as a custom metric, define it with"
+    in_shell = f"evalkit metric define STUDY {name} --kind KIND --better DIRECTION"
     return error.but(
-        hint=f"{error.message.hint} {step} kit.define_metric(){alternative}.",
-        shell_hint=f"{error.message.hint} {step}: evalkit metric define",
+        hint=f"{step} kit.define_metric(){alternative}.", shell_hint=f"{step}: {in_shell}{', or add --define auto.' if alternative else ''}"
     )
 
 

@@ -1,9 +1,10 @@
 """Import and export of checkpoints as csv, tsv, ndjson, json and parquet files.
 
-A file has the columns of ``kit.checkpoints()``. If a format has no type for a value, the value is written as follows:
+A file has the columns of ``kit.checkpoints()``, with the custom metrics of the studies. If a format has no type for a value, the value is
+written as follows:
 
 ============  ========================  ===========================  =================  ==========
-format        times                     avg_session_duration         sessions_included  missing
+format        times                     durations                    sessions_included  missing
 ============  ========================  ===========================  =================  ==========
 csv, tsv      RFC 3339 to microseconds  seconds, an exact decimal    JSON text          empty cell
 ndjson, json  RFC 3339 to microseconds  ``[seconds, nanoseconds]``   list               null
@@ -20,24 +21,25 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from evalkit import EvalKit, Study
+from evalkit import Checkpoint, EvalKit, Metric, Pin, Study
 from evalkit._util.atomic_files import writing
 from evalkit._util.garbage import collector_paused
 from evalkit._util.text import plural
-from evalkit.domain.commands import RecordCheckpoint, checkpoint_commands, content
+from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, checkpoint_commands, content, is_auto
 from evalkit.domain.ids import milliseconds
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import PER_RUN
 from evalkit.domain.time_input import check_zone
 from evalkit.errors import ConflictError, InvalidInputError, Message
-from evalkit.io.checkpoint_reader import FileRow, file_format, read_rows
+from evalkit.io.checkpoint_reader import file_format, read_rows
+from evalkit.io.file_rows import FileRow
 from evalkit.runtime.checkpoints import RecordedCheckpoints
 
 if TYPE_CHECKING:
@@ -60,7 +62,15 @@ class ImportedCheckpoints(RecordedCheckpoints):
         return super().__repr__().replace("RecordedCheckpoints", "ImportedCheckpoints", 1).removesuffix(")") + f"{note})"
 
 
-def export_checkpoints(kit: EvalKit, path: str | Path, study: Study | str | None = None) -> int:
+def export_checkpoints(
+    kit: EvalKit,
+    path: str | Path,
+    study: Study | str | None = None,
+    *,
+    exclude: Iterable[Checkpoint | str] = (),
+    values: Literal["latest", "first"] = "latest",
+    as_of: Pin | datetime | str | None = None,
+) -> int:
     """Export checkpoints to a file, atomically replacing an existing one.
 
     Parameters
@@ -71,7 +81,9 @@ def export_checkpoints(kit: EvalKit, path: str | Path, study: Study | str | None
         The file; its extension selects the format: ``.csv``, ``.tsv``, ``.ndjson``, ``.jsonl``, ``.json`` or ``.parquet``, each
         optionally followed by ``.gz``.
     study
-        The study to export; by default, all studies.
+        The study to export; by default, all studies that are not archived.
+    exclude, values, as_of
+        The checkpoints, versions and state of the log to export, see ``kit.checkpoints``.
 
     Returns
     -------
@@ -81,9 +93,11 @@ def export_checkpoints(kit: EvalKit, path: str | Path, study: Study | str | None
     Raises
     ------
     InvalidInputError
-        If the extension is not supported, or the file cannot be written.
+        If the extension is not supported, the file cannot be written, or `exclude` matches no checkpoint.
     StudyNotFoundError, AmbiguousStudyError
         If no study, or more than one, matches `study`.
+    LogMismatchError
+        If `as_of` is the pin of another log.
 
     Examples
     --------
@@ -96,7 +110,7 @@ def export_checkpoints(kit: EvalKit, path: str | Path, study: Study | str | None
     """
     path = _checked_path(path)
     file_format(path)  # raises before the checkpoints are read
-    frame = kit.checkpoints(study)
+    frame = kit.checkpoints(study, exclude=exclude, values=values, as_of=as_of)
     write_frame(frame, path)
     return frame.height
 
@@ -114,20 +128,27 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
 
 
 def import_checkpoints(
-    kit: EvalKit, path: str | Path, study: Study | str, *, tz: str | tzinfo | None = None, percent: bool = False
+    kit: EvalKit,
+    path: str | Path,
+    study: Study | str,
+    *,
+    tz: str | tzinfo | None = None,
+    percent: bool = False,
+    define: Literal["auto"] | None = None,
 ) -> ImportedCheckpoints:
     r"""Record the checkpoints of a file in a study: all of them, or none if any row is invalid.
 
-    The file has the columns that ``kit.record_checkpoints`` takes, for example as exported by `export_checkpoints`. The columns
-    `study_id`, `study`, `period_type` and `checkpoint_id` are ignored. A row with a `recorded_at` is skipped if the study already has an
-    equal checkpoint, so importing a file twice records its rows once.
+    The file has the columns that ``kit.record_checkpoints`` takes, with the custom metrics that the study defines, for example as exported
+    by `export_checkpoints`. The columns `study_id`, `study`, `period_type`, `checkpoint_id`, `revision` and `collector` are ignored. A row
+    with a `recorded_at` is skipped if the study already has an equal checkpoint, so importing a file twice records its rows once. It is
+    also skipped if that checkpoint was amended or retracted since.
 
     In csv and tsv files:
 
     - The separator may be a comma, semicolon or tab; a decimal comma is accepted if the separator is not a comma. Both are detected.
     - Missing values are empty cells, ``nan``, ``NA``, ``N/A``, ``null``, ``none`` and ``-``, in any case. In the column `key`, only an
       empty cell is missing. Lines without any value are skipped.
-    - `avg_session_duration` is in seconds, and `sessions_included` is a JSON list.
+    - Durations are in seconds, and `sessions_included` is a JSON list.
     - The encoding is UTF-8 or, with a byte order mark, UTF-16.
 
     In other formats, ``NaN`` and null are missing. A missing `period_end` is derived if `period_start` is the start of a period
@@ -147,6 +168,9 @@ def import_checkpoints(
     percent
         Whether rates are percentages: ``85%`` and ``85`` are both read as 0.85. A column is refused as ambiguous if it
         mixes values with and without a percent sign, or has neither a percent sign nor a value greater than 1.
+    define
+        ``"auto"`` to define undeclared columns of numbers as metrics of the study, see ``kit.record_checkpoint``. By default, they are
+        refused.
 
     Returns
     -------
@@ -173,7 +197,7 @@ def import_checkpoints(
     ImportedCheckpoints(1 recorded, read as semicolon-separated with decimal commas)
     """
     with collector_paused():
-        return _import(kit, _checked_path(path), study, tz=tz, percent=percent)
+        return _import(kit, _checked_path(path), study, tz=tz, percent=percent, define=define)
 
 
 def _checked_path(path: object) -> Path:
@@ -182,12 +206,24 @@ def _checked_path(path: object) -> Path:
     return Path(path)
 
 
-def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | None, percent: bool) -> ImportedCheckpoints:
+def _import(
+    kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | None, percent: bool, define: Literal["auto"] | None
+) -> ImportedCheckpoints:
     zone = None if tz is None else check_zone("tz", tz)
-    file = read_rows(path, percent=percent)
-    resolved = cache(lambda: kit.resolve(study))
-    commands = _commands(path, file.rows, zone, resolved)
-    existing = _recorded(kit.checkpoints(study), {command.at for command in commands if command.at is not None})
+    auto, resolved = is_auto(define), cache(lambda: kit.resolve(study))
+
+    @cache
+    def definitions() -> Mapping[str, Metric]:
+        defined = kit.storage.get_metrics(resolved().id)
+        return AutoDefinitions(defined) if auto else defined
+
+    file = read_rows(path, percent=percent, definitions=definitions)
+    read = partial(
+        checkpoint_commands, tz=zone, period_type=lambda: resolved().period_type, cadence=lambda: resolved().cadence,
+        definitions=definitions,
+    )  # fmt: skip
+    commands = _commands(path, file.rows, read)
+    existing = _recorded(kit, study, {command.at for command in commands if command.at is not None}, definitions)
     new: list[tuple[int, RecordCheckpoint]] = []
     for index, command in enumerate(commands):
         recorded = _content(command)
@@ -196,7 +232,7 @@ def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | 
         else:
             new.append((index, command))
     try:
-        result = kit.record_checkpoints(study, [command for _, command in new])
+        result = kit.record_checkpoints(study, [command for _, command in new], define=define)
     except (InvalidInputError, ConflictError) as error:
         if error.row is None:
             raise
@@ -205,7 +241,9 @@ def _import(kit: EvalKit, path: Path, study: Study | str, *, tz: str | tzinfo | 
     return ImportedCheckpoints(result.recorded, result.already_recorded + skipped, result.checkpoint_ids, file.read_as)
 
 
-def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, study: Callable[[], Study]) -> list[RecordCheckpoint]:
+def _commands(
+    path: Path, rows: Sequence[FileRow], read: Callable[[list[Mapping[str, Any]]], list[RecordCheckpoint]]
+) -> list[RecordCheckpoint]:
     """Return a command for each row.
 
     Raises
@@ -219,9 +257,7 @@ def _commands(path: Path, rows: Sequence[FileRow], zone: tzinfo | None, study: C
         error = row.error
         if error is None:
             try:
-                commands += checkpoint_commands(
-                    [row.values], tz=zone, period_type=lambda: study().period_type, cadence=lambda: study().cadence
-                )
+                commands += read([row.values])
                 continue
             except InvalidInputError as refused:
                 error = refused
@@ -303,12 +339,13 @@ _WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], None]] = {
 
 def _as_cells(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
+    import polars.selectors as cs
 
-    us = pl.col("avg_session_duration").dt.total_microseconds()
+    us = cs.duration().dt.total_microseconds()
     seconds = pl.format("{}.{}", us // 1_000_000, (us % 1_000_000).cast(pl.String).str.zfill(6))
     sessions = [json.dumps(names, ensure_ascii=False) for names in frame["sessions_included"].to_list()]
     texts = pl.Series("sessions_included", sessions, dtype=pl.String)
-    return _times_as_text(frame).with_columns(seconds.alias("avg_session_duration"), texts)
+    return _times_as_text(frame).with_columns(seconds, texts)
 
 
 def _times_as_text(frame: pl.DataFrame) -> pl.DataFrame:
@@ -322,17 +359,25 @@ def _content(command: RecordCheckpoint) -> tuple[Any, ...]:
     return (*content(command), None if command.at is None else milliseconds(command.at))
 
 
-def _recorded(frame: pl.DataFrame, times: set[datetime]) -> Counter[tuple[Any, ...]]:
-    """Count the contents of a study's checkpoints that were recorded at the given times."""
+def _recorded(
+    kit: EvalKit, study: Study | str, times: set[datetime], definitions: Callable[[], Mapping[str, Metric]]
+) -> Counter[tuple[Any, ...]]:
+    """Count the contents of a study's checkpoints that were recorded at the given times.
+
+    A checkpoint that was amended or retracted counts with its first content, too, so that an older export does not record it again.
+    """
     import polars as pl
 
     now = datetime.now(UTC)
     contents: Counter[tuple[Any, ...]] = Counter()
     moments = [moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in times]
-    for row in frame.filter(pl.col("recorded_at").is_in(moments)).iter_rows(named=True):
-        try:
-            (command,) = checkpoint_commands([row], now=now, cadence=PER_RUN)
-        except InvalidInputError:
-            continue  # the log may contain values that commands refuse; rows of a valid file do not
-        contents[_content(command)] += 1
+    latest, first = kit.checkpoints(study), kit.checkpoints(study, values="first")
+    unchanged = latest.filter(pl.col("revision") == 0)["checkpoint_id"]
+    for frame in (latest, first.filter(~pl.col("checkpoint_id").is_in(unchanged.implode()))):
+        for row in frame.filter(pl.col("recorded_at").is_in(moments)).iter_rows(named=True):
+            try:
+                (command,) = checkpoint_commands([row], now=now, cadence=PER_RUN, definitions=definitions)
+            except InvalidInputError:
+                continue  # the log may contain values that commands refuse; rows of a valid file do not
+            contents[_content(command)] += 1
     return contents
