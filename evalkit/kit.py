@@ -29,7 +29,7 @@ from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.repository import EvalStorage, References
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.verify import VerifyResult, verify
-from evalkit.runtime.as_of import AsOfInput, check_as_of, current_pin
+from evalkit.runtime.as_of import AsOfInput, check_as_of, current_pin, did_not_exist
 from evalkit.runtime.checkpoint_references import CheckpointReferences
 from evalkit.runtime.checkpoints import RecordedCheckpoints
 from evalkit.runtime.definitions import checked_metrics
@@ -1384,6 +1384,9 @@ class EvalKit:
         *,
         baseline: Study | str | None = None,
         metrics: Sequence[str] | str | None = None,
+        exclude: Iterable[Checkpoint | str] = (),
+        values: Literal["latest", "first"] = "latest",
+        as_of: AsOfInput = None,
     ) -> Path:
         """Write a report on a study, as `evalkit.analysis.report` does from data.
 
@@ -1395,6 +1398,8 @@ class EvalKit:
             See `evalkit.analysis.report`.
         baseline
             A study to compare with. None: no comparison.
+        exclude, values, as_of
+            The checkpoints, versions and state of the log to report on, see `checkpoints`.
 
         Returns
         -------
@@ -1404,10 +1409,12 @@ class EvalKit:
         Raises
         ------
         InvalidInputError
-            When the extension is not ``.html``, ``.md`` or ``.json``, the file cannot be written, a metric is unknown, or study and
-            baseline are the same.
+            When the extension is not ``.html``, ``.md`` or ``.json``, the file cannot be written, a metric is unknown, `exclude`
+            matches no checkpoint, study and baseline are the same, or one of them did not exist in the state `as_of`.
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches `study` or `baseline`.
+        LogMismatchError
+            When `as_of` is the pin of another log.
         MissingExtraError
             When the packages of the extra ``analysis`` are not installed.
 
@@ -1422,8 +1429,15 @@ class EvalKit:
         """
         from evalkit.analysis import report
 
-        studies = [self.resolve(study).id, *([] if baseline is None else [self.resolve(baseline).id])]
-        return report(self.data(studies), path, study=study, baseline=baseline, metrics=metrics)
+        subject, other = self.resolve(study), None if baseline is None else self.resolve(baseline)
+        if subject == other:
+            raise invalid("baseline", baseline, "it is the study itself", hint="Choose another study.")
+        if as_of is not None:
+            known = self.studies(as_of=as_of, archived=True)["study_id"]
+            for absent in (named for named in (subject, other) if named is not None and named.id not in known):
+                raise did_not_exist(absent.name, as_of)
+        data = self.data([subject] if other is None else [subject, other], exclude=exclude, values=values, as_of=as_of)
+        return report(data, path, study=subject, baseline=other, metrics=metrics)
 
     # --- the read model -----------------------------------------------------------------------------------------------------------
 
@@ -1508,7 +1522,7 @@ class EvalKit:
 
     # --- in a notebook --------------------------------------------------------------------------------------------------------------
 
-    def panel(self, study: StudyRef | None = None) -> Panel:
+    def panel(self, study: StudyRef | None = None, *, exclude: Iterable[Checkpoint | str] = ()) -> Panel:
         """Return a panel for a notebook, shown when it is the last expression of a cell.
 
         The panel lists the studies, draws a metric, creates, starts, pauses, resumes and stops studies, and records checkpoints. While
@@ -1518,12 +1532,16 @@ class EvalKit:
         Parameters
         ----------
         study
-            The study to show first, see `stop_study`; by default the newest.
+            The study to show first, see `stop_study`; by default the newest. Archived studies are not shown.
+        exclude
+            Checkpoints that the panel does not show, see `checkpoints`.
 
         Raises
         ------
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches `study`.
+        InvalidInputError
+            When `exclude` matches no checkpoint.
 
         Examples
         --------
@@ -1534,7 +1552,12 @@ class EvalKit:
         """
         from evalkit.panel.panel import Panel
 
-        return Panel(self, None if study is None else self.resolve(study).id, embedded=self.engine.embedded)
+        selected = None if study is None else self.resolve(study).id
+        excluded: frozenset[str] = frozenset()
+        if exclude != ():
+            kept = self.checkpoints(exclude=exclude, custom=False)["checkpoint_id"]
+            excluded = frozenset(self.checkpoints(custom=False)["checkpoint_id"]) - frozenset(kept)
+        return Panel(self, selected, excluded=excluded, embedded=self.engine.embedded)
 
     def _ids(self, study: Study | str | Iterable[Study | str] | None) -> list[str] | None:
         """Return the ids of the requested studies, without duplicates; None for all."""

@@ -24,7 +24,7 @@ from ipywidgets.widgets.widget import _instances
 from nbclient import NotebookClient
 
 import evalkit
-from evalkit import EvalKit, EvalkitError, StudyExistsError, StudyNotFoundError, connect
+from evalkit import EvalKit, EvalkitError, InvalidInputError, StudyExistsError, StudyNotFoundError, connect
 from evalkit.panel import panel as panel_module
 from evalkit.panel.feed import WATCHER, Worker, watchers
 from evalkit.panel.panel import Panel
@@ -618,6 +618,19 @@ def test_first_study_must_exist(kit: EvalKit, show: Show) -> None:
     assert repr(show("one").panel) == "Panel(2 studies, showing 'one': running, 0 periods)"
     with pytest.raises(StudyNotFoundError):
         kit.panel("three")
+
+
+def test_panel_excludes_checkpoints(kit: EvalKit) -> None:
+    """They are given as in ``kit.checkpoints``; an unknown one is refused before a panel opens."""
+    study_with_checkpoints(kit, 3, "two")
+    ids = kit.checkpoints("two")["checkpoint_id"].to_list()
+    with pytest.raises(InvalidInputError, match="Invalid exclude 'zzzz': matches none of the selected checkpoints"):
+        kit.panel("two", exclude=["zzzz"])
+    panel = kit.panel("two", exclude=ids[0][-12:])
+    shown = panel.model.checkpoints()
+    assert shown is not None
+    assert shown["checkpoint_id"].to_list() == ids[1:]
+    panel.close()
 
 
 def test_public_attributes(show: Show) -> None:

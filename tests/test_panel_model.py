@@ -177,6 +177,48 @@ def test_details_have_badge_labels_and_full_id(kit: EvalKit) -> None:
     )
 
 
+def test_excluded_checkpoints_are_not_shown(kit: EvalKit) -> None:
+    """They count neither as progress nor as last value; their period is still recorded."""
+    three_studies(kit)
+    first, *_, last = kit.checkpoints("running")["checkpoint_id"]
+    model = PanelModel(NOW, excluded=frozenset([last]))
+    model.apply(read(kit, None), NOW)
+    facts = facts_of(model, "running")
+    assert (facts["Progress"], facts["Excluded"]) == ("2 of 8 periods, daily", "1 checkpoint")
+    assert facts["Last checkpoint"] == "2026-01-02 to 2026-01-03 UTC"
+    shown = model.checkpoints()
+    assert shown is not None
+    assert (shown.height, shown["checkpoint_id"][0]) == (2, first)
+    assert model.entries()[1].value.startswith(f"{shown['session_success_rate'][-1] * 100:.1f}")
+    assert "Excluded" not in facts_of(model_of(kit), "running")
+    form = model.checkpoint_form
+    assert form is not None
+    form.set_text("period_start", "2026-01-03T00:00:00Z")
+    form.set_text("period_end", "2026-01-04T00:00:00Z")
+    assert model.period_is_recorded()
+
+
+def test_panel_follows_changes_of_another_kit(kit: EvalKit, tmp_path: Path) -> None:
+    """Renames, amendments, retractions and archived studies of other processes are shown by the next reading."""
+    three_studies(kit)
+    model = selecting(model_of(kit), "running")
+    ids = kit.checkpoints("running")["checkpoint_id"].to_list()
+    with connect(tmp_path / "home") as other:
+        other.rename_study("running", "renamed")
+        other.amend_checkpoint(ids[1], {"session_success_rate": 0.125}, reason="r")
+        other.retract_checkpoint(ids[2], reason="r")
+        other.archive_study("paused")
+    model.apply(read(kit, model.reading), NOW)
+    assert [(entry.name, entry.value, entry.progress) for entry in model.entries()] == [
+        ("renamed", "12.5%", "2/8"), ("pending", "", "0 periods"),
+    ]  # fmt: skip
+    with connect(tmp_path / "home") as other:
+        other.unarchive_study("paused")
+        other.archive_study("renamed")
+    model.apply(read(kit, model.reading), NOW)
+    assert ([study["name"] for study in model.studies], model.study and model.study["name"]) == (["paused", "pending"], "paused")
+
+
 def test_duplicate_checkpoints_do_not_count_as_progress(kit: EvalKit) -> None:
     """A second checkpoint for a period is mentioned next to the last checkpoint."""
     three_studies(kit)

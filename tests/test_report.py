@@ -126,6 +126,28 @@ def test_all_formats_have_the_same_content(report: Callable[..., str]) -> None:
     assert "<svg" not in texts["md"]
 
 
+def test_report_of_a_state_and_without_excluded_checkpoints(tmp_path: Path) -> None:
+    """`exclude`, `values` and `as_of` select checkpoints as in ``kit.checkpoints``; a study is found by its present name."""
+    kit = evalkit.connect(tmp_path / "home")
+    kit.start_study(kit.create_study("old", at="2026-01-01T00:00:00Z"), at="2026-01-01T00:00:00Z")
+    days = [{"period_start": f"2026-01-{day:02}", "total_cost": 1} for day in range(1, 11)]
+    ids = kit.record_checkpoints("old", days, tz="UTC").checkpoint_ids
+    pin = kit.pin()
+    kit.rename_study("old", "new")
+    kit.retract_checkpoint(ids[0], reason="r")
+    kit.create_study("later")
+
+    def summary(**options: Any) -> tuple[str, int]:
+        content = json.loads(written(kit, "new", tmp_path, "json", **options))
+        return content["study"]["name"], content["events"][0]["checkpoints"]
+
+    assert [summary(), summary(values="first"), summary(exclude=[ids[1], ids[2]]), summary(as_of=pin)] == [
+        ("new", 9), ("new", 10), ("new", 7), ("old", 10),
+    ]  # fmt: skip
+    with pytest.raises(evalkit.InvalidInputError, match=r"Invalid as_of 'pin:.*': study 'later' did not exist\. Choose a later state\."):
+        summary(as_of=pin, baseline="later")
+
+
 @pytest.mark.slow
 def test_json_matches_published_schema(report: Callable[..., str]) -> None:
     """docs/report.schema.json is up to date (`python -m tests.report_schema` writes it), and reports validate against it."""

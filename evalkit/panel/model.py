@@ -72,10 +72,13 @@ class PanelModel:
         Id of the study to show first; by default the newest.
     source
         The name of the data source in messages: ``"server"``, or ``"kit"`` without a server.
+    excluded
+        The ids of checkpoints that are not shown.
     """
 
-    def __init__(self, now: datetime, selected: str | None = None, source: str = "server") -> None:
+    def __init__(self, now: datetime, selected: str | None = None, source: str = "server", excluded: frozenset[str] = frozenset()) -> None:
         self.source = source
+        self.excluded = excluded
         self.reading: Reading | None = None
         self.read_at: datetime | None = None
         """The time at which `reading` was last known to be current."""
@@ -97,6 +100,8 @@ class PanelModel:
         self.study_form = StudyForm()
         self._drafts: dict[str, CheckpointForm] = {}
         self._studies: dict[str, dict[str, Any]] = {}
+        self._shown: pl.DataFrame | None = None
+        """The checkpoints that are not excluded."""
         self._periods: dict[str, int] = {}
         self._last_values: dict[str, Any] = {}
 
@@ -135,17 +140,18 @@ class PanelModel:
 
         selected_visible = any(row["study_id"] == self.selected for row in self.page_rows())
         self._studies = {row["study_id"]: row for row in reading.studies.to_dicts()}
-        period_counts = reading.checkpoints.group_by("study_id").agg(pl.struct("period_start", "period_end").n_unique().alias("periods"))
+        self._shown = shown = reading.checkpoints.filter(~pl.col("checkpoint_id").is_in(list(self.excluded)))
+        period_counts = shown.group_by("study_id").agg(pl.struct("period_start", "period_end").n_unique().alias("periods"))
         self._periods = dict(period_counts.iter_rows())
         if self.selected not in self._studies:
             self.selected = next(iter(self._studies), None)
             selected_visible = True
         if selected_visible:
             self._turn_to_selected()
-        if not self._metric_chosen and not reading.checkpoints.is_empty():
-            measured = [name for name in (_FIRST_METRIC, *METRICS) if reading.checkpoints[name].count()]
+        if not self._metric_chosen and not shown.is_empty():
+            measured = [name for name in (_FIRST_METRIC, *METRICS) if shown[name].count()]
             self.metric = measured[0] if measured else self.metric
-        self._collect_last_values(reading)
+        self._collect_last_values(shown)
         if self.confirming is not None and (self.confirming != self.selected or "stop" not in self.legal_commands()):
             self.confirming = None
         for study_id, form in self._drafts.items():
@@ -153,10 +159,10 @@ class PanelModel:
                 form.cadence = cadence_of(self._studies[study_id])
                 form.propose(*proposed_period(self._studies[study_id]))
 
-    def _collect_last_values(self, reading: Reading) -> None:
+    def _collect_last_values(self, shown: pl.DataFrame) -> None:
         import polars as pl
 
-        measured = reading.checkpoints.filter(pl.col(self.metric).is_not_null())
+        measured = shown.filter(pl.col(self.metric).is_not_null())
         self._last_values = dict(measured.group_by("study_id", maintain_order=True).agg(pl.col(self.metric).last()).iter_rows())
 
     def read_failed(self, problem: str, now: datetime) -> None:
@@ -208,8 +214,8 @@ class PanelModel:
         """Show another metric in the chart and in the list."""
         if name in METRICS:
             self.metric, self._metric_chosen = name, True
-            if self.reading is not None:
-                self._collect_last_values(self.reading)
+            if self._shown is not None:
+                self._collect_last_values(self._shown)
 
     def request_stop(self) -> None:
         """Ask for confirmation before the selected study is stopped."""
@@ -324,19 +330,21 @@ class PanelModel:
             return []
         last = "none"
         if not checkpoints.is_empty():
-            latest, extra = checkpoints.row(-1, named=True), row["checkpoints"] - self._periods.get(row["study_id"], 0)
+            latest, extra = checkpoints.row(-1, named=True), checkpoints.height - self._periods.get(row["study_id"], 0)
             duplicates = f" (+{plural(extra, 'duplicate')})" if extra else ""
             last = period_text(latest["period_start"], latest["period_end"]) + duplicates
+        excluded = row["checkpoints"] - checkpoints.height
         times = [(word, row[f"{word.lower()}_at"]) for word in ("Created", "Started", "Stopped")]
         return [
             ("Progress", f"{self.progress(row)}, {row['period_type']}"),
             ("Last checkpoint", last),
+            *([("Excluded", plural(excluded, "checkpoint"))] if excluded else ()),
             *((word, f"{exact_moment(at.replace(microsecond=0))} UTC") for word, at in times if at is not None),
         ]
 
     def checkpoints(self) -> pl.DataFrame | None:
-        """Return the checkpoints of the selected study, in the schema of ``kit.checkpoints()``."""
-        return self._of_study(None if self.reading is None else self.reading.checkpoints)
+        """Return the shown checkpoints of the selected study, in the schema of ``kit.checkpoints()``."""
+        return self._of_study(self._shown)
 
     def lifecycle(self) -> pl.DataFrame | None:
         """Return the lifecycle of the selected study, in the schema of ``kit.lifecycle()``."""
@@ -447,7 +455,7 @@ class PanelModel:
 
     def period_is_recorded(self) -> bool:
         """Whether the selected study already has a checkpoint for the period in the form."""
-        form, checkpoints = self.checkpoint_form, self.checkpoints()
+        form, checkpoints = self.checkpoint_form, self._of_study(None if self.reading is None else self.reading.checkpoints)
         period = form.period if form is not None and form.touched else None
         if period is None or checkpoints is None:
             return False

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evalkit._util.atomic_files import reading, writing
 from evalkit.domain.refusals import invalid
+from evalkit.errors import InvalidInputError
 
 __all__ = ["Pin", "PinnedPosition"]
 
@@ -80,10 +81,10 @@ class Pin:
         0
         """
         if not isinstance(text, str) or not _TEXT(text.strip()):
-            raise invalid("pin", text, "expected the text of a pin: pin:EVENTS@SHA256, one pair for each partition", hint=_MAKE)
+            raise _refused("pin", text, "expected the text of a pin: pin:EVENTS@SHA256, one pair for each partition")
         pairs = [part.split("@") for part in text.strip().removeprefix("pin:").split(",")]
         if any((int(count) == 0) != (sha == "") for count, sha in pairs):
-            raise invalid("pin", text, "a partition with events has a SHA-256, one without events has none", hint=_MAKE)
+            raise _refused("pin", text, "a partition with events has a SHA-256, one without events has none")
         return cls(tuple(PinnedPosition(int(count), sha) for count, sha in pairs))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -133,8 +134,9 @@ class Pin:
             content = json.loads(data)
             pin, digest = cls.parse(content["pin"]), content.get("digest")
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise invalid("path", os.fspath(path), "this is not the file of a pin", hint=_MAKE) from None
+            raise _refused("path", os.fspath(path), "this is not the file of a pin") from None
         return cls(pin.positions, digest if isinstance(digest, str) else None)
 
 
-_MAKE = "Make a pin with kit.pin()."
+def _refused(field: str, value: object, problem: str) -> InvalidInputError:
+    return invalid(field, value, problem, hint="Make a pin with kit.pin().").but(shell_hint="Make a pin with: evalkit pin")

@@ -8,7 +8,7 @@ from hashlib import sha256
 from evalkit._util.text import plural
 from evalkit.domain.refusals import invalid
 from evalkit.domain.time_input import check_time
-from evalkit.errors import LogMismatchError, LogUnavailableError
+from evalkit.errors import InvalidInputError, LogMismatchError, LogUnavailableError
 from evalkit.eventlog.event_log import LogPosition, record_at
 from evalkit.readmodel.history import AsOf
 from evalkit.readmodel.pins import Pin, PinnedPosition
@@ -17,7 +17,7 @@ from evalkit.readmodel.snapshot import Snapshot, consistently
 from evalkit.readmodel.verify import digest as digest_of
 from evalkit.runtime.engine import Engine
 
-__all__ = ["AsOfInput", "check_as_of", "current_pin"]
+__all__ = ["AsOfInput", "check_as_of", "current_pin", "did_not_exist"]
 
 AsOfInput = Pin | datetime | str | None
 """A pin or its text, a time with a time zone, or None for the latest state."""
@@ -45,6 +45,11 @@ def check_as_of(engine: Engine, field: str, value: AsOfInput) -> AsOf:
     return check_time(field, value)
 
 
+def did_not_exist(study: str, as_of: AsOfInput) -> InvalidInputError:
+    """Return the error for a study that was created after a state of the log."""
+    return invalid("as_of", str(as_of) if isinstance(as_of, Pin) else as_of, f"study {study!r} did not exist", hint="Choose a later state.")
+
+
 def current_pin(engine: Engine, *, digest: bool = False) -> Pin:
     """Return the pin of the read model; without one, that of an empty log."""
     if not engine.exists or not engine.has_tables():
@@ -63,18 +68,18 @@ def _check_pin(engine: Engine, field: str, pin: Pin) -> None:
     current = current_pin(engine)
     if len(pin.positions) != len(current.positions):
         raise LogMismatchError(
-            f"Invalid {field}: the pin has {plural(len(pin.positions), 'partition')}, this log has {len(current.positions)}", hint=_OTHER
+            f"Invalid {field}: the pin has {plural(len(pin.positions), 'partition')}, this log has {len(current.positions)}", **_OTHER
         )
     for partition, (pinned, position) in enumerate(zip(pin.positions, current.positions, strict=True)):
         if pinned.next > position.next:
             behind = " that the read model contains" if engine.behind is not None else ""
             raise LogMismatchError(
                 f"Invalid {field}: the pin has {plural(pinned.next, 'event')}, but this log has only {position.next:,}{behind}",
-                hint="Try again when the log is reachable." if behind else _OTHER, partition=partition,
+                **({"hint": "Try again when the log is reachable."} if behind else _OTHER), partition=partition,
             )  # fmt: skip
         if pinned.next and _sha256_before(engine, partition, pinned.next, position) not in (None, pinned.last_sha256):
             raise LogMismatchError(
-                f"Invalid {field}: this is the pin of another log: event {pinned.next:,} differs", hint=_OTHER, partition=partition
+                f"Invalid {field}: this is the pin of another log: event {pinned.next:,} differs", **_OTHER, partition=partition
             )
 
 
@@ -89,4 +94,5 @@ def _sha256_before(engine: Engine, partition: int, offset: int, position: Pinned
     return "" if record is None else sha256(record.data).hexdigest()
 
 
-_OTHER = "A pin belongs to its log; after log export and log import, make a new one with kit.pin()."
+_RENEW = "A pin belongs to its log; after log export and log import, make a new one with"
+_OTHER = {"hint": f"{_RENEW} kit.pin().", "shell_hint": f"{_RENEW}: evalkit pin"}
