@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from inline_snapshot import snapshot
 from typer.main import get_command
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import evalkit
 from evalkit.cli.app import app
@@ -30,32 +30,12 @@ from evalkit.domain.ids import event_id_at, new_id
 from evalkit.domain.study import StudyConfig
 from evalkit.io.log_files import import_log
 from evalkit.readmodel.projection import EvalProjection
+from tests.command_line import DAY, NAME, metrics, read_json, run, started
 from tests.messages import says
 
 EVALKIT = Path(sys.executable).parent / "evalkit"
 REAL = Path(__file__).parent / "data" / "wire_events.ndjson"
-NAME = "nightly agent"
-DAY = datetime(2026, 1, 31, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each test in an empty folder without evalkit settings in the environment."""
-    for name in [name for name in os.environ if name.startswith("EVALKIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
-def run(*args: str | Path, stdin: str | bytes | None = None, code: int = 0) -> Result:
-    """Run a command in this process."""
-    result = CliRunner().invoke(app, [str(arg) for arg in args], input=stdin, prog_name="evalkit", catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return result
-
-
-def read_json(*args: str | Path, **more: Any) -> Any:
-    """Run a command with --json; standard output must be exactly one JSON document."""
-    return json.loads(run("--json", *args, **more).stdout)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def process(*args: str | Path, **more: Any) -> subprocess.Popen[str]:
@@ -64,19 +44,6 @@ def process(*args: str | Path, **more: Any) -> subprocess.Popen[str]:
 
 def finished(*args: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([EVALKIT, *args], capture_output=True, text=True, check=False, timeout=60, **more)
-
-
-def started(name: str = NAME) -> evalkit.EvalKit:
-    """A kit on ./.evalkit with a running study that plans 30 days."""
-    kit = evalkit.connect()
-    kit.create_study(name, period="daily:30", tags=["a", "b"], metadata={"model": "m-1"}, description="Nightly run", at=DAY)
-    kit.start_study(name, at=DAY)
-    return kit
-
-
-def metrics(day: int = 0, **more: Any) -> dict[str, Any]:
-    start = DAY + timedelta(days=day)
-    return {"period": [start.isoformat(), (start + timedelta(days=1)).isoformat()], "session_success_rate": 0.85, **more}
 
 
 # --- studies and checkpoints ------------------------------------------------------------------------------------------------------------
@@ -331,6 +298,10 @@ PRINTING = [
     "study show 'nightly agent'", "checkpoint record 'nightly agent' --metrics one.json", "checkpoint list 'nightly agent'",
     "checkpoint export out.csv", "checkpoint import in.ndjson --study 'nightly agent'", "log export out.ndjson", f"log import {REAL}",
     "projection status", "projection catch-up", "projection rebuild", "projection verify", "doctor", "demo", "report 'nightly agent' -o out.md", "--version",
+    "study rename 'nightly agent' new", "study edit 'nightly agent' --tag x", "study archive 'nightly agent'",
+    "study unarchive 'nightly agent'", "metric define 'nightly agent' retries --kind count --better down", "metric list",
+    "note add 'nightly agent' text", "note list", "checkpoint amend 'nightly agent' --key k total_cost=2 --reason r",
+    "checkpoint retract 'nightly agent' --key k --reason r", "pin", "changes --since 2026-01-01T00:00:00Z",
 ]  # fmt: skip
 
 
@@ -340,7 +311,9 @@ def test_json_output_is_one_document(command: str) -> None:
     """With --json, before or after the command, standard output is one JSON document that is not empty."""
     kit = started("nightly agent")
     kit.create_study("pending", at=DAY)
-    kit.record_checkpoint(NAME, metrics(5))
+    kit.record_checkpoint(NAME, metrics(5), key="k")
+    kit.define_metric(NAME, "tool_calls")
+    kit.note(NAME, "note")
     Path("one.json").write_text(json.dumps(metrics()))
     Path("in.ndjson").write_text(json.dumps(metrics(1)))
     words = shlex.split(command)
@@ -352,7 +325,7 @@ def test_json_output_is_one_document(command: str) -> None:
 def test_json_output_is_tested_for_every_command() -> None:
     """`PRINTING` has every command, except those that share an implementation with another one."""
     named = {
-        " ".join(words[:2] if len(words) > 1 and words[0] in ("study", "checkpoint", "log", "projection") else words[:1])
+        " ".join(words[:2] if len(words) > 1 and words[0] in ("study", "checkpoint", "metric", "note", "log", "projection") else words[:1])
         for words in map(shlex.split, PRINTING)
     }
     equivalent = {"study resume", "study stop"}  # same implementation as start and pause
@@ -407,7 +380,7 @@ ERRORS = {
     ),
     "checkpoint record 'nightly agent' --metrics none.json": snapshot("error: Cannot read 'none.json': the file does not exist.\n"),
     "checkpoint record 'nightly agent' --metrics bad.json": snapshot(
-        "error: bad.json: Unknown metric 'a'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key. To record it as a custom metric, define it with: evalkit metric define\n"
+        "error: bad.json: Unknown metric 'a'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key. To record it as a custom metric, define it with: evalkit metric define STUDY a --kind KIND --better DIRECTION, or add --define auto.\n"
     ),
     "checkpoint record 'nightly agent' --metrics list.json": snapshot(
         'error: list.json: expected a JSON object, e.g. {"period": ["2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"], "session_success_rate": 0.85}.\n'
@@ -459,6 +432,13 @@ def test_error_is_one_line_on_standard_error(tmp_path: Path, command: str) -> No
 USAGE = [
     "", "--json", "study", "study make x", "study create", "study create x --meta k", "study create x --meta k=1 --meta k=2",
     "study create x --if-exists maybe", "checkpoint import in.csv", "--home here demo", "--json log export -", "projection verify --wrong",
+    "study edit x", "study edit x --tag a --no-tags", "study edit x --meta k=1 --remove-meta k", "study edit x --meta k", "study rename x",
+    "study create x --cadence weekly", "metric define x", "metric define x retries", "metric define x retries --kind count",
+    "metric define x retries --kind counter --better down", "metric define x retries --kind count --better less",
+    "metric define x --kind count", "metric define x a --kind rate --better up --rollup ratio", "metric define x a --low few",
+    "note add x", "note add x text --category mood", "checkpoint amend a1b2 total_cost=1", "checkpoint amend a1b2 --reason r",
+    "checkpoint amend a1b2 total_cost --reason r", "checkpoint amend a1b2 total_cost=1 total_cost=2 --reason r", "checkpoint retract a1b2",
+    "checkpoint record x --metrics a.json --define all", "checkpoint list x --values last", "changes",
 ]  # fmt: skip
 
 
@@ -484,7 +464,12 @@ def test_home_after_the_command_names_its_place(tmp_path: Path) -> None:
         ("checkpoint", "record", "x", "--metrics", "missing.json"), ("checkpoint", "list", "x"), ("checkpoint", "export", "runs.csv"),
         ("checkpoint", "import", "runs.csv", "--study", "x"), ("log", "import", "missing.ndjson"), ("log", "export", "out.ndjson"),
         ("log", "import", "bad.ndjson"), ("projection", "rebuild"), ("projection", "verify"), ("projection", "catch-up"), ("consume",),
-        ("doctor",), ("report", "x", "-o", "report.html"),
+        ("doctor",), ("report", "x", "-o", "report.html"), ("pin",), ("pin", "--save", "p.json"), ("study", "rename", "x", "y"),
+        ("study", "edit", "x", "--tag", "y"), ("study", "archive", "x"), ("study", "unarchive", "x"), ("note", "add", "x", "text"),
+        ("metric", "define", "x", "--standard", "tool_calls"), ("metric", "list", "x"), ("note", "list", "x"),
+        ("checkpoint", "amend", "a1b2", "total_cost=1", "--reason", "r"), ("checkpoint", "retract", "a1b2", "--reason", "r"),
+        ("checkpoint", "retract", "x", "--key", "k", "--reason", "r"), ("changes", "x", "--since", "2026-01-01T00:00:00Z"),
+        ("study", "list", "--as-of", "none.json"), ("study", "create", "x", "--metric", "tool"),
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -115,8 +115,8 @@ def test_every_page_with_python_code_is_run() -> None:
 
 @pytest.mark.slow
 def test_command_line_example_runs(tmp_path: Path) -> None:
-    (block,) = _blocks(DOCS / "guides" / "command-line.md", "sh")
-    assert "2026-01-31" in _run_shell(block, tmp_path)
+    output = _run_shell("\n".join(_blocks(DOCS / "guides" / "command-line.md", "sh")), tmp_path)
+    assert "nightly agent: checkpoint 2026-01-31 amended (revision 1)" in output
 
 
 @pytest.mark.slow

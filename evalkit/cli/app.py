@@ -18,8 +18,11 @@ from evalkit.cli.common import Command, Main, Session
 from evalkit.cli.consume_command import consume
 from evalkit.cli.doctor_command import doctor
 from evalkit.cli.log_commands import log_app
+from evalkit.cli.metric_commands import metric_app
+from evalkit.cli.note_commands import note_app
 from evalkit.cli.projection_commands import projection_app
 from evalkit.cli.report_command import report
+from evalkit.cli.state_commands import changes, pin
 from evalkit.cli.study_commands import study_app
 from evalkit.cli.tables import json_rows
 
@@ -36,11 +39,13 @@ app = typer.Typer(
     help="Track evaluation studies of AI agents over weeks or months. To get started: evalkit demo",
     epilog=_EXIT_CODES,
 )  # fmt: skip
-for _name, _group in (("study", study_app), ("checkpoint", checkpoint_app), ("log", log_app), ("projection", projection_app)):
+for _name, _group in (
+    ("study", study_app), ("checkpoint", checkpoint_app), ("metric", metric_app), ("note", note_app), ("log", log_app),
+    ("projection", projection_app),
+):  # fmt: skip
     app.add_typer(_group, name=_name)
-app.command("consume", cls=Command)(consume)
-app.command("doctor", cls=Command)(doctor)
-app.command("report", cls=Command)(report)
+for _command in (consume, doctor, report, pin, changes):
+    app.command(_command.__name__, cls=Command)(_command)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -19,9 +19,15 @@ import evalkit
 from evalkit import EvalkitError, EvalkitWarning, InvalidInputError
 from evalkit.settings import Settings, no_home
 
-__all__ = ["At", "CheckpointFile", "Command", "Main", "Ref", "Session", "group", "print_message"]
+__all__ = [
+    "AsOf", "At", "Author", "CheckpointFile", "Command", "Define", "Exclude", "Main", "OptionalRef", "Reason", "Ref", "Session", "Tz",
+    "Values", "group", "pairs", "print_message", "state",
+]  # fmt: skip
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="Study name, id, or the last 4 or more characters of an id.")]
+OptionalRef = Annotated[
+    str | None, typer.Argument(metavar="[REF]", help="Study name, id, or the last 4 or more characters of an id. [default: all studies]")
+]
 At = Annotated[str | None, typer.Option(metavar="TIME", help="Set the event time, with a time zone: 2026-01-31T08:00:00Z. [default: now]")]
 CheckpointFile = Annotated[
     Path,
@@ -29,6 +35,23 @@ CheckpointFile = Annotated[
         metavar="FILE", help="File; the extension (.csv, .tsv, .ndjson, .jsonl, .json, .parquet, each also with .gz) selects the format."
     ),
 ]
+Tz = Annotated[
+    str | None, typer.Option(metavar="ZONE", help="Read dates, and times without a time zone, in this zone (UTC, Europe/Berlin).")
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(metavar="STATE", help="Show this state of the log: a time with a time zone, or a pin of evalkit pin (its text or file)."),
+]
+Values = Annotated[
+    Literal["latest", "first"],
+    typer.Option(help="Show the latest values without retracted checkpoints, or all checkpoints as first recorded."),
+]
+Exclude = Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave out a checkpoint: its id, or the end of its id (repeatable).")]
+Define = Annotated[
+    Literal["auto"] | None, typer.Option(help="Define undeclared metrics with numbers as values; otherwise they are refused.")
+]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="State the reason.")]
+Author = Annotated[str | None, typer.Option(metavar="TEXT", help="Set the author. [default: EVALKIT_AUTHOR]")]
 
 
 _GLOBAL_OPTIONS = {"--home": "DIR", "--log-url": "URL", "--database-url": "URL"}
@@ -131,6 +154,39 @@ class Session:
         if self.json:
             output = json.dumps(output, ensure_ascii=(sys.stdout.encoding or "").lower() not in ("utf-8", "utf8"))
         print(output, flush=True)
+
+
+def state(text: str | None) -> evalkit.Pin | str | None:
+    """Return the state of the log in an option: a pin, or a text for ``as_of=``.
+
+    An existing file, and a name that ends in ``.json``, is the file of a pin.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, or is not the file of a pin.
+    """
+    if text is not None and (text.endswith(".json") or os.path.isfile(text)):  # noqa: PTH113  (accepts long texts)
+        return evalkit.Pin.load(text)
+    return text
+
+
+def pairs(texts: list[str], option: str, expected: str) -> dict[str, str]:
+    """Return the names and values of texts such as ``model=m-1``.
+
+    Raises
+    ------
+    typer.BadParameter
+        If a text has no ``=``, or two have the same name.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name in found:
+            problem = f"duplicate {expected.partition('=')[0].lower()} {name!r}." if equals else f"expected {expected}; got {text!r}."
+            raise typer.BadParameter(problem, param_hint=f"'{option}'")
+        found[name] = value
+    return found
 
 
 def group(text: str) -> typer.Typer:

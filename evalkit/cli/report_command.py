@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli.common import Ref
+from evalkit.cli.common import AsOf, Exclude, Ref, Values, state
 
 __all__ = ["report"]
 
@@ -15,6 +15,7 @@ __all__ = ["report"]
 def report(
     ctx: typer.Context,
     ref: Ref,
+    *,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="Set the output file; the extension (.html, .md, .json) selects the format."),
@@ -24,6 +25,9 @@ def report(
         list[str] | None,
         typer.Option(metavar="NAME", help="Analyze only this metric (repeatable). Fewer metrics give more statistical power."),
     ] = None,
+    as_of: AsOf = None,
+    values: Values = "latest",
+    exclude: Exclude = None,
 ) -> None:
     """Write a report on a study.
 
@@ -33,5 +37,7 @@ def report(
     """
     with ctx.obj.kit(must_exist=True) as kit:
         study = kit.resolve(ref)
-        path = kit.report(study, output, baseline=baseline, metrics=metric or None)
+        path = kit.report(
+            study, output, baseline=baseline, metrics=metric or None, as_of=state(as_of), values=values, exclude=exclude or ()
+        )
         ctx.obj.print(f"Report written to {path}", {"study_id": study.id, "file": str(path)})

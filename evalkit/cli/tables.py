@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import evalkit
 from evalkit import METRICS
 from evalkit._util.text import moment
+from evalkit.runtime.as_of import did_not_exist
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["checkpoint_table", "json_rows", "minute", "printable", "short_id", "study_line", "study_row", "table"]
+__all__ = ["checkpoint_table", "json_rows", "minute", "note_table", "printable", "short_id", "study_line", "study_row", "table"]
 
 _COLUMNS = ("sessions_completed", "session_success_rate", "total_tokens", "total_cost", "cost_per_successful_task")
 """The metrics in a table of checkpoints; ``--json`` prints all metrics."""
@@ -30,10 +31,18 @@ def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def study_row(kit: evalkit.EvalKit, study: evalkit.Study) -> dict[str, Any]:
-    """Return a study as a row for JSON output."""
-    (row,) = (row for row in json_rows(kit.studies()) if row["study_id"] == study.id)
-    return row
+def study_row(kit: evalkit.EvalKit, study: evalkit.Study, as_of: evalkit.Pin | str | None = None) -> dict[str, Any]:
+    """Return a study as a row for JSON output.
+
+    Raises
+    ------
+    InvalidInputError
+        If the study did not exist in the state `as_of` of the log.
+    """
+    rows = [row for row in json_rows(kit.studies(as_of=as_of, archived=True)) if row["study_id"] == study.id]
+    if not rows:
+        raise did_not_exist(study.name, as_of)
+    return rows[0]
 
 
 def study_line(study: evalkit.Study) -> str:
@@ -52,6 +61,16 @@ def checkpoint_table(frame: pl.DataFrame) -> str:
         for row in frame.to_dicts()
     ]
     return table(rows, {"period": "period start (UTC)", **{name: METRICS[name].label for name in _COLUMNS}, "id": "id"}, right=_COLUMNS)
+
+
+def note_table(notes: list[dict[str, Any]], *, study: bool = True) -> str:
+    """Return a table of notes, from rows for JSON output."""
+    columns = {"at": "time (UTC)", "until": "until (UTC)", "category": "category", "text": "text", "author": "author"}
+    rows = []
+    for note in notes:
+        times = {name: None if note[name] is None else minute(note[name]) for name in ("at", "until")}
+        rows.append({**note, **times, "text": " ".join(note["text"].split())})
+    return table(rows, {"study": "study"} | columns if study else columns)
 
 
 def _metric_text(name: str, value: Any) -> str:

@@ -97,7 +97,7 @@ def _not_amendable(checkpoint: Checkpoint, name: str, value: object) -> InvalidI
     return invalid(
         name, value, "only metrics, events_analyzed, sessions_included and provenance can be amended",
         hint=f"Retract the checkpoint, and record it again: kit.retract_checkpoint({checkpoint.id!r}, reason='...').",
-    ).but(shell_hint=f"Retract the checkpoint, and record it again: evalkit checkpoint retract {checkpoint.id}")  # fmt: skip
+    ).but(shell_hint=f"Retract the checkpoint, and record it again: evalkit checkpoint retract {checkpoint.id} --reason TEXT")  # fmt: skip
 
 
 def amended(checkpoint: Checkpoint, event: CheckpointAmended) -> Checkpoint:

@@ -62,7 +62,8 @@ class Columns:
     Parameters
     ----------
     definitions
-        A function that returns the custom metrics of the study by name; called for the first column of another name. None: there are none.
+        A function that returns the custom metrics of the study by name; called for the first column of another name. None: every other
+        column is unknown.
 
     Examples
     --------
@@ -86,7 +87,7 @@ class Columns:
         return self._kinds[name]
 
     def is_declared(self, name: str) -> bool:
-        """Return whether a column is known without ``define="auto"``, which accepts every valid name."""
+        """Return whether a column is known; ``define="auto"`` accepts other names, too."""
         return name in _KINDS or name in list(self._custom)
 
     def check_rate(self, name: str, rate: float) -> float:

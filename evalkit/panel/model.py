@@ -343,7 +343,7 @@ class PanelModel:
         ]
 
     def checkpoints(self) -> pl.DataFrame | None:
-        """Return the shown checkpoints of the selected study, in the schema of ``kit.checkpoints()``."""
+        """Return the shown checkpoints of the selected study, as ``kit.checkpoints()`` does."""
         return self._of_study(self._shown)
 
     def lifecycle(self) -> pl.DataFrame | None:

@@ -77,7 +77,7 @@ class CheckpointReferences:
             raise invalid(
                 "checkpoint", reference, f"matches several checkpoints: {'; '.join(listed)}{more}",
                 hint=f"Pass the Checkpoint, {more_characters}or (study, key).",
-            )  # fmt: skip
+            ).but(shell_hint=f"Pass {more_characters}or the study and --key.")  # fmt: skip
         return matches[0]
 
     def _name(self, study_id: str) -> str:
@@ -87,5 +87,5 @@ class CheckpointReferences:
 
 def _unknown(reference: object, problem: str) -> InvalidInputError:
     return invalid("checkpoint", reference, problem, hint="Find ids with kit.checkpoints(study).").but(
-        shell_hint="Find ids with: evalkit checkpoint list --json"
+        shell_hint="Find ids with: evalkit checkpoint list STUDY --json"
     )

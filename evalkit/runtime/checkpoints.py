@@ -286,7 +286,8 @@ def _key_taken(
     call = call_to_amend(study.name, key, stored, new)
     if call is not None:
         step = f"{message.hint} To correct the recorded one:"
-        message = replace(message, hint=f"{step} {call}.", shell_hint=f"{step} evalkit checkpoint amend {stored.id}")
+        in_shell = f"evalkit checkpoint amend {stored.id} NAME=VALUE --reason TEXT"
+        message = replace(message, hint=f"{step} {call}.", shell_hint=f"{step} {in_shell}")
     return ConflictError(message, reason="checkpoint id taken", **values)
 
 

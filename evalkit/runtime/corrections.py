@@ -135,7 +135,7 @@ class CorrectionHandler(CommandHandler):
             problem=f"Conflict: checkpoint {named} was amended meanwhile {correction_text(last)}; now {changed_text(changes)}",
             effect=effect,
             hint=f"To amend the latest version: {amend_call(checkpoint.id, {} if event is None else changes_of(event))}.",
-            shell_hint=f"To amend the latest version: evalkit checkpoint amend {checkpoint.id}",
+            shell_hint=f"To amend the latest version: evalkit checkpoint amend {checkpoint.id} NAME=VALUE --reason TEXT",
         )  # fmt: skip
         return ConflictError(message, reason=str(Reason.AMENDED_MEANWHILE), **values)
 
@@ -152,6 +152,6 @@ def _changes(metrics: object, options: Mapping[str, Any]) -> Mapping[str, Any]:
         raise InvalidInputError(
             "Nothing to amend",
             hint='Pass the changed metrics, e.g. {"total_cost": 2.5}, or events_analyzed=, sessions_included= or provenance=.',
-            field="metrics", value=metrics,
+            shell_hint="Pass the changed values, e.g. total_cost=2.5.", field="metrics", value=metrics,
         )  # fmt: skip
     return values
