@@ -1,4 +1,4 @@
-"""Finds checkpoints by reference: a `Checkpoint`, an id, the end of an id, or (study, key)."""
+"""Finds checkpoints: by a `Checkpoint`, an id, the end of an id, or (study, key)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history of one checkpoint: its event, its place in the log, its origin and its versions."""
+"""The history of one checkpoint: its event, log position, origin and versions."""
 
 from __future__ import annotations
 
