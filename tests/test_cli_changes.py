@@ -153,7 +153,7 @@ def test_changes_between_states() -> None:
     run("note", "add", NAME, "New prompt", "--author", "ada")
     rows = read_json("changes", "--since", "p.json")
     assert [(row["kind"], row["description"], row["author"]) for row in rows] == [
-        ("checkpoint_amended", "total_cost: 1", None), ("note_added", "New prompt", "ada"),
+        ("checkpoint_amended", "total_cost = 1.0", None), ("note_added", "New prompt", "ada"),
     ]  # fmt: skip
     assert read_json("changes", NAME, "--since", "p.json", "--until", pin) == rows[:1]
     lines = run("changes", "--since", "p.json").stdout.splitlines()
