@@ -13,7 +13,7 @@ import pytest
 
 import evalkit
 from evalkit import InvalidInputError, StudyData, analysis, plots
-from evalkit.frames.columns import CHECKPOINTS
+from evalkit.frames.columns import CHECKPOINTS, VALUES
 from evalkit.frames.normalize import read_columns
 from tests.chart_frames import DAY, START, checkpoints, lifecycle
 from tests.test_plots import named
@@ -123,7 +123,7 @@ def test_decimal_columns_are_numbers(conversion: str) -> None:
 @pytest.mark.parametrize("lists", LISTS)
 @pytest.mark.parametrize("conversion", CONVERSIONS)
 def test_converted_frames_are_recorded_unchanged(tmp_path: Path, conversion: str, lists: str) -> None:
-    columns = [name for name in CHECKPOINTS if name not in ("study_id", "study", "period_type", "checkpoint_id", "recorded_at")]
+    columns = [name for name in VALUES if name not in ("study_id", "study", "period_type", "checkpoint_id", "recorded_at")]
     rows = two_studies(lists).head(16)
     with evalkit.connect(tmp_path) as kit:
         kit.start_study(kit.create_study("copy", at=START), at=START)

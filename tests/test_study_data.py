@@ -132,7 +132,7 @@ def test_errors_name_parameter_and_close_columns() -> None:
     assert (error.value.field, says(error)) == snapshot(
         (
             "lifecycle",
-            "Invalid lifecycle: no columns 'seq', 'kind', 'status', 'at'; expected the columns of kit.lifecycle(), got 'study_id', 'study', 'period_type', 'checkpoint_id', 'timestamp' and 21 more.",
+            "Invalid lifecycle: no columns 'seq', 'kind', 'status', 'at'; expected the columns of kit.lifecycle(), got 'study_id', 'study', 'period_type', 'checkpoint_id', 'timestamp' and 23 more.",
         )
     )
     with pytest.raises(InvalidInputError) as error:

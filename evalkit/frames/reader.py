@@ -136,12 +136,12 @@ class FrameReader:
         status = {kind: leads_to.value for kind, (_, leads_to) in TRANSITIONS.items()} | {"study_created": StudyStatus.PENDING.value}
 
         def read(snapshot: Snapshot, history: History, bounds: Bounds) -> pl.DataFrame:
-            studies = _by_id(studies_at(snapshot, history, bounds), archived=archived)
+            studies = {study.id: study for study in studies_at(snapshot, history, bounds)}
             entries = snapshot.rows("lifecycle", "study_id, seq, kind, event_id, log_offset", ("study_id", "seq"))
             rows: list[list[Any]] = [
                 [study_id, studies[str(study_id)].name, seq, kind, status[str(kind)], at]
                 for study_id, seq, kind, at, offset in entries
-                if study_id in studies and int(str(offset)) < bounds.of(str(study_id))
+                if int(str(offset)) < bounds.of(str(study_id)) and (archived or not studies[str(study_id)].archived)
             ]
             rows.sort(key=lambda row: (studies[row[0]].created_at, row[0], row[2]))
             return frame_of_rows(rows, LIFECYCLE, event_times=("at",))
@@ -329,10 +329,6 @@ def _selected(state: _State, study_ids: Sequence[str] | None, *, archived: bool)
             current = name if state.bounds.is_latest else state.history.names.get(key, str(first_name))
             studies.append(FrameStudy(key, str(current), str(period_type)))
     return studies
-
-
-def _by_id(studies: Sequence[StudyRow], *, archived: bool) -> dict[str, StudyRow]:
-    return {study.id: study for study in studies if archived or not study.archived}
 
 
 def _belongs(bounds: Bounds, study_id: str, event_id: str, written_at: Value, place: Sequence[Value]) -> bool:
