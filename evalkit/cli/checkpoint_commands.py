@@ -144,6 +144,17 @@ def retract(ctx: typer.Context, ref: CheckpointRef, *, reason: Reason, key: Key 
         )
 
 
+@checkpoint_app.command("explain", cls=Command)
+def explain(ctx: typer.Context, ref: CheckpointRef, *, key: Key = None) -> None:
+    """Show where a checkpoint's values come from: event, log position, origin and versions.
+
+    Example: evalkit checkpoint explain "nightly agent" --key 2026-01-31
+    """
+    with ctx.obj.kit() as kit:
+        explanation = kit.explain(ref if key is None else (ref, key))
+        ctx.obj.print(lambda: "\n".join(map(printable, str(explanation).splitlines())), explanation.as_dict)
+
+
 @checkpoint_app.command("list", cls=Command)
 def list_checkpoints(ctx: typer.Context, ref: Ref, as_of: AsOf = None, values: Values = "latest", exclude: Exclude = None) -> None:
     """List a study's checkpoints, oldest first.

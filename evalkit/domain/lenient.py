@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
@@ -104,8 +105,13 @@ def written_time(value: object) -> str | None:
     """Return a time in the format of the read model; None if it is absent or malformed."""
     if isinstance(value, WireTime):
         value = value.wire
+    return _stored_time(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=64)  # events that are appended together have the same time
+def _stored_time(text: str) -> str | None:
     try:
-        return stored_time(value) if isinstance(value, str) else None
+        return stored_time(text)
     except ValueError:
         return None
 

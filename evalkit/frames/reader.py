@@ -49,9 +49,9 @@ _CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND row
 _RETRACTED = "SELECT study_id, subject FROM changes WHERE kind = 'checkpoint_retracted'"
 _COUNTS = f"""
 SELECT study_id, count(*), max(period_end) FROM checkpoints
-WHERE study_id NOT IN (SELECT study_id FROM ({_RETRACTED})) AND rowid <= :checkpoints GROUP BY study_id
+WHERE study_id NOT IN (SELECT study_id FROM ({_RETRACTED})) AND +rowid <= :checkpoints GROUP BY study_id
 UNION ALL SELECT study_id, count(*), max(period_end) FROM checkpoints
-WHERE study_id IN (SELECT study_id FROM ({_RETRACTED})) AND (study_id, id) NOT IN ({_RETRACTED}) AND rowid <= :checkpoints
+WHERE study_id IN (SELECT study_id FROM ({_RETRACTED})) AND (study_id, id) NOT IN ({_RETRACTED}) AND +rowid <= :checkpoints
 GROUP BY study_id"""
 _COUNTS_AT = """
 WITH bounds (id, before) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))

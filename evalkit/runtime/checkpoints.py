@@ -78,6 +78,8 @@ class _Recording:
     """The corrections of the checkpoints that were already recorded."""
     new: dict[str, _New] = field(default_factory=dict)
     """The checkpoints to append, by id."""
+    written_at: str = field(default_factory=written_now)
+    """The time of writing of their events."""
 
     def checkpoint(self, checkpoint_id: str) -> Checkpoint:
         """Return the checkpoint with an id, recorded now or before."""
@@ -171,7 +173,7 @@ class CheckpointHandler(CommandHandler):
                 raise error.in_row(row or 0, effect="Nothing was recorded.")
             return
         try:
-            done.new[checkpoint_id] = _New(row or 0, command.key, command, command.encoded(study.id, checkpoint_id, written_now()))
+            done.new[checkpoint_id] = _New(row or 0, command.key, command, command.encoded(study.id, checkpoint_id, done.written_at))
         except InvalidInputError as error:
             raise error if row is None else error.in_row(row, effect="Nothing was recorded.") from None
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json, to_jsonable_python
+
 from evalkit.domain.corrections import changed_text, changes_of
 from evalkit.domain.events import CheckpointAmended, CheckpointRetracted, event_of
 from evalkit.domain.lenient import Provenance
@@ -69,6 +71,25 @@ class Explanation:
     """The amendments and the retraction, in the order of the log."""
     event: bytes | None
     """The event as it is in the log; None when the log is unreachable."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the explanation as data for JSON."""
+        versions = [
+            {
+                "revision": version.revision, "changes": to_jsonable_python(version.changes),
+                "provenance": None if version.provenance is None else version.provenance.model_dump(), "reason": version.reason,
+                "author": version.author, "event_id": version.event_id, **version.position._asdict(),
+                "written_at": to_jsonable_python(version.written_at),
+            }
+            for version in self.versions
+        ]  # fmt: skip
+        return {
+            "study_id": self.checkpoint.study_id, "study": self.study, "checkpoint_id": self.checkpoint.id, "event_id": self.event_id,
+            **self.position._asdict(), "written_at": to_jsonable_python(self.written_at),
+            "provenance": None if self.provenance is None else self.provenance.model_dump(), "revision": self.checkpoint.revision,
+            "retracted": self.checkpoint.retracted, "versions": versions,
+            "event": None if self.event is None else from_json(self.event),
+        }  # fmt: skip
 
     def __str__(self) -> str:
         made = self.checkpoint
