@@ -1185,7 +1185,7 @@ class EvalKit:
 
             first, last = self._state("since", since), self._state("until", until)
             build = changes_frame(self._ids(study), self._reader.bounds(first), archived=archived)
-            return self._reader.read(build, last)
+            return self._reader.read(build, as_of=last)[0]
 
         return self._frame("changes", read, backend, always=study is not None)
 
@@ -1248,7 +1248,7 @@ class EvalKit:
             from evalkit.frames import change_frames
 
             build = getattr(change_frames, f"{name}_frame")(self._ids(study), archived=archived)
-            return self._reader.read(build, self._state("as_of", as_of))
+            return self._reader.read(build, as_of=self._state("as_of", as_of))[0]
 
         return self._frame(name, read, backend, always=study is not None)
 
@@ -1355,7 +1355,8 @@ class EvalKit:
         >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "session_success_rate": 0.85}, tz="UTC")
         >>> chart = evalkit.plots.trend(kit.data(study), "session_success_rate")
         """
-        from evalkit.frames.change_frames import malformed_frame
+        from evalkit.frames.change_frames import malformed_frame, metrics_frame, notes_frame
+        from evalkit.frames.columns import METRICS_FRAME, NOTES, empty_frame
         from evalkit.frames.study_data import StudyData
 
         self.engine.ready_to_read()
@@ -1367,10 +1368,11 @@ class EvalKit:
                 ids, start=start, end=end, by=by, exclude=exclude, values=values, as_of=as_of, archived=archived
             )  # fmt: skip
             lifecycle, studies = self.lifecycle(as_of=as_of, archived=shown), self.studies(as_of=as_of, archived=shown)
-            metrics, notes = (query(ids, as_of=as_of, archived=archived) for query in (self.metrics, self.notes))
-            malformed = (
-                self._reader.read(malformed_frame(ids, archived=archived), self._state("as_of", as_of)) if version is not None else None
-            )
+            builds = [build(ids, archived=archived) for build in (metrics_frame, notes_frame, malformed_frame)]
+            if version is None:
+                metrics, notes, malformed = empty_frame(METRICS_FRAME), empty_frame(NOTES), None
+            else:
+                metrics, notes, malformed = self._reader.read(*builds, as_of=self._state("as_of", as_of))
             if version == self.engine.read_version():
                 break
         if ids is not None:

@@ -47,10 +47,10 @@ def frames(reader: FrameReader, as_of: AsOf = None) -> dict[str, pl.DataFrame]:
         "latest": reader.checkpoints(as_of=as_of, archived=True),
         "first": reader.checkpoints(None, FIRST, as_of, archived=True),
         "of studies that are not archived": reader.checkpoints(as_of=as_of),
-        "metrics": reader.read(metrics_frame(None, archived=True), as_of),
-        "notes": reader.read(notes_frame(None, archived=True), as_of),
-        "amendments": reader.read(amendments_frame(None, archived=True), as_of),
-        "changes": reader.read(changes_frame(None, LATEST, archived=True), as_of),
+        "metrics": reader.read(metrics_frame(None, archived=True), as_of=as_of)[0],
+        "notes": reader.read(notes_frame(None, archived=True), as_of=as_of)[0],
+        "amendments": reader.read(amendments_frame(None, archived=True), as_of=as_of)[0],
+        "changes": reader.read(changes_frame(None, LATEST, archived=True), as_of=as_of)[0],
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 from pydantic_core import from_json
@@ -37,6 +37,8 @@ from evalkit.readmodel.schema import HEAD_STATEMENTS, head_of
 from evalkit.readmodel.snapshot import Snapshot, StudyRow, consistently
 
 __all__ = ["FrameReader", "frame_of_rows"]
+
+_T = TypeVar("_T")
 
 # Polars shortens strings of more than 30 characters when it prints a frame; ids have 36.
 os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
@@ -168,20 +170,21 @@ class FrameReader:
 
         return self._consistently(read, as_of)
 
-    def read(self, build: Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame], as_of: AsOf = None) -> pl.DataFrame:
-        """Return a frame that is built from the changes and studies of a state of the log."""
-        return self._consistently(
-            lambda snapshot, history, bounds: build(snapshot, history, studies_at(snapshot, history, bounds), bounds), as_of, changes=True
-        )
+    def read(self, *builds: Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame], as_of: AsOf = None) -> list[pl.DataFrame]:
+        """Return frames that are built from the changes and studies of one state of the log."""
+
+        def read(snapshot: Snapshot, history: History, bounds: Bounds) -> list[pl.DataFrame]:
+            studies = studies_at(snapshot, history, bounds)
+            return [build(snapshot, history, studies, bounds) for build in builds]
+
+        return self._consistently(read, as_of, changes=True)
 
     def bounds(self, as_of: AsOf) -> Bounds:
         """Return the bounds of a state of the log."""
         return bounds_of(as_of, self._database.execute(*bounds_query(as_of)) if isinstance(as_of, datetime) else ())
 
-    def _consistently(
-        self, read: Callable[[Snapshot, History, Bounds], pl.DataFrame], as_of: AsOf, *, changes: bool = False
-    ) -> pl.DataFrame:
-        def attempt() -> pl.DataFrame:
+    def _consistently(self, read: Callable[[Snapshot, History, Bounds], _T], as_of: AsOf, *, changes: bool = False) -> _T:
+        def attempt() -> _T:
             snapshot = Snapshot(self._database, bounds_query(as_of))
             bounds = bounds_of(as_of, snapshot.extra)
             needed = changes or not bounds.is_latest
