@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 RUNNING_PAGES = [
-    "quickstart.md", "guides/charts.md", "guides/analysis.md", "guides/panel.md", "guides/recorder.md", "guides/import-export.md",
+    "quickstart.md", "guides/charts.md", "guides/analysis.md", "guides/panel.md", "guides/recorder.md", "guides/custom-metrics.md",
+    "guides/corrections.md", "guides/earlier-states.md", "guides/runs.md", "guides/import-export.md",
     "operations/failures-and-recovery.md", "reference/errors.md",
 ]  # fmt: skip
 """Pages with Python code."""
@@ -106,6 +107,18 @@ def test_python_code_of_a_page_runs(page: str, folder: Path) -> None:
     blocks = _blocks(DOCS / page, "python")
     assert blocks
     _exec("\n".join(blocks), page)
+
+
+@pytest.mark.slow
+def test_corrections_and_states_have_the_values_of_their_pages(folder: Path) -> None:
+    corrected = _exec("\n".join(_blocks(DOCS / "guides" / "corrections.md", "python")), "corrections.md")
+    kit: Any = corrected["kit"]
+    shown = kit.checkpoints(corrected["old"])
+    assert shown.select("total_cost", "revision", "collector").rows() == [(2.2, 1, None), (2.5, 1, None), (None, 0, "nightly.py")]
+    assert kit.checkpoints(corrected["old"], values="first")["total_cost"].to_list() == [2.0, 25.0, 2.1, None]
+    names = _exec("\n".join(_blocks(DOCS / "guides" / "earlier-states.md", "python")), "earlier-states.md")
+    study, pin = names["study"], names["pin"]
+    assert (kit.checkpoints(study)["total_cost"].item(), kit.checkpoints(study, as_of=pin)["total_cost"].item()) == (2.5, 25.0)
 
 
 def test_every_page_with_python_code_is_run() -> None:

@@ -20,6 +20,7 @@ from evalkit.domain.study import COMMANDS, TRANSITIONS, StudyStatus
 from evalkit.domain.verdicts import Verdict
 from evalkit.frames.columns import FRAMES, frame_schema
 from evalkit.frames.pandas_output import to_pandas
+from evalkit.metrics import STANDARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +59,11 @@ def metrics() -> str:
         better = {"up": "higher", "down": "lower", "neither": NONE}[metric.better]
         rows.append([f"`{metric.name}`<br>{metric.description}", kind, better, denominator, ROLLUPS[metric.rollup]])
     return table(["Metric", "Kind", "Better", "Denominator", "Longer periods"], rows)
+
+
+def standard_metrics() -> str:
+    """Return the standard definitions that a study can have besides the 16 metrics."""
+    return table(["Name", "Kind", "Description"], [[f"`{metric.name}`", metric.kind, metric.description] for metric in STANDARD.values()])
 
 
 def lifecycle() -> str:
@@ -206,6 +212,7 @@ def example_effect() -> str:
 PARTS = {
     "example-effect": example_effect,
     "metrics": metrics,
+    "standard-metrics": standard_metrics,
     "lifecycle": lifecycle,
     "frames": frames,
     "errors": error_tree,

@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 
 import evalkit
-from evalkit import analysis, io, plots, samples
-from evalkit.domain.definitions import Metric
+from evalkit import analysis, io, metrics, plots, samples
+from evalkit.domain.lenient import Provenance, Source
+from evalkit.readmodel.pins import PinnedPosition
 from evalkit.recording.aggregate import SessionRecord
 from evalkit.recording.session import Session
+from evalkit.runtime.explanation import Version
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-MODULES = {"evalkit": evalkit, "evalkit.plots": plots, "evalkit.analysis": analysis, "evalkit.io": io, "evalkit.samples": samples}
-ALSO_DOCUMENTED = (Metric, Session, SessionRecord)
+MODULES = {
+    "evalkit": evalkit, "evalkit.plots": plots, "evalkit.analysis": analysis, "evalkit.io": io, "evalkit.samples": samples,
+    "evalkit.metrics": metrics,
+}  # fmt: skip
+ALSO_DOCUMENTED = (PinnedPosition, Provenance, Session, SessionRecord, Source, Version)
 UNTYPED = {
     "StudyRef", "Period", "DataLike", "FrameLike", "Chart", "LayeredChart", "StackedChart", "LogPosition", "Engine", "Settings",
     "Caveat", "StudyName", "Database", "PanelKit", "PanelModel", "StoredEvalEvent", "EncodedEvent", "ConfigDict", "CHECKPOINT_COLUMNS",
@@ -27,7 +32,7 @@ UNTYPED = {
 """Names in signatures that have no page: aliases, and internal classes that a user does not make."""
 ALIASES = {"UtcTime": "datetime", "Duration": "timedelta"}
 """Annotated types, by the type that a user sees."""
-MADE_BY_USERS = {"CreateStudy", "RecordCheckpoint", "StudyData", "Message", "EvalkitError"}
+MADE_BY_USERS = {"CreateStudy", "Metric", "RecordCheckpoint", "StudyData", "Message", "EvalkitError"}
 """Classes whose constructor is documented; objects of the others are returned by functions."""
 HIDDEN = {"model_config", "FEWEST", "event", "engine"}
 """Members without a place in the reference."""
