@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tomllib
@@ -19,7 +20,10 @@ import yaml
 
 import evalkit
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.codec import decode
+from evalkit.domain.events import KINDS, StoredEvalEvent
 from evalkit.frames.columns import FRAMES
+from evalkit.readmodel.fold import Reason
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -170,6 +174,33 @@ def test_generated_parts_cover_the_code(monkeypatch: pytest.MonkeyPatch) -> None
     assert set(re.findall(r"\w+Error(?= \(|$)", parts.error_tree(), flags=re.MULTILINE)) == errors
     assert "### evalkit checkpoint import" in parts.commands()
     assert "`--if-exists" in parts.commands()
+
+
+def test_event_format_page_matches_the_code() -> None:
+    """Its events are valid in all parts, and it lists every kind and every reason for rejection."""
+    page = DOCS / "reference" / "event-format.md"
+    for block in _blocks(page, "json"):
+        event = StoredEvalEvent.from_wire(block.encode())
+        assert json.loads(event.to_wire()) == json.loads(block) | {"event": json.loads(event.to_wire())["event"]}
+        assert decode(block.encode()).event_id == event.event_id
+    listed = re.findall(r"^\| (`study_\w+`.*?|`\w+_\w+`.*?) \|", page.read_text("utf-8"), flags=re.MULTILINE)
+    assert [name for line in listed for name in re.findall(r"`(\w+)`", line) if name in KINDS] == list(KINDS)
+    text = page.read_text("utf-8")
+    assert [reason for reason in Reason if reason.value.split()[-1] not in text] == []
+
+
+def test_read_model_page_lists_every_table_and_column(tmp_path: Path) -> None:
+    with evalkit.connect(tmp_path) as kit:
+        kit.create_study("nightly agent")
+    database = sqlite3.connect(tmp_path / "evalkit.db")
+    tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    columns = {(table, column[1]) for table in tables for column in database.execute(f"PRAGMA table_info({table})")}
+    database.close()
+    rows = re.findall(
+        r"^\| `(\w+)`(?:, more columns)? \| (.*) \|$", (DOCS / "reference" / "read-model.md").read_text("utf-8"), flags=re.MULTILINE
+    )
+    listed = {(table, column) for table, text in rows for column in re.findall(r"`(\w+)`", text.partition("; index")[0])}
+    assert listed == columns
 
 
 def test_links_of_the_top_level_files_lead_to_files() -> None:

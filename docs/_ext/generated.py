@@ -21,6 +21,8 @@ from evalkit.domain.verdicts import Verdict
 from evalkit.frames.columns import FRAMES, frame_schema
 from evalkit.frames.pandas_output import to_pandas
 from evalkit.metrics import STANDARD
+from evalkit.readmodel.fold import FOLD_VERSION
+from evalkit.readmodel.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,6 +66,13 @@ def metrics() -> str:
 def standard_metrics() -> str:
     """Return the standard definitions that a study can have besides the 16 metrics."""
     return table(["Name", "Kind", "Description"], [[f"`{metric.name}`", metric.kind, metric.description] for metric in STANDARD.values()])
+
+
+def versions() -> str:
+    """Return the versions of the read model as a sentence."""
+    return (
+        f"The schema version is {SCHEMA_VERSION}. The fold version, which changes if equal events produce other rows, is {FOLD_VERSION}.\n"
+    )
 
 
 def lifecycle() -> str:
@@ -213,6 +222,7 @@ PARTS = {
     "example-effect": example_effect,
     "metrics": metrics,
     "standard-metrics": standard_metrics,
+    "versions": versions,
     "lifecycle": lifecycle,
     "frames": frames,
     "errors": error_tree,

@@ -27,7 +27,7 @@ ALSO_DOCUMENTED = (PinnedPosition, Provenance, Session, SessionRecord, Source, V
 UNTYPED = {
     "StudyRef", "Period", "DataLike", "FrameLike", "Chart", "LayeredChart", "StackedChart", "LogPosition", "Engine", "Settings",
     "Caveat", "StudyName", "Database", "PanelKit", "PanelModel", "StoredEvalEvent", "EncodedEvent", "ConfigDict", "CHECKPOINT_COLUMNS",
-    "T", "Item",
+    "T", "Item", "Studies", "AsOfInput", "CustomValues",
 }  # fmt: skip
 """Names in signatures that have no page: aliases, and internal classes that a user does not make."""
 ALIASES = {"UtcTime": "datetime", "Duration": "timedelta"}

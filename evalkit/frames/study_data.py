@@ -323,8 +323,8 @@ class StudyData:
     def gaps(self) -> pl.Series:
         """Whether there is a gap before each row of `sorted_checkpoints`.
 
-        Null or false for the first row of a study. The time before a period is measured from the latest end of all earlier periods, see
-        `evalkit.domain.periods.is_gap`. In a study of runs, a gap is a missing run, see `evalkit.frames.expected_runs`.
+        Null or false for the first row of a study. The time before a period is measured from the latest end of all earlier periods; half a
+        period is a gap. In a study of runs, a gap is a missing run.
         """
         periods, _, row_numbers = self._layout
         latest_end = pl.col("end").cum_max().shift(1).over("study_id")
