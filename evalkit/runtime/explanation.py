@@ -73,7 +73,18 @@ class Explanation:
     """The event as it is in the log; None when the log is unreachable."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the explanation as data for JSON."""
+        """Return the explanation as data for JSON.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 15}, tz="UTC")
+        >>> explanation = kit.explain(made).as_dict()
+        >>> explanation["study"], explanation["versions"]
+        ('nightly agent', [])
+        """
         versions = [
             {
                 "revision": version.revision, "changes": to_jsonable_python(version.changes),
