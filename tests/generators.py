@@ -254,13 +254,14 @@ def changes(
     checkpoint_ids: Sequence[str] = CHECKPOINTS[:3],
     kinds: Sequence[str] = ("definition", "definition", "amendment", "amendment", "retraction", "note", "study"),
     revisions: Sequence[int] = (0, 0, 1, 2),
+    definitions: Sequence[tuple[str, str, tuple[Any, ...]]] = DEFINITIONS,
 ) -> Entry:
     """Draw an event of a kind that only evalkit reads."""
     event_id, study, subject = draw(ids), draw(_spelled(study_id)), draw(st.sampled_from(checkpoint_ids))
     kind = draw(st.sampled_from(kinds))
     content: dict[str, Any] = {"subject": subject}
     if kind == "definition":
-        text, name, compared = draw(st.sampled_from(DEFINITIONS))
+        text, name, compared = draw(st.sampled_from(definitions))
         body = f'{{"type":"metric_defined","study_id":"{study}","metric":{text}}}'
         content |= {"type": "metric_defined", "subject": name, "compared": compared}
     elif kind == "amendment":
@@ -360,11 +361,27 @@ def entries(study_id: str, ids: st.SearchStrategy[str] = _EVENT_IDS) -> st.Searc
 
 
 @st.composite
+def _conflict(draw: st.DrawFn, study_id: str) -> list[Entry]:
+    """Draw two events of which the first makes the second illegal, or invalid bytes twice."""
+    match draw(st.sampled_from(["study", "definition", "note", "invalid"])):
+        case "study":
+            return [draw(created(study_id)) for _ in range(2)]
+        case "definition":
+            different = draw(st.permutations([DEFINITIONS[0], DEFINITIONS[2]]))
+            return [draw(changes(study_id, kinds=["definition"], definitions=[one])) for one in different]
+        case "invalid":
+            return [draw(invalid(study_id))] * 2
+        case _:
+            note = [draw(st.sampled_from(CHECKPOINTS))]
+            return [draw(changes(study_id, checkpoint_ids=note, kinds=["note"])) for _ in range(2)]
+
+
+@st.composite
 def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
     """Draw the entries of a log: some are repeated, some share an event id with an earlier one, some conflict with one."""
     studies = draw(st.permutations(STUDIES))[: draw(st.sampled_from([2, 2, 1]))]
     history: list[Entry] = [draw(created(study)) for study in studies if draw(st.sampled_from([True, True, False]))]
-    steps = st.sampled_from(["new", "new", "twice", "again", "shared id", "clash", "change", "correction"])
+    steps = st.sampled_from(["new", "new", "twice", "again", "shared id", "clash", "change", "correction", "conflict", "conflict"])
     for step in draw(st.lists(steps, min_size=4, max_size=max_size)):
         study_id = draw(st.sampled_from(studies))
         used = [entry.event_id for entry in history if len(entry.event_id) == 36]
@@ -380,6 +397,8 @@ def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
             kinds = ("amendment", "amendment", draw(st.sampled_from(["retraction", "amendment"])), "amendment")
             some = [draw(changes(study_id, checkpoint_ids=CHECKPOINTS[:1], kinds=[kind])) for kind in kinds]
             history += some * draw(st.sampled_from([1, 2]))
+        elif step == "conflict":
+            history += draw(_conflict(study_id)) * draw(st.sampled_from([1, 2]))
         else:
             ids = st.sampled_from(used) if step == "shared id" and used else _EVENT_IDS
             history += [draw(entries(study_id, ids))] * (2 if step == "twice" else 1)
@@ -420,16 +439,18 @@ def eventful_histories(draw: st.DrawFn, most: int = 16) -> list[Entry]:
 
 
 def parsed(data: bytes) -> Entry:
-    """Return the entry of an event that evalkit wrote."""
+    """Return the entry of an event of the six original kinds that evalkit wrote."""
     envelope = json.loads(data)
     event, text = envelope["event"], data.decode()
     content = {"type": event["type"], "written_at": envelope.get("written_at")}
+    text = text.removesuffix("}").partition(',"written_at":')[0]  # that of the event
     if event["type"] == "study_created":
         content |= {name: event[name] for name in ("name", "period_type", "period_value")}
-        content["config"] = text.partition('"config":')[2][:-2]
+        content["config"] = text.partition('"config":')[2].removesuffix("}")
     elif event["type"] == "checkpoint_recorded":
         metrics, _, rest = text.partition('"metrics":')[2].partition(',"events_analyzed":')
         analyzed, _, sessions = rest.partition(',"sessions_included":')
         day, _, fraction = event["timestamp"].removesuffix("Z").partition(".")
-        content |= {"id": event["id"], "row": (f"{day}.{fraction[:6]:0<6}Z", metrics, int(analyzed), sessions[:-2], None)}
+        row = (f"{day}.{fraction[:6]:0<6}Z", metrics, int(analyzed), sessions.removesuffix("}"), None)
+        content |= {"id": event["id"], "row": row}
     return Entry(data, event["study_id" if event["type"] == "checkpoint_recorded" else "id"], envelope["event_id"], content)

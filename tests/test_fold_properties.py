@@ -470,7 +470,8 @@ def model_row(entry: Entry, recorded: dict[str, Entry]) -> dict[str, Any]:
         "study_id": stored.study_id, "study": study["name"], "period_type": study["period_type"], "checkpoint_id": event.id,
         "timestamp": event.timestamp, "recorded_at": time_of_event(stored.event_id), "period_start": event.metrics.period.start,
         "period_end": event.metrics.period.end, **{name: getattr(event.metrics, name) for name in METRICS},
-        "events_analyzed": event.events_analyzed, "sessions_included": event.sessions_included,
+        "events_analyzed": event.events_analyzed, "sessions_included": event.sessions_included, "revision": 0,
+        "collector": None if event.provenance is None else event.provenance.collector,
     }  # fmt: skip
 
 
