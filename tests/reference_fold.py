@@ -87,7 +87,7 @@ def fold(events: list[tuple[bool, str, str, dict[str, Any] | None]]) -> tuple[li
         elif outcome == "applied" and event["type"] != "checkpoint_recorded":
             lifecycle.setdefault(study_id, []).append((event_id, event["type"], event["written_at"]))
         if outcome not in ("applied", "duplicate", "quarantined"):
-            rejected.append((study_id, event_id, outcome, event["written_at"]))
+            rejected.append((study_id, event_id, outcome, event["written_at"] if right else None))
         decided.add((study_id, event_id, right))
         outcomes.append(outcome)
     columns = ("name", "status", "period_type", "period_value", "config", "created_at", "started_at", "stopped_at", "archived")

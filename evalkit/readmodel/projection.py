@@ -17,7 +17,7 @@ from evalkit.domain.study import StudyStatus
 from evalkit.domain.times import stored_text
 from evalkit.eventlog.event_log import LogRecord, partition_of
 from evalkit.readmodel.database.database import BulkInsert, Database, Row, Statement, in_parts
-from evalkit.readmodel.fold import APPLIED, Decision, Outcome, StudyState, decide, decide_invalid
+from evalkit.readmodel.fold import APPLIED, Decision, Outcome, Reason, StudyState, decide, decide_invalid
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import Head, Position, Tables
 
@@ -253,8 +253,10 @@ class _Batch:
                 )  # fmt: skip
                 self._change_study(event, state)
         elif decision.outcome is Outcome.REJECTED:
+            # Copies in several wrong partitions may differ, and which one is read first depends on the order of the partitions.
+            written_at = None if decision.reason is Reason.WRONG_PARTITION else event.written_at
             args = (
-                event.study_id, event.event_id, str(decision.reason), event.kind, decision.message, event.written_at, record.partition,
+                event.study_id, event.event_id, str(decision.reason), event.kind, decision.message, written_at, record.partition,
                 record.offset,
             )  # fmt: skip
             self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", args))
