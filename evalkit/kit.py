@@ -20,8 +20,9 @@ from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.notes import Note
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint, PeriodType, Study
+from evalkit.domain.study_references import matching_studies
 from evalkit.domain.time_input import check_at, check_local_time, check_zone
-from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError
+from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError, StudyNotFoundError
 from evalkit.readmodel.command_queries import CommandQueries
 from evalkit.readmodel.history import AsOf
 from evalkit.readmodel.pins import Pin
@@ -32,7 +33,7 @@ from evalkit.readmodel.verify import VerifyResult, verify
 from evalkit.runtime.as_of import AsOfInput, check_as_of, current_pin, did_not_exist
 from evalkit.runtime.checkpoint_references import CheckpointReferences
 from evalkit.runtime.checkpoints import RecordedCheckpoints
-from evalkit.runtime.definitions import checked_metrics
+from evalkit.runtime.definitions import checked_metrics, new_definitions
 from evalkit.runtime.engine import Engine
 from evalkit.runtime.explanation import Explanation, explain
 from evalkit.runtime.handlers import Handlers
@@ -207,14 +208,24 @@ class EvalKit:
         elif passed:
             raise invalid("name", name, "a command cannot be combined with other options", hint="Pass them to CreateStudy.")
         definitions = self._checked_metrics(metrics)
+        if definitions:  # refuse them before the study is created
+            new_definitions(name.name, self._defined_before(name.name, if_exists), definitions)
         study = self._handlers.study_changes.create(name, at, if_exists)
         self._handlers.define_metrics(study, definitions)
         return study
 
+    def _defined_before(self, name: str, if_exists: str) -> Mapping[str, Metric]:
+        """Return the custom metrics of a study that `create_study` opens."""
+        try:
+            return self._handlers.definitions(name) if if_exists == "open" else {}
+        except StudyNotFoundError:
+            return {}
+
     def define_metric(self, study: StudyRef, *metrics: Metric | str) -> None:
         """Define metrics of a study, so that its checkpoints can have them.
 
-        An equal definition has no effect. The label, group, description and `primary` of a metric can be redefined.
+        An equal definition has no effect. The label, group, description, range and `primary` of a metric can be redefined: the new
+        definition replaces the old one. Recorded values stay, also outside a new range.
 
         Parameters
         ----------
@@ -934,7 +945,7 @@ class EvalKit:
             exact; or a time with a time zone, which selects of each study the events before the first one that was written later. None:
             the latest state.
         archived
-            Whether archived studies are included when no `study` is passed.
+            Whether archived studies are included, and found by name.
         custom
             Whether the metrics that the selected studies define have columns.
         backend
@@ -971,7 +982,8 @@ class EvalKit:
             from evalkit.frames.selection import select
             from evalkit.frames.versions import View
 
-            ids, view, state = self._ids(study), View(values, custom), self._state("as_of", as_of)
+            state, view = self._state("as_of", as_of), View(values, custom)
+            ids = self._ids(study, state, archived=archived)
             return select(self._reader.checkpoints(ids, view, state, archived=archived), start, end, by, exclude)
 
         return self._frame("checkpoints", read, backend, always=study is not None)
@@ -1184,7 +1196,7 @@ class EvalKit:
             from evalkit.frames.change_frames import changes_frame
 
             first, last = self._state("since", since), self._state("until", until)
-            build = changes_frame(self._ids(study), self._reader.bounds(first), archived=archived)
+            build = changes_frame(self._ids(study, last, archived=archived), self._reader.bounds(first), archived=archived)
             return self._reader.read(build, as_of=last)[0]
 
         return self._frame("changes", read, backend, always=study is not None)
@@ -1247,8 +1259,9 @@ class EvalKit:
         def read() -> pl.DataFrame:
             from evalkit.frames import change_frames
 
-            build = getattr(change_frames, f"{name}_frame")(self._ids(study), archived=archived)
-            return self._reader.read(build, as_of=self._state("as_of", as_of))[0]
+            state = self._state("as_of", as_of)
+            build = getattr(change_frames, f"{name}_frame")(self._ids(study, state, archived=archived), archived=archived)
+            return self._reader.read(build, as_of=state)[0]
 
         return self._frame(name, read, backend, always=study is not None)
 
@@ -1360,7 +1373,7 @@ class EvalKit:
         from evalkit.frames.study_data import StudyData
 
         self.engine.ready_to_read()
-        ids = self._ids(study)
+        ids = self._ids(study, self._state("as_of", as_of), archived=archived)
         shown = archived or ids is not None
         for _ in range(_TRIES):  # another process may write in between: the frames must be of one version
             version = self.engine.read_version()
@@ -1561,13 +1574,24 @@ class EvalKit:
             excluded = frozenset(self.checkpoints(custom=False)["checkpoint_id"]) - frozenset(kept)
         return Panel(self, selected, excluded=excluded, embedded=self.engine.embedded)
 
-    def _ids(self, study: Study | str | Iterable[Study | str] | None) -> list[str] | None:
-        """Return the ids of the requested studies, without duplicates; None for all."""
+    def _ids(self, study: Study | str | Iterable[Study | str] | None, state: AsOf = None, *, archived: bool = False) -> list[str] | None:
+        """Return the ids of the requested studies, without duplicates; None for all.
+
+        A name is that of the state; otherwise, if no study had it then, the current one.
+        """
         if study is None:
             return None
         several = isinstance(study, Iterable) and not isinstance(study, Study | str | bytes)
         references: list[Any] = list(study) if several else [study]
-        return list(dict.fromkeys(self._references.resolve(reference).id for reference in references))
+        then = [] if state is None else self._reader.studies(state, archived=True).select("study_id", "name").rows()
+        named = {text: matching_studies(text, then) for text in references if isinstance(text, str)}
+        ids = (
+            named[reference][0]
+            if isinstance(reference, str) and len(named.get(reference, ())) == 1
+            else self._references.resolve(reference, archived=archived).id
+            for reference in references
+        )
+        return list(dict.fromkeys(ids))
 
     @cached_property
     def _reader(self) -> FrameReader:

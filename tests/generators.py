@@ -103,7 +103,14 @@ DEFINITIONS = (
 )  # fmt: skip
 """The text of a definition, its name, and what cannot be redefined."""
 AMENDED = ("{}", '{"total_cost":1.5,"total_tokens":null}', '{"custom":{"a":1,"b_1":null}}', '{"custom":5,"avg_session_duration":[1,5]}')
-EDITS = ('"description":"new"', '"description":null,"tags":[]', '"metadata":{"k":"w"}', '"tags":["ü"],"x":5', "")
+EDITS = (
+    '"description":"new"',
+    '"description":null,"tags":[]',
+    '"metadata":{"k":"w","other":"x"}',
+    '"metadata":{"k":null}',
+    '"tags":["ü"],"x":5',
+    "",
+)
 
 DURATIONS = ("[0,0]", "[ 3600 , 999999999 ]", "[9223372036854775807,999999999]")
 

@@ -72,6 +72,9 @@ def fold(events: list[tuple[bool, str, str, dict[str, Any] | None]]) -> tuple[li
             study["name"] = event["name"]
         elif event["type"] == "study_edited":
             config = {**{name: json.loads(study["config"]).get(name) for name in ("description", "tags", "metadata")}, **event["edit"]}
+            if event["edit"].get("metadata"):
+                merged = {**(json.loads(study["config"]).get("metadata") or {}), **event["edit"]["metadata"]}
+                config["metadata"] = {key: value for key, value in merged.items() if value is not None}
             full = {name: value for name, value in config.items() if value}
             study["config"] = json.dumps(full, ensure_ascii=False, separators=(",", ":"))
         elif event["type"] in ("study_archived", "study_unarchived"):

@@ -339,6 +339,46 @@ def test_times_select_what_was_written_and_show_names_of_then(kit: EvalKit) -> N
     assert kit.lifecycle(as_of=now)["study"].unique().to_list() == ["nightly"]
 
 
+def test_names_are_those_of_the_state(kit: EvalKit) -> None:
+    first, pin = kit.resolve("nightly"), kit.pin()
+    kit.rename_study("nightly", "renamed")
+    kit.start_study(kit.create_study("nightly"))
+    assert kit.checkpoints("nightly").is_empty()
+    assert kit.checkpoints("nightly", as_of=pin)["study_id"].unique().to_list() == [first.id]
+    assert kit.data("nightly", as_of=pin).names[0].id == first.id
+    assert kit.checkpoints("renamed", as_of=pin).equals(kit.checkpoints(first, as_of=pin))
+    kit.archive_study("renamed")
+    assert kit.checkpoints("renamed", archived=True).height == 3
+
+
+def test_refused_definitions_create_no_study(kit: EvalKit) -> None:
+    pin = kit.pin()
+    with pytest.raises(evalkit.InvalidInputError, match="denominator"):
+        kit.create_study("orphan", metrics=[Metric("q", kind="rate", better="up", denominator="nope")])
+    assert kit.pin() == pin
+    metric = Metric("refusal_share", kind="rate", better="down", denominator="refusals")
+    assert kit.create_study("nightly", metrics=[metric], if_exists="open") == kit.resolve("nightly")
+
+
+def test_amended_provenance_is_listed(kit: EvalKit) -> None:
+    pin = kit.pin()
+    kit.amend_checkpoint(("nightly", "day-0"), provenance={"collector": "inspect"}, reason="origin")
+    assert kit.amendments().select("revision", "metric", "old", "new").rows() == [(1, "provenance", None, None)]
+    assert kit.changes(pin)["description"].to_list() == ["collector inspect"]
+    assert "revision 1: collector inspect; reason: 'origin'" in str(kit.explain(("nightly", "day-0")))
+
+
+def test_edits_of_metadata_change_only_the_passed_keys(kit: EvalKit) -> None:
+    """So that another process that edits other keys at once does not lose its edit."""
+    kit.edit_study("nightly", metadata={"model": "m-1", "prompt": "p"})
+    kit.edit_study("nightly", metadata={"model": "m-2"})
+    event = json.loads(kit.engine.log.consumer("eval-projection").poll(100, 1)[-1].data)
+    assert event["event"]["metadata"] == {"model": "m-2"}
+    study = kit.edit_study("nightly", metadata={"prompt": None})
+    assert study.config.metadata == {"model": "m-2"}
+    assert kit.verify().ok
+
+
 def test_long_frame_has_the_measured_values_with_their_denominators(kit: EvalKit) -> None:
     rate = Metric("refusal_rate", kind="rate", better="down", denominator="sessions_completed")
     kit.define_metric("nightly", rate)
@@ -439,7 +479,7 @@ Checkpoint([2026-01-02 00:00 .. 2026-01-03 00:00) UTC, 1 of 16 metrics, 1 custom
   recorded   TIME UTC, written TIME UTC
   event      ID, partition 0, offset 4
   provenance inspect 0.3; sources: a.eval; models: m-1
-  revision 1: total_cost = 2.0; reason: 'new prices' by 'ada', written TIME UTC, partition 0, offset 6
+  revision 1: total_cost = 2.0; collector inspect; reason: 'new prices' by 'ada', written TIME UTC, partition 0, offset 6
   retracted; reason: 'the machine was down', written TIME UTC, partition 0, offset 7\
 """)
     assert kit.pin() == pin

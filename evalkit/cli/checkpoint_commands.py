@@ -119,7 +119,7 @@ def _value(text: str) -> Any:
     """Return a value: None if it is missing, JSON, or a text, which no metric accepts."""
     from evalkit.io.checkpoint_reader import parse_json
 
-    if text.strip().lower() in ("", "null", "none", "nan"):
+    if text.strip().lower() in ("", "null", "none"):
         return None
     try:
         return parse_json(text)

@@ -167,7 +167,8 @@ class StudyEdited(_Event):
     id: AnyId
     description: str | None = None
     tags: list[str] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: dict[str, str | None] | None = None
+    """The changed keys; None removes a key."""
 
     def changes(self) -> dict[str, Any]:
         """Return the changed parts by name."""

@@ -104,12 +104,17 @@ class StudyConfig(BaseModel):
 def edited_config(text: str, changes: Mapping[str, object]) -> str:
     """Return the JSON text of a config with changed parts; an empty part is left out.
 
+    Of metadata, only the keys that are passed change; None removes a key.
+
     Examples
     --------
     >>> edited_config('{"description":"a","tags":["x"]}', {"description": None, "metadata": {"model": "m-2"}})
     '{"tags":["x"],"metadata":{"model":"m-2"}}'
     """
-    config = StudyConfig.model_validate_json(text, extra="ignore").model_dump() | dict(changes)
+    stored = StudyConfig.model_validate_json(text, extra="ignore")
+    config = stored.model_dump() | dict(changes)
+    if isinstance(metadata := changes.get("metadata"), Mapping):
+        config["metadata"] = {key: value for key, value in {**stored.metadata, **metadata}.items() if value is not None}
     return json.dumps({name: value for name, value in config.items() if value}, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -275,6 +275,10 @@ CHECKERS: dict[str, Callable[[str, object], Any]] = {name: _checker(metric) for 
 """The check of each metric's value, which returns the value as stored in `LongitudinalMetrics`."""
 
 
+_LONGEST = 9_000_000_000_000
+"""The seconds that a DataFrame can show, as microseconds in 64 bits."""
+
+
 @lru_cache(maxsize=1024)
 def custom_check(metric: Metric) -> Callable[[str, object], float]:
     """Return the check of the values of a custom metric, which returns a value as in an event.
@@ -293,6 +297,8 @@ def custom_check(metric: Metric) -> Callable[[str, object], float]:
     def check(field: str, value: object) -> float:
         if metric.kind == "duration":
             seconds, nanoseconds = _seconds_and_nanoseconds(field, value)
+            if seconds >= _LONGEST:
+                raise invalid(field, value, f"expected less than {_LONGEST:,} seconds")
             return check_range(field, seconds + nanoseconds / 1e9)
         count = check_count(field, value)
         check_range(field, count)

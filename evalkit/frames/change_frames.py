@@ -110,13 +110,15 @@ def _number(value: object) -> float | None:
 
 
 def _changed(event: CheckpointAmended) -> Iterator[tuple[str, float | None]]:
-    """Yield the names and new values of an amendment; of a list of sessions, its length."""
+    """Yield the names and new values of an amendment; of sessions, their number."""
     for name, value in event.metrics.changed().items():
         yield name, _number(value)
     if event.events_analyzed is not None:
         yield "events_analyzed", float(event.events_analyzed)
     if event.sessions_included is not None:
         yield "sessions_included", float(len(event.sessions_included))
+    if event.provenance is not None:
+        yield "provenance", None
 
 
 def _first_values(snapshot: Snapshot, keys: Sequence[CheckpointKey]) -> dict[CheckpointKey, dict[str, float | None]]:
@@ -192,7 +194,9 @@ def _described(event: EvalEvent) -> str:
     if isinstance(event, MetricDefined):
         return f"{event.metric.name} ({event.metric.kind})"
     if isinstance(event, CheckpointAmended):
-        return changed_text({name: value for name, value in changes_of(event).items() if name != "provenance"})
+        changes = changes_of(event)
+        origin = changes.pop("provenance", None)
+        return "; ".join([*([changed_text(changes)] if changes else []), *([f"collector {origin.collector}"] if origin else [])])
     if isinstance(event, NoteAdded):
         return event.text
     if isinstance(event, StudyRenamed):

@@ -112,7 +112,9 @@ class Explanation:
             f"  provenance {'unknown' if self.provenance is None else _origin(self.provenance)}",
         ]
         for version in self.versions:
-            what = "retracted" if version.revision is None else f"revision {version.revision}: {changed_text(version.changes)}"
+            changes = [changed_text(version.changes)] if version.changes else []
+            changes += [] if version.provenance is None else [f"collector {version.provenance.collector}"]
+            what = "retracted" if version.revision is None else f"revision {version.revision}: {'; '.join(changes)}"
             by = "" if version.author is None else f" by {version.author!r}"
             lines.append(f"  {what}; reason: {version.reason!r}{by}, written {_moment(version.written_at)}, {_place(version.position)}")
         return "\n".join(lines)

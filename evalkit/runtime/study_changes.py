@@ -112,10 +112,10 @@ class StudyChanges(CommandHandler):
         changed = checks.check_metadata_changes(metadata, cadence)
         with self._engine.command():
             study = self.studies.resolve(reference)
-            if changed:
-                merged = {**study.config.metadata, **changed}
-                new["metadata"] = {key: text for key, text in merged.items() if text is not None}
             different = {part: value for part, value in new.items() if value != getattr(study.config, part)}
+            metadata_changes = {key: text for key, text in changed.items() if text != study.config.metadata.get(key)}
+            if metadata_changes:
+                different["metadata"] = metadata_changes
             if not different:
                 return study
             return self._change(StudyEdited(type="study_edited", id=study.id, **different))
