@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.domain.catalog import METRICS
-from evalkit.domain.codec import DecodedEvent, decode
+from evalkit.domain.codec import DecodedEvent, _decode_plain, decode
 from evalkit.domain.codec import readable_ids as read_ids
 from evalkit.domain.events import KINDS, MAX_EVENT_BYTES, SEED_KINDS, InvalidEventError, StoredEvalEvent
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
@@ -499,6 +499,14 @@ DURATION_TEXTS = (
     "[ 1 , 2 ]",
 )  # fmt: skip
 
+CUSTOM = {"refusal_rate": 0.1, "retries": 3, "score": None}
+ORIGIN = {"collector": "inspect", "models": ["m-1"], "sources": [{"name": "a.eval", "sha256": "0" * 64}], "agent": None}
+SPOILED = (
+    "5", "[]", '"2026-02-30T00:00:00Z"', '"yesterday"', "{}", '{"A":1}', '{"total_cost":1}', '{"a":true}', '{"a":9007199254740993}',
+    '{"a":1,"a":"1"}', '{"collector":5}', '{"collector":"c","models":[1]}', '{"collector":"c","cost_basis":"guessed"}',
+)  # fmt: skip
+"""Malformed values of optional parts."""
+
 Node = list[list[Any]]
 """An object as its members, [key text, value]; a value is JSON text or a Node."""
 
@@ -523,7 +531,7 @@ def values_for(draw: st.DrawFn, key: str) -> str:
     plain = json.loads(key)
     if plain.endswith("id") and draw(st.booleans()):
         return json.dumps(draw(st.sampled_from(ID_TEXTS)))
-    if plain in ("timestamp", "start", "end") and draw(st.booleans()):
+    if plain in ("timestamp", "start", "end", "written_at") and draw(st.booleans()):
         return json.dumps(draw(st.sampled_from(TIME_TEXTS)))
     if plain == "avg_session_duration" and draw(st.booleans()):
         return draw(st.sampled_from(DURATION_TEXTS))
@@ -550,7 +558,9 @@ def _drop(draw: st.DrawFn, node: Node, index: int) -> None:
 
 
 def _add(draw: st.DrawFn, node: Node, index: int) -> None:
-    key = draw(st.sampled_from(['"extra"', '""', '"\\u0000"', '"\\ud800"', '"type"', '"total_cost"', '"event"']))
+    key = draw(
+        st.sampled_from(['"extra"', '""', '"\\u0000"', '"\\ud800"', '"type"', '"total_cost"', '"event"', '"custom"', '"written_at"'])
+    )
     node.insert(index, [key, draw(st.sampled_from(JUNK))])
 
 
@@ -569,8 +579,17 @@ STRAYS = (b"\xef\xbb\xbf", b"\xff", b"\xc0\x80", b"\0", b"\n", b" ", b'"', b"\\"
 @st.composite
 def wire_bytes(draw: st.DrawFn) -> bytes:
     """Draw an event with up to four changes of its text, and sometimes of its bytes."""
-    kind = draw(st.sampled_from(["checkpoint_recorded", "checkpoint_recorded", "study_created", "study_stopped"]))
-    event = tree({"event_id": EVENT, "event": EXAMPLES_BY_KIND[kind]})
+    kind = draw(st.sampled_from(["checkpoint_recorded"] * 4 + ["study_created", "study_stopped"]))
+    content, optional = EXAMPLES_BY_KIND[kind], {}
+    if draw(st.booleans()):
+        optional = {"written_at": "2026-01-31T08:00:00.000001Z"}
+        if kind == "checkpoint_recorded":
+            content = {**content, "metrics": {**METRIC_VALUES, "custom": CUSTOM}, "provenance": ORIGIN}
+    event = tree({"event_id": EVENT, "event": content, **optional})
+    if optional and draw(st.booleans()):
+        key = draw(st.sampled_from(['"custom"', '"provenance"', '"written_at"']))
+        for member in (member for node in nodes(event) for member in node if member[0] == key):
+            member[1] = draw(st.sampled_from(SPOILED))
     for change in draw(st.lists(st.sampled_from([_double, _replace, _replace, _escape, _drop, _add, _shuffle]), max_size=4)):
         node = draw(st.sampled_from(nodes(event)))
         if node:
@@ -702,9 +721,30 @@ def test_both_decoders_accept_exactly_the_same_bytes() -> None:
         if stored is not None:
             seen["regular" if stored.event.type == "checkpoint_recorded" and decode(data).row[6] else "irregular"] += 1
             assert read_ids(data) == (stored.study_id, stored.event_id)
+            count_optional_parts(data, stored, seen)
 
     check()
     assert min(seen[outcome] for outcome in ("valid", "invalid", "regular", "irregular")) >= examples(1500) // 20, seen
+    parts = [f"{state} {part}" for state in ("regular", "malformed") for part in ("custom", "provenance", "written_at")]
+    assert min(seen[part] for part in parts) >= examples(1500) // 100, seen
+
+
+def count_optional_parts(data: bytes, stored: StoredEvalEvent, seen: Counter[str]) -> None:
+    """Count custom metrics, provenances and times of writing: read by the fast decoder, and malformed."""
+    envelope = json.loads(data)
+    seen["malformed written_at"] += envelope.get("written_at") is not None and stored.written_at is None
+    event = stored.event
+    if event.type == "checkpoint_recorded":
+        texts = envelope["event"]
+        fast = _decode_plain(data) is not None
+        parts = {
+            "custom": (texts["metrics"].get("custom"), event.metrics.custom),
+            "provenance": (texts.get("provenance"), event.provenance),
+        }
+        for name, (written, value) in parts.items():
+            seen[f"malformed {name}"] += bool(written) and not value
+            seen[f"regular {name}"] += fast and bool(value)
+        seen["regular written_at"] += fast and stored.written_at is not None
 
 
 @pytest.mark.slow

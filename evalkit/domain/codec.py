@@ -141,7 +141,8 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
             collector = _collector(text)
             quotes = None if collector is None else quotes + 2 + provenance.count('"')
         if envelope.written_at is not msgspec.UNSET and quotes is not None:
-            quotes, written_at = quotes + 4, written_time(envelope.written_at)
+            written_at = written_time(envelope.written_at)
+            quotes = quotes + 4 if written_at is not None else None
     except (ValueError, RecursionError):
         return None
     duration = measured.avg_session_duration
