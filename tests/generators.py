@@ -227,6 +227,8 @@ _SOME_METRICS = st.sampled_from(
         '"self_correction_rate":null,"swarm_coordination_overhead":null,"parallelism_efficiency":null,"learnings_applied":0,'
         '"learning_effectiveness":null,"total_tokens":9223372036854775807,"total_cost":1E2,"cost_per_successful_task":0.1,'
         '"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"}}',
+        '{"total_tokens":5,"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"},"custom":{"a":1,"b_1":2.5,"c":null}}',
+        '{"total_tokens":5,"period":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"},"custom":{"a":"1"}}',
         '{ "period" : {"end":"0001-01-01T00:00:00Z","start":"9999-12-31T23:59:59.999999999Z"} , "total_cost":"lost","total_cost":-1, '
         '"x":[] }',
     ]

@@ -340,6 +340,23 @@ def test_invalid_bytes_in_wrong_partition_take_no_event_id(study_id: str, data: 
     assert len(digests) == 1
 
 
+def test_copies_in_two_wrong_partitions_count_as_one_event() -> None:
+    """Whichever is read first, also if their times of writing differ."""
+    text = '{"event_id":"018f4e2c-0000-7000-8000-000000000001","event":{"type":"study_started","id":"%s"}%s}'
+    copies = [(text % (STUDIES[0], more)).encode() for more in ("", ',"written_at":"2026-01-31T08:00:00Z"')]
+    right, digests = partition_of(STUDIES[0], 4), set()
+    with read_models() as make:
+        for order in (copies, copies[::-1]):
+            log, database = InMemoryEventLog(4), make()
+            consumer = EvalProjectionConsumer(log, database)
+            for data in order:
+                log.place((right + 1 + copies.index(data)) % 4, data)
+                consumer.catch_up()
+            assert database.execute("SELECT count(*) FROM rejected") == [(1,)]
+            digests.add(digest(Snapshot(database)))
+    assert len(digests) == 1
+
+
 # --- commands -------------------------------------------------------------------------------------------------------------------------
 
 COMMANDS = ("create", "start", "start", "pause", "resume", "stop", "record", "record", "record_many")

@@ -6,6 +6,7 @@ yet, as of a colleague with a newer version.
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import subprocess
@@ -26,8 +27,11 @@ from evalkit.cli.app import app
 from evalkit.domain.events import KINDS, SEED_KINDS, EncodedEvent
 from evalkit.errors import DatabaseUnavailableError, LogUnavailableError
 from evalkit.eventlog.sqlite_log import SqliteEventLog
+from evalkit.io.log_files import LogImport, export_log, import_log
+from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.fold import FOLD_VERSION
 from evalkit.readmodel.replay import replayed
+from evalkit.readmodel.rows import check_rows
 from evalkit.readmodel.schema import SCHEMA_VERSION
 from evalkit.readmodel.snapshot import Snapshot
 from evalkit.readmodel.verify import digest
@@ -286,3 +290,32 @@ def test_temporary_read_models_of_processes_and_forks_are_deleted(home: Path, te
     assert (done.stdout, done.stderr) == ("['renamed'] 1 1\n", "")
     assert list(temporary.iterdir()) == []
     assert contents(home) == before
+
+
+# --- export and import ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_log_with_new_kinds_is_exported_and_imported(home: Path, tmp_path: Path, partitions: int) -> None:
+    """Another home has the same digest, a second import appends nothing, and there are no problems but the bytes that are not JSON."""
+    stream = io.BytesIO()
+    with connect(home) as kit, connect(tmp_path / "other") as other:
+        export_log(kit.engine, stream)
+        if partitions > 1:
+            other.engine.log = InMemoryEventLog(partitions)
+            other.engine.consumer = EvalProjectionConsumer(other.engine.log, other.engine.database)
+        for appended in (len(EVENTS) - 1, 0):
+            stream.seek(0)
+            assert import_log(other.engine, stream) == LogImport(appended, len(EVENTS) - 1 - appended)
+        assert other.verify(expect=kit.verify().digest).ok
+        assert decided_kinds(other) == NEW_KINDS
+        status = other.status()
+        assert (status.problems, status.lag, status.rejected, status.quarantined) == ((), 0, 1, 0)
+        check_rows(other.engine.database)
+
+
+def test_doctor_of_a_renewed_home_reports_no_problems(home: Path) -> None:
+    run = CliRunner()
+    assert run.invoke(app, ["--home", str(home), "study", "list"], catch_exceptions=False).exit_code == 0
+    done = run.invoke(app, ["--home", str(home), "doctor"], catch_exceptions=False)
+    assert (done.exit_code, done.output.endswith("No problems found.\n")) == (0, True), done.output
