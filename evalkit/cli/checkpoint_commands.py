@@ -146,7 +146,7 @@ def retract(ctx: typer.Context, ref: CheckpointRef, *, reason: Reason, key: Key 
 
 @checkpoint_app.command("explain", cls=Command)
 def explain(ctx: typer.Context, ref: CheckpointRef, *, key: Key = None) -> None:
-    """Show where a checkpoint's values come from: event, log position, origin and versions.
+    """Show a checkpoint's event, log position, origin and versions.
 
     Example: evalkit checkpoint explain "nightly agent" --key 2026-01-31
     """
