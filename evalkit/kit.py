@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import datetime, tzinfo
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from evalkit._util.forks import polars_is_stranded
 from evalkit._util.garbage import collector_paused
@@ -56,6 +56,7 @@ Studies = Study | str | Sequence[Study | str] | None
 Period = str | PeriodType | tuple[str | PeriodType, int]
 Cadence = Literal["per-period", "per-run"]
 _TRIES = 5
+_T = TypeVar("_T")
 
 
 def connect(
@@ -1041,16 +1042,12 @@ class EvalKit:
             from evalkit.frames.columns import CHECKPOINTS
             from evalkit.frames.definitions import definitions_in
 
-            for _ in range(_TRIES):
-                version = self.engine.read_version()
-                checkpoints = self.checkpoints(study, values=values, as_of=as_of, archived=archived, exclude=exclude)
-                custom = [name for name in checkpoints.columns if name not in CHECKPOINTS]
-                defined = definitions_in(self.metrics(study, as_of=as_of, archived=archived)) if custom else {}
-                if version == self.engine.read_version():
-                    break
+            checkpoints = self.checkpoints(study, values=values, as_of=as_of, archived=archived, exclude=exclude)
+            custom = [name for name in checkpoints.columns if name not in CHECKPOINTS]
+            defined = definitions_in(self.metrics(study, as_of=as_of, archived=archived)) if custom else {}
             return measurements_frame(checkpoints, defined)
 
-        return self._frame("measurements", read, backend, always=study is not None)
+        return self._frame("measurements", lambda: self._of_one_version(read), backend, always=study is not None)
 
     @overload
     def metrics(
@@ -1252,15 +1249,26 @@ class EvalKit:
         with readable(self.engine.database):
             return explain(self.engine, study.name, found)
 
+    def _of_one_version(self, read: Callable[[], _T]) -> _T:
+        """Return what `read` returns, from one version of the read model.
+
+        If another process wrote meanwhile, it is called again.
+        """
+        for _ in range(_TRIES):
+            version, result = self.engine.read_version(), read()
+            if version == self.engine.read_version():
+                break
+        return result
+
     def _state(self, field: str, value: AsOfInput) -> AsOf:
         return check_as_of(self.engine, field, value)
 
     def _changes(self, name: str, study: Studies, as_of: AsOfInput, archived: bool, backend: str) -> Any:
         def read() -> pl.DataFrame:
-            from evalkit.frames import change_frames
+            from evalkit.frames.change_frames import BUILDERS
 
             state = self._state("as_of", as_of)
-            build = getattr(change_frames, f"{name}_frame")(self._ids(study, state, archived=archived), archived=archived)
+            build = BUILDERS[name](self._ids(study, state, archived=archived), archived=archived)
             return self._reader.read(build, as_of=state)[0]
 
         return self._frame(name, read, backend, always=study is not None)
@@ -1375,22 +1383,21 @@ class EvalKit:
         self.engine.ready_to_read()
         ids = self._ids(study, self._state("as_of", as_of), archived=archived)
         shown = archived or ids is not None
-        for _ in range(_TRIES):  # another process may write in between: the frames must be of one version
-            version = self.engine.read_version()
+
+        def read() -> StudyData:
             checkpoints = self.checkpoints(
                 ids, start=start, end=end, by=by, exclude=exclude, values=values, as_of=as_of, archived=archived
             )  # fmt: skip
             lifecycle, studies = self.lifecycle(as_of=as_of, archived=shown), self.studies(as_of=as_of, archived=shown)
-            builds = [build(ids, archived=archived) for build in (metrics_frame, notes_frame, malformed_frame)]
-            if version is None:
-                metrics, notes, malformed = empty_frame(METRICS_FRAME), empty_frame(NOTES), None
-            else:
+            metrics, notes, malformed = empty_frame(METRICS_FRAME), empty_frame(NOTES), None
+            if self.engine.ready_to_read():
+                builds = [build(ids, archived=archived) for build in (metrics_frame, notes_frame, malformed_frame)]
                 metrics, notes, malformed = self._reader.read(*builds, as_of=self._state("as_of", as_of))
-            if version == self.engine.read_version():
-                break
-        if ids is not None:
-            lifecycle, studies = (frame.filter(frame["study_id"].is_in(ids)) for frame in (lifecycle, studies))
-        return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes, malformed=malformed)
+            if ids is not None:
+                lifecycle, studies = (frame.filter(frame["study_id"].is_in(ids)) for frame in (lifecycle, studies))
+            return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes, malformed=malformed)
+
+        return self._of_one_version(read)
 
     def report(
         self,

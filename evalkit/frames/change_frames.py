@@ -22,15 +22,23 @@ from evalkit.domain.events import (
     StudyEdited,
     StudyRenamed,
 )
-from evalkit.domain.ids import time_of_event
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.times import stored_text
 from evalkit.frames.columns import AMENDMENTS, CHANGES, MALFORMED, MEASUREMENTS, METRICS_FRAME, NOTES, frame_schema
 from evalkit.frames.reader import frame_of_rows
-from evalkit.readmodel.history import Bounds, CheckpointKey, History
+from evalkit.readmodel.history import Bounds, CheckpointKey, History, known_at
 from evalkit.readmodel.snapshot import Snapshot, StudyRow
 
-__all__ = ["Build", "amendments_frame", "changes_frame", "malformed_frame", "measurements_frame", "metrics_frame", "notes_frame"]
+__all__ = [
+    "BUILDERS",
+    "Build",
+    "amendments_frame",
+    "changes_frame",
+    "malformed_frame",
+    "measurements_frame",
+    "metrics_frame",
+    "notes_frame",
+]
 
 Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
 """A function that builds a frame of a state of the log."""
@@ -154,11 +162,11 @@ def changes_frame(ids: Sequence[str] | None, since: Bounds, *, archived: bool = 
         events: list[_Event] = []
         columns = "study_id, seq, event_id, kind, written_at, log_offset"
         for study_id, _, event_id, kind, written, offset in snapshot.rows("lifecycle", columns, ("study_id", "seq")):
-            events.append(_Event(_written(written, event_id), str(study_id), int(str(offset)), str(kind)))
+            events.append(_Event(known_at(written, event_id), str(study_id), int(str(offset)), str(kind)))
         bounds = json.dumps([[study_id, since.of(study_id), until.of(study_id)] for study_id in chosen])
         for study_id, checkpoint_id, event_id, start, end, written, offset in snapshot.paged(_NEW_CHECKPOINTS, (bounds,), 2):
             period = f"[{str(start)[:16].replace('T', ' ')}, {str(end)[:16].replace('T', ' ')}) UTC"
-            place = _written(written, event_id), str(study_id), int(str(offset))
+            place = known_at(written, event_id), str(study_id), int(str(offset))
             events.append(_Event(*place, "checkpoint_recorded", str(checkpoint_id), period))
         for change in history.changes:
             checkpoint_id = change.subject if isinstance(change.event, CheckpointAmended | CheckpointRetracted) else None
@@ -183,10 +191,6 @@ class _Event(NamedTuple):
     description: str = ""
     reason: str | None = None
     author: str | None = None
-
-
-def _written(written_at: object, event_id: object) -> str:
-    return str(written_at) if written_at is not None else stored_text(time_of_event(str(event_id)))
 
 
 def _described(event: EvalEvent) -> str:
@@ -257,3 +261,7 @@ def _measured(rows: pl.DataFrame, name: str, metric: Metric) -> pl.DataFrame:
         value.cast(pl.Float64()).alias("value"), count.cast(pl.Int64(), strict=False).alias("count"), pl.lit(metric.unit).alias("unit"),
         pl.lit(metric.better).alias("better"),
     )  # fmt: skip
+
+
+BUILDERS = {"metrics": metrics_frame, "notes": notes_frame, "amendments": amendments_frame}
+"""The builder of each frame of changes, by the name of the `EvalKit` method that returns it."""

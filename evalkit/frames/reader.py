@@ -15,9 +15,8 @@ import polars as pl
 from pydantic_core import from_json
 
 from evalkit._util.forks import reset_in_child
-from evalkit.domain.ids import time_of_event
 from evalkit.domain.study import TRANSITIONS, StudyConfig, StudyStatus
-from evalkit.domain.times import MAX_COUNT, stored_text
+from evalkit.domain.times import MAX_COUNT
 from evalkit.frames.checkpoint_pages import PAGE_SQL, decode_page, event_time, parsed_time, stored_schema
 from evalkit.frames.columns import LIFECYCLE, REJECTED, STUDIES, frame_schema
 from evalkit.frames.versions import FrameStudy, View, checkpoint_frame
@@ -30,6 +29,7 @@ from evalkit.readmodel.history import (
     History,
     bounds_of,
     bounds_query,
+    known_at,
     studies_at,
 )
 from evalkit.readmodel.rows import readable
@@ -345,7 +345,7 @@ def _belongs(bounds: Bounds, study_id: str, event_id: str, written_at: Value, pl
         return offset < limit
     if bounds.moment is None or not (written_at or event_id):
         return True
-    return (str(written_at) if written_at else stored_text(time_of_event(event_id))) <= bounds.moment
+    return known_at(written_at, event_id) <= bounds.moment
 
 
 def _sorted(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:

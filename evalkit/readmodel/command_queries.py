@@ -1,4 +1,4 @@
-"""The queries that only commands need."""
+"""The queries that only commands and explanations need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CommandQueries"]
 
 
 class CommandQueries(EvalStorage):
-    """The queries of `EvalStorage`, and those that only commands need."""
+    """The queries of `EvalStorage`, and those that only commands and explanations need."""
 
     def versions(self, study_id: str, checkpoint_ids: Sequence[str]) -> tuple[dict[str, Checkpoint], Corrections]:
         """Return the latest versions of checkpoints by id, with retracted ones, and corrections."""

@@ -27,7 +27,19 @@ from evalkit.readmodel.database.database import Row, Statement
 from evalkit.readmodel.pins import Pin
 from evalkit.readmodel.snapshot import Snapshot, StudyRow
 
-__all__ = ["CHANGE_COLUMNS", "LATEST", "AsOf", "Bounds", "Change", "CheckpointKey", "History", "bounds_of", "bounds_query", "studies_at"]
+__all__ = [
+    "CHANGE_COLUMNS",
+    "LATEST",
+    "AsOf",
+    "Bounds",
+    "Change",
+    "CheckpointKey",
+    "History",
+    "bounds_of",
+    "bounds_query",
+    "known_at",
+    "studies_at",
+]
 
 AsOf = Pin | datetime | None
 """A state of the log: that of a pin, that at a time, or the latest."""
@@ -99,6 +111,11 @@ def bounds_of(as_of: AsOf, rows: Iterable[Row] = ()) -> Bounds:
     return LATEST
 
 
+def known_at(written_at: object, event_id: object) -> str:
+    """Return when an event was appended: its time of writing, or else the time in its id."""
+    return str(written_at) if written_at is not None else stored_text(time_of_event(str(event_id)))
+
+
 class Change(NamedTuple):
     """An applied event of a kind that only evalkit reads."""
 
@@ -116,10 +133,8 @@ class Change(NamedTuple):
     @classmethod
     def of_row(cls, row: Row) -> Change:
         """Return the change of a row with `CHANGE_COLUMNS`."""
-        study_id, seq, event_id, kind, subject, body, written_at, offset = map(str, row)
-        known = row[6] is not None
-        when = written_at if known else stored_text(time_of_event(event_id))
-        return cls(study_id, int(seq), event_id, kind, subject, event_of(body), when, int(offset))
+        study_id, seq, event_id, kind, subject, body, _, offset = map(str, row)
+        return cls(study_id, int(seq), event_id, kind, subject, event_of(body), known_at(row[6], event_id), int(offset))
 
 
 class History:
