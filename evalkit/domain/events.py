@@ -6,6 +6,7 @@ An event is one JSON object. `StoredEvalEvent.from_wire` parses and validates it
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -67,7 +68,7 @@ Category = Literal["model", "prompt", "tool", "data", "incident", "other"]
 
 
 class _Event(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, defer_build=True)  # slow to build: not at import
 
 
 class StudyCreated(_Event):
@@ -198,7 +199,9 @@ KINDS: tuple[str, ...] = (
 """The names of all kinds."""
 
 
-_any_event: TypeAdapter[EvalEvent] = TypeAdapter(Annotated[EvalEvent, Field(discriminator="type")])
+@cache
+def _any_event() -> TypeAdapter[EvalEvent]:
+    return TypeAdapter(Annotated[EvalEvent, Field(discriminator="type")])  # slow to build: not at import
 
 
 def event_of(text: str) -> EvalEvent:
@@ -209,7 +212,7 @@ def event_of(text: str) -> EvalEvent:
     ValueError
         When it is not valid.
     """
-    return _any_event.validate_json(text, extra="ignore")
+    return _any_event().validate_json(text, extra="ignore")
 
 
 def study_id_field(kind: str) -> str:
@@ -234,7 +237,7 @@ class InvalidEventError(ValueError):
 class StoredEvalEvent(BaseModel):
     """One event of the log: its content, and its id, which contains its time."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, defer_build=True)
 
     event_id: EventId
     event: Annotated[EvalEvent, Field(discriminator="type")]

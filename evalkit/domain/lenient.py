@@ -60,7 +60,7 @@ CustomChanges = Annotated[dict[str, float | None], PlainValidator(_custom_change
 class Source(BaseModel):
     """A file that a checkpoint was computed from."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, defer_build=True)
 
     name: str
     sha256: str | None = None
@@ -75,7 +75,7 @@ class Provenance(BaseModel):
     ['m-1']
     """
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, defer_build=True)
 
     collector: str
     """The program that computed the values."""

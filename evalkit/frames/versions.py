@@ -119,8 +119,8 @@ def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str,
 def _selected(stored: pl.DataFrame, studies: Sequence[FrameStudy], bounds: Bounds) -> pl.DataFrame:
     """Return the rows of some studies that belong to a state."""
     ids = [study.id for study in studies]
-    present = stored["study_id"].unique()
-    rows = stored if not len(present.filter(~present.is_in(ids))) else stored.filter(pl.col("study_id").is_in(ids))
+    chosen = stored["study_id"].is_in(ids)
+    rows = stored if chosen.all() else stored.filter(chosen)
     if bounds.is_latest:
         return rows
     limit = pl.col("study_id").replace_strict({study_id: bounds.of(study_id) for study_id in ids}, return_dtype=pl.Int64()) if ids else 0
