@@ -17,9 +17,9 @@ from pydantic_core import from_json
 from evalkit._util.forks import reset_in_child
 from evalkit.domain.study import TRANSITIONS, StudyConfig, StudyStatus
 from evalkit.domain.times import MAX_COUNT
-from evalkit.frames.checkpoint_pages import PAGE_SQL, decode_page, event_time, parsed_time, stored_schema
+from evalkit.frames.checkpoint_pages import PAGE_SQL, decode_page, event_time, parsed_time
 from evalkit.frames.columns import LIFECYCLE, REJECTED, STUDIES, frame_schema
-from evalkit.frames.versions import FrameStudy, View, checkpoint_frame
+from evalkit.frames.versions import FrameStudy, Stored, View, checkpoint_frame
 from evalkit.readmodel.database.database import Database, PageSize, Row, Statement, Value
 from evalkit.readmodel.history import (
     CHANGE_COLUMNS,
@@ -73,7 +73,7 @@ class _Cache:
     history: History = field(default_factory=History)
     custom: tuple[str, ...] = ()
     """The custom metrics that were read."""
-    frame: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=stored_schema(())))
+    stored: Stored = field(default_factory=Stored.empty)
     identity: object = None
 
 
@@ -223,15 +223,13 @@ class FrameReader:
             whole = study_ids is None or self._cache is not None
             cache, state = self._read(None if whole else study_ids, self._cache if whole else None, as_of)
             if whole and cache is not self._cache:
-                self._cache = cache = replace(cache, frame=_sorted(cache.frame, state.studies), identity=identity)
-            elif not whole:
-                cache = replace(cache, frame=_sorted(cache.frame, state.studies))
+                self._cache = cache = replace(cache, identity=identity)
             studies = _selected(state, study_ids, archived=archived)
             key = (identity, cache.generation, cache.last, cache.last_change, tuple(studies), view)
             if not state.bounds.is_latest:
-                return checkpoint_frame(cache.frame, studies, state.history, state.bounds, view)
+                return checkpoint_frame(cache.stored, studies, state.history, state.bounds, view)
             if self._result is None or self._result[0] != key:
-                frame = checkpoint_frame(cache.frame, studies, state.history, state.bounds, view)
+                frame = checkpoint_frame(cache.stored, studies, state.history, state.bounds, view)
                 if study_ids is not None:
                     return frame
                 self._result = key, frame
@@ -281,7 +279,7 @@ class FrameReader:
             if custom != cache.custom and cache.last:
                 return None  # read the values of the new metrics in earlier checkpoints
         state = _State(studies, bounds, history.until(bounds))
-        frames = [cache.frame if custom == cache.custom else pl.DataFrame(schema=stored_schema(custom))]
+        pages: list[pl.DataFrame] = []
         current = generation
         while current == generation:
             last, count, invalid_rows, page, irregular = results[-1][0]
@@ -290,15 +288,14 @@ class FrameReader:
             if last is None:
                 if cache.generation == generation and (end, end_of_changes) == (cache.last, cache.last_change):
                     return cache, state
-                frame = pl.concat(frames, rechunk=False)
-                return replace(
-                    cache, generation=generation, last=max(end, cache.last), last_change=end_of_changes, history=history, custom=custom,
-                    frame=frame,
-                ), state  # fmt: skip
+                stored = cache.stored if custom == cache.custom else Stored.empty(custom)
+                stored = stored.with_pages(pages, tuple(str(study[0]) for study in studies))
+                last, last_change = max(end, cache.last), end_of_changes
+                return _Cache(generation, last, last_change, history, custom, stored, cache.identity), state
             self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
             # The database reads the next page while Polars decodes this one.
             next_page = reader.submit(page_after, int(str(last)), end)
-            frames.append(decode_page(str(page or ""), from_json(str(irregular or "[]")), custom))
+            pages.append(decode_page(str(page or ""), from_json(str(irregular or "[]")), custom))
             results = next_page.result()
             current = head_of(results[0], results[1]).generation
         return None
@@ -346,12 +343,6 @@ def _belongs(bounds: Bounds, study_id: str, event_id: str, written_at: Value, pl
     if bounds.moment is None or not (written_at or event_id):
         return True
     return known_at(written_at, event_id) <= bounds.moment
-
-
-def _sorted(frame: pl.DataFrame, studies: list[Row]) -> pl.DataFrame:
-    rank = {row[0]: index for index, row in enumerate(studies)}
-    order = pl.col("study_id").replace_strict(rank, return_dtype=pl.UInt32())
-    return frame.sort(order, "timestamp", "checkpoint_id")
 
 
 def frame_of_rows(rows: list[list[Any]], columns: dict[str, str], event_times: Sequence[str] = ()) -> pl.DataFrame:

@@ -12,10 +12,11 @@ import polars as pl
 from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import invalid
 from evalkit.errors import InvalidInputError, warn
+from evalkit.frames.checkpoint_pages import stored_schema
 from evalkit.frames.columns import CHECKPOINTS, frame_schema
 from evalkit.readmodel.history import Bounds, CheckpointKey, History
 
-__all__ = ["FrameStudy", "Values", "View", "checkpoint_frame", "custom_columns"]
+__all__ = ["FrameStudy", "Stored", "Values", "View", "checkpoint_frame", "custom_columns"]
 
 Values = Literal["latest", "first"]
 _MOST_COLUMNS = 500
@@ -51,13 +52,49 @@ class View:
             raise invalid("values", self.values, "expected 'latest' or 'first'")
 
 
-def checkpoint_frame(stored: pl.DataFrame, studies: Sequence[FrameStudy], history: History, bounds: Bounds, view: View) -> pl.DataFrame:
+class Stored(NamedTuple):
+    """Checkpoints as first recorded, sorted by study, timestamp and id.
+
+    Parameters
+    ----------
+    frame
+        The columns of `stored_schema`, and `study`, the index in `study_ids`.
+    study_ids
+        The ids of studies, oldest first.
+    """
+
+    frame: pl.DataFrame
+    study_ids: tuple[str, ...] = ()
+
+    @classmethod
+    def empty(cls, custom: Sequence[str] = ()) -> Stored:
+        """Return no checkpoints, with columns for custom metrics."""
+        return cls(pl.DataFrame(schema={**stored_schema(custom), "study": pl.UInt32()}))
+
+    def with_pages(self, pages: Sequence[pl.DataFrame], study_ids: tuple[str, ...]) -> Stored:
+        """Return these checkpoints together with those of more pages; `study_ids` are the studies of both."""
+        parts = [self.frame, *(_with_index(page, study_ids) for page in pages)]
+        if study_ids[: len(self.study_ids)] != self.study_ids:
+            parts[0] = _with_index(self.frame.drop("study"), study_ids)
+        return Stored(pl.concat(parts, rechunk=False).sort("study", "timestamp", "checkpoint_id"), study_ids)
+
+    def of_study(self, values: Mapping[str, Any], dtype: pl.DataType) -> pl.Series:
+        """Return the value of each row's study, or null."""
+        return pl.Series([values.get(study_id) for study_id in self.study_ids], dtype=dtype).gather(self.frame["study"])
+
+
+def _with_index(page: pl.DataFrame, study_ids: Sequence[str]) -> pl.DataFrame:
+    index = {study_id: number for number, study_id in enumerate(study_ids)}
+    return page.with_columns(pl.col("study_id").replace_strict(index, return_dtype=pl.UInt32()).alias("study"))
+
+
+def checkpoint_frame(stored: Stored, studies: Sequence[FrameStudy], history: History, bounds: Bounds, view: View) -> pl.DataFrame:
     """Return the frame of the checkpoints of some studies, in the order of the rows.
 
     Parameters
     ----------
     stored
-        Checkpoints as first recorded, with the columns of `stored_schema`.
+        Checkpoints of these studies, and perhaps of others.
     studies
         The studies to select, oldest first.
     history
@@ -85,13 +122,9 @@ def checkpoint_frame(stored: pl.DataFrame, studies: Sequence[FrameStudy], histor
     if view.values == "latest":
         rows = _amended(_without_retracted(rows, history), history)
     rows = rows.with_columns(*(_custom_column(name, kind, metrics[name], studies) for name, kind in kinds.items()))
-    schema = frame_schema(CHECKPOINTS)
-    names = pl.DataFrame(
-        studies, schema={"study_id": pl.String(), "study": pl.String(), "period_type": schema["period_type"]}, orient="row"
-    )
     standard = list(CHECKPOINTS)
     after = standard.index("events_analyzed")
-    return rows.join(names, on="study_id", how="left", maintain_order="left").select([*standard[:after], *metrics, *standard[after:]])
+    return rows.select([*standard[:after], *metrics, *standard[after:]])
 
 
 def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str, dict[str, Metric]]:
@@ -116,15 +149,17 @@ def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str,
     return defined
 
 
-def _selected(stored: pl.DataFrame, studies: Sequence[FrameStudy], bounds: Bounds) -> pl.DataFrame:
-    """Return the rows of some studies that belong to a state."""
-    ids = [study.id for study in studies]
-    chosen = stored["study_id"].is_in(ids)
-    rows = stored if chosen.all() else stored.filter(chosen)
-    if bounds.is_latest:
-        return rows
-    limit = pl.col("study_id").replace_strict({study_id: bounds.of(study_id) for study_id in ids}, return_dtype=pl.Int64()) if ids else 0
-    return rows.filter(pl.col("log_offset") < limit)
+def _selected(stored: Stored, studies: Sequence[FrameStudy], bounds: Bounds) -> pl.DataFrame:
+    """Return the rows of some studies that belong to a state, with the names and period types of the studies."""
+    period_types = frame_schema(CHECKPOINTS)["period_type"]
+    rows = stored.frame.with_columns(
+        stored.of_study({study.id: study.name for study in studies}, pl.String()).alias("study"),
+        stored.of_study({study.id: study.period_type for study in studies}, period_types).alias("period_type"),
+    )
+    if not bounds.is_latest:
+        limit = stored.of_study({study.id: bounds.of(study.id) for study in studies}, pl.Int64())
+        return rows.filter(rows["log_offset"] < limit)
+    return rows.filter(rows["study"].is_not_null()) if rows["study"].null_count() else rows
 
 
 def _keys(keys: Sequence[CheckpointKey]) -> pl.DataFrame:
