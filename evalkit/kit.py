@@ -20,7 +20,7 @@ from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
 from evalkit.domain.notes import Note
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint, PeriodType, Study
-from evalkit.domain.study_references import matching_studies
+from evalkit.domain.study_references import CheckpointRef, StudyRef, matching_studies
 from evalkit.domain.time_input import check_at, check_local_time, check_zone
 from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError, StudyNotFoundError
 from evalkit.readmodel.command_queries import CommandQueries
@@ -30,7 +30,7 @@ from evalkit.readmodel.rebuild import RebuildResult, rebuild
 from evalkit.readmodel.repository import EvalStorage, References
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.verify import VerifyResult, verify
-from evalkit.runtime.as_of import AsOfInput, check_as_of, current_pin, did_not_exist
+from evalkit.runtime.as_of import AsOfInput, check_as_of, current_pin, did_not_exist, is_before
 from evalkit.runtime.checkpoint_references import CheckpointReferences
 from evalkit.runtime.checkpoints import RecordedCheckpoints
 from evalkit.runtime.definitions import checked_metrics, new_definitions
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EvalKit", "connect"]
 
-StudyRef = Study | str
 Studies = Study | str | Sequence[Study | str] | None
 Period = str | PeriodType | tuple[str | PeriodType, int]
 Cadence = Literal["per-period", "per-run"]
@@ -609,7 +608,7 @@ class EvalKit:
 
     def amend_checkpoint(
         self,
-        checkpoint: Checkpoint | str | tuple[StudyRef, str],
+        checkpoint: CheckpointRef,
         metrics: Mapping[str, object] | None = None,
         *,
         reason: str,
@@ -665,9 +664,7 @@ class EvalKit:
             reason=reason, author=author,
         )  # fmt: skip
 
-    def retract_checkpoint(
-        self, checkpoint: Checkpoint | str | tuple[StudyRef, str], *, reason: str, author: str | None = None
-    ) -> Checkpoint:
+    def retract_checkpoint(self, checkpoint: CheckpointRef, *, reason: str, author: str | None = None) -> Checkpoint:
         """Declare a recorded checkpoint invalid, so that it is left out everywhere.
 
         It stays in the log. Its key cannot be used again. Retracting it again has no effect.
@@ -901,14 +898,14 @@ class EvalKit:
     @overload
     def checkpoints(
         self, study: Studies = None, *, start: datetime | None = None, end: datetime | None = None,
-        by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[Checkpoint | str] = (),
+        by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[CheckpointRef] = (),
         values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False, custom: bool = True,
         backend: Literal["polars"] = "polars",
     ) -> pl.DataFrame: ...  # fmt: skip
     @overload
     def checkpoints(
         self, study: Studies = None, *, start: datetime | None = None, end: datetime | None = None,
-        by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[Checkpoint | str] = (),
+        by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[CheckpointRef] = (),
         values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False, custom: bool = True,
         backend: Literal["pandas"],
     ) -> pd.DataFrame: ...  # fmt: skip
@@ -919,7 +916,7 @@ class EvalKit:
         start: datetime | None = None,
         end: datetime | None = None,
         by: Literal["timestamp", "period"] = "timestamp",
-        exclude: Iterable[Checkpoint | str] = (),
+        exclude: Iterable[CheckpointRef] = (),
         values: Literal["latest", "first"] = "latest",
         as_of: AsOfInput = None,
         archived: bool = False,
@@ -937,8 +934,8 @@ class EvalKit:
         by
             The time that must be in ``[start, end)``: the ``"timestamp"``, or the start of the ``"period"``.
         exclude
-            Checkpoints to leave out of this frame: `Checkpoint` objects, exact ids, or the last 4 or more characters of ids. A checkpoint
-            that is wrong for everybody should be retracted, see `retract_checkpoint`.
+            Checkpoints to leave out of this frame: `Checkpoint` objects, ids, the last 4 or more characters of ids, or (study, key). A
+            checkpoint that is wrong for everybody should be retracted, see `retract_checkpoint`.
         values
             ``"latest"``: with amended values, and without retracted checkpoints. ``"first"``: all checkpoints as first recorded.
         as_of
@@ -992,12 +989,12 @@ class EvalKit:
     @overload
     def measurements(
         self, study: Studies = None, *, values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False,
-        exclude: Iterable[Checkpoint | str] = (), backend: Literal["polars"] = "polars",
+        exclude: Iterable[CheckpointRef] = (), backend: Literal["polars"] = "polars",
     ) -> pl.DataFrame: ...  # fmt: skip
     @overload
     def measurements(
         self, study: Studies = None, *, values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False,
-        exclude: Iterable[Checkpoint | str] = (), backend: Literal["pandas"],
+        exclude: Iterable[CheckpointRef] = (), backend: Literal["pandas"],
     ) -> pd.DataFrame: ...  # fmt: skip
     def measurements(
         self,
@@ -1006,7 +1003,7 @@ class EvalKit:
         values: Literal["latest", "first"] = "latest",
         as_of: AsOfInput = None,
         archived: bool = False,
-        exclude: Iterable[Checkpoint | str] = (),
+        exclude: Iterable[CheckpointRef] = (),
         backend: str = "polars",
     ) -> Any:
         """Return the measured values in a long frame: one row per checkpoint and metric.
@@ -1193,6 +1190,8 @@ class EvalKit:
             from evalkit.frames.change_frames import changes_frame
 
             first, last = self._state("since", since), self._state("until", until)
+            if is_before(last, first):
+                raise invalid("until", until, "must not be before since")
             build = changes_frame(self._ids(study, last, archived=archived), self._reader.bounds(first), archived=archived)
             return self._reader.read(build, as_of=last)[0]
 
@@ -1218,7 +1217,7 @@ class EvalKit:
         ready = self.engine.ready_to_read()
         return current_pin(self.engine, digest=digest and ready)
 
-    def explain(self, checkpoint: Checkpoint | str | tuple[StudyRef, str]) -> Explanation:
+    def explain(self, checkpoint: CheckpointRef) -> Explanation:
         """Return where a checkpoint's values come from: event, log position, origin and versions.
 
         Parameters
@@ -1341,7 +1340,7 @@ class EvalKit:
         start: datetime | None = None,
         end: datetime | None = None,
         by: Literal["timestamp", "period"] = "timestamp",
-        exclude: Iterable[Checkpoint | str] = (),
+        exclude: Iterable[CheckpointRef] = (),
         values: Literal["latest", "first"] = "latest",
         as_of: AsOfInput = None,
         archived: bool = False,
@@ -1406,7 +1405,7 @@ class EvalKit:
         *,
         baseline: Study | str | None = None,
         metrics: Sequence[str] | str | None = None,
-        exclude: Iterable[Checkpoint | str] = (),
+        exclude: Iterable[CheckpointRef] = (),
         values: Literal["latest", "first"] = "latest",
         as_of: AsOfInput = None,
     ) -> Path:
@@ -1544,7 +1543,7 @@ class EvalKit:
 
     # --- in a notebook --------------------------------------------------------------------------------------------------------------
 
-    def panel(self, study: StudyRef | None = None, *, exclude: Iterable[Checkpoint | str] = ()) -> Panel:
+    def panel(self, study: StudyRef | None = None, *, exclude: Iterable[CheckpointRef] = ()) -> Panel:
         """Return a panel for a notebook, shown when it is the last expression of a cell.
 
         The panel lists the studies, draws a metric, creates, starts, pauses, resumes and stops studies, and records checkpoints. While

@@ -119,12 +119,15 @@ class DatabaseContract(ABC):
         database.batch([("CREATE TABLE bulk (k INTEGER, a TEXT, b INTEGER)", ())])
         odd = ['{"x": 0.10, "y": 1e400}', "é😀 'q' \"d\" \\ \n\t\x1e", "", "null", "[1]", None]
         rows = [(key, odd[key % len(odd)], None if key % 7 == 0 else 2**63 - 1 - key) for key in range(5000)]
-        assert database.batch([BulkInsert("bulk", 3, [part for row in rows for part in row]), BulkInsert("bulk", 3, [])]) == [[], []]
+        assert database.batch([BulkInsert("bulk", "k, a, b", [part for row in rows for part in row]), BulkInsert("bulk", "k", [])]) == [
+            [],
+            [],
+        ]
         assert database.execute("SELECT k, a, b FROM bulk ORDER BY rowid") == rows
 
     def test_failed_bulk_insert_rolls_back_batch(self, database: Database) -> None:
         with pytest.raises(DatabaseError):
-            database.batch([("INSERT INTO t VALUES (9, 'a')", ()), BulkInsert("t", 2, [1, "a", 2, "b", 1, "again"])])
+            database.batch([("INSERT INTO t VALUES (9, 'a')", ()), BulkInsert("t", "k, v", [1, "a", 2, "b", 1, "again"])])
         assert database.execute("SELECT count(*) FROM t") == [(0,)]
 
     def test_failed_compare_and_swap_rolls_back_batch(self, database: Database) -> None:

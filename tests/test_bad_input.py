@@ -625,7 +625,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.checkpoints(exclude=["abc"])',
         "InvalidInputError",
-        snapshot("Invalid exclude 'abc': expected a Checkpoint, an id, or the last 4 or more characters of an id."),
+        snapshot("Invalid exclude 'abc': expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key)."),
     ),
     (
         'kit.checkpoints(exclude="total_cost")',
@@ -633,6 +633,28 @@ CASES: list[tuple[str, str, Any]] = [
         snapshot(
             "Invalid exclude 'total_cost': matches none of the selected checkpoints. To exclude a column, use frame.drop('total_cost')."
         ),
+    ),
+    (
+        'kit.checkpoints(exclude=[("measured", "no such key")])',
+        "InvalidInputError",
+        snapshot("Invalid exclude ('measured', 'no such key'): matches none of the selected checkpoints."),
+    ),
+    (
+        'kit.checkpoints(exclude=[("no such study", "a")])',
+        "StudyNotFoundError",
+        snapshot("No study matches 'no such study'. Studies in the data: 'measured', 'running'."),
+    ),
+    (
+        'kit.checkpoints(exclude=[("nightly", "a", "b")])',
+        "InvalidInputError",
+        snapshot(
+            "Invalid exclude ('nightly', 'a', 'b'): expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key)."
+        ),
+    ),
+    (
+        'kit.changes("2026-02-01T00:00:00Z", "2026-01-31T00:00:00Z")',
+        "InvalidInputError",
+        snapshot("Invalid until '2026-01-31T00:00:00Z': must not be before since."),
     ),
     ('kit.checkpoints(backend="arrow")', "InvalidInputError", snapshot("Invalid backend 'arrow': expected 'polars' or 'pandas'.")),
     ('kit.studies(backend="arrow")', "InvalidInputError", snapshot("Invalid backend 'arrow': expected 'polars' or 'pandas'.")),

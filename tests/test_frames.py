@@ -96,6 +96,10 @@ def test_checkpoints_select_by_study_time_and_exclusion(kit: EvalKit) -> None:
     for reference in (out, out.id, out.id[-8:], [out]):
         assert out.id not in kit.checkpoints(exclude=reference)["checkpoint_id"].to_list()
         assert kit.checkpoints(exclude=reference).height == 7
+    keyed = kit.record_checkpoint(first, {"period": (day2 + timedelta(days=9), day2 + timedelta(days=10))}, key="tenth")
+    for study in (first, first.id, "first"):
+        assert keyed.id not in kit.checkpoints(exclude=[(study, "tenth")])["checkpoint_id"]
+        assert kit.checkpoints(exclude=[(study, "tenth"), out]).height == 7
 
 
 def test_one_study_reads_the_same_before_and_after_all(kit: EvalKit) -> None:

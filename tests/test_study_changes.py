@@ -132,6 +132,23 @@ def test_a_study_that_was_created_and_renamed_meanwhile_leaves_its_name_free(
     assert sorted(kit.studies()["name"]) == ["nightly", "old nightly"]
 
 
+def test_a_name_that_two_processes_give_at_once_is_reported(kit: EvalKit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The other process renames its study between the check of this command and its append."""
+    first, second = kit.create_study("first"), kit.create_study("second")
+    append = kit.engine.log.append
+
+    def append_second(messages: Any) -> Any:
+        monkeypatch.setattr(kit.engine.log, "append", append)
+        with connect(tmp_path / "home") as other:
+            other.rename_study(second, "nightly")
+        return append(messages)
+
+    monkeypatch.setattr(kit.engine.log, "append", append_second)
+    with pytest.warns(evalkit.EvalkitWarning, match=f"gave study {second.id} the name 'nightly' at the same time"):
+        assert kit.rename_study(first, "nightly").name == "nightly"
+    assert kit.rename_study(first, "other").name == "other"
+
+
 def test_edits_replace_the_description_and_tags_and_merge_the_metadata(kit: EvalKit) -> None:
     study = kit.create_study("nightly", description="old", tags=["a"], metadata={"model": "m-1", "seed": "1"})
     edited = kit.edit_study(study, description="new", tags=["b", "c"], metadata={"model": "m-2", "seed": None, "commit": "abc"})

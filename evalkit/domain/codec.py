@@ -92,6 +92,7 @@ class _PlainEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     written_at: str | msgspec.UnsetType = msgspec.UNSET
 
 
+_UNSET = msgspec.UNSET
 _plain_envelope = msgspec.json.Decoder(_PlainEnvelope).decode
 _plain_metrics: Any = msgspec.json.Decoder(_PlainMetrics).decode
 _plain_sessions = msgspec.json.Decoder(list[str]).decode
@@ -132,15 +133,15 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
         timestamp = stored_time(event.timestamp)
         period_start, period_end = stored_time(measured.period.start), stored_time(measured.period.end)
         quotes: int | None = 0
-        if measured.custom is not msgspec.UNSET:
+        if measured.custom is not _UNSET:
             quotes = _quotes_of_custom(bytes(measured.custom))
         written_at = provenance = collector = None
-        if event.provenance is not msgspec.UNSET and quotes is not None:
+        if event.provenance is not _UNSET and quotes is not None:
             text = bytes(event.provenance)
             provenance = text.decode()
             collector = _collector(text)
             quotes = None if collector is None else quotes + 2 + provenance.count('"')
-        if envelope.written_at is not msgspec.UNSET and quotes is not None:
+        if envelope.written_at is not _UNSET and quotes is not None:
             written_at = written_time(envelope.written_at)
             quotes = quotes + 4 if written_at is not None else None
     except (ValueError, RecursionError):

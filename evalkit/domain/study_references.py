@@ -9,13 +9,19 @@ from collections.abc import Iterable, Sequence
 
 from evalkit.domain.ids import normalized_name
 from evalkit.domain.refusals import invalid, nearest
-from evalkit.domain.study import Study
+from evalkit.domain.study import Checkpoint, Study
 from evalkit.errors import AmbiguousStudyError, StudyNotFoundError
 
-__all__ = ["matching_studies", "resolve_study", "short_suffix_hint"]
+__all__ = ["CheckpointRef", "StudyRef", "matching_studies", "resolve_study", "short_suffix_hint"]
 
 _SHORTEST_SUFFIX = 4
 _MAX_LISTED = 8
+
+
+StudyRef = Study | str
+"""A study: the object, its id, its name, or the end of its id."""
+CheckpointRef = Checkpoint | str | tuple[StudyRef, str]
+"""A checkpoint: the object, its id, the end of its id, or (study, key)."""
 
 
 def matching_studies(text: str, studies: Sequence[tuple[str, str]]) -> list[str]:

@@ -7,16 +7,19 @@ from datetime import datetime
 
 import polars as pl
 
+from evalkit.domain.ids import StudyId, keyed_checkpoint_id
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint
+from evalkit.domain.study_references import CheckpointRef, resolve_study
 from evalkit.domain.time_input import check_time
+from evalkit.domain.validation import check_text
 
 __all__ = ["select"]
 
 _SELECTED_BY = {"timestamp": "timestamp", "period": "period_start"}
 
 
-def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by: str, exclude: Iterable[Checkpoint | str]) -> pl.DataFrame:
+def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by: str, exclude: Iterable[CheckpointRef]) -> pl.DataFrame:
     """Return the checkpoints in ``[start, end)`` that are not excluded.
 
     Raises
@@ -36,11 +39,17 @@ def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by
     return frame.filter(~pl.col("checkpoint_id").is_in(excluded)) if excluded else frame
 
 
-def _checkpoint_id(frame: pl.DataFrame, reference: Checkpoint | str) -> str:
+def _checkpoint_id(frame: pl.DataFrame, reference: object) -> str:
     if isinstance(reference, Checkpoint):
         return reference.id
+    if isinstance(reference, tuple) and len(reference) == 2:
+        study_id = resolve_study(reference[0], frame.select("study_id", "study").unique(maintain_order=True).rows(), field="exclude")
+        checkpoint_id = keyed_checkpoint_id(StudyId(study_id), check_text("key", reference[1], low=1, high=500))
+        if checkpoint_id not in frame["checkpoint_id"]:
+            raise invalid("exclude", reference, "matches none of the selected checkpoints")
+        return checkpoint_id
     if not isinstance(reference, str) or len(reference) < 4:
-        raise invalid("exclude", reference, "expected a Checkpoint, an id, or the last 4 or more characters of an id")
+        raise invalid("exclude", reference, "expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key)")
     ids = frame["checkpoint_id"]
     matches = ids.filter(ids.str.ends_with(reference.lower())).unique().to_list()
     if len(matches) != 1:

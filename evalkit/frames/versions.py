@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
+from evalkit._util.text import plural
 from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import invalid
 from evalkit.errors import InvalidInputError, warn
@@ -113,10 +114,9 @@ def checkpoint_frame(stored: Stored, studies: Sequence[FrameStudy], history: His
     metrics = custom_columns(studies, history) if view.custom else {}
     conflicting = [name for name, defined in metrics.items() if len({metric.kind for metric in defined.values()}) > 1]
     if conflicting:
-        warn(
-            f"The selected studies define {conflicting[0]!r} with different kinds"
-            f"{f' (and {len(conflicting) - 1} more metrics)' if conflicting[1:] else ''}; its column contains plain numbers."
-        )
+        more = f" (and {plural(len(conflicting) - 1, 'more metric')})" if conflicting[1:] else ""
+        columns = "their columns contain" if conflicting[1:] else "its column contains"
+        warn(f"The selected studies define {conflicting[0]!r}{more} with different kinds; {columns} plain numbers.")
     kinds = {name: next(iter(defined.values())).kind if name not in conflicting else "number" for name, defined in metrics.items()}
     rows = rows.with_columns(pl.lit(0, pl.Int64()).alias("revision"))
     if view.values == "latest":

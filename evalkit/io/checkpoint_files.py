@@ -28,7 +28,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from evalkit import Checkpoint, EvalKit, Metric, Pin, Study
+from evalkit import EvalKit, Metric, Pin, Study
 from evalkit._util.atomic_files import writing
 from evalkit._util.garbage import collector_paused
 from evalkit._util.text import plural
@@ -36,6 +36,7 @@ from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, checkpoin
 from evalkit.domain.ids import milliseconds
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import PER_RUN
+from evalkit.domain.study_references import CheckpointRef
 from evalkit.domain.time_input import check_zone
 from evalkit.errors import ConflictError, InvalidInputError, Message
 from evalkit.io.checkpoint_reader import file_format, read_rows
@@ -67,7 +68,7 @@ def export_checkpoints(
     path: str | Path,
     study: Study | str | None = None,
     *,
-    exclude: Iterable[Checkpoint | str] = (),
+    exclude: Iterable[CheckpointRef] = (),
     values: Literal["latest", "first"] = "latest",
     as_of: Pin | datetime | str | None = None,
 ) -> int:

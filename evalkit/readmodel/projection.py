@@ -67,6 +67,12 @@ _MOVE = """
 UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, writer = ?, written_at = ?,
   next = CASE WHEN next = ? AND last_sha256 = ? THEN ? ELSE NULL END
 WHERE "partition" = ?"""
+# Most checkpoints have no provenance and nothing malformed. It takes time to bind these values, also if they are NULL.
+_CHECKPOINT = """id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id, period_start, period_end, regular,
+  written_at, log_offset"""
+_ORIGIN = "provenance, collector, malformed"
+_NO_ORIGIN = [None, None, None]
+_CHANGE = "study_id, seq, event_id, kind, subject, body, written_at, log_offset"
 _OF_CHECKPOINTS = ("checkpoint_recorded", "checkpoint_amended", "checkpoint_retracted")
 _OF_SUBJECTS = ("checkpoint_amended", "checkpoint_retracted", "note_added")
 _TIME_COLUMN = {"study_started": "started_at", "study_stopped": "stopped_at"}
@@ -140,8 +146,7 @@ class EvalProjection:
         self._database.batch([(_CHECK_GENERATION, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
         for partition, (_, position) in moves.items():
             self.positions[partition] = position
-        for event in events:
-            state = self._states[event.study_id]
+        for state in {event.study_id: self._states[event.study_id] for event in events}.values():
             state.decided.clear()
             state.misplaced.clear()
             state.checkpoints.clear()
@@ -168,9 +173,10 @@ class EvalProjection:
             self._load_states(events, in_place)
 
     def _load_states(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
-        uncached = list({event.study_id for event in events} - self._states.keys())
+        study_ids = {event.study_id for event in events}
+        uncached = list(study_ids - self._states.keys())
         if uncached:
-            changed = []
+            redefined = []
             for study_id, text, seq, newest, checkpoint, changes, config in self._query(_STATES, uncached):
                 status = StudyStatus(str(text)) if text else None
                 state = StudyState(
@@ -178,8 +184,8 @@ class EvalProjection:
                 )
                 self._states[str(study_id)] = state
                 if state.changes:
-                    changed.append(study_id)
-            for study_id, body in self._query(_DEFINITIONS, changed) if changed else ():
+                    redefined.append(study_id)
+            for study_id, body in self._query(_DEFINITIONS, redefined) if redefined else ():
                 metric = custom_definition(from_json(str(body))["metric"])
                 self._states[str(study_id)].metrics[metric.name] = metric
         keys = [
@@ -199,7 +205,8 @@ class EvalProjection:
         if keys:
             for study_id, checkpoint_id in self._query(_RECORDED, keys):
                 self._states[str(study_id)].checkpoints.add(str(checkpoint_id))
-        keys = [(event.study_id, event.subject) for event in events if event.kind in _OF_SUBJECTS and self._states[event.study_id].changes]
+        changed = {study_id for study_id in study_ids if self._states[study_id].changes}
+        keys = [(event.study_id, event.subject) for event in events if event.kind in _OF_SUBJECTS and event.study_id in changed]
         if keys:
             for study_id, subject, kind, count in self._query(_CHANGED, list(dict.fromkeys(keys))):
                 state = self._states[str(study_id)]
@@ -233,6 +240,7 @@ class _Batch:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._checkpoints: list[str | int | None] = []
+        self._checkpoints_with_origin: list[str | int | None] = []
         self._changes: list[str | int | None] = []
         self._others: list[Statement] = []
 
@@ -240,11 +248,15 @@ class _Batch:
         """Add the changes of a valid event; `state` is the state of its study after the event."""
         if decision is APPLIED:
             if event.kind == "checkpoint_recorded":
-                timestamp, metrics, analyzed, sessions, start, end, regular, provenance, collector, malformed = event.row
-                self._checkpoints += (
-                    event.subject, event.study_id, timestamp, metrics, analyzed, sessions, event.event_id, start, end, regular, provenance,
-                    collector, malformed, event.written_at, record.offset,
+                timestamp, metrics, analyzed, sessions, start, end, regular, *origin = event.row
+                values = (
+                    event.subject, event.study_id, timestamp, metrics, analyzed, sessions, event.event_id, start, end, regular,
+                    event.written_at, record.offset,
                 )  # fmt: skip
+                if origin == _NO_ORIGIN:
+                    self._checkpoints += values
+                else:
+                    self._checkpoints_with_origin += (*values, *origin)
             elif event.kind in LIFECYCLE_KINDS:
                 self._change_status(event, state, record)
             else:
@@ -298,6 +310,9 @@ class _Batch:
 
     def statements(self) -> list[Statement | BulkInsert]:
         """Return all changes as statements."""
-        bulk = [BulkInsert(self._tables.checkpoints, 15, self._checkpoints)] if self._checkpoints else []
-        bulk += [BulkInsert(self._tables.changes, 8, self._changes)] if self._changes else []
-        return [*self._others, *bulk]
+        inserts = (
+            BulkInsert(self._tables.checkpoints, _CHECKPOINT, self._checkpoints),
+            BulkInsert(self._tables.checkpoints, f"{_CHECKPOINT}, {_ORIGIN}", self._checkpoints_with_origin),
+            BulkInsert(self._tables.changes, _CHANGE, self._changes),
+        )
+        return [*self._others, *(insert for insert in inserts if insert.values)]

@@ -17,7 +17,7 @@ from evalkit.readmodel.snapshot import Snapshot, consistently
 from evalkit.readmodel.verify import digest as digest_of
 from evalkit.runtime.engine import Engine
 
-__all__ = ["AsOfInput", "check_as_of", "current_pin", "did_not_exist"]
+__all__ = ["AsOfInput", "check_as_of", "current_pin", "did_not_exist", "is_before"]
 
 AsOfInput = Pin | datetime | str | None
 """A pin or its text, a time with a time zone, or None for the latest state."""
@@ -43,6 +43,13 @@ def check_as_of(engine: Engine, field: str, value: AsOfInput) -> AsOf:
     if not isinstance(value, str | datetime):
         raise invalid(field, value, "expected a pin of kit.pin(), or a time with a time zone", 'e.g. "2026-11-01T00:00:00Z"')
     return check_time(field, value)
+
+
+def is_before(state: AsOf, other: AsOf) -> bool:
+    """Return whether a state is before another, as far as this is certain: both are times, or both are pins."""
+    if isinstance(state, Pin) and isinstance(other, Pin):
+        return state.events < other.events
+    return isinstance(state, datetime) and isinstance(other, datetime) and state < other
 
 
 def did_not_exist(study: str, as_of: AsOfInput) -> InvalidInputError:

@@ -92,7 +92,12 @@ class StudyChanges(CommandHandler):
             others = [other for other in self.studies.named(checked) if other.id != study.id]
             if others:
                 raise _name_in_use(checked, others, opens=False)
-            return self._change(StudyRenamed(type="study_renamed", id=study.id, name=checked))
+            renamed = self._change(StudyRenamed(type="study_renamed", id=study.id, name=checked))
+            # The fold decides events of one study alone, so two processes can give two studies one name at once.
+            same = [other.id for other in self.studies.named(checked) if other.id != study.id]
+            if same:
+                warn(f"Another process gave study {alternatives(same, 'and')} the name {checked!r} at the same time. Rename one of them.")
+            return renamed
 
     def edit(
         self,

@@ -43,10 +43,15 @@ class BulkInsert(NamedTuple):
     """Rows to insert into one table, in the fastest way of each adapter."""
 
     table: str
-    width: int
-    """The number of columns of the table."""
+    columns: str
+    """The names of columns, separated by commas; other columns are NULL."""
     values: Sequence[str | int | None]
     """The values of all rows, row by row."""
+
+    @property
+    def width(self) -> int:
+        """The number of values in each row."""
+        return self.columns.count(",") + 1
 
 
 class ConditionFailed(Exception):  # noqa: N818  (an internal signal between projection and adapter)

@@ -245,8 +245,8 @@ def _expanded(statement: Statement | BulkInsert) -> list[Statement]:
     """Return a statement as a list. Bulk rows become JSON arguments, which is faster."""
     if not isinstance(statement, BulkInsert):
         return [statement]
-    columns = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(statement.width))
-    sql = f"INSERT INTO {statement.table} SELECT {columns} FROM json_each(?)"
+    values = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(statement.width))
+    sql = f"INSERT INTO {statement.table} ({statement.columns}) SELECT {values} FROM json_each(?)"
     return [(sql, (part,)) for part in _json_parts(statement)]
 
 
@@ -254,8 +254,9 @@ def _json_parts(rows: BulkInsert) -> Iterator[str]:
     encode = msgspec.json.Encoder().encode
     lines: list[bytes] = []
     size = 0
-    for start in range(0, len(rows.values), rows.width):
-        line = encode(rows.values[start : start + rows.width])
+    width = rows.width
+    for start in range(0, len(rows.values), width):
+        line = encode(rows.values[start : start + width])
         if lines and size + len(line) > _BULK_BYTES:
             yield (b"[" + b",".join(lines) + b"]").decode()
             lines, size = [], 0

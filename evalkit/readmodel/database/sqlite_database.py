@@ -147,9 +147,10 @@ def _transaction(connection: sqlite3.Connection, statements: Sequence[Statement 
 
 def _insert(connection: sqlite3.Connection, rows: BulkInsert) -> list[Row]:
     """Insert rows with as many values per statement as SQLite allows."""
-    placeholders = f"({','.join('?' * rows.width)})"
-    step = _BOUND_VALUES // rows.width * rows.width
+    width, into = rows.width, f"INSERT INTO {rows.table} ({rows.columns}) VALUES"
+    placeholders = f"({','.join('?' * width)})"
+    step = _BOUND_VALUES // width * width
     for start in range(0, len(rows.values), step):
         part = rows.values[start : start + step]
-        connection.execute(f"INSERT INTO {rows.table} VALUES {','.join([placeholders] * (len(part) // rows.width))}", part)
+        connection.execute(f"{into} {','.join([placeholders] * (len(part) // width))}", part)
     return []
