@@ -45,6 +45,7 @@ nitpick_ignore_regex = [
     (r"py:(class|exc)", r"[A-Z]\w*(Error|Warning)|[TU]|Item|optional"),  # built-in exceptions and type variables
     (r"py:obj", r"[a-z_]\w*"),  # in docstrings, `name` is a parameter, a column or a metric
     (r"py:obj", r"[A-Z]\w*(Error|Warning)"),
+    (r"py:class", r"CheckpointRef"),  # an alias in overloads, which are shown as written
 ]
 
 autodoc_member_order = "bysource"

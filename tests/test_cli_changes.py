@@ -331,7 +331,7 @@ ERRORS: dict[str, Any] = {
     ),
     f"checkpoint list '{NAME}' --exclude zzzz": snapshot("error: Invalid exclude 'zzzz': matches none of the selected checkpoints.\n"),
     "checkpoint export out.csv --exclude abc": snapshot(
-        "error: Invalid exclude 'abc': expected a Checkpoint, an id, or the last 4 or more characters of an id.\n"
+        "error: Invalid exclude 'abc': expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key).\n"
     ),
     f"study show '{NAME}' --as-of 2020-01-01T00:00:00Z": snapshot(
         "error: Invalid as_of '2020-01-01T00:00:00Z': study 'nightly agent' did not exist. Choose a later state.\n"

@@ -435,7 +435,7 @@ def test_large_events_are_appended_or_rejected(iggy: Iggy, tmp_path: Path) -> No
         return {**flat_sample(index), "sessions_included": ["x" * length]}
 
     command = RecordCheckpoint(row(0, 0))
-    small = len(command.encoded(study.id, new_id()).data)
+    small = len(command.encoded(study.id, new_id(), written_at="2026-01-01T00:00:00.000000Z").data)
     rows = [row(index, MAX_EVENT_BYTES - small - len(str(index)) + 1) for index in range(30)]
     assert kit.record_checkpoints(study, rows).recorded == 30
     sizes = [len(record.data) for record in records_of(kit)]

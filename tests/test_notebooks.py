@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,18 @@ def read(path: Path) -> Any:
 
 
 def comparable(notebook: Any) -> list[Any]:
-    """Return sources and outputs with numbers of nine digits, without pictures, which depend on installed fonts."""
+    """Return sources and outputs with numbers of nine digits, without pictures, which depend on installed fonts.
+
+    The names of datasets are hashes of their exact numbers, whose last digits depend on the processor; they become hashes of the nine digits.
+    """
     cells = []
     for cell in code_cells(notebook):
         outputs = json.loads(json.dumps(cell.outputs), parse_float=lambda digits: float(f"{float(digits):.9g}"))
+        datasets = [part["datasets"] for output in outputs for part in output.get("data", {}).values() if "datasets" in part]
+        text = json.dumps(outputs)
+        for name, rows in (entry for each in datasets for entry in each.items()):
+            text = text.replace(name, sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest())
+        outputs = json.loads(text)
         for output in outputs:
             output.get("data", {}).pop("image/svg+xml", None)
             if "text/html" in output.get("data", {}):

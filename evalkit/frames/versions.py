@@ -73,7 +73,7 @@ class Stored(NamedTuple):
         return cls(pl.DataFrame(schema={**stored_schema(custom), "study": pl.UInt32()}))
 
     def with_pages(self, pages: Sequence[pl.DataFrame], study_ids: tuple[str, ...]) -> Stored:
-        """Return these checkpoints together with those of more pages; `study_ids` are the studies of both."""
+        """Return these checkpoints and those of more pages, which belong to `study_ids`."""
         parts = [self.frame, *(_with_index(page, study_ids) for page in pages)]
         if study_ids[: len(self.study_ids)] != self.study_ids:
             parts[0] = _with_index(self.frame.drop("study"), study_ids)
@@ -150,7 +150,7 @@ def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str,
 
 
 def _selected(stored: Stored, studies: Sequence[FrameStudy], bounds: Bounds) -> pl.DataFrame:
-    """Return the rows of some studies that belong to a state, with the names and period types of the studies."""
+    """Return the rows of studies in a state, with the studies' names and period types."""
     period_types = frame_schema(CHECKPOINTS)["period_type"]
     rows = stored.frame.with_columns(
         stored.of_study({study.id: study.name for study in studies}, pl.String()).alias("study"),

@@ -46,7 +46,7 @@ def check_as_of(engine: Engine, field: str, value: AsOfInput) -> AsOf:
 
 
 def is_before(state: AsOf, other: AsOf) -> bool:
-    """Return whether a state is before another, as far as this is certain: both are times, or both are pins."""
+    """Return whether a state is before another; False for a pin and a time."""
     if isinstance(state, Pin) and isinstance(other, Pin):
         return state.events < other.events
     return isinstance(state, datetime) and isinstance(other, datetime) and state < other
