@@ -476,10 +476,10 @@ class EvalKit:
         study
             See `stop_study`.
         metrics
-            A `LongitudinalMetrics`; a mapping from metric names to values, which may also contain the other arguments, with
-            ``period_start`` and ``period_end`` instead of `period`; or a `RecordCheckpoint` command, without other arguments. Metrics
-            that are left out or None are missing. `avg_session_duration` is a timedelta or seconds. Rates are 0 to 1; values up to
-            1e-6 outside, as from rounding, are corrected.
+            A `LongitudinalMetrics`; a mapping from metric names to values, which may also contain `timestamp`, `events_analyzed`,
+            `sessions_included`, `key`, `provenance`, and ``period_start`` and ``period_end`` instead of `period`; or a
+            `RecordCheckpoint` command, without other arguments. Metrics that are left out or None are missing. `avg_session_duration`
+            is a timedelta or seconds. Rates are 0 to 1; values up to 1e-6 outside, as from rounding, are corrected.
         period
             ``(start, end)``, half-open: the end is excluded, and after the start; a run (see `create_study`, `cadence`) may end when it
             starts. The end may be None or left out when the start is the start of a period
@@ -1450,15 +1450,17 @@ class EvalKit:
         """
         from evalkit.analysis import report
 
-        subject, other = self.resolve(study), None if baseline is None else self.resolve(baseline)
-        if subject == other:
+        self.engine.ready_to_read()
+        references = [study] if baseline is None else [study, baseline]
+        ids = self._ids(references, self._state("as_of", as_of)) or []
+        if len(ids) < len(references):
             raise invalid("baseline", baseline, "it is the study itself", hint="Choose another study.")
         if as_of is not None:
             known = self.studies(as_of=as_of, archived=True)["study_id"]
-            for absent in (named for named in (subject, other) if named is not None and named.id not in known):
-                raise did_not_exist(absent.name, as_of)
-        data = self.data([subject] if other is None else [subject, other], exclude=exclude, values=values, as_of=as_of)
-        return report(data, path, study=subject, baseline=other, metrics=metrics)
+            for absent in (study_id for study_id in ids if study_id not in known):
+                raise did_not_exist(self.resolve(absent).name, as_of)
+        data = self.data(ids, exclude=exclude, values=values, as_of=as_of)
+        return report(data, path, study=ids[0], baseline=None if baseline is None else ids[1], metrics=metrics)
 
     # --- the read model -----------------------------------------------------------------------------------------------------------
 

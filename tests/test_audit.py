@@ -474,7 +474,9 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         "empty_period",
         {"period_end": START + 2 * DAY},
         [],
-        snapshot("Zero-length period: row 2. Exclude it (exclude=) and record it again with the correct period."),
+        snapshot(
+            "Zero-length period: row 2. Exclude it (exclude=) and record it again with the correct period; for a study of runs, pass kit.data() instead of a DataFrame."
+        ),
     ),
 }
 

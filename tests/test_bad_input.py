@@ -1177,6 +1177,65 @@ CASES: list[tuple[str, str, Any]] = [
     ),
     ('kit.define_metric("measured", 5)', "InvalidInputError", snapshot("Invalid metrics 5: expected a Metric, got an int.")),
     (
+        'kit.define_metric("measured", evalkit.Metric("log_offset", kind="number", better="down"))',
+        "InvalidInputError",
+        snapshot("Invalid name 'log_offset': this is the name of a column. Choose another name."),
+    ),
+    (
+        'kit.define_metric("measured", evalkit.Metric("row", kind="number", better="down"))',
+        "InvalidInputError",
+        snapshot("Invalid name 'row': this is the name of a column. Choose another name."),
+    ),
+    (
+        'kit.define_metric("measured", evalkit.Metric("bytes", kind="count", better="down", high=10**17))',
+        "InvalidInputError",
+        snapshot("Invalid high 100000000000000000: expected at most 9,007,199,254,740,992, the largest count of a custom metric."),
+    ),
+    (
+        'evalkit.Metric("q", kind="number", better="up", high=10**400)',
+        "InvalidInputError",
+        snapshot(
+            "Invalid high 10000000000000000000000000000000000000000000000000000000000000000000000000000...: expected a finite number."
+        ),
+    ),
+    (
+        'evalkit.Metric("q", kind="number", better="higher")',
+        "InvalidInputError",
+        snapshot("Invalid better 'higher': expected one of up, down, neither. Did you mean 'up'?"),
+    ),
+    (
+        'kit.record_checkpoint("measured", {"period": (DAY, NEXT), "refusals": 2**53 + 1})',
+        "InvalidInputError",
+        snapshot("Invalid refusals 9007199254740993: expected at most 9,007,199,254,740,992, the largest count of a custom metric."),
+    ),
+    (
+        'kit.amend_checkpoint(("measured", "amended"), {"refusals": 10**16}, reason="r")',
+        "InvalidInputError",
+        snapshot("Invalid refusals 10000000000000000: expected at most 9,007,199,254,740,992, the largest count of a custom metric."),
+    ),
+    (
+        'kit.record_checkpoint("measured", {"period": (DAY, NEXT), "provenance": {"collector": ""}})',
+        "InvalidInputError",
+        snapshot("Invalid collector '': empty; at least one visible character is required."),
+    ),
+    (
+        'kit.record_checkpoint("measured", {"period": (DAY, NEXT)}, provenance={"collector": "x", "sources": [{"name": "a", "sha256": "zz"}]})',
+        "InvalidInputError",
+        snapshot("Invalid sources 'zz': expected a SHA-256: 64 hexadecimal digits in lower case."),
+    ),
+    (
+        'evalkit.RecordCheckpoint({"period": (DAY, NEXT), "refusals": 1})',
+        "InvalidInputError",
+        snapshot(
+            "Unknown metric 'refusals'. Valid metrics: sessions_completed, session_success_rate, avg_session_duration, tasks_completed, first_attempt_success_rate, avg_iterations_to_success, agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, total_tokens, total_cost, cost_per_successful_task; and period_start, period_end, timestamp, events_analyzed, sessions_included, recorded_at, key. To record it as a custom metric, pass the mapping to kit.record_checkpoint(), or definitions={name: Metric}."
+        ),
+    ),
+    (
+        'evalkit.RecordCheckpoint({"period": (DAY, NEXT), "refusals": 1}, definitions=kit.metrics("measured"))',
+        "InvalidInputError",
+        snapshot("Invalid definitions a DataFrame: expected a mapping from names to Metric objects, or a function that returns one."),
+    ),
+    (
         'evalkit.Metric("Share", kind="rate", better="up")',
         "InvalidInputError",
         snapshot("Invalid name 'Share': expected a lowercase letter, then up to 62 lowercase letters, digits or underscores."),

@@ -103,8 +103,9 @@ def test_a_repeated_cell_appends_nothing(kit: EvalKit, study: Study) -> None:
     first = kit.record_checkpoint(study, day(0, total_cost=25, refusals=1), key="a", provenance={"collector": "c"})
     amended = kit.amend_checkpoint(first, {"total_cost": 2.5, "refusals": None}, reason="Wrong currency")
     count = events(kit)
-    assert kit.amend_checkpoint(first, {"total_cost": 2.5, "refusals": None}, reason="Other words") == amended
-    assert kit.amend_checkpoint(amended, events_analyzed=0, provenance={"collector": "c"}, reason="Nothing new") == amended
+    same = amended.model_copy(update={"already_recorded": True})
+    assert kit.amend_checkpoint(first, {"total_cost": 2.5, "refusals": None}, reason="Other words") == same
+    assert kit.amend_checkpoint(amended, events_analyzed=0, provenance={"collector": "c"}, reason="Nothing new") == same
     retracted = kit.retract_checkpoint(first, reason="Wrong model")
     assert kit.retract_checkpoint(amended, reason="Again") == retracted
     assert (retracted.retracted, retracted.revision) == (True, 1)
@@ -532,3 +533,30 @@ def test_threads_of_one_kit_amend_in_turn(kit: EvalKit, study: Study) -> None:
     assert latest is not None
     assert (latest.metrics.measured(), latest.revision) == (dict.fromkeys(sorted(latest.metrics.measured()), 5), 20)
     assert kit.rejected().is_empty()
+
+
+def test_an_amendment_without_a_difference_says_so(kit: EvalKit, study: Study) -> None:
+    first = kit.record_checkpoint(study, day(0, total_cost=2.0))
+    assert not kit.amend_checkpoint(first, {"total_cost": 1.5}, reason="decimal point").already_recorded
+    assert kit.amend_checkpoint(first.id, {"total_cost": 1.5}, reason="decimal point").already_recorded
+    assert len(kit.amendments()) == 1
+
+
+def test_status_counts_events_of_all_kinds(kit: EvalKit, study: Study) -> None:
+    before = kit.status()
+    kit.note(study, "New prompt", at="2026-01-02T00:00:00Z", category="prompt")
+    after = kit.status()
+    assert (after.events, after.applied) == (before.events + 1, before.applied + 1)
+    assert after.applied == after.events
+    assert after.last_event_at > before.last_event_at
+
+
+def test_the_provenance_of_a_row_is_recorded(kit: EvalKit, study: Study) -> None:
+    rows = [day(number, refusals=number, provenance={"collector": f"program {number}"}) for number in range(2)]
+    kit.record_checkpoints(study, rows)
+    assert kit.checkpoints(study).select("refusals", "collector").rows() == [(0, "program 0"), (1, "program 1")]
+
+
+def test_large_bounds_of_a_definition_are_readable(kit: EvalKit, study: Study) -> None:
+    kit.define_metric(study, Metric("energy", kind="number", better="down", low=-(10**39), high=10**39))
+    assert kit.metrics(study).filter(name="energy").select("low", "high").row(0) == (-1e39, 1e39)

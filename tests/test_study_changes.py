@@ -18,6 +18,7 @@ import evalkit
 from evalkit import EvalKit, OutcomeUnknownError, StudyExistsError, StudyNotFoundError, connect
 from evalkit.domain.validation import check_metadata_changes
 from evalkit.errors import DatabaseBusyError
+from evalkit.panel.reading import read
 from tests.messages import says
 from tests.worker import Child
 
@@ -274,3 +275,36 @@ def test_a_second_kit_sees_every_change(kit: EvalKit, tmp_path: Path) -> None:
         assert other.resolve(study) == changed
         assert other.unarchive_study("renamed").config.description == "text"
     assert not kit.resolve("renamed").archived
+
+
+def test_changes_contain_the_archiving_of_a_study(kit: EvalKit) -> None:
+    study, hidden = kit.create_study("nightly"), kit.create_study("hidden")
+    kit.archive_study(hidden)
+    pin = kit.pin()
+    kit.rename_study(study, "old prompt")
+    kit.archive_study(study)
+    kit.edit_study(kit.resolve(hidden.id), description="unseen")
+    assert kit.changes(pin).select("study", "kind").rows() == [("old prompt", "study_renamed"), ("old prompt", "study_archived")]
+    assert kit.changes(pin, archived=True).height == 3
+
+
+def test_a_report_of_an_earlier_state_is_named_as_it_was(kit: EvalKit, tmp_path: Path) -> None:
+    study = kit.start_study(kit.create_study("nightly"))
+    pin = kit.pin()
+    kit.rename_study(study, "old prompt")
+    kit.create_study("nightly")
+    content = json.loads(kit.report("nightly", tmp_path / "report.json", as_of=pin).read_text())
+    assert (content["study"]["id"], content["study"]["name"]) == (study.id, "nightly")
+    assert json.loads(kit.report("old prompt", tmp_path / "report.json", as_of=pin).read_text())["study"]["id"] == study.id
+    with pytest.raises(evalkit.InvalidInputError, match="it is the study itself"):
+        kit.report("nightly", tmp_path / "report.json", baseline="nightly")
+
+
+def test_the_panel_shows_studies_with_more_metrics_than_a_dataframe_has(kit: EvalKit) -> None:
+    for name in ("first", "second"):
+        metrics = [evalkit.Metric(f"{name}_{number}", kind="number", better="up") for number in range(300)]
+        kit.create_study(name, metrics=metrics)
+    with pytest.raises(evalkit.InvalidInputError, match="600 custom metrics"):
+        kit.checkpoints()
+    assert kit.checkpoints(custom=False).height == 0
+    assert read(kit, None).studies.height == 2

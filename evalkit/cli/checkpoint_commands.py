@@ -108,7 +108,7 @@ def amend(
     with ctx.obj.kit() as kit:
         checkpoint = kit.amend_checkpoint(ref if key is None else (ref, key), changes, reason=reason, author=author)
         name = printable(kit.resolve(checkpoint.study_id).name)
-        amended = "amended" if checkpoint.revision else "unchanged"
+        amended = "unchanged" if checkpoint.already_recorded else "amended"
         ctx.obj.print(
             f"{name}: checkpoint {minute(checkpoint.metrics.period.start)} {amended} (revision {checkpoint.revision})",
             lambda: next(row for row in json_rows(kit.checkpoints(checkpoint.study_id)) if row["checkpoint_id"] == checkpoint.id),

@@ -20,7 +20,7 @@ from evalkit.domain.catalog import METRICS, RESERVED, is_custom_name
 from evalkit.domain.definitions import Metric
 from evalkit.domain.events import CheckpointContent, EncodedEvent, StoredEvalEvent, StudyCreated, encoded_checkpoint
 from evalkit.domain.ids import CheckpointId, StudyId, event_id_at, keyed_checkpoint_id, milliseconds, new_id
-from evalkit.domain.lenient import MAX_CUSTOM, Provenance
+from evalkit.domain.lenient import MAX_CUSTOM, Provenance, is_sha256
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod, constructed
 from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.refusals import a_type, invalid, is_missing, shown, unknown_name
@@ -148,7 +148,8 @@ class RecordCheckpoint:
     Parameters
     ----------
     metrics
-        A `LongitudinalMetrics`, or a mapping with the names in `CHECKPOINT_COLUMNS` or ``"period": (start, end)``.
+        A `LongitudinalMetrics`, or a mapping with the names in `CHECKPOINT_COLUMNS`, custom metrics, ``"provenance"``, or
+        ``"period": (start, end)``.
     period
         ``(start, end)``, if `metrics` does not contain it.
     timestamp, events_analyzed, sessions_included, recorded_at, key
@@ -223,12 +224,12 @@ class RecordCheckpoint:
             if checker is not None:
                 if value is not None and (type(value) in (float, int) or not is_missing(value)):
                     values[name] = checker(name, value)
-            elif name not in _EXTRA_NAMES:
+            elif name not in _EXTRA_NAMES and name != "provenance":
                 defined = _defined(definitions)
                 if structured:
                     custom[name] = value
                 elif name not in defined:
-                    raise unknown_field("metric", name, defined)
+                    raise unknown_field("metric", name, defined) if definitions is not None else _undefined(name)
                 elif value is not None and not is_missing(value):
                     custom[name] = checks.custom_check(defined[name])(name, value)
         if len(custom) > MAX_CUSTOM:
@@ -240,7 +241,11 @@ class RecordCheckpoint:
         else:
             start, end = _bounds(start, end, read_time, zone, period_type, cadence=cadence)
         values["period"] = constructed(TimePeriod, {"start": start, "end": end})
-        self.provenance = None if provenance is None else checked_provenance(provenance)
+        of_row: Any = fields.get("provenance")
+        if provenance is not None and of_row is not None:
+            raise invalid("provenance", provenance, "passed twice, the metrics contain it", hint="Pass it once.")
+        origin = of_row if provenance is None else provenance
+        self.provenance = None if origin is None or is_missing(origin) else checked_provenance(origin)
         self.metrics = constructed(LongitudinalMetrics, values)
         self.timestamp, self.events_analyzed, self.sessions_included = end, 0, []
         self.key = self.at = None
@@ -491,7 +496,19 @@ Definitions = Mapping[str, Metric] | Callable[[], Mapping[str, Metric]] | None
 
 
 def _defined(definitions: Definitions) -> Mapping[str, Metric]:
-    return definitions() if callable(definitions) else definitions or {}
+    defined = definitions() if callable(definitions) else definitions
+    if defined is not None and not isinstance(defined, Mapping):
+        raise invalid("definitions", defined, "expected a mapping from names to Metric objects, or a function that returns one")
+    return {} if defined is None else defined
+
+
+def _undefined(name: object) -> InvalidInputError:
+    """Return the error for an unknown name in a command that was created without definitions."""
+    error = unknown_field("metric", name)
+    if not is_custom_name(name):
+        return error
+    step = f"{error.message.hint} To record it as a custom metric, pass the mapping to kit.record_checkpoint()"
+    return error.but(hint=f"{step}, or definitions={{name: Metric}}.")
 
 
 def checked_provenance(provenance: Provenance | Mapping[str, object]) -> Provenance:
@@ -510,7 +527,12 @@ def checked_provenance(provenance: Provenance | Mapping[str, object]) -> Provena
         if name not in Provenance.model_fields:
             raise unknown_name("field", name, [*Provenance.model_fields], field="provenance")
     try:
-        return Provenance.model_validate(provenance)
+        valid = Provenance.model_validate(provenance)
+        checks.check_text("collector", valid.collector, low=1, high=200)
+        for source in valid.sources or ():
+            if source.sha256 is not None and not is_sha256(source.sha256):
+                raise invalid("sources", source.sha256, "expected a SHA-256: 64 hexadecimal digits in lower case")
+        return valid
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"]))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from evalkit.domain.refusals import invalid, nearest
+from evalkit.domain.times import MAX_COUNT
 
-__all__ = ["COMPARED", "Better", "Kind", "Metric", "Rollup", "definition_of", "is_name"]
+__all__ = ["COMPARED", "LARGEST_CUSTOM_COUNT", "Better", "Kind", "Metric", "Rollup", "definition_of", "is_name"]
 
 Kind = Literal["count", "rate", "number", "money", "duration", "score"]
 Better = Literal["up", "down", "neither"]
@@ -19,8 +19,9 @@ Rollup = Literal["sum", "weighted", "min", "max", "last", "ratio", "none"]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
 _UNITS = {"money": "US$", "duration": "s"}
 _FORMATS = {"count": ",d", "rate": ".1%", "number": ".2f", "money": "$,.2f", "duration": ",.1f", "score": ".2f"}
-_LARGEST_COUNT = 2**53
+LARGEST_CUSTOM_COUNT = 2**53
 """The largest count that a float64 represents exactly, like every smaller one."""
+_TOO_LARGE = 1e308
 _NOT_NEGATIVE = ("count", "rate", "money", "duration")
 
 COMPARED = ("kind", "unit", "better", "denominator", "rollup")
@@ -120,7 +121,7 @@ class Metric:
         if rollup == "sum" and kind in ("rate", "score"):
             raise invalid("rollup", rollup, f"the sum of {kind}s has no meaning", "expected 'weighted', 'min', 'max', 'last' or 'none'")
         least = 0 if kind in _NOT_NEGATIVE else None
-        most = 1 if kind == "rate" else _LARGEST_COUNT if kind == "count" else None
+        most = 1 if kind == "rate" else LARGEST_CUSTOM_COUNT if kind == "count" else None
         values: dict[str, Any] = {
             "name": name, "label": name.replace("_", " ").capitalize() if label is None else label, "kind": kind,
             "unit": _UNITS.get(kind, "") if unit is None else unit, "better": better, "low": _bound("low", low, least, most),
@@ -192,11 +193,23 @@ def definition_of(values: object) -> Metric:
 _FIELDS = frozenset(Metric.__dataclass_fields__)
 
 
+_SYNONYMS = {
+    "higher": "up",
+    "lower": "down",
+    "maximize": "up",
+    "minimize": "down",
+    "none": "neither",
+    "integer": "count",
+    "float": "number",
+}
+
+
 def _check_choice(field: str, value: object, choices: Any) -> None:
     allowed = get_args(choices)
     if not isinstance(value, str) or value not in allowed:
         listed = ", ".join(choice for choice in allowed if choice != "ratio")
-        raise invalid(field, value, f"expected one of {listed}", hint=nearest(value, allowed).strip())
+        hint = f"Did you mean {_SYNONYMS[value]!r}?" if isinstance(value, str) and value in _SYNONYMS else nearest(value, allowed).strip()
+        raise invalid(field, value, f"expected one of {listed}", hint=hint)
 
 
 def _bound(field: str, value: object, least: float | None, most: float | None) -> float | None:
@@ -204,8 +217,8 @@ def _bound(field: str, value: object, least: float | None, most: float | None) -
     default = least if field == "low" else most
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _TOO_LARGE:
         raise invalid(field, value, "expected a finite number")
-    if (least is not None and value < least) or (most is not None and value > most and most != _LARGEST_COUNT):
+    if (least is not None and value < least) or (most is not None and value > most and most != LARGEST_CUSTOM_COUNT):
         raise invalid(field, value, "outside the range of the kind")
-    return value
+    return value if abs(value) <= MAX_COUNT else float(value)  # larger ones do not fit into an integer column

@@ -21,7 +21,7 @@ __all__ = [
 MAX_CUSTOM = 200
 """The largest number of custom metrics of a checkpoint."""
 _LARGEST_INTEGER = 2**53
-_SHA256 = re.compile("[0-9a-f]{64}").fullmatch
+is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
 
 
 def custom_values(values: object) -> dict[str, float | None] | None:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from evalkit.domain.catalog import METRICS
-from evalkit.domain.definitions import Metric
+from evalkit.domain.definitions import LARGEST_CUSTOM_COUNT, Metric
 from evalkit.domain.ids import normalized_name
 from evalkit.domain.lenient import MAX_CUSTOM
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
@@ -301,6 +301,8 @@ def custom_check(metric: Metric) -> Callable[[str, object], float]:
                 raise invalid(field, value, f"expected less than {_LONGEST:,} seconds")
             return check_range(field, seconds + nanoseconds / 1e9)
         count = check_count(field, value)
+        if count > LARGEST_CUSTOM_COUNT:  # a reader ignores all custom metrics of the checkpoint
+            raise invalid(field, value, f"expected at most {LARGEST_CUSTOM_COUNT:,}, the largest count of a custom metric")
         check_range(field, count)
         return count
 

@@ -158,7 +158,15 @@ def changes_frame(ids: Sequence[str] | None, since: Bounds, *, archived: bool = 
     """Return the builder of ``kit.changes()``: the applied events after the state `since`."""
 
     def build(snapshot: Snapshot, history: History, studies: list[StudyRow], until: Bounds) -> pl.DataFrame:
-        chosen = {study.id: study for study in _chosen(studies, ids, archived=archived)}
+        visible = _chosen(studies, ids, archived=archived)
+        if ids is None:  # a study that was archived in between was visible before
+            archived_since = {
+                change.study_id
+                for change in history.changes
+                if change.kind == "study_archived" and change.offset >= since.of(change.study_id)
+            }
+            visible += [study for study in studies if study.id in archived_since and study not in visible]
+        chosen = {study.id: study for study in visible}
         events: list[_Event] = []
         columns = "study_id, seq, event_id, kind, written_at, log_offset"
         for study_id, _, event_id, kind, written, offset in snapshot.rows("lifecycle", columns, ("study_id", "seq")):

@@ -144,7 +144,8 @@ def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str,
     if len(defined) > _MOST_COLUMNS:
         raise InvalidInputError(
             f"The selected studies define {len(defined):,} custom metrics, and a frame has at most {_MOST_COLUMNS} columns for them",
-            hint="Select fewer studies, or pass custom=False.", shell_hint="Select fewer studies.", field="study", value=len(defined),
+            hint="Select fewer studies; kit.checkpoints() has custom=False, too.", shell_hint="Select fewer studies.", field="study",
+            value=len(defined),
         )  # fmt: skip
     return defined
 

@@ -40,7 +40,7 @@ class PanelKit(Protocol):
     def studies(self) -> pl.DataFrame:
         """Return every study, newest first."""
 
-    def checkpoints(self) -> pl.DataFrame:
+    def checkpoints(self, *, custom: bool = True) -> pl.DataFrame:
         """Return every checkpoint."""
 
     def lifecycle(self) -> pl.DataFrame:
@@ -116,5 +116,5 @@ def read(kit: PanelKit, previous: Reading | None) -> Reading:
             unchanged = (previous.behind, previous.not_writable) == state
             return previous if unchanged else replace(previous, behind=state[0], not_writable=state[1])
         # The version is read first, so that the next reading includes changes made while the frames are read.
-        frames = kit.studies(), kit.checkpoints(), kit.lifecycle()
+        frames = kit.studies(), kit.checkpoints(custom=False), kit.lifecycle()
     return Reading(version, *frames, *state, tuple(dict.fromkeys(notes)))

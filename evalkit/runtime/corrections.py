@@ -59,7 +59,7 @@ class CorrectionHandler(CommandHandler):
                 raise self._overtaken(checkpoint, corrections, seen=checkpoint.revision)
             event = amendment(checkpoint, values, self._stored.get_metrics(checkpoint.study_id), reason=because, author=writer)
             if event is None:
-                return checkpoint
+                return checkpoint.model_copy(update={"already_recorded": True})
             if isinstance(reference, Checkpoint) and reference.revision < checkpoint.revision:
                 raise self._overtaken(checkpoint, corrections, seen=reference.revision, event=event)
             encoded = StoredEvalEvent(event_id=new_id(), event=event).encoded(written_now())

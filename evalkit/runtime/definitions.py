@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evalkit.domain.catalog import METRICS, is_custom_name
-from evalkit.domain.definitions import Metric
+from evalkit.domain.definitions import LARGEST_CUSTOM_COUNT, Metric
 from evalkit.domain.refusals import a_type, invalid, unknown_name
 
 __all__ = ["checked_metrics", "new_definitions"]
@@ -37,6 +37,8 @@ def checked_metrics(metrics: object, standard: Mapping[str, Metric]) -> list[Met
             raise invalid("name", metric.name, f"this is {what}", hint="Choose another name.")
         if metric.rollup == "ratio":
             raise invalid("rollup", metric.rollup, "only for cost_per_successful_task", "expected sum, weighted, min, max, last or none")
+        if metric.kind == "count" and (metric.high or 0) > LARGEST_CUSTOM_COUNT:
+            raise invalid("high", metric.high, f"expected at most {LARGEST_CUSTOM_COUNT:,}, the largest count of a custom metric")
         if metric.name in checked and checked[metric.name] != metric:
             raise invalid("metrics", metric.name, "defined twice, differently")
         checked[metric.name] = metric

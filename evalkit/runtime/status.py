@@ -222,11 +222,14 @@ def _verified_lag(engine: Engine, head: Head) -> tuple[int, ...]:
 def _counts(engine: Engine) -> dict[str, Any]:
     sql = (
         "SELECT (SELECT count(*) FROM studies), (SELECT count(*) FROM checkpoints), (SELECT count(*) FROM lifecycle), "
+        "(SELECT count(*) FROM changes), "
         "(SELECT count(*) FROM rejected), (SELECT count(*) FROM quarantined), "
-        "max(coalesce((SELECT max(event_id) FROM lifecycle), ''), coalesce((SELECT max(event_id) FROM checkpoints), ''))"
+        "max(coalesce((SELECT max(event_id) FROM lifecycle), ''), coalesce((SELECT max(event_id) FROM checkpoints), ''), "
+        "coalesce((SELECT max(event_id) FROM changes), ''))"
     )
-    ((studies, checkpoints, lifecycle, rejected, quarantined, newest),) = engine.database.execute(sql)
+    ((studies, checkpoints, lifecycle, changes, rejected, quarantined, newest),) = engine.database.execute(sql)
+    applied = sum(int(str(count)) for count in (checkpoints, lifecycle, changes))
     return {
-        "studies": studies, "checkpoints": checkpoints, "applied": int(str(checkpoints)) + int(str(lifecycle)), "rejected": rejected,
+        "studies": studies, "checkpoints": checkpoints, "applied": applied, "rejected": rejected,
         "quarantined": quarantined, "newest": stored_time(wire_time(time_of_event(str(newest)))) if newest else None,
     }  # fmt: skip

@@ -29,7 +29,11 @@ class Kind:
 KINDS = {
     "no_period": Kind("error", "No period", "It cannot be placed in time; record it again with its period."),
     "backwards_period": Kind("error", "Period ends before it starts", "Exclude it (exclude=) and record it again with the correct period."),
-    "empty_period": Kind("error", "Zero-length period", "Exclude it (exclude=) and record it again with the correct period."),
+    "empty_period": Kind(
+        "error",
+        "Zero-length period",
+        "Exclude it (exclude=) and record it again with the correct period; for a study of runs, pass kit.data() instead of a DataFrame.",
+    ),
     "missing_period": Kind(
         "warning", "Missing checkpoints", "Record them if they were measured; missing values count as unknown, never as zero."
     ),
