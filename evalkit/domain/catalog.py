@@ -82,7 +82,8 @@ RESERVED = frozenset(
         "description", "tags", "metadata", "created_at", "started_at", "stopped_at", "checkpoints", "last_period_end", "archived", "seq",
         "kind", "at", "event_id", "outcome", "reason", "message", "metric", "value", "count", "unit", "better", "label", "low", "high",
         "denominator", "rollup", "group", "primary", "note_id", "until", "category", "text", "author", "old", "new", "written_at",
-        "provenance", "start", "end", "partial", "parts", "covered", "session_time", "row", "log_offset",
+        "provenance", "start", "end", "partial", "parts", "covered", "session_time", "row", "log_offset", "t",
+        "begin", "finish", "is_run", "overlaps", "straddles",
     )
 )  # fmt: skip
 """Names that a custom metric cannot have: the 16 metrics, and the columns of all frames."""

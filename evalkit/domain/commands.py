@@ -241,11 +241,7 @@ class RecordCheckpoint:
         else:
             start, end = _bounds(start, end, read_time, zone, period_type, cadence=cadence)
         values["period"] = constructed(TimePeriod, {"start": start, "end": end})
-        of_row: Any = fields.get("provenance")
-        if provenance is not None and of_row is not None:
-            raise invalid("provenance", provenance, "passed twice, the metrics contain it", hint="Pass it once.")
-        origin = of_row if provenance is None else provenance
-        self.provenance = None if origin is None or is_missing(origin) else checked_provenance(origin)
+        self.provenance = _provenance(provenance, fields.get("provenance"))
         self.metrics = constructed(LongitudinalMetrics, values)
         self.timestamp, self.events_analyzed, self.sessions_included = end, 0, []
         self.key = self.at = None
@@ -509,6 +505,14 @@ def _undefined(name: object) -> InvalidInputError:
         return error
     step = f"{error.message.hint} To record it as a custom metric, pass the mapping to kit.record_checkpoint()"
     return error.but(hint=f"{step}, or definitions={{name: Metric}}.")
+
+
+def _provenance(passed: Provenance | Mapping[str, object] | None, of_row: Any) -> Provenance | None:
+    """Return the provenance of a checkpoint, passed as an argument or in the row."""
+    if passed is not None and of_row is not None:
+        raise invalid("provenance", passed, "passed twice, the metrics contain it", hint="Pass it once.")
+    origin = of_row if passed is None else passed
+    return None if origin is None or is_missing(origin) else checked_provenance(origin)
 
 
 def checked_provenance(provenance: Provenance | Mapping[str, object]) -> Provenance:
