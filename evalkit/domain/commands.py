@@ -40,7 +40,7 @@ __all__ = [
 
 _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
 _EXTRAS = ("period_start", "period_end", *_OPTIONS)
-_EXTRA_NAMES = frozenset(_EXTRAS)
+_EXTRA_NAMES = frozenset((*_EXTRAS, "provenance"))
 CHECKPOINT_COLUMNS = (*METRICS, *_EXTRAS)
 """The columns that `record_checkpoints` records."""
 IGNORED_COLUMNS = ("study_id", "study", "period_type", "checkpoint_id", "revision", "collector")
@@ -224,7 +224,7 @@ class RecordCheckpoint:
             if checker is not None:
                 if value is not None and (type(value) in (float, int) or not is_missing(value)):
                     values[name] = checker(name, value)
-            elif name not in _EXTRA_NAMES and name != "provenance":
+            elif name not in _EXTRA_NAMES:
                 defined = _defined(definitions)
                 if structured:
                     custom[name] = value
