@@ -92,7 +92,7 @@ def analyzed(analysis: str, count: int, rho: float, effect: float, random: np.ra
         return trend.verdict in ("improving", "declining"), trend.verdict == Verdict.INSUFFICIENT_DATA, trend.total_change
     if analysis.startswith("compare"):
         other = ar1_series(count, rho, random)
-        difference = compare_of(rows(noise + effect, "a"), rows(other, "b", shifted=analysis == "compare"), METRIC.name)
+        difference = compare_of(rows(noise + effect, "a"), rows(other, "b", shifted=analysis == "compare"), METRIC)
         difference = difference._adjusted(difference.p, 1)
         return difference.verdict in ("better", "worse"), difference.verdict == Verdict.INSUFFICIENT_DATA, difference.difference
     stepped = series_of(noise + effect * (np.arange(count) >= count // 2))

@@ -202,7 +202,7 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy
     data
         A `StudyData`, a Polars or pandas frame like that of ``kit.checkpoints()``, or a `Resampled`.
     metric
-        A name in `evalkit.METRICS`.
+        The name of a metric: one of the 16, or a custom one.
     at
         The time of the change, with a time zone.
 

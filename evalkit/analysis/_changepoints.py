@@ -178,7 +178,7 @@ def changepoints(data: DataLike, metric: str) -> PerStudy[ChangePoints]:
     data
         A `StudyData`, a Polars or pandas frame like that of ``kit.checkpoints()``, or a `Resampled`.
     metric
-        A name in `evalkit.METRICS`.
+        The name of a metric: one of the 16, or a custom one.
 
     Returns
     -------

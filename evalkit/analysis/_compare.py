@@ -18,9 +18,10 @@ from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries, metric_se
 from evalkit.analysis._stats.ar1 import Estimate, Fit, fit
 from evalkit.analysis._stats.scipy_functions import ndtri
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import invalid
 from evalkit.domain.verdicts import ALPHA, Verdict, change_verdict, is_significant
-from evalkit.frames.normalize import metric_named, to_library_of
+from evalkit.frames.normalize import to_library_of
 from evalkit.frames.study_data import StudyData, study_data
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     study, baseline
         A `Study`, an id, a name, or the last 4 or more characters of an id.
     metrics
-        Names in `evalkit.METRICS`. None: all metrics with a value in both studies.
+        Names of metrics. None: the 16 and the primary custom metrics that have a value in both studies.
 
     Returns
     -------
@@ -369,15 +370,15 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     AR(1) coefficient (mean 0.05).
     """
     prepared = study_data(data)
-    names = named_metrics(prepared, metrics)
-    rows = rows_for(prepared, names)
+    chosen = named_metrics(prepared, metrics)
+    rows = rows_for(prepared, chosen)
     studies = prepared.find(study), prepared.find(baseline, "baseline")
     if studies[0] == studies[1]:
         raise invalid("baseline", baseline, "it is the study itself", hint="Choose another study.")
     parts = [rows_of(rows, name.id) for name in studies]
     if metrics is None:
-        names = [name for name in names if all(part[name].count() for part in parts)]
-    differences = [compare_of(parts[0], parts[1], name, prepared) for name in names]
+        chosen = [metric for metric in chosen if all(part[metric.name].count() for part in parts)]
+    differences = [compare_of(parts[0], parts[1], metric, prepared) for metric in chosen]
     adjusted = holm([difference.p for difference in differences])
     tests = sum(difference.p is not None for difference in differences)
     differences = [difference._adjusted(p, tests) for difference, p in zip(differences, adjusted, strict=True)]
@@ -393,8 +394,8 @@ def rows_of(rows: pl.DataFrame, study_id: str) -> pl.DataFrame:
     return rows.filter(pl.col("study_id").cast(pl.String()) == study_id)
 
 
-def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[str]:
-    """Return the names of the metrics to analyze; for None, all metrics of the data.
+def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[Metric]:
+    """Return the metrics to analyze; for None, the 16 and the primary custom ones.
 
     Raises
     ------
@@ -402,29 +403,32 @@ def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[
         When a metric is unknown, or `metrics` is empty.
     """
     if metrics is None:
-        return [name for name in METRICS if name in data]
+        for name, problem in data.contradictions.items():
+            if any(metric.primary for metric in data.definitions[name].values()):
+                raise invalid("metrics", name, problem, hint="Name the metrics to compare with metrics=.")
+        return [metric for name, metric in data.catalog.items() if name in METRICS or metric.primary]
     if not isinstance(metrics, Iterable):
-        raise invalid("metrics", metrics, "expected names in evalkit.METRICS, or None for all metrics")
-    names = [metric_named(name, "metrics").name for name in ([metrics] if isinstance(metrics, str) else metrics)]
-    if not names:
-        raise invalid("metrics", metrics, "expected at least one name in evalkit.METRICS, or None for all metrics")
-    return list(dict.fromkeys(names))
+        raise invalid("metrics", metrics, "expected names of metrics, or None for all metrics")
+    chosen = [data.metric(name, "metrics") for name in ([metrics] if isinstance(metrics, str) else metrics)]
+    if not chosen:
+        raise invalid("metrics", metrics, "expected at least one name of a metric, or None for all metrics")
+    return list({metric.name: metric for metric in chosen}.values())
 
 
-def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, name: str, data: StudyData | None = None) -> Difference:
+def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, metric: Metric, data: StudyData | None = None) -> Difference:
     """Compare two studies in one metric, with an unadjusted p-value.
 
     Both are rows of `StudyData.sorted_checkpoints`.
     """
-    first, second = metric_series(study, name), metric_series(baseline, name)
-    metric = METRICS[name]
+    defined = data is None or metric.name not in data.undefined
+    first, second = (metric_series(rows, metric, defined=defined) for rows in (study, baseline))
     caveats = list(dict.fromkeys([*first.caveats, *second.caveats]))
     difference = partial(
         Difference, study=first.study, baseline=second.study, metric=metric, study_checkpoints=first.checkpoints,
         baseline_checkpoints=second.checkpoints, study_values=len(first.values), baseline_values=len(second.values), _data=data,
         _study_ids=(first.study_id, second.study_id),
     )  # fmt: skip
-    pairs, means = paired(study, baseline, name)
+    pairs, means = paired(study, baseline, metric)
     half = min(first.distinct, second.distinct) / 2
     if len(pairs.values) >= FEWEST and pairs.distinct >= half:
         level = _level(pairs)

@@ -11,7 +11,7 @@ import polars as pl
 from evalkit.analysis._series import MetricSeries, Samples, complete_periods, series_of
 from evalkit.analysis._stats.ar1 import SAME
 from evalkit.analysis._stats.trials import sampling_variances
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 
 __all__ = ["matched", "paired"]
 
@@ -22,7 +22,7 @@ _NEAREST = 4
 If the periods of a study do not overlap, at most one candidate matches, and it is among the nearest."""
 
 
-def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[MetricSeries, tuple[float | None, float | None]]:
+def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: Metric) -> tuple[MetricSeries, tuple[float | None, float | None]]:
     """Return the differences in the paired periods of two studies, and the mean of each study.
 
     The means are those of the paired periods.
@@ -32,7 +32,7 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Me
     study, baseline
         Rows of `StudyData.sorted_checkpoints`.
     metric
-        A name in `evalkit.METRICS`.
+        The metric.
     """
     first, second = (_by_period(rows, metric) for rows in (study, baseline))
     places = matched(first, second)
@@ -47,18 +47,18 @@ def paired(study: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> tuple[Me
     ).sort("t", maintain_order=True).cast(pl.Float64())  # fmt: skip
     means: Any = both.select(of_study.mean(), of_baseline.mean()).row(0)
     t, v, a, b, variance, count_variance = (rows[name].to_numpy() for name in ("t", "v", "a", "b", "variance", "count_variance"))
-    return series_of("", "", METRICS[metric], Samples(t, v, a, b), variances=(variance, count_variance)), means
+    return series_of("", "", metric, Samples(t, v, a, b), variances=(variance, count_variance)), means
 
 
-def _by_period(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
+def _by_period(rows: pl.DataFrame, metric: Metric) -> pl.DataFrame:
     """Return the value, `v`, and its sampling variance for each period of a study.
 
     Values of duplicate periods are averaged.
     """
-    measured = complete_periods(rows, metric)[0].filter(pl.col(metric).is_not_null())
-    values = measured[metric].cast(pl.Float64())
-    denominator = METRICS[metric].denominator
-    has_count = METRICS[metric].kind == "rate" and denominator in measured.columns
+    measured = complete_periods(rows, metric)[0].filter(pl.col(metric.name).is_not_null())
+    values = measured[metric.name].cast(pl.Float64())
+    denominator = metric.denominator
+    has_count = metric.kind == "rate" and denominator in measured.columns
     count = measured[denominator or ""].cast(pl.Float64()).to_numpy() if has_count else np.full(measured.height, np.nan)
     variance, count_variance = (
         pl.Series(each, nan_to_null=True, dtype=pl.Float64()) for each in sampling_variances(values.to_numpy(), count)

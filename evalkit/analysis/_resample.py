@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from functools import cached_property
@@ -11,7 +12,7 @@ import polars as pl
 
 from evalkit.analysis import _wording
 from evalkit.analysis._calendar import begin_text, covered, local_dates, placed
-from evalkit.analysis._resample_input import RESAMPLED, check_longer, check_period_types, read_checkpoints
+from evalkit.analysis._resample_input import RESAMPLED, check_longer, check_period_types, read_checkpoints, resampled_columns
 from evalkit.analysis._results import Result
 from evalkit.analysis._rollup_rules import SESSION_TIME, Rule, rule_of, session_time
 from evalkit.domain.catalog import METRICS
@@ -32,7 +33,6 @@ __all__ = ["RESAMPLED", "Resampled", "resample"]
 
 _TIME = "avg_session_duration"
 _REASONS = {"study_id": "text", "study": "text", "period_start": "time", "metric": "text", "reason": "text"}
-_RULES = {name: rule_of(metric, exact_durations=True) for name, metric in METRICS.items()}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -60,10 +60,10 @@ class Resampled(Result):
     Notes
     -----
     ``.frame`` has one row per study and period with a checkpoint, by study and time, with the columns and dtypes of
-    ``kit.checkpoints()``, so that charts and analyses accept it; times are in UTC. Four columns follow: `parts` (Int64, number of
-    checkpoints), `covered` (Float64, covered share of the period, 0 to 1; null for runs), `partial` (Boolean, whether `covered` is below
-    1) and
-    `session_time` (Duration(us), total duration of all sessions, which keeps means exact when resampling again).
+    ``kit.checkpoints()``, custom metrics included, so that charts and analyses accept it; times are in UTC. Four columns follow: `parts`
+    (Int64, number of checkpoints), `covered` (Float64, covered share of the period, 0 to 1; null for runs), `partial` (Boolean, whether
+    `covered` is below 1) and `session_time` (Duration(us), total duration of all sessions, which keeps means exact when resampling
+    again).
 
     Examples
     --------
@@ -86,17 +86,21 @@ class Resampled(Result):
     _rows: pl.DataFrame
     _source: StudyData
     _zone: tzinfo | None
+    _metrics: dict[str, Metric]
 
     @cached_property
     def frame(self) -> FrameLike:
         """The resampled checkpoints, in the library (Polars or pandas) of the data."""
-        table = self._rows.select(pl.col(name).cast(dtype) for name, dtype in _schema().items())
-        return to_library_of(self._source.checkpoints, table, RESAMPLED)
+        columns = resampled_columns(self._metrics)
+        dtypes = {**frame_schema({name: kind for name, kind in columns.items() if kind != "flag"}), "partial": pl.Boolean()}
+        table = self._rows.select(pl.col(name).cast(dtypes[name]) for name in columns)
+        return to_library_of(self._source.checkpoints, table, columns)
 
     @cached_property
     def data(self) -> StudyData:
         """The resampled checkpoints with the lifecycle of the studies, for charts and analyses."""
-        return StudyData(self.frame, self._source.lifecycle, studies=self._source.studies)
+        source = self._source
+        return StudyData(self.frame, source.lifecycle, studies=source.studies, metrics=source.metrics, notes=source.notes)
 
     @cached_property
     def reasons(self) -> FrameLike:
@@ -108,7 +112,7 @@ class Resampled(Result):
             self._rows.filter(pl.col(name).is_null()).select(
                 "study_id", "study", "period_start", metric=pl.lit(name), reason=f"{name}|reason"
             )
-            for name in METRICS
+            for name in self._metrics
         ]
         rows = pl.concat(missing).sort("study_id", "period_start", maintain_order=True)
         return to_library_of(self._source.checkpoints, rows, _REASONS)
@@ -134,7 +138,7 @@ class Resampled(Result):
         Parameters
         ----------
         metric
-            A name in `evalkit.METRICS`.
+            The name of a metric.
 
         Examples
         --------
@@ -152,7 +156,7 @@ def resample(data: DataLike, to: Literal["daily", "weekly", "monthly"], *, tz: s
     """Resample checkpoints to days, weeks or months.
 
     Days begin at 00:00, weeks on Monday and months on the 1st, in UTC or in the time zone `tz`. Periods without a checkpoint have no row.
-    Each metric is combined by the rule in ``evalkit.METRICS[name].rollup``:
+    Each metric is combined by the rule in its definition, ``rollup``:
 
     - **sum** (counts, cost): the sum. Missing when a checkpoint has no value, as the sum would be too small, and when a sum of counts is
       above 2^63 - 1.
@@ -162,7 +166,8 @@ def resample(data: DataLike, to: Literal["daily", "weekly", "monthly"], *, tz: s
       have no success, and their cost is included. Missing when a checkpoint has no total cost, or has tasks but no value, which may mean
       either no success or not measured. With a cost of 0, the number of successes cannot be computed: the value is 0 when the total cost
       of all checkpoints is 0, and otherwise missing.
-    - **none**: missing, as the denominator is not recorded.
+    - **min**, **max** (custom metrics): missing when a checkpoint has no value. **last**: the value of the last checkpoint.
+    - **none**: missing, as the denominator is not recorded, or the custom metric has no roll-up.
 
     A period with a single checkpoint has the values of that checkpoint. For nested periods (hours, days, weeks; hours, days, months),
     resampling in two steps gives the result of one step.
@@ -220,28 +225,28 @@ def resample(data: DataLike, to: Literal["daily", "weekly", "monthly"], *, tz: s
     kind = check_longer(to)
     zone = None if tz is None else check_zone("tz", tz)
     prepared = study_data(data)
-    checkpoints, without_period, negative = read_checkpoints(prepared)
+    metrics = {**METRICS, **prepared.catalog}
+    checkpoints, without_period, negative = read_checkpoints(prepared, metrics)
     check_period_types(checkpoints, kind, zone)
     rows = placed(checkpoints, kind, zone).with_columns(session_time().alias(SESSION_TIME))
     rows = rows.with_columns(group=pl.struct("study_id", "begin").rle_id())
-    rolled = _rolled(rows, kind, zone)
-    rolled = rolled.with_columns(_reason(metric, present=name in prepared).alias(f"{name}|reason") for name, metric in METRICS.items())
+    rules = {name: rule_of(metric, exact_durations=True) for name, metric in metrics.items()}
+    rolled = _rolled(rows, kind, zone, metrics, rules)
+    rolled = rolled.with_columns(
+        _reason(metric, rules[name], present=name in prepared).alias(f"{name}|reason") for name, metric in metrics.items()
+    )
     return Resampled(
         kind, "UTC" if zone is None else zone_name(zone), checkpoints=int(rolled["parts"].sum()),
         straddling=int(rows["straddles"].sum()), overlapping=int(rolled["overlaps"].sum()),
         with_period=checkpoints.height, without_period=without_period, negative=negative, _rows=rolled, _source=prepared, _zone=zone,
+        _metrics=metrics,
     )  # fmt: skip
 
 
-def _schema() -> dict[str, pl.DataType]:
-    dtypes = {**frame_schema({name: kind for name, kind in RESAMPLED.items() if kind != "flag"}), "partial": pl.Boolean()}
-    return {name: dtypes[name] for name in RESAMPLED}
-
-
-def _rolled(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
-    """Return one row per study and period: the columns of `RESAMPLED` and their aggregates."""
-    aggregates = {name: expression for rule in _RULES.values() for name, expression in rule.aggregates.items()}
-    only = {f"{name}|only": pl.col(name).first() for name in METRICS}
+def _rolled(rows: pl.DataFrame, to: str, tz: tzinfo | None, metrics: Mapping[str, Metric], rules: Mapping[str, Rule]) -> pl.DataFrame:
+    """Return one row per study and period, with the columns and their aggregates."""
+    aggregates = {name: expression for rule in rules.values() for name, expression in rule.aggregates.items()}
+    only = {f"{name}|only": pl.col(name).first() for name in metrics}
     grouped = rows.group_by("group", maintain_order=True).agg(
         pl.col("study_id").first(), pl.col("study").drop_nulls().last(), pl.col("timestamp").max(), pl.col("recorded_at").max(),
         period_start=pl.col("begin").first(), period_end=pl.col("finish").first(), rows=pl.len(), parts=pl.col("parts").fill_null(1).sum(),
@@ -249,7 +254,7 @@ def _rolled(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
     )  # fmt: skip
     joined = grouped.join(covered(rows), on="group", how="left", maintain_order="left")
     joined = joined.join(_sessions(rows), on="group", how="left", maintain_order="left")
-    valued = joined.with_columns(_value(name, rule).alias(name) for name, rule in _RULES.items())
+    valued = joined.with_columns(_value(metrics[name], rule).alias(name) for name, rule in rules.items())
     time, unknown = pl.col(f"{_TIME}|time"), pl.sum_horizontal(f"{_TIME}|{part}" for part in ("no_denominator", "no_value", "too_long"))
     return valued.with_columns(
         period_type=pl.lit(to),
@@ -260,28 +265,27 @@ def _rolled(rows: pl.DataFrame, to: str, tz: tzinfo | None) -> pl.DataFrame:
     )
 
 
-def _value(name: str, rule: Rule) -> pl.Expr:
-    only = pl.col(f"{name}|only")
+def _value(metric: Metric, rule: Rule) -> pl.Expr:
+    only = pl.col(f"{metric.name}|only")
     faulty = pl.any_horizontal(condition for condition, _ in rule.faults)
     value = rule.value
-    if METRICS[name].kind == "duration":
+    if metric.kind == "duration":
         only = only.dt.total_microseconds()
         value = value.round()
     combined = pl.when(~faulty).then(value)
-    kind = pl.Int64() if METRICS[name].kind in ("count", "duration") else pl.Float64()
+    kind = pl.Int64() if metric.kind in ("count", "duration") else pl.Float64()
     rolled = pl.when(pl.col("rows") == 1).then(only.cast(kind)).otherwise(combined.cast(kind))
-    return rolled.cast(pl.Duration("us")) if METRICS[name].kind == "duration" else rolled
+    return rolled.cast(pl.Duration("us")) if metric.kind == "duration" else rolled
 
 
-def _reason(metric: Metric, *, present: bool) -> pl.Expr:
+def _reason(metric: Metric, rule: Rule, *, present: bool) -> pl.Expr:
     if not present:
         return pl.lit(f"no column {metric.name} in the frame")
-    faults = _RULES[metric.name].faults
     # With the rollup "none", a single row that was resampled from several checkpoints has the reason of the rule.
     single = pl.col("rows") == 1 if metric.rollup != "none" else pl.col("parts") == 1
     no_reason = pl.when(pl.col(metric.name).is_not_null()).then(pl.lit(None, dtype=pl.String()))
     reason = no_reason.when(single).then(pl.lit("missing in the only checkpoint"))
-    for condition, text in faults:
+    for condition, text in rule.faults:
         reason = reason.when(condition).then(text)
     return reason
 

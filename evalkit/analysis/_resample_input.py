@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta, tzinfo
 
 import polars as pl
@@ -9,6 +10,7 @@ import polars as pl
 from evalkit.analysis._calendar import BEGINNINGS
 from evalkit.analysis._rollup_rules import SESSION_TIME
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.periods import LONGEST
 from evalkit.domain.refusals import invalid, nearest, shown
 from evalkit.domain.study import PeriodType
@@ -17,24 +19,41 @@ from evalkit.frames.columns import VALUES
 from evalkit.frames.normalize import MISSING_STUDY
 from evalkit.frames.study_data import StudyData
 
-__all__ = ["RESAMPLED", "check_longer", "check_period_types", "read_checkpoints"]
+__all__ = ["RESAMPLED", "check_longer", "check_period_types", "read_checkpoints", "resampled_columns"]
 
 RESAMPLED = {**VALUES, "parts": "count", "covered": "rate", "partial": "flag", SESSION_TIME: "duration"}
-"""The columns of a resampled frame, with their kinds: those of ``kit.checkpoints()``, and four more."""
-_COUNTS = [name for name, kind in RESAMPLED.items() if kind == "count"]
+"""The columns of a resampled frame, with their kinds: those of ``kit.checkpoints()``, and four more.
+
+Custom metrics follow the 16, see `resampled_columns`.
+"""
 _MOST_NAMED = 3
 _CLOCK_CHANGE = timedelta(hours=1)
 
 
-def read_checkpoints(data: StudyData) -> tuple[pl.DataFrame, int, int]:
+def resampled_columns(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """Return `RESAMPLED` with the custom ones of some metrics after the 16."""
+    names = list(RESAMPLED)
+    after = names.index("events_analyzed")
+    custom = {name: metric.kind for name, metric in metrics.items() if name not in METRICS}
+    return {**{name: RESAMPLED[name] for name in names[:after]}, **custom, **{name: RESAMPLED[name] for name in names[after:]}}
+
+
+def read_checkpoints(data: StudyData, metrics: Mapping[str, Metric]) -> tuple[pl.DataFrame, int, int]:
     """Return the checkpoints by study and time, with counts of invalid rows and values.
 
-    NaN, infinity and negative values are null.
+    NaN and infinity are null, as are negative values of metrics that cannot be negative.
+
+    Parameters
+    ----------
+    data
+        The data.
+    metrics
+        The 16 metrics, and the custom metrics to read.
 
     Returns
     -------
     tuple of polars.DataFrame, int and int
-        The checkpoints, the number of rows without a period, and the number of negative values. The columns are those of `RESAMPLED`,
+        The checkpoints, the number of rows without a period, and the number of negative values. The columns are `resampled_columns`,
         null when absent, with the dtypes of ``kit.checkpoints()``; the period is in `start`, `end` and `t`: the midpoint, or the start of a
         run (`is_run`).
 
@@ -43,25 +62,29 @@ def read_checkpoints(data: StudyData) -> tuple[pl.DataFrame, int, int]:
     InvalidInputError
         When there are no columns of the period, or a column has the wrong type.
     """
-    bounds = ["period_start", "period_end"]
-    rows = data.columns(RESAMPLED, bounds, [name for name in RESAMPLED if name not in (*bounds, "partial")])
+    bounds, kinds = ["period_start", "period_end"], resampled_columns(metrics)
+    kinds |= {metric.denominator: "count" for metric in metrics.values() if metric.denominator and metric.denominator not in kinds}
+    rows = data.columns(kinds, bounds, [name for name in kinds if name not in (*bounds, "partial")])
     rows = rows.rename({"period_start": "start", "period_end": "end"}).with_columns(
-        *(_integers(rows[name]) for name in _COUNTS), study_id=pl.coalesce("study_id", "study", pl.lit(MISSING_STUDY))
+        *(_integers(rows[name]) for name, kind in kinds.items() if kind == "count"),
+        study_id=pl.coalesce("study_id", "study", pl.lit(MISSING_STUDY)),
     )
     with_period = rows.filter(pl.col("start").is_not_null() & pl.col("end").is_not_null())
-    measured = [*METRICS, "events_analyzed"]
-    finite = [pl.when(pl.col(name).is_finite()).then(name) for name in (*METRICS, "covered") if with_period.schema[name].is_float()]
+    finite = [pl.when(pl.col(name).is_finite()).then(name) for name in (*metrics, "covered") if with_period.schema[name].is_float()]
     read = with_period.with_columns(finite)
-    valid = read.with_columns(pl.when(~_negative(name)).then(name).alias(name) for name in measured)
-    negative = read.select(pl.sum_horizontal(_negative(name).sum() for name in measured)).item()
+    is_negative = {name: _negative(name, metric.kind) for name, metric in metrics.items() if metric.low is not None and metric.low >= 0}
+    is_negative |= {name: _negative(name, metric.kind) for name, metric in METRICS.items()}
+    is_negative["events_analyzed"] = _negative("events_analyzed", "count")
+    valid = read.with_columns(pl.when(~negative).then(name).alias(name) for name, negative in is_negative.items())
+    negative = read.select(pl.sum_horizontal(negative.sum() for negative in is_negative.values())).item()
     is_run = pl.col("study_id").is_in(list(data.per_run))
     placed_at = pl.when(is_run).then("start").otherwise(pl.col("start") + (pl.col("end") - pl.col("start")) / 2)
     order = ["study_id", "t", "start", "timestamp", "checkpoint_id"]
     return valid.with_columns(t=placed_at, is_run=is_run).sort(order, maintain_order=True), rows.height - with_period.height, int(negative)
 
 
-def _negative(name: str) -> pl.Expr:
-    value = pl.col(name).dt.total_microseconds() if RESAMPLED[name] == "duration" else pl.col(name)
+def _negative(name: str, kind: str) -> pl.Expr:
+    value = pl.col(name).dt.total_microseconds() if kind == "duration" else pl.col(name)
     return value < 0
 
 

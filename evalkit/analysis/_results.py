@@ -17,7 +17,6 @@ import polars as pl
 
 from evalkit.analysis import _wording
 from evalkit.analysis._series import Caveat, MetricSeries, all_series
-from evalkit.domain.catalog import METRICS
 from evalkit.domain.definitions import Metric
 from evalkit.domain.verdicts import Verdict
 from evalkit.errors import AmbiguousStudyError, InvalidInputError, StudyNotFoundError
@@ -312,7 +311,7 @@ def by_study(data: DataLike, metric: str, analyze: Callable[[MetricSeries, Study
     prepared = study_data(data)
     results = [analyze(series, prepared) for series in all_series(prepared, metric)]
     adjusted = holm([result.p for result in results])
-    return PerStudy([result._adjusted(p) for result, p in zip(results, adjusted, strict=True)], prepared, METRICS[metric], kind)
+    return PerStudy([result._adjusted(p) for result, p in zip(results, adjusted, strict=True)], prepared, prepared.metric(metric), kind)
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:

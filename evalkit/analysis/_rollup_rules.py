@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.catalog import METRICS, counted
 from evalkit.domain.definitions import Metric
 from evalkit.domain.times import MAX_COUNT
 
@@ -46,18 +46,24 @@ def rule_of(metric: Metric, *, exact_durations: bool = False) -> Rule:
     Parameters
     ----------
     metric
-        An entry of `evalkit.METRICS`.
+        The metric.
     exact_durations
-        Whether means of durations are computed in integer microseconds from the column `session_time`, not in floats.
+        Whether durations are combined in microseconds, and the mean duration of sessions from the column `session_time`; otherwise in
+        seconds.
     """
+    in_microseconds = exact_durations and metric.kind == "duration"
+    value = pl.col(metric.name).dt.total_microseconds() if in_microseconds else pl.col(metric.name)
     if metric.rollup == "sum":
-        return _sum(metric)
+        return _sum(metric, value)
     if metric.rollup == "ratio":
         return _ratio(metric)
     if metric.rollup == "weighted":
-        return _total_time(metric) if exact_durations and metric.kind == "duration" else _weighted(metric)
+        return _total_time(metric) if in_microseconds and metric.name in METRICS else _weighted(metric, value)
+    if metric.rollup in ("min", "max", "last"):
+        return _extreme(metric, value)
     missing = pl.lit(None, dtype=pl.Float64())
-    return Rule({}, missing, missing, [(pl.lit(True), pl.lit("its denominator is not recorded"))])
+    reason = "its denominator is not recorded" if metric.name in METRICS else "its definition has no roll-up"
+    return Rule({}, missing, missing, [(pl.lit(True), pl.lit(reason))])
 
 
 def session_time() -> pl.Expr:
@@ -76,11 +82,24 @@ def _missing(name: str, count: str) -> tuple[pl.Expr, pl.Expr]:
     return pl.col(count) > 0, pl.format(name + " in {} of {} checkpoints", pl.col(count), pl.col("rows"))
 
 
-def _sum(metric: Metric) -> Rule:
-    name, value = metric.name, pl.col(metric.name)
+def _extreme(metric: Metric, value: pl.Expr) -> Rule:
+    """Return the rule of a minimum or maximum without missing values, or of the last value."""
+    name, no_value = metric.name, f"{metric.name}|no_value"
+    missing = _missing("missing", no_value)
+    combined = {"min": value.min(), "max": value.max(), "last": value.last()}[metric.rollup]
+    if metric.rollup == "last":
+        missing = pl.col(f"{name}|combined").is_null(), pl.lit("missing in the last checkpoint")
+    aggregates = {no_value: value.null_count(), f"{name}|combined": combined}
+    return Rule(aggregates, pl.col(f"{name}|combined"), pl.lit(None, dtype=pl.Int64()), [missing])
+
+
+def _sum(metric: Metric, value: pl.Expr) -> Rule:
+    name = metric.name
     no_value, total = f"{name}|no_value", pl.col(f"{name}|sum")
-    aggregates = {no_value: value.null_count(), f"{name}|sum": (value.cast(pl.Int128()) if metric.kind == "count" else value).sum()}
-    fits = total <= MAX_COUNT if metric.kind == "count" else total.is_finite()
+    whole = metric.kind in ("count", "duration")
+    summed = (value.cast(pl.Int128(), strict=False) if whole else value).sum()
+    aggregates = {no_value: value.null_count(), f"{name}|sum": summed}
+    fits = total <= MAX_COUNT if whole else total.is_finite()
     faults = [_missing("missing", no_value), (~fits, pl.lit("the sum exceeds the range of the column"))]
     return Rule(aggregates, pl.when(fits).then(total), pl.lit(None, dtype=pl.Int64()), faults)
 
@@ -91,7 +110,7 @@ def _denominators(metric: Metric) -> tuple[dict[str, pl.Expr], list[tuple[pl.Exp
     The aggregates are the number of missing denominators, the number of missing values, and the total weight of the other rows.
     """
     name, value, count = metric.name, pl.col(metric.name), pl.col(metric.denominator or "")
-    denominator = METRICS[metric.denominator or ""].label.lower()
+    denominator = counted(metric.denominator or "")
     no_denominator, no_value, weight = (f"{name}|{part}" for part in ("no_denominator", "no_value", "weight"))
     aggregates = {
         no_denominator: count.null_count(),
@@ -107,8 +126,8 @@ def _denominators(metric: Metric) -> tuple[dict[str, pl.Expr], list[tuple[pl.Exp
     return aggregates, faults
 
 
-def _weighted(metric: Metric) -> Rule:
-    name, value, count = metric.name, pl.col(metric.name), pl.col(metric.denominator or "")
+def _weighted(metric: Metric, value: pl.Expr) -> Rule:
+    name, count = metric.name, pl.col(metric.denominator or "")
     aggregates, faults = _denominators(metric)
     used = (count > 0) & value.is_not_null()
     share, values = count.filter(used).cast(pl.Float64()), value.filter(used)

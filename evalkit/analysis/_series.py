@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -13,9 +13,7 @@ import polars as pl
 
 from evalkit.analysis._stats.ar1 import Array, constant
 from evalkit.analysis._stats.trials import NO_TRIALS, Trials, sampling_variances, trials_of
-from evalkit.domain.catalog import METRICS
 from evalkit.domain.definitions import Metric
-from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import StudyData
 
 __all__ = [
@@ -56,6 +54,7 @@ class CaveatKind(StrEnum):
     LEFT_OUT = "left_out"
     UNUSED = "unused"
     UNPAIRED = "unpaired"
+    UNDEFINED = "undefined"
 
 
 @dataclass(frozen=True)
@@ -190,12 +189,12 @@ class MetricSeries:
         )  # fmt: skip
 
 
-def rows_for(data: StudyData, metrics: Iterable[str]) -> pl.DataFrame:
+def rows_for(data: StudyData, metrics: Sequence[Metric]) -> pl.DataFrame:
     """Return `StudyData.sorted_checkpoints` with the columns for series of some metrics."""
-    names = list(metrics)
-    denominators = {METRICS[name].denominator for name in names}
+    names = [metric.name for metric in metrics]
+    denominators = {metric.denominator for metric in metrics}
     counts = sorted(name for name in denominators if name is not None and name not in names)
-    return data.sorted_checkpoints(names, counts, [PARTIAL] if any(METRICS[name].rollup == "sum" for name in names) else [])
+    return data.sorted_checkpoints(names, counts, [PARTIAL] if any(metric.rollup == "sum" for metric in metrics) else [])
 
 
 def all_series(data: StudyData, metric: str) -> list[MetricSeries]:
@@ -206,32 +205,33 @@ def all_series(data: StudyData, metric: str) -> list[MetricSeries]:
     InvalidInputError
         When the data lacks a column or the metric is unknown.
     """
-    metric_named(metric)
-    rows = rows_for(data, [metric])
+    definition = data.metric(metric)
+    rows = rows_for(data, [definition])
     parts = [rows] if len(data.names) == 1 and rows.height else rows.partition_by("study_id", maintain_order=True)
-    return [metric_series(part, metric) for part in parts]
+    return [metric_series(part, definition, defined=metric not in data.undefined) for part in parts]
 
 
-def complete_periods(rows: pl.DataFrame, metric: str) -> tuple[pl.DataFrame, int]:
+def complete_periods(rows: pl.DataFrame, metric: Metric) -> tuple[pl.DataFrame, int]:
     """Return the rows without totals of partial periods, and the number of excluded rows."""
-    if METRICS[metric].rollup != "sum" or PARTIAL not in rows.columns or not rows[PARTIAL].any():
+    if metric.rollup != "sum" or PARTIAL not in rows.columns or not rows[PARTIAL].any():
         return rows, 0
     complete = rows.filter(pl.col(PARTIAL).not_())
     return complete, rows.height - complete.height
 
 
-def metric_series(rows: pl.DataFrame, metric: str) -> MetricSeries:
+def metric_series(rows: pl.DataFrame, metric: Metric, *, defined: bool = True) -> MetricSeries:
     """Return one metric of one study as a series.
 
-    Rows are those of `StudyData.sorted_checkpoints` of one study.
+    Rows are those of `StudyData.sorted_checkpoints` of one study. A metric that is not `defined` has a caveat.
     """
-    denominator = METRICS[metric].denominator
+    denominator = metric.denominator
     complete, partial = complete_periods(rows, metric)
-    samples = _samples(complete, metric)
+    samples = _samples(complete, metric.name)
     counts = _numbers(complete, denominator) if denominator in complete.columns else None
     study_id, study = (rows["study_id"][0], rows["label"][0]) if rows.height else ("", "")
-    series = series_of(study_id, study, METRICS[metric], samples, counts=counts, partial=partial)
-    return replace(series, missing=rows.height - series.checkpoints)
+    series = series_of(study_id, study, metric, samples, counts=counts, partial=partial)
+    caveats = series.caveats if defined else (*series.caveats, Caveat(CaveatKind.UNDEFINED, (metric.name,)))
+    return replace(series, missing=rows.height - series.checkpoints, caveats=caveats)
 
 
 def series_of(

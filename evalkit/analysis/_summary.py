@@ -49,7 +49,7 @@ class Summary(Result):
 
     Notes
     -----
-    ``.frame`` has one row per study and metric, studies ordered by their start and metrics as in `evalkit.METRICS`. Statistics are
+    ``.frame`` has one row per study and metric, studies ordered by their start and the 16 before custom metrics. Statistics are
     computed over the checkpoints with a value; they are Float64, durations in seconds and rates 0 to 1, and null without values.
 
     - ``study_id``, ``study`` (name, with the end of the id when names are equal), ``metric``, ``label``, ``unit``: String
@@ -155,20 +155,20 @@ def summary(data: DataLike) -> Summary:
     └──────────────────────┴──────────┴──────────┴───────────────┘
     """
     prepared = study_data(data)
-    names = [name for name in METRICS if name in prepared]
-    denominators = [name for name in ("sessions_completed", "tasks_completed", "total_cost") if name not in prepared]
-    rows = prepared.sorted_checkpoints(names, denominators)
-    if not names:
+    catalog = prepared.catalog
+    needed = {"tasks_completed", "total_cost", *(metric.denominator for metric in catalog.values() if metric.denominator is not None)}
+    rows = prepared.sorted_checkpoints(catalog, sorted(needed - catalog.keys()))
+    if not catalog:
         raise InvalidInputError(
             "data: no column with a metric", hint=f"Valid metrics: {', '.join(METRICS)}.", field="data", value=prepared.column_names
         )
-    metrics = [METRICS[name] for name in names]
+    metrics = list(catalog.values())
     aggregates = {name: expression for metric in metrics for name, expression in _aggregates(metric).items()}
     grouped = rows.group_by("study_id", maintain_order=True).agg(
         study=pl.col("label").first(), checkpoints=pl.len(), rows=pl.len(), **aggregates
     )
     table = pl.concat([grouped.select(_row(metric)) for metric in metrics])
-    order = pl.col("metric").replace_strict({name: place for place, name in enumerate(METRICS)}, return_dtype=pl.Int8())
+    order = pl.col("metric").replace_strict({name: place for place, name in enumerate(catalog)}, return_dtype=pl.Int16())
     table = table.sort("study_id", order, maintain_order=True)
     start, end = rows.select(pl.col("start").min(), pl.col("end").max()).row(0)
     return Summary(grouped.height, rows.height, start, end, _rows=table, _data=prepared)

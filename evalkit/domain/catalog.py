@@ -10,7 +10,7 @@ from typing import Literal
 from evalkit.domain.definitions import Metric, definition_of, is_name
 from evalkit.domain.times import MAX_COUNT
 
-__all__ = ["METRICS", "RESERVED", "custom_definition", "is_custom_name"]
+__all__ = ["METRICS", "RESERVED", "counted", "custom_definition", "is_custom_name"]
 
 
 def _count(name: str, group: str, description: str, *, unit: str = "") -> Metric:
@@ -87,6 +87,17 @@ RESERVED = frozenset(
     )
 )  # fmt: skip
 """Names that a custom metric cannot have: the 16 metrics, and the columns of all frames."""
+
+
+def counted(denominator: str) -> str:
+    """Return what a denominator counts, for use in a sentence.
+
+    Examples
+    --------
+    >>> counted("sessions_completed"), counted("tool_calls")
+    ('sessions completed', 'tool calls')
+    """
+    return METRICS[denominator].label.lower() if denominator in METRICS else denominator.replace("_", " ")
 
 
 def is_custom_name(name: object) -> bool:

@@ -25,6 +25,7 @@ def number(metric: Metric, value: float | None) -> str:
         return f"{value * 100:.1f}%"
     if metric.kind == "money":
         return f"${value:,.2f}"
-    if metric.kind == "count":
-        return f"{value:,.0f}"
-    return f"{value:,.2f}" if metric.kind == "number" else f"{value:,.1f} s"
+    if metric.kind == "duration":
+        return f"{value:,.1f} s"
+    figure = f"{value:,.0f}" if metric.kind == "count" else f"{value:,.2f}"
+    return f"{figure} {metric.unit}" if metric.unit and metric.unit not in metric.label.lower() else figure

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
-from evalkit.domain.catalog import METRICS
-from evalkit.domain.definitions import Metric
+from evalkit.domain.catalog import METRICS, is_custom_name
+from evalkit.domain.definitions import Kind, Metric
 from evalkit.domain.periods import SHORTEST, is_gap
-from evalkit.domain.refusals import a_type, invalid
+from evalkit.domain.refusals import a_type, invalid, unknown_name
 from evalkit.domain.study import PER_RUN, PeriodType, Study, StudyConfig
 from evalkit.domain.study_references import resolve_study
 from evalkit.errors import InvalidInputError
@@ -187,35 +187,88 @@ class StudyData:
                 defined.setdefault(name, {})[study_id] = metric
         return defined
 
-    def metric(self, name: str) -> Metric | None:
-        """Return the definition of a metric, standard or custom; None without one.
+    def metric(self, name: object, field: str = "metric") -> Metric:
+        """Return the definition of a metric, standard or custom.
+
+        A column with numbers or durations but without a definition has no better direction, see `undefined`.
+
+        Parameters
+        ----------
+        name
+            The name of a metric.
+        field
+            The name of the parameter, for messages.
 
         Raises
         ------
         InvalidInputError
-            If studies define it differently, so that their values cannot be analyzed together.
+            If the metric is unknown, or studies define it differently, so that their values cannot be analyzed together.
 
         Examples
         --------
-        >>> rows = pl.DataFrame({"study": ["nightly"], "refusals": [3]})
+        >>> rows = pl.DataFrame({"study": ["nightly"], "refusals": [3], "judge_score": [0.8]})
         >>> data = StudyData(rows, metrics=[Metric("refusals", kind="count", better="down")])
-        >>> data.metric("refusals").better, data.metric("session_success_rate").better, data.metric("other")
-        ('down', 'up', None)
+        >>> data.metric("refusals").better, data.metric("session_success_rate").better, data.metric("judge_score").better
+        ('down', 'up', 'neither')
         """
-        if name in METRICS:
-            return METRICS[name]
-        defined = self.definitions.get(name)
-        if defined is None:
-            return None
-        (first_id, first), *others = defined.items()
-        for study_id, other in others:
-            if differences := first.differences(other):
-                labels = [next((known.name for known in self.known if known.id == key), key) for key in (first_id, study_id)]
-                raise invalid(
-                    "metric", name, f"studies {labels[0]!r} and {labels[1]!r} define it differently: {'; '.join(differences)}",
-                    hint="Select one of the studies.",
-                )  # fmt: skip
-        return first
+        if not isinstance(name, str):
+            raise invalid(field, name, "expected the name of one metric, e.g. 'session_success_rate'")
+        metric = METRICS.get(name) or self._custom.get(name)
+        if metric is None and name in self.definitions:
+            raise invalid(field, name, self._contradiction(name), hint="Select one of the studies.")
+        if metric is None:
+            raise unknown_name("metric", name, [*METRICS, *self.definitions, *self.undefined], field=field)
+        return metric
+
+    @cached_property
+    def catalog(self) -> dict[str, Metric]:
+        """The metrics with a column: the 16 in their order, then custom metrics.
+
+        Metrics that studies define differently are left out, see `contradictions`.
+        """
+        return {name: metric for name, metric in {**METRICS, **self._custom}.items() if name in self}
+
+    @cached_property
+    def contradictions(self) -> dict[str, str]:
+        """The custom metrics that studies define differently, each with the difference."""
+        return {name: self._contradiction(name) for name in self.definitions if name not in self._custom and name in self}
+
+    @cached_property
+    def undefined(self) -> dict[str, Metric]:
+        """The columns with numbers or durations that could be a metric, but have no definition.
+
+        Each is a number or duration without a better direction.
+        """
+        names = [name for name in self.column_names if is_custom_name(name) and name not in self.definitions]
+        possible: tuple[Kind, ...] = ("number", "duration")
+        kinds = {name: next((kind for kind in possible if self._has_values(name, kind)), None) for name in names}
+        return {name: Metric(name, kind=kind, better="neither") for name, kind in kinds.items() if kind is not None}
+
+    @cached_property
+    def _custom(self) -> dict[str, Metric]:
+        """The custom metrics that can be analyzed."""
+        agreed = {name: first for name, (first, *others) in self._defined.items() if not any(map(first.differences, others))}
+        return agreed | self.undefined
+
+    @property
+    def _defined(self) -> dict[str, list[Metric]]:
+        return {name: list(defined.values()) for name, defined in self.definitions.items()}
+
+    def _contradiction(self, name: str) -> str:
+        (first_id, first), *others = self.definitions[name].items()
+        other_id, differences = next((key, differences) for key, other in others if (differences := first.differences(other)))
+        labels = [next((known.name for known in self.known if known.id == key), key) for key in (first_id, other_id)]
+        return f"studies {labels[0]!r} and {labels[1]!r} define it differently: {'; '.join(differences)}"
+
+    def _has_values(self, name: str, kind: str) -> bool:
+        try:
+            return self.column(name, kind).count() > 0
+        except InvalidInputError:
+            return False
+
+    def _kind(self, name: str) -> str:
+        """Return the kind of a column, as in `evalkit.frames.columns`."""
+        return CHECKPOINTS.get(name) or self.metric(name).kind
 
     @property
     def names(self) -> list[StudyName]:
@@ -301,9 +354,10 @@ class StudyData:
         [1.5, 2.0, 0.5]
         """
         metrics = list(metrics)
-        self.columns(CHECKPOINTS, ["period_start", "period_end", *metrics], [])
+        kinds = {name: self._kind(name) for name in ("period_start", "period_end", *metrics)}
+        self.columns(kinds, list(kinds), [])
         periods = self._layout[0]
-        measured = [self._value(name, CHECKPOINTS[name]) for name in (*metrics, *counts)]
+        measured = [self._value(name, self._kind(name)) for name in (*metrics, *counts)]
         return periods.hstack([*measured, *(self._value(name, "flag") for name in flags)])
 
     @cached_property

@@ -12,7 +12,7 @@ import altair as alt
 import polars as pl
 
 from evalkit._util.text import plural
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.catalog import counted
 from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import invalid
 from evalkit.frames.metric_text import number
@@ -48,7 +48,7 @@ SUMMARY, STUDY = alt.Description("summary:N"), alt.Description("study:N")
 """The accessible description of a mark, which is also its tooltip in an SVG."""
 _MOST_VISIBLE_POINTS = 300
 _WIDTH, _NAME_PIXELS = 640, 240
-_AXIS_FORMATS = {"rate": "%", "count": "~s", "number": ",f", "duration": ",f", "money": "$,f"}
+_AXIS_FORMATS = {"rate": "%", "count": "~s", "number": ",f", "duration": ",f", "money": "$,f", "score": ",f"}
 """Without a precision, Vega chooses enough digits to distinguish adjacent ticks."""
 _DAY = 86_400_000
 _PADDING = 8
@@ -354,9 +354,9 @@ def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
     ]
     summary = f"datum.study + ', ' + datum.period + ': ' + format(datum.v, '{number_format}')"
     if metric.denominator is not None:
-        counted = METRICS[metric.denominator].label.lower()
-        tooltips.append(alt.Tooltip("n:Q", title=counted, format=",d"))
-        summary += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {counted}' : '')"
+        trials = counted(metric.denominator)
+        tooltips.append(alt.Tooltip("n:Q", title=trials, format=",d"))
+        summary += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {trials}' : '')"
     opacity = alt.OpacityValue(1 if count <= _MOST_VISIBLE_POINTS else 0, condition={"test": "datum.alone", "value": 1})
     return (
         base.transform_filter("isValid(datum.v)")

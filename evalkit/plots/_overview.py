@@ -74,8 +74,8 @@ def overview(data: DataLike) -> StackedChart:
     ['total_cost', 'total_tokens']
     """
     data = study_data(data)
-    names = [name for name in METRICS if name in data]
-    if not names:
+    names = list(data.catalog)
+    if not names and not data.contradictions:
         prepare(data, next(iter(METRICS)))  # raises the error for missing columns
         raise InvalidInputError("The data has no metric", field="data", value=data.column_names)  # pragma: no cover
     all_series = [series for series in (prepare(data, name, interval=False) for name in names) if series.points.height]
@@ -92,7 +92,9 @@ def overview(data: DataLike) -> StackedChart:
     for series in all_series:
         groups.setdefault(series.metric.group, []).append(series)
     parts: list[Any] = [_legend(studies)] if len(studies) > 1 else []
-    notes: list[str] = []
+    notes = [f"Not shown: {name!r}, because {problem}." for name, problem in data.contradictions.items()]
+    if data.undefined:
+        notes.append(f"No definition in this data: {', '.join(data.undefined)}.")
     # All small charts have the same time axis, which shows when a metric was not measured.
     x = time_axis([drawn_times(series.points, "start", "end") for series in all_series], _WIDTH, title=False, fixed=True)
     for group, members in groups.items():

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 import polars as pl
 
 from evalkit._util.text import plural
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.catalog import counted
 from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import invalid
-from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import StudyData
 from evalkit.plots._downsampling import runs
 
@@ -110,7 +109,7 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     data
         The checkpoints.
     metric
-        A name in `METRICS`.
+        The name of a metric.
     interval
         Whether to compute confidence intervals; None: if they can be computed, for up to `MOST_BANDS` studies.
     rolling
@@ -121,7 +120,7 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     InvalidInputError
         For an invalid frame, an unknown metric, or an invalid `interval` or `rolling`.
     """
-    definition = metric_named(metric)
+    definition = data.metric(metric)
     if rolling is not None and (type(rolling) is not int or rolling < 2):
         raise invalid("rolling", rolling, "expected an integer of 2 or more, or None")
     if interval not in (None, True, False):
@@ -130,6 +129,8 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     rows = data.sorted_checkpoints([metric], [denominator] if denominator else [])
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(denominator) if denominator else pl.lit(None, dtype=pl.Int64())
     studies, notes = drawn_studies(studies_of(rows), rows.filter(value.is_not_null()))
+    if metric in data.undefined:
+        notes.append(f"No definition of {metric} in this data, so no direction is better.")
     with_intervals = interval if interval is not None else len(studies) <= MOST_BANDS
     computable = definition.kind == "rate" and denominator is not None
     low, high = wilson(value, count) if computable and with_intervals else (pl.lit(None, dtype=pl.Float64()),) * 2
@@ -139,11 +140,11 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
         notes += _interval_notes(points, definition, with_intervals=with_intervals, requested=interval)
     if rolling is not None:
         points = points.with_columns(mean=_rolling(definition, rolling))
-        counted = METRICS[denominator].label.lower() if denominator else ""
-        weighted = f", weighted by {counted}" if denominator else ""
+        weights = counted(denominator) if denominator else ""
+        weighted = f", weighted by {weights}" if denominator else ""
         unweighted = " and checkpoints without a weight" if denominator and points["n"].fill_null(0).eq(0).any() else ""
         if points.height and points["mean"].is_null().all():
-            notes.append(f"No rolling mean: fewer than {rolling} consecutive checkpoints{f' with {counted}' if denominator else ''}.")
+            notes.append(f"No rolling mean: fewer than {rolling} consecutive checkpoints{f' with {weights}' if denominator else ''}.")
         else:
             notes.append(f"Thick line: {rolling}-checkpoint rolling mean{weighted} (restarts after gaps{unweighted}).")
     table = rows.lazy().select(
@@ -159,7 +160,7 @@ def _interval_notes(points: pl.DataFrame, metric: Metric, *, with_intervals: boo
         return ["No intervals: the denominator of this rate is not recorded."]
     if not with_intervals:
         return [f"No intervals for more than {MOST_BANDS} studies; interval=True draws them."] if requested is None else []
-    counted = METRICS[metric.denominator].label.lower()
+    trials = counted(metric.denominator)
     notes = []
     missing, has_count = pl.col("low").is_null(), (pl.col("n") > 0).fill_null(False)
     successes = pl.col("v") * pl.col("n")
@@ -169,13 +170,13 @@ def _interval_notes(points: pl.DataFrame, metric: Metric, *, with_intervals: boo
     ).row(0)
     if uncounted + outside < points.height:
         shape = "Band" if points["run"].n_unique() < points.height else "Bar"
-        notes.append(f"{shape}: 95% Wilson CI (n = {counted}).")
+        notes.append(f"{shape}: 95% Wilson CI (n = {trials}).")
     if uncounted:
-        notes.append(f"No interval for {plural(uncounted, 'checkpoint')}: {counted} missing or 0.")
+        notes.append(f"No interval for {plural(uncounted, 'checkpoint')}: {trials} missing or 0.")
     if outside:
         notes.append(f"No interval for {plural(outside, 'checkpoint')}: rate outside 0 to 100%.")
     if inexact:
-        notes.append(f"Rate times {counted} is not an integer for {plural(inexact, 'checkpoint')} (rounded input).")
+        notes.append(f"Rate times {trials} is not an integer for {plural(inexact, 'checkpoint')} (rounded input).")
     return notes
 
 

@@ -10,7 +10,6 @@ import polars as pl
 from evalkit._util.text import moment, plural, span
 from evalkit.domain.definitions import Metric
 from evalkit.frames.metric_text import number
-from evalkit.frames.normalize import metric_named
 from evalkit.frames.study_data import study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._descriptions import MOST_DESCRIBED, axis_title
@@ -46,7 +45,7 @@ def scatter(
     data
         A `StudyData`, or a DataFrame as ``kit.checkpoints()`` returns it.
     x, y
-        Names in `evalkit.METRICS`. Checkpoints that lack one of the values are left out, and counted in the subtitle.
+        Names of metrics. Checkpoints that lack one of the values are left out, and counted in the subtitle.
     path
         Whether to connect the points of a study in time order. The path breaks at gaps. Later points are more opaque.
     width, height
@@ -72,8 +71,8 @@ def scatter(
     ['Path connects checkpoints in time order; later points are more opaque.']
     """
     check_size(width=width, height=height)
-    x_metric, y_metric = metric_named(x, "x"), metric_named(y, "y")
     data = study_data(data)
+    x_metric, y_metric = data.metric(x, "x"), data.metric(y, "y")
     rows = data.sorted_checkpoints(dict.fromkeys([x, y])).with_columns(
         data.gaps, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64())
     )

@@ -64,7 +64,7 @@ def trend(
         A `StudyData`, or a DataFrame as ``kit.checkpoints()`` returns it, with any number of rows. If it has a lifecycle, paused time is
         shaded, and the starts and stops of studies are marked.
     metric
-        A name in `evalkit.METRICS`.
+        The name of a metric: one of the 16, or a custom one.
     align
         ``"calendar"``: by date. ``"start"``: by time since the start of each study's first period, without the lifecycle.
     interval

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,10 +19,11 @@ from evalkit.analysis._audit.tiling import RunningTime, grids, running_time
 from evalkit.analysis._results import Result
 from evalkit.analysis._series import PARTIAL
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.study import Study
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, MALFORMED, empty_frame
-from evalkit.frames.normalize import MISSING_STUDY, labeled, metric_named, read_columns, to_library_of
+from evalkit.frames.normalize import MISSING_STUDY, labeled, read_columns, to_library_of
 from evalkit.frames.study_data import StudyData, study_data
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Audit(Result):
         Parameters
         ----------
         metric
-            A name in `evalkit.METRICS`; None for every metric. Findings about its denominator are included, as are findings about
+            The name of a metric; None for every metric. Findings about its denominator are included, as are findings about
             periods, which affect every metric.
         study
             A `Study`, an id, a name, or the last four or more characters of an id; None for every study.
@@ -141,7 +142,7 @@ class Audit(Result):
         """
         rows = self._rows
         if metric is not None:
-            affected = [name for name in (metric_named(metric).name, METRICS[metric].denominator) if name]
+            affected = [name for name in (metric, self._data.metric(metric).denominator) if name]
             matches = pl.col("metrics").list.eval(pl.element().is_in(affected)).list.any()
             rows = rows.filter(matches | (pl.col("metrics").list.len() == 0))
         if study is not None:
@@ -247,9 +248,11 @@ def audit(data: DataLike, *, study: Study | str | Iterable[Study | str] | None =
       ``outside_running`` and ``inside_pause`` as above. Any length is accepted.
     - Recording: ``recorded_late`` (more than a period and more than a day after the end); ``shared_sessions`` (the same session in several
       checkpoints of a study); ``session_count``.
-    - Values: ``not_finite``, ``rate_outside``, ``negative_value``, ``below_one_iteration``, ``over_nothing`` (a mean over a count of
-      zero), ``rate_not_of_count``, ``cost_below_task``, ``successes_not_whole``, ``first_above_successes``. Numbers with up to six
-      decimals may be rounded; only contradictions that rounding cannot explain are reported.
+    - Values, also of custom metrics: ``not_finite``, ``rate_outside``, ``negative_value``, ``value_outside`` (the range of the
+      definition), ``below_one_iteration``, ``over_nothing`` (a mean over a count of zero), ``part_above_total`` (a count above its
+      denominator, or more tool errors than tool calls), ``rate_not_of_count``, ``cost_below_task``, ``successes_not_whole``,
+      ``first_above_successes``. Numbers with up to six decimals may be rounded; only contradictions that rounding cannot explain are
+      reported.
 
     Examples
     --------
@@ -270,13 +273,17 @@ def audit(data: DataLike, *, study: Study | str | Iterable[Study | str] | None =
 
 def audit_of(data: StudyData, study_ids: Sequence[str] | None = None) -> Audit:
     """Compute the audit of some studies, or of all."""
-    optional = [name for name in CHECKPOINTS if name not in ("period_start", "period_end")]
-    columns = data.columns(CHECKPOINTS, ["period_start", "period_end"], optional).with_row_index("row")
+    custom = {name: metric for name, metric in data.catalog.items() if name not in METRICS and name not in data.undefined}
+    kinds = {**CHECKPOINTS, **{name: metric.kind for name, metric in custom.items()}}
+    optional = [name for name in kinds if name not in ("period_start", "period_end")]
+    columns = data.columns(kinds, ["period_start", "period_end"], optional).with_row_index("row")
     running = None if data.lifecycle is None else running_time(_steps(data, columns))
-    rows = _prepared(columns.with_columns(pl.col("row").cast(pl.Int64()), _partial(data)), study_ids)
+    metrics = {**METRICS, **custom}
+    rows = _prepared(columns.with_columns(pl.col("row").cast(pl.Int64()), _partial(data)), study_ids, metrics)
     has_both = pl.col("start").is_not_null() & pl.col("end").is_not_null()
     is_run = pl.col("study_id").is_in(list(data.per_run))
-    placed = rows.filter(has_both & pl.when(is_run).then(pl.col("end") >= pl.col("start")).otherwise(pl.col("end") > pl.col("start")))
+    has_length = pl.when(is_run).then(pl.col("end") >= pl.col("start")).otherwise(pl.col("end") > pl.col("start"))
+    placed = rows.drop(custom).filter(has_both & has_length)
     runs, periods = placed.filter(is_run), placed.filter(is_run.not_())
     grid, of_runs = grids(periods), []
     if runs.height:
@@ -292,10 +299,10 @@ def audit_of(data: StudyData, study_ids: Sequence[str] | None = None) -> Audit:
         *of_runs,
         *record_findings(placed, grid),
         findings("malformed_part", _malformed(data, per_row), lambda place: str(place["parts"])),
-        *value_findings(rows),
+        *value_findings(rows, metrics),
     ]
     return Audit(
-        checked=rows.height, studies=rows["study_id"].n_unique(), unchecked=_unchecked(grid, running, rows),
+        checked=rows.height, studies=rows["study_id"].n_unique(), unchecked=[*_unchecked(grid, running, rows), *_undefined(data)],
         _rows=_table(pl.concat(tables), rows), _data=data,
     )  # fmt: skip
 
@@ -314,7 +321,7 @@ def _partial(data: StudyData) -> pl.Series:
         return pl.repeat(False, len(data.checkpoints), dtype=pl.Boolean(), eager=True).alias(PARTIAL)
 
 
-def _prepared(columns: pl.DataFrame, study_ids: Sequence[str] | None) -> pl.DataFrame:
+def _prepared(columns: pl.DataFrame, study_ids: Sequence[str] | None, metrics: Mapping[str, Metric]) -> pl.DataFrame:
     """Return the rows of some studies with the dtypes that the checks need.
 
     study_id and label are strings, times microseconds since 1970, and metrics Float64.
@@ -323,7 +330,7 @@ def _prepared(columns: pl.DataFrame, study_ids: Sequence[str] | None) -> pl.Data
         (pl.col(name).dt.total_microseconds() / 1e6 if metric.kind == "duration" else pl.col(name).cast(pl.Float64()).fill_nan(None)).alias(
             name
         )
-        for name, metric in METRICS.items()
+        for name, metric in metrics.items()
     )
     times = (pl.col(name).dt.epoch("us").alias(short) for name, short in _TIMES.items())
     rows = labeled(columns, "period_start")[0].lazy().with_columns(pl.col("study_id", "label").cast(pl.String()), *values, *times)
@@ -365,6 +372,12 @@ def _table(records: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.col("checkpoints").fill_null([]), pl.col("severity").cast(pl.String()), pl.col("start", "end").cast(time))
         .select(*_COLUMNS, "text", "advice")
     )
+
+
+def _undefined(data: StudyData) -> list[str]:
+    """Return sentences about the metrics whose values are not checked."""
+    names = [*data.undefined, *data.contradictions]
+    return [f"Skipped for metrics without one definition: their values ({', '.join(names)})."] if names else []
 
 
 def _unchecked(grid: pl.DataFrame, running: RunningTime | None, rows: pl.DataFrame) -> list[str]:

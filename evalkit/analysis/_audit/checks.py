@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -12,17 +12,22 @@ from evalkit.analysis._audit.coverage import place_span
 from evalkit.analysis._audit.finding_kinds import findings
 from evalkit.analysis._audit.tiling import DAY
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 
 __all__ = ["record_findings", "value_findings"]
 
 _SESSION_METRICS = [name for name, metric in METRICS.items() if "sessions_completed" in (name, metric.denominator)]
-_DENOMINATORS = {name: metric.denominator for name, metric in METRICS.items() if metric.denominator} | {
+_IMPLIED_DENOMINATORS = {
     "avg_iterations_to_success": "tasks_completed",
     "cost_per_successful_task": "tasks_completed",
     "learning_effectiveness": "learnings_applied",
 }
-"""The count that must be positive for a mean to exist."""
-_COUNTED = {name: metric.denominator for name, metric in METRICS.items() if metric.kind == "rate" and metric.denominator}
+"""Counts that must be positive for a mean to exist, besides the denominators of definitions."""
+_TOTALS = {
+    "sessions_invalid": "sessions_attempted", "sessions_limited": "sessions_completed", "tasks_solved": "tasks_completed",
+    "tool_errors": "tool_calls",
+}  # fmt: skip
+"""The totals of standard custom metrics, besides the denominators of counts."""
 _COSTS = ("total_cost", "cost_per_successful_task", "tasks_completed")
 _MOST_DECIMALS = 6
 """Numbers with more decimals are treated as unrounded."""
@@ -110,61 +115,91 @@ def _describe_count(place: dict[str, Any]) -> str:
     return f"{counts} ({place_span(place)})"
 
 
-def value_findings(rows: pl.DataFrame) -> list[pl.DataFrame]:
+def value_findings(rows: pl.DataFrame, metrics: Mapping[str, Metric]) -> list[pl.DataFrame]:
     """Return the findings about values.
 
     Parameters
     ----------
     rows
         Columns row, study_id, start, end, and every metric as Float64; durations in seconds.
+    metrics
+        The 16 metrics, and the custom metrics of the data.
     """
-    checks = list(_checks())
+    rates = _counted_rates(metrics)
+    checks = list(_checks(metrics, rates))
     # In steps: as single expressions, the checks would compute their shared columns many times.
-    prepared = rows.lazy().with_columns(_half_units()).with_columns(**_implied_solved_tasks())
+    prepared = rows.lazy().with_columns(_half_units(rates)).with_columns(**_implied_solved_tasks())
     hits = prepared.select("row", **{f"hit {number}": hit for number, (_, _, hit) in enumerate(checks)}).collect()
     tables = []
-    for number, (kind, metrics, _) in enumerate(checks):
+    for number, (kind, names, _) in enumerate(checks):
         hit = hits[f"hit {number}"].fill_null(False)
         if hit.any():
             places = rows.filter(hit).with_columns(rows=pl.concat_list("row"), count=pl.lit(1))
-            tables.append(findings(kind, places, lambda place, shown=metrics: _describe_values(place, shown), metrics=metrics))  # type: ignore[misc]
+            tables.append(findings(kind, places, lambda place, shown=names: _describe_values(place, shown, rates), metrics=names))  # type: ignore[misc]
     return tables
 
 
-def _describe_values(place: dict[str, Any], metrics: Sequence[str]) -> str:
+def _counted_rates(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """Return the rates with a denominator, and their denominators."""
+    return {
+        name: metric.denominator
+        for name, metric in metrics.items()
+        if metric.kind == "rate" and metric.denominator is not None and metric.denominator in metrics
+    }
+
+
+def _describe_values(place: dict[str, Any], metrics: Sequence[str], rates: Mapping[str, str]) -> str:
     when = place_span(place) if place["start"] is not None and place["end"] is not None else f"row {place['row']}"
     values = [f"{name} is {place[name]:,.10g}" for name in metrics]
-    return f"{', '.join(values)}{_implied(place, metrics)} ({when})"
+    return f"{', '.join(values)}{_implied(place, metrics, rates)} ({when})"
 
 
-def _implied(place: dict[str, Any], metrics: Sequence[str]) -> str:
+def _implied(place: dict[str, Any], metrics: Sequence[str], rates: Mapping[str, str]) -> str:
     """Return the impossible number that the values imply, if any."""
     values = [place[name] for name in metrics]
-    if len(values) == 2 and _COUNTED.get(metrics[0]) == metrics[1] and values[1]:
+    if len(values) == 2 and rates.get(metrics[0]) == metrics[1] and values[1]:
         return f", which implies {values[0] * values[1]:,.4g} successes"
     costs = [place[name] for name in metrics if name in _COSTS[:2]]
     return f", which implies {costs[0] / costs[1]:,.4g} solved tasks" if len(costs) == 2 and costs[1] else ""
 
 
-def _checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
+def _checks(metrics: Mapping[str, Metric], rates: Mapping[str, str]) -> Iterator[tuple[str, list[str], pl.Expr]]:
     """Yield each check: the kind of finding, its metrics, and a Boolean expression.
 
     The expression is true for rows with the finding; null means no finding.
     """
-    for name, metric in METRICS.items():
+    for name, metric in metrics.items():
         value = pl.col(name)
         yield "not_finite", [name], value.is_infinite()
         if metric.kind == "rate":
-            yield "rate_outside", [name], value.is_finite() & value.is_between(metric.low, metric.high).not_()
-        else:
-            yield "negative_value", [name], value.is_finite() & (value < metric.low)
+            yield "rate_outside", [name], value.is_finite() & value.is_between(0, 1).not_()
+        elif metric.low is not None and metric.low >= 0 and metric.kind != "score":
+            yield "negative_value", [name], value.is_finite() & (value < 0)
+        if name not in METRICS:
+            yield "value_outside", [name], _outside(metric)
     iterations = pl.col("avg_iterations_to_success")
     yield "below_one_iteration", ["avg_iterations_to_success"], (iterations >= 0) & (iterations < 1 - _SINGLE)
-    for name, count in _DENOMINATORS.items():
+    denominators = {name: metric.denominator for name, metric in metrics.items() if metric.denominator in metrics}
+    totals = {name: total for name, total in _TOTALS.items() if name in metrics and total in metrics}
+    for name, total in (totals | {name: of for name, of in denominators.items() if of and metrics[name].kind == "count"}).items():
+        yield "part_above_total", [name, total], pl.col(name) > pl.col(total)
+    means = {name: count for name, count in denominators.items() if count and metrics[name].kind != "count"}
+    for name, count in (means | _IMPLIED_DENOMINATORS).items():
         yield "over_nothing", [name, count], pl.col(name).is_not_null() & (pl.col(count) == 0)
-    for name, count in _COUNTED.items():
+    for name, count in rates.items():
         yield "rate_not_of_count", [name, count], _not_a_fraction(pl.col(name), pl.col(count), pl.col(_TOLERANCE.format(name)))
     yield from _cost_checks()
+
+
+def _outside(metric: Metric) -> pl.Expr:
+    """Return whether a possible value is outside the range of its definition."""
+    value, possible = pl.col(metric.name), pl.col(metric.name).is_finite()
+    if metric.kind == "rate":
+        possible &= value.is_between(0, 1)
+    elif metric.kind in ("count", "money", "duration"):
+        possible &= value >= 0
+    low = pl.lit(False) if metric.low is None else value < metric.low
+    return possible & (low | (pl.lit(False) if metric.high is None else value > metric.high))
 
 
 def _not_a_fraction(rate: pl.Expr, count: pl.Expr, tolerance: pl.Expr) -> pl.Expr:
@@ -207,17 +242,17 @@ def _cost_checks() -> Iterator[tuple[str, list[str], pl.Expr]]:
     )
 
 
-def _half_units() -> list[pl.Expr]:
+def _half_units(rates: Mapping[str, str]) -> list[pl.Expr]:
     """Return the rounding tolerance of each compared number.
 
     It is half a unit of the last written decimal. Money has at least two decimals: 2.0 means $2.00.
     """
     tolerances = []
-    for name in (*_COUNTED, *_COSTS[:2]):
+    for name in (*rates, *_COSTS[:2]):
         value = pl.col(name)
         slack = _SINGLE * value.abs().clip(lower_bound=1)
         half = pl.lit(0.0)
-        for decimals in reversed(range(0 if name in _COUNTED else 2, _MOST_DECIMALS + 1)):
+        for decimals in reversed(range(0 if name in rates else 2, _MOST_DECIMALS + 1)):
             scale = 10.0**decimals
             written = ((value * scale).round() / scale - value).abs() <= slack
             half = pl.when(written).then(0.5 / scale).otherwise(half)

@@ -78,6 +78,8 @@ KINDS = {
     "negative_value": Kind(
         "error", "Negative value", "Counts, durations and costs cannot be negative; record the checkpoint again with the correct value."
     ),
+    "value_outside": Kind("error", "Value outside its range", "Correct the value, or check the range in the definition of the metric."),
+    "part_above_total": Kind("error", "Part above its total", "A part cannot be more than the whole; check how both were counted."),
     "below_one_iteration": Kind(
         "error", "Fewer than one iteration per success", "A success takes at least one iteration; check how the mean was computed."
     ),

@@ -15,6 +15,7 @@ from evalkit.analysis._series import metric_series, rows_for
 from evalkit.analysis._summary import summary
 from evalkit.analysis._trend import Trend, trend_of
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.refusals import invalid
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, STUDIES, empty_frame
 from evalkit.frames.normalize import StudyName, read_columns
@@ -125,29 +126,32 @@ def analyze_study(
         If scipy is not installed.
     """
     both = data.of(study.id) if baseline is None else data.of(study.id, baseline.id)
-    requested = named_metrics(both, metrics)
-    names = [name for name in METRICS if name in requested]
-    rows = rows_for(both, names)
+    requested = [metric for metric in named_metrics(both, metrics) if metrics is not None or metric.name in METRICS]
+    for metric in requested:
+        if metric.name not in METRICS:
+            raise invalid("metrics", metric.name, "reports have no custom metrics yet", hint="Use evalkit.analysis and evalkit.plots.")
+    chosen = sorted(requested, key=lambda metric: list(METRICS).index(metric.name))
+    rows = rows_for(both, chosen)
     of_study = rows_of(rows, study.id)
-    measured = [name for name in names if of_study[name].count()]
-    all_series = [metric_series(of_study, name) for name in measured]
+    measured = [metric for metric in chosen if of_study[metric.name].count()]
+    all_series = [metric_series(of_study, metric) for metric in measured]
     trends = [trend_of(series, both) for series in all_series]
     changes = [changepoints_of(series, both) for series in all_series]
     differences = []
     if baseline is not None:
         of_baseline = rows_of(rows, baseline.id)
-        differences = [compare_of(of_study, of_baseline, name, both) for name in measured if of_baseline[name].count()]
+        differences = [compare_of(of_study, of_baseline, metric, both) for metric in measured if of_baseline[metric.name].count()]
     trends, changes, differences = _adjusted(trends, changes, differences)
     labels = {name.id: name.label for name in both.known}
     comparison = None
     if baseline is not None:
         comparison = Comparison(labels[study.id], labels[baseline.id], differences, both)
     reported = _reported(both, study)
-    summary_rows = summary(reported.data)._rows.to_dicts() if names else []
+    summary_rows = summary(reported.data)._rows.to_dicts() if chosen else []
     return StudyAnalysis(
         reported, None if baseline is None else _reported(both, baseline), both, trends, changes, comparison,
         {row["metric"]: row for row in summary_rows},
-        [name for name in names if name not in measured],
+        [metric.name for metric in chosen if metric not in measured],
     )  # fmt: skip
 
 

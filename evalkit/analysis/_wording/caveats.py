@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from evalkit._util.text import moment, plural
 from evalkit.analysis._series import Caveat, CaveatKind
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.catalog import counted
 
 __all__ = ["METHOD", "ONLY_ALONE", "caveat", "coefficient", "value_name"]
 
@@ -60,7 +60,7 @@ _CAVEATS: dict[CaveatKind, Callable[..., str]] = {
         f"{count:,} values were averaged to {means:,} {value_name(stretch)}s before the analysis."
     ),
     CaveatKind.UNEVEN: lambda least, most, denominator: (
-        f"Checkpoints are based on {least:,} to {most:,} {METRICS[denominator].label.lower().split()[0]} but have equal weight here."
+        f"Checkpoints are based on {least:,} to {most:,} {counted(denominator).split()[0]} but have equal weight here."
     ),
     CaveatKind.PARTIAL: lambda count: (
         f"{plural(count, 'partially covered period')} {'was' if count == 1 else 'were'} excluded, because "
@@ -95,6 +95,9 @@ _CAVEATS: dict[CaveatKind, Callable[..., str]] = {
     CaveatKind.UNPAIRED: lambda pairs, fewest: (
         f"The comparison is unpaired: {plural(pairs, 'period has', 'periods have')} a value in both studies, fewer than "
         + (f"{fewest}." if fewest else "half of the periods of the shorter study.")
+    ),
+    CaveatKind.UNDEFINED: lambda name: (
+        f"{name!r} has no definition in this data, so no direction is better. Use kit.data(), or StudyData(frame, metrics=[...])."
     ),
 }  # fmt: skip
 """The sentence of each kind of caveat, from its values."""

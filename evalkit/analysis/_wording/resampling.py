@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import polars as pl
 
 from evalkit._util.text import moment, plural
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.frames.normalize import MISSING_STUDY
 
 if TYPE_CHECKING:
@@ -65,10 +67,12 @@ def resampled(result: Resampled, rows: pl.DataFrame, begin: str) -> list[str]:
         excluded.append(f"{plural(result.negative, 'negative value')} {_was(result.negative)} treated as missing.")
     if rows.is_empty():
         return [resampled_line(result, rows), *excluded]
-    sentences = [resampled_line(result, rows), f"{begin[0].upper()}{begin[1:]}. {_RULES}"]
+    custom = " Custom metrics have the rule of their definition." if len(result._metrics) > len(METRICS) else ""
+    sentences = [resampled_line(result, rows), f"{begin[0].upper()}{begin[1:]}. {_RULES}{custom}"]
+    sentences += [f"Left out: {name!r}, because {problem}." for name, problem in result._source.contradictions.items()]
     if int(rows["partial"].sum()):
         sentences.append("Sums of partially covered periods are sums of the covered part.")
-    sentences += [*_missing_metrics(rows), *excluded]
+    sentences += [*_missing_metrics(result._metrics, rows), *excluded]
     if result.straddling:
         count, singular = plural(result.straddling, "checkpoint"), result.straddling == 1
         sentences.append(
@@ -87,12 +91,12 @@ def _was(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
-def _missing_metrics(rows: pl.DataFrame) -> list[str]:
-    missing = {name: count for name in METRICS if (count := rows[name].null_count())}
+def _missing_metrics(metrics: Mapping[str, Metric], rows: pl.DataFrame) -> list[str]:
+    missing = {name: count for name in metrics if (count := rows[name].null_count())}
     if not missing:
         return []
-    everywhere = [METRICS[name].label.lower() for name, count in missing.items() if count == rows.height]
-    somewhere = [f"{METRICS[name].label.lower()} ({count:,})" for name, count in missing.items() if count < rows.height]
+    everywhere = [metrics[name].label.lower() for name, count in missing.items() if count == rows.height]
+    somewhere = [f"{metrics[name].label.lower()} ({count:,})" for name, count in missing.items() if count < rows.height]
     parts = [f"Missing in all periods: {', '.join(everywhere)}."] if everywhere else []
     parts += [f"Missing in some periods: {', '.join(somewhere)}."] if somewhere else []
     return [" ".join([*parts, "See .reasons."])]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evalkit._util.text import plural, span
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.catalog import counted
 from evalkit.domain.definitions import Metric
 from evalkit.frames.metric_text import number
 from evalkit.frames.normalize import MISSING_STUDY
@@ -20,18 +20,18 @@ __all__ = ["summary", "summary_line"]
 _MOST_STUDIES = 3
 
 
-def summary_line(row: dict[str, Any], subject: str | None = None) -> str:
+def summary_line(row: dict[str, Any], metric: Metric, subject: str | None = None) -> str:
     """Return a row of a summary's table in one line.
 
     It begins with `subject`, by default study and metric.
 
     Examples
     --------
-    >>> row = dict(study="agent", metric="session_success_rate", checkpoints=2, missing=0, first=1.0, last=0.0, mean=0.5)
-    >>> summary_line({**row, "weighted_mean": 0.1, "rests_on": 10})
+    >>> from evalkit.metrics import METRICS
+    >>> row = dict(study="agent", checkpoints=2, missing=0, first=1.0, last=0.0, mean=0.5, weighted_mean=0.1, rests_on=10)
+    >>> summary_line(row, METRICS["session_success_rate"])
     'agent, session success rate: pooled rate 10.0% (first 100.0%, last 0.0%, mean of checkpoints 50.0%; 2 checkpoints, 10 sessions).'
     """
-    metric = METRICS[row["metric"]]
     name = subject or (metric.label if row["study"] == MISSING_STUDY else f"{row['study']}, {metric.label.lower()}")
     measured = row["checkpoints"] - row["missing"]
     counts = plural(measured, "checkpoint") if not row["missing"] else f"{measured:,} of {plural(row['checkpoints'], 'checkpoint')}"
@@ -54,12 +54,17 @@ def summary(result: Summary, rows: pl.DataFrame) -> list[str]:
     measured = rows.filter(pl.col("mean").is_not_null())
     if measured.is_empty():
         return [f"No metric has a value ({data})."]
-    metric = METRICS[min(measured["metric"].unique().to_list(), key=_prominence)]
+    names = set(measured["metric"])
+    catalog = [metric for name, metric in result._data.catalog.items() if name in names]
+    metric = min(catalog, key=lambda metric: metric.rollup != "weighted")
     of_metric = measured.filter(metric=metric.name)
-    lines = list(map(summary_line, of_metric.to_dicts())) if of_metric.height <= _MOST_STUDIES else [_many_studies(metric, of_metric)]
+    several = of_metric.height > _MOST_STUDIES
+    lines = [_many_studies(metric, of_metric)] if several else [summary_line(row, metric) for row in of_metric.to_dicts()]
     pooled = [] if of_metric["weighted_mean"].null_count() == of_metric.height else [_weighting(metric)]
+    left_out = [f"Left out: {name!r}, because {problem}." for name, problem in result._data.contradictions.items()]
     return [
         *lines,
+        *left_out,
         " ".join([f"{data}; {_missing_values(rows, result.studies)}.", *pooled, "First and last are single checkpoints, not a trend."]),
     ]
 
@@ -70,7 +75,7 @@ def _pooled(metric: Metric) -> str:
 
 def _denominator(metric: Metric) -> str:
     """Return the noun for the denominator of a metric: ``sessions``."""
-    return METRICS[metric.denominator].label.lower().split()[0] if metric.denominator else "successes"
+    return counted(metric.denominator).split()[0] if metric.denominator else "successes"
 
 
 def _weighting(metric: Metric) -> str:
@@ -78,7 +83,7 @@ def _weighting(metric: Metric) -> str:
     name = _pooled(metric).capitalize()
     if metric.denominator is None or metric.rollup == "ratio":
         return f"{name}: total cost divided by the implied number of successes."
-    return f"{name}: weighted by {METRICS[metric.denominator].label.lower()}."
+    return f"{name}: weighted by {counted(metric.denominator)}."
 
 
 def _missing_values(rows: pl.DataFrame, studies: int) -> str:
@@ -89,11 +94,6 @@ def _missing_values(rows: pl.DataFrame, studies: int) -> str:
     study = f" of {most['study']}" if studies > 1 else ""
     worst = f"{most['label'].lower()}{study}: {most['missing']:,} of {most['checkpoints']:,}"
     return f"missing values in {gaps['metric'].n_unique()} of {plural(rows['metric'].n_unique(), 'metric')} (most in {worst})"
-
-
-def _prominence(name: str) -> tuple[bool, int]:
-    """Return a sort key: metrics with a pooled rate first, then in the order of `METRICS`."""
-    return METRICS[name].rollup != "weighted", list(METRICS).index(name)
 
 
 def _many_studies(metric: Metric, rows: pl.DataFrame) -> str:
