@@ -162,7 +162,7 @@ class EvalKit:
         tags: Iterable[str] | None = None,
         metadata: Mapping[str, str] | None = None,
         cadence: Cadence | None = None,
-        metrics: Sequence[Metric | str] = (),
+        metrics: Iterable[Metric | str] = (),
         at: datetime | str | None = None,
         if_exists: Literal["error", "open"] = "error",
     ) -> Study:
@@ -251,7 +251,7 @@ class EvalKit:
         self._handlers.define_metrics(study, self._checked_metrics(metrics))
 
     @staticmethod
-    def _checked_metrics(metrics: Sequence[Metric | str]) -> list[Metric]:
+    def _checked_metrics(metrics: Iterable[Metric | str]) -> list[Metric]:
         from evalkit.metrics import STANDARD
 
         return checked_metrics(metrics, STANDARD)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from inline_snapshot import snapshot
 
+import evalkit
 from evalkit import InvalidInputError, Metric, StudyData, analysis, plots
 from evalkit.domain.catalog import METRICS, is_custom_name
 from evalkit.frames.columns import CHECKPOINTS, METRICS_FRAME, frame_schema, kinds_of
@@ -82,6 +84,18 @@ def test_custom_metrics_are_resampled_like_standard_ones(data: StudyData, to: An
     again = analysis.resample(analysis.resample(data, "daily"), to)
     assert again.frame["my_rate"].to_list() == pytest.approx(resampled.frame["my_rate"].to_list(), abs=1e-12)
     assert again.frame["my_count"].equals(resampled.frame["my_count"])
+
+
+def test_the_time_of_a_change_can_be_a_note(tmp_path: Path, data: StudyData) -> None:
+    kit = evalkit.connect(tmp_path / "home")
+    note = kit.note(kit.create_study("new"), "New prompt", at=START + 14 * DAY, category="prompt")
+    assert str(analysis.before_after(data, "my_rate", at=note)) == str(analysis.before_after(data, "my_rate", at=START + 14 * DAY))
+
+
+def test_all_standard_metrics_can_be_defined_at_once(tmp_path: Path) -> None:
+    kit = evalkit.connect(tmp_path / "home")
+    for number, metrics in enumerate((STANDARD, STANDARD.values(), iter(STANDARD))):
+        assert kit.metrics(kit.create_study(f"study {number}", metrics=metrics))["name"].to_list() == list(STANDARD)
 
 
 def test_pandas_frames_have_the_same_results(nights: pl.DataFrame, data: StudyData) -> None:

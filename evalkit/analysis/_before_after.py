@@ -17,6 +17,7 @@ from evalkit.analysis._results import LINE, MARKS, PerStudy, StudyResult, by_stu
 from evalkit.analysis._series import Caveat, CaveatKind, MetricSeries
 from evalkit.analysis._stats.ar1 import Array, Estimate, Fit, constant, fit
 from evalkit.analysis._stats.trials import Trials
+from evalkit.domain.notes import Note
 from evalkit.domain.time_input import check_time
 from evalkit.domain.verdicts import Verdict, change_verdict, is_significant
 
@@ -189,7 +190,7 @@ class BeforeAfter(StudyResult):
         return _wording.before_after(self)
 
 
-def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy[BeforeAfter]:
+def before_after(data: DataLike, metric: str, *, at: datetime | str | Note) -> PerStudy[BeforeAfter]:
     """Estimate the effect of a change at a known time on a metric (interrupted time series).
 
     Two straight lines, one before and one after the change, are fitted by generalized least squares with AR(1) errors, so that an
@@ -204,7 +205,7 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy
     metric
         The name of a metric: one of the 16, or a custom one.
     at
-        The time of the change, with a time zone.
+        The time of the change, with a time zone; or a note on the change, as ``kit.note()`` returns it, whose time is used.
 
     Returns
     -------
@@ -240,7 +241,7 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str) -> PerStudy
     Placebo test at 10 other times without a known change: 1 statistically significant step; 0 steps at least as large as
     this one relative to the width of their confidence intervals.
     """
-    moment = check_time("at", at)
+    moment = at.at if isinstance(at, Note) else check_time("at", at)
     return by_study(data, metric, lambda series, prepared: before_after_of(series, moment, prepared), BeforeAfter)
 
 

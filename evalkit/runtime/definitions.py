@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from evalkit.domain.catalog import METRICS, is_custom_name
 from evalkit.domain.definitions import LARGEST_CUSTOM_COUNT, Metric
@@ -23,7 +23,9 @@ def checked_metrics(metrics: object, standard: Mapping[str, Metric]) -> list[Met
         When one is neither, has a reserved name, or two have the same name.
     """
     passed = [metrics] if isinstance(metrics, Metric | str) else metrics
-    if not isinstance(passed, Sequence):
+    if isinstance(passed, Mapping):  # of names to definitions, such as STANDARD
+        passed = passed.values()
+    if not isinstance(passed, Iterable):
         raise invalid("metrics", metrics, 'expected Metric objects, or names in evalkit.metrics.STANDARD, e.g. ["tool_calls"]')
     checked: dict[str, Metric] = {}
     for item in passed:
