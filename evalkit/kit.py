@@ -893,7 +893,7 @@ class EvalKit:
         >>> kit.studies().select("name", "status", "checkpoints").rows()
         [('nightly agent', 'pending', 0)]
         """
-        return self._frame("studies", lambda: self._reader.studies(self._state("as_of", as_of), archived=archived), backend)
+        return self._frame("studies", lambda: self._reader.studies(self._state("as_of", as_of), archived=archived), backend, as_of)
 
     @overload
     def checkpoints(
@@ -984,7 +984,7 @@ class EvalKit:
             ids = self._ids(study, state, archived=archived)
             return select(self._reader.checkpoints(ids, view, state, archived=archived), start, end, by, exclude)
 
-        return self._frame("checkpoints", read, backend, always=study is not None)
+        return self._frame("checkpoints", read, backend, as_of, always=study is not None)
 
     @overload
     def measurements(
@@ -1038,13 +1038,18 @@ class EvalKit:
             from evalkit.frames.change_frames import measurements_frame
             from evalkit.frames.columns import CHECKPOINTS
             from evalkit.frames.definitions import definitions_in
+            from evalkit.frames.selection import select
+            from evalkit.frames.versions import View
 
-            checkpoints = self.checkpoints(study, values=values, as_of=as_of, archived=archived, exclude=exclude)
+            state = self._state("as_of", as_of)
+            view = View(values, limited=False)  # rows have no limit, in contrast to columns
+            rows = self._reader.checkpoints(self._ids(study, state, archived=archived), view, state, archived=archived)
+            checkpoints = select(rows, None, None, "timestamp", exclude)
             custom = [name for name in checkpoints.columns if name not in CHECKPOINTS]
             defined = definitions_in(self.metrics(study, as_of=as_of, archived=archived)) if custom else {}
             return measurements_frame(checkpoints, defined)
 
-        return self._frame("measurements", lambda: self._of_one_version(read), backend, always=study is not None)
+        return self._frame("measurements", lambda: self._of_one_version(read), backend, as_of, always=study is not None)
 
     @overload
     def metrics(
@@ -1195,7 +1200,7 @@ class EvalKit:
             build = changes_frame(self._ids(study, last, archived=archived), self._reader.bounds(first), archived=archived)
             return self._reader.read(build, as_of=last)[0]
 
-        return self._frame("changes", read, backend, always=study is not None)
+        return self._frame("changes", read, backend, since, always=study is not None)
 
     def pin(self, *, digest: bool = False) -> Pin:
         """Return the current state of the log, to read frames as they are now at any later time.
@@ -1270,7 +1275,7 @@ class EvalKit:
             build = BUILDERS[name](self._ids(study, state, archived=archived), archived=archived)
             return self._reader.read(build, as_of=state)[0]
 
-        return self._frame(name, read, backend, always=study is not None)
+        return self._frame(name, read, backend, as_of, always=study is not None)
 
     @overload
     def lifecycle(self, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
@@ -1301,7 +1306,7 @@ class EvalKit:
         >>> kit.lifecycle().select("kind", "status").rows()
         [('study_created', 'pending'), ('study_started', 'running')]
         """
-        return self._frame("lifecycle", lambda: self._reader.lifecycle(self._state("as_of", as_of), archived=archived), backend)
+        return self._frame("lifecycle", lambda: self._reader.lifecycle(self._state("as_of", as_of), archived=archived), backend, as_of)
 
     @overload
     def rejected(self, *, as_of: AsOfInput = None, backend: Literal["polars"] = "polars") -> pl.DataFrame: ...
@@ -1331,7 +1336,7 @@ class EvalKit:
         >>> kit.rejected().height
         0
         """
-        return self._frame("rejected", lambda: self._reader.rejected(self._state("as_of", as_of)), backend)
+        return self._frame("rejected", lambda: self._reader.rejected(self._state("as_of", as_of)), backend, as_of)
 
     def data(
         self,
@@ -1607,7 +1612,7 @@ class EvalKit:
 
         return FrameReader(self.engine.database, self.engine.database_identity)
 
-    def _frame(self, name: str, read: Callable[[], pl.DataFrame], backend: str, *, always: bool = False) -> Any:
+    def _frame(self, name: str, read: Callable[[], pl.DataFrame], backend: str, as_of: AsOfInput = None, *, always: bool = False) -> Any:
         if backend not in ("polars", "pandas"):
             raise invalid("backend", backend, "expected 'polars' or 'pandas'")
         if polars_is_stranded():
@@ -1619,5 +1624,9 @@ class EvalKit:
         from evalkit.frames.columns import FRAMES, empty_frame, kinds_of
         from evalkit.frames.pandas_output import to_pandas
 
-        frame = read() if self.engine.ready_to_read() or always else empty_frame(FRAMES[name])
+        if self.engine.ready_to_read() or always:
+            frame = read()
+        else:
+            self._state("as_of", as_of)  # an empty home does not have the state of another one
+            frame = empty_frame(FRAMES[name])
         return frame if backend == "polars" else to_pandas(frame, kinds_of(frame, FRAMES[name]))

@@ -306,5 +306,8 @@ def test_the_panel_shows_studies_with_more_metrics_than_a_dataframe_has(kit: Eva
         kit.create_study(name, metrics=metrics)
     with pytest.raises(evalkit.InvalidInputError, match="600 custom metrics"):
         kit.checkpoints()
-    assert kit.checkpoints(custom=False).height == 0
+    assert kit.checkpoints(custom=False).is_empty()
+    kit.start_study("first")
+    kit.record_checkpoint("first", {"period_start": "2026-01-01", "first_7": 1.5}, tz="UTC")
+    assert kit.measurements().select("metric", "value").rows() == [("first_7", 1.5)]
     assert read(kit, None).studies.height == 2

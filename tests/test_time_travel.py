@@ -502,3 +502,18 @@ def test_pin_of_an_empty_home(tmp_path: Path) -> None:
     kit.create_study("first")
     assert kit.studies(as_of=pin).is_empty()
     assert kit.studies(as_of=kit.pin()).height == 1
+
+
+@pytest.mark.filterwarnings("ignore:No evalkit home")
+def test_the_pin_of_another_log_is_refused_in_an_empty_home(tmp_path: Path) -> None:
+    with evalkit.connect(tmp_path / "home") as kit:
+        kit.create_study("nightly")
+        pin = kit.pin()
+    with evalkit.connect(tmp_path / "mistyped") as empty:
+        for call in (empty.checkpoints, empty.studies, empty.lifecycle, empty.rejected, empty.notes, empty.measurements, empty.data):
+            with pytest.raises(evalkit.LogMismatchError, match="the pin has 1 event, but this log has only 0"):
+                call(as_of=pin)
+        assert empty.checkpoints(as_of="2026-01-01T00:00:00Z").is_empty()
+        with pytest.raises(evalkit.InvalidInputError, match="time zone"):
+            empty.checkpoints(as_of="2026-01-01")
+    assert not (tmp_path / "mistyped").exists()

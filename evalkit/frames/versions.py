@@ -43,10 +43,13 @@ class View:
         ``"latest"``: amended values, without retracted checkpoints; ``"first"``: all checkpoints as first recorded.
     custom
         Whether custom metrics have columns.
+    limited
+        Whether more custom metrics than a frame can have columns are an error.
     """
 
     values: Values = "latest"
     custom: bool = True
+    limited: bool = True
 
     def __post_init__(self) -> None:
         if self.values not in ("latest", "first"):
@@ -111,7 +114,7 @@ def checkpoint_frame(stored: Stored, studies: Sequence[FrameStudy], history: His
         When the studies define more custom metrics than a frame can have columns.
     """
     rows = _selected(stored, studies, bounds)
-    metrics = custom_columns(studies, history) if view.custom else {}
+    metrics = custom_columns(studies, history, limited=view.limited) if view.custom else {}
     conflicting = [name for name, defined in metrics.items() if len({metric.kind for metric in defined.values()}) > 1]
     if conflicting:
         more = f" (and {plural(len(conflicting) - 1, 'more metric')})" if conflicting[1:] else ""
@@ -127,7 +130,7 @@ def checkpoint_frame(stored: Stored, studies: Sequence[FrameStudy], history: His
     return rows.select([*standard[:after], *metrics, *standard[after:]])
 
 
-def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str, dict[str, Metric]]:
+def custom_columns(studies: Sequence[FrameStudy], history: History, *, limited: bool = True) -> dict[str, dict[str, Metric]]:
     """Return the custom metrics of studies: the definitions of each name, by study id.
 
     The names are in the order of the columns.
@@ -135,13 +138,13 @@ def custom_columns(studies: Sequence[FrameStudy], history: History) -> dict[str,
     Raises
     ------
     InvalidInputError
-        When there are more than a frame can have columns.
+        When they are `limited`, and there are more than a frame can have columns.
     """
     defined: dict[str, dict[str, Metric]] = {}
     for study in studies:
         for name, metric in history.definitions.get(study.id, {}).items():
             defined.setdefault(name, {})[study.id] = metric
-    if len(defined) > _MOST_COLUMNS:
+    if limited and len(defined) > _MOST_COLUMNS:
         raise InvalidInputError(
             f"The selected studies define {len(defined):,} custom metrics, and a frame has at most {_MOST_COLUMNS} columns for them",
             hint="Select fewer studies; kit.checkpoints() has custom=False, too.", shell_hint="Select fewer studies.", field="study",
