@@ -21,13 +21,22 @@ from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
 import evalkit
-from evalkit import ConflictError, EvalKit, EvalkitWarning, InvalidInputError, OutcomeUnknownError, PeriodType, StudyStatus, TransitionError
+from evalkit import (
+    ConflictError,
+    EvalKit,
+    EvalkitWarning,
+    InvalidInputError,
+    OutcomeUnknownError,
+    PeriodType,
+    StudyData,
+    StudyStatus,
+    TransitionError,
+)
 from evalkit.domain.commands import CHECKPOINT_COLUMNS, lifecycle_event
 from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import milliseconds
 from evalkit.domain.periods import period_end, period_start
 from evalkit.domain.refusals import ALIASES, close_names
-from evalkit.domain.validation import check_metric
 from evalkit.errors import DatabaseBusyError, LogMismatchError
 from tests.messages import says
 
@@ -574,7 +583,7 @@ def test_close_names_are_suggested(name: object, suggested: list[str]) -> None:
     metrics = [known for known in suggested if known in evalkit.METRICS]
     assert close_names(name, evalkit.METRICS) == metrics
     with pytest.raises(InvalidInputError) as raised:
-        check_metric("metric", name)
+        StudyData(pl.DataFrame({"study": ["a"]})).metric(name)
     assert raised.value.field == "metric"
     assert all(known in raised.value.message.hint for known in metrics)
 

@@ -20,7 +20,7 @@ from evalkit.domain.definitions import LARGEST_CUSTOM_COUNT, Metric
 from evalkit.domain.ids import normalized_name
 from evalkit.domain.lenient import MAX_CUSTOM
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
-from evalkit.domain.refusals import a_type, invalid, nearest, shown, unknown_name
+from evalkit.domain.refusals import a_type, invalid, nearest, shown
 from evalkit.domain.study import CADENCE, CADENCES, PER_PERIOD, PER_RUN, PeriodType
 from evalkit.domain.time_input import check_time
 from evalkit.domain.times import MAX_COUNT, WireDuration, duration_of, duration_pair
@@ -32,7 +32,6 @@ __all__ = [
     "check_count",
     "check_metadata",
     "check_metadata_changes",
-    "check_metric",
     "check_name",
     "check_period",
     "check_text",
@@ -45,21 +44,6 @@ __all__ = [
 _ROUNDING = 1e-6  # the largest accepted rounding error of a rate; float32 arithmetic causes smaller ones
 _SECONDS = "expected 0 or more seconds, or a timedelta"
 _WHOLE_NUMBER = "expected a whole number of 0 or more"
-
-
-def check_metric(field: str, name: object) -> Metric:
-    """Check the name of a metric, and return the metric.
-
-    Examples
-    --------
-    >>> check_metric("metric", "total_cost").label
-    'Total cost'
-    """
-    if not isinstance(name, str):
-        raise invalid(field, name, "expected the name of one metric, e.g. 'session_success_rate'")
-    if name not in METRICS:
-        raise unknown_name("metric", name, [*METRICS], field=field)
-    return METRICS[name]
 
 
 def check_text(field: str, value: object, *, low: int = 0, high: int | None = None, lines: bool = False) -> str:

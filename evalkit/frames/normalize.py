@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import a_type
-from evalkit.domain.validation import check_metric
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import FRAMES
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
     FrameLike: TypeAlias = pl.DataFrame | pd.DataFrame
 
-__all__ = ["MISSING_STUDY", "StudyName", "check_frame", "labeled", "metric_named", "read_column", "read_columns", "to_library_of"]
+__all__ = ["MISSING_STUDY", "StudyName", "check_frame", "labeled", "read_column", "read_columns", "to_library_of"]
 
 MISSING_STUDY = "-"
 """The id and label of the single study of a frame without study columns."""
@@ -37,17 +35,6 @@ class StudyName(NamedTuple):
     id: str
     name: str
     label: str
-
-
-def metric_named(name: object, field: str = "metric") -> Metric:
-    """Return a metric of the catalog.
-
-    Raises
-    ------
-    InvalidInputError
-        If no metric has this name.
-    """
-    return check_metric(field, name)
 
 
 def labeled(rows: pl.DataFrame, time: str) -> tuple[pl.DataFrame, list[StudyName]]:

@@ -247,12 +247,12 @@ class StudyData:
     @cached_property
     def _custom(self) -> dict[str, Metric]:
         """The custom metrics that can be analyzed."""
-        agreed = {name: first for name, (first, *others) in self._defined.items() if not any(map(first.differences, others))}
+        agreed: dict[str, Metric] = {}
+        for name, defined in self.definitions.items():
+            first, *others = defined.values()
+            if not any(map(first.differences, others)):
+                agreed[name] = first
         return agreed | self.undefined
-
-    @property
-    def _defined(self) -> dict[str, list[Metric]]:
-        return {name: list(defined.values()) for name, defined in self.definitions.items()}
 
     def _contradiction(self, name: str) -> str:
         (first_id, first), *others = self.definitions[name].items()
