@@ -73,7 +73,6 @@ def read_checkpoints(data: StudyData, metrics: Mapping[str, Metric]) -> tuple[pl
     finite = [pl.when(pl.col(name).is_finite()).then(name) for name in (*metrics, "covered") if with_period.schema[name].is_float()]
     read = with_period.with_columns(finite)
     is_negative = {name: _negative(name, metric.kind) for name, metric in metrics.items() if metric.low is not None and metric.low >= 0}
-    is_negative |= {name: _negative(name, metric.kind) for name, metric in METRICS.items()}
     is_negative["events_analyzed"] = _negative("events_analyzed", "count")
     valid = read.with_columns(pl.when(~negative).then(name).alias(name) for name, negative in is_negative.items())
     negative = read.select(pl.sum_horizontal(negative.sum() for negative in is_negative.values())).item()

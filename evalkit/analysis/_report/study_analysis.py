@@ -126,7 +126,8 @@ def analyze_study(
         If scipy is not installed.
     """
     both = data.of(study.id) if baseline is None else data.of(study.id, baseline.id)
-    requested = [metric for metric in named_metrics(both, metrics) if metrics is not None or metric.name in METRICS]
+    standard = [metric for name, metric in METRICS.items() if name in both]
+    requested = standard if metrics is None else named_metrics(both, metrics)
     for metric in requested:
         if metric.name not in METRICS:
             raise invalid("metrics", metric.name, "reports have no custom metrics yet", hint="Use evalkit.analysis and evalkit.plots.")
