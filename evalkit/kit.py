@@ -22,6 +22,7 @@ from evalkit.domain.refusals import invalid
 from evalkit.domain.study import Checkpoint, PeriodType, Study
 from evalkit.domain.study_references import CheckpointRef, StudyRef, matching_studies
 from evalkit.domain.time_input import check_at, check_local_time, check_zone
+from evalkit.domain.times import stored_text
 from evalkit.errors import EvalkitError, OutcomeUnknownError, ReadOnlyError, StudyNotFoundError
 from evalkit.readmodel.command_queries import CommandQueries
 from evalkit.readmodel.history import AsOf
@@ -1152,6 +1153,45 @@ class EvalKit:
         return self._changes("amendments", study, as_of, archived, backend)
 
     @overload
+    def provenance(
+        self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["polars"] = "polars"
+    ) -> pl.DataFrame: ...
+    @overload
+    def provenance(
+        self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: Literal["pandas"]
+    ) -> pd.DataFrame: ...
+    def provenance(self, study: Studies = None, *, as_of: AsOfInput = None, archived: bool = False, backend: str = "polars") -> Any:
+        """Return the origin of checkpoints' values, in the order of studies and periods.
+
+        Parameters
+        ----------
+        study, as_of, archived, backend
+            See `checkpoints`.
+
+        Returns
+        -------
+        polars.DataFrame or pandas.DataFrame
+            One row per checkpoint with a known origin, retracted ones excluded: study_id, study, checkpoint_id, period_start, collector,
+            version (of the collector), models (the names of the models), agent, agent_version, cost_basis, prices, evidence. What is not
+            known is null.
+
+        See Also
+        --------
+        explain : Also return the source files of one checkpoint.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> origin = {"collector": "my script", "models": ["m-1"]}
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 1}, tz="UTC", provenance=origin)
+        >>> kit.provenance(study).select("collector", "models").rows()
+        [('my script', ['m-1'])]
+        """
+        return self._changes("provenance", study, as_of, archived, backend)
+
+    @overload
     def changes(
         self, since: AsOfInput, until: AsOfInput = None, *, study: Studies = None, archived: bool = False,
         backend: Literal["polars"] = "polars",
@@ -1380,8 +1420,9 @@ class EvalKit:
         >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "session_success_rate": 0.85}, tz="UTC")
         >>> chart = evalkit.plots.trend(kit.data(study), "session_success_rate")
         """
-        from evalkit.frames.change_frames import malformed_frame, metrics_frame, notes_frame
-        from evalkit.frames.columns import METRICS_FRAME, NOTES, empty_frame
+        from evalkit.frames.change_frames import BUILDERS, malformed_frame
+        from evalkit.frames.columns import FRAMES, empty_frame
+        from evalkit.frames.scope import Scope
         from evalkit.frames.study_data import StudyData
 
         self.engine.ready_to_read()
@@ -1389,17 +1430,24 @@ class EvalKit:
         shown = archived or ids is not None
 
         def read() -> StudyData:
-            checkpoints = self.checkpoints(
-                ids, start=start, end=end, by=by, exclude=exclude, values=values, as_of=as_of, archived=archived
-            )  # fmt: skip
+            state = self._state("as_of", as_of)
+            selected: dict[str, Any] = {"start": start, "end": end, "by": by, "values": values, "as_of": as_of, "archived": archived}
+            checkpoints: pl.DataFrame = self.checkpoints(ids, exclude=exclude, **selected)
+            excluded = 0 if exclude == () else self.checkpoints(ids, **selected).height - checkpoints.height
             lifecycle, studies = self.lifecycle(as_of=as_of, archived=shown), self.studies(as_of=as_of, archived=shown)
-            metrics, notes, malformed = empty_frame(METRICS_FRAME), empty_frame(NOTES), None
+            names = ["metrics", "notes", "amendments"]
+            if checkpoints["collector"].count():
+                names.append("provenance")
+            frames = {name: empty_frame(FRAMES[name]) for name in ("metrics", "notes", "amendments", "provenance")}
+            malformed = None
             if self.engine.ready_to_read():
-                builds = [build(ids, archived=archived) for build in (metrics_frame, notes_frame, malformed_frame)]
-                metrics, notes, malformed = self._reader.read(*builds, as_of=self._state("as_of", as_of))
+                builds = [build(ids, archived=archived) for build in (malformed_frame, *(BUILDERS[name] for name in names))]
+                malformed, *built = self._reader.read(*builds, as_of=state)
+                frames |= dict(zip(names, built, strict=True))
             if ids is not None:
                 lifecycle, studies = (frame.filter(frame["study_id"].is_in(ids)) for frame in (lifecycle, studies))
-            return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes, malformed=malformed)
+            scope = Scope(None if state is None else str(state) if isinstance(state, Pin) else stored_text(state), values, excluded)
+            return StudyData(checkpoints, lifecycle, studies=studies, **frames, malformed=malformed, scope=scope)
 
         return self._of_one_version(read)
 

@@ -268,6 +268,12 @@ class Comparison(Result, Mapping[str, Difference]):
     baseline: str
     differences: list[Difference]
     _data: StudyData
+    _requested: bool = False
+
+    @property
+    def family(self) -> list[str]:
+        """The metrics whose p-values are adjusted together for multiple comparisons."""
+        return [difference.metric.name for difference in self.differences if difference.p is not None]
 
     @cached_property
     def frame(self) -> FrameLike:
@@ -323,7 +329,8 @@ class Comparison(Result, Mapping[str, Difference]):
         from evalkit.plots._result_layers import differences
 
         drawn = [difference for difference in self.differences if difference.difference and difference.spread]
-        return differences(self.study, self.baseline, [(difference, _wording.difference_line(difference)) for difference in drawn])
+        shown = [(difference, _wording.difference_line(difference)) for difference in drawn]
+        return differences(self.study, self.baseline, shown, self._data.scope.sentences())
 
 
 def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metrics: Sequence[str] | str | None = None) -> Comparison:
@@ -386,7 +393,7 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     differences = [  # a study without checkpoints has no rows with its name
         replace(difference, study=studies[0].label, baseline=studies[1].label, _study_ids=ids) for difference in differences
     ]
-    return Comparison(studies[0].label, studies[1].label, differences, prepared)
+    return Comparison(studies[0].label, studies[1].label, differences, prepared, metrics is not None)
 
 
 def rows_of(rows: pl.DataFrame, study_id: str) -> pl.DataFrame:

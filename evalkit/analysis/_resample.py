@@ -100,7 +100,10 @@ class Resampled(Result):
     def data(self) -> StudyData:
         """The resampled checkpoints with the lifecycle of the studies, for charts and analyses."""
         source = self._source
-        return StudyData(self.frame, source.lifecycle, studies=source.studies, metrics=source.metrics, notes=source.notes)
+        return StudyData(
+            self.frame, source.lifecycle, studies=source.studies, metrics=source.metrics, notes=source.notes,
+            provenance=source.provenance, scope=source.scope,
+        )  # fmt: skip
 
     @cached_property
     def reasons(self) -> FrameLike:

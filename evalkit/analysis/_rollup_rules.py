@@ -149,27 +149,29 @@ def _total_time(metric: Metric) -> Rule:
 
 
 def _ratio(metric: Metric) -> Rule:
-    """Return total cost divided by the implied number of successes.
+    """Return total cost divided by the number of successes.
 
-    A checkpoint without completed tasks has no success, and its cost is included. A checkpoint with tasks, or with an unknown number of
-    tasks, needs a cost per success, since null may mean either no success or not measured. With a cost of 0, the number of successes
-    cannot be computed; such checkpoints are combined only with each other.
+    The number is implied where it is not recorded. A checkpoint without completed tasks has no success, and its cost is included. A
+    checkpoint with tasks, or with an unknown number of tasks, needs a cost per success, since null may mean either no success or not
+    measured. With a cost of 0, the number of successes cannot be computed; such checkpoints are combined only with each other.
     """
     name, cost, cost_per_success, tasks = metric.name, pl.col("total_cost"), pl.col(metric.name), pl.col("tasks_completed")
     no_value, unknown, free, spent, solved = (f"{name}|{part}" for part in ("no_value", "unknown", "free", "spent", "solved"))
+    recorded = pl.lit(None, dtype=pl.Int64()) if metric.denominator is None else pl.col(metric.denominator)
     successes = cost / cost_per_success
     idle = tasks.eq_missing(0)
-    priced = ~idle & ((cost > 0) & (cost_per_success > 0) & successes.is_finite() & (successes > 0)).fill_null(False)
-    costless = ~idle & ((cost == 0) & (cost_per_success == 0)).fill_null(False)
+    known = recorded.is_not_null()
+    priced = ~known & ~idle & ((cost > 0) & (cost_per_success > 0) & successes.is_finite() & (successes > 0)).fill_null(False)
+    costless = ~known & ~idle & ((cost == 0) & (cost_per_success == 0)).fill_null(False)
     aggregates = {
         no_value: cost.null_count(),
-        unknown: (cost.is_not_null() & ~idle & ~priced & ~costless).sum(),
+        unknown: (cost.is_not_null() & ~known & ~idle & ~priced & ~costless).sum(),
         free: costless.sum(),
-        spent: cost.filter(priced | idle).sum(),
-        solved: successes.filter(priced).sum(),
+        spent: cost.filter(known | priced | idle).sum(),
+        solved: successes.filter(priced).sum() + recorded.filter(known).cast(pl.Float64()).sum(),
     }
     ratio = pl.col(spent) / pl.col(solved)
-    ratio = pl.when(ratio.is_finite() & (ratio > 0)).then(ratio)
+    ratio = pl.when(ratio.is_finite() & ((ratio > 0) | (pl.col(spent) == 0))).then(ratio)
     value = (
         pl.when(pl.col(solved) > 0).then(ratio)
         .when((pl.col(free) > 0) & (pl.col(spent) == 0)).then(pl.lit(0.0))
@@ -179,7 +181,7 @@ def _ratio(metric: Metric) -> Rule:
         _missing("total cost missing", no_value),
         _missing("number of solved tasks unknown", unknown),
         ((pl.col(free) > 0) & (pl.col(spent) > 0), pl.lit("checkpoints with a cost of 0 imply no number of solved tasks")),
-        (no_task, pl.lit("no task was completed")),
+        (no_task, pl.lit("no task was completed" if metric.denominator is None else "no task was solved")),
         (value.is_null(), pl.lit("the ratio of the costs exceeds the range of the column")),
     ]
     return Rule(aggregates, value, pl.when(pl.col(solved) > 0).then(pl.col(solved)), faults)

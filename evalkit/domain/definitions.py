@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,6 +133,20 @@ class Metric:
             object.__setattr__(self, field, value)
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise invalid("low", low, f"must be below high ({self.high:g})")
+
+    def over(self, denominator: str) -> Metric:
+        """Return the metric with another denominator, which checkpoints are weighted by.
+
+        A ratio remains a ratio.
+
+        Examples
+        --------
+        >>> Metric("tool_success_rate", kind="rate", better="up").over("tool_calls").rollup
+        'weighted'
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        rollup = self.rollup if self.rollup == "ratio" else "weighted"
+        return Metric(**{**fields, "denominator": denominator, "rollup": rollup})
 
     @property
     def format(self) -> str:

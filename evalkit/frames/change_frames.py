@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from pydantic_core import from_json
 
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.catalog import METRICS, standard_metrics
 from evalkit.domain.corrections import changed_text, changes_of
 from evalkit.domain.definitions import Metric
 from evalkit.domain.events import (
@@ -24,7 +24,7 @@ from evalkit.domain.events import (
 )
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.times import stored_text
-from evalkit.frames.columns import AMENDMENTS, CHANGES, MALFORMED, MEASUREMENTS, METRICS_FRAME, NOTES, frame_schema
+from evalkit.frames.columns import AMENDMENTS, CHANGES, MALFORMED, MEASUREMENTS, METRICS_FRAME, NOTES, PROVENANCE, frame_schema
 from evalkit.frames.reader import frame_of_rows
 from evalkit.readmodel.history import Bounds, CheckpointKey, History, known_at
 from evalkit.readmodel.snapshot import Snapshot, StudyRow
@@ -38,6 +38,7 @@ __all__ = [
     "measurements_frame",
     "metrics_frame",
     "notes_frame",
+    "provenance_frame",
 ]
 
 Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
@@ -146,6 +147,42 @@ def _first_values(snapshot: Snapshot, keys: Sequence[CheckpointKey]) -> dict[Che
     return values
 
 
+_WITH_PROVENANCE = """
+SELECT c.study_id, c.id, period_start, provenance, c.log_offset FROM json_each(?) AS chosen
+CROSS JOIN checkpoints c ON c.study_id = chosen.value
+WHERE (provenance IS NOT NULL OR EXISTS (SELECT 1 FROM changes a WHERE a.study_id = c.study_id AND a.subject = c.id
+  AND a.kind = 'checkpoint_amended')) AND c.rowid <= :checkpoints AND (c.study_id, c.id) > (?, ?) ORDER BY c.study_id, c.id LIMIT ?"""
+
+
+def provenance_frame(ids: Sequence[str] | None, *, archived: bool = False) -> Build:
+    """Return the builder of ``kit.provenance()``."""
+
+    def build(snapshot: Snapshot, history: History, studies: list[StudyRow], bounds: Bounds) -> pl.DataFrame:
+        chosen = _chosen(studies, ids, archived=archived)
+        fields = list(PROVENANCE)[4:]
+        rows: dict[str, list[list[Any]]] = {study.id: [] for study in chosen}
+        amended = _amended_provenance(history)
+        for study_id, checkpoint_id, start, text, offset in snapshot.paged(_WITH_PROVENANCE, (json.dumps(list(rows)),), 2):
+            key = str(study_id), str(checkpoint_id)
+            origin = amended.get(key) or (None if text is None else from_json(str(text)))
+            if origin is not None and int(str(offset)) < bounds.of(key[0]) and key not in history.retractions:
+                rows[key[0]].append([key[1], start, *({"models": [], **origin}.get(field) for field in fields)])
+        listed = [[study.id, study.name, *row] for study in chosen for row in sorted(rows[study.id], key=lambda row: (row[1], row[0]))]
+        return frame_of_rows(listed, PROVENANCE)
+
+    return build
+
+
+def _amended_provenance(history: History) -> dict[CheckpointKey, dict[str, Any]]:
+    """Return the latest provenance of the checkpoints whose provenance was amended."""
+    return {
+        key: event.provenance.model_dump()
+        for key, chain in history.amendments.items()
+        for _, event in chain
+        if event.provenance is not None
+    }
+
+
 _NEW_CHECKPOINTS = """
 WITH bounds (id, low, high) AS MATERIALIZED
   (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?))
@@ -249,11 +286,12 @@ def measurements_frame(checkpoints: pl.DataFrame, definitions: dict[str, dict[st
     for study_id, defined in definitions.items():
         for name, metric in defined.items():
             customs.setdefault(name, {})[study_id] = metric
+    standard = standard_metrics({name: next(iter(defined.values())) for name, defined in customs.items()})
     schema, parts = frame_schema(MEASUREMENTS), []
     rows = checkpoints.with_row_index("row")
     for name in checkpoints.columns:
         if name in METRICS:
-            parts.append(_measured(rows, name, METRICS[name]))
+            parts.append(_measured(rows, name, standard[name]))
         elif name in customs:
             for study_id, metric in customs[name].items():
                 parts.append(_measured(rows.filter(pl.col("study_id") == study_id), name, metric))
@@ -271,5 +309,5 @@ def _measured(rows: pl.DataFrame, name: str, metric: Metric) -> pl.DataFrame:
     )  # fmt: skip
 
 
-BUILDERS = {"metrics": metrics_frame, "notes": notes_frame, "amendments": amendments_frame}
+BUILDERS = {"metrics": metrics_frame, "notes": notes_frame, "amendments": amendments_frame, "provenance": provenance_frame}
 """The builder of each frame of changes, by the name of the `EvalKit` method that returns it."""

@@ -13,8 +13,8 @@ from evalkit.domain.study import PeriodType, StudyStatus
 from evalkit.readmodel.fold import Outcome
 
 __all__ = [
-    "AMENDMENTS", "CHANGES", "CHECKPOINTS", "FRAMES", "LIFECYCLE", "MALFORMED", "MEASUREMENTS", "METRICS_FRAME", "NOTES", "REJECTED",
-    "STUDIES", "VALUES", "empty_frame", "frame_schema", "kinds_of",
+    "AMENDMENTS", "CHANGES", "CHECKPOINTS", "FRAMES", "LIFECYCLE", "MALFORMED", "MEASUREMENTS", "METRICS_FRAME", "NOTES", "PROVENANCE",
+    "REJECTED", "STUDIES", "VALUES", "empty_frame", "frame_schema", "kinds_of",
 ]  # fmt: skip
 
 STUDIES = {
@@ -58,6 +58,11 @@ AMENDMENTS = {
     "new": "number", "reason": "text", "author": "text", "written_at": "time",
 }  # fmt: skip
 """The columns of ``kit.amendments()``."""
+PROVENANCE = {
+    "study_id": "text", "study": "text", "checkpoint_id": "text", "period_start": "time", "collector": "text", "version": "text",
+    "models": "texts", "agent": "text", "agent_version": "text", "cost_basis": "text", "prices": "text", "evidence": "text",
+}  # fmt: skip
+"""The columns of ``kit.provenance()``."""
 MALFORMED = {"study_id": "text", "checkpoint_id": "text", "parts": "text"}
 """The columns of the frame of optional parts of events that are invalid."""
 CHANGES = {
@@ -67,7 +72,7 @@ CHANGES = {
 """The columns of ``kit.changes()``."""
 FRAMES = {
     "studies": STUDIES, "checkpoints": CHECKPOINTS, "lifecycle": LIFECYCLE, "rejected": REJECTED, "metrics": METRICS_FRAME,
-    "measurements": MEASUREMENTS, "notes": NOTES, "amendments": AMENDMENTS, "changes": CHANGES,
+    "measurements": MEASUREMENTS, "notes": NOTES, "amendments": AMENDMENTS, "provenance": PROVENANCE, "changes": CHANGES,
 }  # fmt: skip
 """The columns of each frame, by the name of the `EvalKit` method that returns it."""
 

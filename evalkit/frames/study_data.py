@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
-from evalkit.domain.catalog import METRICS, is_custom_name
+from evalkit.domain.catalog import METRICS, STANDARD, is_custom_name, standard_metrics
 from evalkit.domain.definitions import Kind, Metric
 from evalkit.domain.periods import SHORTEST, is_gap
 from evalkit.domain.refusals import a_type, invalid, unknown_name
 from evalkit.domain.study import PER_RUN, PeriodType, Study, StudyConfig
 from evalkit.domain.study_references import resolve_study
 from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, METRICS_FRAME, NOTES, STUDIES, empty_frame
+from evalkit.frames.columns import AMENDMENTS, CHECKPOINTS, LIFECYCLE, METRICS_FRAME, NOTES, PROVENANCE, STUDIES, empty_frame
 from evalkit.frames.definitions import definitions_in
 from evalkit.frames.expected_runs import misses_runs
 from evalkit.frames.normalize import MISSING_STUDY, StudyName, check_frame, labeled, read_column, read_columns
+from evalkit.frames.scope import Scope
 
 if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
@@ -61,9 +62,15 @@ class StudyData:
     metrics
         The definitions of custom metrics: a list of `Metric` for all studies, or a DataFrame with the columns of ``kit.metrics()``.
     notes
-        A DataFrame with the columns of ``kit.notes()``.
+        A DataFrame with the columns of ``kit.notes()``, which charts over time mark.
+    amendments
+        A DataFrame with the columns of ``kit.amendments()``. Charts mark amended values, and reports list them.
+    provenance
+        A DataFrame with the columns of ``kit.provenance()``. Charts mark changes of the model or the agent's version.
     malformed
         The optional parts of events that are present but invalid, for the audit: study_id, checkpoint_id and parts. Internal.
+    scope
+        Which versions of which checkpoints these are, as `EvalKit.data` sets it, for the subtitles of charts and for reports.
 
     Raises
     ------
@@ -91,15 +98,16 @@ class StudyData:
         studies: FrameLike | None = None,
         metrics: Sequence[Metric] | FrameLike = (),
         notes: FrameLike | None = None,
+        amendments: FrameLike | None = None,
+        provenance: FrameLike | None = None,
         malformed: pl.DataFrame | None = None,
+        scope: Scope = Scope(),  # noqa: B008  (it is frozen)
     ) -> None:
         check_frame(checkpoints, field="checkpoints")
-        if lifecycle is not None:
-            check_frame(lifecycle, "kit.lifecycle()", "lifecycle")
-        if studies is not None:
-            check_frame(studies, "kit.studies()", "studies")
-        if notes is not None:
-            check_frame(notes, "kit.notes()", "notes")
+        others = {"lifecycle": lifecycle, "studies": studies, "notes": notes, "amendments": amendments, "provenance": provenance}
+        for name, frame in others.items():
+            if frame is not None:
+                check_frame(frame, f"kit.{name}()", name)
         if isinstance(metrics, Sequence):
             for metric in metrics:
                 if not isinstance(metric, Metric):
@@ -111,7 +119,10 @@ class StudyData:
         self.studies = studies
         self.metrics = metrics
         self.notes = notes
+        self.amendments = amendments
+        self.provenance = provenance
         self.malformed = malformed
+        self.scope = scope
         self._columns: dict[tuple[str, str], pl.Series] = {}
         self._measured: dict[tuple[str, str], pl.Series] = {}
         self._computed: dict[str, Any] = {}
@@ -213,7 +224,7 @@ class StudyData:
         """
         if not isinstance(name, str):
             raise invalid(field, name, "expected the name of one metric, e.g. 'session_success_rate'")
-        metric = METRICS.get(name) or self._custom.get(name)
+        metric = self._standard.get(name) or self._custom.get(name)
         if metric is None and name in self.definitions:
             raise invalid(field, name, self._contradiction(name), hint="Select one of the studies.")
         if metric is None:
@@ -226,7 +237,7 @@ class StudyData:
 
         Metrics that studies define differently are left out, see `contradictions`.
         """
-        return {name: metric for name, metric in {**METRICS, **self._custom}.items() if name in self}
+        return {name: metric for name, metric in {**self._standard, **self._custom}.items() if name in self}
 
     @cached_property
     def contradictions(self) -> dict[str, str]:
@@ -243,6 +254,12 @@ class StudyData:
         possible: tuple[Kind, ...] = ("number", "duration")
         kinds = {name: next((kind for kind in possible if self._has_values(name, kind)), None) for name in names}
         return {name: Metric(name, kind=kind, better="neither") for name, kind in kinds.items() if kind is not None}
+
+    @cached_property
+    def _standard(self) -> dict[str, Metric]:
+        """The 16 metrics, with the denominators that custom metrics of the data are."""
+        defined = {name: metric for name, metric in self._custom.items() if name in STANDARD and name not in self.undefined}
+        return standard_metrics({name: metric for name, metric in defined.items() if self._has_values(name, metric.kind)})
 
     @cached_property
     def _custom(self) -> dict[str, Metric]:
@@ -492,10 +509,15 @@ class StudyData:
         lifecycle = None if self.lifecycle is None else _of_studies(self.lifecycle, ids, LIFECYCLE, "study")
         studies = None if self.studies is None else _of_studies(self.studies, ids, STUDIES, "name")
         notes = None if self.notes is None else _of_studies(self.notes, ids, NOTES, "study")
+        amendments = None if self.amendments is None else _of_studies(self.amendments, ids, AMENDMENTS, "study")
+        provenance = None if self.provenance is None else _of_studies(self.provenance, ids, PROVENANCE, "study")
         metrics = self.metrics if isinstance(self.metrics, Sequence) else _of_studies(self.metrics, ids, METRICS_FRAME, "study")
         checkpoints = _of_studies(self.checkpoints, ids, CHECKPOINTS, "study")
         malformed = None if self.malformed is None else self.malformed.filter(pl.col("study_id").is_in(ids))
-        return StudyData(checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes, malformed=malformed)
+        return StudyData(
+            checkpoints, lifecycle, studies=studies, metrics=metrics, notes=notes, amendments=amendments, provenance=provenance,
+            malformed=malformed, scope=self.scope,
+        )  # fmt: skip
 
 
 def study_data(source: DataLike, field: str = "data") -> StudyData:

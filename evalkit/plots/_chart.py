@@ -94,7 +94,8 @@ def table(chart: alt.TopLevelMixin) -> pl.DataFrame:
     -------
     polars.DataFrame
         One row for each point: the study, the period, the values. Times are ``Datetime("us", "UTC")``, durations are in seconds, rates
-        are 0 to 1.
+        are 0 to 1. If values were amended, `status` is ``"recorded"``, ``"amended"`` or ``"withdrawn"``, and `old` is the value as first
+        recorded. If the chart has notes or version changes, `notes` lists those of the period; what is in no period has a row of its own.
 
     Raises
     ------

@@ -14,6 +14,7 @@ from evalkit.domain.time_input import check_time
 from evalkit.errors import InvalidInputError
 from evalkit.frames.columns import CHECKPOINTS, empty_frame
 from evalkit.frames.study_data import StudyData, study_data
+from evalkit.plots._annotations import annotations_in, row_marks
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._descriptions import MOST_DESCRIBED
 from evalkit.plots._downsampling import MOST_POINTS, counts_per_study, time_bin
@@ -123,8 +124,8 @@ def lifecycle(data: DataLike, *, until: datetime | str | None = None, width: int
     Parameters
     ----------
     data
-        A `StudyData` with a lifecycle, as ``kit.data()`` returns it; ticks are drawn in the middle of each checkpoint's period. Or a
-        DataFrame as ``kit.lifecycle()`` returns it, for bars without ticks.
+        A `StudyData` with a lifecycle, as ``kit.data()`` returns it; ticks are drawn in the middle of each checkpoint's period, and
+        notes and changes of the model or agent version are marked. Or a DataFrame as ``kit.lifecycle()`` returns it, for bars alone.
     until
         The end of bars without an end, with a time zone. None: the last time in the data.
     width
@@ -171,16 +172,21 @@ def lifecycle(data: DataLike, *, until: datetime | str | None = None, width: int
     drawn, merged = _merged(spans)
     order = shown["label"].to_list()
     y = alt.Y("study:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
-    x = time_axis([drawn_times(spans, "start", "end"), drawn_times(ticks, "t")], width)
-    layers = [_bars(drawn, x, y)]
-    notes += [*merged, *_backwards(spans)]
+    times = [drawn_times(spans, "start", "end"), drawn_times(ticks, "t")]
+    annotations = annotations_in(known, list(labels.items()), times)
+    times.append(annotations.times)
+    x = time_axis(times, width)
+    marks, mark_notes = row_marks(annotations, x, y, times, width)
+    layers = [_bars(drawn, x, y), *marks]
+    notes += [*known.scope.sentences(), *mark_notes, *merged, *_backwards(spans)]
     if ticks.height:
         tick_layer, tick_notes = _ticks(ticks, x, y)
         layers.append(tick_layer)
         notes = [f"Ticks: {plural(ticks.height, 'checkpoint')}.", *notes, *tick_notes]
     subject = f"Lifecycle of {plural(shown.height, 'study', 'studies')}, {span(spans['start'].min(), spans['end'].max())}."  # type: ignore[arg-type]
-    text = " ".join([subject, *_summaries(spans), *notes])
-    return layered(layers, "Lifecycle", notes, text, _table(rows, end), width=width, height=alt.Step(26))
+    text = " ".join([subject, *_summaries(spans), *notes, *annotations.sentences()])
+    table = annotations.with_texts(_table(rows, end).lazy(), "start", "end")
+    return layered(layers, "Lifecycle", notes, text, table, width=width, height=alt.Step(26))
 
 
 def _relabeled(rows: pl.DataFrame, labels: dict[str, str]) -> pl.DataFrame:

@@ -302,13 +302,13 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     with_legend = color_of(series.studies, legend)
     dashes = dash_of(series.studies)
     layers = _bands(series, bins, plane) if series.banded else []
-    drawn = with_breaks(points.drop("mean", strict=False), ["v", "n", "low", "high"])
+    drawn = with_breaks(points.drop("mean", strict=False), ["v", "n", "low", "high", *(["old"] if "old" in points.columns else [])])
     base = _base(drawn, series.metric, plane)
     rolling = series.means
     faint: dict[str, Any] = {} if rolling is None else {"strokeWidth": 1, "opacity": 0.45}
     layers += [
         base.mark_line(clip=plane.clip, **faint).encode(**plane.encoding(series.studies, color=with_legend, description=STUDY, **dashes)),
-        _points(base, series, drawn.height, plane),
+        *_points(base, series, drawn, plane),
     ]
     if rolling is not None:
         means = split_runs(rolling, "mean").with_columns(v="mean")
@@ -328,7 +328,8 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
 def _base(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
     """Return a chart without marks, with the data of lines and points.
 
-    The fields are study, a and b (start and end of the period), v, x, and n if the metric has a denominator.
+    The fields are study, a and b (start and end of the period), v, x, n if the metric has a denominator, and amended and old if values
+    were amended.
     """
     columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "v": pl.col("v")}
     if metric.denominator is not None:
@@ -337,16 +338,18 @@ def _base(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
         columns["x"] = plane.position
     if drawn["alone"].any():
         columns["alone"] = pl.col("alone")
+    if "amended" in drawn.columns:
+        columns |= {"amended": pl.col("amended"), "old": pl.col("old")}
     base = alt.Chart(inline_rows(drawn.select(**columns)))
     return base if plane.position is not None else base.transform_calculate(x="(datum.a + datum.b) / 2")
 
 
-def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
-    """Return the points, one per period.
+def _points(base: alt.Chart, series: Series, drawn: pl.DataFrame, plane: Plane) -> list[Any]:
+    """Return the points, one per period: amended ones are hollow.
 
-    If there are many, only those without a line are visible; the others are transparent and keep their tooltips.
+    If there are many, only those without a line and amended ones are visible; the others are transparent and keep their tooltips.
     """
-    metric, number_format = series.metric, series.metric.format
+    metric, number_format, count = series.metric, series.metric.format, drawn.height
     tooltips = [
         alt.Tooltip("study:N", title="study"),
         alt.Tooltip("period:N", title="period"),
@@ -358,13 +361,31 @@ def _points(base: alt.Chart, series: Series, count: int, plane: Plane) -> Any:
         tooltips.append(alt.Tooltip("n:Q", title=trials, format=",d"))
         summary += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {trials}' : '')"
     opacity = alt.OpacityValue(1 if count <= _MOST_VISIBLE_POINTS else 0, condition={"test": "datum.alone", "value": 1})
-    return (
-        base.transform_filter("isValid(datum.v)")
+    size = 36 if count <= 80 else 16
+    shape = shape_of(series.studies)
+    amended = "amended" in drawn.columns and bool(drawn["amended"].any())
+    points = (
+        base.transform_filter("isValid(datum.v) && !datum.amended" if amended else "isValid(datum.v)")
         .transform_calculate(period=PERIOD)
         .transform_calculate(summary=summary)
-        .mark_point(filled=True, size=36 if count <= 80 else 16, clip=plane.clip)
-        .encode(**plane.encoding(series.studies, opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape_of(series.studies)))
+        .mark_point(filled=True, size=size, clip=plane.clip)
+        .encode(**plane.encoding(series.studies, opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape))
     )
+    if not amended:
+        return [points]
+    before = f"isValid(datum.old) ? format(datum.old, '{number_format}') : 'missing'"
+    hollow = (
+        base.transform_filter("isValid(datum.v) && datum.amended")
+        .transform_calculate(period=PERIOD, before=before)
+        .transform_calculate(summary=f"{summary} + ', amended from ' + datum.before")
+        .mark_point(filled=False, size=size + 14, strokeWidth=1.8, opacity=1, clip=plane.clip)
+        .encode(
+            **plane.encoding(
+                series.studies, tooltip=[*tooltips, alt.Tooltip("before:N", title="as first recorded")], description=SUMMARY, **shape
+            )
+        )
+    )
+    return [points, hollow]
 
 
 def _bands(series: Series, bins: int | None, plane: Plane) -> list[Any]:
@@ -394,14 +415,14 @@ def with_field(axis: Any, field: str) -> Any:
     return copied
 
 
-def reference_layer(reference: tuple[float, str], metric: Metric, y: alt.Y) -> tuple[Any, str]:
-    """Return a horizontal reference line, and the note on it."""
+def reference_layer(reference: tuple[float, str], metric: Metric, y: alt.Y) -> tuple[list[Any], list[str]]:
+    """Return the layer with a horizontal reference line, and the note on it."""
     value, text = reference
     summary = f"{text or 'reference'}, {number(metric, value)}"
     base = alt.Chart(inline_rows(pl.DataFrame({"v": [float(value)], "summary": [summary]})))
     rule = base.mark_rule(strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5)
     layer = rule.encode(y=y, tooltip=[alt.Tooltip("summary:N", title="line")], description=SUMMARY)
-    return layer, f"Horizontal line: {summary}."
+    return [layer], [f"Horizontal line: {summary}."]
 
 
 def check_reference(reference: Any, metric: Metric) -> tuple[float, str]:

@@ -14,6 +14,7 @@ from evalkit.domain.catalog import METRICS
 from evalkit.errors import InvalidInputError
 from evalkit.frames.metric_text import number
 from evalkit.frames.study_data import study_data
+from evalkit.plots._annotations import annotation_layers, annotations_in
 from evalkit.plots._chart import GroupedChart, LayeredChart, StackedChart, layered, titled
 from evalkit.plots._descriptions import DIRECTIONS, axis_title, description, only_study
 from evalkit.plots._lines import (
@@ -96,9 +97,12 @@ def overview(data: DataLike) -> StackedChart:
     if data.undefined:
         notes.append(f"No definition in this data: {', '.join(data.undefined)}.")
     # All small charts have the same time axis, which shows when a metric was not measured.
-    x = time_axis([drawn_times(series.points, "start", "end") for series in all_series], _WIDTH, title=False, fixed=True)
+    times = [drawn_times(series.points, "start", "end") for series in all_series]
+    annotations = annotations_in(data, studies, times)
+    x = time_axis(times, _WIDTH, title=False, fixed=True)
+    marks, mark_notes = annotation_layers(annotations, studies, x, times, _WIDTH, labels=False)
     for group, members in groups.items():
-        small = [_small(series, x) for series in members]
+        small = [_small(series, x, marks) for series in members]
         notes += [f"{series.metric.label}: {note}" for series, (_, texts) in zip(members, small, strict=True) for note in texts]
         parts.append(
             GroupedChart(
@@ -125,10 +129,12 @@ def overview(data: DataLike) -> StackedChart:
         ]
     )
     name = only_study(studies)
-    study_notes = [*omission_notes(absent, "values"), *look_notes(studies)]
+    amended = sum(series.points.filter("amended").height for series in all_series if "amended" in series.points.columns)
+    mark_notes = [*([f"Hollow: amended ({plural(amended, 'value')})."] if amended else []), *mark_notes]
+    study_notes = [*data.scope.sentences(), *omission_notes(absent, "values"), *look_notes(studies), *mark_notes]
     subtitle = [f"Time in UTC, {axis_years(first, last, _WIDTH)}.", *study_notes, *notes[:_MOST_NOTES], *more]
     subtitle = [f"Study: {name}.", *subtitle] if name else subtitle
-    return _stacked(parts, subtitle, " ".join(sentences), table)
+    return _stacked(parts, subtitle, " ".join([*sentences, *annotations.sentences()]), annotations.with_texts(table))
 
 
 _TABLE = {
@@ -168,14 +174,15 @@ def _layers(chart: Any) -> Iterator[Any]:
         yield chart
 
 
-def _small(series: Series, x: alt.X) -> tuple[Any, list[str]]:
-    """Return the small chart of a metric, and notes on it."""
+def _small(series: Series, x: alt.X, marks: list[Any]) -> tuple[Any, list[str]]:
+    """Return the small chart of a metric, with marks in the background, and notes on it."""
     metric = series.metric
     axis, notes = value_axis(metric, None, series.points, title=False)
     if metric.kind != "rate":
         axis["scale"]["nice"] = 4
     axis["axis"] = alt.Axis(format=axis["axis"]["format"], tickCount=4, minExtent=_EXTENT, maxExtent=_EXTENT)
     layers, line_notes = line_layers(series, Plane(x=x, y=axis, width_ratio=_WIDTH / 640, legend=False))
+    layers = [*(mark.copy(deep=False) for mark in marks), *layers]
     for layer in layers:
         layer.encoding = _Shared(**layer.encoding._kwds)
     title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)

@@ -15,6 +15,7 @@ from evalkit._util.text import plural
 from evalkit.domain.catalog import counted
 from evalkit.domain.definitions import Metric
 from evalkit.domain.refusals import invalid
+from evalkit.frames.annotations import first_values
 from evalkit.frames.study_data import StudyData
 from evalkit.plots._downsampling import runs
 
@@ -38,6 +39,11 @@ MOST_BANDS = 6
 """The largest number of studies with bands by default. More bands would hide each other; they are drawn only on request."""
 _MOST_NAMED = 3
 _ROUNDED = 0.05
+_STATUS = (
+    pl.when(pl.col("amended").not_()).then(pl.lit("recorded"))
+    .when(pl.col("v").is_null()).then(pl.lit("withdrawn")).otherwise(pl.lit("amended"))
+)  # fmt: skip
+_WEIGHTED = ("weighted", "ratio")
 Z = 1.959963984540054
 """The 97.5% quantile of the standard normal distribution."""
 
@@ -50,8 +56,8 @@ class Series:
     ----------
     points
         The checkpoints with a value, by study and time: study_id, label, start, end, t (the middle of the period), v, n (the denominator;
-        null if it is not recorded), low, high (the confidence interval), first (the start of the study's first period), run, and mean if
-        a rolling mean is requested.
+        null if it is not recorded), low, high (the confidence interval), first (the start of the study's first period), run, mean if
+        a rolling mean is requested, and if values were amended: amended, and old (the value as first recorded).
     table
         All checkpoints with readable column names, computed on request.
     studies
@@ -135,23 +141,35 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     computable = definition.kind == "rate" and denominator is not None
     low, high = wilson(value, count) if computable and with_intervals else (pl.lit(None, dtype=pl.Float64()),) * 2
     rows = rows.with_columns(v=value, n=count, low=low, high=high, gap=data.gaps, first=pl.col("start").min().over("study_id"))
+    earlier = first_values(data, metric)
+    if earlier is not None:
+        rows = rows.hstack(earlier).with_columns(amended=pl.col("amended") & pl.col("v").ne_missing(pl.col("old")))
+        notes += _amendment_notes(rows)
     points = of_studies(runs(rows, ["v"]), studies)
     if definition.kind == "rate" and points.height:
         notes += _interval_notes(points, definition, with_intervals=with_intervals, requested=interval)
     if rolling is not None:
         points = points.with_columns(mean=_rolling(definition, rolling))
-        weights = counted(denominator) if denominator else ""
-        weighted = f", weighted by {weights}" if denominator else ""
-        unweighted = " and checkpoints without a weight" if denominator and points["n"].fill_null(0).eq(0).any() else ""
+        weights = counted(denominator) if denominator and definition.rollup in _WEIGHTED else ""
+        weighted = f", weighted by {weights}" if weights else ""
+        unweighted = " and checkpoints without a weight" if weights and points["n"].fill_null(0).eq(0).any() else ""
         if points.height and points["mean"].is_null().all():
-            notes.append(f"No rolling mean: fewer than {rolling} consecutive checkpoints{f' with {weights}' if denominator else ''}.")
+            notes.append(f"No rolling mean: fewer than {rolling} consecutive checkpoints{f' with {weights}' if weights else ''}.")
         else:
             notes.append(f"Thick line: {rolling}-checkpoint rolling mean{weighted} (restarts after gaps{unweighted}).")
     table = rows.lazy().select(
         study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{metric: "v"},
         **({denominator: "n"} if denominator else {}), **({"low": "low", "high": "high"} if computable and with_intervals else {}),
+        **({} if earlier is None else {"status": _STATUS, "old": pl.col("old")}),
     )  # fmt: skip
     return Series(definition, points, table, studies, notes, computable and with_intervals and points["low"].is_not_null().any())
+
+
+def _amendment_notes(rows: pl.DataFrame) -> list[str]:
+    amended = rows.filter("amended")
+    hollow, withdrawn = amended["v"].count(), amended["v"].null_count()
+    notes = [f"Hollow: amended ({plural(hollow, 'value')})."] if hollow else []
+    return [*notes, *([f"{plural(withdrawn, 'value')} withdrawn by amendments."] if withdrawn else [])]
 
 
 def _interval_notes(points: pl.DataFrame, metric: Metric, *, with_intervals: bool, requested: bool | None) -> list[str]:
@@ -185,7 +203,7 @@ def _rolling(metric: Metric, size: int) -> pl.Expr:
 
     The plain mean of rates is not the pooled rate.
     """
-    if metric.denominator is None or metric.rollup != "weighted":
+    if metric.denominator is None or metric.rollup not in _WEIGHTED:
         return pl.col("v").rolling_mean(size).over("run")
     weight = pl.when(pl.col("n") > 0).then(pl.col("n").cast(pl.Float64()))
     return ((pl.col("v") * weight).rolling_sum(size) / weight.rolling_sum(size)).over("run")

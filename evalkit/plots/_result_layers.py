@@ -140,7 +140,9 @@ def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[st
     return pl.concat(rows) if rows else pl.DataFrame()
 
 
-def differences(study: str, baseline: str, shown: Sequence[tuple[Difference, str]], *, width: int = 480) -> LayeredChart:
+def differences(
+    study: str, baseline: str, shown: Sequence[tuple[Difference, str]], scope: Sequence[str] = (), *, width: int = 480
+) -> LayeredChart:
     """Draw the differences of a comparison with their 95% confidence intervals.
 
     The unit is the standard deviation.
@@ -151,6 +153,8 @@ def differences(study: str, baseline: str, shown: Sequence[tuple[Difference, str
         The names of the two studies.
     shown
         Differences and their sentences. Differences without an estimate or a standard deviation are not drawn.
+    scope
+        Sentences on the data, as `Scope.sentences` returns them.
     width
         The width of the frame, in pixels.
     """
@@ -165,10 +169,11 @@ def differences(study: str, baseline: str, shown: Sequence[tuple[Difference, str
         orient="row",
     )  # fmt: skip
     if rows.is_empty():
-        notes = ["Nothing to draw: no metric has enough checkpoints in both studies."]
+        notes = ["Nothing to draw: no metric has enough checkpoints in both studies.", *scope]
         return layered(empty_layers(), title, notes, f"{title}: nothing to draw.", rows)
     notes = [
-        f"Study \u2212 baseline for {plural(rows.height, 'metric')} with 95% CIs, in standard deviations of a single-period difference."
+        *scope,
+        f"Study \u2212 baseline for {plural(rows.height, 'metric')} with 95% CIs, in standard deviations of a single-period difference.",
     ]
     if rows.filter(pl.col("verdict") == _NOT_SIGNIFICANT, pl.col("low") * pl.col("high") > 0).height:
         notes.append("Verdicts are adjusted for multiple comparisons (Holm); the intervals are not.")
@@ -194,13 +199,15 @@ def differences(study: str, baseline: str, shown: Sequence[tuple[Difference, str
     return layered([zero, intervals, dots], title, notes, text, table, width=width, height=alt.Step(24))
 
 
-def audit_chart(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
+def audit_chart(findings: pl.DataFrame, scope: Sequence[str] = (), *, width: int = 480) -> LayeredChart:
     """Draw the findings of an audit over time: a row for each kind, a bar for each finding.
 
     Parameters
     ----------
     findings
         As ``evalkit.analysis.audit`` returns them: study, severity, kind, start, end, message.
+    scope
+        Sentences on the data, as `Scope.sentences` returns them.
     width
         The width of the frame, in pixels.
     """
@@ -210,7 +217,7 @@ def audit_chart(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
         return layered(
             empty_layers(),
             "Audit",
-            ["Nothing to draw: no findings." if findings.is_empty() else "Nothing to draw: no finding has a time."],
+            ["Nothing to draw: no findings." if findings.is_empty() else "Nothing to draw: no finding has a time.", *scope],
             "Audit: nothing to draw.",
             table,
         )
@@ -230,5 +237,5 @@ def audit_chart(findings: pl.DataFrame, *, width: int = 480) -> LayeredChart:
             stroke=alt.Stroke("severity:N", scale=scale, legend=None), tooltip=[alt.Tooltip("summary:N", title="finding")],
         )
     )  # fmt: skip
-    notes = [f"{plural(rows.height, 'finding')} by kind and time."]
+    notes = [*scope, f"{plural(rows.height, 'finding')} by kind and time."]
     return layered([bars], "Audit", notes, f"Audit: {plural(rows.height, 'finding')}.", table, width=width, height=alt.Step(24))

@@ -9,8 +9,9 @@ import polars as pl
 
 from evalkit._util.text import moment, plural, span
 from evalkit.domain.definitions import Metric
+from evalkit.frames.annotations import first_values
 from evalkit.frames.metric_text import number
-from evalkit.frames.study_data import study_data
+from evalkit.frames.study_data import StudyData, study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._descriptions import MOST_DESCRIBED, axis_title
 from evalkit.plots._downsampling import bin_count, downsample, runs, with_breaks
@@ -76,6 +77,7 @@ def scatter(
     rows = data.sorted_checkpoints(dict.fromkeys([x, y])).with_columns(
         data.gaps, h=pl.col(x).cast(pl.Float64()), v=pl.col(y).cast(pl.Float64())
     )
+    rows = rows.with_columns(before=_before(data, rows, {"h": x_metric, "v": y_metric}))
     complete = runs(rows, ["h", "v"])
     studies, omitted = drawn_studies(studies_of(rows), complete, "both values")
     points = of_studies(complete, studies)
@@ -83,12 +85,13 @@ def scatter(
     if incomplete:
         omitted.append(f"{plural(incomplete, 'checkpoint')} without both values {'is' if incomplete == 1 else 'are'} not shown.")
     table = rows.select(
-        study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{x: "h"}, **({y: "v"} if x != y else {})
-    )
+        study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{x: "h"}, **({y: "v"} if x != y else {}),
+        **({"old": "before"} if rows["before"].count() else {}),
+    )  # fmt: skip
     title = f"{y_metric.label} vs. {x_metric.label.lower()}"
     subject = f"{title}, {plural(len(studies), 'study', 'studies')}"
     if points.is_empty():
-        notes = ["Nothing to draw: no checkpoint has both values.", *omitted]
+        notes = ["Nothing to draw: no checkpoint has both values.", *data.scope.sentences(), *omitted]
         return layered(empty_layers(), title, notes, f"{subject}: nothing to draw.", table, width=width, height=height)
     horizontal, x_notes = value_axis(x_metric, None, points.with_columns(v="h"))
     vertical, y_notes = value_axis(y_metric, None, points)
@@ -102,7 +105,8 @@ def scatter(
             f"({bins} bins)."
         ]
     order = "Path connects checkpoints in time order; later points are more opaque." if path else "Later points are more opaque."
-    notes = [order, *omitted, *x_notes, *y_notes, *look_notes(studies, "shape"), *downsampled]
+    amended = [f"Hollow: amended ({plural(count, 'checkpoint')})."] if (count := points["before"].count()) else []
+    notes = [*data.scope.sentences(), order, *amended, *omitted, *x_notes, *y_notes, *look_notes(studies, "shape"), *downsampled]
     legend = legend_of(studies, "point", width)
     layers = _layers(drawn, studies, (horizontal_axis, vertical), (x_metric, y_metric), path=path, legend=legend)
     sentences = [f"{subject}, {span(points['start'].min(), points['end'].max())}."]  # type: ignore[arg-type]
@@ -122,7 +126,11 @@ def _layers(
     (x, y), (x_metric, y_metric) = axes, metrics
     age = (pl.col("t").rank("ordinal").over("study_id") / pl.len().over("study_id")).round(3)
     rows = with_breaks(points.with_columns(age=age), ["h", "v"])
-    drawn = rows.select(study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"))
+    amended = bool(rows["before"].count())
+    before = {"before": "before"} if amended else {}
+    drawn = rows.select(
+        study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"), **before
+    )
     base, color = alt.Chart(inline_rows(drawn)), color_of(studies)
     summary = (
         f"datum.study + ', ' + datum.period + ': {x_metric.label.lower()} ' + format(datum.h, '{x_metric.format}') + ', "
@@ -134,14 +142,34 @@ def _layers(
         *(alt.Tooltip(f"{name}:Q", title=metric.label, format=metric.format) for name, metric in (("h", x_metric), ("v", y_metric))),
     ]  # fmt: skip
     opacity = alt.Opacity("age:Q", scale=alt.Scale(domain=[0, 1], range=[0.4, 1]), legend=None)
+    size = 46 if points.height <= 300 else 16
     dots = (
-        base.transform_filter("isValid(datum.v)")
+        base.transform_filter("isValid(datum.v) && !isValid(datum.before)" if amended else "isValid(datum.v)")
         .transform_calculate(period=PERIOD)
         .transform_calculate(summary=summary)
-        .mark_point(filled=True, size=46 if points.height <= 300 else 16)
+        .mark_point(filled=True, size=size)
         .encode(x=x, y=y, color=color_of(studies, legend), opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape_of(studies))
     )
-    return [line, dots] if path else [dots]
+    layers = [line, dots] if path else [dots]
+    if amended:
+        tooltips = [*tooltips, alt.Tooltip("before:N", title="as first recorded")]
+        hollow = base.transform_filter("isValid(datum.before)").transform_calculate(period=PERIOD)
+        hollow = hollow.transform_calculate(summary=f"{summary} + ', first recorded: ' + datum.before")
+        points_with_shape = hollow.mark_point(filled=False, size=size + 14, strokeWidth=1.8, opacity=1)
+        layers.append(points_with_shape.encode(x=x, y=y, color=color, tooltip=tooltips, description=SUMMARY, **shape_of(studies)))
+    return layers
+
+
+def _before(data: StudyData, rows: pl.DataFrame, metrics: dict[str, Metric]) -> pl.Series:
+    """Return the values that amendments replaced, as text; null for checkpoints without any."""
+    texts: list[list[str]] = [[] for _ in range(rows.height)]
+    for column, metric in metrics.items():
+        earlier = first_values(data, metric.name)
+        if earlier is not None:
+            for place, (value, amended, old) in enumerate(zip(rows[column], earlier["amended"], earlier["old"], strict=True)):
+                if amended and value != old:
+                    texts[place].append(f"{metric.label.lower()} {'missing' if old is None else number(metric, old)}")
+    return pl.Series("before", [", ".join(parts) or None for parts in texts], dtype=pl.String())
 
 
 def _summaries(points: pl.DataFrame, x_metric: Metric, y_metric: Metric) -> list[str]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from evalkit.domain.refusals import invalid
 from evalkit.frames.study_data import study_data
+from evalkit.plots._annotations import annotation_layers, annotations_in
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._descriptions import DIRECTIONS, description, only_study
 from evalkit.plots._history import history_layers, history_of
@@ -62,11 +63,12 @@ def trend(
     ----------
     data
         A `StudyData`, or a DataFrame as ``kit.checkpoints()`` returns it, with any number of rows. If it has a lifecycle, paused time is
-        shaded, and the starts and stops of studies are marked.
+        shaded, and the starts and stops of studies are marked. If it has notes or provenance, notes (triangles) and changes of the model,
+        agent or agent version (diamonds) are marked. If it has amendments, amended values are hollow.
     metric
         The name of a metric: one of the 16, or a custom one.
     align
-        ``"calendar"``: by date. ``"start"``: by time since the start of each study's first period, without the lifecycle.
+        ``"calendar"``: by date. ``"start"``: by time since the start of each study's first period, without the lifecycle and notes.
     interval
         Whether to draw the 95% Wilson confidence interval of a rate as a band. None: if the denominator of the rate is recorded, for up
         to 6 studies.
@@ -127,11 +129,13 @@ def trend(
     name = only_study(series.studies)
     title = f"{definition.label}: {name}" if name else definition.label
     if series.points.is_empty():
-        notes = [f"Nothing to draw: no checkpoint has a {'positive ' if has_values else ''}value.", *series.notes]
+        notes = [f"Nothing to draw: no checkpoint has a {'positive ' if has_values else ''}value.", *data.scope.sentences(), *series.notes]
         text = description(subject, definition, series.points, notes)
         return layered(empty_layers(), title, notes, text, series.table, width=width, height=height)
     times = [drawn_times(series.points, "t")]
     times += [] if history is None else [history.times]
+    annotations = annotations_in(data, series.studies if align == "calendar" else [], [*times, drawn_times(series.points, "start", "end")])
+    times.append(annotations.times)
     times += [] if marks is None else [drawn_times(marks, "low", "at", "high")]
     times += [] if lines is None else [drawn_times(lines, "at")]
     x: alt.X = time_axis(times, width)
@@ -140,22 +144,25 @@ def trend(
         series = series.since_start()
         x, position = _since_start(series.points)
     background, history_notes = ([], []) if history is None else history_layers(history, series, x)
+    marked, mark_notes = annotation_layers(annotations, series.studies, x, times, width)
     plane = Plane(x=x, y=axis, position=position, clip=isinstance(y, tuple | list), width_ratio=width / 640)
     layers, line_notes = line_layers(series, plane)
-    result_notes: list[str] = []
-    if marks is not None:
-        mark_layers, result_notes = change_layers(marks, series.studies, x)
-        background = [*background, *mark_layers]
-    if lines is not None:
-        fitted, fit_notes = fit_layers(lines, series.studies, x, axis)
-        layers, result_notes = [*layers, *fitted], [*result_notes, *fit_notes]
-    if line is not None:
-        rule, note = reference_layer(line, definition, axis)
-        layers, result_notes = [*layers, rule], [*result_notes, note]
-    notes = [DIRECTIONS[definition.better], *series.notes, *axis_notes, *result_notes]
-    notes = [note for note in [*notes, *look_notes(series.studies), *line_notes, *history_notes] if note]
-    text = description(subject, definition, series.points, notes)
-    return layered([*background, *layers], title, notes, text, series.table, width=width, height=height)
+    changed, change_notes = ([], []) if marks is None else change_layers(marks, series.studies, x)
+    fitted, fit_notes = ([], []) if lines is None else fit_layers(lines, series.studies, x, axis)
+    referred, reference_notes = ([], []) if line is None else reference_layer(line, definition, axis)
+    notes = [
+        DIRECTIONS[definition.better],
+        *data.scope.sentences(),
+        *series.notes,
+        *axis_notes,
+        *change_notes,
+        *fit_notes,
+        *reference_notes,
+    ]
+    notes = [note for note in [*notes, *look_notes(series.studies), *line_notes, *history_notes, *mark_notes] if note]
+    text = description(subject, definition, series.points, [*notes, *annotations.sentences()])
+    table = annotations.with_texts(series.table)
+    return layered([*background, *changed, *marked, *layers, *fitted, *referred], title, notes, text, table, width=width, height=height)
 
 
 def _also_drawn(series: Series, line: tuple[float, str | None] | None, lines: pl.DataFrame | None) -> list[float]:

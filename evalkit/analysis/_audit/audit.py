@@ -166,7 +166,7 @@ class Audit(Result):
         """
         from evalkit.plots._result_layers import audit_chart
 
-        return audit_chart(self._rows)
+        return audit_chart(self._rows, self._data.scope.sentences())
 
     def worst(self, count: int) -> pl.DataFrame:
         """Return the most severe findings.

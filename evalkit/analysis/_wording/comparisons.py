@@ -9,6 +9,7 @@ from evalkit._util.text import plural
 from evalkit.analysis._wording.audits import audit_warning
 from evalkit.analysis._wording.caveats import METHOD, ONLY_ALONE, coefficient, value_name
 from evalkit.analysis._wording.phrases import change, p_values, with_interval
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.verdicts import Verdict, is_significant, only_alone
 
 if TYPE_CHECKING:
@@ -97,14 +98,29 @@ def comparison(result: Comparison) -> list[str]:
     lines = [" ".join([difference_line(each, each.metric.label), *(_detectable(each) if few else [])]) for each in shown]
     unadjusted = [each.metric.label.lower() for each in result.differences if only_alone(each.p, each.p_corrected)]
     only_before = [f"{ONLY_ALONE}: {', '.join(unadjusted)}."] if unadjusted else []
-    return [comparison_line(result), *lines, *only_before, _method(tested), *([] if few else [_based_on(result)]), *_caveats(result)]
+    return [
+        comparison_line(result),
+        *lines,
+        *only_before,
+        _method(tested, _family(result)),
+        *([] if few else [_based_on(result)]),
+        *_caveats(result),
+    ]
 
 
-def _method(tested: Sequence[Difference]) -> str:
+def _family(result: Comparison) -> str:
+    """Return the metrics whose p-values are adjusted together."""
+    if result._requested:
+        return " of the requested metrics"
+    primary = [each.metric.label.lower() for each in result.differences if each.p is not None and each.metric.name not in METRICS]
+    return f" of the standard metrics{' and the primary ' if primary else ''}{', '.join(primary)}"
+
+
+def _method(tested: Sequence[Difference], family: str = "") -> str:
     """Return the method of some differences, and the adjustment of their p-values."""
     mean = coefficient(tested[0].autocorrelation) if len(tested) == 1 else ""
     tests = max(each.tests for each in tested)
-    adjusted = f"; p-values (not confidence intervals) adjusted for multiple comparisons (Holm, {tests} tests)" if tests > 1 else ""
+    adjusted = f"; p-values (not confidence intervals) adjusted for multiple comparisons (Holm, {tests} tests{family})" if tests > 1 else ""
     return f"Method: difference of means (equal weight per checkpoint) by {METHOD}{mean}{adjusted}."
 
 

@@ -21,7 +21,7 @@ __all__ = ["resampled", "resampled_line"]
 
 _RULES = (
     "Counts and cost are summed, rates and durations weighted by their denominator; cost per successful task is total cost divided by the "
-    "implied number of successes."
+    "{} number of successes."
 )
 
 
@@ -67,8 +67,9 @@ def resampled(result: Resampled, rows: pl.DataFrame, begin: str) -> list[str]:
         excluded.append(f"{plural(result.negative, 'negative value')} {_was(result.negative)} treated as missing.")
     if rows.is_empty():
         return [resampled_line(result, rows), *excluded]
+    solved = "implied" if result._metrics["cost_per_successful_task"].denominator is None else "recorded (or else implied)"
     custom = " Custom metrics have the rule of their definition." if len(result._metrics) > len(METRICS) else ""
-    sentences = [resampled_line(result, rows), f"{begin[0].upper()}{begin[1:]}. {_RULES}{custom}"]
+    sentences = [resampled_line(result, rows), f"{begin[0].upper()}{begin[1:]}. {_RULES.format(solved)}{custom}"]
     sentences += [f"Left out: {name!r}, because {problem}." for name, problem in result._source.contradictions.items()]
     if int(rows["partial"].sum()):
         sentences.append("Sums of partially covered periods are sums of the covered part.")
