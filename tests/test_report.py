@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 
 import evalkit
 from evalkit import StudyData, analysis
+from evalkit.analysis import report as analysis_report
 from evalkit.analysis._compare import FEWEST as FEWEST_PAIRS
 from evalkit.analysis._report.content import ReportContent
 from evalkit.analysis._report.content_builder import build_content
@@ -33,6 +35,7 @@ from evalkit.analysis._report.study_analysis import analyze_study
 from evalkit.analysis._stats import ar1, scipy_functions
 from evalkit.analysis._wording import ONLY_ALONE
 from evalkit.cli.app import app
+from evalkit.domain.catalog import METRICS
 from evalkit.frames.columns import LIFECYCLE, empty_frame
 from tests import oracles
 from tests.analysis_frames import odd_frames
@@ -146,6 +149,128 @@ def test_report_of_a_state_and_without_excluded_checkpoints(tmp_path: Path) -> N
     ]  # fmt: skip
     with pytest.raises(evalkit.InvalidInputError, match=r"Invalid as_of 'pin:.*': study 'later' did not exist\. Choose a later state\."):
         summary(as_of=pin, baseline="later")
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory: pytest.TempPathFactory) -> evalkit.EvalKit:
+    """A kit with a study and an archived baseline that have custom metrics, notes, two models, amendments and a retraction."""
+    kit = evalkit.connect(tmp_path_factory.mktemp("corrected") / "home")
+    metrics = [
+        evalkit.Metric("refusal_rate", kind="rate", better="down", denominator="sessions_completed", primary=True),
+        evalkit.Metric("judge_score", kind="score", better="up", low=0, high=10, label=f"Judge {HOSTILE[:20]}"),
+    ]
+    for seed, name in enumerate(("agent", "baseline")):
+        study = add(kit, name, [], metrics=metrics)
+        for day, row in enumerate(samples(12, seed=seed)):
+            values = {**row, "refusal_rate": round(0.2 * row["sessions_completed"]) / row["sessions_completed"], "judge_score": 5 + day % 2}
+            made = kit.record_checkpoint(study, values, provenance={"collector": "x", "models": ["m-1" if day < 6 else "m-2"]})
+            if day == 3:
+                kit.amend_checkpoint(made, {"refusal_rate": 0.5, "judge_score": None, "events_analyzed": 7}, reason=HOSTILE, author="Ada")
+            if day == 9:
+                kit.retract_checkpoint(made, reason="test run")
+        kit.note(study, HOSTILE, at=BEGIN + timedelta(days=2), until=BEGIN + timedelta(days=4), category="incident", author="Ada")
+    kit.archive_study("baseline")
+    return kit
+
+
+def test_report_has_custom_metrics_notes_and_restatements(corrected: evalkit.EvalKit, tmp_path: Path) -> None:
+    baseline = corrected.resolve("baseline", archived=True)
+    texts = {extension: written(corrected, "agent", tmp_path, extension, baseline=baseline) for extension in FORMATS}
+    content = json.loads(texts["json"])
+    assert [row["metric"] for row in content["metrics"]][-1] == "refusal_rate"
+    assert content["not_tested"] == ["judge_score"]
+    assert content["correction"]["metrics"][-1] == "refusal_rate"
+    assert "16 standard metrics, refusal rate" in texts["md"]
+    assert content["comparison"]["differences"][-1]["metric"] == "refusal_rate"
+    assert content["comparison"]["baseline"]["archived"]
+    definitions = {row["name"]: row for row in content["definitions"]}
+    assert definitions["refusal_rate"]["denominator"] == "sessions_completed"
+    assert [(row["study"], row["kind"], row["text"]) for row in content["notes"]] == [
+        (study, kind, text) for study in ("agent", "baseline") for kind, text in (("note", HOSTILE), ("version", "model m-1 → m-2"))
+    ]  # fmt: skip
+    restated = [(row["study"], row["label"][:5], row["old"], row["new"], row["revision"]) for row in content["restatements"]]
+    assert len(restated) == 8
+    assert restated[1:4] == [
+        ("agent", "Judge", 6.0, None, 1),
+        ("agent", "Event", content["restatements"][2]["old"], 7.0, 1),
+        ("agent", "Retra", None, None, None),
+    ]
+    assert content["restatements"][0]["period_start"] == (BEGIN + timedelta(days=3)).isoformat().replace("+00:00", "Z")
+    page = " ".join(Page(texts["html"]).texts)
+    for sentence in ("6 changed values and 2 retracted checkpoints. This report shows the latest values.", "model m-1 → m-2", "test run"):
+        assert sentence in page
+        assert sentence in texts["md"]
+    assert "img" not in Page(texts["html"]).tags
+    assert "Hollow: amended (1 value)" in page
+    validator = Draft202012Validator(json.loads(schema()))
+    assert list(validator.iter_errors(content)) == []
+
+
+def test_report_names_its_state_and_selection(corrected: evalkit.EvalKit, tmp_path: Path) -> None:
+    pin = corrected.pin()
+    first = corrected.checkpoints("agent")["checkpoint_id"][0]
+    options: dict[str, Any] = {"as_of": pin, "values": "first", "exclude": [first], "metrics": ["judge_score", "total_cost"]}
+    content = json.loads(written(corrected, "agent", tmp_path, "json", **options))
+    assert content["data"] == {"as_of": str(pin), "values": "first", "excluded": 1}
+    assert [row["metric"] for row in content["metrics"]] == ["total_cost", "judge_score"]
+    assert (content["metrics"][1]["missing"], content["not_tested"]) == (0, [])
+    page = written(corrected, "agent", tmp_path, "html", **options)
+    assert "This report shows the values as first recorded." in page
+    assert f"As of pin:{pin.events}@" in page
+    latest = json.loads(written(corrected, "agent", tmp_path, "json"))
+    assert latest["data"] == {"as_of": None, "values": "latest", "excluded": 0}
+
+
+def test_digest_covers_everything_that_a_report_shows(corrected: evalkit.EvalKit, tmp_path: Path) -> None:
+    def digest_of(data: Any) -> str:
+        text = analysis_report(data, tmp_path / "digest.json", study=data.names[0].id, metrics="total_cost").read_text("utf-8")
+        return str(json.loads(text)["events"][0]["digest"])
+
+    data = corrected.data("agent")
+    parts: dict[str, Any] = {
+        "lifecycle": data.lifecycle, "studies": data.studies, "metrics": data.metrics, "notes": data.notes, "amendments": data.amendments,
+        "provenance": data.provenance,
+    }  # fmt: skip
+    changed = {
+        "metrics": data.metrics.with_columns(label=pl.lit("Other")),
+        "notes": data.notes.with_columns(text=pl.lit("Other")),
+        "amendments": data.amendments.with_columns(reason=pl.lit("Other")),
+        "provenance": data.provenance.with_columns(agent_version=pl.lit("2")),
+        "studies": data.studies.with_columns(archived=pl.lit(value=True)),
+    }
+    digests = [digest_of(StudyData(data.checkpoints, **{**parts, name: frame})) for name, frame in changed.items()]
+    digests += [
+        digest_of(StudyData(data.checkpoints, **{**parts, name: frame.head(0)}))
+        for name, frame in parts.items()
+        if name in changed and name != "studies"
+    ]
+    custom = data.checkpoints.with_columns(judge_score=pl.col("judge_score") + 1)
+    digests += [digest_of(StudyData(custom, **parts)), digest_of(StudyData(data.checkpoints, **parts))]
+    assert len(set(digests)) == len(digests)
+    shuffled = {
+        name: frame.sample(fraction=1, shuffle=True, seed=1)
+        for name, frame in parts.items()
+        if name not in ("lifecycle", "studies", "metrics")
+    }
+    assert digest_of(StudyData(data.checkpoints, **{**parts, **shuffled})) == digests[-1]
+
+
+def test_undefined_metrics_can_be_reported_on(tmp_path: Path) -> None:
+    frame = checkpoints(count=12).with_columns(judge_score=pl.int_range(12) * 1.0)
+    text = analysis_report(frame, tmp_path / "a.md", metrics=["judge_score"]).read_text("utf-8")
+    assert "has no definition in this data, so no direction is better" in text
+    left_out = analysis_report(frame.drop(list(METRICS)), tmp_path / "b.md").read_text("utf-8")
+    assert "Custom metrics that are not in this report, because they are not primary: judge\\_score." in left_out
+
+
+def test_long_lists_are_cut_in_pages(tmp_path: Path) -> None:
+    frame = checkpoints(count=60)
+    fixed = {"study_id": study_id(1), "study": "agent", "category": "prompt", "text": "x"}
+    notes = frame.select(at="period_start", **{name: pl.lit(value) for name, value in fixed.items()})
+    page = analysis_report(StudyData(frame, notes=notes), tmp_path / "a.md", metrics="total_cost").read_text("utf-8")
+    assert "10 earlier rows are not shown; a report in JSON has all." in page
+    rows = analysis_report(StudyData(frame, notes=notes), tmp_path / "a.json", metrics="total_cost").read_text("utf-8")
+    assert len(json.loads(rows)["notes"]) == 60
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def test_analysis_does_not_import_altair() -> None:
 def test_report_schema_has_all_verdicts() -> None:
     made = json.loads(schema())
     assert made["$defs"]["Verdict"]["enum"] == [verdict.value for verdict in Verdict]
-    assert made["properties"]["format"]["const"] == "evalkit-report/2"
+    assert made["properties"]["format"]["const"] == "evalkit-report/3"
     fields = [made["$defs"][name]["properties"]["verdict"] for name in ("MetricRow", "ShiftsRow", "DifferenceRow")]
     assert all(field == {"$ref": "#/$defs/Verdict"} for field in fields)
 

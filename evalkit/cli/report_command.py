@@ -31,7 +31,8 @@ def report(
 ) -> None:
     """Write a report on a study.
 
-    It contains the verdicts with confidence intervals, charts, changes, data quality and methods.
+    It contains the verdicts with confidence intervals, charts, changes, notes, restatements, data quality and methods.
+    Custom metrics are included if they are primary, or named with --metric.
 
     Example: evalkit report "nightly agent" -o report.html
     """

@@ -19,7 +19,7 @@ from evalkit.plots._theme import NEUTRAL
 
 __all__ = ["Annotations", "annotation_layers", "annotations_in", "row_marks"]
 
-_LABEL_ROWS, _LABEL_HEIGHT = 2, 13
+_LABEL_ROWS, _LABEL_HEIGHT = 3, 13
 """The number of rows of labels above the frame, and the height of a row in pixels."""
 _KINDS = {"note": "note", "version": "version change"}
 _DASHES = {"note": [1, 3], "version": [8, 3]}

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evalkit.domain.definitions import Better, Kind, Metric, Rollup
 from evalkit.domain.verdicts import Verdict
 
 __all__ = [
-    "AuditFacts", "ComparisonFacts", "CorrectionFacts", "DifferenceRow", "EventFacts", "FindingRow", "MethodNote", "MetricRow",
-    "ReportContent", "ShiftRow", "ShiftsRow", "StudyFacts",
+    "AuditFacts", "ComparisonFacts", "CorrectionFacts", "DataFacts", "DefinitionFacts", "DifferenceRow", "EventFacts", "FindingRow",
+    "MethodNote", "MetricRow", "NoteRow", "ReportContent", "RestatementRow", "ShiftRow", "ShiftsRow", "StudyFacts",
 ]  # fmt: skip
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -33,6 +34,7 @@ class StudyFacts(_Part):
     name: str
     status: str | None
     """``pending``, ``running``, ``paused`` or ``stopped``."""
+    archived: bool
     period_type: str | None
     """``hourly``, ``daily``, ``weekly`` or ``monthly``."""
     planned_periods: int | None
@@ -45,6 +47,45 @@ class StudyFacts(_Part):
     stopped_at: datetime | None
     first_period_start: datetime | None
     last_period_end: datetime | None
+
+
+class DataFacts(_Part):
+    """Which versions of which checkpoints the report is based on."""
+
+    as_of: str | None
+    """The state of the log: the text of a pin, or a time; null for the latest state."""
+    values: Literal["latest", "first"]
+    """``first``: as first recorded, without corrections."""
+    excluded: int
+    """Number of excluded checkpoints."""
+
+
+class DefinitionFacts(_Part):
+    """The definition of a metric."""
+
+    name: str
+    label: str
+    kind: Kind
+    unit: str
+    better: Better
+    low: Number | None
+    high: Number | None
+    denominator: str | None
+    rollup: Rollup
+    group: str
+    description: str
+    primary: bool
+    """Whether a custom metric is tested by default."""
+
+    @classmethod
+    def of(cls, metric: Metric) -> DefinitionFacts:
+        """Return the definition of a metric."""
+        return cls(**{name: getattr(metric, name) for name in cls.model_fields})
+
+    @property
+    def metric(self) -> Metric:
+        """The metric."""
+        return Metric(**self.model_dump())
 
 
 class EventFacts(_Part):
@@ -72,6 +113,8 @@ class CorrectionFacts(_Part):
     trends: int
     shifts: int
     differences: int
+    metrics: list[str]
+    """The metrics that were tested: those that were requested, or else the 16 and the primary custom ones, if they have a value."""
     autocorrelated: list[str]
     """Metrics with possibly strong autocorrelation, in which false positives may be more frequent than `level`."""
 
@@ -170,6 +213,43 @@ class ComparisonFacts(_Part):
     """One for each metric with a value in both studies."""
 
 
+class NoteRow(_Part):
+    """A note on a study, or a change of the model, agent or agent version."""
+
+    study: str
+    kind: Literal["note", "version"]
+    at: datetime
+    until: datetime | None
+    category: str | None
+    """The category of a note."""
+    text: str
+    """The note or change, truncated to 1,000 characters."""
+    author: str | None
+
+
+class RestatementRow(_Part):
+    """A value that was changed after it was recorded, or a retracted checkpoint."""
+
+    study: str
+    checkpoint_id: str
+    period_start: datetime | None
+    """Null if the data does not contain the checkpoint, such as a retracted one."""
+    period_end: datetime | None
+    revision: int | None
+    """The version with the new value; null for a retraction."""
+    metric: str | None
+    """The changed metric, or another changed value such as ``events_analyzed``; null for a retraction."""
+    label: str
+    old: Number | None
+    """The value before; null if it was missing."""
+    new: Number | None
+    """The value after; null if it was withdrawn."""
+    reason: str
+    """The reason, truncated to 1,000 characters."""
+    author: str | None
+    written_at: datetime | None
+
+
 class FindingRow(_Part):
     """An audit finding."""
 
@@ -215,20 +295,30 @@ class MethodNote(_Part):
 class ReportContent(_Part):
     """A report on one study."""
 
-    format: Literal["evalkit-report/2"] = "evalkit-report/2"
+    format: Literal["evalkit-report/3"] = "evalkit-report/3"
     evalkit: str
     """The evalkit version that generated the report."""
     study: StudyFacts
+    data: DataFacts
     in_short: list[str]
     """The significant results as sentences, or the reason for their absence."""
     correction: CorrectionFacts
+    definitions: list[DefinitionFacts]
+    """The metrics in this report."""
     metrics: list[MetricRow]
-    """The metrics that have a value, in the order of `evalkit.METRICS`."""
+    """The metrics that have a value: the 16 in the order of `evalkit.METRICS`, then custom ones in the order of their definition."""
     not_measured: list[str]
     """Requested metrics without a value."""
+    not_tested: list[str]
+    """Custom metrics that are left out, because they are not primary and were not requested, or because the studies define them
+    differently."""
     shifts: list[ShiftsRow]
     comparison: ComparisonFacts | None
     """Null without a baseline."""
+    notes: list[NoteRow]
+    """Sorted by study and time."""
+    restatements: list[RestatementRow]
+    """In the order in which they were recorded."""
     audit: AuditFacts
     methods: list[MethodNote]
     events: list[EventFacts]

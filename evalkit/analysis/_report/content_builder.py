@@ -16,11 +16,15 @@ from evalkit.analysis._report.content import (
     AuditFacts,
     ComparisonFacts,
     CorrectionFacts,
+    DataFacts,
+    DefinitionFacts,
     DifferenceRow,
     EventFacts,
     FindingRow,
     MetricRow,
+    NoteRow,
     ReportContent,
+    RestatementRow,
     ShiftRow,
     ShiftsRow,
     StudyFacts,
@@ -33,7 +37,9 @@ from evalkit.analysis._report.summary_sentences import summary_sentences
 from evalkit.analysis._series import CaveatKind
 from evalkit.analysis._stats.ar1 import Estimate
 from evalkit.analysis._trend import Trend
+from evalkit.domain.catalog import METRICS
 from evalkit.domain.verdicts import ALPHA
+from evalkit.frames.annotations import annotations_of
 
 __all__ = ["build_content"]
 
@@ -49,6 +55,8 @@ def build_content(analysis: StudyAnalysis) -> ReportContent:
     comparison = None
     if baseline is not None:
         comparison = ComparisonFacts(baseline=_facts(baseline), differences=[_difference(result) for result in analysis.differences])
+    subjects = [part for part in (study, baseline) if part is not None]
+    restatements = [row for part in subjects for row in _restatements(part)]
     autocorrelated = {
         result.metric.name for result in (*analysis.trends, *analysis.changes)
         if any(caveat.kind == CaveatKind.AUTOCORRELATED for caveat in result._caveats)
@@ -56,18 +64,23 @@ def build_content(analysis: StudyAnalysis) -> ReportContent:
     return ReportContent(
         evalkit=installed_version(),
         study=facts,
+        data=DataFacts(as_of=analysis.data.scope.as_of, values=analysis.data.scope.values, excluded=analysis.data.scope.excluded),
         in_short=summary_sentences(analysis),
         correction=CorrectionFacts(
             level=ALPHA, tests=sum(analysis.tests), trends=trends, shifts=shifts, differences=differences,
-            autocorrelated=sorted(autocorrelated),
+            metrics=_tested(analysis), autocorrelated=sorted(autocorrelated),
         ),
+        definitions=_definitions(analysis, restatements),
         metrics=[_metric(result, analysis.summary[result.metric.name]) for result in analysis.trends],
         not_measured=analysis.not_measured,
+        not_tested=analysis.not_tested,
         shifts=[_shifts(result) for result in analysis.changes],
         comparison=comparison,
+        notes=[row for part in subjects for row in _notes(part)],
+        restatements=restatements,
         audit=_audit(audit(analysis.data)),
         methods=method_notes(compared=baseline is not None),
-        events=[_events(part) for part in (study, baseline) if part is not None],
+        events=[_events(part) for part in subjects],
         digest_covers=DIGEST_COVERS,
     )  # fmt: skip
 
@@ -80,6 +93,7 @@ def _facts(study: ReportedStudy) -> StudyFacts:
         id=description.get("study_id") or study.name.id,
         name=description.get("name") or study.name.name,
         status=description.get("status"),
+        archived=bool(description.get("archived")),
         period_type=description.get("period_type") or period,
         planned_periods=description.get("period_value"),
         description=description.get("description"),
@@ -100,8 +114,69 @@ def _events(study: ReportedStudy) -> EventFacts:
         times += [at for at in checkpoints.select(a=pl.col("recorded_at").min(), b=pl.col("recorded_at").max()).row(0) if at]
     return EventFacts(
         study_id=facts.id, study=facts.name, lifecycle_events=lifecycle.height, checkpoints=checkpoints.height,
-        first=min(times, default=None), last=max(times, default=None), digest=digest(study.description, checkpoints, lifecycle),
+        first=min(times, default=None), last=max(times, default=None), digest=_digest(study),
     )  # fmt: skip
+
+
+def _digest(study: ReportedStudy) -> str:
+    return digest(
+        study.description, study.checkpoints, study.lifecycle, custom=study.custom, amendments=study.amendments, notes=study.notes,
+        provenance=study.provenance,
+    )  # fmt: skip
+
+
+def _tested(analysis: StudyAnalysis) -> list[str]:
+    """Return the metrics with a p-value."""
+    results = (*analysis.trends, *analysis.changes, *analysis.differences)
+    tested = {result.metric.name for result in results if result.p is not None}
+    return [result.metric.name for result in analysis.trends if result.metric.name in tested]
+
+
+def _definitions(analysis: StudyAnalysis, restatements: list[RestatementRow]) -> list[DefinitionFacts]:
+    """Return the metrics that the report names."""
+    names = [*(result.metric.name for result in analysis.trends), *analysis.not_measured]
+    catalog = {**METRICS, **analysis.data.catalog}
+    names += [row.metric for row in restatements if row.metric in catalog]
+    return [DefinitionFacts.of(analysis.data.metric(name)) for name in dict.fromkeys(names)]
+
+
+def _notes(study: ReportedStudy) -> list[NoteRow]:
+    name = study.name.label
+    notes = [
+        NoteRow(
+            study=name, kind="note", at=row["at"], until=row["until"], category=row["category"], author=row["author"],
+            text=truncated(row["text"] or "", _MESSAGE_LENGTH),
+        )
+        for row in study.notes.drop_nulls("at").iter_rows(named=True)
+    ]  # fmt: skip
+    changes = annotations_of(study.data, {study.name.id: name}).filter(kind="version")
+    notes += [
+        NoteRow(
+            study=name, kind="version", at=row["at"], until=None, category=None, author=None, text=truncated(row["text"], _MESSAGE_LENGTH)
+        )
+        for row in changes.iter_rows(named=True)
+    ]
+    return sorted(notes, key=lambda row: row.at)
+
+
+def _restatements(study: ReportedStudy) -> list[RestatementRow]:
+    checkpoints = study.checkpoints
+    known = {"checkpoint_id", "period_start", "period_end"} <= set(checkpoints.columns)
+    periods = {row[0]: row[1:] for row in checkpoints.select("checkpoint_id", "period_start", "period_end").iter_rows()} if known else {}
+    rows = []
+    for row in study.amendments.iter_rows(named=True):
+        start, end = periods.get(row["checkpoint_id"], (None, None))
+        name = row["metric"]
+        known_name = name in METRICS or name in study.custom
+        label = study.data.metric(name).label if known_name else (name or "retracted").replace("_", " ").capitalize()
+        rows.append(
+            RestatementRow(
+                study=study.name.label, checkpoint_id=row["checkpoint_id"] or "", period_start=start, period_end=end,
+                revision=row["revision"], metric=name, label=label, old=_number(row["old"]), new=_number(row["new"]),
+                reason=truncated(row["reason"] or "", _MESSAGE_LENGTH), author=row["author"], written_at=row["written_at"],
+            )
+        )  # fmt: skip
+    return rows
 
 
 def _number(value: Any) -> float | None:

@@ -10,7 +10,6 @@ import polars as pl
 
 from evalkit.analysis import _wording
 from evalkit.analysis._report.safe_text import sanitized, truncated
-from evalkit.domain.catalog import METRICS
 from evalkit.domain.verdicts import is_significant
 from evalkit.frames.study_data import StudyData
 
@@ -62,17 +61,19 @@ def figures(analysis: StudyAnalysis) -> dict[str, list[Figure]]:
 
     study = _short_names(analysis.study)
     both = [study] if analysis.baseline is None else [study, _short_names(analysis.baseline)]
+    alone = {name: frame for name, frame in study.items() if name != "lifecycle"}  # which has a chart of its own
+    data = _data(alone, analysis)
     charts: dict[str, list[Figure]] = {"lifecycle": [], "overview": [], "significant": [], "differences": []}
     with fresh_colors():
-        checkpoints = study[0]
-        if any(lifecycle_rows.height for _, lifecycle_rows in both):
-            frames = [pl.concat(parts, how="diagonal_relaxed") for parts in zip(*both, strict=True)]
-            charts["lifecycle"] = [_figure("Lifecycle", lifecycle(StudyData(*frames)), titled=False)]
+        if any(frames["lifecycle"].height for frames in both):
+            joined = {name: pl.concat([frames[name] for frames in both], how="diagonal_relaxed") for name in study}
+            charts["lifecycle"] = [_figure("Lifecycle", lifecycle(_data(joined, analysis)), titled=False)]
         if analysis.trends:
             measured = [result.metric.name for result in analysis.trends]
-            selected = checkpoints.drop([name for name in METRICS if name not in measured and name in checkpoints.columns])
-            charts["overview"] = [_figure("Overview of all metrics", overview(selected), titled=False)]
-        charts["significant"] = [_significant(checkpoints, analysis, metric) for metric in _most_significant(analysis)]
+            others = [name for name in data.catalog if name not in measured]
+            shown = _data({**alone, "checkpoints": study["checkpoints"].drop(others)}, analysis)
+            charts["overview"] = [_figure("Overview of all metrics", overview(shown), titled=False)]
+        charts["significant"] = [_significant(data, analysis, metric) for metric in _most_significant(analysis)]
         estimated = [
             (result, _wording.difference_line(result)) for result in analysis.differences if result.difference is not None and result.spread
         ]
@@ -82,18 +83,26 @@ def figures(analysis: StudyAnalysis) -> dict[str, list[Figure]]:
     return charts
 
 
-def _short_names(study: ReportedStudy) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return checkpoints and lifecycle with study names short enough for a chart."""
-    frames = []
-    for frame in (study.checkpoints, study.lifecycle):
+def _short_names(study: ReportedStudy) -> dict[str, pl.DataFrame]:
+    """Return the frames of a study, with a study name that is short enough for a chart."""
+    frames = {name: getattr(study, name) for name in ("checkpoints", "lifecycle", "notes", "amendments", "provenance")}
+    for name, frame in frames.items():
         names = frame["study"].drop_nulls().unique().to_list() if "study" in frame.columns else []
-        short = {name: truncated(name, _NAME) for name in names}
-        frames.append(frame.with_columns(pl.col("study").replace(short)) if short else frame)
-    return frames[0], frames[1]
+        if names:
+            frames[name] = frame.with_columns(pl.col("study").replace({long: truncated(long, _NAME) for long in names}))
+    return frames
+
+
+def _data(frames: dict[str, pl.DataFrame], analysis: StudyAnalysis) -> StudyData:
+    """Return frames as the data of charts."""
+    return StudyData(
+        frames["checkpoints"], frames.get("lifecycle"), metrics=analysis.study.data.metrics, notes=frames["notes"],
+        amendments=frames["amendments"], provenance=frames["provenance"],
+    )  # fmt: skip
 
 
 def _most_significant(analysis: StudyAnalysis) -> list[str]:
-    """Return the metrics with the most significant results, in the order of `METRICS`.
+    """Return the metrics with the most significant results, in their order.
 
     These are the smallest adjusted p-values of significant trends and shifts.
     """
@@ -102,16 +111,16 @@ def _most_significant(analysis: StudyAnalysis) -> list[str]:
         if is_significant(result.p_corrected):
             ps[result.metric.name] = min(ps.get(result.metric.name, 1.0), result.p_corrected or 0.0)
     chosen = sorted(ps, key=lambda name: ps[name])[:_MOST_SIGNIFICANT]
-    return [name for name in METRICS if name in chosen]
+    return [result.metric.name for result in analysis.trends if result.metric.name in chosen]
 
 
-def _significant(checkpoints: pl.DataFrame, analysis: StudyAnalysis, metric: str) -> Figure:
+def _significant(data: StudyData, analysis: StudyAnalysis, metric: str) -> Figure:
     from evalkit.plots import trend
 
     (line,) = (result for result in analysis.trends if result.metric.name == metric)
     (shifts,) = (result for result in analysis.changes if result.metric.name == metric)
     fit, marked = line if is_significant(line.p_corrected) else None, shifts if shifts.changes else None
-    return _figure(METRICS[metric].label, trend(checkpoints, metric, fit=fit, changes=marked), titled=True)
+    return _figure(line.metric.label, trend(data, metric, fit=fit, changes=marked), titled=True)
 
 
 def _figure(name: str, chart: Any, *, titled: bool) -> Figure:

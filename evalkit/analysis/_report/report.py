@@ -34,10 +34,10 @@ def report(
 ) -> Path:
     """Write a report on a study as HTML, Markdown or JSON.
 
-    A report has a summary, the lifecycle, the trend of every metric, shifts, the comparison with a baseline, the audit of the data, the
-    methods, and a digest of the underlying events. Results have confidence intervals and p-values. All p-values are adjusted together
-    for multiple comparisons (Holm): if nothing changed, at most 5% of reports have a significant result, as simulated for
-    autocorrelations up to 0.5.
+    A report has a summary, the lifecycle, the trend of every metric, shifts, the comparison with a baseline, notes, restatements (values
+    that were amended, and retractions), the audit of the data, the methods, and a digest of the underlying events. Results have confidence
+    intervals and p-values. All p-values are adjusted together for multiple comparisons (Holm): if nothing changed, at most 5% of reports
+    have a significant result, as simulated for autocorrelations up to 0.5.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def report(
     baseline
         Another study of the data to compare with, passed like `study`. None for no comparison.
     metrics
-        Names in `evalkit.METRICS`; None for all. Fewer metrics give more statistical power.
+        Names of metrics; None for the 16 and the custom metrics with ``primary=True``. Fewer metrics give more statistical power.
 
     Returns
     -------

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from evalkit._util.text import moment, plural, span
-from evalkit.analysis._report.content import AuditFacts, ComparisonFacts, DifferenceRow, MetricRow, ReportContent, ShiftsRow, StudyFacts
+from evalkit.analysis._report.content import (
+    AuditFacts,
+    ComparisonFacts,
+    DifferenceRow,
+    MetricRow,
+    NoteRow,
+    ReportContent,
+    RestatementRow,
+    ShiftsRow,
+    StudyFacts,
+)
 from evalkit.analysis._report.safe_text import truncated
 from evalkit.analysis._wording.phrases import change, change_and_interval, p_value
 from evalkit.domain.catalog import METRICS
 from evalkit.domain.definitions import Metric
 from evalkit.domain.verdicts import Verdict, is_significant
 from evalkit.frames.metric_text import number
+from evalkit.frames.scope import Scope
 
 __all__ = ["Column", "Section", "Table", "sections"]
 
 _MISSING = "-"
 _NAME = 60
+_MOST_ROWS = 50
+"""The largest number of notes, and of restatements, in a page."""
 
 
 @dataclass(frozen=True)
@@ -108,17 +121,25 @@ class Section:
 
 def sections(content: ReportContent) -> list[Section]:
     """Return the sections of a report."""
+    scope = Scope(content.data.as_of, content.data.values, content.data.excluded)
+    compared = content.comparison is not None
     parts = [
-        Section("summary", "Summary", points=content.in_short, notes=[_adjustment(content)]),
+        Section("summary", "Summary", lead=scope.sentences(), points=content.in_short, notes=[_adjustment(content)]),
         Section("study", "Study", facts=_facts(content.study), charts="lifecycle"),
         _metrics(content),
         _shifts(content),
-        None if content.comparison is None else _comparison(content.comparison),
-        _data_quality(content.audit, compared=content.comparison is not None),
+        None if content.comparison is None else _comparison(content.comparison, _by_name(content)),
+        _notes(content.notes, compared=compared),
+        _restatements(content, compared=compared),
+        _data_quality(content.audit, compared=compared),
         Section("caveats", "Caveats", points=_caveats(content)) if _caveats(content) else None,
         _methods(content),
     ]
     return [part for part in parts if part is not None]
+
+
+def _by_name(content: ReportContent) -> dict[str, Metric]:
+    return {definition.name: definition.metric for definition in content.definitions}
 
 
 def _adjustment(content: ReportContent) -> str:
@@ -127,8 +148,12 @@ def _adjustment(content: ReportContent) -> str:
         return "Nothing was tested."
     kinds = [(correction.trends, "trend"), (correction.shifts, "shift"), (correction.differences, "difference")]
     counts = ", ".join(plural(count, kind) for count, kind in kinds if count)
+    custom = [_by_name(content)[name].label.lower() for name in correction.metrics if name not in METRICS]
+    standard = len(correction.metrics) - len(custom)
+    of = [*([plural(standard, "standard metric")] if standard else []), *custom]
     return (
-        f"{plural(correction.tests, 'p-value')} ({counts}), adjusted together for multiple comparisons (Holm): if nothing changed, at most "
+        f"{plural(correction.tests, 'p-value')} ({counts}; {', '.join(of)}), adjusted together for multiple comparisons (Holm): if "
+        f"nothing changed, at most "
         f"{correction.level * 100:.0f}% of reports contain a significant result.{_autocorrelated(content)}"
     )
 
@@ -142,8 +167,9 @@ def _facts(study: StudyFacts) -> list[tuple[str, str]]:
     planned = "until stopped" if study.planned_periods is None else f"{study.planned_periods:,} planned"
     pairs = [f"{name} = {value}" for name, value in sorted(study.metadata.items())]
     facts = {
-        "ID": study.id, "Status": study.status, "Periods": study.period_type and f"{study.period_type}, {planned}",
-        "Description": study.description, "Tags": ", ".join(study.tags), "Metadata": ", ".join(pairs),
+        "ID": study.id, "Status": ", ".join(filter(None, [study.status, "archived" if study.archived else None])),
+        "Periods": study.period_type and f"{study.period_type}, {planned}", "Description": study.description,
+        "Tags": ", ".join(study.tags), "Metadata": ", ".join(pairs),
         "Created": _time(study.created_at), "Started": _time(study.started_at), "Stopped": _time(study.stopped_at),
         "Time range": span(study.first_period_start, study.last_period_end) if study.first_period_start else "no checkpoints",
     }  # fmt: skip
@@ -156,10 +182,13 @@ def _time(at: datetime | None) -> str:
 
 def _metrics(content: ReportContent) -> Section | None:
     title = "Metrics over time"
-    absent = ", ".join(METRICS[name].label.lower() for name in content.not_measured)
+    metrics = _by_name(content)
+    absent = ", ".join(metrics[name].label.lower() for name in content.not_measured)
     notes = [f"Not measured: {absent}."] if absent else []
+    if content.not_tested:
+        notes.append(f"Custom metrics that are not in this report, because they are not primary: {', '.join(content.not_tested)}.")
     if not content.metrics:
-        return Section("metrics", title, lead=["No metric has a value."], notes=notes) if absent else None
+        return Section("metrics", title, lead=["No metric has a value."], notes=notes) if notes else None
     columns = [
         Column("Metric"), Column("Verdict", "verdict"), Column("Change (95% CI)", "number"), Column("p", "number"),
         Column("Adj. p", "number"), Column("First", "number"), Column("Last", "number"), Column("Mean", "number"),
@@ -167,7 +196,7 @@ def _metrics(content: ReportContent) -> Section | None:
     ]  # fmt: skip
     affected = [row for row in content.metrics if row.audit_findings]
     all_affected = len(affected) == len(content.metrics)
-    rows = [_metric(METRICS[row.metric], row, asterisk=bool(row.audit_findings) and not all_affected) for row in content.metrics]
+    rows = [_metric(metrics[row.metric], row, asterisk=bool(row.audit_findings) and not all_affected) for row in content.metrics]
     significant = frozenset(place for place, row in enumerate(content.metrics) if is_significant(row.p_corrected))
     notes = [
         "Change: of the fitted line from the first checkpoint to the last (pp: percentage points). Adj. p: adjusted for multiple "
@@ -219,7 +248,7 @@ def _shifts(content: ReportContent) -> Section | None:
         Column("Metric"), Column("Time of shift (UTC), 95% CI", "time"), Column("Change", "number"), Column("Mean before", "number"),
         Column("Mean after", "number"), Column("p", "number"), Column("Adj. p of any shift", "number"),
     ]  # fmt: skip
-    rows = [cells for row in content.shifts for cells in _shift(row)]
+    rows = [cells for row in content.shifts for cells in _shift(_by_name(content)[row.metric], row)]
     tables = [Table("Significant shifts", columns, rows)] if rows else []
     return Section("changes", "Significant trends and shifts", lead=[lead], charts="significant", tables=tables)
 
@@ -231,8 +260,7 @@ def _significant_count(kind: str, rows: Sequence[MetricRow] | Sequence[ShiftsRow
     return f"Significant {kind}: {significant:,} of {plural(len(rows), 'metric')}{without}."
 
 
-def _shift(row: ShiftsRow) -> list[list[str]]:
-    metric = METRICS[row.metric]
+def _shift(metric: Metric, row: ShiftsRow) -> list[list[str]]:
     return [
         [row.label, f"{moment(shift.at)}\n({moment(shift.low)} to {moment(shift.high)})",
          change(metric, shift.after - shift.before), number(metric, shift.before), number(metric, shift.after),
@@ -241,7 +269,7 @@ def _shift(row: ShiftsRow) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _comparison(comparison: ComparisonFacts) -> Section:
+def _comparison(comparison: ComparisonFacts, metrics: Mapping[str, Metric]) -> Section:
     title, facts = f"Comparison with {truncated(comparison.baseline.name, _NAME)}", _facts(comparison.baseline)
     if not comparison.differences:
         return Section("comparison", title, lead=["No metric has a value in both studies."], facts=facts)
@@ -250,7 +278,7 @@ def _comparison(comparison: ComparisonFacts) -> Section:
         Column("Adj. p", "number"), Column("Study", "number"), Column("Baseline", "number"), Column("Based on"),
     ]  # fmt: skip
     significant = frozenset(place for place, row in enumerate(comparison.differences) if is_significant(row.p_corrected))
-    rows = [_difference(METRICS[row.metric], row) for row in comparison.differences]
+    rows = [_difference(metrics[row.metric], row) for row in comparison.differences]
     table = Table("Difference in each metric (study − baseline)", columns, rows, significant)
     return Section("comparison", title, facts=facts, charts="differences", tables=[table])
 
@@ -261,6 +289,54 @@ def _difference(metric: Metric, row: DifferenceRow) -> list[str]:
     return [
         row.label, str(row.verdict), _interval(metric, row.difference, row.low, row.high), _p(row.p), _p(row.p_corrected), *means, based_on,
     ]  # fmt: skip
+
+
+def _notes(notes: list[NoteRow], *, compared: bool) -> Section | None:
+    if not notes:
+        return None
+    columns = [
+        Column("From (UTC)", "time"), Column("To (UTC)", "time"), *([Column("Study", "long")] if compared else []), Column("Category"),
+        Column("Text", "long"), Column("Author", "long"),
+    ]  # fmt: skip
+    rows = [
+        [_moment(note.at), _moment(note.until), *([truncated(note.study, _NAME)] if compared else []), note.category or "version change",
+         note.text, note.author or _MISSING]
+        for note in notes[-_MOST_ROWS:]
+    ]  # fmt: skip
+    return Section("notes", "Notes and version changes", tables=[Table("Notes and version changes", columns, rows)], notes=_earlier(notes))
+
+
+def _restatements(content: ReportContent, *, compared: bool) -> Section | None:
+    restatements = content.restatements
+    if not restatements:
+        return None
+    values, metrics = content.data.values, _by_name(content)
+    retracted = len([row for row in restatements if row.metric is None])
+    changed = len(restatements) - retracted
+    counts = [*([plural(changed, "changed value")] if changed else []), *([plural(retracted, "retracted checkpoint")] if retracted else [])]
+    effect = "This report shows the values as first recorded." if values == "first" else "This report shows the latest values."
+    columns = [
+        Column("Recorded (UTC)", "time"), *([Column("Study", "long")] if compared else []), Column("Period"), Column("Value"),
+        Column("Before", "number"), Column("After", "number"), Column("Reason", "long"), Column("Author", "long"),
+    ]  # fmt: skip
+    rows = [
+        [_moment(row.written_at), *([truncated(row.study, _NAME)] if compared else []),
+         span(row.period_start, row.period_end) if row.period_start and row.period_end else f"checkpoint …{row.checkpoint_id[-8:]}",
+         row.label, *(_value(metrics.get(row.metric or ""), value) for value in (row.old, row.new)), row.reason, row.author or _MISSING]
+        for row in restatements[-_MOST_ROWS:]
+    ]  # fmt: skip
+    table = Table("Restatements", columns, rows)
+    return Section("restatements", "Restatements", lead=[f"{' and '.join(counts)}. {effect}"], tables=[table], notes=_earlier(restatements))
+
+
+def _value(metric: Metric | None, value: float | None) -> str:
+    return _MISSING if value is None else f"{value:,g}" if metric is None else number(metric, value)
+
+
+def _earlier(rows: Sequence[NoteRow] | Sequence[RestatementRow]) -> list[str]:
+    """Return the number of rows that are not in the table."""
+    more = len(rows) - _MOST_ROWS
+    return [f"{more:,} earlier {'row is' if more == 1 else 'rows are'} not shown; a report in JSON has all."] if more > 0 else []
 
 
 def _data_quality(audit: AuditFacts, *, compared: bool) -> Section:

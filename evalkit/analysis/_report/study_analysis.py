@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -15,11 +15,14 @@ from evalkit.analysis._series import metric_series, rows_for
 from evalkit.analysis._summary import summary
 from evalkit.analysis._trend import Trend, trend_of
 from evalkit.domain.catalog import METRICS
-from evalkit.domain.refusals import invalid
+from evalkit.domain.definitions import Metric
 from evalkit.errors import InvalidInputError
-from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE, STUDIES, empty_frame
+from evalkit.frames.columns import AMENDMENTS, CHECKPOINTS, LIFECYCLE, NOTES, PROVENANCE, STUDIES, empty_frame
 from evalkit.frames.normalize import StudyName, read_columns
 from evalkit.frames.study_data import StudyData
+
+if TYPE_CHECKING:
+    from evalkit.frames.normalize import FrameLike
 
 __all__ = ["ReportedStudy", "StudyAnalysis", "analyze_study", "only_study"]
 
@@ -46,9 +49,30 @@ class ReportedStudy:
     def checkpoints(self) -> pl.DataFrame:
         """The checkpoints as a Polars frame.
 
-        The columns are those of ``kit.checkpoints()`` that the data has.
+        The columns are those of ``kit.checkpoints()`` that the data has, and custom metrics.
         """
-        return self.data.columns(CHECKPOINTS, [], [name for name in CHECKPOINTS if name in self.data])
+        kinds = CHECKPOINTS | {name: metric.kind for name, metric in self.custom.items()}
+        return self.data.columns(kinds, [], [name for name in kinds if name in self.data])
+
+    @property
+    def custom(self) -> dict[str, Metric]:
+        """The custom metrics of the study by name, in the order of their definition."""
+        return {name: metric for name, metric in self.data.catalog.items() if name not in METRICS}
+
+    @property
+    def amendments(self) -> pl.DataFrame:
+        """The amendments and retractions as a Polars frame; empty if the data has none."""
+        return _frame(self.data.amendments, AMENDMENTS)
+
+    @property
+    def notes(self) -> pl.DataFrame:
+        """The notes as a Polars frame; empty if the data has none."""
+        return _frame(self.data.notes, NOTES)
+
+    @property
+    def provenance(self) -> pl.DataFrame:
+        """The origin of checkpoints as a Polars frame; empty if the data has none."""
+        return _frame(self.data.provenance, PROVENANCE)
 
     @property
     def lifecycle(self) -> pl.DataFrame:
@@ -56,6 +80,10 @@ class ReportedStudy:
         if self.data.lifecycle is None:
             return empty_frame(LIFECYCLE)
         return read_columns(self.data.lifecycle, LIFECYCLE, ["seq", "kind", "status", "at"], ["study_id", "study"])
+
+
+def _frame(frame: FrameLike | None, columns: dict[str, str]) -> pl.DataFrame:
+    return empty_frame(columns) if frame is None else read_columns(frame, columns, [], list(columns))
 
 
 @dataclass(frozen=True)
@@ -69,13 +97,15 @@ class StudyAnalysis:
     data
         The data of both.
     trends, changes
-        The trend and the changepoints of each metric that has a value, in the order of `evalkit.METRICS`.
+        The trend and the changepoints of each metric that has a value, in the order of the catalog.
     comparison
         The comparison with the baseline, in the metrics that have a value in both studies; None without a baseline.
     summary
         The row of `evalkit.analysis.Summary` of each metric of the study, by name.
     not_measured
         The requested metrics without a value.
+    not_tested
+        The custom metrics of the study that were neither requested nor are primary.
     """
 
     study: ReportedStudy
@@ -86,6 +116,7 @@ class StudyAnalysis:
     comparison: Comparison | None
     summary: dict[str, dict[str, Any]]
     not_measured: list[str]
+    not_tested: list[str]
 
     @property
     def tests(self) -> tuple[int, int, int]:
@@ -116,7 +147,7 @@ def analyze_study(
     study, baseline
         Two studies of the data.
     metrics
-        Names in `evalkit.METRICS`; None for all.
+        Names of metrics; None for the 16 and the primary custom ones.
 
     Raises
     ------
@@ -126,16 +157,13 @@ def analyze_study(
         If scipy is not installed.
     """
     both = data.of(study.id) if baseline is None else data.of(study.id, baseline.id)
-    standard = [metric for name, metric in METRICS.items() if name in both]
-    requested = standard if metrics is None else named_metrics(both, metrics)
-    for metric in requested:
-        if metric.name not in METRICS:
-            raise invalid("metrics", metric.name, "reports have no custom metrics yet", hint="Use evalkit.analysis and evalkit.plots.")
-    chosen = sorted(requested, key=lambda metric: list(METRICS).index(metric.name))
+    order = list(both.catalog)
+    requested = named_metrics(both, metrics)
+    chosen = sorted(requested, key=lambda metric: order.index(metric.name) if metric.name in both else len(order))
     rows = rows_for(both, chosen)
     of_study = rows_of(rows, study.id)
     measured = [metric for metric in chosen if of_study[metric.name].count()]
-    all_series = [metric_series(of_study, metric) for metric in measured]
+    all_series = [metric_series(of_study, metric, defined=metric.name not in both.undefined) for metric in measured]
     trends = [trend_of(series, both) for series in all_series]
     changes = [changepoints_of(series, both) for series in all_series]
     differences = []
@@ -146,13 +174,14 @@ def analyze_study(
     labels = {name.id: name.label for name in both.known}
     comparison = None
     if baseline is not None:
-        comparison = Comparison(labels[study.id], labels[baseline.id], differences, both)
+        comparison = Comparison(labels[study.id], labels[baseline.id], differences, both, metrics is not None)
     reported = _reported(both, study)
     summary_rows = summary(reported.data)._rows.to_dicts() if chosen else []
     return StudyAnalysis(
         reported, None if baseline is None else _reported(both, baseline), both, trends, changes, comparison,
         {row["metric"]: row for row in summary_rows},
         [metric.name for metric in chosen if metric not in measured],
+        [] if metrics is not None else [name for name in reported.custom if all(name != metric.name for metric in chosen)],
     )  # fmt: skip
 
 
