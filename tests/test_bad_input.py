@@ -1209,6 +1209,12 @@ CASES: list[tuple[str, str, Any]] = [
         snapshot("Invalid refusals 9007199254740993: expected at most 9,007,199,254,740,992, the largest count of a custom metric."),
     ),
     (
+        'evalkit.RecordCheckpoint({"period": (DAY, NEXT), "drift": -float("inf")}, '
+        'definitions={"drift": evalkit.Metric("drift", kind="number", better="down")})',
+        "InvalidInputError",
+        snapshot("Invalid drift -inf: not finite. Use None for a missing value."),
+    ),
+    (
         'kit.amend_checkpoint(("measured", "amended"), {"refusals": 10**16}, reason="r")',
         "InvalidInputError",
         snapshot("Invalid refusals 10000000000000000: expected at most 9,007,199,254,740,992, the largest count of a custom metric."),

@@ -191,7 +191,7 @@ def _check_number(field: str, value: object, low: float, high: float | None, rou
     if abs(number - bound) > rounding:
         if high is None or high == sys.float_info.max:
             raise invalid(field, value, f"expected a number of {low:g} or more")
-        if low == -math.inf:
+        if low <= -sys.float_info.max:
             raise invalid(field, value, f"expected a number of at most {high:g}")
         hint = f"If it is a percentage, divide it by 100: {number / 100:g}." if high == 1 and 2 <= number <= 100 else ""
         raise invalid(field, value, f"outside the range {low:g} to {high:g}", hint=hint)
@@ -239,12 +239,12 @@ def _seconds_and_nanoseconds(field: str, value: object) -> tuple[int, int]:
 
 
 def _number_check(metric: Metric) -> Callable[[str, object], float]:
-    least = -math.inf if metric.low is None else metric.low
+    least = -sys.float_info.max if metric.low is None else metric.low
     most = sys.float_info.max if metric.high is None else metric.high
     rounding = _ROUNDING if metric.kind == "rate" else 0
 
     def check(field: str, value: object) -> float:
-        if type(value) is float and least <= value <= most:  # the fast path; NaN fails the comparisons
+        if type(value) is float and least <= value <= most:  # the fast path; NaN and infinity fail the comparisons
             return value
         return _check_number(field, value, least, metric.high, rounding)
 
