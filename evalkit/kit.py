@@ -750,7 +750,8 @@ class EvalKit:
         study: StudyRef,
         *,
         sessions: int | None = None,
-        period: TimePeriod | tuple[datetime | str, datetime | str] | None = None,
+        period: TimePeriod | tuple[datetime | str, datetime | str] | Literal["auto"] | None = None,
+        tz: str | tzinfo | None = None,
         resume: bool | None = None,
         progress: bool = True,
     ) -> Recorder:
@@ -765,7 +766,11 @@ class EvalKit:
         sessions
             The number of planned sessions, for the progress bar; `Recorder.track` sets it too.
         period
-            ``(start, end)`` with time zones: the checkpoint's period. By default from entering the block to leaving it.
+            The checkpoint's period: ``(start, end)``, see `record_checkpoint`; or ``"auto"`` for the whole hour, day, week (from Monday)
+            or month of the study in which the block begins, also if it ends later. By default, and with ``"auto"`` in a study of runs
+            (see `create_study`, `cadence`), from entering the block to leaving it.
+        tz
+            The time zone whose calendar ``"auto"`` follows, by default UTC; also that of dates and of times without one in `period`.
         resume
             What to do with the journal of an interrupted block: None to raise an error that describes the journal, True to continue
             it, False to keep it under another name and start over. No effect without a journal.
@@ -783,13 +788,16 @@ class EvalKit:
             When the study was never started.
         RecorderError
             On entering the block, when another recorder of the study is active, or a journal exists and `resume` was not passed.
+        InvalidInputError
+            On entering the block with ``period="auto"``, when a checkpoint overlaps with the current period, or the study's last period
+            does not begin with a calendar period in the time zone `tz`. A resumed block keeps its period, without this check.
 
         Examples
         --------
         >>> import tempfile, evalkit
         >>> kit = evalkit.connect(tempfile.mkdtemp())
         >>> study = kit.start_study(kit.create_study("nightly agent"))
-        >>> with kit.recorder(study, progress=False) as rec:
+        >>> with kit.recorder(study, period="auto", tz="Europe/Berlin", progress=False) as rec:
         ...     for task in rec.track(["task 1", "task 2"]):
         ...         with rec.session() as session:
         ...             session.success(iterations=2, tokens=1200, cost=0.03)
@@ -801,8 +809,10 @@ class EvalKit:
         home = self.engine.settings.home
         started = self._recordable(study)
         return Recorder(
-            started, home=home, record=self.record_checkpoint, sessions=sessions, period=period, resume=resume, progress=progress
-        )
+            started, home=home, record=self.record_checkpoint,
+            check_period=lambda *period: self._handlers.checkpoints.check_period(started, *period), sessions=sessions, period=period,
+            tz=tz, resume=resume, progress=progress,
+        )  # fmt: skip
 
     def outcome(self, error: OutcomeUnknownError) -> Study | Checkpoint | RecordedCheckpoints | Note:
         """Read the effect of a command again after `OutcomeUnknownError`.

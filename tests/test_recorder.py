@@ -30,8 +30,10 @@ from inline_snapshot import snapshot
 
 import evalkit
 from evalkit import EvalKit, EvalkitWarning, InvalidInputError, StudyNotFoundError, TransitionError
+from evalkit.domain.periods import current_period
 from evalkit.domain.refusals import shown
 from evalkit.errors import LogUnavailableError, ReadOnlyError, RecorderError
+from evalkit.panel.forms import proposed_period
 from evalkit.recording.aggregate import COMPUTED, SessionRecord, aggregate
 from evalkit.recording.block import tally
 from evalkit.recording.recorder import Recorder
@@ -71,12 +73,13 @@ def clock() -> Watch:
     return Watch()
 
 
-def recorder(kit: EvalKit, clock: Watch, **options: Any) -> Recorder:
-    home = kit.engine.settings.home
+def recorder(kit: EvalKit, clock: Watch, *, study: str = "study", **options: Any) -> Recorder:
+    home, started = kit.engine.settings.home, kit.resolve(study)
     return Recorder(
-        kit.resolve("study"),
+        started,
         home=home,
         record=kit.record_checkpoint,
+        check_period=lambda *period: kit._handlers.checkpoints.check_period(started, *period),
         now=clock.now,
         elapsed=clock.elapsed,
         progress=False,
@@ -87,6 +90,13 @@ def recorder(kit: EvalKit, clock: Watch, **options: Any) -> Recorder:
 def files(kit: EvalKit) -> list[str]:
     folder = kit.engine.settings.home / "recorder"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def report(rec: Recorder, *values: dict[str, Any]) -> None:
+    """Run a successful session for each mapping of reported values."""
+    for each in values:
+        with rec.session() as session:
+            session.success(**each)
 
 
 def leave_a_journal(kit: EvalKit, clock: Watch, sessions: int = 2, **options: Any) -> None:
@@ -337,6 +347,172 @@ def test_metrics_equal_exact_fractions(name: str, sessions: list[SessionRecord])
         assert type(value) is int
     else:
         assert value == pytest.approx(float(expected), rel=1e-15, abs=0)
+
+
+# --- the period -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("period", "begun", "tz", "start", "end"),
+    [
+        ("hourly", "2026-01-31T08:30Z", None, "2026-01-31T08:00Z", "2026-01-31T09:00Z"),
+        ("hourly", "2026-01-31T08:10Z", "Asia/Kolkata", "2026-01-31T07:30Z", "2026-01-31T08:30Z"),
+        ("daily", "2026-01-31T23:59:59.999999Z", None, "2026-01-31T00:00Z", "2026-02-01T00:00Z"),
+        ("daily", "2026-02-01T00:00Z", None, "2026-02-01T00:00Z", "2026-02-02T00:00Z"),
+        ("daily", "2026-01-31T23:30Z", "Europe/Berlin", "2026-01-31T23:00Z", "2026-02-01T23:00Z"),
+        ("daily", "2026-03-29T12:00Z", "Europe/Berlin", "2026-03-28T23:00Z", "2026-03-29T22:00Z"),
+        ("weekly", "2026-01-31T08:00Z", "UTC", "2026-01-26T00:00Z", "2026-02-02T00:00Z"),
+        ("monthly", "2028-02-29T08:00Z", None, "2028-02-01T00:00Z", "2028-03-01T00:00Z"),
+    ],
+)
+def test_automatic_period(kit: EvalKit, clock: Watch, period: str, begun: str, tz: str | None, start: str, end: str) -> None:
+    """It is the calendar period in which the block begins, the same that `record_checkpoint` derives from its start."""
+    clock.time = datetime.fromisoformat(begun)
+    kit.create_study("by period", period=period, at=BEGUN)
+    kit.start_study("by period", at=BEGUN)
+    with recorder(kit, clock, study="by period", period="auto", tz=tz) as rec, rec.session() as session:
+        clock.move(7200)
+        session.success()
+    assert rec.checkpoint is not None
+    bounds = rec.checkpoint.metrics.period
+    assert (bounds.start, bounds.end) == (datetime.fromisoformat(start), datetime.fromisoformat(end))
+    kit.create_study("other", period=period, at=BEGUN)
+    kit.start_study("other", at=BEGUN)
+    assert kit.record_checkpoint("other", {"period_start": bounds.start, "total_cost": 1}, tz=tz).metrics.period == bounds
+
+
+def test_automatic_period_of_real_clocks(kit: EvalKit) -> None:
+    before = current_period("daily", datetime.now(UTC), UTC)
+    with kit.recorder("study", period="auto") as rec, rec.session() as session:
+        session.success()
+    assert rec.checkpoint is not None
+    period = rec.checkpoint.metrics.period
+    assert (period.start, period.end) in (before, current_period("daily", datetime.now(UTC), UTC))
+
+
+def test_automatic_period_with_a_checkpoint(kit: EvalKit, clock: Watch) -> None:
+    """The error comes before the first session, also for a checkpoint of a part of the period; a retracted one does not count.
+
+    The period is the one that the panel proposes.
+    """
+    errors = []
+    for period in ((BEGUN.replace(hour=0), BEGUN.replace(hour=0) + timedelta(days=1)), (BEGUN, BEGUN + timedelta(minutes=40))):
+        made = kit.record_checkpoint("study", {"total_cost": 1}, period=period)
+        with pytest.raises(InvalidInputError) as error, recorder(kit, clock, period="auto", resume=True):
+            pytest.fail("the block was entered")
+        assert error.value.field == "period"
+        errors.append(says(error))
+        assert files(kit) == []
+        kit.retract_checkpoint(made, reason="test")
+    assert errors == snapshot(
+        [
+            "Invalid period 'auto': study 'study' already has a checkpoint for [2026-01-31 00:00, 2026-02-01 00:00) UTC. Wait for the next period, retract that checkpoint with kit.retract_checkpoint(), or pass period=(start, end).",
+            "Invalid period 'auto': study 'study' already has a checkpoint for [2026-01-31 08:00, 2026-01-31 08:40) UTC, in its current period [2026-01-31 00:00, 2026-02-01 00:00) UTC. Wait for the next period, retract that checkpoint with kit.retract_checkpoint(), or pass period=(start, end).",
+        ]
+    )
+    for day in range(2):
+        clock.time = BEGUN + timedelta(days=day)
+        proposed = proposed_period(kit.studies().row(0, named=True))
+        with recorder(kit, clock, period="auto") as rec:
+            report(rec, {})
+        assert rec.checkpoint is not None
+        assert (rec.checkpoint.metrics.period.start, rec.checkpoint.metrics.period.end) == proposed
+    assert kit.checkpoints()["period_start"].to_list() == [BEGUN.replace(hour=0), BEGUN.replace(hour=0) + timedelta(days=1)]
+
+
+def test_automatic_period_of_another_calendar(kit: EvalKit, clock: Watch) -> None:
+    """Days of another time zone are not continued with days in UTC; checkpoints of blocks do not matter."""
+    night = (BEGUN - timedelta(days=1), BEGUN - timedelta(days=1) + timedelta(minutes=40))
+    kit.record_checkpoint("study", {"total_cost": 1}, period=night)
+    recorder(kit, clock, period="auto").__enter__().__exit__(KeyError, KeyError(), None)
+    kit.record_checkpoint("study", {"period_start": "2026-01-30", "total_cost": 1}, tz="Europe/Berlin")
+    with pytest.raises(InvalidInputError) as error, recorder(kit, clock, period="auto"):
+        pytest.fail("the block was entered")
+    assert says(error) == snapshot(
+        "Invalid period 'auto': the last period of study 'study', [2026-01-29 23:00, 2026-01-30 23:00) UTC, does not begin with a calendar period in UTC. Pass the time zone of the study's periods as tz=, or period=(start, end)."
+    )
+    with recorder(kit, clock, period="auto", tz="Europe/Berlin") as rec:
+        report(rec, {})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.period.start == datetime(2026, 1, 30, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("period", ["auto", None])
+def test_automatic_period_of_runs_is_that_of_the_block(kit: EvalKit, clock: Watch, period: str | None) -> None:
+    """Several runs in one day are no error."""
+    kit.create_study("runs", cadence="per-run", at=BEGUN)
+    kit.start_study("runs", at=BEGUN)
+    for _ in range(2):
+        begun = clock.time
+        with recorder(kit, clock, study="runs", period=period) as rec, rec.session() as session:
+            clock.move(60)
+            session.success()
+        assert rec.checkpoint is not None
+        assert (rec.checkpoint.metrics.period.start, rec.checkpoint.metrics.period.end) == (begun, clock.time)
+
+
+def test_resumed_block_keeps_its_automatic_period(kit: EvalKit, clock: Watch) -> None:
+    """Also on the next day, and if its period has got a checkpoint meanwhile."""
+    leave_a_journal(kit, clock, period="auto")
+    clock.move(86_400)
+    day = (BEGUN.replace(hour=0), BEGUN.replace(hour=0) + timedelta(days=1))
+    kit.record_checkpoint("study", {"total_cost": 1}, period=day)
+    with pytest.raises(InvalidInputError, match=r"^Invalid period 'auto': the journal is for another period, 2026-01-31T00:00:00Z to "):
+        recorder(kit, clock, period="auto", tz="Europe/Berlin", resume=True).__enter__()
+    with recorder(kit, clock, period="auto", resume=True) as rec:
+        report(rec, {"iterations": 1, "tokens": 1, "cost": 1})
+    assert rec.checkpoint is not None
+    assert (rec.checkpoint.metrics.period.start, rec.checkpoint.metrics.period.end) == day
+    assert rec.checkpoint.metrics.sessions_completed == 3
+
+
+def test_journal_without_an_automatic_period(kit: EvalKit, clock: Watch) -> None:
+    """A block that began with the default period cannot become one of a whole day."""
+    leave_a_journal(kit, clock)
+    with pytest.raises(InvalidInputError) as error:
+        recorder(kit, clock, period="auto", resume=True).__enter__()
+    assert says(error) == snapshot(
+        "Invalid period 'auto': the journal is for another period, the time of its block. Resume without a period: kit.recorder('study', resume=True)."
+    )
+    with recorder(kit, clock, resume=True) as rec:
+        pass
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.period.start == BEGUN
+
+
+def test_journal_is_not_set_aside_for_a_period_with_a_checkpoint(kit: EvalKit, clock: Watch) -> None:
+    leave_a_journal(kit, clock)
+    before = files(kit)
+    kit.record_checkpoint("study", {"total_cost": 1}, period=(BEGUN, BEGUN + timedelta(minutes=40)))
+    with pytest.raises(InvalidInputError, match="already has a checkpoint"):
+        recorder(kit, clock, period="auto", resume=False).__enter__()
+    assert files(kit) == before
+
+
+def test_late_checkpoint_of_an_automatic_period(kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the same day, the checkpoint is recorded, and no second block begins; on the next day, one does."""
+    for later in (0, 86_400):
+        with unavailable_log(kit, monkeypatch), pytest.raises(LogUnavailableError), recorder(kit, clock, period="auto") as rec:
+            report(rec, {})
+        clock.move(later)
+        again = pytest.raises(InvalidInputError, match="already has a checkpoint") if later == 0 else contextlib.nullcontext()
+        with again, recorder(kit, clock, period="auto", resume=True) as rec:
+            report(rec, {})
+        clock.move(86_400)
+        assert files(kit) == []
+    assert kit.checkpoints()["period_start"].dt.day().to_list() == [31, 1, 2]
+
+
+def test_invalid_periods_and_time_zones_are_errors(kit: EvalKit, clock: Watch) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        kit.recorder("study", period="atuo")  # type: ignore[arg-type]
+    assert says(error) == snapshot("Invalid period 'atuo': expected 'auto' or (start, end). Did you mean 'auto'?")
+    with pytest.raises(InvalidInputError, match=r"^Unknown time zone 'Europe/Berln'"):
+        kit.recorder("study", period="auto", tz="Europe/Berln")
+    with recorder(kit, clock, period=("2026-03-29", None), tz="Europe/Berlin") as rec:
+        report(rec, {})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.period.end == datetime(2026, 3, 29, 22, tzinfo=UTC)
 
 
 # --- validation -----------------------------------------------------------------------------------------------------------------------

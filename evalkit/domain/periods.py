@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from evalkit.domain.study import PeriodType
 
-__all__ = ["LONGEST", "SHORTEST", "first_instant", "is_gap", "local_readings", "period_end", "period_start", "shifted"]
+__all__ = ["LONGEST", "SHORTEST", "current_period", "first_instant", "is_gap", "local_readings", "period_end", "period_start", "shifted"]
 
 _T = TypeVar("_T", bound=Any)
 
@@ -95,6 +95,28 @@ def period_end(kind: PeriodType | str, start: datetime, tz: tzinfo | None = None
     if midnight != local and first_instant(midnight, tz) == start:  # the clocks skip this midnight; the next one exists
         local = midnight
     return first_instant(shifted(kind, local, 1), tz)
+
+
+def current_period(kind: PeriodType | str, moment: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
+    """Return the start and end of the calendar period that contains a time, in UTC.
+
+    Parameters
+    ----------
+    kind
+        The type of the period.
+    moment
+        A time-zone-aware time.
+    tz
+        The time zone of the calendar.
+
+    Examples
+    --------
+    >>> start, end = current_period("monthly", datetime(2026, 1, 31, 8, tzinfo=UTC), UTC)
+    >>> print(start, end, sep=", ")
+    2026-01-01 00:00:00+00:00, 2026-02-01 00:00:00+00:00
+    """
+    start = period_start(kind, moment, tz)
+    return start, period_end(kind, start, tz)
 
 
 def shifted(kind: PeriodType | str, start: datetime, count: int) -> datetime:

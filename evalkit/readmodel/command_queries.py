@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from evalkit.domain.events import NoteAdded, event_of
 from evalkit.domain.notes import Note, note_of
 from evalkit.domain.study import Checkpoint
-from evalkit.readmodel.corrections import Corrections
+from evalkit.domain.times import stored_text
+from evalkit.readmodel.corrections import NOT_RETRACTED, Corrections
 from evalkit.readmodel.repository import EvalStorage
 from evalkit.readmodel.rows import readable
 
@@ -20,6 +22,29 @@ class CommandQueries(EvalStorage):
     def versions(self, study_id: str, checkpoint_ids: Sequence[str]) -> tuple[dict[str, Checkpoint], Corrections]:
         """Return the latest versions of checkpoints by id, with retracted ones, and corrections."""
         return self._versions(study_id, checkpoint_ids)
+
+    def overlapping_period(self, study_id: str, start: datetime, end: datetime) -> tuple[datetime, datetime] | None:
+        """Return the first period of a checkpoint that overlaps with a period, or None.
+
+        Retracted checkpoints are not considered.
+        """
+        times = stored_text(end), stored_text(start)
+        return self._period(study_id, "AND period_start < ? AND period_end > ? ORDER BY period_start LIMIT 1", times)
+
+    def last_period(self, study_id: str) -> tuple[datetime, datetime] | None:
+        """Return the period with the latest end of the checkpoints of a study, or None.
+
+        Retracted checkpoints are not considered.
+        """
+        return self._period(study_id, "ORDER BY period_end DESC, period_start LIMIT 1")
+
+    def _period(self, study_id: str, condition: str, args: tuple[str, ...] = ()) -> tuple[datetime, datetime] | None:
+        if not self._before_read():
+            return None
+        sql = f"SELECT period_start, period_end FROM checkpoints WHERE study_id = ? AND {NOT_RETRACTED} {condition}"
+        for start, end in self._database.execute(sql, (study_id, *args)):
+            return datetime.fromisoformat(str(start)), datetime.fromisoformat(str(end))
+        return None
 
     def get_note(self, study_id: str, note_id: str) -> Note | None:
         """Return the note with an exact id in a study, or None."""

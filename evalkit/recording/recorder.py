@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 from evalkit._util.text import plural
 from evalkit.domain import validation as checks
 from evalkit.domain.catalog import METRICS
-from evalkit.domain.refusals import invalid, is_missing, unknown_name
-from evalkit.domain.study import Checkpoint, Study
-from evalkit.domain.time_input import check_bounds
+from evalkit.domain.commands import RecordCheckpoint
+from evalkit.domain.periods import current_period
+from evalkit.domain.refusals import invalid, is_missing, nearest, unknown_name
+from evalkit.domain.study import PER_RUN, Checkpoint, Study
+from evalkit.domain.time_input import check_time, check_zone
 from evalkit.domain.times import wire_time
 from evalkit.errors import EvalkitError, InvalidInputError, RecorderError, warn
 from evalkit.recording.aggregate import COMPUTED, SessionRecord
@@ -34,7 +36,7 @@ class Recorder:
     """Measure sessions in a ``with`` block and record them as one checkpoint at its end.
 
     Created by ``kit.recorder(study)``. One session is one task. The period of the checkpoint is the time of the block, unless ``period=``
-    is set. The metrics of the checkpoint are:
+    is set; ``period="auto"`` is the study's whole period in which the block begins. The metrics of the checkpoint are:
 
     =========================== ========================================================= =============================================
     metric                      value                                                     missing if
@@ -68,12 +70,17 @@ class Recorder:
     around the session (``asyncio.timeout`` or ``asyncio.wait_for``) cancels it, and the session is interrupted. To count a timeout as a
     failure of the agent, put it inside the session's block.
 
+    *Period.* With ``period="auto"``, the checkpoint's period is the calendar hour, day, week (from Monday) or month, as set for the study,
+    in which the block begins, in UTC or the time zone ``tz=``. All sessions of the block count in it, also if it ends later. Entering the
+    block is an error if a checkpoint overlaps with this period, or if the study's last checkpoint has a whole period that does not begin
+    with a calendar period. In a study of runs, ``"auto"`` is the time of the block.
+
     *Resuming.* Every session is written to a journal in the home when it ends. If the block ends with an exception or the process is
     killed, no checkpoint is recorded and the journal is kept. The next recorder of the study raises an error until ``resume=`` is set:
 
-    - ``resume=True`` continues the block: its sessions are kept and counted, and the period begins with the original block. The recorder
-      does not know your tasks, so skip the finished ones, whose names are in `sessions`. If the block had ended but its checkpoint was not
-      recorded, that checkpoint is recorded first, exactly once.
+    - ``resume=True`` continues the block: its sessions are kept and counted, and its period stays, or begins with the original block. The
+      recorder does not know your tasks, so skip the finished ones, whose names are in `sessions`. If the block had ended but its checkpoint
+      was not recorded, that checkpoint is recorded first, exactly once.
     - ``resume=False`` renames the journal, so that it is ignored, and starts a new one.
 
     Sessions may overlap in threads and asyncio tasks; within one thread or task they cannot be nested.
@@ -100,8 +107,10 @@ class Recorder:
         *,
         home: Path,
         record: Callable[..., Checkpoint],
+        check_period: Callable[[datetime, datetime, tzinfo], None],
         sessions: int | None = None,
         period: Any = None,
+        tz: Any = None,
         resume: bool | None = None,
         progress: bool = True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -114,7 +123,10 @@ class Recorder:
         self._home, self._record, self._resume, self._progress = home, record, resume, progress
         self._now, self._elapsed = now, elapsed
         self._planned = None if sessions is None else checks.check_count("sessions", sessions)
-        self._period = None if period is None else _checked_period(period, study.cadence)
+        self._zone = UTC if tz is None else check_zone("tz", tz)
+        self._auto = isinstance(period, str) and period == "auto"
+        self._period = None if self._auto or period is None else _checked_period(period, tz, study)
+        self._check_period = check_period
         if resume not in (None, True, False):
             raise invalid("resume", resume, "expected True (continue the journal), False (set it aside) or None (raise an error)")
         self._lock = threading.RLock()
@@ -275,24 +287,40 @@ class Recorder:
 
     def _open_journal(self) -> None:
         """Handle an existing journal as `resume` requires, or begin a new one."""
-        if self._resume is False:
-            self._journal.set_aside()
-        existing = self._journal.read()
+        existing = None if self._resume is False else self._journal.read()
         if existing is not None and not existing.empty:
             if self._resume is None:
                 raise self._unresolved(existing)
             if existing.closed is None:
-                if self._period not in (None, existing.period):
-                    period = "the time of its block" if existing.period is None else " to ".join(existing.period)
-                    problem = f"the journal is for another period, {period}"
-                    raise invalid("period", self._period, problem, hint=f"Resume without a period: {self._call(True)}.")
+                self._check_period_of(existing)
                 self._journal.reopen()
                 self._block = existing
                 return
             self._record_closed(existing)
             for warning in existing.warnings():
                 warn(warning)
-        self._block = self._journal.begin(self._now(), self._period)
+        now, period = self._now(), self._period
+        if self._auto and (bounds := self._current_period(now)) is not None:
+            self._check_period(*bounds, self._zone)
+            period = _wire_times(bounds)
+        if self._resume is False:
+            self._journal.set_aside()
+        self._block = self._journal.begin(now, period)
+
+    def _current_period(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        """Return the study's period that contains a time; None in a study of runs."""
+        return None if self.study.cadence == PER_RUN else current_period(self.study.period_type, moment, self._zone)
+
+    def _check_period_of(self, block: Block) -> None:
+        """Check that a block to resume has the requested period."""
+        period: Any = self._period
+        if self._auto:
+            bounds = self._current_period(check_time("begun", block.begun))
+            period = None if bounds is None else _wire_times(bounds)
+        if (self._auto or period is not None) and period != block.period:
+            its_period = "the time of its block" if block.period is None else " to ".join(block.period)
+            problem = f"the journal is for another period, {its_period}"
+            raise invalid("period", "auto" if self._auto else period, problem, hint=f"Resume without a period: {self._call(True)}.")
 
     def _unresolved(self, block: Block) -> RecorderError:
         if block.closed:
@@ -389,7 +417,7 @@ class Recorder:
         return f"kit.recorder({self.study.name!r}{'' if resume is None else f', resume={resume}'})"
 
 
-def _checked_period(period: Any, cadence: str) -> tuple[str, str]:
+def _checked_period(period: Any, tz: Any, study: Study) -> tuple[str, str]:
     """Return the `period` argument as wire times.
 
     Raises
@@ -397,6 +425,11 @@ def _checked_period(period: Any, cadence: str) -> tuple[str, str]:
     InvalidInputError
         If it is not a valid period.
     """
-    bounds = checks.metrics_as_mapping({"period": period})
-    start, end = check_bounds(bounds["period_start"], bounds["period_end"], cadence=cadence)
-    return wire_time(start), wire_time(end)
+    if isinstance(period, str):
+        raise invalid("period", period, "expected 'auto' or (start, end)", hint=nearest(period, ["auto"]).strip())
+    checked = RecordCheckpoint({"period": period}, tz=tz, period_type=study.period_type, cadence=study.cadence).metrics.period
+    return _wire_times((checked.start, checked.end))
+
+
+def _wire_times(period: tuple[datetime, datetime]) -> tuple[str, str]:
+    return wire_time(period[0]), wire_time(period[1])

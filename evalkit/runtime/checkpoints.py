@@ -6,15 +6,19 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, tzinfo
 from typing import Any, NamedTuple
 
+from evalkit._util.text import exact_moment
 from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, check_custom, check_runs, content
 from evalkit.domain.corrections import call_to_amend
 from evalkit.domain.definitions import Metric
 from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, StoredEvalEvent
 from evalkit.domain.ids import CheckpointId, StudyId, time_of_event
+from evalkit.domain.periods import SHORTEST, period_start
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import PER_RUN, Checkpoint, Study, StudyStatus
+from evalkit.domain.time_input import zone_name
 from evalkit.domain.times import stored_text
 from evalkit.errors import (
     ConflictError,
@@ -208,6 +212,43 @@ class CheckpointHandler(CommandHandler):
             raise TransitionError(message, study_id=study.id, status=study.status.value, command="record_checkpoint")
         return study
 
+    def check_period(self, reference: Study | str, start: datetime, end: datetime, tz: tzinfo) -> None:
+        """Check that a calendar period can get the next checkpoint of a study.
+
+        Parameters
+        ----------
+        reference
+            The study.
+        start, end
+            The period.
+        tz
+            The time zone of its calendar.
+
+        Raises
+        ------
+        InvalidInputError
+            When the study's last period does not begin with a calendar period in this time zone, or a checkpoint overlaps with the period.
+        """
+        with self._engine.command():
+            study = self.studies.resolve(reference)
+            last, overlap = self._stored.last_period(study.id), self._stored.overlapping_period(study.id, start, end)
+        # A checkpoint of a shorter time, such as that of a block, says nothing about the calendar of the study.
+        if (
+            last is not None
+            and last[1] - last[0] >= 0.9 * SHORTEST[study.period_type]
+            and period_start(study.period_type, last[0], tz) != last[0]
+        ):
+            problem = (
+                f"the last period of study {study.name!r}, {_interval(last)}, does not begin with a calendar period in {zone_name(tz)}"
+            )
+            raise invalid("period", "auto", problem, hint="Pass the time zone of the study's periods as tz=, or period=(start, end).")
+        if overlap is not None:
+            inside = "" if overlap == (start, end) else f", in its current period {_interval((start, end))}"
+            raise invalid(
+                "period", "auto", f"study {study.name!r} already has a checkpoint for {_interval(overlap)}{inside}",
+                hint="Wait for the next period, retract that checkpoint with kit.retract_checkpoint(), or pass period=(start, end).",
+            )  # fmt: skip
+
     def _settled(self, study_id: str, new: Mapping[str, _New], decisions: dict[str, Decision]) -> dict[str, Checkpoint]:
         """Return the checkpoints that another process recorded first with the same content.
 
@@ -308,6 +349,10 @@ def _in_rows(error: LogError, new: Sequence[_New]) -> LogError:
         "others.",
         positions=error.positions, driver_message=error.driver_message,
     )  # fmt: skip
+
+
+def _interval(period: tuple[datetime, datetime]) -> str:
+    return f"[{exact_moment(period[0])}, {exact_moment(period[1])}) UTC"
 
 
 def _stored_period(command: RecordCheckpoint) -> tuple[str, str]:
