@@ -809,7 +809,7 @@ class EvalKit:
         home = self.engine.settings.home
         started = self._recordable(study)
         return Recorder(
-            started, home=home, record=self.record_checkpoint,
+            started, home=home, record=self.record_checkpoint, definitions=self._definitions(started, auto=False),
             check_period=lambda *period: self._handlers.checkpoints.check_period(started, *period), sessions=sessions, period=period,
             tz=tz, resume=resume, progress=progress,
         )  # fmt: skip

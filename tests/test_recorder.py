@@ -24,18 +24,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
 import evalkit
-from evalkit import EvalKit, EvalkitWarning, InvalidInputError, StudyNotFoundError, TransitionError
+from evalkit import EvalKit, EvalkitWarning, InvalidInputError, Metric, StudyNotFoundError, TransitionError
 from evalkit.domain.periods import current_period
 from evalkit.domain.refusals import shown
 from evalkit.errors import LogUnavailableError, ReadOnlyError, RecorderError
+from evalkit.metrics import STANDARD
 from evalkit.panel.forms import proposed_period
-from evalkit.recording.aggregate import COMPUTED, SessionRecord, aggregate
-from evalkit.recording.block import tally
+from evalkit.recording.aggregate import COMPUTED, COMPUTED_STANDARD, SessionRecord, aggregate, aggregate_custom
+from evalkit.recording.block import recordable, tally
 from evalkit.recording.recorder import Recorder
 from evalkit.recording.session import Session
 from tests.messages import says
@@ -79,6 +80,7 @@ def recorder(kit: EvalKit, clock: Watch, *, study: str = "study", **options: Any
         started,
         home=home,
         record=kit.record_checkpoint,
+        definitions=lambda: kit.storage.get_metrics(started.id),
         check_period=lambda *period: kit._handlers.checkpoints.check_period(started, *period),
         now=clock.now,
         elapsed=clock.elapsed,
@@ -97,6 +99,10 @@ def report(rec: Recorder, *values: dict[str, Any]) -> None:
     for each in values:
         with rec.session() as session:
             session.success(**each)
+
+
+def messages(caught: pytest.WarningsRecorder) -> list[str]:
+    return [str(warning.message) for warning in caught]
 
 
 def leave_a_journal(kit: EvalKit, clock: Watch, sessions: int = 2, **options: Any) -> None:
@@ -347,6 +353,521 @@ def test_metrics_equal_exact_fractions(name: str, sessions: list[SessionRecord])
         assert type(value) is int
     else:
         assert value == pytest.approx(float(expected), rel=1e-15, abs=0)
+
+
+# --- custom metrics -------------------------------------------------------------------------------------------------------------------
+
+
+def redefined(metric: Metric, **changes: Any) -> Metric:
+    fields = {**vars(metric), **changes}
+    return Metric(fields.pop("name"), **fields)
+
+
+REFUSALS = Metric("refusals", kind="count", better="down")
+SCORE = Metric("judge_score", kind="score", better="up", low=0, high=1)
+REVIEWED = Metric("passed_review", kind="rate", better="up", denominator="sessions_completed")
+ERRORS = Metric("tool_error_rate", kind="rate", better="down", denominator="tool_calls")
+SPENT = Metric("judge_cost", kind="money", better="down")
+WAIT = Metric("wait", kind="duration", better="down")
+DEPTH = Metric("depth", kind="number", better="neither")
+PEAK = Metric("peak_memory", kind="number", better="down", rollup="max")
+LOWEST = Metric("lowest_grade", kind="score", better="up", rollup="min")
+OPEN = Metric("open_issues", kind="count", better="down", rollup="last")
+QUEUE = Metric("queue_length", kind="count", better="down", rollup="none")
+FEE = Metric("fee", kind="money", better="down", rollup="none")
+ALL = (REFUSALS, SCORE, REVIEWED, ERRORS, SPENT, WAIT, DEPTH, PEAK, LOWEST, OPEN, QUEUE, FEE)
+
+
+@pytest.mark.parametrize(
+    ("metric", "reported", "expected"),
+    [
+        (REFUSALS, [1, 0, 2.0], 3), (QUEUE, [1, 0, 2], 3), (OPEN, [5, 1, 2], 2), (SCORE, [0.8, 0.5], 0.65),
+        (REVIEWED, [True, False, False, 1], 0.5), (SPENT, [0.1, 0.1, 0.1], 0.30000000000000004), (FEE, [0.5, 1], 1.5),
+        (WAIT, [timedelta(seconds=1), 2.5], 1.75), (DEPTH, [-4, 1], -1.5), (DEPTH, [True, False], 0.5), (PEAK, [3, 9, 4], 9), (LOWEST, [3, -9], -9),
+    ],
+)  # fmt: skip
+def test_values_of_sessions_are_combined_by_definition(
+    kit: EvalKit, clock: Watch, metric: Metric, reported: list[Any], expected: float
+) -> None:
+    """Counts and money are summed, rates, numbers, durations and scores are averaged, unless the roll-up is another one."""
+    kit.define_metric("study", metric)
+    with recorder(kit, clock) as rec:
+        report(rec, *({metric.name: value} for value in reported))
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {metric.name: expected}
+    assert kit.checkpoints()[metric.name].to_list() == [timedelta(seconds=expected) if metric is WAIT else expected]
+    assert [list(session.custom) for session in rec.sessions] == [[metric.name]] * len(reported)
+
+
+def test_a_rate_is_weighted_by_the_denominator_that_sessions_report(kit: EvalKit, clock: Watch) -> None:
+    """A session whose denominator is 0 needs no value; without any weight the rate is missing."""
+    kit.define_metric("study", ERRORS, "tool_calls")
+    with recorder(kit, clock) as rec:
+        report(rec, {"tool_calls": 30, "tool_error_rate": 0.1}, {"tool_calls": 10, "tool_error_rate": 0.3}, {"tool_calls": 0})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"tool_calls": 40, "tool_error_rate": 0.15}
+    with recorder(kit, clock) as rec:
+        report(rec, {"tool_calls": 0, "tool_error_rate": 0.5})
+    assert rec.checkpoint.metrics.custom == {"tool_calls": 0}
+
+
+@pytest.mark.parametrize(
+    ("denominator", "expected"), [("tasks_completed", 0.25), ("tasks_solved", 0.5), ("total_tokens", 0.1), ("learnings_applied", None)]
+)
+def test_denominators_that_the_recorder_knows(kit: EvalKit, clock: Watch, denominator: str, expected: float | None) -> None:
+    """Sessions count 1, successes count 1, or a session counts its tokens; another one must be reported by the session."""
+    kit.define_metric("study", "tasks_solved", Metric("cited", kind="rate", better="up", denominator=denominator))
+    with contextlib.ExitStack() as stack:
+        if expected is None:
+            warned = stack.enter_context(pytest.warns(EvalkitWarning))
+        with recorder(kit, clock) as rec:
+            with rec.session() as session:
+                session.success(cited=0.5, tokens=1)
+            with rec.session() as session:
+                session.failure(cited=0, tokens=4)
+            rec.metrics(learnings_applied=2)
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom.get("cited") == expected
+    if expected is None:
+        assert messages(warned) == snapshot(
+            ["2 of 2 sessions have no value of learnings_applied, the denominator of cited; it is recorded as missing."]
+        )
+
+
+def test_incomplete_values_are_missing(kit: EvalKit, clock: Watch) -> None:
+    """A sum would be too small, and a mean biased. One warning names all metrics with the same reason."""
+    kit.define_metric("study", *ALL, "tool_calls")
+    complete = {
+        "refusals": 1, "judge_score": 1, "passed_review": True, "tool_error_rate": 0.5, "tool_calls": 4, "judge_cost": 1, "wait": 1, "depth": 1,
+        "peak_memory": 1, "lowest_grade": 1, "open_issues": 1,
+    }  # fmt: skip
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec:
+        report(rec, complete, {"iterations": 1}, {**complete, "judge_score": None})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"open_issues": 1}
+    assert messages(caught)[-3:] == snapshot(
+        [
+            "1 of 3 sessions has no value of refusals, passed_review, tool_calls, judge_cost, wait, depth, peak_memory and lowest_grade; they are recorded as missing.",
+            "2 of 3 sessions have no value of judge_score; it is recorded as missing.",
+            "1 of 3 sessions has no value of tool_calls, the denominator of tool_error_rate; it is recorded as missing.",
+        ]
+    )
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec:
+        report(rec, complete, {**complete, "open_issues": None})
+    assert rec.checkpoint.metrics.custom.keys() == complete.keys() - {"open_issues"}
+    assert messages(caught) == snapshot(["The last session has no value of open_issues; it is recorded as missing."])
+
+
+def test_a_failed_session_without_values_makes_metrics_missing(kit: EvalKit, clock: Watch) -> None:
+    """An exception of the agent leaves its session without values."""
+    kit.define_metric("study", REFUSALS)
+    with (
+        pytest.warns(EvalkitWarning, match=r"^1 of 2 sessions has no value of refusals; it is recorded as missing\.$"),
+        recorder(kit, clock) as rec,
+    ):
+        report(rec, {"refusals": 1})
+        with pytest.raises(KeyError), rec.session():
+            raise KeyError
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {}
+
+
+@pytest.mark.filterwarnings("error")
+def test_metrics_that_no_session_reports_are_absent(kit: EvalKit, clock: Watch) -> None:
+    """None, NaT and NA are missing values; there is a warning only if another session has a value."""
+    pandas = pytest.importorskip("pandas")
+    kit.define_metric("study", REFUSALS, SCORE)
+    with recorder(kit, clock) as rec:
+        report(rec, {"refusals": None}, {"refusals": pandas.NA}, {"judge_score": pandas.NaT})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {}
+
+
+def test_values_of_numpy(kit: EvalKit, clock: Watch) -> None:
+    numpy = pytest.importorskip("numpy")
+    kit.define_metric("study", REFUSALS, SCORE, REVIEWED)
+    with recorder(kit, clock) as rec:
+        report(rec, {"refusals": numpy.int64(2), "judge_score": numpy.float32(0.5), "passed_review": numpy.bool_(True)})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"refusals": 2, "judge_score": 0.5, "passed_review": 1}
+
+
+BAD = [
+    *((REFUSALS, value) for value in (0.5, -1, 2**53 + 1, True, float("nan"), 10**400, "3", [1])),
+    *((REVIEWED, value) for value in (1.5, -0.1, 90, float("nan"), float("inf"), "true", 10**400)),
+    *((SCORE, value) for value in (1.2, -0.5, True, "A")),
+    *((SPENT, value) for value in (-1, True, "1 $", float("inf"))),
+    *((WAIT, value) for value in (-1, timedelta(seconds=-1), True, 1e300, "1 s")),
+    *((DEPTH, value) for value in (float("nan"), float("-inf"), 10**400, "deep", {})),
+]
+
+
+@pytest.mark.parametrize(("metric", "value"), BAD, ids=[f"{metric.name}-{shown(value)[:20]}" for metric, value in BAD])
+def test_invalid_custom_value_is_recorded_as_missing(kit: EvalKit, clock: Watch, metric: Metric, value: object) -> None:
+    """The warning names session, metric and value; the outcome and the other values are kept."""
+    kit.define_metric("study", metric, "tool_calls")
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec, rec.session("a") as session:
+        session.success(iterations=1, tokens=5, cost=0.5, tool_calls=3, **{metric.name: value})
+    assert messages(caught)[0].startswith(f"Session 'a': Invalid {metric.name} {shown(value)}: ")
+    assert messages(caught)[0].endswith(" Recorded as missing.")
+    assert caught[0].filename == __file__
+    assert rec.checkpoint is not None
+    assert (rec.checkpoint.metrics.session_success_rate, rec.checkpoint.metrics.total_tokens) == (1.0, 5)
+    assert rec.checkpoint.metrics.custom == {"tool_calls": 3}
+
+
+def test_range_of_a_sum_applies_to_the_sum(kit: EvalKit, clock: Watch) -> None:
+    """A sum outside the range of the definition is recorded as missing; so is one that no float64 can represent."""
+    kit.define_metric("study", Metric("points", kind="count", better="up", low=10, high=20))
+    kit.define_metric("study", Metric("flops", kind="number", better="neither", rollup="sum"))
+    with recorder(kit, clock) as rec:
+        report(rec, {"points": 8, "flops": 1e300}, {"points": 8, "flops": -1e300})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"points": 16, "flops": 0.0}
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec:
+        report(rec, *[{"points": 15, "flops": -1.7e308}] * 2)
+    assert rec.checkpoint.metrics.custom == {}
+    assert messages(caught)[-2:] == snapshot(
+        [
+            "Invalid points 30: outside the range 10 to 20. Recorded as missing.",
+            "Invalid flops -inf: not finite. Use None for a missing value. Recorded as missing.",
+        ]
+    )
+
+
+def test_value_of_the_block_replaces_those_of_sessions(kit: EvalKit, clock: Watch) -> None:
+    """Also if the sessions are incomplete, without a warning about that; None restores the values of the sessions."""
+    kit.define_metric("study", REFUSALS, SCORE)
+    with recorder(kit, clock) as rec:
+        rec.metrics(judge_score=0.25)
+        report(rec, {"refusals": 1, "judge_score": 1, "iterations": 1})
+        report(rec, {"iterations": 1, "judge_score": 1})
+        rec.metrics(refusals=7, tool_success_rate=0.5)
+        rec.metrics(judge_score=None)
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"refusals": 7, "judge_score": 1}
+    assert rec.checkpoint.metrics.tool_success_rate == 0.5
+
+
+def test_custom_metrics_of_a_block_are_validated(kit: EvalKit, clock: Watch) -> None:
+    """An invalid value or name raises, and no value of the call is added; a metric may be defined during the block."""
+    kit.define_metric("study", REFUSALS)
+    with recorder(kit, clock) as rec:
+        with pytest.raises(InvalidInputError) as error:
+            rec.metrics(refusals=1, judge_score=0.5)
+        assert error.value.field == "judge_score"
+        assert says(error) == snapshot(
+            "Unknown metric 'judge_score'. Valid metrics: agent_efficiency, tool_success_rate, self_correction_rate, swarm_coordination_overhead, parallelism_efficiency, learnings_applied, learning_effectiveness, refusals. To add a metric: kit.define_metric('study', evalkit.Metric('judge_score', kind=..., better=...))."
+        )
+        with pytest.raises(InvalidInputError, match=r"^Invalid refusals 0\.5: expected a whole number"):
+            rec.metrics(refusals=0.5)
+        kit.define_metric("study", SCORE)
+        rec.metrics(judge_score=0.5)
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"judge_score": 0.5}
+
+
+def test_unknown_name_keeps_the_outcome_of_its_session(kit: EvalKit, clock: Watch) -> None:
+    """The error suggests the name, or how to define it; the session is a success with all its numbers, and can be resumed."""
+    kit.define_metric("study", REFUSALS, "tasks_solved")
+    errors = []
+    for name in ("refusal", "judge_score", "token", "Judge", "tool_success_rate", "total_cost", "tasks_solved"):
+        with pytest.raises(InvalidInputError) as error, recorder(kit, clock, resume=True) as rec, rec.session() as session:
+            session.success(iterations=1, tokens=5, cost=0.5, refusals=1, **{name: 1})
+        assert error.value.field == name
+        errors.append(says(error))
+    assert errors == snapshot(
+        [
+            "Unknown metric 'refusal'. The outcome and the other values of the session are kept. Did you mean 'refusals'? To add a metric: kit.define_metric('study', evalkit.Metric('refusal', kind=..., better=...)).",
+            "Unknown metric 'judge_score'. The outcome and the other values of the session are kept. Valid metrics: iterations, tokens, cost, refusals. To add a metric: kit.define_metric('study', evalkit.Metric('judge_score', kind=..., better=...)).",
+            "Unknown metric 'token'. The outcome and the other values of the session are kept. Did you mean 'tokens'? To add a metric: kit.define_metric('study', evalkit.Metric('token', kind=..., better=...)).",
+            "Unknown metric 'Judge'. The outcome and the other values of the session are kept. Valid metrics: iterations, tokens, cost, refusals.",
+            "Metric 'tool_success_rate' describes the whole block, not a session. The outcome and the other values of the session are kept. Pass it to rec.metrics(tool_success_rate=...).",
+            "Cannot set metric 'total_cost': it is computed from the sessions. The outcome and the other values of the session are kept. Accepted metrics: iterations, tokens, cost, refusals.",
+            "Cannot set metric 'tasks_solved': it is computed from the sessions. The outcome and the other values of the session are kept. Accepted metrics: iterations, tokens, cost, refusals.",
+        ]
+    )
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock, resume=True) as rec:
+        assert [(session.succeeded, session.reported, session.error) for session in rec.sessions] == [(True, True, None)] * 7
+    assert rec.checkpoint is not None
+    assert (rec.checkpoint.metrics.session_success_rate, rec.checkpoint.metrics.total_cost) == (1.0, 3.5)
+    assert rec.checkpoint.metrics.custom == {"refusals": 7, "tasks_solved": 7}
+    assert messages(caught) == snapshot(["The study has no definition of refusal, judge_score and token; they are recorded as missing."])
+
+
+def test_metric_defined_after_the_error_is_recorded(kit: EvalKit, clock: Watch) -> None:
+    """The value that was reported before the definition counts too, unless the definition does not allow it."""
+    with pytest.raises(InvalidInputError, match=r"kit\.define_metric\('study', evalkit\.Metric\('refusals'"), recorder(kit, clock) as rec:
+        report(rec, {"refusals": 2, "passed_review": True, "judge_score": 12})
+    kit.define_metric("study", REFUSALS, REVIEWED, SCORE)
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock, resume=True) as rec:
+        report(rec, {"refusals": 3, "passed_review": False, "judge_score": 1})
+    assert messages(caught) == ["1 of 2 sessions has no value of judge_score; it is recorded as missing."]
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"refusals": 5, "passed_review": 0.5}
+
+
+@pytest.mark.filterwarnings("error")
+def test_metric_defined_during_the_block_is_accepted(kit: EvalKit, clock: Watch) -> None:
+    """By another process, for example; an error that the loop handles does not end the block."""
+    with recorder(kit, clock) as rec:
+        with contextlib.suppress(InvalidInputError):
+            report(rec, {"refusals": 2})
+        kit.define_metric("study", REFUSALS)
+        report(rec, {"refusals": 3})
+    assert rec.checkpoint is not None
+    assert (rec.checkpoint.metrics.sessions_completed, rec.checkpoint.metrics.custom) == (2, {"refusals": 5})
+
+
+def test_definitions_that_cannot_be_read_end_no_run(kit: EvalKit, clock: Watch) -> None:
+    """The name is checked at the end of the block instead."""
+    with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock) as rec:
+
+        def unavailable() -> Any:
+            raise LogUnavailableError("The log is unreachable")
+
+        readable, rec._definitions = rec._definitions, unavailable
+        report(rec, {"refusals": 2, "judge_score": 1})
+        with pytest.raises(LogUnavailableError):
+            rec.metrics(refusals=2)
+        kit.define_metric("study", REFUSALS)
+        rec._definitions = readable
+    assert messages(caught) == snapshot(
+        [
+            "Cannot check metric 'refusals' now: The log is unreachable. It is checked when the block ends.",
+            "Cannot check metric 'judge_score' now: The log is unreachable. It is checked when the block ends.",
+            "The study has no definition of judge_score; it is recorded as missing.",
+        ]
+    )
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"refusals": 2}
+
+
+def test_definitions_that_cannot_be_read_at_the_end(kit: EvalKit, clock: Watch) -> None:
+    """Those that were read before are used."""
+    kit.define_metric("study", REFUSALS)
+    with recorder(kit, clock) as rec:
+        report(rec, {"refusals": 2})
+
+        def unavailable() -> Any:
+            raise LogUnavailableError("The log is unreachable")
+
+        rec._definitions = unavailable
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"refusals": 2}
+
+
+def test_a_metric_named_like_a_parameter(kit: EvalKit, clock: Watch) -> None:
+    """``tokens=`` is the parameter; the metric can be set for the block. Every other name is a metric, also ``self``."""
+    kit.define_metric("study", Metric("tokens", kind="count", better="down"), Metric("self", kind="count", better="up"))
+    with recorder(kit, clock) as rec:
+        report(rec, {"tokens": 5, "self": 1})
+        rec.metrics(tokens=7, self=2)
+    assert rec.checkpoint is not None
+    assert (rec.checkpoint.metrics.total_tokens, rec.checkpoint.metrics.custom) == (5, {"tokens": 7, "self": 2})
+
+
+def test_standard_metrics_are_computed_from_the_sessions(kit: EvalKit, clock: Watch) -> None:
+    """Without a report; setting them is an error. Texts, range and `primary` of the definition may differ."""
+    kit.define_metric("study", "sessions_attempted", redefined(STANDARD["sessions_invalid"], label="Aborted", primary=True))
+    kit.define_metric("study", "tasks_solved")
+    with pytest.warns(EvalkitWarning, match="^1 interrupted session"), recorder(kit, clock) as rec:
+        with contextlib.suppress(KeyboardInterrupt), rec.session("lost"):
+            raise KeyboardInterrupt
+        report(rec, {}, {})
+        with rec.session("lost") as session:
+            session.failure()
+        for name in COMPUTED_STANDARD:
+            with pytest.raises(InvalidInputError, match=f"^Cannot set metric '{name}': it is computed from the sessions"):
+                rec.metrics(**{name: 1})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"sessions_attempted": 4, "sessions_invalid": 1, "tasks_solved": 2}
+    assert rec.checkpoint.metrics.sessions_completed == 3
+
+
+@pytest.mark.parametrize(
+    "other", [Metric("tasks_solved", kind="count", better="up"), redefined(STANDARD["tasks_solved"], description="Solved by hand.")]
+)
+def test_a_metric_with_a_standard_name_and_another_meaning_is_reported(kit: EvalKit, clock: Watch, other: Metric) -> None:
+    kit.define_metric("study", other)
+    for reports, expected in (([5, 6], {"tasks_solved": 11}), ([None], {})):
+        with recorder(kit, clock) as rec:
+            report(rec, *({"tasks_solved": value} for value in reports))
+        assert rec.checkpoint is not None
+        assert rec.checkpoint.metrics.custom == expected
+
+
+def test_custom_metrics_of_concurrent_sessions(kit: EvalKit) -> None:
+    """Eight threads lose no value, also of a metric that is defined meanwhile."""
+    kit.define_metric("study", SCORE, "tasks_solved")
+    with kit.recorder("study") as rec:
+
+        def work(number: int) -> None:
+            for index in range(10):
+                with contextlib.suppress(InvalidInputError), rec.session() as session:
+                    session.success(judge_score=(number + index) % 2, refusals=number)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        kit.define_metric("study", REFUSALS)
+        for thread in threads:
+            thread.join()
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"judge_score": 0.5, "refusals": 280, "tasks_solved": 80}
+
+
+def test_range_that_was_narrowed_while_a_block_was_interrupted(kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values outside the new range are recorded as missing, before or after the end of the block; no session is lost."""
+    kit.define_metric("study", SCORE, DEPTH)
+    for number, ended in enumerate((False, True), 1):
+        kit.define_metric("study", redefined(DEPTH, high=None))
+        with unavailable_log(kit, monkeypatch), pytest.raises(LogUnavailableError if ended else KeyError), recorder(kit, clock) as rec:
+            report(rec, {"depth": 8, "judge_score": 0.5, "tokens": 3})
+            if not ended:
+                raise KeyError
+        kit.define_metric("study", redefined(DEPTH, high=5))
+        with pytest.warns(EvalkitWarning) as caught, recorder(kit, clock, resume=True) as rec:
+            pass
+        assert rec.checkpoint is not None
+        assert kit.checkpoints().height == number
+        assert (rec.checkpoint.metrics.total_tokens, rec.checkpoint.metrics.custom) == (3, {"judge_score": 0.5})
+        expected = (
+            "Invalid depth 8.0: expected a number of at most 5. Recorded as missing."
+            if ended
+            else "1 of 1 session has no value of depth; it is recorded as missing."
+        )
+        assert expected in messages(caught)
+        assert files(kit) == []
+
+
+def test_block_that_was_recorded_and_corrected_before_cleanup(kit: EvalKit, clock: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resuming returns the corrected checkpoint, because the key belongs to this block alone."""
+    kit.define_metric("study", DEPTH)
+    with monkeypatch.context() as patched:
+        patched.setattr("evalkit.recording.journal.Journal.remove", lambda self: None)
+        with recorder(kit, clock) as rec:
+            report(rec, {"depth": 8})
+    assert rec.checkpoint is not None
+    kit.amend_checkpoint(rec.checkpoint, {"depth": 4}, reason="wrong judge")
+    kit.define_metric("study", redefined(DEPTH, high=5))
+    with recorder(kit, clock, resume=True) as resumed:
+        pass
+    assert resumed.checkpoint is not None
+    assert (resumed.checkpoint.id, resumed.checkpoint.already_recorded) == (rec.checkpoint.id, True)
+    assert resumed.checkpoint.metrics.custom == {"depth": 4}
+    assert kit.checkpoints().height == 1
+    assert files(kit) == []
+
+
+def test_a_checkpoint_has_at_most_200_custom_metrics() -> None:
+    defined = {f"m{number}": Metric(f"m{number}", kind="number", better="up") for number in range(203)}
+    values, problems = recordable({"total_cost": 1.0, **dict.fromkeys(defined, 0.5), "gone": 1}, defined)
+    assert len(values) == 201
+    assert problems[1:] == ["A checkpoint can have at most 200 custom metrics. Recorded as missing: m200, m201, m202."]
+    assert problems[0].startswith("Unknown metric 'gone'. ")
+    assert problems[0].endswith(" Recorded as missing.")
+
+
+@pytest.mark.slow
+def test_killed_process_keeps_custom_values(kit: EvalKit, tmp_path: Path) -> None:
+    """After SIGKILL, acknowledged values are combined with those of the resumed block; the running session counts as invalid."""
+    kit.define_metric("study", REFUSALS, SCORE, "sessions_attempted", "sessions_invalid", "tasks_solved")
+    with Child("record_sessions", tmp_path / "home", resume=None, custom={"refusals": 2, "judge_score": 0.25}) as child:
+        assert child.hear() == []
+        for name in ("one", "two"):
+            run_session(child, name)
+        child.tell("three")
+        assert child.hear() == "began"
+        child.kill()
+    with pytest.warns(EvalkitWarning, match="^1 interrupted session"), kit.recorder("study", resume=True) as rec:
+        assert [session.custom for session in rec.sessions] == [{"refusals": 2, "judge_score": 0.25}] * 2
+        report(rec, {"refusals": 1, "judge_score": 1, "tokens": 1, "cost": 1, "iterations": 1})
+    assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {
+        "refusals": 5, "judge_score": 0.5, "sessions_attempted": 4, "sessions_invalid": 1, "tasks_solved": 3,
+    }  # fmt: skip
+
+
+def random_metric(kind: str, rollup: str | None, denominator: str | None) -> Metric:
+    return Metric("value", kind=kind, better="up", rollup=rollup, denominator=denominator)  # type: ignore[arg-type]
+
+
+METRICS_OF_BLOCKS = [
+    *(
+        random_metric(kind, rollup, None)
+        for kind in ("count", "money", "number", "duration")
+        for rollup in ("sum", "min", "max", "last", "none")
+    ),
+    *(random_metric(kind, rollup, None) for kind in ("rate", "score") for rollup in ("min", "max", "last", "none")),
+    *(
+        random_metric(kind, rollup, denominator)
+        for kind in ("rate", "number", "score", "duration")
+        for rollup in ("weighted", "none")
+        for denominator in ("sessions_completed", "tasks_completed", "tasks_solved", "total_tokens", "tool_calls", "learnings_applied")
+    ),
+]
+some_values = {
+    "count": st.integers(0, 2**40), "money": st.floats(0, 1e6), "number": st.floats(-1e6, 1e6), "duration": st.integers(0, 10**9),
+    "rate": st.floats(0, 1), "score": st.floats(-1e6, 1e6),
+}  # fmt: skip
+
+
+@st.composite
+def blocks(draw: st.DrawFn, kind: str) -> list[SessionRecord]:
+    complete = draw(st.booleans())
+    sessions = []
+    for index in range(draw(st.integers(0, 5))):
+        custom: dict[str, float] = {}
+        for name, values in (("value", some_values[kind]), ("tool_calls", st.integers(0, 3))):
+            if complete or draw(st.booleans()):
+                custom[name] = draw(values)
+        tokens = draw(st.integers(0, 3)) if complete or draw(st.booleans()) else None
+        sessions.append(SessionRecord(name=str(index), nanoseconds=1, succeeded=draw(st.booleans()), tokens=tokens, custom=custom))
+    return sessions
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_BLOCKS, ids=lambda metric: f"{metric.kind}-{metric.rollup}-{metric.denominator}")
+@settings(max_examples=25)
+@given(data=st.data())
+def test_custom_metrics_equal_exact_fractions(metric: Metric, data: st.DataObject) -> None:
+    """Each row of the second table is recomputed with exact fractions."""
+    sessions = data.draw(blocks(metric.kind))
+    weights: list[int | None] = [1] * len(sessions)
+    if metric.denominator is not None and metric.rollup in ("weighted", "none"):
+        weights = [
+            {
+                "sessions_completed": 1, "tasks_completed": 1, "tasks_solved": int(session.succeeded), "total_tokens": session.tokens,
+                "tool_calls": session.custom.get("tool_calls"), "learnings_applied": None,
+            }[metric.denominator]
+            for session in sessions
+        ]  # fmt: skip
+    values = [session.custom.get("value") for session in sessions]
+    if metric.rollup == "last":
+        values, weights = values[-1:], weights[-1:]
+    expected: Fraction | None = None
+    pairs = list(zip(values, weights, strict=True))
+    known = None not in weights and all(value is not None for value, weight in pairs if weight)
+    if known and any(weights):
+        used = [(Fraction(value or 0), Fraction(weight or 0)) for value, weight in pairs if weight]
+        if metric.rollup in ("min", "last"):
+            expected = min(value for value, _ in used)
+        elif metric.rollup == "max":
+            expected = max(value for value, _ in used)
+        elif metric.kind in ("count", "money") or metric.rollup == "sum":
+            expected = sum((value for value, _ in used), Fraction(0))
+        else:
+            expected = sum((value * weight for value, weight in used), Fraction(0)) / sum(weight for _, weight in used)
+    if not any("value" in session.custom for session in sessions):
+        expected = None
+    definitions = {"value": metric, **{name: STANDARD[name] for name in ("tool_calls", "tasks_solved")}}
+    found, missing = aggregate_custom(sessions, definitions)
+    assert found.get("value") == (None if expected is None else float(expected))
+    assert ("value" in missing) == (
+        expected is None and any("value" in session.custom for session in sessions) and not (known and not any(weights))
+    )
+    if metric.kind == "count" and expected is not None:
+        assert type(found["value"]) is int
 
 
 # --- the period -----------------------------------------------------------------------------------------------------------------------
@@ -656,7 +1177,7 @@ with evalkit.connect(sys.argv[1]).recorder("study", sessions=20) as rec:
             if number >= 5:
                 began.release()
                 time.sleep(60)
-            s.success(iterations=1, tokens=10, cost=0.5)
+            s.success(iterations=1, tokens=10, cost=0.5, refusals=1)
         done.release()
     for number in range(19):
         threading.Thread(target=work, args=(number,), daemon=True).start()
@@ -675,7 +1196,7 @@ async def work(rec, number):
     with rec.session(f"task {number}") as s:
         if number >= 5:
             await asyncio.sleep(60)
-        s.success(iterations=1, tokens=10, cost=0.5)
+        s.success(iterations=1, tokens=10, cost=0.5, refusals=1)
 async def main():
     with evalkit.connect(sys.argv[1]).recorder("study", sessions=20) as rec:
         async with asyncio.TaskGroup() as group:
@@ -693,6 +1214,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("program", [IN_THREADS, IN_TASKS], ids=["threads", "tasks"])
 def test_ctrl_c_interrupts_running_sessions(kit: EvalKit, tmp_path: Path, program: str) -> None:
     """With 5 of 20 sessions completed, resuming counts the 5 and names the 15 in a warning."""
+    kit.define_metric("study", "sessions_attempted", "sessions_invalid", "tasks_solved", REFUSALS)
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "home")], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == -signal.SIGINT, done.stderr
     assert "5 of 20 sessions: 5 succeeded, 0 failed, 15 interrupted; $2.50. No checkpoint was recorded" in done.stderr
@@ -706,12 +1228,14 @@ def test_ctrl_c_interrupts_running_sessions(kit: EvalKit, tmp_path: Path, progra
     assert rec.checkpoint is not None
     metrics = rec.checkpoint.metrics
     assert (metrics.sessions_completed, metrics.session_success_rate, metrics.total_tokens, metrics.total_cost) == (5, 1.0, 50, 2.5)
+    assert metrics.custom == {"sessions_attempted": 20, "sessions_invalid": 15, "tasks_solved": 5, "refusals": 5}
     assert sorted(rec.checkpoint.sessions_included) == [f"task {number}" for number in range(5)]
 
 
 def test_journal_of_earlier_version(kit: EvalKit, clock: Watch) -> None:
-    """A journal as an earlier version wrote it, with a line for a session that is not counted."""
+    """A journal as an earlier version wrote it, with a line for a session that is not counted, and without custom metrics."""
     study = kit.resolve("study")
+    kit.define_metric(study, "tasks_solved", "sessions_invalid", REFUSALS)
     folder = kit.engine.settings.home / "recorder"
     folder.mkdir()
     ended = {"nanoseconds": 10**9, "succeeded": True, "reported": True, "iterations": 1, "tokens": 10, "cost": 0.5, "error": None}
@@ -727,6 +1251,7 @@ def test_journal_of_earlier_version(kit: EvalKit, clock: Watch) -> None:
         clock.move(10)
     assert [(session.name, session.succeeded) for session in rec.sessions] == [("done", True), ("broken", False)]
     assert rec.checkpoint is not None
+    assert rec.checkpoint.metrics.custom == {"tasks_solved": 1, "sessions_invalid": 1}
     assert (rec.checkpoint.metrics.session_success_rate, rec.checkpoint.metrics.total_tokens) == (0.5, 11)
 
 

@@ -689,7 +689,7 @@ def fork_and_read_frames(home: str, *, before: bool) -> None:
     say({"code": exit_code(in_fork(work))})
 
 
-def record_sessions(home: str, *, resume: bool | None, wait_before_cleanup: bool = False) -> None:
+def record_sessions(home: str, *, resume: bool | None, wait_before_cleanup: bool = False, custom: dict[str, float] | None = None) -> None:
     """Run a session for each message until the end of the input, and report each step."""
     kit = connect(home)
     rec = kit.recorder("study", resume=resume)
@@ -701,7 +701,7 @@ def record_sessions(home: str, *, resume: bool | None, wait_before_cleanup: bool
             with rec.session(name) as session:
                 say("began")
                 hear()
-                session.success(iterations=1, tokens=10, cost=0.5)
+                session.success(iterations=1, tokens=10, cost=0.5, **(custom or {}))
             say("ended")
     say(rec.checkpoint.id if rec.checkpoint else None)
 

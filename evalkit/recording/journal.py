@@ -4,7 +4,7 @@ It has one JSON value per line. A line is durable before the recorder continues:
 
     {"journal": "<id>", "study": "...", "begun": "<time>", "period": null}
     {"began": "<session>"}
-    {"session": {...}}         the end of a session; an interrupted session has no such line
+    {"session": {...}}         the end of a session, with custom metrics; an interrupted session has no such line
     {"metrics": {...}}
     {"closed": {...}}          the checkpoint to record
 

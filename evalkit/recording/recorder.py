@@ -13,16 +13,17 @@ from typing import Any, TypeVar
 
 from evalkit._util.text import plural
 from evalkit.domain import validation as checks
-from evalkit.domain.catalog import METRICS
-from evalkit.domain.commands import RecordCheckpoint
+from evalkit.domain.catalog import METRICS, is_custom_name
+from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint
+from evalkit.domain.definitions import Metric
 from evalkit.domain.periods import current_period
 from evalkit.domain.refusals import invalid, is_missing, nearest, unknown_name
 from evalkit.domain.study import PER_RUN, Checkpoint, Study
 from evalkit.domain.time_input import check_time, check_zone
 from evalkit.domain.times import wire_time
-from evalkit.errors import EvalkitError, InvalidInputError, RecorderError, warn
-from evalkit.recording.aggregate import COMPUTED, SessionRecord
-from evalkit.recording.block import Block, tally
+from evalkit.errors import ConflictError, EvalkitError, InvalidInputError, RecorderError, warn
+from evalkit.recording.aggregate import COMPUTED, SessionRecord, is_computed
+from evalkit.recording.block import Block, recordable, tally
 from evalkit.recording.journal import Journal
 from evalkit.recording.progress import NotebookBar, TerminalBar, open_bar
 from evalkit.recording.session import Session
@@ -53,9 +54,37 @@ class Recorder:
     =========================== ========================================================= =============================================
 
     If only some sessions report tokens or a cost, the total would be too small, so it is recorded as missing, with a warning. Other metrics
-    are missing unless they are added with `metrics`. ``sessions_included`` lists the names of the completed sessions (it is empty if the
-    names would exceed the maximum size of an event), and ``events_analyzed`` is the number of completed sessions. A block without completed
-    sessions and without metrics records nothing, and warns.
+    are missing unless they are added with `metrics`, or are custom metrics that sessions report. ``sessions_included`` lists the names of
+    the completed sessions (it is empty if the names would exceed the maximum size of an event), and ``events_analyzed`` is the number of
+    completed sessions. A block without completed sessions and without metrics records nothing, and warns.
+
+    *Custom metrics.* Sessions report values of the study's own metrics: ``session.success(refusals=1, judge_score=0.8)``. The definition
+    of a metric decides how the values of the sessions are combined:
+
+    ======================= =================================== ==================================================================
+    roll-up                 value                               missing if
+    ======================= =================================== ==================================================================
+    ``sum``                 sum                                 a session has no value
+    ``min``, ``max``        smallest or largest value           a session has no value
+    ``last``                value of the session that           that session has no value
+                            completed last
+    ``weighted``            mean, weighted by the denominator   a session has no value or no denominator, or all denominators are 0
+    ``none``, count, money  sum                                 a session has no value
+    ``none``, other kinds   mean, weighted by the denominator   as with ``weighted``
+                            if there is one
+    ======================= =================================== ==================================================================
+
+    As a denominator, sessions_completed and tasks_completed count each session as 1, tasks_solved (standard definition) each success as 1,
+    and total_tokens its tokens; another one is the count that the session itself reports, such as tool_calls. A session whose denominator
+    is 0 needs no value. Means are exact, and of all sessions or missing: a mean of only some sessions would be biased. A metric that no
+    session reports is absent. A warning names what is recorded as missing.
+
+    If the study has the standard definition (see ``evalkit.metrics.STANDARD``) of sessions_attempted, sessions_invalid or tasks_solved, it
+    is the number of sessions that were started, were interrupted, or succeeded; no session reports it.
+
+    A name that the study does not define is an error at the first session that reports it, because a typing error would otherwise be
+    noticed only at the end of a long run. The session is recorded as it was reported, not as a failure. The metric can still be defined:
+    values that were reported before are recorded if the block ends after the definition.
 
     *Success and failure.* A session succeeds if `Session.success` is called and no exception follows. Otherwise it fails. Sessions that
     report nothing fail too, with a warning. If a session raises an exception, it is counted as failed and the exception propagates. An
@@ -107,6 +136,7 @@ class Recorder:
         *,
         home: Path,
         record: Callable[..., Checkpoint],
+        definitions: Callable[[], Mapping[str, Metric]],
         check_period: Callable[[datetime, datetime, tzinfo], None],
         sessions: int | None = None,
         period: Any = None,
@@ -127,6 +157,7 @@ class Recorder:
         self._auto = isinstance(period, str) and period == "auto"
         self._period = None if self._auto or period is None else _checked_period(period, tz, study)
         self._check_period = check_period
+        self._definitions, self._defined = definitions, definitions()
         if resume not in (None, True, False):
             raise invalid("resume", resume, "expected True (continue the journal), False (set it aside) or None (raise an error)")
         self._lock = threading.RLock()
@@ -207,15 +238,16 @@ class Recorder:
             self._show()
         return iter(tasks)
 
-    def metrics(self, **values: Any) -> None:
-        """Add metrics that are not computed from the sessions.
+    def metrics(self, /, **values: Any) -> None:
+        """Add metrics of the whole block that are not computed from the sessions.
 
-        A later value replaces an earlier one; None removes it.
+        They are some of the 16, or custom metrics. A later value replaces an earlier one; None removes it. The value of a custom metric is
+        recorded instead of the values that sessions report.
 
         Raises
         ------
         InvalidInputError
-            If a metric is unknown or is computed from the sessions, or a value is out of range.
+            If a metric is unknown or is computed from the sessions, or a value is out of range. No value of the call is added.
 
         Examples
         --------
@@ -228,15 +260,16 @@ class Recorder:
         0.9
         """
         self._check_open("rec.metrics(...)")
-        accepted = [name for name in METRICS if name not in COMPUTED]
         checked = {}
         for name, value in values.items():
-            if name in COMPUTED:
-                problem = f"Cannot set metric {name!r}: it is computed from the sessions"
-                raise InvalidInputError(problem, hint=f"Accepted metrics: {', '.join(accepted)}.", field=name, value=value)
-            if name not in METRICS:
-                raise unknown_name("metric", name, accepted, field=name)
-            checked[name] = None if is_missing(value) else checks.CHECKERS[name](name, value)
+            metric = METRICS.get(name) or self._defined.get(name)
+            if metric is None:  # it may have been defined since
+                self._defined = self._definitions()
+                metric = self._defined.get(name)
+            if metric is None or name in COMPUTED or is_computed(metric):
+                raise self._not_accepted(name, [name for name in METRICS if name not in COMPUTED], METRICS.get(name) or metric)
+            check = checks.CHECKERS.get(name) or checks.custom_check(metric)
+            checked[name] = None if is_missing(value) else check(name, value)
         if checked:
             self._write({"metrics": checked})
 
@@ -267,14 +300,14 @@ class Recorder:
             if error is not None:
                 outcome = self._keep(error)
             elif self._block.sessions or self._block.metrics:
-                self._write({"closed": self._block.payload(self._now())})
-                self._record_closed(self._block)
+                self._read_definitions()
+                self._write({"closed": self._block.payload(self._now(), self._defined)})
+                warnings = self._record_closed(self._block)
                 recorded = self._tally().replace(":", f" in {self.study.name!r}:", 1)
                 outcome = f"Recorded {recorded}."
-                warnings = self._block.warnings()
             else:
                 self._journal.remove()
-                warnings = list(self._block.warnings())
+                warnings = list(self._block.warnings(self._defined))
                 if self.checkpoint is None:
                     empty = f"No session completed; nothing was recorded in {self.study.name!r}. Use: with rec.session() as s: ..."
                     warnings = [empty, *warnings]
@@ -296,8 +329,7 @@ class Recorder:
                 self._journal.reopen()
                 self._block = existing
                 return
-            self._record_closed(existing)
-            for warning in existing.warnings():
+            for warning in self._record_closed(existing):
                 warn(warning)
         now, period = self._now(), self._period
         if self._auto and (bounds := self._current_period(now)) is not None:
@@ -352,21 +384,86 @@ class Recorder:
         )
         return f"Stopped after {kept}"
 
-    def _record_closed(self, block: Block) -> None:
-        """Record the checkpoint of a block that has ended, and delete its journal."""
+    def _record_closed(self, block: Block) -> list[str]:
+        """Record the checkpoint of a block that has ended, and delete its journal.
+
+        Returns warnings about missing or excluded data.
+        """
         closed = block.closed
         assert closed is not None
+        metrics, problems = recordable(closed["metrics"], self._defined)
         try:
             self.checkpoint = self._record(
-                self.study, {**closed["metrics"], "period": tuple(closed["period"])}, events_analyzed=closed["events_analyzed"],
+                self.study, {**metrics, "period": tuple(closed["period"])}, events_analyzed=closed["events_analyzed"],
                 sessions_included=closed["sessions_included"], key=f"recorder {block.journal}",
             )  # fmt: skip
         except EvalkitError as error:
+            if isinstance(error, ConflictError) and error.checkpoint is not None:
+                # The key is this block's alone: it was recorded before, and corrected or its metrics were redefined since.
+                self.checkpoint = error.checkpoint.model_copy(update={"already_recorded": True})
+                self._journal.remove()
+                return []
             raise error.but(
                 hint=f"{error.message.hint} The journal contains {tally(block.sessions)}. "
                 f"Record it later (repeating is safe): with {self._call(True)}: pass".strip()
             ) from None
         self._journal.remove()
+        return [*block.warnings(self._defined), *problems]
+
+    # --- custom metrics -----------------------------------------------------------------------------------------------------------
+
+    def _read_definitions(self) -> EvalkitError | None:
+        """Read the study's custom metrics; return the error if they cannot be read."""
+        try:
+            self._defined = self._definitions()
+        except EvalkitError as error:
+            return error
+        return None
+
+    def _session_metric(self, name: str) -> tuple[Metric | None, InvalidInputError | None]:
+        """Return the metric of a session's value, and the error for a name that is not accepted.
+
+        The value of an undefined metric is stored as a number, because the metric may be defined before the block ends.
+        """
+        metric = self._defined.get(name)
+        if metric is None and is_custom_name(name):
+            unreadable = self._read_definitions()
+            metric = self._defined.get(name)
+            if metric is None and unreadable is not None:
+                warn(f"Cannot check metric {name!r} now: {unreadable} It is checked when the block ends.")
+                return AutoDefinitions()[name], None
+        if metric is not None and not is_computed(metric):
+            return metric, None
+        error = self._not_accepted(name, ["iterations", "tokens", "cost"], METRICS.get(name) or metric)
+        error = error.but(effect="The outcome and the other values of the session are kept.")
+        if metric is None and is_custom_name(name):
+            return AutoDefinitions()[name], error
+        return None, error
+
+    def _not_accepted(self, name: str, accepted: list[str], known: Metric | None) -> InvalidInputError:
+        """Return the error for the name of a metric that is not accepted.
+
+        Parameters
+        ----------
+        name
+            The name.
+        accepted
+            The accepted names besides those of custom metrics.
+        known
+            The metric, if it exists.
+        """
+        accepted = [*accepted, *(name for name, metric in self._defined.items() if not is_computed(metric))]
+        if known is not None and (name in COMPUTED or is_computed(known)):
+            problem = f"Cannot set metric {name!r}: it is computed from the sessions"
+            return InvalidInputError(problem, hint=f"Accepted metrics: {', '.join(accepted)}.", field=name, value=name)
+        if known is not None:
+            problem = f"Metric {name!r} describes the whole block, not a session"
+            return InvalidInputError(problem, hint=f"Pass it to rec.metrics({name}=...).", field=name, value=name)
+        error = unknown_name("metric", name, accepted, field=name)
+        if not is_custom_name(name):
+            return error
+        definition = f"evalkit.Metric({name!r}, kind=..., better=...)"
+        return error.but(hint=f"{error.message.hint} To add a metric: kit.define_metric({self.study.name!r}, {definition}).")
 
     # --- for sessions -------------------------------------------------------------------------------------------------------------
 

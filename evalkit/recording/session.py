@@ -1,8 +1,9 @@
-"""One session of a recorder: its ``with`` block, outcome, iterations, tokens and cost."""
+"""One session of a recorder: its ``with`` block, its outcome and its values."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.domain import validation as checks
 from evalkit.domain.refusals import invalid, is_missing
 from evalkit.errors import EvalkitError, EvalkitWarning, InvalidInputError, RecorderError, warn
-from evalkit.recording.aggregate import SessionRecord
+from evalkit.recording.aggregate import SessionRecord, session_check
 
 if TYPE_CHECKING:
     from evalkit.recording.recorder import Recorder
@@ -49,12 +50,14 @@ class Session:
         self._start = 0
         self._succeeded: bool | None = None
         self._numbers: dict[str, Any] = {}
+        self._custom: dict[str, float] = {}
         self._report_error: Exception | None = None
+        self._name_error: InvalidInputError | None = None
 
     def __repr__(self) -> str:
         return f"Session({self.name!r})"
 
-    def success(self, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None) -> None:
+    def success(self, /, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None, **metrics: Any) -> None:
         """Report success: the session reached its goal.
 
         An invalid number, such as ``cost=nan``, is recorded as missing, with a warning instead of an error that would end a long run.
@@ -67,25 +70,33 @@ class Session:
             Input and output tokens of all models.
         cost
             Cost in US dollars.
+        **metrics
+            Values of the study's own metrics, by name, such as ``refusals=1``; None for a missing value. True and False are 1 and 0 for a
+            rate or number. `Recorder` describes how the values of the sessions are combined. A metric with the name of another parameter
+            can only be set with `Recorder.metrics`.
 
         Raises
         ------
         RecorderError
             If called outside the session's ``with`` block, or if the outcome was already reported.
+        InvalidInputError
+            If the study does not define a metric. The outcome and all other values of the session are kept, and so is the value: it is
+            recorded if the metric is defined before the block ends.
 
         Examples
         --------
         >>> import tempfile, evalkit
         >>> kit = evalkit.connect(tempfile.mkdtemp())
-        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> refusals = evalkit.Metric("refusals", kind="count", better="down")
+        >>> study = kit.start_study(kit.create_study("nightly agent", metrics=[refusals]))
         >>> with kit.recorder(study) as rec, rec.session() as session:
-        ...     session.success(iterations=1, tokens=1200, cost=0.03)
-        >>> rec.checkpoint.metrics.first_attempt_success_rate
-        1.0
+        ...     session.success(iterations=1, tokens=1200, cost=0.03, refusals=2)
+        >>> rec.checkpoint.metrics.first_attempt_success_rate, rec.checkpoint.metrics.custom
+        (1.0, {'refusals': 2})
         """
-        self._report(True, iterations, tokens, cost)
+        self._report(True, iterations, tokens, cost, metrics)
 
-    def failure(self, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None) -> None:
+    def failure(self, /, *, iterations: int | None = None, tokens: int | None = None, cost: float | None = None, **metrics: Any) -> None:
         """Report failure: the session did not reach its goal.
 
         The parameters are those of `success`.
@@ -94,15 +105,15 @@ class Session:
         --------
         >>> import tempfile, evalkit
         >>> kit = evalkit.connect(tempfile.mkdtemp())
-        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> study = kit.start_study(kit.create_study("nightly agent", metrics=["tool_calls"]))
         >>> with kit.recorder(study) as rec, rec.session() as session:
-        ...     session.failure(iterations=5, cost=0.25)
-        >>> rec.checkpoint.metrics.session_success_rate
-        0.0
+        ...     session.failure(iterations=5, cost=0.25, tool_calls=12)
+        >>> rec.checkpoint.metrics.session_success_rate, rec.checkpoint.metrics.custom
+        (0.0, {'tool_calls': 12})
         """
-        self._report(False, iterations, tokens, cost)
+        self._report(False, iterations, tokens, cost, metrics)
 
-    def _report(self, succeeded: bool, iterations: object, tokens: object, cost: object) -> None:
+    def _report(self, succeeded: bool, iterations: object, tokens: object, cost: object, metrics: Mapping[str, object]) -> None:
         problems: list[str] = []
         try:
             self._check_reportable()
@@ -119,11 +130,22 @@ class Session:
                     self._numbers[name] = number
                 except InvalidInputError as error:
                     problems.append(f"Session {self.name!r}: {error} Recorded as missing.")
+            for name, value in metrics.items():
+                metric, name_error = self._recorder._session_metric(name)
+                self._name_error = self._name_error or name_error
+                try:
+                    if metric is not None and not is_missing(value):
+                        self._custom[name] = session_check(metric)(name, value)
+                except InvalidInputError as error:
+                    if name_error is None:
+                        problems.append(f"Session {self.name!r}: {error} Recorded as missing.")
             for problem in problems:
                 warn(problem)
         except (RecorderError, EvalkitWarning) as error:  # a filter may turn warnings into exceptions
             self._report_error = error
             raise
+        if self._name_error is not None:
+            raise self._name_error
 
     def _check_reportable(self) -> None:
         if self._state != "open":
@@ -154,12 +176,15 @@ class Session:
         _current.set(self._outer)
         assert self.name is not None
         misreported = error is not None and error is self._report_error
+        if error is not None and error is self._name_error:
+            kind = None  # not a failure of the agent, and its outcome was reported
         interrupted = error is not None and _is_interruption(error)
         if interrupted and self._succeeded is not None:
             kind, interrupted = None, False  # the outcome was reported before the interruption
         record = None if misreported or interrupted else SessionRecord(
             name=self.name, nanoseconds=nanoseconds, succeeded=bool(self._succeeded) and kind is None,
             reported=self._succeeded is not None or kind is not None, error=None if kind is None else kind.__name__, **self._numbers,
+            custom=self._custom,
         )  # fmt: skip
         try:
             self._recorder._end_session(self.name, record)
