@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 import scipy.stats
 
+from evalkit.analysis import compare, trend
 from evalkit.analysis._before_after import before_after_of
 from evalkit.analysis._changepoints import changepoints_of
 from evalkit.analysis._compare import compare_of
@@ -32,6 +33,7 @@ from evalkit.analysis._series import MetricSeries
 from evalkit.analysis._stats.ar1 import Array, Estimate
 from evalkit.analysis._trend import trend_of
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.verdicts import ALPHA, Verdict
 from evalkit.frames.study_data import StudyData
 
@@ -40,6 +42,7 @@ COUNTS, CORRELATIONS, EFFECT = (12, 30, 120), (0.0, 0.5), 3.0
 METRIC = METRICS["agent_efficiency"]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = 86_400e6
+RATE_ANALYSES, RATE_EFFECT = ("trend", "compare"), 0.3
 ANALYSES = ("trend", "compare pairs", "compare", "before_after", "changepoints")
 
 
@@ -146,6 +149,60 @@ def cell(analysis: str, count: int, rho: float, series: int) -> Cell:
 
 
 @dataclass(frozen=True)
+class RateCell:
+    """Results for a custom rate: observed shares of random numbers of trials, around a true rate that varies."""
+
+    analysis: str
+    count: int
+    rho: float
+    recorded: bool
+    """Whether the number of trials, the denominator, is recorded."""
+    series: int
+    covered: float
+    false_positives: float
+    power: float
+    insufficient: float
+
+
+def rate_cell(analysis: str, count: int, rho: float, recorded: bool, series: int) -> RateCell:
+    random = np.random.default_rng([count, round(rho * 100), RATE_ANALYSES.index(analysis), recorded])
+    none, some = ([_rate_result(analysis, count, rho, recorded, effect, random) for _ in range(series)] for effect in (0.0, RATE_EFFECT))
+    estimates = [(each, truth) for part, truth in ((none, 0.0), (some, RATE_EFFECT)) for _, each in part if each is not None]
+    significant = [np.mean([p is not None and p <= ALPHA for p, _ in part]) for part in (none, some)]
+    covered = np.mean([each.low <= truth <= each.high for each, truth in estimates])
+    insufficient = np.mean([each is None for _, each in none + some])
+    return RateCell(
+        analysis, count, rho, recorded, series, float(covered), float(significant[0]), float(significant[1]), float(insufficient)
+    )
+
+
+def _rate_result(
+    analysis: str, count: int, rho: float, recorded: bool, effect: float, random: np.random.Generator
+) -> tuple[float | None, Estimate | None]:
+    """Return the p-value and the estimate of the change or difference of a custom rate."""
+    metrics = [Metric("refusal_rate", kind="rate", better="down", denominator="attempts" if recorded else None)]
+    if recorded:
+        metrics.append(Metric("attempts", kind="count", better="neither"))
+    if analysis == "trend":
+        frame = _rates("a", effect * np.arange(count) / (count - 1), rho, recorded, random)
+        (result,) = trend(StudyData(frame, metrics=metrics), "refusal_rate").results
+        return result.p, result.total_change
+    frame = pl.concat([_rates("a", np.full(count, effect), rho, recorded, random), _rates("b", np.zeros(count), rho, recorded, random)])
+    difference = compare(StudyData(frame, metrics=metrics), "a", baseline="b", metrics="refusal_rate")["refusal_rate"]
+    return difference.p, difference.difference
+
+
+def _rates(study: str, effects: Array, rho: float, recorded: bool, random: np.random.Generator) -> pl.DataFrame:
+    count = len(effects)
+    trials = random.integers(20, 41, count)
+    rates = random.binomial(trials, np.clip(0.35 + effects + 0.06 * ar1_series(count, rho, random), 0, 1)) / trials
+    start = pl.Series([START + timedelta(days=index) for index in range(count)], dtype=pl.Datetime("us", "UTC"))
+    rows = pl.DataFrame({"study": study, "period_type": "daily", "period_start": start, "refusal_rate": rates})
+    rows = rows.with_columns(period_end=pl.col("period_start") + timedelta(days=1))
+    return rows.with_columns(pl.Series("attempts", trials)) if recorded else rows
+
+
+@dataclass(frozen=True)
 class Family:
     """False positives in studies with 16 metrics and a baseline, without any effect."""
 
@@ -229,6 +286,14 @@ def simulate_families(series: int, counts: tuple[int, ...] = COUNTS, workers: in
     return _mapped(family, [(count, rho, series) for count in counts for rho in CORRELATIONS], workers)
 
 
+def simulate_rates(series: int, counts: tuple[int, ...] = COUNTS, workers: int = 2) -> list[RateCell]:
+    kinds = [
+        (analysis, count, rho, recorded, series)
+        for analysis in RATE_ANALYSES for count in counts for rho in CORRELATIONS for recorded in (True, False)
+    ]  # fmt: skip
+    return _mapped(rate_cell, kinds, workers)
+
+
 def _mapped(simulate_one: Callable[..., T], kinds: list[tuple[Any, ...]], workers: int) -> list[T]:
     if workers == 1:
         return [simulate_one(*kind) for kind in kinds]
@@ -267,6 +332,17 @@ for a share of 50%. `python -m tests.simulations --write` writes this page; `mak
 """
 
 
+RATES = """
+## Custom rates
+
+Each row has {series:,} series of a custom rate without an effect and {series:,} with one of {effect:.0f} percentage points (`trend`: over the span; `compare`, paired: in
+the mean): shares of 20 to 40 trials, around a true rate of 35% that varies with a standard deviation of 6 percentage points and the AR(1) coefficient of the
+row. The trials are recorded as the denominator of the rate, or not.
+
+| analysis | checkpoints | AR(1) | denominator | coverage | false positives | power | insufficient data |
+|:--|--:|--:|:--|--:|--:|--:|--:|
+{rows}
+"""
 FAMILIES = """
 ## `compare` and `report`: multiple comparisons
 
@@ -291,7 +367,17 @@ of the series (200 simulated). Thirty such values look like a trend, and their a
 """
 
 
-def page(cells: list[Cell], families: list[Family], series: int) -> str:
+def rates_section(cells: list[RateCell]) -> str:
+    """Return the section on custom rates."""
+    rows = "\n".join(
+        f"| `{each.analysis}` | {each.count} | {each.rho} | {'recorded' if each.recorded else 'not recorded'} | {shown(each.covered)} "
+        f"| {shown(each.false_positives)} | {shown(each.power)} | {shown(each.insufficient)} |"
+        for each in cells
+    )
+    return RATES.format(series=cells[0].series, effect=RATE_EFFECT * 100, rows=rows)
+
+
+def page(cells: list[Cell], families: list[Family], rates: list[RateCell], series: int) -> str:
     """Return the page of the docs."""
     parts = [HEAD.format(series=series, small=error(0.05, series) * 100, large=error(0.5, series) * 100)]
     for analysis in ANALYSES:
@@ -307,7 +393,7 @@ def page(cells: list[Cell], families: list[Family], series: int) -> str:
     least = {
         f"{name}{level}": narrowest(name, 12, covering) for name in ("trend", "compare") for level, covering in (("", 0.95), ("93", 0.93))
     }
-    return "\n".join(parts) + "\n" + FAMILIES.format(series=families[0].series, rows=rows) + BOUNDS.format(**least)
+    return "\n".join(parts) + "\n" + rates_section(rates) + FAMILIES.format(series=families[0].series, rows=rows) + BOUNDS.format(**least)
 
 
 def main(arguments: list[str]) -> None:
@@ -315,7 +401,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--series", type=int, default=2000, help="number of series of each kind in each row")
     parser.add_argument("--write", action="store_true", help="write docs/statistics/power.md")
     options = parser.parse_args(arguments)
-    text = page(simulate(options.series), simulate_families(max(10, options.series // 10)), options.series)
+    families = simulate_families(max(10, options.series // 10))
+    text = page(simulate(options.series), families, simulate_rates(options.series), options.series)
     print(text)
     if options.write:
         (Path(__file__).parents[1] / "docs" / "statistics" / "power.md").write_text(text)

@@ -9,7 +9,7 @@ from scipy.stats import binom
 from evalkit.plots._points import wilson
 from tests import oracles
 from tests.properties import in_long_form
-from tests.simulations import ANALYSES, error, simulate, simulate_families
+from tests.simulations import ANALYSES, error, simulate, simulate_families, simulate_rates
 
 SERIES = in_long_form(60, 20)
 MOST_FALSE_POSITIVES = binom.ppf(0.99865, SERIES, 0.05) / SERIES
@@ -35,6 +35,23 @@ def test_coverage_false_positives_and_power(analysis: str) -> None:
             assert cell.power >= required - 3 * error(required, SERIES), cell
             assert cell.insufficient <= 0.1 + 3 * error(0.1, 2 * SERIES), cell
     assert np.mean([cell.false_positives for cell in cells]) <= 0.05 + 3 * error(0.05, SERIES * len(cells))
+
+
+@pytest.mark.slow
+def test_calibration_of_custom_rates() -> None:
+    """With and without a recorded denominator, coverage is at least 93% and false positives are at most 5%, within 3 standard errors."""
+    series = in_long_form(100, 20)
+    cells = simulate_rates(series, in_long_form((12, 30, 120), (30,)), workers=1)
+    assert {cell.recorded for cell in cells} == {True, False}
+    for cell in cells:
+        assert cell.covered >= 0.93 - 3 * error(0.93, 2 * series), cell
+        assert cell.false_positives <= binom.ppf(0.99865, series, 0.05) / series, cell
+        if cell.count >= 30:
+            assert cell.power >= 0.5, cell
+    for recorded in (True, False):
+        of_kind = [cell for cell in cells if cell.recorded == recorded]
+        assert np.mean([cell.false_positives for cell in of_kind]) <= 0.05 + 3 * error(0.05, series * len(of_kind))
+        assert np.mean([cell.covered for cell in of_kind]) >= 0.93 - 3 * error(0.93, 2 * series * len(of_kind))
 
 
 @pytest.mark.long
