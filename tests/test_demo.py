@@ -156,6 +156,11 @@ def test_demo_creates_three_studies(kit: evalkit.EvalKit) -> None:
     assert coder[-1] > coder[0]
     helper = kit.checkpoints("daily helper")
     assert helper["total_cost"].null_count() == 3
+    assert helper["escalation_rate"].null_count() == 0
+    assert kit.notes()["text"].to_list() == ["New help pages"]
+    amendments = kit.amendments()
+    assert amendments["metric"].to_list() == ["total_cost", "cost_per_successful_task"]
+    assert (amendments["old"] / amendments["new"]).to_list() == pytest.approx([10, 10])
     paused, resumed = kit.lifecycle().filter(study="daily helper")["at"].to_list()[2:]
     assert helper.filter((helper["period_start"] >= paused) & (helper["period_start"] < resumed)).height == 0
     assert kit.checkpoints()["recorded_at"].max() <= datetime.now(UTC) + timedelta(minutes=5)  # type: ignore[operator]
@@ -179,7 +184,7 @@ def test_second_demo_run_appends_nothing(kit: evalkit.EvalKit, monkeypatch: pyte
     assert kit.status().events == events
 
 
-@pytest.mark.parametrize("calls", [1, 2, 3, 4, 7, 9])
+@pytest.mark.parametrize("calls", [1, 2, 3, 4, 7, 9, 12, 13])
 def test_next_run_completes_an_interrupted_demo(tmp_path: Path, kit: evalkit.EvalKit, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """After an interruption at any point, the second run gives the same frames as an uninterrupted run."""
     left = calls
@@ -195,7 +200,8 @@ def test_next_run_completes_an_interrupted_demo(tmp_path: Path, kit: evalkit.Eva
         return counted
 
     with monkeypatch.context() as patch:
-        for name in ("create_study", "start_study", "pause_study", "resume_study", "stop_study", "record_checkpoints"):
+        lifecycle = ("create_study", "start_study", "pause_study", "resume_study", "stop_study")
+        for name in (*lifecycle, "define_metric", "note", "record_checkpoints", "amend_checkpoint"):
             patch.setattr(kit, name, count(getattr(kit, name)))
         with pytest.raises(KeyboardInterrupt):
             run_demo(kit)
@@ -204,6 +210,10 @@ def test_next_run_completes_an_interrupted_demo(tmp_path: Path, kit: evalkit.Eva
         run_demo(expected)
         assert_frame_equal(kit.lifecycle().drop("study_id"), expected.lifecycle().drop("study_id"))
         assert_frame_equal(kit.checkpoints().drop("study_id", "checkpoint_id"), expected.checkpoints().drop("study_id", "checkpoint_id"))
+        for frame in ("notes", "amendments", "metrics"):
+            dropped = ["study_id", "note_id", "checkpoint_id", "written_at"]
+            left_frame, right_frame = (getattr(each, frame)().drop(dropped, strict=False) for each in (kit, expected))
+            assert_frame_equal(left_frame, right_frame)
 
 
 def test_demo_keeps_changes_of_the_user(kit: evalkit.EvalKit) -> None:

@@ -11,10 +11,12 @@ import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import evalkit
-from evalkit import EvalKit, PeriodType, Study
+from evalkit import EvalKit, Metric, Study
+from evalkit.domain.events import Category
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import COMMANDS
 from evalkit.errors import EvalkitError
@@ -46,6 +48,12 @@ class _Plan:
     """Periods without a checkpoint: the study was paused, or a job failed."""
     without_cost: frozenset[int] = frozenset()
     """Periods in which the cost was not measured."""
+    metric: Metric | None = None
+    """A custom rate, measured in each session."""
+    note: tuple[str, Category, timedelta] | None = None
+    """Text and category of a note, and its time since the study was created."""
+    corrected: int | None = None
+    """The period whose total cost is first recorded ten times too high, and then corrected."""
 
 
 _PLANS = (
@@ -61,6 +69,11 @@ _PLANS = (
         "daily helper", "daily", "A helper with a pause, two days without a run, and some days without a measured cost.", ("support",),
         {"model": "m-2", "team": "help desk"}, 21, (("start", timedelta()), ("pause", 9 * _DAY), ("resume", 12 * _DAY)), seed=2, trend=0.05,
         checkpoints=21, skipped=frozenset({5, 9, 10, 11, 17}), without_cost=frozenset({3, 15, 16}),
+        metric=Metric(
+            "escalation_rate", kind="rate", better="down", denominator="sessions_completed", group="Success", primary=True,
+            description="Sessions that were handed over to a person.",
+        ),
+        note=("New help pages", "data", 12 * _DAY), corrected=7,
     ),
 )  # fmt: skip
 
@@ -117,12 +130,25 @@ def run_demo(kit: EvalKit) -> DemoResult:
     return DemoResult(sum(result.recorded for result in results), sum(result.already_recorded for result in results))
 
 
-def _run_plan(kit: EvalKit, plan: _Plan, created: datetime) -> Any:
+def _run_plan(kit: EvalKit, plan: _Plan, created: datetime) -> DemoResult:
     study = kit.create_study(
         plan.name, period=plan.period, description=plan.description, tags=plan.tags, metadata=plan.metadata, at=created, if_exists="open"
     )
     _run_lifecycle(kit, study, plan, created)
-    return kit.record_checkpoints(study, _rows(plan, created))
+    if plan.metric is not None:
+        kit.define_metric(study, plan.metric)
+    if plan.note is not None:
+        text, category, after = plan.note
+        kit.note(study, text, at=created + after, category=category)
+    rows = _rows(plan, created)
+    if not kit.amendments(study).is_empty():  # this is the last step of a run, or a user corrected a checkpoint
+        return DemoResult(0, len(rows))
+    result = kit.record_checkpoints(study, rows)
+    if plan.corrected is not None:
+        right = _samples(plan, created)[plan.corrected]
+        costs = {name: right[name] for name in _COSTS}
+        kit.amend_checkpoint((study, right["key"]), costs, reason="Wrong price per token")
+    return DemoResult(result.recorded, result.already_recorded)
 
 
 def _run_lifecycle(kit: EvalKit, study: Study, plan: _Plan, created: datetime) -> None:
@@ -137,11 +163,25 @@ def _run_lifecycle(kit: EvalKit, study: Study, plan: _Plan, created: datetime) -
             commands[command](study, at=created + after)
 
 
+_COSTS = ("total_cost", "cost_per_successful_task")
+
+
+def _samples(plan: _Plan, created: datetime) -> list[dict[str, Any]]:
+    return sample_checkpoints(plan.period.partition(":")[0], created, plan.checkpoints, seed=plan.seed, trend=plan.trend)
+
+
 def _rows(plan: _Plan, created: datetime) -> list[dict[str, Any]]:
-    period_type = PeriodType(plan.period.partition(":")[0])
-    rows = sample_checkpoints(period_type, created, plan.checkpoints, seed=plan.seed, trend=plan.trend)
+    """Return the checkpoints as they are first recorded."""
+    rows = _samples(plan, created)
     for index in plan.without_cost:
         rows[index].update(total_tokens=None, total_cost=None, cost_per_successful_task=None)
+    if plan.corrected is not None:
+        rows[plan.corrected].update({name: 10 * rows[plan.corrected][name] for name in _COSTS})
+    if plan.metric is not None:
+        random = Random(plan.seed)  # noqa: S311  (reproducible sample data)
+        for row in rows:
+            sessions = row["sessions_completed"]
+            row[plan.metric.name] = sum(random.random() < 0.3 * (1 - row["session_success_rate"]) for _ in range(sessions)) / sessions
     return [row for index, row in enumerate(rows) if index not in plan.skipped]
 
 
@@ -157,14 +197,18 @@ def frames_as_text(kit: EvalKit) -> str:
         pl.col("total_cost").round(2),
     ]  # fmt: skip
     coder = kit.checkpoints("weekly coder").select(columns)
-    helper = kit.checkpoints("daily helper").tail(8).select(columns)
+    helper = kit.checkpoints("daily helper").tail(8).select([*columns, pl.col("escalation_rate").round(3)])
     lifecycle = kit.lifecycle().select("study", "seq", "kind", "status", "at")
+    notes = kit.notes().select("study", pl.col("at").dt.date(), "category", "text")
+    amendments = kit.amendments().select("study", "metric", pl.col("old", "new").round(3), "reason")
     return "\n\n".join(
         [
             _titled("kit.studies()", studies),
             _titled('kit.checkpoints("weekly coder")', coder),
             _titled('kit.checkpoints("daily helper").tail(8)', helper),
             _titled("kit.lifecycle()", lifecycle),
+            _titled("kit.notes()", notes),
+            _titled("kit.amendments()", amendments),
         ]
     )
 
@@ -195,6 +239,8 @@ def write_charts(kit: EvalKit, folder: Path) -> Path:
         ("Lifecycle", plots.lifecycle(data)),
         ("Success rate over time", plots.trend(data, "session_success_rate")),
         ("One study with a rolling mean", plots.trend(kit.data("daily helper"), "session_success_rate", rolling=3)),
+        ("A custom metric with a note", plots.trend(kit.data("daily helper"), "escalation_rate")),
+        ("Total cost with a corrected value", plots.trend(kit.data("daily helper"), "total_cost")),
         ("Cost per successful task, aligned at the start", plots.trend(data, "cost_per_successful_task", align="start")),
         ("Success and cost", plots.scatter(data)),
         ("All metrics", plots.overview(data)),
