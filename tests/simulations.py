@@ -364,6 +364,10 @@ nominal coverage in between, and up to about 0.6.
 
 With an AR(1) coefficient above about 0.7, false positives exceed 5%: at 0.9 and 30 checkpoints, `trend` and `changepoints` are significant in 20% to 25%
 of the series (200 simulated). Thirty such values look like a trend, and their autocorrelation cannot be estimated from them.
+
+A rate is measured with sampling noise. If its true value is autocorrelated, the observed shares are an AR(1) process plus noise, which looks less
+autocorrelated than it is: above, with 120 checkpoints and a coefficient of 0.5, intervals cover 92% and false positives are 6% to 9%, with and without a
+recorded denominator. With 30 checkpoints or fewer, the difference is within the simulation error.
 """
 
 
