@@ -38,8 +38,13 @@ for number, name in enumerate([{NAME!r}, "weekly coder"] if not list(Path("home"
     kit.resume_study(study, at=begin + 5 * week)
     rows = sample_checkpoints("weekly", begin + number * week, 10, seed=number, trend=0.1)
     del rows[4 - number]
+    if number:
+        rows = [{{**row, "provenance": {{"collector": "x", "models": ["m-1" if index < 6 else "m-2"]}}}} for index, row in enumerate(rows)]
     kit.record_checkpoints(study, rows)
     if number:
+        kit.amend_checkpoint((study, rows[2]["key"]), {{"total_cost": 30}}, reason="Other prices")
+        kit.note(study, {NAME!r}, at=begin + 3 * week, category="prompt")
+        kit.note(study, "Outage", at=begin + 8 * week, until=begin + 9 * week, category="incident")
         kit.stop_study(study, at=begin + 12 * week)
 frame, history = kit.checkpoints(), kit.lifecycle()
 """.strip()
@@ -133,6 +138,24 @@ def assert_tooltip(opened: Notebook) -> None:
     assert "%" in text
     assert "essions" in text
     assert tip.locator("img").count() == 0
+
+
+@pytest.mark.slow
+def test_notes_versions_and_amended_values_have_tooltips(live: Notebook) -> None:
+    """They contain the texts, with markup as text; labels are drawn above the frame."""
+    output = live.output(1 + NAMES.index("trend_one_study"))
+    for name, texts in {
+        "prompt: <img": [NAME, "2026-01-26"],
+        "model m-1": ["m-1 → m-2"],
+        "amended from": ["as first recorded", "$30"],
+    }.items():
+        output.locator(f".mark-symbol path[aria-label*='{name}']").first.hover(force=True)
+        tip = live.page.locator("#vg-tooltip-element.visible")
+        tip.get_by_text(texts[0]).first.wait_for()
+        assert all(text in tip.inner_text() for text in texts)
+        assert tip.locator("img").count() == 0
+    for label in ("<img src=x", "model m-1 → m-2", "Outage"):
+        assert output.locator("svg text", has_text=label).count() >= 1
 
 
 @pytest.mark.slow

@@ -163,7 +163,7 @@ def annotation_layers(
         shown = marks.drop_nulls("row")
         for (row,), part in shown.group_by("row", maintain_order=True):
             data = inline_rows(part.select("text", x=milliseconds("at")))
-            label = alt.Chart(data).mark_text(align="left", baseline="bottom", dx=-3, fontSize=10, color=NEUTRAL, aria=False)
+            label = alt.Chart(data).mark_text(align="left", baseline="bottom", dx=-3, fontSize=10, aria=False)
             layers.append(label.encode(x=x, y=_at_height(-5 - _LABEL_HEIGHT * int(str(row))), text="text:N"))
         crowded = [f"{plural(marks.height - shown.height, 'label')} without room: see tooltips."] if shown.height < marks.height else []
     return layers, [*_counts(rows), *crowded, *annotations.beyond()]
