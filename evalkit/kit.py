@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from evalkit.frames.all_frames import AllFrames
     from evalkit.frames.reader import FrameReader
     from evalkit.frames.study_data import StudyData
     from evalkit.panel.panel import Panel
@@ -1664,6 +1665,16 @@ class EvalKit:
         )
         return list(dict.fromkeys(ids))
 
+    def _all_frames(self, as_of: AsOfInput = None) -> AllFrames:
+        """Return the frames of all studies in one state of the log, for panels."""
+        _check_polars()
+        from evalkit.frames.all_frames import AllFrames, read_all_frames
+
+        if not self.engine.ready_to_read():
+            self._state("as_of", as_of)
+            return AllFrames.empty()
+        return self._of_one_version(lambda: read_all_frames(self._reader, self._state("as_of", as_of)))
+
     @cached_property
     def _reader(self) -> FrameReader:
         from evalkit.frames.reader import FrameReader  # slow to import: Polars
@@ -1673,12 +1684,7 @@ class EvalKit:
     def _frame(self, name: str, read: Callable[[], pl.DataFrame], backend: str, as_of: AsOfInput = None, *, always: bool = False) -> Any:
         if backend not in ("polars", "pandas"):
             raise invalid("backend", backend, "expected 'polars' or 'pandas'")
-        if polars_is_stranded():
-            raise EvalkitError(
-                "Cannot read frames in a forked process when Polars was imported before the fork: its threads are missing, and it would "
-                "hang",
-                hint='Start processes with multiprocessing.get_context("spawn"), or use kit.storage.',
-            )
+        _check_polars()
         from evalkit.frames.columns import FRAMES, empty_frame, kinds_of
         from evalkit.frames.pandas_output import to_pandas
 
@@ -1688,3 +1694,11 @@ class EvalKit:
             self._state("as_of", as_of)  # an empty home does not have the state of another one
             frame = empty_frame(FRAMES[name])
         return frame if backend == "polars" else to_pandas(frame, kinds_of(frame, FRAMES[name]))
+
+
+def _check_polars() -> None:
+    if polars_is_stranded():
+        raise EvalkitError(
+            "Cannot read frames in a forked process when Polars was imported before the fork: its threads are missing, and it would hang",
+            hint='Start processes with multiprocessing.get_context("spawn"), or use kit.storage.',
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -25,13 +25,12 @@ from evalkit.domain.events import (
 from evalkit.domain.metrics import LongitudinalMetrics
 from evalkit.domain.times import stored_text
 from evalkit.frames.columns import AMENDMENTS, CHANGES, MALFORMED, MEASUREMENTS, METRICS_FRAME, NOTES, PROVENANCE, frame_schema
-from evalkit.frames.reader import frame_of_rows
+from evalkit.frames.reader import Build, frame_of_rows
 from evalkit.readmodel.history import Bounds, CheckpointKey, History, known_at
 from evalkit.readmodel.snapshot import Snapshot, StudyRow
 
 __all__ = [
     "BUILDERS",
-    "Build",
     "amendments_frame",
     "changes_frame",
     "malformed_frame",
@@ -41,8 +40,6 @@ __all__ = [
     "provenance_frame",
 ]
 
-Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
-"""A function that builds a frame of a state of the log."""
 _KEYS_PAGE = 500
 
 

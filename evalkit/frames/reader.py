@@ -36,9 +36,12 @@ from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import HEAD_STATEMENTS, head_of
 from evalkit.readmodel.snapshot import Snapshot, StudyRow, consistently
 
-__all__ = ["FrameReader", "frame_of_rows"]
+__all__ = ["Build", "FrameReader", "frame_of_rows", "lifecycle_frame", "studies_frame"]
 
 _T = TypeVar("_T")
+
+Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
+"""A function that builds a frame of a state of the log."""
 
 # Polars shortens strings of more than 30 characters when it prints a frame; ids have 36.
 os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
@@ -112,43 +115,11 @@ class FrameReader:
 
     def studies(self, as_of: AsOf = None, *, archived: bool = False) -> pl.DataFrame:
         """Return the studies, newest first: by creation time, then id, descending."""
-
-        def read(snapshot: Snapshot, history: History, bounds: Bounds) -> pl.DataFrame:
-            studies = studies_at(snapshot, history, bounds)
-            if bounds.is_latest:
-                counted = snapshot.query(_COUNTS)
-            else:
-                counted = snapshot.query(_COUNTS_AT, (json.dumps([[study.id, bounds.of(study.id)] for study in studies]),))
-            counts = {study_id: tuple(rest) for study_id, *rest in counted}
-            rows: list[list[Any]] = []
-            for study in sorted(studies, key=lambda study: (study.created_at, study.id), reverse=True):
-                if study.archived and not archived:
-                    continue
-                config = StudyConfig.model_validate_json(study.config, extra="ignore")
-                metadata = [{"key": key, "value": value} for key, value in config.metadata.items()]
-                times = (study.created_at, study.started_at, study.stopped_at)
-                counts_of = counts.get(study.id, (0, None))
-                rows.append([*study[:5], config.description, config.tags, metadata, *times, *counts_of, bool(study.archived)])
-            return frame_of_rows(rows, STUDIES)
-
-        return self._consistently(read, as_of)
+        return self.read(studies_frame(archived=archived), as_of=as_of, changes=False)[0]
 
     def lifecycle(self, as_of: AsOf = None, *, archived: bool = False) -> pl.DataFrame:
         """Return the lifecycle events: studies oldest first, events in log order."""
-        status = {kind: leads_to.value for kind, (_, leads_to) in TRANSITIONS.items()} | {"study_created": StudyStatus.PENDING.value}
-
-        def read(snapshot: Snapshot, history: History, bounds: Bounds) -> pl.DataFrame:
-            studies = {study.id: study for study in studies_at(snapshot, history, bounds)}
-            entries = snapshot.rows("lifecycle", "study_id, seq, kind, event_id, log_offset", ("study_id", "seq"))
-            rows: list[list[Any]] = [
-                [study_id, studies[str(study_id)].name, seq, kind, status[str(kind)], at]
-                for study_id, seq, kind, at, offset in entries
-                if int(str(offset)) < bounds.of(str(study_id)) and (archived or not studies[str(study_id)].archived)
-            ]
-            rows.sort(key=lambda row: (studies[row[0]].created_at, row[0], row[2]))
-            return frame_of_rows(rows, LIFECYCLE, event_times=("at",))
-
-        return self._consistently(read, as_of)
+        return self.read(lifecycle_frame(archived=archived), as_of=as_of, changes=False)[0]
 
     def rejected(self, as_of: AsOf = None) -> pl.DataFrame:
         """Return the events without effect, rejected and quarantined, in time order."""
@@ -170,14 +141,14 @@ class FrameReader:
 
         return self._consistently(read, as_of)
 
-    def read(self, *builds: Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame], as_of: AsOf = None) -> list[pl.DataFrame]:
-        """Return frames that are built from the changes and studies of one state of the log."""
+    def read(self, *builds: Build, as_of: AsOf = None, changes: bool = True) -> list[pl.DataFrame]:
+        """Return frames of one state of the log; `changes` says whether they need changes."""
 
         def read(snapshot: Snapshot, history: History, bounds: Bounds) -> list[pl.DataFrame]:
             studies = studies_at(snapshot, history, bounds)
             return [build(snapshot, history, studies, bounds) for build in builds]
 
-        return self._consistently(read, as_of, changes=True)
+        return self._consistently(read, as_of, changes=changes)
 
     def bounds(self, as_of: AsOf) -> Bounds:
         """Return the bounds of a state of the log."""
@@ -316,6 +287,47 @@ class FrameReader:
             changes += [Change.of_row(row[1:]) for row in rows]
             after = int(str(rows[-1][0]))
         return changes
+
+
+def studies_frame(*, archived: bool = False) -> Build:
+    """Return the builder of ``kit.studies()``."""
+
+    def build(snapshot: Snapshot, _: History, studies: list[StudyRow], bounds: Bounds) -> pl.DataFrame:
+        if bounds.is_latest:
+            counted = snapshot.query(_COUNTS)
+        else:
+            counted = snapshot.query(_COUNTS_AT, (json.dumps([[study.id, bounds.of(study.id)] for study in studies]),))
+        counts = {study_id: tuple(rest) for study_id, *rest in counted}
+        rows: list[list[Any]] = []
+        for study in sorted(studies, key=lambda study: (study.created_at, study.id), reverse=True):
+            if study.archived and not archived:
+                continue
+            config = StudyConfig.model_validate_json(study.config, extra="ignore")
+            metadata = [{"key": key, "value": value} for key, value in config.metadata.items()]
+            times = (study.created_at, study.started_at, study.stopped_at)
+            counts_of = counts.get(study.id, (0, None))
+            rows.append([*study[:5], config.description, config.tags, metadata, *times, *counts_of, bool(study.archived)])
+        return frame_of_rows(rows, STUDIES)
+
+    return build
+
+
+def lifecycle_frame(*, archived: bool = False) -> Build:
+    """Return the builder of ``kit.lifecycle()``."""
+    status = {kind: leads_to.value for kind, (_, leads_to) in TRANSITIONS.items()} | {"study_created": StudyStatus.PENDING.value}
+
+    def build(snapshot: Snapshot, _: History, studies: list[StudyRow], bounds: Bounds) -> pl.DataFrame:
+        by_id = {study.id: study for study in studies}
+        entries = snapshot.rows("lifecycle", "study_id, seq, kind, event_id, log_offset", ("study_id", "seq"))
+        rows: list[list[Any]] = [
+            [study_id, by_id[str(study_id)].name, seq, kind, status[str(kind)], at]
+            for study_id, seq, kind, at, offset in entries
+            if int(str(offset)) < bounds.of(str(study_id)) and (archived or not by_id[str(study_id)].archived)
+        ]
+        rows.sort(key=lambda row: (by_id[row[0]].created_at, row[0], row[2]))
+        return frame_of_rows(rows, LIFECYCLE, event_times=("at",))
+
+    return build
 
 
 def _selected(state: _State, study_ids: Sequence[str] | None, *, archived: bool) -> list[FrameStudy]:
