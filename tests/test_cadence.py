@@ -304,8 +304,8 @@ def test_the_form_of_a_panel_accepts_points_and_proposes_no_period(kit: EvalKit)
     kit.record_checkpoints(study, nights([*range(5)], minutes=0))
     model = PanelModel(START)
     model.apply(read(kit, None), START)  # type: ignore[arg-type]
-    form = model.checkpoint_form
-    assert form is not None
+    assert model.drafts is not None
+    form = model.drafts.checkpoint
     assert form.texts["period_start"] == form.texts["period_end"] == ""
     for name in ("period_start", "period_end"):
         form.set_text(name, "2026-01-12 02:00")

@@ -58,14 +58,30 @@ class Driver:
         self.panel = panel
         self.view = panel._screen.view
 
-    def widgets(self, widget: Any = None) -> list[Any]:
+    def widgets(self, widget: Any = None, *, shown: bool = False) -> list[Any]:
+        """Return all widgets, or those that are `shown`."""
         widget = self.panel.widget if widget is None else widget
-        return [widget, *(below for child in getattr(widget, "children", ()) for below in self.widgets(child))]
+        if shown and widget.layout.display == "none":
+            return []
+        children = getattr(widget, "children", ())
+        return [widget, *(below for child in children for below in self.widgets(child, shown=shown))]
 
     def control(self, name: str) -> Any:
-        controls = [widget for widget in self.widgets() if getattr(widget, "description", None) == name]
+        """Return the control with a name; a page may still show one that was hidden a moment ago."""
+        named = [[each for each in self.widgets(shown=shown) if getattr(each, "description", None) == name] for shown in (True, False)]
+        controls = named[0] or named[1]
         assert len(controls) == 1, f"{len(controls)} controls are named {name!r}"
         return controls[0]
+
+    def open(self, title: str) -> Any:
+        """Open a section, unless it is open, and return its form."""
+        self.control(title).value = True
+        assert self.view.sections.opened is not None
+        return self.view.sections.views[self.view.sections.opened].form
+
+    def form(self, name: str) -> Any:
+        """Return the form of a section that was opened."""
+        return self.view.sections.views[name].form
 
     def click(self, name: str) -> None:
         self.control(name).click()
@@ -188,12 +204,12 @@ def test_next_command_is_the_primary_button(kit: EvalKit, show: Show) -> None:
 def test_create_study_form(kit: EvalKit, show: Show) -> None:
     """The form is open if the kit has no study, can be submitted once it is valid, and shows the new study."""
     driver = show()
-    assert driver.view.forms.opened == 0
+    assert driver.view.sections.opened == "study"
     assert driver.control("Create study").disabled
     driver.type("Name", "agent")
     driver.type("Period", "weekly")
     driver.type("Planned periods", "x")
-    assert "not a number" in driver.view.study_form._problems.value
+    assert "not a number" in driver.form("study")._problems.value
     assert "evalkit-invalid" in driver.control("Planned periods")._dom_classes
     assert driver.control("Create study").disabled
     driver.type("Planned periods", "8")
@@ -203,8 +219,9 @@ def test_create_study_form(kit: EvalKit, show: Show) -> None:
     study = kit.resolve("agent")
     assert (study.period, study.config.tags, study.config.metadata) == ("weekly:8", ["nightly", "coding"], {"model": "m-1"})
     assert "Study &#x27;agent&#x27; created (pending). Press Start to begin." in driver.message
-    assert "Press Start to begin." in driver.view.study_form.feedback.value
-    assert driver.view.checkpoint_form.feedback.value == ""
+    assert "Press Start to begin." in driver.form("study").feedback.value
+    assert driver.open("Record checkpoint").feedback.value == ""
+    driver.open("New study")
     assert driver.listed == ["*agent"]
     assert (driver.control("Name").value, driver.control("Create study").disabled) == ("", True)
     driver.type("Name", "agent")
@@ -221,9 +238,10 @@ def test_record_checkpoint_form(kit: EvalKit, show: Show) -> None:
     driver = show(visible=True)
     until(lambda: "<svg" in driver.view.chart.value)
     before = driver.view.chart.value
+    driver.open("Record checkpoint")
     assert driver.control("Period start (UTC)").value == "2000-01-01 03:00"
     driver.type("Session success rate", "83")
-    assert "session_success_rate 83" in driver.view.checkpoint_form._problems.value
+    assert "session_success_rate 83" in driver.form("checkpoint")._problems.value
     assert driver.control("Record").disabled
     driver.type("Session success rate", "0.83")
     driver.type("Average session duration", "90.5")
@@ -243,10 +261,11 @@ def test_warnings_of_commands_are_in_the_status_line(kit: EvalKit, show: Show) -
     """A duplicate checkpoint is announced before it is recorded and reported afterwards; the warning does not appear in a cell."""
     running(kit, count=1)
     driver = show()
+    driver.open("Record checkpoint")
     driver.type("Period start (UTC)", "2000-01-01 00:00")
     driver.type("Period end (UTC)", "2000-01-01 01:00")
     driver.type("Total tokens", "5")
-    assert "This period already has a checkpoint; recording adds a duplicate." in driver.view.checkpoint_form._note.value
+    assert "This period already has a checkpoint; recording adds a duplicate." in driver.form("checkpoint")._note.value
     driver.click("Record")
     assert "Recorded 1 metric for &#x27;agent&#x27;, 2000-01-01 00:00 to 2000-01-01 01:00 UTC. " in driver.message
     assert len(driver.message.partition("01:00 UTC. ")[2].partition("<")[0]) > 20
@@ -257,8 +276,9 @@ def test_pending_study_accepts_no_checkpoint(kit: EvalKit, show: Show) -> None:
     """The form is disabled and explains what to do first."""
     kit.create_study("agent")
     driver = show()
+    driver.open("Record checkpoint")
     assert driver.control("Session success rate").disabled
-    assert "Start it to record checkpoints" in driver.view.checkpoint_form._note.value
+    assert "Start it to record checkpoints" in driver.form("checkpoint")._note.value
     driver.click("Start")
     assert not driver.control("Session success rate").disabled
 
@@ -361,6 +381,7 @@ def test_changes_by_another_process_appear_within_three_seconds(kit: EvalKit, sh
     study = running(kit, "study", count=1)
     driver = show(visible=True)
     until(lambda: "<svg" in driver.view.chart.value)
+    driver.open("Record checkpoint")
     driver.type("Total tokens", "12")
     with Child("record", tmp_path / "home", first=100) as child, Child("race", tmp_path / "home") as other:
         assert child.hear() == other.hear() == "ready"
@@ -516,6 +537,7 @@ def test_unresponsive_server_does_not_block(tmp_path: Path, show: Show) -> None:
         driver, other = show(on=kit, visible=True), show(on=other_kit, visible=True)
         wire.freeze()
         until(lambda: "The server has not responded for" in driver.view.age.value)
+        driver.open("Record checkpoint")
         started = time.monotonic()
         driver.control("Metric").value = "total_tokens"
         driver.type("Total cost", "1")
@@ -580,9 +602,11 @@ def test_markup_in_names_is_escaped(kit: EvalKit, show: Show) -> None:
     driver = show(visible=True)
     until(lambda: "<svg" in driver.view.chart.value)
     driver.click("Stop")
+    driver.open("Record checkpoint")
     driver.type("Total tokens", MARKUP)
     values = [widget.value for widget in driver.widgets() if isinstance(widget, ipywidgets.HTML)]
     driver.click("Stop study")
+    driver.open("New study")
     driver.type("Name", MARKUP)
     driver.click("Create study")
     values += [widget.value for widget in driver.widgets() if isinstance(widget, ipywidgets.HTML)]
@@ -595,9 +619,13 @@ def test_markup_in_names_is_escaped(kit: EvalKit, show: Show) -> None:
 
 
 def test_every_control_has_an_accessible_name(kit: EvalKit, show: Show) -> None:
+    running(kit, count=1)
+    kit.define_metric("agent", "tool_calls")
     driver = show()
+    for heading in driver.view.sections.headings.values():
+        heading.value = True
     controls = [widget for widget in driver.widgets() if "disabled" in widget.keys]
-    assert len(controls) > 35
+    assert len(controls) > 80
     assert all(control.description for control in controls)
 
 
@@ -627,9 +655,9 @@ def test_panel_excludes_checkpoints(kit: EvalKit) -> None:
     with pytest.raises(InvalidInputError, match="Invalid exclude 'zzzz': matches none of the selected checkpoints"):
         kit.panel("two", exclude=["zzzz"])
     panel = kit.panel("two", exclude=ids[0][-12:])
-    shown = panel.model.checkpoints()
-    assert shown is not None
-    assert shown["checkpoint_id"].to_list() == ids[1:]
+    frames = panel.model.study_frames()
+    assert frames is not None
+    assert frames.checkpoints["checkpoint_id"].to_list() == ids[1:]
     panel.close()
 
 

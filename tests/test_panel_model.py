@@ -15,11 +15,12 @@ from evalkit import METRICS, EvalKit, EvalkitWarning, InvalidInputError, PeriodT
 from evalkit.domain.commands import RecordCheckpoint
 from evalkit.domain.periods import period_end, period_start
 from evalkit.errors import LogUnavailableError, collect_warnings, warn
-from evalkit.panel.forms import CHECKPOINT_FIELDS, CheckpointForm, StudyForm
+from evalkit.panel.checkpoint_form import CHECKPOINT_FIELDS, CheckpointForm
 from evalkit.panel.markup import message_html, study_html
 from evalkit.panel.model import ALL, PAGE_SIZE, PanelModel, shortened
 from evalkit.panel.reading import read
 from evalkit.panel.static import static_html, table_html
+from evalkit.panel.study_forms import StudyForm
 from evalkit.samples import sample_checkpoints
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -52,6 +53,11 @@ def three_studies(kit: EvalKit) -> None:
 def selecting(model: PanelModel, name: str) -> PanelModel:
     model.select(next(study["study_id"] for study in model.studies if study["name"] == name))
     return model
+
+
+def form_of(model: PanelModel) -> CheckpointForm:
+    assert model.drafts is not None
+    return model.drafts.checkpoint
 
 
 def facts_of(model: PanelModel, name: str) -> dict[str, str]:
@@ -186,13 +192,13 @@ def test_excluded_checkpoints_are_not_shown(kit: EvalKit) -> None:
     facts = facts_of(model, "running")
     assert (facts["Progress"], facts["Excluded"]) == ("2 of 8 periods, daily", "1 checkpoint")
     assert facts["Last checkpoint"] == "2026-01-02 to 2026-01-03 UTC"
-    shown = model.checkpoints()
-    assert shown is not None
+    frames = model.study_frames()
+    assert frames is not None
+    shown = frames.checkpoints
     assert (shown.height, shown["checkpoint_id"][0]) == (2, first)
     assert model.entries()[1].value.startswith(f"{shown['session_success_rate'][-1] * 100:.1f}")
     assert "Excluded" not in facts_of(model_of(kit), "running")
-    form = model.checkpoint_form
-    assert form is not None
+    form = form_of(model)
     form.set_text("period_start", "2026-01-03T00:00:00Z")
     form.set_text("period_end", "2026-01-04T00:00:00Z")
     assert model.period_is_recorded()
@@ -216,7 +222,7 @@ def test_panel_follows_changes_of_another_kit(kit: EvalKit, tmp_path: Path) -> N
         other.unarchive_study("paused")
         other.archive_study("renamed")
     model.apply(read(kit, model.reading), NOW)
-    assert ([study["name"] for study in model.studies], model.study and model.study["name"]) == (["paused", "pending"], "paused")
+    assert ([study["name"] for study in model.studies], model.study and model.study["name"]) == (["paused", "pending"], "renamed")
 
 
 def test_duplicate_checkpoints_do_not_count_as_progress(kit: EvalKit) -> None:
@@ -512,8 +518,7 @@ def test_next_period_is_proposed_in_untouched_form(kit: EvalKit) -> None:
     """A new checkpoint moves the proposal of an untouched form; typed text is kept."""
     three_studies(kit)
     model = selecting(model_of(kit), "running")
-    form = model.checkpoint_form
-    assert form is not None
+    form = form_of(model)
     assert (form.texts["period_start"], form.texts["period_end"]) == ("2026-01-04 00:00", "2026-01-05 00:00")
     day = {"total_tokens": 1, "period": ("2026-01-04T00:00:00Z", "2026-01-05T00:00:00Z")}
     kit.record_checkpoint("running", day, key="4")
@@ -531,17 +536,14 @@ def test_each_study_has_its_own_draft(kit: EvalKit) -> None:
     """Selecting another study neither loses a draft nor shows it for the wrong study."""
     three_studies(kit)
     model = selecting(model_of(kit), "running")
-    assert model.checkpoint_form is not None
-    model.checkpoint_form.set_text("total_tokens", "5")
+    form_of(model).set_text("total_tokens", "5")
     assert model.can_record
-    other = selecting(model, "paused").checkpoint_form
-    assert other is not None
+    other = form_of(selecting(model, "paused"))
     assert (other.texts["total_tokens"], other.texts["period_start"]) == ("", "2025-12-29 00:00")
     assert not model.can_record
-    form = selecting(model, "running").checkpoint_form
-    assert form is not None
+    form = form_of(selecting(model, "running"))
     assert form.texts["total_tokens"] == "5"
-    model.discard_draft(str(model.selected))
+    model.discard_draft(str(model.selected), "checkpoint")
     assert not model.can_record
 
 
@@ -550,8 +552,7 @@ def test_pending_study_accepts_no_checkpoint(kit: EvalKit) -> None:
     three_studies(kit)
     model = selecting(model_of(kit), "pending")
     assert model.why_not_recordable == snapshot("The study is pending. Start it to record checkpoints.")
-    assert model.checkpoint_form is not None
-    model.checkpoint_form.texts |= {"period_start": "2026-01-01", "period_end": "2026-01-02", "total_tokens": "1"}
+    form_of(model).texts |= {"period_start": "2026-01-01", "period_end": "2026-01-02", "total_tokens": "1"}
     assert not model.can_record
     assert PanelModel(NOW).why_not_recordable == snapshot("Select or create a study first.")
 

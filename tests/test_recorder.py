@@ -34,7 +34,7 @@ from evalkit.domain.periods import current_period
 from evalkit.domain.refusals import shown
 from evalkit.errors import LogUnavailableError, ReadOnlyError, RecorderError
 from evalkit.metrics import STANDARD
-from evalkit.panel.forms import proposed_period
+from evalkit.panel.checkpoint_form import proposed_period
 from evalkit.recording.aggregate import COMPUTED, COMPUTED_STANDARD, SessionRecord, aggregate, aggregate_custom
 from evalkit.recording.block import recordable, tally
 from evalkit.recording.recorder import Recorder

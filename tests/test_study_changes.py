@@ -310,4 +310,4 @@ def test_the_panel_shows_studies_with_more_metrics_than_a_dataframe_has(kit: Eva
     kit.start_study("first")
     kit.record_checkpoint("first", {"period_start": "2026-01-01", "first_7": 1.5}, tz="UTC")
     assert kit.measurements().select("metric", "value").rows() == [("first_7", 1.5)]
-    assert read(kit, None).studies.height == 2
+    assert read(kit, None).frames.studies.height == 2

@@ -7,7 +7,6 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from evalkit.domain.catalog import METRICS
 from evalkit.panel.model import Message, PanelModel
 
 __all__ = ["badge", "feedback_html", "message_html", "no_values_html", "progress_bar", "study_html", "style_html"]
@@ -51,7 +50,7 @@ def study_html(model: PanelModel) -> str:
     tooltip = f"Study id {study_id}. Click to select all of it."
     identifier = f'<span class="evalkit-id" title="{tooltip}"><span>{study_id[:-8]}</span>{study_id[-8:]}</span>'
     name = f'<span class="evalkit-name" role="heading" aria-level="3">{escape(row["name"])}</span>'
-    parts = [f'<div class="evalkit-title">{name}{badge(row["status"])}{identifier}</div>']
+    parts = [f'<div class="evalkit-title">{name}{badge(row["status"])}{badge("archived") if row["archived"] else ""}{identifier}</div>']
     if row["description"]:
         parts.append(f'<p class="evalkit-description">{escape(row["description"])}</p>')
     labels = [*row["tags"], *(f"{pair['key']} = {pair['value']}" for pair in row["metadata"])]
@@ -63,9 +62,9 @@ def study_html(model: PanelModel) -> str:
     return "".join([*parts, f'<dl class="evalkit-facts">{facts}</dl>'])
 
 
-def no_values_html(metric: str) -> str:
-    """Return the placeholder for a chart without values."""
-    return f'<div class="evalkit-empty">No values of {METRICS[metric].label.lower()} yet.</div>'
+def no_values_html(label: str) -> str:
+    """Return the placeholder for a chart of a metric without values."""
+    return f'<div class="evalkit-empty">No values of {escape(label.lower())} yet.</div>'
 
 
 def message_html(message: Message) -> str:

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit._util.text import duration, exact_moment, plural
 from evalkit.domain.catalog import METRICS
+from evalkit.domain.definitions import Metric
 from evalkit.domain.study import COMMANDS, TRANSITIONS, StudyStatus, commands_allowed
-from evalkit.frames.metric_text import number
-from evalkit.panel.forms import CheckpointForm, StudyForm, cadence_of, proposed_period
+from evalkit.panel.as_of import LATEST, OTHER, EarlierState
+from evalkit.panel.content import Content, StudyFrames
+from evalkit.panel.correction_form import period_text
+from evalkit.panel.drafts import Drafts
+from evalkit.panel.study_forms import StudyForm
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from evalkit.frames.all_frames import AllFrames
     from evalkit.panel.reading import Reading
 
-__all__ = ["ALL", "PAGE_SIZE", "ListEntry", "Message", "PanelModel", "period_text", "shortened"]
+__all__ = ["ALL", "ARCHIVED", "PAGE_SIZE", "ListEntry", "Message", "PanelModel", "shortened"]
 
-ALL = "all"
-"""The status filter that matches every study."""
+ALL, ARCHIVED = "all", "archived"
+"""The status filters that match every study that is not archived, and every archived one."""
 PAGE_SIZE = 8
 """The number of studies on a page of the list."""
 _FIRST_METRIC = "session_success_rate"
@@ -40,7 +43,7 @@ class Message:
     kind: Literal["info", "done", "problem"]
     at: datetime
     form: str = ""
-    """The submitted form that the message is about, ``"study"`` or ``"checkpoint"``; empty for other messages."""
+    """The submitted form that the message is about, e.g. ``"checkpoint"``; empty for other messages."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class ListEntry:
     study_id: str
     name: str
     status: str
+    archived: bool
     progress: str
     """Recorded and planned periods, e.g. ``"3/8"``; only the recorded ones if no number is planned."""
     fraction: float | None
@@ -85,11 +89,15 @@ class PanelModel:
         self.status_filter = ALL
         self.text_filter = ""
         self.selected = selected
-        self.metric = _FIRST_METRIC
-        self._metric_chosen = False
+        self._chosen_metric: str | None = None
+        self._first_metric = _FIRST_METRIC
         self._page = 0
         self.busy: str | None = None
         """Description of the running command; None if no command is running."""
+        self.as_of_choice = LATEST
+        """The state to show, by its name in `CHOICES`."""
+        self.as_of_text = ""
+        """The time or pin typed for another state."""
         self.confirming: str | None = None
         """Id of the study whose stop awaits confirmation."""
         self.message = Message("Loading studies…", "info", now)
@@ -98,12 +106,14 @@ class PanelModel:
         self.read_error: str | None = None
         """The reason why the kit cannot be read; None if it can be read."""
         self.study_form = StudyForm()
-        self._drafts: dict[str, CheckpointForm] = {}
-        self._studies: dict[str, dict[str, Any]] = {}
-        self._shown: pl.DataFrame | None = None
-        """The checkpoints that are not excluded."""
-        self._periods: dict[str, int] = {}
-        self._last_values: dict[str, Any] = {}
+        self.earlier: EarlierState | None = None
+        """The shown state of the log; None for the latest."""
+        self._content: Content | None = None
+        self._latest: Content | None = None
+        """The content of the last reading, which forms follow."""
+        self._selected_before: str | None = None
+        """The selected study, if it did not exist in the earlier state that is shown."""
+        self._drafts: dict[str, Drafts] = {}
 
     # --- readings of the kit ------------------------------------------------------------------------------------------------------
 
@@ -112,8 +122,13 @@ class PanelModel:
         first, was_unreachable = self.reading is None, self.read_error is not None or self.waiting_seconds > 0
         was_behind = self.reading is not None and self.reading.behind is not None
         changed = reading is not self.reading or was_unreachable
-        if self.reading is None or self.reading.studies is not reading.studies:
-            self._apply_frames(reading)
+        if self.reading is None or self.reading.frames is not reading.frames:
+            self._latest = Content(reading.frames, self.excluded)
+            self._drafts = {study_id: drafts for study_id, drafts in self._drafts.items() if study_id in self._latest.studies}
+            for drafts in self._drafts.values():
+                drafts.follow(self._latest)
+            if self.earlier is None:
+                self._show(self._latest)
         self.read_at, self.read_error, self.waiting_seconds = now, None, 0
         self.reading = reading
         if self.busy is not None:
@@ -126,44 +141,40 @@ class PanelModel:
             self.notify(self._welcome(reading), "info", now)
         return changed
 
-    @staticmethod
-    def _welcome(reading: Reading) -> str:
-        count = plural(len(reading.studies), "study", "studies")
+    def _welcome(self, reading: Reading) -> str:
+        count = plural(len(self.studies), "study", "studies")
         if reading.not_writable is not None:
             return f"{count}. The panel is read-only: {reading.not_writable}."
-        if len(reading.studies):
+        if len(reading.frames.studies):
             return f"{count} loaded."
         return " ".join(["No studies yet. Create the first one below.", *reading.notes])
 
-    def _apply_frames(self, reading: Reading) -> None:
-        import polars as pl
-
+    def _show(self, content: Content) -> None:
         selected_visible = any(row["study_id"] == self.selected for row in self.page_rows())
-        self._studies = {row["study_id"]: row for row in reading.studies.to_dicts()}
-        self._shown = shown = reading.checkpoints.filter(~pl.col("checkpoint_id").is_in(list(self.excluded)))
-        period_counts = shown.group_by("study_id").agg(pl.struct("period_start", "period_end").n_unique().alias("periods"))
-        self._periods = dict(period_counts.iter_rows())
-        if self.selected not in self._studies:
-            self.selected = next(iter(self._studies), None)
+        self._content = content
+        if self.selected not in content.studies:
+            self.selected = next((row["study_id"] for row in self.studies), None)
             selected_visible = True
         if selected_visible:
             self._turn_to_selected()
-        if not self._metric_chosen and not shown.is_empty():
-            measured = [name for name in (_FIRST_METRIC, *METRICS) if shown[name].count()]
-            self.metric = measured[0] if measured else self.metric
-        self._collect_last_values(shown)
+        self._first_metric = next(filter(content.is_measured, (_FIRST_METRIC, *self.metrics)), self._first_metric)
         if self.confirming is not None and (self.confirming != self.selected or "stop" not in self.legal_commands()):
             self.confirming = None
-        for study_id, form in self._drafts.items():
-            if study_id in self._studies:
-                form.cadence = cadence_of(self._studies[study_id])
-                form.propose(*proposed_period(self._studies[study_id]))
 
-    def _collect_last_values(self, shown: pl.DataFrame) -> None:
-        import polars as pl
+    def show_earlier(self, state: EarlierState, frames: AllFrames) -> None:
+        """Show an earlier state of the log. Commands are unavailable until `show_latest`."""
+        selected, self.earlier, self.confirming = self.selected, state, None
+        self._show(Content(frames, self.excluded))
+        if self.selected != selected and self._selected_before is None:
+            self._selected_before = selected
 
-        measured = shown.filter(pl.col(self.metric).is_not_null())
-        self._last_values = dict(measured.group_by("study_id", maintain_order=True).agg(pl.col(self.metric).last()).iter_rows())
+    def show_latest(self, now: datetime) -> None:
+        """Show the latest state of the log again."""
+        if self.earlier is not None and self._latest is not None:
+            self.earlier, self.as_of_choice = None, LATEST
+            self.selected, self._selected_before = self._selected_before or self.selected, None
+            self._show(self._latest)
+            self.notify("Showing the latest state.", "done", now)
 
     def read_failed(self, problem: str, now: datetime) -> None:
         """Report that the kit cannot be read."""
@@ -183,7 +194,7 @@ class PanelModel:
     def select(self, study_id: str | None) -> None:
         """Show a study."""
         if study_id is not None and study_id != self.selected:
-            self.selected, self.confirming = study_id, None
+            self.selected, self.confirming, self._selected_before = study_id, None, None
 
     def select_next(self) -> None:
         """Show the next study in the list, or the first after the last."""
@@ -212,10 +223,8 @@ class PanelModel:
 
     def choose_metric(self, name: str) -> None:
         """Show another metric in the chart and in the list."""
-        if name in METRICS:
-            self.metric, self._metric_chosen = name, True
-            if self._shown is not None:
-                self._collect_last_values(self._shown)
+        if name in self.metrics:
+            self._chosen_metric = name
 
     def request_stop(self) -> None:
         """Ask for confirmation before the selected study is stopped."""
@@ -234,6 +243,8 @@ class PanelModel:
     def end_command(self) -> None:
         """Mark the command as finished; its changes have been read."""
         self.busy = None
+        if self.as_of_choice != OTHER:  # a typed time or pin that was refused can be corrected
+            self.as_of_choice = LATEST if self.earlier is None else self.earlier.choice
 
     def notify(self, text: str, kind: Literal["info", "done", "problem"], now: datetime, form: str = "") -> None:
         """Show a message in the status line, and next to the button of a form."""
@@ -244,17 +255,48 @@ class PanelModel:
     @property
     def study(self) -> dict[str, Any] | None:
         """The selected study, as a row of the studies frame."""
-        return self._studies.get(self.selected or "")
+        return None if self._content is None else self._content.studies.get(self.selected or "")
 
     @property
     def studies(self) -> list[dict[str, Any]]:
-        """All studies, newest first, as rows of the studies frame."""
-        return list(self._studies.values())
+        """The studies that are not archived, newest first, as rows of the studies frame."""
+        return [row for row in self._all_studies if not row["archived"]]
+
+    @property
+    def has_studies(self) -> bool:
+        """Whether there are studies, archived or not."""
+        return bool(self._all_studies)
+
+    @property
+    def _all_studies(self) -> list[dict[str, Any]]:
+        return [] if self._content is None else list(self._content.studies.values())
 
     def listed(self) -> list[dict[str, Any]]:
         """Return the studies that match the filters, newest first, as rows of the studies frame."""
         query = self.text_filter.strip().lower()
-        return [row for row in self._studies.values() if self.status_filter in (ALL, row["status"]) and query in _search_text(row)]
+        return [row for row in self._filtered() if query in _search_text(row)]
+
+    def _filtered(self) -> list[dict[str, Any]]:
+        """Return the studies that match the status filter, newest first."""
+        if self.status_filter == ARCHIVED:
+            return [row for row in self._all_studies if row["archived"]]
+        return [row for row in self.studies if self.status_filter in (ALL, row["status"])]
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics of the selected study by name: the 16, then custom ones as defined."""
+        return METRICS if self._content is None else self._content.metrics_of(self.selected)
+
+    @property
+    def metric(self) -> str:
+        """Name of the shown metric: the chosen one, if the selected study has it."""
+        names = (self._chosen_metric, self._first_metric, _FIRST_METRIC)
+        return next(name for name in names if name is not None and name in self.metrics)
+
+    @property
+    def metric_label(self) -> str:
+        """The label of the shown metric."""
+        return self.metrics[self.metric].label or self.metric
 
     @property
     def page_count(self) -> int:
@@ -280,57 +322,58 @@ class PanelModel:
         return [self._entry(row) for row in self.page_rows()]
 
     def _entry(self, row: dict[str, Any]) -> ListEntry:
-        study_id, planned = row["study_id"], row["period_value"]
-        recorded, selected = self._periods.get(study_id, 0), study_id == self.selected
-        value = self.last_value(row)
-        parts = (row["name"], row["status"], self.progress(row), value and f"{METRICS[self.metric].label.lower()} {value}")
+        content, planned, selected = self._shown, row["period_value"], row["study_id"] == self.selected
+        value, recorded = self.last_value(row), content.recorded(row)
+        status = f"{row['status']}, archived" if row["archived"] else row["status"]
+        parts = (row["name"], status, content.progress(row), value and f"{self.metric_label.lower()} {value}")
         return ListEntry(
-            study_id=study_id,
+            study_id=row["study_id"],
             name=shortened(row["name"]),
             status=row["status"],
+            archived=row["archived"],
             progress=plural(recorded, "period") if planned is None else f"{recorded:,}/{planned:,}",
-            fraction=self.fraction(row),
+            fraction=content.fraction(row),
             value=value,
             summary=("Selected: " if selected else "") + ", ".join(filter(None, parts)),
             selected=selected,
         )
 
+    @property
+    def _shown(self) -> Content:
+        assert self._content is not None
+        return self._content
+
     def last_value(self, row: dict[str, Any]) -> str:
         """Return the last measured value of the shown metric in a study; empty without one."""
-        value = self._last_values.get(row["study_id"])
-        if value is None:
-            return ""
-        return number(METRICS[self.metric], value.total_seconds() if isinstance(value, timedelta) else value)
+        return self._shown.last_value(row, self.metric)
+
+    def progress(self, row: dict[str, Any]) -> str:
+        """Return the recorded and planned periods of a study, e.g. ``"3 of 8 periods"``."""
+        return self._shown.progress(row)
+
+    def fraction(self, row: dict[str, Any]) -> float | None:
+        """Return recorded / planned periods, at most 1; None if no number is planned."""
+        return self._shown.fraction(row)
 
     def list_summary(self) -> str:
         """Return the range of listed studies on the shown page, e.g. ``"9 to 16 of 50"``."""
         listed = len(self.listed())
         if not listed:
-            return "No studies match." if self._studies else "No studies"
+            return "No studies match." if self.has_studies else "No studies"
         if self.page_count == 1:
-            total = "" if listed == len(self._studies) else f" of {len(self._studies):,}"
+            total = "" if listed == len(self.studies) or self.status_filter == ARCHIVED else f" of {len(self.studies):,}"
             return f"{listed:,}{total} studies" if total else plural(listed, "study", "studies")
         first = self.page * PAGE_SIZE + 1
         return f"{first:,} to {min(first + PAGE_SIZE - 1, listed):,} of {listed:,}"
 
-    def progress(self, row: dict[str, Any]) -> str:
-        """Return the recorded and planned periods of a study, e.g. ``"3 of 8 periods"``."""
-        recorded, planned = self._periods.get(row["study_id"], 0), row["period_value"]
-        return plural(recorded, "period") if planned is None else f"{recorded:,} of {plural(planned, 'period')}"
-
-    def fraction(self, row: dict[str, Any]) -> float | None:
-        """Return recorded / planned periods, at most 1; None if no number is planned."""
-        planned = row["period_value"]
-        return None if planned is None else min(1.0, self._periods.get(row["study_id"], 0) / planned)
-
     def facts(self) -> list[tuple[str, str]]:
         """Return labels and texts: progress, last checkpoint and times of the selected study."""
-        row, checkpoints = self.study, self.checkpoints()
-        if row is None or checkpoints is None:
+        row, frames = self.study, self.study_frames()
+        if row is None or frames is None:
             return []
-        last = "none"
+        last, checkpoints = "none", frames.checkpoints
         if not checkpoints.is_empty():
-            latest, extra = checkpoints.row(-1, named=True), checkpoints.height - self._periods.get(row["study_id"], 0)
+            latest, extra = checkpoints.row(-1, named=True), checkpoints.height - self._shown.recorded(row)
             duplicates = f" (+{plural(extra, 'duplicate')})" if extra else ""
             last = period_text(latest["period_start"], latest["period_end"]) + duplicates
         excluded = row["checkpoints"] - checkpoints.height
@@ -339,25 +382,17 @@ class PanelModel:
             ("Progress", f"{self.progress(row)}, {row['period_type']}"),
             ("Last checkpoint", last),
             *([("Excluded", plural(excluded, "checkpoint"))] if excluded else ()),
+            *([("Notes", f"{frames.notes.height:,}")] if frames.notes.height else ()),
             *((word, f"{exact_moment(at.replace(microsecond=0))} UTC") for word, at in times if at is not None),
         ]
 
-    def checkpoints(self) -> pl.DataFrame | None:
-        """Return the shown checkpoints of the selected study, as ``kit.checkpoints()`` does."""
-        return self._of_study(self._shown)
+    def study_frames(self) -> StudyFrames | None:
+        """Return the rows of the selected study."""
+        return None if self.study is None or self.selected is None else self._shown.of_study(self.selected)
 
-    def lifecycle(self) -> pl.DataFrame | None:
-        """Return the lifecycle of the selected study, in the schema of ``kit.lifecycle()``."""
-        return self._of_study(None if self.reading is None else self.reading.lifecycle)
-
-    def study_frame(self) -> pl.DataFrame | None:
-        """Return the name and metadata of the selected study, as in ``kit.studies()``."""
-        return self._of_study(None if self.reading is None else self.reading.studies.select("study_id", "name", "metadata"))
-
-    def _of_study(self, frame: pl.DataFrame | None) -> pl.DataFrame | None:
-        import polars as pl
-
-        return None if frame is None or self.study is None else frame.filter(pl.col("study_id") == self.selected)
+    def latest_frames(self) -> StudyFrames | None:
+        """Return the rows of the selected study in the latest state, which forms are about."""
+        return None if self.drafts is None or self._latest is None or self.selected is None else self._latest.of_study(self.selected)
 
     def age(self, now: datetime) -> str:
         """Return the age of the last reading as a text.
@@ -373,6 +408,8 @@ class PanelModel:
             updated = f"Last updated {_short_duration(now - self.read_at)} ago ({self.read_at:%H:%M:%S} UTC)."
         if waited:
             return f"The {self.source} has not responded for {_short_duration(waited)}. {updated}"
+        if self.earlier is not None and not unavailable:
+            return "An earlier state; it is not updated."
         return f"Cannot read the {self.source}; retrying. {updated}" if unavailable else updated
 
     def summary(self) -> str:
@@ -381,7 +418,8 @@ class PanelModel:
             return "Panel(not loaded)"
         row = self.study
         selected = "" if row is None else f", showing {row['name']!r}: {row['status']}, {self.progress(row)}"
-        return f"Panel({plural(len(self._studies), 'study', 'studies')}{selected})"
+        state = "" if self.earlier is None else f", as of {self.earlier.text}"
+        return f"Panel({plural(len(self.studies), 'study', 'studies')}{selected}{state})"
 
     # --- available commands -------------------------------------------------------------------------------------------------------
 
@@ -393,9 +431,18 @@ class PanelModel:
         return [] if self.study is None else commands_allowed(StudyStatus(self.study["status"]))
 
     @property
+    def read_only(self) -> str | None:
+        """The reason why nothing can be changed; None if commands are available."""
+        if self.earlier is not None:
+            return f"Read-only: showing the state as of {self.earlier.text}."
+        if self.reading is not None and self.reading.not_writable is not None:
+            return f"The panel is read-only: {self.reading.not_writable}."
+        return None
+
+    @property
     def can_write(self) -> bool:
-        """Whether commands are available: no other command is running, and the kit is writable."""
-        return self.busy is None and self.reading is not None and self.reading.not_writable is None
+        """Whether commands are available: none is running, and a writable state is shown."""
+        return self.busy is None and self.reading is not None and self.read_only is None
 
     def available_commands(self) -> list[str]:
         """Return the lifecycle commands that are available now."""
@@ -409,15 +456,15 @@ class PanelModel:
     def _why_unavailable(self, command: str) -> str:
         if self.study is None:
             return "Select a study first."
+        if self.earlier is not None:
+            return f"{self.read_only}"
         status = self.study["status"]
         if status == StudyStatus.STOPPED:
             return "The study is stopped and cannot be resumed."
         if command not in self.legal_commands():
             required = " or ".join(sorted(TRANSITIONS[COMMANDS[command]][0]))
             return f"Only a {required} study can be {_PARTICIPLES[command]}; this one is {status}."
-        if self.reading is not None and self.reading.not_writable is not None:
-            return f"The panel is read-only: {self.reading.not_writable}."
-        return "Wait until the running command has finished."
+        return self.read_only or "Wait until the running command has finished."
 
     @property
     def can_create(self) -> bool:
@@ -425,10 +472,19 @@ class PanelModel:
         return self.can_write and self.study_form.touched and not self.study_form.problems()
 
     @property
+    def drafts(self) -> Drafts | None:
+        """The forms of the selected study; None without a study in the latest state."""
+        if self._latest is None or self.selected is None or self.selected not in self._latest.studies:
+            return None
+        if self.selected not in self._drafts:
+            self._drafts[self.selected] = Drafts(self._latest, self.selected)
+        return self._drafts[self.selected]
+
+    @property
     def can_record(self) -> bool:
         """Whether the form for a checkpoint can be submitted."""
-        form = self.checkpoint_form
-        return self.can_write and self.why_not_recordable is None and form is not None and form.complete
+        drafts = self.drafts
+        return self.can_write and self.why_not_recordable is None and drafts is not None and drafts.checkpoint.complete
 
     @property
     def why_not_recordable(self) -> str | None:
@@ -440,46 +496,24 @@ class PanelModel:
             return "The study was stopped before it was started." if stopped else "The study is pending. Start it to record checkpoints."
         return None
 
-    @property
-    def checkpoint_form(self) -> CheckpointForm | None:
-        """The checkpoint form of the selected study; each study has a separate form."""
-        if self.study is None or self.selected is None:
-            return None
-        if self.selected not in self._drafts:
-            self._drafts[self.selected] = CheckpointForm(*proposed_period(self.study), cadence_of(self.study))
-        return self._drafts[self.selected]
-
-    def discard_draft(self, study_id: str) -> None:
-        """Clear the form of a study after its checkpoint was recorded."""
-        self._drafts.pop(study_id, None)
+    def discard_draft(self, study_id: str, form: str) -> None:
+        """Clear a form of a study after its command."""
+        if study_id in self._drafts and self._latest is not None:
+            self._drafts[study_id].discard(form, self._latest)
 
     def period_is_recorded(self) -> bool:
         """Whether the selected study already has a checkpoint for the period in the form."""
-        form, checkpoints = self.checkpoint_form, self._of_study(None if self.reading is None else self.reading.checkpoints)
-        period = form.period if form is not None and form.touched else None
-        if period is None or checkpoints is None:
+        drafts, frames = self.drafts, self.study_frames()
+        period = drafts.checkpoint.period if drafts is not None and drafts.checkpoint.touched else None
+        if period is None or frames is None:
             return False
-        return ((checkpoints["period_start"] == period[0]) & (checkpoints["period_end"] == period[1])).any()
+        return ((frames.periods["period_start"] == period[0]) & (frames.periods["period_end"] == period[1])).any()
 
 
 def _search_text(row: dict[str, Any]) -> str:
     """Return a study's searchable text in lower case: name, id, description, tags, metadata."""
     pairs = (f"{pair['key']}={pair['value']}" for pair in row["metadata"])
     return "\n".join((row["name"], row["study_id"], row["description"] or "", *row["tags"], *pairs)).lower()
-
-
-def period_text(start: datetime, end: datetime) -> str:
-    """Return a period as text; only the dates if it starts and ends at midnight.
-
-    Examples
-    --------
-    >>> period_text(datetime(2026, 1, 31), datetime(2026, 2, 1)), period_text(datetime(2026, 1, 31), datetime(2026, 1, 31, 1))
-    ('2026-01-31 to 2026-02-01 UTC', '2026-01-31 00:00 to 2026-01-31 01:00 UTC')
-    """
-    first, last = exact_moment(start), exact_moment(end)
-    if first.endswith(" 00:00") and last.endswith(" 00:00"):
-        first, last = first[:10], last[:10]
-    return f"{first} to {last} UTC"
 
 
 def _short_duration(length: timedelta) -> str:

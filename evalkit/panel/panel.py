@@ -57,12 +57,12 @@ class Panel:
         # ipywidgets has no public API for visibility. Its front end updates `_view_count` once that has a value.
         root._view_count = 0
         root.observe(self._on_views, "_view_count")
-        self._screen.read(self._open_form)
+        self._screen.change_form(self._open_form)
         _replace_in_cell(self)
 
     def _open_form(self) -> None:
-        if self.model.reading is not None and not self.model.studies:
-            self._screen.view.forms.open(0)
+        if self.model.reading is not None and not self.model.has_studies:
+            self._screen.view.sections.open("study")
 
     @property
     def model(self) -> PanelModel:
@@ -80,7 +80,7 @@ class Panel:
 
         If the outcome of the command is unknown, ``kit.outcome(panel.last_error)`` looks it up.
         """
-        return self._controls.last_error
+        return self._controls.commands.last_error
 
     def refresh(self) -> None:
         """Read the kit now and show any changes.
@@ -154,7 +154,7 @@ class Panel:
 
     def _show_reading(self, reading: Reading) -> None:
         self._screen.apply(reading)
-        self._controls.resolve_unknown_outcome()
+        self._controls.commands.resolve_unknown_outcome()
 
     def _show_failure(self, error: Exception) -> None:
         self._screen.change(lambda: self.model.read_failed(error_text(error), utc_now()))

@@ -1,22 +1,23 @@
 """The interface between panels and kits, and the frames that panels read.
 
-The three frames are read together if anything changed.
+All frames are read together if anything changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from evalkit.errors import OutcomeUnknownError, collect_warnings
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from evalkit.domain.notes import Category, Note
     from evalkit.domain.study import Checkpoint, PeriodType, Study
+    from evalkit.frames.all_frames import AllFrames
 
-__all__ = ["PanelKit", "Reading", "read"]
+__all__ = ["PanelKit", "Reading", "read", "read_earlier"]
 
 
 class PanelEngine(Protocol):
@@ -37,14 +38,8 @@ class PanelKit(Protocol):
     It is a protocol because panels cannot import the kit, which imports panels.
     """
 
-    def studies(self) -> pl.DataFrame:
-        """Return every study, newest first."""
-
-    def checkpoints(self, *, custom: bool = True) -> pl.DataFrame:
-        """Return every checkpoint."""
-
-    def lifecycle(self) -> pl.DataFrame:
-        """Return the lifecycle of each study."""
+    def _all_frames(self, as_of: datetime | str | None = None) -> AllFrames:
+        """Return the frames of all studies in one state of the log."""
 
     def create_study(
         self,
@@ -72,6 +67,52 @@ class PanelKit(Protocol):
     def record_checkpoint(self, study: str, metrics: Mapping[str, object]) -> Checkpoint:
         """Record the measurements of one period."""
 
+    def amend_checkpoint(
+        self,
+        checkpoint: Checkpoint,
+        metrics: Mapping[str, object],
+        *,
+        reason: str,
+        events_analyzed: int | None = None,
+        sessions_included: Sequence[str] | None = None,
+        author: str | None,
+    ) -> Checkpoint:
+        """Correct values of a recorded checkpoint."""
+
+    def retract_checkpoint(self, checkpoint: Checkpoint, *, reason: str, author: str | None) -> Checkpoint:
+        """Declare a recorded checkpoint invalid."""
+
+    def note(
+        self,
+        study: str,
+        text: str,
+        *,
+        at: datetime | None = None,
+        until: datetime | None = None,
+        category: Category,
+        author: str | None = None,
+    ) -> Note:
+        """Add a note to a study."""
+
+    def rename_study(self, study: str, name: str) -> Study:
+        """Rename a study."""
+
+    def edit_study(
+        self,
+        study: str,
+        *,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, str | None] | None = None,
+    ) -> Study:
+        """Change the description, tags or metadata of a study."""
+
+    def archive_study(self, study: str) -> Study:
+        """Leave a study out of lists."""
+
+    def unarchive_study(self, study: str) -> Study:
+        """Restore a study from the archive."""
+
     def outcome(self, error: OutcomeUnknownError) -> object:
         """Return the outcome of a command that raised an `OutcomeUnknownError`."""
 
@@ -86,12 +127,7 @@ class Reading:
 
     version: object
     """The token of `PanelEngine.read_version`."""
-    studies: pl.DataFrame
-    """The frame of ``kit.studies()``."""
-    checkpoints: pl.DataFrame
-    """The frame of ``kit.checkpoints()``."""
-    lifecycle: pl.DataFrame
-    """The frame of ``kit.lifecycle()``."""
+    frames: AllFrames
     behind: str | None = None
     """The reason why the frames may be behind the log; None if they are current."""
     not_writable: str | None = None
@@ -116,5 +152,17 @@ def read(kit: PanelKit, previous: Reading | None) -> Reading:
             unchanged = (previous.behind, previous.not_writable) == state
             return previous if unchanged else replace(previous, behind=state[0], not_writable=state[1])
         # The version is read first, so that the next reading includes changes made while the frames are read.
-        frames = kit.studies(), kit.checkpoints(custom=False), kit.lifecycle()
-    return Reading(version, *frames, *state, tuple(dict.fromkeys(notes)))
+        frames = kit._all_frames()
+    return Reading(version, frames, *state, tuple(dict.fromkeys(notes)))
+
+
+def read_earlier(kit: PanelKit, as_of: datetime | str) -> AllFrames:
+    """Return the frames of an earlier state of the log.
+
+    Raises
+    ------
+    EvalkitError
+        If the kit cannot be read, or the state is not one of its log.
+    """
+    with collect_warnings(lambda _: None):
+        return kit._all_frames(as_of)

@@ -19,13 +19,12 @@ from evalkit.panel.traits import close_tree, set_trait
 from evalkit.panel.view import PanelView
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from evalkit.panel.content import StudyFrames
     from evalkit.panel.feed import Worker
     from evalkit.panel.reading import Reading
     from evalkit.plots._theme import Mode
 
-    _ChartInput = tuple[str, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+    _ChartInput = tuple[str, StudyFrames]
 
 __all__ = ["Picture", "Screen", "error_text", "utc_now"]
 
@@ -51,21 +50,20 @@ class Picture:
     """Vega-Lite specification, without a theme."""
 
     @classmethod
-    def of(cls, checkpoints: pl.DataFrame, lifecycle: pl.DataFrame, studies: pl.DataFrame, metric: str) -> Picture:
+    def of(cls, frames: StudyFrames, metric: str) -> Picture:
         """Draw one metric of one study over time, with its lifecycle.
 
         Parameters
         ----------
-        checkpoints, lifecycle, studies
+        frames
             The study's rows of the kit's frames.
         metric
             Name of the metric.
         """
-        from evalkit.frames.study_data import StudyData
         from evalkit.plots import trend
         from evalkit.plots._rendering import specification
 
-        return cls(specification(trend(StudyData(checkpoints, lifecycle, studies=studies), metric, width=_WIDTH, height=_HEIGHT)))
+        return cls(specification(trend(frames.data(), metric, width=_WIDTH, height=_HEIGHT)))
 
     @property
     def alt(self) -> str:
@@ -186,19 +184,18 @@ class Screen:
 
     def _update_chart(self) -> None:
         """Request a drawing if the content of the chart changed."""
-        metric, model = self.model.metric, self.model
-        checkpoints, lifecycle, studies = model.checkpoints(), model.lifecycle(), model.study_frame()
-        if checkpoints is None or lifecycle is None or studies is None:
+        model = self.model
+        metric, frames = model.metric, model.study_frames()
+        if frames is None:
             self._chart_input, self._picture, self.view.chart.value = None, None, ""
             return
-        if not checkpoints[metric].count():
+        if metric not in frames.checkpoints.columns or not frames.checkpoints[metric].count():
             self._chart_input, self._picture = None, None
-            set_trait(self.view.chart, "value", no_values_html(metric))
+            set_trait(self.view.chart, "value", no_values_html(model.metric_label))
             return
         previous = self._chart_input
-        current = (checkpoints, lifecycle, studies)
-        if previous is None or previous[0] != metric or not all(old.equals(new) for old, new in zip(previous[1:], current, strict=True)):
-            self._chart_input = metric, *current
+        if previous is None or previous[0] != metric or not (previous[1] is frames or previous[1].equals(frames)):
+            self._chart_input = metric, frames
             if self.visible:
                 self._draw_later()
 
@@ -217,8 +214,8 @@ class Screen:
             return
         picture: Picture | None = None
         try:
-            metric, checkpoints, lifecycle, studies = chart_input
-            picture = Picture.of(checkpoints, lifecycle, studies, metric)
+            metric, frames = chart_input
+            picture = Picture.of(frames, metric)
             html = "" if self.closed else picture.svg("page")
         except Exception as error:
             _logger.exception("panel: the chart could not be drawn")

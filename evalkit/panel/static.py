@@ -10,7 +10,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from evalkit._util.text import exact_moment
-from evalkit.domain.catalog import METRICS
 
 if TYPE_CHECKING:
     from evalkit.panel.model import PanelModel
@@ -22,7 +21,10 @@ _COLUMNS = ("Study", "Status", "Period", "Progress", "Last period ended (UTC)")
 
 
 def table_html(model: PanelModel) -> str:
-    """Return a table of the 50 newest studies; its caption has the number of omitted studies."""
+    """Return a table of the 50 newest studies, with the number of omitted ones.
+
+    Archived studies are left out.
+    """
     rows = []
     for study in model.studies[:_MAX_ROWS]:
         ended = study["last_period_end"]
@@ -30,9 +32,10 @@ def table_html(model: PanelModel) -> str:
         cells = (study["status"], study["period_type"], model.progress(study), period_end, model.last_value(study))
         rows.append(f'<tr><th scope="row">{escape(study["name"])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
     omitted = len(model.studies) - len(rows)
-    caption = f"Studies, newest first ({omitted:,} older ones omitted)" if omitted else "Studies, newest first"
-    head = "".join(f'<th scope="col">{name}</th>' for name in (*_COLUMNS, f"{METRICS[model.metric].label}, last value"))
-    return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    state = "" if model.earlier is None else f" as of {model.earlier.text}"
+    caption = f"Studies{state}, newest first" + (f" ({omitted:,} older ones omitted)" if omitted else "")
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in (*_COLUMNS, f"{model.metric_label}, last value"))
+    return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def static_html(model: PanelModel, svg: str | None, alt: str) -> str:

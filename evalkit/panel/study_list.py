@@ -7,7 +7,6 @@ from html import escape
 
 import ipywidgets as widgets
 
-from evalkit.domain.catalog import METRICS
 from evalkit.panel.markup import badge, progress_bar
 from evalkit.panel.model import PAGE_SIZE, ListEntry, PanelModel
 from evalkit.panel.traits import set_trait
@@ -56,13 +55,13 @@ class StudyList:
     def show(self, model: PanelModel) -> None:
         """Show a page of the studies; only changes are sent to the browser."""
         entries = model.entries()
-        metric = METRICS[model.metric].label
+        metric = escape(model.metric_label)
         column = f'<span title="Last value: {metric}">{metric} (last)</span>'
         head = f'<div class="evalkit-list-head"><span>{model.list_summary()}</span>{column}</div>'
         set_trait(self.head, "value", head)
         for index, row in enumerate(self.rows):
             row.show(entries[index] if index < len(entries) else None)
-        empty = "" if entries else "No studies match." if model.studies else "No studies yet."
+        empty = "" if entries else "No studies match." if model.has_studies else "No studies yet."
         set_trait(self.empty, "value", empty and f'<div class="evalkit-empty">{empty}</div>')
         set_trait(self.pager.layout, "display", "none" if model.page_count == 1 else None)
         set_trait(self._page, "value", f"Page {model.page + 1} of {model.page_count}")
@@ -81,8 +80,9 @@ class StudyList:
 def _row_html(entry: ListEntry) -> str:
     value = entry.value or '<span class="evalkit-none">&ndash;</span>'
     bar = "" if entry.fraction is None else progress_bar(entry.fraction)
+    badges = badge(entry.status) + (badge("archived") if entry.archived else "")
     return (
         f'<div class="evalkit-row{" evalkit-selected" if entry.selected else ""}" aria-hidden="true">'
         f'<div><span class="evalkit-row-name">{escape(entry.name)}</span><span class="evalkit-row-value">{value}</span></div>'
-        f'<div>{badge(entry.status)}{bar}<span class="evalkit-row-progress">{entry.progress}</span></div></div>'
+        f'<div>{badges}{bar}<span class="evalkit-row-progress">{entry.progress}</span></div></div>'
     )

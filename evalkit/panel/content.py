@@ -1,0 +1,142 @@
+"""The content of one reading: studies, definitions, last values, frames of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from evalkit._util.text import plural
+from evalkit.domain.catalog import METRICS
+from evalkit.frames.columns import CHECKPOINTS
+from evalkit.frames.definitions import definitions_in
+from evalkit.frames.metric_text import number
+
+if TYPE_CHECKING:
+    from evalkit.domain.definitions import Metric
+    from evalkit.frames.all_frames import AllFrames
+    from evalkit.frames.study_data import StudyData
+
+__all__ = ["Content", "StudyFrames"]
+
+_DESCRIBED = ("study_id", "name", "metadata")
+"""The columns of the studies frame that a chart depends on."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyFrames:
+    """The rows of one study in the frames of a kit, without excluded checkpoints."""
+
+    checkpoints: pl.DataFrame
+    """With the columns of the custom metrics that the study defines."""
+    lifecycle: pl.DataFrame
+    studies: pl.DataFrame
+    """Only the columns `_DESCRIBED`, so that a chart is not drawn again when others change."""
+    metrics: pl.DataFrame
+    notes: pl.DataFrame
+    amendments: pl.DataFrame
+    periods: pl.DataFrame
+    """The start and end of each checkpoint, excluded ones too."""
+
+    def equals(self, other: StudyFrames) -> bool:
+        """Return whether a chart of these frames is the same."""
+        names = ("checkpoints", "lifecycle", "studies", "metrics", "notes", "amendments")
+        return all(getattr(self, name).equals(getattr(other, name)) for name in names)
+
+    def data(self) -> StudyData:
+        """Return the frames as the input of a chart."""
+        from evalkit.frames.study_data import StudyData
+
+        return StudyData(self.checkpoints, self.lifecycle, studies=self.studies, metrics=self.metrics, notes=self.notes)
+
+
+class Content:
+    """What a panel shows of one reading.
+
+    Parameters
+    ----------
+    frames
+        The frames of a kit.
+    excluded
+        The ids of checkpoints that are not shown.
+    """
+
+    def __init__(self, frames: AllFrames, excluded: frozenset[str] = frozenset()) -> None:
+        self.frames = frames
+        self.excluded = excluded
+        self.studies: dict[str, dict[str, Any]] = {row["study_id"]: row for row in frames.studies.to_dicts()}
+        """The rows of the studies frame by id, newest first; archived ones too."""
+        self._of_study: dict[str, StudyFrames] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+
+    @cached_property
+    def definitions(self) -> dict[str, dict[str, Metric]]:
+        """The custom metrics by study id, then by name."""
+        return definitions_in(self.frames.metrics)
+
+    @cached_property
+    def _shown(self) -> pl.DataFrame:
+        frame = self.frames.checkpoints
+        return frame.filter(~pl.col("checkpoint_id").is_in(list(self.excluded))) if self.excluded else frame
+
+    @cached_property
+    def _periods(self) -> dict[str, int]:
+        """The number of recorded periods of each study that has checkpoints."""
+        counts = self._shown.group_by("study_id").agg(pl.struct("period_start", "period_end").n_unique().alias("periods"))
+        return dict(counts.iter_rows())
+
+    def metrics_of(self, study_id: str | None) -> dict[str, Metric]:
+        """Return the metrics of a study by name: the 16, then custom ones as defined."""
+        return METRICS | self.definitions.get(study_id or "", {})
+
+    def is_measured(self, metric: str) -> bool:
+        """Return whether any shown checkpoint has a value of a metric."""
+        return metric in self._shown.columns and self._shown[metric].count() > 0
+
+    def of_study(self, study_id: str) -> StudyFrames:
+        """Return the rows of one study."""
+        if study_id not in self._of_study:
+            frames, own = self.frames, pl.col("study_id") == study_id
+            custom = [name for name in self.definitions.get(study_id, {}) if name in frames.checkpoints.columns]
+            self._of_study[study_id] = StudyFrames(
+                self._shown.select(*CHECKPOINTS, *custom).filter(own),
+                frames.lifecycle.filter(own),
+                frames.studies.select(_DESCRIBED).filter(own),
+                frames.metrics.filter(own),
+                frames.notes.filter(own),
+                frames.amendments.filter(own),
+                frames.checkpoints.select("study_id", "period_start", "period_end").filter(own),
+            )
+        return self._of_study[study_id]
+
+    def last_value(self, row: dict[str, Any], metric: str) -> str:
+        """Return the last measured value of a metric in a study; empty without one.
+
+        Its format is that of the study's definition.
+        """
+        if metric not in self._last:
+            known = self._shown.select("study_id", metric) if metric in self._shown.columns else None
+            measured = None if known is None else known.filter(pl.col(metric).is_not_null())
+            last = () if measured is None else measured.group_by("study_id", maintain_order=True).agg(pl.col(metric).last()).iter_rows()
+            self._last[metric] = dict(last)
+        value, definition = self._last[metric].get(row["study_id"]), self.metrics_of(row["study_id"]).get(metric)
+        if value is None or definition is None:
+            return ""
+        return number(definition, value.total_seconds() if isinstance(value, timedelta) else value)
+
+    def recorded(self, row: dict[str, Any]) -> int:
+        """Return the number of recorded periods of a study."""
+        return self._periods.get(row["study_id"], 0)
+
+    def progress(self, row: dict[str, Any]) -> str:
+        """Return the recorded and planned periods of a study, e.g. ``"3 of 8 periods"``."""
+        recorded, planned = self.recorded(row), row["period_value"]
+        return plural(recorded, "period") if planned is None else f"{recorded:,} of {plural(planned, 'period')}"
+
+    def fraction(self, row: dict[str, Any]) -> float | None:
+        """Return recorded / planned periods, at most 1; None if no number is planned."""
+        planned = row["period_value"]
+        return None if planned is None else min(1.0, self.recorded(row) / planned)
