@@ -57,6 +57,7 @@ class PanelPage:
     def choose(self, name: str) -> None:
         """Select a study in the list, which may have several pages: search for it first."""
         self.search.fill(name)
+        expect(self.rows.filter(has_not_text=name)).to_have_count(0)  # a row that is hidden meanwhile cannot be pressed
         self.row(name).first.get_by_role("button").click()
         self.expect_name(name)
         self.search.fill("")

@@ -17,7 +17,7 @@ CHOICES = (
     ("End of yesterday", "yesterday"),
     ("A week ago", "week"),
     ("A month ago", "month"),
-    ("Other time or pin", OTHER),
+    ("Other…", OTHER),
 )
 """Labels and names of the states to choose from."""
 _DAYS = {"week": 7, "month": 30}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from evalkit._util.text import exact_moment, plural
+from evalkit._util.text import plural
 from evalkit.panel.checkpoint_form import CHECKPOINT_FIELDS, custom_fields
 from evalkit.panel.form_view import FormView
 from evalkit.panel.note_form import NOTE_FIELDS
@@ -90,8 +90,8 @@ def notes_html(notes: pl.DataFrame) -> str:
         return ""
     rows = []
     for note in reversed(notes.tail(_LISTED_NOTES).to_dicts()):
-        until = "" if note["until"] is None else f" to {exact_moment(note['until'])}"
-        texts = (f"{exact_moment(note['at'])}{until}", note["category"], note["text"], note["author"] or "")
+        until = "" if note["until"] is None else f" to {note['until']:%Y-%m-%d %H:%M}"
+        texts = (f"{note['at']:%Y-%m-%d %H:%M}{until}", note["category"], note["text"], note["author"] or "")
         rows.append(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>")
     omitted = notes.height - len(rows)
     caption = f"Notes, newest first ({plural(omitted, 'older one')} omitted)" if omitted else "Notes, newest first"

@@ -44,7 +44,8 @@ def study_html(model: PanelModel) -> str:
     """Return the details of the selected study."""
     row = model.study
     if row is None:
-        hint = "Select a study to see its details." if model.studies else "Details and a chart appear here once there is a study."
+        missing = "Details and a chart appear here once there is a study." if model.earlier is None else "No study existed then."
+        hint = "Select a study to see its details." if model.studies else missing
         return f'<div class="evalkit-empty">{hint}</div>'
     study_id, fraction = row["study_id"], model.fraction(row)
     tooltip = f"Study id {study_id}. Click to select all of it."

@@ -61,7 +61,7 @@ class StudyList:
         set_trait(self.head, "value", head)
         for index, row in enumerate(self.rows):
             row.show(entries[index] if index < len(entries) else None)
-        empty = "" if entries else "No studies match." if model.has_studies else "No studies yet."
+        empty = "" if entries else "No studies match." if model.has_studies else "No studies."
         set_trait(self.empty, "value", empty and f'<div class="evalkit-empty">{empty}</div>')
         set_trait(self.pager.layout, "display", "none" if model.page_count == 1 else None)
         set_trait(self._page, "value", f"Page {model.page + 1} of {model.page_count}")
