@@ -55,7 +55,8 @@ class Driver:
 
     def open(self, title: str) -> Any:
         """Open a section, unless it is open, and return its form."""
-        self.control(title).value = True
+        (heading,) = (heading for heading in self.view.sections.headings.values() if heading.description == title)
+        heading.value = True
         assert self.view.sections.opened is not None
         return self.view.sections.views[self.view.sections.opened].form
 
@@ -65,6 +66,10 @@ class Driver:
 
     def click(self, name: str) -> None:
         self.control(name).click()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the running command has finished and its outcome is shown."""
         until(lambda: self.panel.model.busy is None)
         self.panel._screen.read(lambda: None)  # the model is shown before its lock is released
 

@@ -236,7 +236,7 @@ def test_checkpoints_are_listed_newest_period_first(kit: EvalKit) -> None:
 
 
 def test_only_changed_values_are_amended(kit: EvalKit) -> None:
-    """Fields show exact values; an emptied one is withdrawn; text that equals the value is no change."""
+    """Fields show exact values; an emptied one is withdrawn; text that equals the value changes nothing."""
     study = started(kit, "one", REFUSALS)
     record(
         kit, study, total_cost=0.1 + 0.2, avg_session_duration=3.25, sessions_completed=40, refusal_rate=0.5,
@@ -386,7 +386,7 @@ def test_typing_is_quick_with_many_checkpoints(kit: EvalKit) -> None:
 
 
 def test_edit_form_returns_only_changes(kit: EvalKit) -> None:
-    """Removed metadata is None; unedited fields follow the study."""
+    """The change of removed metadata has no value; unedited fields follow the study."""
     kit.create_study("one", description="d", tags=["a", "b"], metadata={"model": "m-1", "seed": "1"})
     model = model_of(kit)
     assert model.drafts is not None

@@ -78,7 +78,7 @@ class StudyList:
 
 
 def _row_html(entry: ListEntry) -> str:
-    value = entry.value or '<span class="evalkit-none">&ndash;</span>'
+    value = escape(entry.value) or '<span class="evalkit-none">&ndash;</span>'
     bar = "" if entry.fraction is None else progress_bar(entry.fraction)
     badges = badge(entry.status) + (badge("archived") if entry.archived else "")
     return (

@@ -65,7 +65,7 @@ class PanelView:
             {
                 "study": ("New study", NewStudySection),
                 "checkpoint": ("Record checkpoint", RecordSection),
-                "note": ("Add note", NoteSection),
+                "note": ("Notes", NoteSection),
                 "correction": ("Amend or retract", CorrectionSection),
                 "edit": ("Edit study", EditSection),
             }
