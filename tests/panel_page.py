@@ -21,6 +21,8 @@ class PanelPage:
         self.root = notebook.cell(cell).locator(".evalkit-panel")
         self.rows = self.root.locator(".evalkit-item:visible")
         self.search = self.root.get_by_label("Search", exact=True)
+        self.as_of = self.root.get_by_label("As of", exact=True)
+        self.banner = self.root.locator(".evalkit-banner")
         self.metric = self.root.get_by_label("Metric", exact=True)
         self.name = self.root.locator(".evalkit-name")
         self.badge = self.root.locator(".evalkit-title .evalkit-badge")
@@ -31,12 +33,15 @@ class PanelPage:
         return self.root.get_by_role("button", name=name, exact=True)
 
     def field(self, label: str) -> Locator:
-        return self.root.get_by_label(label, exact=True)
+        """Return a visible field; closed sections have fields with the same labels."""
+        return self.root.get_by_label(label, exact=True).locator("visible=true")
 
     def open_form(self, title: str) -> None:
-        """Open a form, unless it is open."""
-        if not self.field("Name" if title == "New study" else "Period start (UTC)").is_visible():
-            self.button(title).click()
+        """Open a section, unless it is open."""
+        heading = self.button(title)
+        if "mod-active" not in (heading.get_attribute("class") or ""):
+            heading.click()
+            expect(heading).to_have_attribute("title", "Press to close", timeout=SHOWN_MS)
 
     def ready(self) -> PanelPage:
         """Wait until the panel shows its first reading."""

@@ -52,7 +52,8 @@ kit = evalkit.connect(sys.argv[1])
 kit.studies()
 for line in sys.stdin:
     command, arguments = json.loads(line)
-    getattr(kit, command)(*arguments)
+    options = arguments.pop() if isinstance(arguments[-1], dict) and "reason" in arguments[-1] else {}
+    getattr(kit, command)(*arguments, **options)
     print(time.time(), flush=True)
 """
 
@@ -177,6 +178,154 @@ def test_record_checkpoint_form(panel: PanelPage, name: str) -> None:
     expect(panel.field("Session success rate")).to_have_value("")
     panel.metric.select_option(label="Sessions completed")
     expect(panel.chart).to_contain_text("Sessions completed", timeout=SHOWN_MS)
+
+
+@pytest.mark.slow
+def test_custom_metric_is_recorded_and_picked(desk: Notebook, panel: PanelPage, other: OtherProcess, name: str) -> None:
+    """A metric that is defined while the form is open gets a field; its value is in the chart and the list."""
+    panel.open_form("Record checkpoint")
+    panel.field("Sessions completed").fill("40")
+    desk.execute(
+        f"from evalkit import Metric; kit.define_metric({name!r}, Metric('refusal_rate', kind='rate', better='down', label='Refusals <b>'))"
+    )
+    field = panel.field("Refusals <b>")
+    expect(field).to_have_attribute("placeholder", "0 to 1", timeout=SHOWN_MS)
+    expect(panel.field("Sessions completed")).to_have_value("40")
+    field.fill("0.21")
+    panel.button("Record").click()
+    expect(panel.message).to_contain_text("Recorded 2 metrics", timeout=SHOWN_MS)
+    panel.metric.select_option(label="Custom: Refusals <b>")
+    panel.chart.locator("[aria-label*='21']").first.wait_for(state="attached", timeout=SHOWN_MS)
+    expect(panel.row(name)).to_contain_text("21.0%")
+    expect(panel.root.locator(".evalkit-list-head")).to_contain_text("Refusals <b> (last)")
+
+
+@pytest.mark.slow
+def test_note_is_added(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """Markup in a note is shown as text."""
+    panel.open_form("Notes")
+    expect(panel.button("Add note")).to_be_disabled()
+    panel.field("Category").select_option(label="model")
+    panel.field("Time of the note (UTC)").fill("2026-01-13")
+    panel.field("Note").fill(NAME)
+    panel.button("Add note").click()
+    expect(panel.message).to_contain_text(f"Added a note to '{name}', 2026-01-13 00:00 UTC, model.", timeout=SHOWN_MS)
+    expect(panel.root.get_by_role("cell", name=NAME)).to_be_visible()
+    expect(panel.field("Note")).to_have_value("")
+    assert panel.root.locator("img, script").count() == 0
+    assert desk.value(f"print(kit.notes({name!r})['category'].to_list())") == "['model']"
+
+
+@pytest.mark.slow
+def test_checkpoint_is_amended_and_retracted(desk: Notebook, panel: PanelPage, other: OtherProcess, name: str) -> None:
+    """A conflict shows the other values and keeps what was typed; a retraction needs a reason and a confirmation."""
+    panel.open_form("Amend or retract")
+    checkpoint = desk.value(f"print(kit.checkpoints({name!r})['checkpoint_id'][-1])")
+    expect(panel.field("Checkpoint")).to_have_value("2026-01-26 to 2026-02-02 UTC", timeout=SHOWN_MS)
+    rate = panel.field("Session success rate")
+    expect(rate).to_have_value("0.65")
+    rate.fill("0.71")
+    panel.field("Reason").fill("wrong judge")
+    other.do("amend_checkpoint", checkpoint, {"session_success_rate": 0.68}, {"reason": "theirs", "author": "bob"})
+    alert = panel.root.get_by_role("alert").filter(
+        has_text="amended meanwhile: Session success rate: 65.0% → 68.0% (by bob, reason: theirs)"
+    )
+    expect(alert.first).to_be_visible(timeout=SHOWN_MS)
+    expect(rate).to_have_value("0.71")
+    expect(panel.button("Amend")).to_be_disabled()
+    panel.button("Use latest version").click()
+    panel.button("Amend").click()
+    expect(panel.message).to_contain_text("now revision 2", timeout=SHOWN_MS)
+    expect(panel.root.get_by_role("rowheader", name="Revision 2")).to_be_visible()
+    expect(panel.row(name)).to_contain_text("71.0%")
+    expect(panel.button("Retract checkpoint")).to_be_disabled()
+    panel.field("Reason").fill("wrong model")
+    panel.button("Retract checkpoint").click()
+    expect(panel.button("Keep checkpoint")).to_be_focused()
+    desk.page.keyboard.press("Enter")
+    expect(panel.button("Retract checkpoint")).to_be_focused()
+    desk.page.keyboard.press("Enter")
+    panel.button("Retract permanently").click()
+    expect(panel.message).to_contain_text("Retracted the checkpoint 2026-01-26 to 2026-02-02 UTC.", timeout=SHOWN_MS)
+    panel.expect_fact("Progress", "2 of 8 periods, weekly")
+    expect(panel.field("Checkpoint")).to_have_value("2026-01-12 to 2026-01-19 UTC", timeout=SHOWN_MS)
+
+
+@pytest.mark.slow
+def test_study_is_renamed_edited_and_archived(panel: PanelPage, name: str) -> None:
+    """An archived study is behind a filter, and can be restored."""
+    panel.open_form("Edit study")
+    panel.field("Study name").fill(f"{name} renamed")
+    panel.field("Study description").fill("A better question")
+    panel.field("Study tags").fill("edited, twice")
+    panel.button("Save changes").click()
+    panel.expect_name(f"{name} renamed")
+    expect(panel.root.locator(".evalkit-description")).to_have_text("A better question")
+    expect(panel.root.locator(".evalkit-label").filter(has_text="twice")).to_be_visible()
+    expect(panel.button("Save changes")).to_be_disabled()
+    panel.button("Archive study").click()
+    expect(panel.message).to_contain_text("Archived", timeout=SHOWN_MS)
+    expect(panel.row(f"{name} renamed")).to_have_count(0)
+    panel.field("Status").select_option(label="Archived")
+    expect(panel.row(f"{name} renamed")).to_contain_text("Archived", timeout=SHOWN_MS)
+    panel.button("Restore study").click()
+    expect(panel.row(f"{name} renamed")).to_have_count(0, timeout=SHOWN_MS)
+    panel.field("Status").select_option(label="All")
+    expect(panel.row(f"{name} renamed")).to_have_count(1, timeout=SHOWN_MS)
+
+
+@pytest.mark.slow
+def test_earlier_state_is_read_only(desk: Notebook, panel: PanelPage, other: OtherProcess, name: str) -> None:
+    """The panel says so, disables all commands, and ignores changes until the latest state is chosen."""
+    pin = desk.value("print(kit.pin())")
+    other.do("rename_study", name, f"{name} renamed")
+    panel.expect_name(f"{name} renamed")
+    panel.open_form("Record checkpoint")
+    panel.as_of.select_option(label="Other…")
+    panel.field("Time or pin").fill("soon")
+    panel.field("Time or pin").press("Enter")
+    expect(panel.message).to_contain_text("Invalid as_of 'soon': not a time", timeout=SHOWN_MS)
+    panel.expect_buttons("Pause", "Stop")
+    panel.field("Time or pin").fill(pin)
+    panel.field("Time or pin").press("Enter")
+    panel.expect_name(name)
+    expect(panel.banner).to_contain_text("Read-only: showing the state as of pin:")
+    panel.expect_buttons()
+    expect(panel.field("Total tokens")).to_be_disabled()
+    other.do("pause_study", f"{name} renamed")
+    time.sleep(2)
+    panel.expect_name(name)
+    panel.expect_status("running")
+    panel.button("Show latest").click()
+    panel.expect_name(f"{name} renamed")
+    panel.expect_status("paused")
+    panel.expect_buttons("Resume", "Stop")
+    expect(panel.banner).to_be_hidden()
+    expect(panel.as_of).to_be_focused()
+
+
+@pytest.mark.slow
+def test_two_panels_see_each_others_changes(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """What is typed in one is kept when the other one changes the study."""
+    cell = desk.add(f"second = kit.panel({name!r})\nsecond")
+    desk.run(cell)
+    second = PanelPage(desk, cell).ready()
+    second.open_form("Amend or retract")
+    panel.open_form("Notes")
+    panel.field("Note").fill("typed")
+    second.field("Session success rate").fill("0.5")
+    second.field("Reason").fill("why")
+    second.button("Amend").click()
+    expect(panel.row(name)).to_contain_text("50.0%", timeout=SHOWN_MS)
+    expect(panel.field("Note")).to_have_value("typed")
+    panel.button("Add note").click()
+    second.expect_fact("Notes", "1")
+    second.open_form("Edit study")
+    second.field("Study name").fill(f"{name} renamed")
+    second.button("Save changes").click()
+    panel.expect_name(f"{name} renamed")
+    desk.execute("second.close()")
+    desk.delete(cell)  # the study has another name now, and other tests run all cells
 
 
 @pytest.mark.slow
@@ -313,17 +462,25 @@ def test_markup_in_names_is_shown_as_text(panel: PanelPage) -> None:
 
 
 @pytest.mark.slow
-def test_panel_is_accessible_in_both_themes(desk: Notebook, panel: PanelPage) -> None:
-    """axe finds no serious violation with either form open, no label is cut, and the chart is readable."""
+def test_panel_is_accessible_in_both_themes(desk: Notebook, panel: PanelPage, name: str) -> None:
+    """axe finds no serious violation with any section open or in an earlier state; no label is cut; the chart is readable."""
     panel.chart.wait_for()
+    desk.execute(f"kit.note({name!r}, 'New model')")
+    desk.execute(f"kit.amend_checkpoint(kit.checkpoints({name!r})['checkpoint_id'][-1], {{'session_success_rate': 0.6}}, reason='r')")
+    panel.expect_fact("Notes", "1")
     try:
         for theme in ("light", "dark"):
             desk.theme(theme)
-            for title in ("New study", "Record checkpoint"):
+            for title in ("New study", "Record checkpoint", "Notes", "Amend or retract", "Edit study"):
                 panel.open_form(title)
                 assert desk.axe(desk.output(desk.find(SHOW))) == []
                 assert panel.cut() == []
             assert faults(panel.chart.locator("xpath=..")) == []
+            panel.as_of.select_option(label="End of yesterday")
+            expect(panel.banner).to_be_visible(timeout=SHOWN_MS)
+            assert desk.axe(desk.output(desk.find(SHOW))) == []
+            panel.button("Show latest").click()
+            panel.expect_name(name)
     finally:
         desk.theme("light")
 
@@ -359,14 +516,13 @@ def test_keyboard_operation(desk: Notebook, panel: PanelPage, name: str) -> None
     desk.page.keyboard.press("Space")
     expect(panel.field("Name")).to_be_visible()
     desk.page.keyboard.press("Space")
-    expect(panel.field("Name")).to_be_hidden()
+    expect(panel.field("Name")).to_have_count(0)
 
 
 @pytest.mark.slow
 def test_panel_fits_narrow_outputs(desk: Notebook, panel: PanelPage) -> None:
     """In a narrow notebook the list is above the details, and nothing is wider than the panel."""
     panel.chart.wait_for()
-    panel.open_form("Record checkpoint")
     size = desk.page.viewport_size
     assert size is not None
     try:
@@ -375,13 +531,15 @@ def test_panel_fits_narrow_outputs(desk: Notebook, panel: PanelPage) -> None:
             "root => root.querySelector('.evalkit-study').offsetTop > root.querySelector('.evalkit-list').offsetTop + 40",
             arg=panel.root.element_handle(),
         )
-        wider = panel.root.evaluate(
-            """root => { const right = root.getBoundingClientRect().right + 1;
-                return [...root.querySelectorAll('*')].filter(each => each.offsetParent && each.getBoundingClientRect().right > right)
-                    .map(each => each.className); }"""
-        )
-        assert wider == []
-        assert panel.cut() == []
+        for title in ("New study", "Record checkpoint", "Notes", "Amend or retract", "Edit study"):
+            panel.open_form(title)
+            wider = panel.root.evaluate(
+                """root => { const right = root.getBoundingClientRect().right + 1;
+                    return [...root.querySelectorAll('*')].filter(each => each.offsetParent && each.getBoundingClientRect().right > right)
+                        .map(each => each.className); }"""
+            )
+            assert wider == []
+            assert panel.cut() == []
     finally:
         desk.page.set_viewport_size(size)
 
