@@ -19,7 +19,8 @@ from evalkit.panel.form_sections import notes_html
 from evalkit.panel.markup import study_html
 from evalkit.panel.model import ARCHIVED, PanelModel
 from evalkit.panel.note_form import NoteForm
-from evalkit.panel.reading import read, read_earlier
+from evalkit.panel.reading import read, read_earlier, read_provenance
+from evalkit.panel.screen import Picture
 from evalkit.panel.static import table_html
 from evalkit.panel.study_forms import EditForm
 
@@ -503,6 +504,36 @@ def test_earlier_state_is_read_only(kit: EvalKit) -> None:
     assert model.drafts.edit.texts["name"] == "renamed"
     model.show_latest(NOW)
     assert (model.study and model.study["name"], model.as_of_choice) == ("renamed", LATEST)
+
+
+def test_chart_marks_notes_amendments_origins_and_the_state(kit: EvalKit) -> None:
+    """The panel's chart has the data of ``kit.data()``, in the shown state and without excluded checkpoints."""
+    study = started(kit, "one")
+    for day in (1, 2, 3):
+        record(kit, study, day, total_cost=day, provenance={"collector": "c", "models": [f"m-{day // 2}"]})
+    ids = kit.checkpoints(study)["checkpoint_id"].to_list()
+    kit.note(study, "New prompt", at="2026-01-02T00:00:00Z")
+    kit.amend_checkpoint(ids[0], {"total_cost": 5}, reason="r")
+    pin = str(kit.pin())
+    kit.retract_checkpoint(ids[1], reason="r")
+    model = PanelModel(NOW, excluded=frozenset([ids[2]]))
+    model.apply(read(kit, None), NOW)
+
+    def charted() -> Any:
+        frames = model.study_frames()
+        assert frames is not None
+        return Picture.of(frames.data(read_provenance(kit, study.id, frames.as_of)), "total_cost").spec
+
+    def expected(**options: Any) -> Any:
+        data = kit.data(study, exclude=[ids[2]], **options)
+        return Picture.of(data, "total_cost").spec
+
+    assert charted() == expected()
+    model.show_earlier(EarlierState(OTHER, pin, "pin"), read_earlier(kit, pin))
+    assert charted() == expected(as_of=pin)
+    assert charted()["title"]["subtitle"] != expected()["title"]["subtitle"]
+    state = earlier_state(OTHER, "2026-02-01", NOW)
+    assert read_provenance(kit, "unknown", state.value) is None
 
 
 def test_empty_earlier_state(kit: EvalKit) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from evalkit._util.text import plural
-from evalkit.domain.catalog import METRICS
+from evalkit.domain.catalog import standard_metrics
+from evalkit.domain.times import stored_text
 from evalkit.frames.columns import CHECKPOINTS
 from evalkit.frames.definitions import definitions_in
 from evalkit.frames.metric_text import number
@@ -40,17 +41,24 @@ class StudyFrames:
     amendments: pl.DataFrame
     periods: pl.DataFrame
     """The start and end of each checkpoint, excluded ones too."""
+    as_of: datetime | str | None
+    """The state of the log, a time or the text of a pin; None for the latest."""
 
     def equals(self, other: StudyFrames) -> bool:
         """Return whether a chart of these frames is the same."""
-        names = ("checkpoints", "lifecycle", "studies", "metrics", "notes", "amendments")
-        return all(getattr(self, name).equals(getattr(other, name)) for name in names)
+        names = ("checkpoints", "lifecycle", "studies", "metrics", "notes", "amendments", "periods")
+        return self.as_of == other.as_of and all(getattr(self, name).equals(getattr(other, name)) for name in names)
 
-    def data(self) -> StudyData:
+    def data(self, provenance: pl.DataFrame | None = None) -> StudyData:
         """Return the frames as the input of a chart."""
+        from evalkit.frames.scope import Scope
         from evalkit.frames.study_data import StudyData
 
-        return StudyData(self.checkpoints, self.lifecycle, studies=self.studies, metrics=self.metrics, notes=self.notes)
+        as_of = stored_text(self.as_of) if isinstance(self.as_of, datetime) else self.as_of
+        return StudyData(
+            self.checkpoints, self.lifecycle, studies=self.studies, metrics=self.metrics, notes=self.notes, amendments=self.amendments,
+            provenance=provenance, scope=Scope(as_of, excluded=self.periods.height - self.checkpoints.height),
+        )  # fmt: skip
 
 
 class Content:
@@ -62,13 +70,17 @@ class Content:
         The frames of a kit.
     excluded
         The ids of checkpoints that are not shown.
+    as_of
+        The state of the log, a time or the text of a pin; None for the latest.
     """
 
-    def __init__(self, frames: AllFrames, excluded: frozenset[str] = frozenset()) -> None:
+    def __init__(self, frames: AllFrames, excluded: frozenset[str] = frozenset(), as_of: datetime | str | None = None) -> None:
         self.frames = frames
         self.excluded = excluded
+        self.as_of = as_of
         self.studies: dict[str, dict[str, Any]] = {row["study_id"]: row for row in frames.studies.to_dicts()}
         """The rows of the studies frame by id, newest first; archived ones too."""
+        self._metrics: dict[str, dict[str, Metric]] = {}
         self._of_study: dict[str, StudyFrames] = {}
         self._last: dict[str, dict[str, Any]] = {}
 
@@ -90,7 +102,11 @@ class Content:
 
     def metrics_of(self, study_id: str | None) -> dict[str, Metric]:
         """Return the metrics of a study by name: the 16, then custom ones as defined."""
-        return METRICS | self.definitions.get(study_id or "", {})
+        key = study_id or ""
+        if key not in self._metrics:
+            custom = self.definitions.get(key, {})
+            self._metrics[key] = standard_metrics(custom) | custom
+        return self._metrics[key]
 
     def is_measured(self, metric: str) -> bool:
         """Return whether any shown checkpoint has a value of a metric."""
@@ -109,6 +125,7 @@ class Content:
                 frames.notes.filter(own),
                 frames.amendments.filter(own),
                 frames.checkpoints.select("study_id", "period_start", "period_end").filter(own),
+                self.as_of,
             )
         return self._of_study[study_id]
 

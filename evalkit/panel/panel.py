@@ -47,7 +47,7 @@ class Panel:
         self, kit: PanelKit, selected: str | None = None, *, excluded: frozenset[str] = frozenset(), embedded: bool = True
     ) -> None:
         self._feed = watchers.join(kit)
-        self._screen = Screen(PanelModel(utc_now(), selected, "kit" if embedded else "server", excluded), self._feed.drawer)
+        self._screen = Screen(PanelModel(utc_now(), selected, "kit" if embedded else "server", excluded), self._feed.drawer, kit)
         self._controls = Controls(self._screen, self._feed)
         self._follower = Follower(self._show_reading, self._show_failure, self._show_age)
         self._feed.followers.append(self._follower)

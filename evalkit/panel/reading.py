@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from evalkit.errors import OutcomeUnknownError, collect_warnings
+from evalkit.errors import EvalkitError, OutcomeUnknownError, collect_warnings
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from evalkit.domain.notes import Category, Note
     from evalkit.domain.study import Checkpoint, PeriodType, Study
     from evalkit.frames.all_frames import AllFrames
 
-__all__ = ["PanelKit", "Reading", "read", "read_earlier"]
+__all__ = ["PanelKit", "Reading", "read", "read_earlier", "read_provenance"]
 
 
 class PanelEngine(Protocol):
@@ -40,6 +42,9 @@ class PanelKit(Protocol):
 
     def _all_frames(self, as_of: datetime | str | None = None) -> AllFrames:
         """Return the frames of all studies in one state of the log."""
+
+    def provenance(self, study: str, *, as_of: datetime | str | None = None) -> pl.DataFrame:
+        """Return the origin of the checkpoints of a study."""
 
     def create_study(
         self,
@@ -166,3 +171,15 @@ def read_earlier(kit: PanelKit, as_of: datetime | str) -> AllFrames:
     """
     with collect_warnings(lambda _: None):
         return kit._all_frames(as_of)
+
+
+def read_provenance(kit: PanelKit, study_id: str, as_of: datetime | str | None) -> pl.DataFrame | None:
+    """Return the origin of the checkpoints of a study; None if the kit cannot be read.
+
+    Only charts show it, so it is not read with each change of the kit.
+    """
+    try:
+        with collect_warnings(lambda _: None):
+            return kit.provenance(study_id, as_of=as_of)
+    except EvalkitError:
+        return None

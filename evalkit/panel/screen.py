@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import EvalkitError
 from evalkit.panel.markup import no_values_html
 from evalkit.panel.model import PanelModel
+from evalkit.panel.reading import read_provenance
 from evalkit.panel.traits import close_tree, set_trait
 from evalkit.panel.view import PanelView
 
 if TYPE_CHECKING:
+    from evalkit.frames.study_data import StudyData
     from evalkit.panel.content import StudyFrames
     from evalkit.panel.feed import Worker
-    from evalkit.panel.reading import Reading
+    from evalkit.panel.reading import PanelKit, Reading
     from evalkit.plots._theme import Mode
 
     _ChartInput = tuple[str, StudyFrames]
@@ -50,20 +52,20 @@ class Picture:
     """Vega-Lite specification, without a theme."""
 
     @classmethod
-    def of(cls, frames: StudyFrames, metric: str) -> Picture:
-        """Draw one metric of one study over time, with its lifecycle.
+    def of(cls, data: StudyData, metric: str) -> Picture:
+        """Draw one metric of one study over time, with its lifecycle and notes.
 
         Parameters
         ----------
-        frames
-            The study's rows of the kit's frames.
+        data
+            The data of the study.
         metric
             Name of the metric.
         """
         from evalkit.plots import trend
         from evalkit.plots._rendering import specification
 
-        return cls(specification(trend(frames.data(), metric, width=_WIDTH, height=_HEIGHT)))
+        return cls(specification(trend(data, metric, width=_WIDTH, height=_HEIGHT)))
 
     @property
     def alt(self) -> str:
@@ -92,9 +94,11 @@ class Screen:
         State to show.
     drawer
         Worker that draws the chart.
+    kit
+        The kit, from which the worker reads the origin of the drawn checkpoints.
     """
 
-    def __init__(self, model: PanelModel, drawer: Worker) -> None:
+    def __init__(self, model: PanelModel, drawer: Worker, kit: PanelKit) -> None:
         self.model = model
         self.view = PanelView()
         self.closed = False
@@ -102,6 +106,7 @@ class Screen:
         self._lock = threading.RLock()
         self._showing = False
         self._drawer = drawer
+        self._kit = kit
         self._drawing: Future[None] = Future()
         self._drawing.set_result(None)
         self._chart_input: _ChartInput | None = None
@@ -215,7 +220,9 @@ class Screen:
         picture: Picture | None = None
         try:
             metric, frames = chart_input
-            picture = Picture.of(frames, metric)
+            known = frames.checkpoints["collector"].count() > 0
+            provenance = read_provenance(self._kit, frames.studies["study_id"][0], frames.as_of) if known else None
+            picture = Picture.of(frames.data(provenance), metric)
             html = "" if self.closed else picture.svg("page")
         except Exception as error:
             _logger.exception("panel: the chart could not be drawn")
