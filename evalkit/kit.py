@@ -1612,14 +1612,15 @@ class EvalKit:
     def panel(self, study: StudyRef | None = None, *, exclude: Iterable[CheckpointRef] = ()) -> Panel:
         """Return a panel for a notebook, shown when it is the last expression of a cell.
 
-        The panel lists the studies, draws a metric, creates, starts, pauses, resumes and stops studies, and records checkpoints. While
-        it is visible it shows changes by other processes too. Errors appear in its status line. ``panel.close()`` removes it. Several
-        panels can be open.
+        The panel lists the studies, draws a metric, and creates, starts, pauses, resumes, stops, edits and archives studies. It records,
+        amends and retracts checkpoints, and adds notes. It also shows earlier states of the log, without changing anything. While it is
+        visible, it shows changes by other processes too. Errors appear in its status line. ``panel.close()`` removes it. Several panels
+        can be open.
 
         Parameters
         ----------
         study
-            The study to show first, see `stop_study`; by default the newest. Archived studies are not shown.
+            The study to show first, see `stop_study`; by default the newest. Archived studies are listed behind a filter.
         exclude
             Checkpoints that the panel does not show, see `checkpoints`.
 

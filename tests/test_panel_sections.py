@@ -88,6 +88,24 @@ def test_custom_metric_is_recorded_and_picked(kit: EvalKit, show: Show) -> None:
     assert "7.0%" in driver.rows[0].content.value
 
 
+@pytest.mark.slow
+def test_metric_without_values_and_with_one_value(kit: EvalKit, show: Show) -> None:
+    """Nothing is drawn without a value; one value is a point."""
+    study = started(kit, "agent", REFUSALS, Metric("empty", kind="number", better="up", label=MARKUP))
+    kit.record_checkpoint(study, {"period_start": "2026-01-05", "refusal_rate": 0.25}, tz="UTC")
+    driver = show(visible=True)
+    driver.control("Metric").value = "empty"
+    assert driver.view.chart.value == f'<div class="evalkit-empty">No values of {html.escape(MARKUP)} yet.</div>'
+    driver.control("Metric").value = "refusal_rate"
+    until(lambda: "Refusal rate: agent" in driver.view.chart.value)
+    picture = driver.panel._screen.picture(SECONDS)
+    assert picture is not None
+    assert "Trend of refusal rate" in picture.alt
+    (output, _) = driver.panel._outputs(picture)
+    assert '<th scope="col">Refusal rate, last value</th>' in output["text/html"]
+    assert "<td>25.0%</td>" in output["text/html"]
+
+
 def test_definition_by_another_process_appears_in_an_open_form(kit: EvalKit, show: Show) -> None:
     """Typed text is kept, and no widget is created for a study with fewer metrics."""
     started(kit, "one")
@@ -233,6 +251,24 @@ def test_retract_checkpoint(kit: EvalKit, show: Show, monkeypatch: pytest.Monkey
     assert (driver.control("Reason").value, shown(driver, "Retract permanently")) == ("", False)
     assert focused == ["Keep checkpoint", "Retract checkpoint", "Checkpoint", "Keep checkpoint", "Checkpoint"]
     assert "1 period, daily" in driver.view.details.value
+
+
+def test_retraction_is_withdrawn_by_another_selection(kit: EvalKit, show: Show) -> None:
+    """Neither another checkpoint nor another study keeps the question open."""
+    started(kit, "one", days=2)
+    started(kit, "two")
+    driver = show("one")
+    driver.open("Amend or retract")
+    driver.type("Reason", "r")
+    driver.click("Retract checkpoint")
+    newest, older = (checkpoint_id for _, checkpoint_id in driver.control("Checkpoint").options)
+    driver.control("Checkpoint").value = older
+    driver.control("Checkpoint").value = newest
+    assert (driver.control("Reason").value, shown(driver, "Retract permanently")) == ("r", False)
+    driver.click("Retract checkpoint")
+    driver.choose("two")
+    driver.choose("one")
+    assert not shown(driver, "Retract permanently")
 
 
 def test_retraction_by_another_process_is_shown(kit: EvalKit, show: Show) -> None:

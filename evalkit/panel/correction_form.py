@@ -210,13 +210,15 @@ class CorrectionForm:
         return not self.about()[2]
 
     def checkpoint(self) -> Checkpoint:
-        """Return the checkpoint in the version that the typed values are for."""
+        """Return a reference to the checkpoint, in the version that the typed values are for.
+
+        It has no metrics: commands look at its id and its version only.
+        """
         row = self.row
         period = TimePeriod(start=row["period_start"], end=row["period_end"])
-        standard = {name: row[name] for name in METRICS}
         return Checkpoint(
             id=CheckpointId(row["checkpoint_id"]), study_id=StudyId(row["study_id"]), timestamp=row["timestamp"],
-            metrics=LongitudinalMetrics(**standard, period=period), events_analyzed=row["events_analyzed"],
+            metrics=LongitudinalMetrics(period=period), events_analyzed=row["events_analyzed"],
             sessions_included=list(row["sessions_included"]), recorded_at=row["recorded_at"],
             revision=row["revision"] if self.base is None else self.base,
         )  # fmt: skip
@@ -298,11 +300,17 @@ class CheckpointChoice:
         self._read()
         if checkpoint_id not in self._rows and checkpoint_id not in self.forms:
             return
+        self.withdraw()
         if self._selected is not None and self._selected != checkpoint_id and not self.forms[self._selected].touched:
             del self.forms[self._selected]
         self._selected = checkpoint_id
         if checkpoint_id not in self.forms:
             self.forms[checkpoint_id] = CorrectionForm(self._row(checkpoint_id), self._definitions)
+
+    def withdraw(self) -> None:
+        """Withdraw the request to retract the selected checkpoint."""
+        if self._selected is not None:
+            self.forms[self._selected].confirming = False
 
     @property
     def form(self) -> CorrectionForm | None:

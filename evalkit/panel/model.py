@@ -194,6 +194,8 @@ class PanelModel:
     def select(self, study_id: str | None) -> None:
         """Show a study."""
         if study_id is not None and study_id != self.selected:
+            if self.drafts is not None:
+                self.drafts.correction.withdraw()
             self.selected, self.confirming, self._selected_before = study_id, None, None
 
     def select_next(self) -> None:

@@ -99,7 +99,7 @@ class PanelView:
 
     def _show_state(self, model: PanelModel) -> None:
         for control in (self.as_of, self.as_of_text):
-            set_trait(control, "disabled", model.busy is not None or model.reading is None)
+            set_trait(control, "disabled", model.reading is None)
         set_trait(self.as_of, "value", model.as_of_choice)
         set_trait(self.as_of_text, "value", model.as_of_text)
         set_trait(self.as_of_text.layout, "display", None if model.as_of_choice == OTHER else "none")
