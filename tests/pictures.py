@@ -28,6 +28,10 @@ for number, (name, period, start, count, trend) in enumerate([
         kit.start_study(study, at=start)
         rows = sample_checkpoints(period.partition(":")[0], start, count, seed=number + 1, trend=trend)
         kit.record_checkpoints(study, [row for index, row in enumerate(rows) if period != "daily:60" or index not in (9, *range(20, 26))])
+    if name == "nightly helper" and study.status == "pending":
+        kit.note(study, "New help pages", at="2026-03-05T00:00:00Z", category="data")
+        kit.note(study, "Provider outage", at="2026-02-07T00:00:00Z", until="2026-02-08T12:00:00Z", category="incident")
+        kit.amend_checkpoint((study, "2026-02-17"), {"session_success_rate": 0.5, "total_cost": 9.5}, reason="Runs of another agent")
 kit.stop_study("old prompt", at="2026-02-16T00:00:00Z")
 kit.pause_study("nightly helper", at="2026-02-22T00:00:00Z")
 kit.resume_study("nightly helper", at="2026-02-28T00:00:00Z")

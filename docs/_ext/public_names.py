@@ -10,6 +10,7 @@ from docutils import nodes
 import evalkit
 from evalkit import analysis, io, metrics, plots, samples
 from evalkit.domain.lenient import Provenance, Source
+from evalkit.frames.scope import Scope
 from evalkit.readmodel.pins import PinnedPosition
 from evalkit.recording.aggregate import SessionRecord
 from evalkit.recording.session import Session
@@ -23,7 +24,7 @@ MODULES = {
     "evalkit": evalkit, "evalkit.plots": plots, "evalkit.analysis": analysis, "evalkit.io": io, "evalkit.samples": samples,
     "evalkit.metrics": metrics,
 }  # fmt: skip
-ALSO_DOCUMENTED = (PinnedPosition, Provenance, Session, SessionRecord, Source, Version)
+ALSO_DOCUMENTED = (PinnedPosition, Provenance, Scope, Session, SessionRecord, Source, Version)
 UNTYPED = {
     "StudyRef", "Period", "DataLike", "FrameLike", "Chart", "LayeredChart", "StackedChart", "LogPosition", "Engine", "Settings",
     "Caveat", "StudyName", "Database", "PanelKit", "PanelModel", "StoredEvalEvent", "EncodedEvent", "ConfigDict", "CHECKPOINT_COLUMNS",
