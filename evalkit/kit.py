@@ -1433,6 +1433,7 @@ class EvalKit:
         """
         from evalkit.frames.change_frames import BUILDERS, malformed_frame
         from evalkit.frames.columns import FRAMES, empty_frame
+        from evalkit.frames.reader import lifecycle_frame, studies_frame
         from evalkit.frames.scope import Scope
         from evalkit.frames.study_data import StudyData
 
@@ -1445,20 +1446,17 @@ class EvalKit:
             selected: dict[str, Any] = {"start": start, "end": end, "by": by, "values": values, "as_of": as_of, "archived": archived}
             checkpoints: pl.DataFrame = self.checkpoints(ids, exclude=exclude, **selected)
             excluded = 0 if exclude == () else self.checkpoints(ids, **selected).height - checkpoints.height
-            lifecycle, studies = self.lifecycle(as_of=as_of, archived=shown), self.studies(as_of=as_of, archived=shown)
-            names = ["metrics", "notes", "amendments"]
-            if checkpoints["collector"].count():
-                names.append("provenance")
-            frames = {name: empty_frame(FRAMES[name]) for name in ("metrics", "notes", "amendments", "provenance")}
-            malformed = None
+            frames = {name: empty_frame(FRAMES[name]) for name in ("lifecycle", "studies", "metrics", "notes", "amendments", "provenance")}
             if self.engine.ready_to_read():
-                builds = [build(ids, archived=archived) for build in (malformed_frame, *(BUILDERS[name] for name in names))]
-                malformed, *built = self._reader.read(*builds, as_of=state)
-                frames |= dict(zip(names, built, strict=True))
+                builds = {"studies": studies_frame(archived=shown), "lifecycle": lifecycle_frame(archived=shown)}
+                changes = ("metrics", "notes", "amendments", *(["provenance"] if checkpoints["collector"].count() else []))
+                builds |= {name: BUILDERS[name](ids, archived=archived) for name in changes}
+                builds["malformed"] = malformed_frame(ids, archived=archived)
+                frames |= dict(zip(builds, self._reader.read(*builds.values(), as_of=state), strict=True))
             if ids is not None:
-                lifecycle, studies = (frame.filter(frame["study_id"].is_in(ids)) for frame in (lifecycle, studies))
+                frames |= {name: frames[name].filter(frames[name]["study_id"].is_in(ids)) for name in ("lifecycle", "studies")}
             scope = Scope(None if state is None else str(state) if isinstance(state, Pin) else stored_text(state), values, excluded)
-            return StudyData(checkpoints, lifecycle, studies=studies, **frames, malformed=malformed, scope=scope)
+            return StudyData(checkpoints, **frames, scope=scope)
 
         return self._of_one_version(read)
 

@@ -271,15 +271,18 @@ def test_half_a_missing_month_is_a_gap_in_charts_and_audit() -> None:
 def test_kit_data_is_a_consistent_state(tmp_path: Path) -> None:
     with evalkit.connect(tmp_path) as kit, evalkit.connect(tmp_path) as other:
         kit.create_study("agent")
-        lifecycle_of, calls = kit.lifecycle, []
+        checkpoints_of, calls = kit.checkpoints, []
 
-        def between(**options: Any) -> Any:
+        def between(*args: Any, **options: Any) -> Any:
+            frame = checkpoints_of(*args, **options)
             if not calls:
-                calls.append(other.create_study("late"))
-            return lifecycle_of(**options)
+                calls.append(other.start_study(other.create_study("late")))
+                other.record_checkpoint("late", {"period_start": "2026-01-31", "total_cost": 1}, tz="UTC")
+            return frame
 
-        kit.lifecycle = between  # type: ignore[method-assign,assignment]
+        kit.checkpoints = between  # type: ignore[method-assign,assignment]
         data = kit.data()
+        assert data.checkpoints["study"].to_list() == ["late"]  # read again, since another process wrote meanwhile
         assert data.lifecycle is not None
         assert data.studies is not None
         assert set(data.studies["name"]) == set(data.lifecycle["study"]) == {"agent", "late"}

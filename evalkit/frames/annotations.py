@@ -36,7 +36,7 @@ def annotations_of(data: StudyData, labels: Mapping[str, str]) -> pl.DataFrame:
         One row per note or change, by time: study_id, label, kind (``"note"`` or ``"version"``), at, until (null without an end) and text.
         A version changes at the start of the first period with the new one.
     """
-    parts = [pl.DataFrame(schema=_SCHEMA)]
+    parts: list[pl.DataFrame] = []
     if data.notes is not None and len(data.notes):
         rows = read_columns(data.notes, NOTES, ["at", "text"], ["study_id", "study", "until", "category"])
         text = pl.concat_str(pl.col("category"), pl.col("text"), separator=": ")
@@ -44,6 +44,8 @@ def annotations_of(data: StudyData, labels: Mapping[str, str]) -> pl.DataFrame:
         parts.append(rows.select("study_id", "label", pl.lit("note").alias("kind"), "at", "until", pl.coalesce(text, "text").alias("text")))
     if data.provenance is not None and len(data.provenance):
         parts.append(_version_changes(data.provenance, labels))
+    if not parts:
+        return pl.DataFrame(schema=_SCHEMA)
     return pl.concat([part.cast(_SCHEMA) for part in parts]).sort("at", maintain_order=True)  # type: ignore[arg-type]
 
 

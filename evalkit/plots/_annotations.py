@@ -56,6 +56,8 @@ class Annotations:
     @cached_property
     def drawn(self) -> pl.DataFrame:
         """The rows within the time of the chart."""
+        if self.rows.is_empty():
+            return self.rows
         return self.rows.filter(pl.col("at") <= self.last, pl.coalesce("until", "at") >= self.first).with_columns(
             pl.col("at").clip(self.first), pl.col("until").clip(upper_bound=self.last), since="at"
         )
@@ -75,8 +77,10 @@ class Annotations:
     def sentences(self) -> list[str]:
         """Return the texts, for the text description of the chart."""
         rows = self.drawn
+        sentences: list[str] = []
+        if rows.is_empty():
+            return sentences
         several = rows["study_id"].n_unique() > 1
-        sentences = []
         for kind, name in _KINDS.items():
             of_kind = rows.filter(kind=kind)
             if of_kind.height:
