@@ -1410,7 +1410,8 @@ class EvalKit:
         study
             A study (see `stop_study`), a list of studies, or None for all.
         start, end, by, exclude, values
-            The selection of checkpoints, see `checkpoints`. The lifecycle is always complete.
+            The selection of checkpoints, see `checkpoints`. The lifecycle and notes are always complete; amendments and the origin of
+            checkpoints are those of all checkpoints that are not excluded.
         as_of, archived
             See `checkpoints`.
 
@@ -1419,7 +1420,7 @@ class EvalKit:
         StudyNotFoundError, AmbiguousStudyError
             When no study, or more than one, matches `study`.
         InvalidInputError
-            When a time has no time zone, or `exclude` matches no checkpoint.
+            When a time has no time zone, `exclude` matches no checkpoint, or a study did not exist in the state `as_of`.
         LogMismatchError
             When `as_of` is the pin of another log.
 
@@ -1435,17 +1436,20 @@ class EvalKit:
         from evalkit.frames.columns import FRAMES, empty_frame
         from evalkit.frames.reader import lifecycle_frame, studies_frame
         from evalkit.frames.scope import Scope
+        from evalkit.frames.selection import select
         from evalkit.frames.study_data import StudyData
 
         self.engine.ready_to_read()
         ids = self._ids(study, self._state("as_of", as_of), archived=archived)
         shown = archived or ids is not None
+        if as_of is not None and ids is not None:
+            self._check_existed(ids, as_of)
+        exclude = [exclude] if isinstance(exclude, str | Checkpoint) else list(exclude)  # it is used more than once
 
         def read() -> StudyData:
             state = self._state("as_of", as_of)
-            selected: dict[str, Any] = {"start": start, "end": end, "by": by, "values": values, "as_of": as_of, "archived": archived}
-            checkpoints: pl.DataFrame = self.checkpoints(ids, exclude=exclude, **selected)
-            excluded = 0 if exclude == () else self.checkpoints(ids, **selected).height - checkpoints.height
+            stored = self.checkpoints(ids, values=values, as_of=as_of, archived=archived)
+            checkpoints, every = (select(stored, start, end, by, excluding) for excluding in (exclude, ()))
             frames = {name: empty_frame(FRAMES[name]) for name in ("lifecycle", "studies", "metrics", "notes", "amendments", "provenance")}
             if self.engine.ready_to_read():
                 builds = {"studies": studies_frame(archived=shown), "lifecycle": lifecycle_frame(archived=shown)}
@@ -1455,6 +1459,11 @@ class EvalKit:
                 frames |= dict(zip(builds, self._reader.read(*builds.values(), as_of=state), strict=True))
             if ids is not None:
                 frames |= {name: frames[name].filter(frames[name]["study_id"].is_in(ids)) for name in ("lifecycle", "studies")}
+            excluded = every.height - checkpoints.height
+            if excluded:
+                gone = every.join(checkpoints, on=["study_id", "checkpoint_id"], how="anti")
+                for name in ("amendments", "provenance"):
+                    frames[name] = frames[name].join(gone, on=["study_id", "checkpoint_id"], how="anti", maintain_order="left")
             scope = Scope(None if state is None else str(state) if isinstance(state, Pin) else stored_text(state), values, excluded)
             return StudyData(checkpoints, **frames, scope=scope)
 
@@ -1517,10 +1526,6 @@ class EvalKit:
         ids = self._ids(references, self._state("as_of", as_of)) or []
         if len(ids) < len(references):
             raise invalid("baseline", baseline, "it is the study itself", hint="Choose another study.")
-        if as_of is not None:
-            known = self.studies(as_of=as_of, archived=True)["study_id"]
-            for absent in (study_id for study_id in ids if study_id not in known):
-                raise did_not_exist(self.resolve(absent).name, as_of)
         data = self.data(ids, exclude=exclude, values=values, as_of=as_of)
         return report(data, path, study=ids[0], baseline=None if baseline is None else ids[1], metrics=metrics)
 
@@ -1663,6 +1668,12 @@ class EvalKit:
             for reference in references
         )
         return list(dict.fromkeys(ids))
+
+    def _check_existed(self, ids: Iterable[str], as_of: AsOfInput) -> None:
+        """Raise unless studies existed in a state of the log."""
+        known = self.studies(as_of=as_of, archived=True)["study_id"]
+        for absent in (study_id for study_id in ids if study_id not in known):
+            raise did_not_exist(self.resolve(absent).name, as_of)
 
     def _all_frames(self, as_of: AsOfInput = None) -> AllFrames:
         """Return the frames of all studies in one state of the log, for panels."""

@@ -19,6 +19,7 @@ from evalkit.frames.pandas_output import to_pandas
 from evalkit.plots._rendering import svg
 from evalkit.samples import sample_checkpoints
 from tests.chart_frames import checkpoints, long, study_id
+from tests.test_plots import two_lifecycles
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -75,12 +76,12 @@ def test_trend_marks_notes_and_version_changes(data: StudyData) -> None:
     )
     assert [row["summary"] for row in rows_of(chart, triangles)] == snapshot(
         [
-            "nightly, 2026-01-07 12:00 UTC, prompt: New prompt <img src=x onerror=alert(1)></script>",
-            "nightly, 2026-01-10 00:00 to 2026-01-11 12:00 UTC, incident: Outage",
+            "2026-01-07 12:00 UTC, prompt: New prompt <img src=x onerror=alert(1)></script>",
+            "2026-01-10 00:00 to 2026-01-11 12:00 UTC, incident: Outage",
         ]
     )
     assert [row["summary"] for row in rows_of(chart, diamonds)] == snapshot(
-        ["nightly, 2026-01-09 00:00 UTC, model m-1, m-2 → m-3", "nightly, 2026-01-12 00:00 UTC, agent version 1.0 → 1.1"]
+        ["2026-01-09 00:00 UTC, model m-1, m-2 → m-3", "2026-01-12 00:00 UTC, agent version 1.0 → 1.1"]
     )
     assert [row["text"] for layer in layers_of(chart, "text") for row in rows_of(chart, layer)] == snapshot(
         ["New prompt <img s…", "model m-1, m-2 → m-3", "agent version 1.0 → 1.1", "Outage"]
@@ -158,7 +159,7 @@ def test_overview_and_lifecycle_have_marks(data: StudyData) -> None:
     overview = plots.overview(data)
     assert "Hollow: amended (2 values). Triangles: 2 notes (shaded: duration). Diamonds: 2 version changes." in subtitle(overview)
     lifecycle = plots.lifecycle(data)
-    assert "Triangles: 2 notes (shaded: duration). Diamonds: 2 version changes. 1 note or version change outside" in subtitle(lifecycle)
+    assert "Triangles: 2 notes (bars: duration). Diamonds: 2 version changes. 1 note or version change outside" in subtitle(lifecycle)
     for chart in (overview, lifecycle, plots.trend(data, "total_cost")):
         assert "New prompt &lt;img" in svg(chart, "light")
         assert "<img" not in svg(chart, "light").replace("&lt;img", "")
@@ -166,10 +167,61 @@ def test_overview_and_lifecycle_have_marks(data: StudyData) -> None:
         assert MARKUP in chart.description
 
 
-def test_aligned_charts_have_no_notes(data: StudyData) -> None:
+def test_aligned_charts_count_their_notes(data: StudyData) -> None:
     chart = plots.trend(data, "total_cost", align="start")
-    assert "notes" not in subtitle(chart)
-    assert "notes" not in plots.table(chart).columns
+    assert "5 notes or version changes not shown, since studies are aligned." in subtitle(chart)
+    assert not layers_of(chart, "rule")
+    assert plots.table(chart)["notes"].drop_nulls().explode().len() == 6
+
+
+def test_note_beyond_the_chart_keeps_its_end() -> None:
+    notes = note_frame([START + DAY]).with_columns(until=pl.lit(START + 90 * DAY, dtype=pl.Datetime("us", "UTC")))
+    chart = plots.trend(StudyData(checkpoints(), notes=notes), "total_cost")
+    assert "2026-01-06 00:00 to 2026-04-05 00:00 UTC" in chart.description
+    (shaded,) = rows_of(chart, layers_of(chart, "rect")[0])
+    assert shaded["b"] < (START + 20 * DAY).timestamp() * 1000
+
+
+def test_notes_of_several_studies_share_a_mark() -> None:
+    frame = pl.concat([checkpoints(), checkpoints("other", 2)])
+    notes = pl.concat([note_frame([START + DAY]), note_frame([START + DAY + timedelta(hours=1)], study=study_id(2))])
+    chart = plots.trend(StudyData(frame, notes=notes), "total_cost")
+    (triangles,) = (layer for layer in layers_of(chart, "point") if layer["mark"].get("shape") == "triangle-down")
+    (mark,) = rows_of(chart, triangles)
+    assert mark["study"] is None
+    assert mark["summary"] == ("agent, 2026-01-06 00:00 UTC, prompt: Note 0; other, 2026-01-06 01:00 UTC, prompt: Note 0")
+    apart = plots.lifecycle(StudyData(frame, two_lifecycles(), notes=notes))
+    assert len(rows_of(apart, next(layer for layer in layers_of(apart, "point")))) == 2
+
+
+def test_labels_of_wide_characters_do_not_overlap() -> None:
+    notes = note_frame([START + 10 * DAY, START + 50 * DAY, START + 52 * DAY], text="模型" * 20)
+    chart = plots.trend(StudyData(checkpoints(count=100), notes=notes), "total_cost")
+    labels = [row for layer in layers_of(chart, "text") for row in rows_of(chart, layer)]
+    assert len(labels) == 3
+    assert all(len(row["text"]) <= 15 for row in labels)
+
+
+def test_note_at_the_moment_of_a_run_is_in_its_row() -> None:
+    runs = checkpoints(count=3).with_columns(period_end=pl.col("period_start"))
+    table = plots.table(plots.trend(StudyData(runs, notes=note_frame([START + DAY])), "total_cost"))
+    assert table["notes"].to_list() == [None, ["prompt: Note 0"], None]
+
+
+def test_note_without_category_keeps_its_text() -> None:
+    notes = note_frame([START + DAY], text="Fix: prompt").drop("category")
+    chart = plots.trend(StudyData(checkpoints(), notes=notes), "total_cost")
+    assert [row["text"] for row in rows_of(chart, layers_of(chart, "text")[0])] == ["Fix: prompt 0"]
+
+
+def test_excluded_checkpoints_change_no_version(kit: EvalKit) -> None:
+    rows = kit.checkpoints("nightly")
+    changed = rows.filter(pl.col("period_start") == START + 4 * DAY)["checkpoint_id"][0]
+    amended = rows.filter(pl.col("period_start") == START + 2 * DAY)["checkpoint_id"][0]
+    data = kit.data("nightly", exclude=[changed, amended])
+    assert "2026-01-11 00:00 UTC, model" in plots.trend(data, "total_cost").description  # the next checkpoint with a known model
+    assert data.amendments["checkpoint_id"].is_in([changed, amended]).sum() == 0  # type: ignore[index]
+    assert data.scope.excluded == 2
 
 
 def test_charts_say_what_their_data_is(kit: EvalKit, data: StudyData) -> None:
@@ -242,6 +294,10 @@ def test_large_studies_with_many_amendments() -> None:
     assert f"Hollow: amended ({changed.height} values)" in subtitle(chart)
     assert plots.table(chart)["status"].value_counts().sort("status")["count"].to_list() == [changed.height, frame.height - changed.height]
     assert len(chart.to_json()) < 400_000
+    for drawn in (chart, plots.scatter(StudyData(frame, amendments=amendments))):  # none is lost by downsampling
+        hollow = next(layer for layer in layers_of(drawn, "point") if layer["mark"]["filled"] is False)
+        rows = rows_of(drawn, hollow if "data" in hollow else {"data": drawn.to_dict()["data"]})
+        assert sum(bool(row.get("amended") or row.get("before")) for row in rows) == changed.height
 
 
 def test_notes_are_matched_by_study_name_or_without_studies() -> None:
@@ -306,6 +362,25 @@ def test_amended_provenance_is_the_latest(tmp_path: Path) -> None:
         assert kit.provenance(as_of=before).is_empty()
 
 
+def test_denominators_are_those_of_each_study(tmp_path: Path) -> None:
+    """A study without tool calls has its own rolling mean, and no count from a metric of another kind."""
+    with evalkit.connect(tmp_path / "home") as kit:
+        kinds: dict[str, Any] = {"counts": "count", "none": None}
+        for name, kind in kinds.items():
+            metrics = [] if kind is None else [Metric("tool_calls", kind=kind, better="neither")]
+            study = kit.start_study(kit.create_study(name, metrics=metrics, at=START), at=START)
+            for day in range(4):
+                row = {"period": (START + day * DAY, START + (day + 1) * DAY), "tool_success_rate": 0.5 + day / 10}
+                kit.record_checkpoint(study, row | ({} if kind is None else {"tool_calls": 10}))
+        counted = kit.measurements().filter(metric="tool_success_rate").group_by("study").agg(pl.col("count").count()).rows()
+        assert dict(counted) == {"counts": 4, "none": 0}
+        chart = plots.trend(kit.data(["counts", "none"]), "tool_success_rate", rolling=2)
+        assert "Not weighted: 1 study without tool calls." in subtitle(chart)
+        alone = plots.trend(kit.data("none"), "tool_success_rate", rolling=2)
+        means = [{row["v"] for row in rows_of(each, layers_of(each, "line")[-1]) if row["study"] == "none"} for each in (chart, alone)]
+        assert means[0] == means[1]
+
+
 def test_standard_extras_give_denominators(tmp_path: Path) -> None:
     extras = ["tool_calls", "tasks_solved"]
     with evalkit.connect(tmp_path / "home") as kit:
@@ -338,8 +413,9 @@ def test_standard_extras_give_denominators(tmp_path: Path) -> None:
 def test_undefined_or_other_definitions_give_no_denominators() -> None:
     frame = checkpoints().with_columns(pl.lit(10).alias("tool_calls"))
     assert StudyData(frame).metric("tool_success_rate").denominator is None
-    other = Metric("tool_calls", kind="number", better="up")
-    assert StudyData(frame, metrics=[other]).metric("tool_success_rate").denominator is None
+    for kind in ("number", "money"):
+        other = Metric("tool_calls", kind=kind, better="up")  # type: ignore[arg-type]
+        assert StudyData(frame, metrics=[other]).metric("tool_success_rate").denominator is None
     counted = Metric("tool_calls", kind="count", better="down")
     assert StudyData(frame, metrics=[counted]).metric("tool_success_rate").denominator == "tool_calls"
     empty = frame.with_columns(pl.lit(None, dtype=pl.Int64()).alias("tool_calls"))

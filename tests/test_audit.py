@@ -343,7 +343,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"total_cost": -4.5},
         ["total_cost"],
         snapshot(
-            "Negative value: total_cost is -4.5 (2026-01-07 to 2026-01-08 UTC). Counts, durations and costs cannot be negative; record the checkpoint again with the correct value."
+            "Negative value: total_cost is -4.5 (2026-01-07 to 2026-01-08 UTC). Counts, durations and costs cannot be negative; correct the value with kit.amend_checkpoint()."
         ),
     ),
     "a negative duration": (
@@ -351,7 +351,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"avg_session_duration": timedelta(seconds=-5)},
         ["avg_session_duration"],
         snapshot(
-            "Negative value: avg_session_duration is -5 (2026-01-07 to 2026-01-08 UTC). Counts, durations and costs cannot be negative; record the checkpoint again with the correct value."
+            "Negative value: avg_session_duration is -5 (2026-01-07 to 2026-01-08 UTC). Counts, durations and costs cannot be negative; correct the value with kit.amend_checkpoint()."
         ),
     ),
     "an infinite cost": (
@@ -455,7 +455,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"recorded_at": 40 * DAY},
         [],
         snapshot(
-            "Recorded late: 1 of 5 checkpoints, 40 days after the end of their periods. Backfilled values may come from a different source; check that they are comparable with live ones."
+            "Recorded late: 1 of 5 checkpoints, 40 days after the end of its period. Backfilled values may come from a different source; check that they are comparable with live ones."
         ),
     ),
     "no end": (
@@ -517,7 +517,7 @@ def test_each_fault_is_one_finding(name: str) -> None:
 
 def test_every_kind_is_tested() -> None:
     """Those of runs are in `test_cadence.py`, those of custom metrics in `test_custom_metrics.py`."""
-    elsewhere = {"duplicate_runs", "malformed_part", "value_outside", "part_above_total"}
+    elsewhere = {"duplicate_runs", "malformed_part", "value_outside", "part_above_total", "successes_not_recorded"}
     assert {kind for kind, *_ in FAULTS.values()} | PERIODS | elsewhere == set(KINDS)
     assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
 

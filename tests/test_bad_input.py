@@ -1169,6 +1169,23 @@ CASES: list[tuple[str, str, Any]] = [
         snapshot("Invalid name 'checkpoint_id': this is the name of a column. Choose another name."),
     ),
     (
+        'kit.define_metric("measured", evalkit.Metric("latency", kind="duration", better="down", unit="ms"))',
+        "InvalidInputError",
+        snapshot("Invalid unit 'ms': the unit of a duration is 's'. For another unit, use kind='number'."),
+    ),
+    (
+        'kit.define_metric("measured", evalkit.Metric("share", kind="rate", better="up", unit="%"))',
+        "InvalidInputError",
+        snapshot("Invalid unit '%': a rate has no unit, it is from 0 to 1. For another unit, use kind='number'."),
+    ),
+    (
+        'kit.data("measured", as_of="garbage")',
+        "InvalidInputError",
+        snapshot(
+            "Invalid as_of 'garbage': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'. A pin is accepted too: its text begins with 'pin:'."
+        ),
+    ),
+    (
         'kit.define_metric("measured", evalkit.Metric("share", kind="rate", better="up", denominator="judge"))',
         "InvalidInputError",
         snapshot(

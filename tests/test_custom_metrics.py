@@ -89,7 +89,12 @@ def test_custom_metrics_are_resampled_like_standard_ones(data: StudyData, to: An
 def test_the_time_of_a_change_can_be_a_note(tmp_path: Path, data: StudyData) -> None:
     kit = evalkit.connect(tmp_path / "home")
     note = kit.note(kit.create_study("new"), "New prompt", at=START + 14 * DAY, category="prompt")
-    assert str(analysis.before_after(data, "my_rate", at=note)) == str(analysis.before_after(data, "my_rate", at=START + 14 * DAY))
+    texts = [str(analysis.before_after(data, "my_rate", at=at)) for at in (note, START + 14 * DAY)]
+    assert texts[0].replace(" (note: New prompt)", "") == texts[1]
+    assert "change at 2026-01-19 UTC (note: New prompt): " in texts[0]
+    other = kit.start_study(kit.create_study("other"))
+    kit.record_checkpoint(other, {"period_start": "2026-01-05", "total_cost": 1}, tz="UTC")
+    assert "(note of another study: New prompt)" in str(analysis.before_after(kit.data(other), "total_cost", at=note))
 
 
 def test_all_standard_metrics_can_be_defined_at_once(tmp_path: Path) -> None:
@@ -163,7 +168,7 @@ def test_columns_without_a_definition_have_no_direction_and_say_so() -> None:
         "judge_score": ("number", "neither"), "wait": ("duration", "neither")
     }  # fmt: skip
     assert plots.trend(frame, "judge_score").to_dict()["title"]["subtitle"] == snapshot(
-        ["No definition of judge_score in this data, so no direction is better."]
+        ["The better direction of judge_score is unknown, since this data has no definition of it."]
     )
     assert plots.overview(frame).to_dict()["title"]["subtitle"] == snapshot(
         ["Study: nightly. Time in UTC, 2026. No definition in this data: judge_score, wait."]
@@ -172,7 +177,7 @@ def test_columns_without_a_definition_have_no_direction_and_say_so() -> None:
 nightly, wait: insufficient data (3 checkpoints; at least 8 are needed).
 'wait' has no definition in this data, so no direction is better. Use kit.data(), or StudyData(frame, metrics=[...]).\
 """)
-    assert analysis.audit(frame).unchecked[-1] == snapshot("Skipped for metrics without one definition: their values (judge_score, wait).")
+    assert analysis.audit(frame).unchecked[-1] == snapshot("Skipped for metrics without a definition: their values (judge_score, wait).")
     assert analysis.resample(frame, "weekly").frame["judge_score"].to_list() == [None]
 
 
@@ -207,7 +212,9 @@ def test_a_metric_that_studies_define_differently_is_named_everywhere() -> None:
             call()
     assert data.catalog == {}
     assert "Left out: 'judge_score', because studies 'a' and 'b'" in str(analysis.resample(data, "weekly"))
-    assert analysis.audit(data).unchecked[-1] == snapshot("Skipped for metrics without one definition: their values (judge_score).")
+    assert analysis.audit(data).unchecked[-1] == snapshot(
+        "Skipped: the values of 'judge_score', because studies 'a' and 'b' define it differently: better is 'up', not 'down'. Audit each study separately."
+    )
     assert plots.trend(data.of("a"), "judge_score").to_dict()["title"]["subtitle"][0].startswith("↑ Higher is better.")
     assert two_definitions(label="Grade", primary=True).catalog["judge_score"].label == "Judge score", "labels may differ"
 
@@ -217,8 +224,13 @@ def test_the_family_of_a_comparison_is_the_16_and_the_primary_metrics(nights: pl
     data = StudyData(nights, metrics=[primary, *(same(name) for name in LIKE if name != "my_rate")])
     compared = analysis.compare(data, "new", baseline="old")
     assert set(compared.frame["metric"]) == {*METRICS, "my_rate"}
-    with pytest.raises(InvalidInputError, match="define it differently"):
-        analysis.compare(two_definitions(better="down", primary=True), "a", baseline="b")
+    assert compared.left_out == {name: "not primary" for name in LIKE if name != "my_rate"}
+    assert compared.family == [difference.metric.name for difference in compared.differences if difference.p is not None]
+    method = next(sentence for sentence in compared.sentences() if sentence.startswith("Method"))
+    assert method.endswith("(Holm, 17 tests of the 16 metrics and the primary my rate).")
+    assert "Not compared, because not primary: my_time, my_count, my_cost, my_number. Name them with metrics=." in str(compared)
+    contradicting = analysis.compare(two_definitions(better="down", primary=True), "a", baseline="b")
+    assert "Not compared: 'judge_score', because studies 'a' and 'b' define it differently" in str(contradicting)
 
 
 def test_unknown_metrics_are_suggested_from_the_definitions(data: StudyData) -> None:
@@ -263,6 +275,38 @@ def test_the_audit_knows_the_totals_of_standard_metrics() -> None:
         ("part_above_total", ["sessions_invalid", "sessions_attempted"], [0]),
         ("part_above_total", ["tool_errors", "tool_calls"], [1]),
     ]
+
+
+def test_the_audit_compares_standard_metrics_with_recorded_counts() -> None:
+    frame = week(
+        tool_success_rate=[0.9, 0.5, None], tool_calls=[0, 10, 0], cost_per_successful_task=[1.0, 2.0, None], total_cost=[10.0, 10.0, 0.0],
+        tasks_solved=[3, 5, 0], avg_iterations_to_success=[2.0, 2.0, 2.0], sessions_completed=[10, 3, 0], sessions_attempted=[4, 3, 0],
+    )  # fmt: skip
+    metrics = [STANDARD[name] for name in ("tool_calls", "tasks_solved", "sessions_attempted")]
+    result = analysis.audit(StudyData(frame, metrics=metrics))
+    assert sorted(result.frame.select("kind", "metrics", "rows").rows()) == [
+        ("over_nothing", ["avg_iterations_to_success", "tasks_solved"], [2]),
+        ("over_nothing", ["tool_success_rate", "tool_calls"], [0]),
+        ("part_above_total", ["sessions_completed", "sessions_attempted"], [0]),
+        ("successes_not_recorded", ["total_cost", "cost_per_successful_task", "tasks_solved"], [0]),
+    ]
+
+
+def test_scores_have_the_axis_of_their_range() -> None:
+    frame = week(judge_score=[2.0, 4.5, 3.0])
+    for high, expected in ((5, [1, 5]), (4, [1, 4.5]), (None, None)):
+        metric = Metric("judge_score", kind="score", better="up", low=1, high=high)
+        spec = plots.trend(StudyData(frame, metrics=[metric]), "judge_score").to_dict()
+        scale = next(layer["encoding"]["y"]["scale"] for layer in spec["layer"] if "scale" in layer["encoding"].get("y", {}))
+        assert scale.get("domain") == expected
+
+
+def test_data_of_a_state_before_its_study_is_an_error(tmp_path: Path) -> None:
+    kit = evalkit.connect(tmp_path / "home")
+    study = kit.create_study("new")
+    with pytest.raises(InvalidInputError, match=r"study 'new' did not exist\. Choose a later state\."):
+        kit.data(study, as_of="2026-01-01T00:00:00Z")
+    assert kit.data(as_of="2026-01-01T00:00:00Z").names == []
 
 
 @pytest.mark.parametrize("case", ["twenty", "all missing", "one value", "many rows"])

@@ -61,9 +61,12 @@ def one_value(kit: EvalKit) -> None:
 
 
 def markup(kit: EvalKit) -> None:
-    study = started(kit, MARKUP, metrics=[Metric("m_1", kind="rate", better="up", label=MARKUP, group=MARKUP, unit="<b>")])
+    other = Metric("m_2", kind="number", better="up", unit="<b>")
+    study = started(kit, MARKUP, metrics=[other, Metric("m_1", kind="rate", better="up", label=MARKUP, group=MARKUP)])
     for day, row in enumerate(sample_checkpoints("daily", START, 9, seed=1)):
-        made = kit.record_checkpoint(study, {**row, "m_1": 0.5}, provenance={"collector": MARKUP, "models": [f"{MARKUP}{day // 4}"]})
+        made = kit.record_checkpoint(
+            study, {**row, "m_1": 0.5, "m_2": day}, provenance={"collector": MARKUP, "models": [f"{MARKUP}{day // 4}"]}
+        )
         if day == 3:
             kit.amend_checkpoint(made, {"m_1": 0.25}, reason=MARKUP, author=MARKUP)
         kit.note(study, f"{MARKUP} {day}", at=START + day * DAY, author=MARKUP)
@@ -80,7 +83,7 @@ def many_notes(kit: EvalKit) -> None:
 def different_definitions(kit: EvalKit) -> None:
     for name, kind in {"first": "count", "second": "number"}.items():
         shared = Metric("shared", kind="rate", better="down")
-        study = started(kit, name, metrics=[Metric("m_1", kind=kind, better="up"), shared])  # type: ignore[arg-type]
+        study = started(kit, name, metrics=[Metric("m_1", kind=kind, better="up", primary=True), shared])  # type: ignore[arg-type]
         kit.record_checkpoints(study, [{**row, "m_1": 3, "shared": 0.5} for row in sample_checkpoints("daily", START, 9, seed=1)])
 
 
@@ -195,7 +198,9 @@ def test_contradictions_are_named(data_of: Callable[[str], StudyData], tmp_path:
         plots.trend(data, "m_1")
     first, second = (name.id for name in data.names)
     content = json.loads(analysis.report(data, tmp_path / "a.json", study=first, baseline=second).read_text("utf-8"))
-    assert content["not_tested"] == ["m_1", "shared"]
+    assert content["not_tested"]["shared"] == "not primary"
+    assert "define it differently" in content["not_tested"]["m_1"]
+    assert "m_1" in str(analysis.compare(data, first, baseline=second, metrics=None))
 
 
 def test_archived_and_renamed_studies_are_shown(data_of: Callable[[str], StudyData], tmp_path: Path) -> None:
@@ -224,5 +229,5 @@ def test_large_study_with_amendments_has_every_chart_and_a_report(tmp_path: Path
         content = json.loads(kit.report(study, tmp_path / "a.json", metrics="m_1").read_text("utf-8"))
         assert len(content["restatements"]) == 500
         page = kit.report(study, tmp_path / "a.html", metrics="m_1").read_text("utf-8")
-        assert "450 earlier rows are not shown; a report in JSON has all." in page
+        assert "450 earlier rows of large are not shown; a report in JSON has all." in page
         assert len(page) < 3_000_000

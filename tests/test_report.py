@@ -178,9 +178,9 @@ def test_report_has_custom_metrics_notes_and_restatements(corrected: evalkit.Eva
     texts = {extension: written(corrected, "agent", tmp_path, extension, baseline=baseline) for extension in FORMATS}
     content = json.loads(texts["json"])
     assert [row["metric"] for row in content["metrics"]][-1] == "refusal_rate"
-    assert content["not_tested"] == ["judge_score"]
+    assert content["not_tested"] == {"judge_score": "not primary"}
     assert content["correction"]["metrics"][-1] == "refusal_rate"
-    assert "16 standard metrics, refusal rate" in texts["md"]
+    assert "16 of the 16 metrics, refusal rate" in texts["md"]
     assert content["comparison"]["differences"][-1]["metric"] == "refusal_rate"
     assert content["comparison"]["baseline"]["archived"]
     definitions = {row["name"]: row for row in content["definitions"]}
@@ -213,12 +213,24 @@ def test_report_names_its_state_and_selection(corrected: evalkit.EvalKit, tmp_pa
     content = json.loads(written(corrected, "agent", tmp_path, "json", **options))
     assert content["data"] == {"as_of": str(pin), "values": "first", "excluded": 1}
     assert [row["metric"] for row in content["metrics"]] == ["total_cost", "judge_score"]
-    assert (content["metrics"][1]["missing"], content["not_tested"]) == (0, [])
+    assert (content["metrics"][1]["missing"], content["not_tested"]) == (0, {})
     page = written(corrected, "agent", tmp_path, "html", **options)
     assert "This report shows the values as first recorded." in page
-    assert f"As of pin:{pin.events}@" in page
+    assert page.count(f"As of pin:{pin.events}@") >= 3  # in the summary, and in each chart
     latest = json.loads(written(corrected, "agent", tmp_path, "json"))
     assert latest["data"] == {"as_of": None, "values": "latest", "excluded": 0}
+
+
+def test_notes_of_both_studies_are_shown(tmp_path: Path) -> None:
+    frame = pl.concat([checkpoints(count=60), checkpoints("other", 2, count=60)])
+    times = [*frame["period_start"][:5], *frame["period_start"][:55]]
+    studies = [study_id(1)] * 5 + [study_id(2)] * 55
+    texts = [f"{'first' if number < 5 else 'second'} note {number}" for number in range(60)]
+    notes = pl.DataFrame({"study_id": studies, "at": times, "text": texts})
+    data = StudyData(frame, notes=notes)
+    page = analysis_report(data, tmp_path / "a.md", study="agent", baseline="other", metrics="total_cost").read_text("utf-8")
+    assert page.count("first note") == 5
+    assert "5 earlier rows of other are not shown" in page
 
 
 def test_digest_covers_everything_that_a_report_shows(corrected: evalkit.EvalKit, tmp_path: Path) -> None:
@@ -245,7 +257,9 @@ def test_digest_covers_everything_that_a_report_shows(corrected: evalkit.EvalKit
         if name in changed and name != "studies"
     ]
     custom = data.checkpoints.with_columns(judge_score=pl.col("judge_score") + 1)
-    digests += [digest_of(StudyData(custom, **parts)), digest_of(StudyData(data.checkpoints, **parts))]
+    malformed = data.checkpoints.head(1).select("study_id", "checkpoint_id", parts=pl.lit("provenance"))
+    digests += [digest_of(StudyData(custom, **parts)), digest_of(StudyData(data.checkpoints, **parts, malformed=malformed))]
+    digests.append(digest_of(StudyData(data.checkpoints, **parts)))
     assert len(set(digests)) == len(digests)
     shuffled = {
         name: frame.sample(fraction=1, shuffle=True, seed=1)
@@ -268,7 +282,7 @@ def test_long_lists_are_cut_in_pages(tmp_path: Path) -> None:
     fixed = {"study_id": study_id(1), "study": "agent", "category": "prompt", "text": "x"}
     notes = frame.select(at="period_start", **{name: pl.lit(value) for name, value in fixed.items()})
     page = analysis_report(StudyData(frame, notes=notes), tmp_path / "a.md", metrics="total_cost").read_text("utf-8")
-    assert "10 earlier rows are not shown; a report in JSON has all." in page
+    assert "10 earlier rows of agent are not shown; a report in JSON has all." in page
     rows = analysis_report(StudyData(frame, notes=notes), tmp_path / "a.json", metrics="total_cost").read_text("utf-8")
     assert len(json.loads(rows)["notes"]) == 60
 

@@ -426,8 +426,18 @@ def test_studies_that_define_a_metric_differently_share_a_plain_column(kit: Eval
                 "Invalid pin 'pin:1@': a partition with events has a SHA-256, one without events has none. Make a pin with kit.pin()."
             ),
         ),
-        ("yesterday", snapshot("Invalid as_of 'yesterday': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'.")),
-        ("2026-01-01T00:00:00", snapshot("Invalid as_of '2026-01-01T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'.")),
+        (
+            "yesterday",
+            snapshot(
+                "Invalid as_of 'yesterday': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'. A pin is accepted too: its text begins with 'pin:'."
+            ),
+        ),
+        (
+            "2026-01-01T00:00:00",
+            snapshot(
+                "Invalid as_of '2026-01-01T00:00:00': no time zone; expected e.g. '2026-01-31T00:00:00Z'. A pin is accepted too: its text begins with 'pin:'."
+            ),
+        ),
         (5, snapshot('Invalid as_of 5: expected a pin of kit.pin(), or a time with a time zone; e.g. "2026-11-01T00:00:00Z".')),
         (
             "pin:900@" + "a" * 64,

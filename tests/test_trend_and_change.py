@@ -794,7 +794,7 @@ Method: difference of means (equal weight per checkpoint) by generalized least s
         snapshot("""\
 agent vs. base: no significant difference in any of 16 metrics.
 Statistically significant before, but not after, adjustment for multiple comparisons (Holm): sessions completed, average iterations to success, tool success rate, self-correction rate.
-Method: difference of means (equal weight per checkpoint) by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient; p-values (not confidence intervals) adjusted for multiple comparisons (Holm, 16 tests of the standard metrics).
+Method: difference of means (equal weight per checkpoint) by generalized least squares with AR(1) errors, model-averaged over the AR(1) coefficient; p-values (not confidence intervals) adjusted for multiple comparisons (Holm, 16 tests of the 16 metrics).
 Based on 20 paired periods for 16 metrics; all estimates and counts: .frame.\
 """),
     ),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +38,10 @@ _COLUMNS = {
     "placebos_as_clear": "count", "autocorrelation": "number", "caveats": "texts",
 }  # fmt: skip
 _PLACEBO_COLUMNS = {"at": "time", "effect": "number", "low": "number", "high": "number", "p": "number"}
+
+
+_NOTE_LENGTH = 60
+_ID = re.compile("[0-9a-f-]{36}").fullmatch  # names of studies take the place of ids that a frame does not have
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -86,6 +91,8 @@ class BeforeAfter(StudyResult):
     effect: Estimate | None = None
     slope_change: Estimate | None = None
     autocorrelation: float | None = None
+    note: str | None = None
+    """The text of the note whose time is that of the change, if one was passed."""
     _line: Callable[[], pl.DataFrame] | None = None
 
     FEWEST: ClassVar[int] = FEWEST_A_SIDE
@@ -205,7 +212,8 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str | Note) -> P
     metric
         The name of a metric: one of the 16, or a custom one.
     at
-        The time of the change, with a time zone; or a note on the change, as ``kit.note()`` returns it, whose time is used.
+        The time of the change, with a time zone; or a note on the change, as ``kit.note()`` returns it. The time of the note is used, of a
+        note with an end its start, for all studies of the data.
 
     Returns
     -------
@@ -242,7 +250,19 @@ def before_after(data: DataLike, metric: str, *, at: datetime | str | Note) -> P
     this one relative to the width of their confidence intervals.
     """
     moment = at.at if isinstance(at, Note) else check_time("at", at)
-    return by_study(data, metric, lambda series, prepared: before_after_of(series, moment, prepared), BeforeAfter)
+
+    def analyze(series: MetricSeries, prepared: StudyData) -> BeforeAfter:
+        result = before_after_of(series, moment, prepared)
+        return result if not isinstance(at, Note) else replace(result, note=_described(at, series.study_id))
+
+    return by_study(data, metric, analyze, BeforeAfter)
+
+
+def _described(note: Note, study_id: str) -> str:
+    """Return the text of a note, and whether it is a note of another study."""
+    text = " ".join(note.text.split())
+    text = text if len(text) <= _NOTE_LENGTH else f"{text[: _NOTE_LENGTH - 1]}…"
+    return f"note of another study: {text}" if _ID(study_id) and study_id != note.study_id else f"note: {text}"
 
 
 def before_after_of(series: MetricSeries, at: datetime, data: StudyData | None = None, *, placebos: bool = True) -> BeforeAfter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from evalkit.frames.normalize import FrameLike
     from evalkit.frames.study_data import DataLike
 
-__all__ = ["FEWEST", "Comparison", "Difference", "compare", "compare_of", "named_metrics", "rows_of"]
+__all__ = ["FEWEST", "Comparison", "Difference", "compare", "compare_of", "named_metrics", "rows_of", "untested_metrics"]
 
 FEWEST = 8
 """The number of pairs, or of distinct timestamps of each study, that a difference needs."""
@@ -251,6 +251,9 @@ class Comparison(Result, Mapping[str, Difference]):
         Labels of the studies.
     differences
         A `Difference` for each metric.
+    left_out
+        The custom metrics that were not compared, with the reason: they are not primary and were not requested, or the studies define
+        them differently.
 
     Examples
     --------
@@ -269,6 +272,7 @@ class Comparison(Result, Mapping[str, Difference]):
     differences: list[Difference]
     _data: StudyData
     _requested: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def family(self) -> list[str]:
@@ -377,11 +381,13 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     AR(1) coefficient (mean 0.05).
     """
     prepared = study_data(data)
-    chosen = named_metrics(prepared, metrics)
-    rows = rows_for(prepared, chosen)
     studies = prepared.find(study), prepared.find(baseline, "baseline")
     if studies[0] == studies[1]:
         raise invalid("baseline", baseline, "it is the study itself", hint="Choose another study.")
+    prepared = prepared.of(studies[0].id, studies[1].id)
+    chosen = named_metrics(prepared, metrics)
+    left_out = {} if metrics is not None else untested_metrics(prepared, chosen)
+    rows = rows_for(prepared, chosen)
     parts = [rows_of(rows, name.id) for name in studies]
     if metrics is None:
         chosen = [metric for metric in chosen if all(part[metric.name].count() for part in parts)]
@@ -393,7 +399,7 @@ def compare(data: DataLike, study: Study | str, *, baseline: Study | str, metric
     differences = [  # a study without checkpoints has no rows with its name
         replace(difference, study=studies[0].label, baseline=studies[1].label, _study_ids=ids) for difference in differences
     ]
-    return Comparison(studies[0].label, studies[1].label, differences, prepared, metrics is not None)
+    return Comparison(studies[0].label, studies[1].label, differences, prepared, metrics is not None, left_out)
 
 
 def rows_of(rows: pl.DataFrame, study_id: str) -> pl.DataFrame:
@@ -404,15 +410,14 @@ def rows_of(rows: pl.DataFrame, study_id: str) -> pl.DataFrame:
 def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[Metric]:
     """Return the metrics to analyze; for None, the 16 and the primary custom ones.
 
+    Those that studies define differently are left out, see `untested_metrics`.
+
     Raises
     ------
     InvalidInputError
         When a metric is unknown, or `metrics` is empty.
     """
     if metrics is None:
-        for name, problem in data.contradictions.items():
-            if any(metric.primary for metric in data.definitions[name].values()):
-                raise invalid("metrics", name, problem, hint="Name the metrics to compare with metrics=.")
         return [metric for name, metric in data.catalog.items() if name in METRICS or metric.primary]
     if not isinstance(metrics, Iterable):
         raise invalid("metrics", metrics, "expected names of metrics, or None for all metrics")
@@ -420,6 +425,13 @@ def named_metrics(data: StudyData, metrics: Sequence[str] | str | None) -> list[
     if not chosen:
         raise invalid("metrics", metrics, "expected at least one name of a metric, or None for all metrics")
     return list({metric.name: metric for metric in chosen}.values())
+
+
+def untested_metrics(data: StudyData, chosen: Sequence[Metric]) -> dict[str, str]:
+    """Return the custom metrics that are not among the chosen ones, with the reasons."""
+    names = {metric.name for metric in chosen}
+    others = {name: "not primary" for name in data.catalog if name not in METRICS and name not in names}
+    return others | {name: problem for name, problem in data.contradictions.items() if name not in names}
 
 
 def compare_of(study: pl.DataFrame, baseline: pl.DataFrame, metric: Metric, data: StudyData | None = None) -> Difference:

@@ -130,7 +130,7 @@ def standard_metrics(custom: Mapping[str, Metric]) -> dict[str, Metric]:
     >>> standard_metrics({})["tool_success_rate"].denominator, standard_metrics(STANDARD)["tool_success_rate"].denominator
     (None, 'tool_calls')
     """
-    recorded = {name: count for name, count in _COUNTED_BY.items() if count in custom and custom[count].rollup == "sum"}
+    recorded = {name: count for name, count in _COUNTED_BY.items() if count in custom and custom[count].kind == "count"}
     return METRICS | {name: METRICS[name].over(count) for name, count in recorded.items()}
 
 

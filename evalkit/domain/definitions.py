@@ -11,14 +11,15 @@ from typing import Any, Literal, get_args
 from evalkit.domain.refusals import invalid, nearest
 from evalkit.domain.times import MAX_COUNT
 
-__all__ = ["COMPARED", "LARGEST_CUSTOM_COUNT", "Better", "Kind", "Metric", "Rollup", "definition_of", "is_name"]
+__all__ = ["COMPARED", "LARGEST_CUSTOM_COUNT", "UNITS", "Better", "Kind", "Metric", "Rollup", "definition_of", "is_name"]
 
 Kind = Literal["count", "rate", "number", "money", "duration", "score"]
 Better = Literal["up", "down", "neither"]
 Rollup = Literal["sum", "weighted", "min", "max", "last", "ratio", "none"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
-_UNITS = {"money": "US$", "duration": "s"}
+UNITS = {"money": "US$", "duration": "s", "rate": ""}
+"""The units of kinds that have only one."""
 _FORMATS = {"count": ",d", "rate": ".1%", "number": ".2f", "money": "$,.2f", "duration": ",.1f", "score": ".2f"}
 LARGEST_CUSTOM_COUNT = 2**53
 """The largest count that a float64 represents exactly, like every smaller one."""
@@ -45,7 +46,8 @@ class Metric:
     label
         For axes, tables and forms; by default made from the name.
     unit
-        By default ``"US$"`` for money, ``"s"`` for durations, otherwise empty.
+        By default ``"US$"`` for money, ``"s"`` for durations, otherwise empty. Money, durations and rates have no other unit; use the kind
+        ``"number"`` for milliseconds or euros.
     low, high
         The accepted range, both ends included; None is unbounded. By default that of the kind.
     denominator
@@ -125,7 +127,7 @@ class Metric:
         most = 1 if kind == "rate" else LARGEST_CUSTOM_COUNT if kind == "count" else None
         values: dict[str, Any] = {
             "name": name, "label": name.replace("_", " ").capitalize() if label is None else label, "kind": kind,
-            "unit": _UNITS.get(kind, "") if unit is None else unit, "better": better, "low": _bound("low", low, least, most),
+            "unit": UNITS.get(kind, "") if unit is None else unit, "better": better, "low": _bound("low", low, least, most),
             "high": _bound("high", high, least, most), "denominator": denominator, "rollup": rollup, "group": group,
             "description": description, "primary": primary,
         }  # fmt: skip

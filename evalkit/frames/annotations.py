@@ -16,7 +16,7 @@ __all__ = ["annotations_of", "first_values"]
 _VERSIONS = {"models": "model", "agent": "agent", "agent_version": "agent version"}
 _SCHEMA = {
     "study_id": pl.String(), "label": pl.String(), "kind": pl.String(), "at": pl.Datetime("us", "UTC"), "until": pl.Datetime("us", "UTC"),
-    "text": pl.String(),
+    "title": pl.String(), "text": pl.String(),
 }  # fmt: skip
 
 
@@ -33,15 +33,17 @@ def annotations_of(data: StudyData, labels: Mapping[str, str]) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        One row per note or change, by time: study_id, label, kind (``"note"`` or ``"version"``), at, until (null without an end) and text.
-        A version changes at the start of the first period with the new one.
+        One row per note or change, by time: study_id, label (of the study), kind (``"note"`` or ``"version"``), at, until (null without an
+        end), title, and text, which is the title after the category of a note. A version changes at the start of the first period with
+        the new one.
     """
     parts: list[pl.DataFrame] = []
     if data.notes is not None and len(data.notes):
         rows = read_columns(data.notes, NOTES, ["at", "text"], ["study_id", "study", "until", "category"])
         text = pl.concat_str(pl.col("category"), pl.col("text"), separator=": ")
         rows = _labeled(rows.filter(pl.col("at").is_not_null()), labels)
-        parts.append(rows.select("study_id", "label", pl.lit("note").alias("kind"), "at", "until", pl.coalesce(text, "text").alias("text")))
+        columns = ["study_id", "label", pl.lit("note").alias("kind"), "at", "until", pl.col("text").fill_null("").alias("title")]
+        parts.append(rows.select(*columns, pl.coalesce(text, "text", pl.lit("")).alias("text")))  # type: ignore[arg-type]
     if data.provenance is not None and len(data.provenance):
         parts.append(_version_changes(data.provenance, labels))
     if not parts:
@@ -71,7 +73,7 @@ def _version_changes(provenance: Any, labels: Mapping[str, str]) -> pl.DataFrame
         before = latest.setdefault(row["study_id"], {})
         texts = [f"{_VERSIONS[name]} {before[name]} → {value}" for name, value in known.items() if before.get(name, value) != value]
         if texts:
-            changes.append([row["study_id"], row["label"], "version", row["period_start"], None, ", ".join(texts)])
+            changes.append([row["study_id"], row["label"], "version", row["period_start"], None, *[", ".join(texts)] * 2])
         before |= known
     return pl.DataFrame(changes, schema=_SCHEMA, orient="row")
 

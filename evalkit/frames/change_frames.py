@@ -283,12 +283,14 @@ def measurements_frame(checkpoints: pl.DataFrame, definitions: dict[str, dict[st
     for study_id, defined in definitions.items():
         for name, metric in defined.items():
             customs.setdefault(name, {})[study_id] = metric
-    standard = standard_metrics({name: next(iter(defined.values())) for name, defined in customs.items()})
+    counting = {study_id: standard_metrics(defined) for study_id, defined in definitions.items()}
     schema, parts = frame_schema(MEASUREMENTS), []
     rows = checkpoints.with_row_index("row")
     for name in checkpoints.columns:
         if name in METRICS:
-            parts.append(_measured(rows, name, standard[name]))
+            own = [study_id for study_id, standard in counting.items() if standard[name] != METRICS[name]]
+            parts += [_measured(rows.filter(pl.col("study_id") == study_id), name, counting[study_id][name]) for study_id in own]
+            parts.append(_measured(rows.filter(~pl.col("study_id").is_in(own)) if own else rows, name, METRICS[name]))
         elif name in customs:
             for study_id, metric in customs[name].items():
                 parts.append(_measured(rows.filter(pl.col("study_id") == study_id), name, metric))

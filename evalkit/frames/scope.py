@@ -31,8 +31,13 @@ class Scope:
     values: Literal["latest", "first"] = "latest"
     excluded: int = 0
 
-    def sentences(self) -> list[str]:
-        """Return what differs from all checkpoints in their latest version, for subtitles.
+    def sentences(self, *, exact: bool = False) -> list[str]:
+        """Return what differs from all checkpoints in their latest version.
+
+        Parameters
+        ----------
+        exact
+            Whether a pin is complete; otherwise it is shortened for subtitles.
 
         Examples
         --------
@@ -41,7 +46,7 @@ class Scope:
         """
         sentences = []
         if self.as_of is not None:
-            sentences.append(f"As of {_shortened(self.as_of)}.")
+            sentences.append(f"As of {self.as_of if exact and self.as_of.startswith('pin:') else _shortened(self.as_of)}.")
         if self.values == "first":
             sentences.append("Values as first recorded.")
         if self.excluded:

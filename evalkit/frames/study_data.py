@@ -62,7 +62,7 @@ class StudyData:
     metrics
         The definitions of custom metrics: a list of `Metric` for all studies, or a DataFrame with the columns of ``kit.metrics()``.
     notes
-        A DataFrame with the columns of ``kit.notes()``, which charts over time mark.
+        A DataFrame with the columns of ``kit.notes()``. Charts over time mark them.
     amendments
         A DataFrame with the columns of ``kit.amendments()``. Charts mark amended values, and reports list them.
     provenance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ __all__ = ["Annotations", "annotation_layers", "annotations_in", "row_marks"]
 _LABEL_ROWS, _LABEL_HEIGHT = 3, 13
 """The number of rows of labels above the frame, and the height of a row in pixels."""
 _KINDS = {"note": "note", "version": "version change"}
+_EITHER, _EITHERS = "note or version change", "notes or version changes"
 _DASHES = {"note": [1, 3], "version": [8, 3]}
 _SHAPES = {"note": "triangle-down", "version": "diamond"}
 _NAMES = {"note": "Triangles", "version": "Diamonds"}
@@ -59,7 +61,7 @@ class Annotations:
         if self.rows.is_empty():
             return self.rows
         return self.rows.filter(pl.col("at") <= self.last, pl.coalesce("until", "at") >= self.first).with_columns(
-            pl.col("at").clip(self.first), pl.col("until").clip(upper_bound=self.last), since="at"
+            pl.col("at").clip(self.first), pl.col("until").clip(upper_bound=self.last), begins="at", ends="until"
         )
 
     @property
@@ -70,9 +72,11 @@ class Annotations:
     def beyond(self) -> list[str]:
         """Return the number of annotations that are not drawn, as a sentence."""
         outside = self.rows.height - self.drawn.height
-        return (
-            [f"{plural(outside, 'note or version change', 'notes or version changes')} outside the time of this chart."] if outside else []
-        )
+        return [f"{plural(outside, _EITHER, _EITHERS)} outside the time of this chart."] if outside else []
+
+    def absent(self) -> list[str]:
+        """Return the number of annotations as a sentence, for a chart that cannot draw them."""
+        return [f"{plural(self.rows.height, _EITHER, _EITHERS)} not shown, since studies are aligned."] if self.rows.height else []
 
     def sentences(self) -> list[str]:
         """Return the texts, for the text description of the chart."""
@@ -101,8 +105,11 @@ class Annotations:
             pl.col("label").alias("of"), "at", until=pl.max_horizontal("at", pl.coalesce(instant, "at")), text="text",
             ends=pl.coalesce("until", "at"),
         ).with_row_index("annotation")  # fmt: skip
+        ended = pl.max_horizontal(end, pl.col(start) + timedelta(microseconds=1)).alias("ended")  # a run may end when it starts
         numbered = table.with_row_index("row")
-        pairs = numbered.join_where(rows, pl.col("study") == pl.col("of"), pl.col("at") < pl.col(end), pl.col("until") >= pl.col(start))
+        pairs = numbered.with_columns(ended).join_where(
+            rows, pl.col("study") == pl.col("of"), pl.col("at") < pl.col("ended"), pl.col("until") >= pl.col(start)
+        )
         texts = pairs.sort("annotation").group_by("row", maintain_order=True).agg(pl.col("text").alias("notes"))
         others = rows.join(pairs.select("annotation").unique(), on="annotation", how="anti").sort("annotation")
         alone = others.select(
@@ -146,12 +153,15 @@ def annotation_layers(
     rows = annotations.drawn
     if rows.is_empty():
         return [], annotations.beyond()
-    color = {"color": alt.ColorValue(NEUTRAL)} if len(studies) == 1 else {"color": color_of(studies)}
+    single = len(studies) == 1
+    color: dict[str, Any] = {"color": alt.ColorValue(NEUTRAL) if single else color_of(studies)}
     layers: list[Any] = []
     if (shaded := _unions(rows)).height:
         data = inline_rows(shaded.select(study="label", x=milliseconds("at"), b=milliseconds("until")))
         layers.append(alt.Chart(data).mark_rect(opacity=0.1, aria=False).encode(x=x, x2=alt.X2("b:T"), **color))
-    marks = _clusters(rows, _ends(times), width)
+    marks = _labeled(_clusters(rows, _ends(times), width, per_study=False), width)
+    if not single:  # a mark of several studies is neutral
+        color["color"] = alt.condition("datum.study == null", alt.ColorValue(NEUTRAL), color_of(studies))
     for kind, name in _KINDS.items():
         of_kind = marks.filter(kind=kind)
         if of_kind.is_empty():
@@ -187,13 +197,13 @@ def row_marks(annotations: Annotations, x: alt.X, y: alt.Y, times: Sequence[pl.S
         layers.append(
             alt.Chart(data).mark_rule(yOffset=_ABOVE, strokeWidth=3, color=NEUTRAL, aria=False).encode(x=x, x2=alt.X2("b:T"), y=y)
         )
-    marks = _clusters(rows, _ends(times), width)
+    marks = pl.DataFrame(_clusters(rows, _ends(times), width, per_study=True), schema=_MARKS)
     for kind, name in _KINDS.items():
         if (of_kind := marks.filter(kind=kind)).height:
             data = inline_rows(of_kind.select("study", "summary", x=milliseconds("at")))
             point = alt.Chart(data).mark_point(shape=_SHAPES[kind], filled=True, size=50, opacity=1, color=NEUTRAL, yOffset=_ABOVE)
             layers.append(point.encode(x=x, y=y, tooltip=[alt.Tooltip("summary:N", title=name)], description=SUMMARY))
-    return layers, [*_counts(rows), *annotations.beyond()]
+    return layers, [*_counts(rows, "bars"), *annotations.beyond()]
 
 
 def _at_height(pixels: int) -> Any:
@@ -207,12 +217,12 @@ def _ends(times: Sequence[pl.Series]) -> tuple[datetime, datetime]:
     return min(ends), max(ends)
 
 
-def _counts(rows: pl.DataFrame) -> list[str]:
+def _counts(rows: pl.DataFrame, spans: str = "shaded") -> list[str]:
     """Return what the symbols mean, with the number of annotations of each kind."""
     counts = {kind: rows.filter(kind=kind).height for kind in _KINDS}
     ranges = rows.drop_nulls("until").height
     texts = {kind: f"{_NAMES[kind]}: {plural(count, _KINDS[kind])}" for kind, count in counts.items() if count}
-    return [f"{text}{' (shaded: duration)' if kind == 'note' and ranges else ''}." for kind, text in texts.items()]
+    return [f"{text}{f' ({spans}: duration)' if kind == 'note' and ranges else ''}." for kind, text in texts.items()]
 
 
 def _unions(rows: pl.DataFrame) -> pl.DataFrame:
@@ -226,61 +236,70 @@ def _unions(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _clusters(rows: pl.DataFrame, axis: tuple[datetime, datetime], width: int) -> pl.DataFrame:
-    """Return one row for each mark.
+def _clusters(rows: pl.DataFrame, axis: tuple[datetime, datetime], width: int, *, per_study: bool) -> list[dict[str, Any]]:
+    """Return the marks: study (None for several), kind, at, pixel, title and summary.
 
-    The columns are study, kind, at, summary, and if there is room for a label, its text and row.
-
-    Annotations of one study and kind that a screen cannot distinguish share a mark.
+    Annotations of one kind that a screen cannot distinguish share a mark, unless it is `per_study` and they are of different studies.
     """
     scale = (width - 2 * _PADDING) / max((axis[1] - axis[0]) / timedelta(microseconds=1), 1)
-    pixel = (pl.col("at") - axis[0]).dt.total_microseconds() * scale
-    rows = rows.with_columns(pixel.alias("pixel"))
-    groups = rows.group_by("study_id", "kind", (pl.col("pixel") // _CLUSTER_PIXELS).alias("bin"), maintain_order=True)
-    marks = [
-        {"study": part["label"][0], "kind": part["kind"][0], "at": part["at"][0], "pixel": part["pixel"][0], "text": _label(part),
-         "summary": _summary(part)}
-        for _, part in groups
-    ]  # fmt: skip
+    several = rows["study_id"].n_unique() > 1
+    clusters: list[list[dict[str, Any]]] = []
+    latest: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows.iter_rows(named=True):
+        row["pixel"] = (row["at"] - axis[0]) / timedelta(microseconds=1) * scale
+        key = row["kind"], row["study_id"] if per_study else ""
+        if key not in latest or row["pixel"] - latest[key][0]["pixel"] >= _CLUSTER_PIXELS:
+            latest[key] = []
+            clusters.append(latest[key])
+        latest[key].append(row)
+    marks = []
+    for members in clusters:
+        first, studies = members[0], {row["label"] for row in members}
+        more = [f"{len(members) - _IN_TOOLTIP:,} more"] if len(members) > _IN_TOOLTIP else []
+        mark = {name: first[name] for name in ("kind", "at", "pixel")} | {"study": first["label"] if len(studies) == 1 else None}
+        titles = list(dict.fromkeys(" ".join(row["title"].split()) for row in members))
+        mark["title"] = titles[0] if len(titles) == 1 else plural(len(members), "change" if first["kind"] == "version" else "note")
+        mark["summary"] = "; ".join([*(_dated(row, several=several) for row in members[:_IN_TOOLTIP]), *more])
+        marks.append(mark)
+    return marks
+
+
+_MARKS = {"study": pl.String(), "kind": pl.String(), "at": pl.Datetime("us", "UTC"), "summary": pl.String()}
+
+
+def _labeled(marks: list[dict[str, Any]], width: int) -> pl.DataFrame:
+    """Return marks with a label as far as there is room: its text, and its row."""
     taken: list[list[tuple[float, float]]] = [[] for _ in range(_LABEL_ROWS)]
     for mark in sorted(marks, key=lambda mark: (mark["kind"] == "note", mark["pixel"])):  # versions first, because they are fewer
-        start, text = mark["pixel"], mark["text"]
-        mark["text"] = mark["row"] = None
+        start, title = mark["pixel"], mark["title"]
         for row, spans in enumerate(taken):
             following = min([left for left, _ in spans if left >= start], default=width + _LABEL_OVERHANG)
-            length = min(_LONGEST_LABEL, int((following - start) / _CHARACTER_PIXELS) - 1, len(text))
-            if length >= min(len(text), _SHORTEST_LABEL) and not any(left <= start < right for left, right in spans):
-                mark["text"] = text if length == len(text) else f"{text[: length - 1].rstrip()}…"
-                mark["row"] = row
-                spans.append((start, start + (length + 1) * _CHARACTER_PIXELS))
+            text = _cut(title, min(_LONGEST_LABEL, int((following - start) / _CHARACTER_PIXELS) - 1))
+            fits = text == title or _length(text) >= _SHORTEST_LABEL
+            if text and fits and not any(left <= start < right for left, right in spans):
+                mark |= {"text": text, "row": row}
+                spans.append((start, start + (_length(text) + 1) * _CHARACTER_PIXELS))
                 break
-    schema = {
-        "study": pl.String(),
-        "kind": pl.String(),
-        "at": rows.schema["at"],
-        "text": pl.String(),
-        "row": pl.Int64(),
-        "summary": pl.String(),
-    }
-    return pl.DataFrame([{name: mark[name] for name in schema} for mark in marks], schema=schema)
+    return pl.DataFrame(marks, schema={**_MARKS, "text": pl.String(), "row": pl.Int64()})
 
 
-def _label(part: pl.DataFrame) -> str:
-    if part.height > 1:
-        return plural(part.height, "change" if part["kind"][0] == "version" else "note")
-    return " ".join(part["text"][0].partition(": ")[2 if part["kind"][0] == "note" else 0].split())
+def _length(text: str) -> int:
+    """Return the length of a text in characters of usual width; some characters are wider."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def _summary(part: pl.DataFrame) -> str:
-    """Return the texts of a mark, for its tooltip and for screen readers."""
-    texts = [_dated(row, several=False) for row in part.head(_IN_TOOLTIP).iter_rows(named=True)]
-    more = [f"{part.height - _IN_TOOLTIP:,} more"] if part.height > _IN_TOOLTIP else []
-    return f"{part['label'][0]}, {'; '.join([*texts, *more])}"
+def _cut(text: str, length: int) -> str:
+    """Return a text, with an ellipsis if it is too long for a number of characters."""
+    if _length(text) <= length:
+        return text
+    while text and _length(text) >= length:
+        text = text[:-1]
+    return f"{text.rstrip()}…" if text else ""
 
 
 def _dated(row: dict[str, Any], *, several: bool) -> str:
     """Return a note or change with its time."""
-    times = [f"{time:%Y-%m-%d %H:%M}" for time in (row["since"], row["until"]) if time is not None]
+    times = [f"{time:%Y-%m-%d %H:%M}" for time in (row["begins"], row["ends"]) if time is not None]
     text = " ".join(row["text"].split())
     text = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
     study = f"{row['label']}, " if several else ""

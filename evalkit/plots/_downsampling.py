@@ -66,24 +66,26 @@ def time_bin(rows: pl.DataFrame, bins: int) -> pl.Expr:
     return position
 
 
-def downsample(rows: pl.DataFrame, values: Sequence[str], bins: int) -> pl.DataFrame:
+def downsample(rows: pl.DataFrame, values: Sequence[str], bins: int, kept: pl.Expr | None = None) -> pl.DataFrame:
     """Return the first, last and extreme rows of each study and time bin.
 
-    The extreme rows have the minimum or maximum of one of the columns `values`.
+    The extreme rows have the minimum or maximum of one of the columns `values`. Rows for which `kept` is true are returned too, unless
+    there are more than `MOST_POINTS` of them.
 
     Source: the M4 aggregation of Jugel, Jerzak, Hackenbroich and Markl, "M4: a visualization-oriented time series data aggregation",
     Proceedings of the VLDB Endowment 7 (2014): the drawn line differs from the complete one by less than a pixel.
     """
     numbered = rows.with_row_index("index")
     index = pl.col("index")
-    kept = numbered.group_by("study_id", time_bin(rows, bins).alias("bin")).agg(
+    extremes = numbered.group_by("study_id", time_bin(rows, bins).alias("bin")).agg(
         index.first().alias("first"),
         index.last().alias("last"),
         *(index.get(pl.col(name).arg_min()).alias(f"min {name}") for name in values),
         *(index.get(pl.col(name).arg_max()).alias(f"max {name}") for name in values),
     )
-    chosen = pl.concat([kept[name] for name in kept.columns[2:]]).unique().sort()
-    return rows[chosen]
+    places = [extremes[name] for name in extremes.columns[2:]]
+    marked = places[0].clear() if kept is None else numbered.filter(kept)["index"]
+    return rows[pl.concat([*places, *([marked] if len(marked) <= MOST_POINTS else [])]).unique().sort()]
 
 
 def with_breaks(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:

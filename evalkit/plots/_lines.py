@@ -245,6 +245,8 @@ def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = Tr
         scale = {"domain": [min(0.0, low or 0.0), max(1.0, high or 1.0)], "nice": False}
         outside = points.filter((pl.col("v") < 0) | (pl.col("v") > 1)).height
         notes = [f"{plural(outside, 'value')} outside 0 to 100%."] if outside else []
+    elif metric.kind == "score" and metric.low is not None and metric.high is not None:
+        scale = {"domain": [min(metric.low, low or metric.low), max(metric.high, high or metric.high)], "nice": False}
     options: dict[str, Any] = {"values": ticks} if ticks else {"tickMinStep": 1} if metric.kind == "count" else {}
     axis = alt.Axis(format=_AXIS_FORMATS[metric.kind], **options)
     return alt.Y("v:Q", title=axis_title(metric) if title else None, scale=alt.Scale(**scale), axis=axis), notes
@@ -295,9 +297,10 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     points: pl.DataFrame = series.points
     notes: list[str] = []
     if bins is not None:
-        points = downsample(points, ["v"], bins)
+        points = downsample(points, ["v"], bins, pl.col("amended") if "amended" in points.columns else None)
         drawn_share = f"{points.height:,} of {series.points.height:,} checkpoints"
         notes.append(f"Downsampled to {drawn_share}: first, last, minimum and maximum per time bin ({bins} bins).")
+        notes += _undrawn(points, series.points)
     legend = legend_of(series.studies, "stroke", _WIDTH * plane.width_ratio) if plane.legend else None
     with_legend = color_of(series.studies, legend)
     dashes = dash_of(series.studies)
@@ -323,6 +326,14 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
         line = thick.mark_line(clip=plane.clip, strokeWidth=2.6)
         layers.append(line.encode(**plane.encoding(series.studies, description=STUDY, **dashes)))
     return layers, notes
+
+
+def _undrawn(drawn: pl.DataFrame, points: pl.DataFrame) -> list[str]:
+    """Return a note if not all amended values are drawn."""
+    if "amended" not in points.columns:
+        return []
+    shown, amended = drawn["amended"].sum(), points["amended"].sum()
+    return [f"{shown:,} of {amended:,} amended values are drawn."] if shown < amended else []
 
 
 def _base(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:

@@ -136,7 +136,7 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(denominator) if denominator else pl.lit(None, dtype=pl.Int64())
     studies, notes = drawn_studies(studies_of(rows), rows.filter(value.is_not_null()))
     if metric in data.undefined:
-        notes.append(f"No definition of {metric} in this data, so no direction is better.")
+        notes.append(f"The better direction of {metric} is unknown, since this data has no definition of it.")
     with_intervals = interval if interval is not None else len(studies) <= MOST_BANDS
     computable = definition.kind == "rate" and denominator is not None
     low, high = wilson(value, count) if computable and with_intervals else (pl.lit(None, dtype=pl.Float64()),) * 2
@@ -152,11 +152,14 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
         points = points.with_columns(mean=_rolling(definition, rolling))
         weights = counted(denominator) if denominator and definition.rollup in _WEIGHTED else ""
         weighted = f", weighted by {weights}" if weights else ""
-        unweighted = " and checkpoints without a weight" if weights and points["n"].fill_null(0).eq(0).any() else ""
+        known = points.filter(pl.col("n").count().over("study_id") > 0)["n"] if weights else points["n"].clear()
+        unweighted = " and checkpoints without a weight" if known.fill_null(0).eq(0).any() else ""
         if points.height and points["mean"].is_null().all():
             notes.append(f"No rolling mean: fewer than {rolling} consecutive checkpoints{f' with {weights}' if weights else ''}.")
         else:
             notes.append(f"Thick line: {rolling}-checkpoint rolling mean{weighted} (restarts after gaps{unweighted}).")
+            without = points.group_by("study_id", "label").agg(pl.col("n").count()).filter(n=0).height if weights else 0
+            notes += [f"Not weighted: {plural(without, 'study', 'studies')} without {weights}."] if without else []
     table = rows.lazy().select(
         study=pl.col("label").cast(pl.String()), period_start="start", period_end="end", **{metric: "v"},
         **({denominator: "n"} if denominator else {}), **({"low": "low", "high": "high"} if computable and with_intervals else {}),
@@ -205,7 +208,8 @@ def _rolling(metric: Metric, size: int) -> pl.Expr:
     """
     if metric.denominator is None or metric.rollup not in _WEIGHTED:
         return pl.col("v").rolling_mean(size).over("run")
-    weight = pl.when(pl.col("n") > 0).then(pl.col("n").cast(pl.Float64()))
+    unknown = pl.col("n").count().over("study_id") == 0  # a denominator that only other studies record
+    weight = pl.when(unknown).then(1.0).when(pl.col("n") > 0).then(pl.col("n").cast(pl.Float64()))
     return ((pl.col("v") * weight).rolling_sum(size) / weight.rolling_sum(size)).over("run")
 
 

@@ -99,7 +99,7 @@ def scatter(
     horizontal_axis = alt.X("h:Q", title=axis_title(x_metric), scale=horizontal["scale"], axis=horizontal["axis"])
     drawn, downsampled = points, []
     if (bins := bin_count(points)) is not None:
-        drawn = downsample(points, ["h", "v"], bins)
+        drawn = downsample(points, ["h", "v"], bins, pl.col("before").is_not_null())
         downsampled = [
             f"Downsampled to {drawn.height:,} of {points.height:,} checkpoints, with the minimum and maximum of both metrics per time bin "
             f"({bins} bins)."

@@ -134,8 +134,8 @@ def trend(
         return layered(empty_layers(), title, notes, text, series.table, width=width, height=height)
     times = [drawn_times(series.points, "t")]
     times += [] if history is None else [history.times]
-    annotations = annotations_in(data, series.studies if align == "calendar" else [], [*times, drawn_times(series.points, "start", "end")])
-    times.append(annotations.times)
+    annotations = annotations_in(data, series.studies, [*times, drawn_times(series.points, "start", "end")])
+    times += [annotations.times] if align == "calendar" else []
     times += [] if marks is None else [drawn_times(marks, "low", "at", "high")]
     times += [] if lines is None else [drawn_times(lines, "at")]
     x: alt.X = time_axis(times, width)
@@ -144,7 +144,9 @@ def trend(
         series = series.since_start()
         x, position = _since_start(series.points)
     background, history_notes = ([], []) if history is None else history_layers(history, series, x)
-    marked, mark_notes = annotation_layers(annotations, series.studies, x, times, width)
+    marked, mark_notes = (
+        annotation_layers(annotations, series.studies, x, times, width) if align == "calendar" else ([], annotations.absent())
+    )
     plane = Plane(x=x, y=axis, position=position, clip=isinstance(y, tuple | list), width_ratio=width / 640)
     layers, line_notes = line_layers(series, plane)
     changed, change_notes = ([], []) if marks is None else change_layers(marks, series.studies, x)

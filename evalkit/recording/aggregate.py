@@ -179,7 +179,7 @@ def aggregate_custom(
     values
         The values by name, not checked against the range of the definition.
     missing
-        The reason for each other metric that a session reported, as the begin of ``"... of refusals"``.
+        The reason for each other metric that a session reported, as the beginning of ``"... of refusals"``.
 
     Examples
     --------

@@ -42,7 +42,10 @@ def check_as_of(engine: Engine, field: str, value: AsOfInput) -> AsOf:
         return value
     if not isinstance(value, str | datetime):
         raise invalid(field, value, "expected a pin of kit.pin(), or a time with a time zone", 'e.g. "2026-11-01T00:00:00Z"')
-    return check_time(field, value)
+    try:
+        return check_time(field, value)
+    except InvalidInputError as error:
+        raise error.but(hint=f"{error.message.hint} A pin is accepted too: its text begins with 'pin:'.".strip()) from None
 
 
 def is_before(state: AsOf, other: AsOf) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from evalkit.domain.catalog import METRICS, is_custom_name
-from evalkit.domain.definitions import LARGEST_CUSTOM_COUNT, Metric
+from evalkit.domain.definitions import LARGEST_CUSTOM_COUNT, UNITS, Metric
 from evalkit.domain.refusals import a_type, invalid, unknown_name
 
 __all__ = ["checked_metrics", "new_definitions"]
@@ -41,6 +41,11 @@ def checked_metrics(metrics: object, standard: Mapping[str, Metric]) -> list[Met
             raise invalid("rollup", metric.rollup, "only for cost_per_successful_task", "expected sum, weighted, min, max, last or none")
         if metric.kind == "count" and (metric.high or 0) > LARGEST_CUSTOM_COUNT:
             raise invalid("high", metric.high, f"expected at most {LARGEST_CUSTOM_COUNT:,}, the largest count of a custom metric")
+        if metric.unit != UNITS.get(metric.kind, metric.unit):
+            allowed = (
+                f"the unit of a {metric.kind} is {UNITS[metric.kind]!r}" if UNITS[metric.kind] else "a rate has no unit, it is from 0 to 1"
+            )
+            raise invalid("unit", metric.unit, allowed, hint="For another unit, use kind='number'.")
         if metric.name in checked and checked[metric.name] != metric:
             raise invalid("metrics", metric.name, "defined twice, differently")
         checked[metric.name] = metric

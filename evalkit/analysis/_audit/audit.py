@@ -278,7 +278,7 @@ def audit_of(data: StudyData, study_ids: Sequence[str] | None = None) -> Audit:
     optional = [name for name in kinds if name not in ("period_start", "period_end")]
     columns = data.columns(kinds, ["period_start", "period_end"], optional).with_row_index("row")
     running = None if data.lifecycle is None else running_time(_steps(data, columns))
-    metrics = {**METRICS, **custom}
+    metrics = {**METRICS, **{name: data.metric(name) for name in METRICS}, **custom}
     rows = _prepared(columns.with_columns(pl.col("row").cast(pl.Int64()), _partial(data)), study_ids, metrics)
     has_both = pl.col("start").is_not_null() & pl.col("end").is_not_null()
     is_run = pl.col("study_id").is_in(list(data.per_run))
@@ -376,8 +376,11 @@ def _table(records: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _undefined(data: StudyData) -> list[str]:
     """Return sentences about the metrics whose values are not checked."""
-    names = [*data.undefined, *data.contradictions]
-    return [f"Skipped for metrics without one definition: their values ({', '.join(names)})."] if names else []
+    undefined = [f"Skipped for metrics without a definition: their values ({', '.join(data.undefined)})."] if data.undefined else []
+    skipped = [
+        f"Skipped: the values of {name!r}, because {problem}. Audit each study separately." for name, problem in data.contradictions.items()
+    ]
+    return [*undefined, *skipped]
 
 
 def _unchecked(grid: pl.DataFrame, running: RunningTime | None, rows: pl.DataFrame) -> list[str]:

@@ -25,7 +25,7 @@ _IMPLIED_DENOMINATORS = {
 """Counts that must be positive for a mean to exist, besides the denominators of definitions."""
 _TOTALS = {
     "sessions_invalid": "sessions_attempted", "sessions_limited": "sessions_completed", "tasks_solved": "tasks_completed",
-    "tool_errors": "tool_calls",
+    "tool_errors": "tool_calls", "sessions_completed": "sessions_attempted",
 }  # fmt: skip
 """The totals of standard custom metrics, besides the denominators of counts."""
 _COSTS = ("total_cost", "cost_per_successful_task", "tasks_completed")
@@ -76,7 +76,8 @@ def _late(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
 def _describe_late(place: dict[str, Any]) -> str:
     least, most = (place[name] // DAY for name in ("least", "most"))
     days = plural(most, "day") if least == most else f"{least:,} to {plural(most, 'day')}"
-    return f"{place['count']:,} of {plural(place['of'], 'checkpoint')}, {days} after the end of their periods"
+    periods = "its period" if place["count"] == 1 else "their periods"
+    return f"{place['count']:,} of {plural(place['of'], 'checkpoint')}, {days} after the end of {periods}"
 
 
 def _shared(named: pl.DataFrame) -> pl.DataFrame:
@@ -183,12 +184,19 @@ def _checks(metrics: Mapping[str, Metric], rates: Mapping[str, str]) -> Iterator
     totals = {name: total for name, total in _TOTALS.items() if name in metrics and total in metrics}
     for name, total in (totals | {name: of for name, of in denominators.items() if of and metrics[name].kind == "count"}).items():
         yield "part_above_total", [name, total], pl.col(name) > pl.col(total)
-    means = {name: count for name, count in denominators.items() if count and metrics[name].kind != "count"}
-    for name, count in (means | _IMPLIED_DENOMINATORS).items():
+    means = [(name, count) for name, count in denominators.items() if count and metrics[name].kind != "count"]
+    for name, count in (*means, *_IMPLIED_DENOMINATORS.items()):
         yield "over_nothing", [name, count], pl.col(name).is_not_null() & (pl.col(count) == 0)
     for name, count in rates.items():
         yield "rate_not_of_count", [name, count], _not_a_fraction(pl.col(name), pl.col(count), pl.col(_TOLERANCE.format(name)))
     yield from _cost_checks()
+    if "tasks_solved" in metrics:
+        solved = pl.col("tasks_solved")
+        yield (
+            "successes_not_recorded",
+            [*_COSTS[:2], "tasks_solved"],
+            (solved < pl.col("fewest").ceil()) | (solved > pl.col("most").floor()),
+        )
 
 
 def _outside(metric: Metric) -> pl.Expr:

@@ -76,7 +76,7 @@ KINDS = {
     "not_finite": Kind("error", "Not a finite number", "Record it as missing (None) if it was not measured."),
     "rate_outside": Kind("error", "Rate outside 0 to 1", "Rates are fractions; divide percentages by 100."),
     "negative_value": Kind(
-        "error", "Negative value", "Counts, durations and costs cannot be negative; record the checkpoint again with the correct value."
+        "error", "Negative value", "Counts, durations and costs cannot be negative; correct the value with kit.amend_checkpoint()."
     ),
     "value_outside": Kind("error", "Value outside its range", "Correct the value, or check the range in the definition of the metric."),
     "part_above_total": Kind("error", "Part above its total", "A part cannot be more than the whole; check how both were counted."),
@@ -92,6 +92,9 @@ KINDS = {
     ),
     "successes_not_whole": Kind(
         "error", "Inconsistent costs", "total_cost / cost_per_successful_task is the number of solved tasks and must be an integer."
+    ),
+    "successes_not_recorded": Kind(
+        "error", "Costs contradict the solved tasks", "total_cost / cost_per_successful_task must be tasks_solved; correct one of them."
     ),
     "first_above_successes": Kind(
         "error", "More first-attempt successes than successes", "Check that rate, tasks and costs refer to the same tasks."

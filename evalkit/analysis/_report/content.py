@@ -309,8 +309,8 @@ class ReportContent(_Part):
     """The metrics that have a value: the 16 in the order of `evalkit.METRICS`, then custom ones in the order of their definition."""
     not_measured: list[str]
     """Requested metrics without a value."""
-    not_tested: list[str]
-    """Custom metrics that are left out, because they are not primary and were not requested, or because the studies define them
+    not_tested: dict[str, str]
+    """Custom metrics that are left out, with the reason: they are ``not primary`` and were not requested, or the studies define them
     differently."""
     shifts: list[ShiftsRow]
     comparison: ComparisonFacts | None

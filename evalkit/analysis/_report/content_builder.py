@@ -121,7 +121,7 @@ def _events(study: ReportedStudy) -> EventFacts:
 def _digest(study: ReportedStudy) -> str:
     return digest(
         study.description, study.checkpoints, study.lifecycle, custom=study.custom, amendments=study.amendments, notes=study.notes,
-        provenance=study.provenance,
+        provenance=study.provenance, malformed=study.data.malformed,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from evalkit.domain.definitions import Metric
-from evalkit.frames.columns import AMENDMENTS, CHECKPOINTS, LIFECYCLE, NOTES, PROVENANCE, VALUES, frame_schema
+from evalkit.frames.columns import AMENDMENTS, CHECKPOINTS, LIFECYCLE, MALFORMED, NOTES, PROVENANCE, VALUES, frame_schema
 
 __all__ = ["DIGEST_COVERS", "digest"]
 
@@ -21,13 +21,14 @@ DIGEST_COVERS = (
     "the study's id, name, period type, planned periods, description, tags and metadata; the sequence number, kind and time of each "
     "lifecycle event; and the id, timestamp, recording time, period, 16 metrics (durations in microseconds), number of analyzed events and "
     "sessions of each checkpoint, sorted by timestamp and id; and where they exist, the custom metrics with their definitions, amendments "
-    "and retractions, notes, the origin of checkpoints, and whether the study is archived"
+    "and retractions, notes, the origin of checkpoints, invalid optional parts, and whether the study is archived"
 )
 """The content that the digest covers. It is independent of storage engine and partitions, and excludes rejected events."""
 _FACTS = ("name", "label", "kind", "unit", "better", "low", "high", "denominator", "rollup", "group", "description", "primary")
 _AMENDMENT_FIELDS = ("checkpoint_id", "revision", "metric", "old", "new", "reason", "author", "written_at")
 _NOTE_FIELDS = ("note_id", "at", "until", "category", "text", "author")
 _ORIGIN_FIELDS = tuple(name for name in PROVENANCE if name not in ("study_id", "study", "period_start"))
+_MALFORMED_FIELDS = ("checkpoint_id", "parts")
 _ROWS = 10_000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -41,6 +42,7 @@ def digest(
     amendments: pl.DataFrame | None = None,
     notes: pl.DataFrame | None = None,
     provenance: pl.DataFrame | None = None,
+    malformed: pl.DataFrame | None = None,
 ) -> str:
     """Return the SHA-256 of a study's content in canonical form.
 
@@ -56,6 +58,8 @@ def digest(
         A row of ``kit.studies()``; absent fields are null.
     checkpoints, lifecycle, amendments, notes, provenance
         The rows of the study from the methods of the kit with these names; absent columns are null.
+    malformed
+        The invalid optional parts of events, see `StudyData`.
     custom
         The custom metrics that the checkpoints have columns for.
 
@@ -77,7 +81,7 @@ def digest(
     for line in _custom_lines(checkpoints, custom or {}, order):
         sha256.update(_line(line))
     others = {"amendment": (amendments, _AMENDMENT_FIELDS, AMENDMENTS), "note": (notes, _NOTE_FIELDS, NOTES),
-              "origin": (provenance, _ORIGIN_FIELDS, PROVENANCE)}  # fmt: skip
+              "origin": (provenance, _ORIGIN_FIELDS, PROVENANCE), "malformed": (malformed, _MALFORMED_FIELDS, MALFORMED)}  # fmt: skip
     for name, (frame, fields, columns) in others.items():
         if frame is not None and frame.height:
             for encoded in sorted(_line([name, *row]) for row in _plain(frame, fields, columns).iter_rows()):
@@ -90,7 +94,8 @@ def digest(
 def _custom_lines(checkpoints: pl.DataFrame, custom: Mapping[str, Metric], order: list[str]) -> Iterator[list[Any]]:
     """Yield a line for each custom metric, and for each checkpoint with values of them."""
     for metric in custom.values():
-        yield ["metric", *(getattr(metric, name) for name in _FACTS)]
+        facts = [getattr(metric, name) for name in _FACTS]
+        yield ["metric", *(float(fact) if type(fact) is int else fact for fact in facts)]
     if custom:
         kinds = {**CHECKPOINTS, **{name: metric.kind for name, metric in custom.items()}}
         rows = _plain(checkpoints, (*order, *custom), kinds).sort(order, maintain_order=True)

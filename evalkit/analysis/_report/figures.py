@@ -79,7 +79,9 @@ def figures(analysis: StudyAnalysis) -> dict[str, list[Figure]]:
         ]
         if analysis.comparison is not None and estimated:
             name, baseline = (truncated(label, _NAME // 2) for label in (analysis.comparison.study, analysis.comparison.baseline))
-            charts["differences"] = [_figure("Differences", differences(name, baseline, estimated), titled=True)]
+            charts["differences"] = [
+                _figure("Differences", differences(name, baseline, estimated, analysis.data.scope.sentences()), titled=True)
+            ]
     return charts
 
 
@@ -97,7 +99,7 @@ def _data(frames: dict[str, pl.DataFrame], analysis: StudyAnalysis) -> StudyData
     """Return frames as the data of charts."""
     return StudyData(
         frames["checkpoints"], frames.get("lifecycle"), metrics=analysis.study.data.metrics, notes=frames["notes"],
-        amendments=frames["amendments"], provenance=frames["provenance"],
+        amendments=frames["amendments"], provenance=frames["provenance"], scope=analysis.data.scope,
     )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ def markdown(content: ReportContent) -> str:
     Texts of the study are escaped, so they are shown literally.
     """
     status = f", {content.study.status}" if content.study.status else ""
+    status += ", archived" if content.study.archived else ""
     blocks = [f"# {_text(content.study.name)}", f"Evaluation study report{status}"]
     blocks += [block for section in sections(content) for block in _section(section)]
     return "\n\n".join(blocks) + "\n"

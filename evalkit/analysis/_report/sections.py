@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from evalkit._util.text import moment, plural, span
 from evalkit.analysis._report.content import (
@@ -27,12 +27,14 @@ from evalkit.domain.verdicts import Verdict, is_significant
 from evalkit.frames.metric_text import number
 from evalkit.frames.scope import Scope
 
+Row = TypeVar("Row", NoteRow, RestatementRow)
+
 __all__ = ["Column", "Section", "Table", "sections"]
 
 _MISSING = "-"
 _NAME = 60
 _MOST_ROWS = 50
-"""The largest number of notes, and of restatements, in a page."""
+"""The largest number of notes, and of restatements, of a study in a page."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def sections(content: ReportContent) -> list[Section]:
     scope = Scope(content.data.as_of, content.data.values, content.data.excluded)
     compared = content.comparison is not None
     parts = [
-        Section("summary", "Summary", lead=scope.sentences(), points=content.in_short, notes=[_adjustment(content)]),
+        Section("summary", "Summary", lead=scope.sentences(exact=True), points=content.in_short, notes=[_adjustment(content)]),
         Section("study", "Study", facts=_facts(content.study), charts="lifecycle"),
         _metrics(content),
         _shifts(content),
@@ -150,7 +152,7 @@ def _adjustment(content: ReportContent) -> str:
     counts = ", ".join(plural(count, kind) for count, kind in kinds if count)
     custom = [_by_name(content)[name].label.lower() for name in correction.metrics if name not in METRICS]
     standard = len(correction.metrics) - len(custom)
-    of = [*([plural(standard, "standard metric")] if standard else []), *custom]
+    of = [*([f"{standard} of the 16 metrics"] if standard else []), *custom]
     return (
         f"{plural(correction.tests, 'p-value')} ({counts}; {', '.join(of)}), adjusted together for multiple comparisons (Holm): if "
         f"nothing changed, at most "
@@ -185,8 +187,9 @@ def _metrics(content: ReportContent) -> Section | None:
     metrics = _by_name(content)
     absent = ", ".join(metrics[name].label.lower() for name in content.not_measured)
     notes = [f"Not measured: {absent}."] if absent else []
-    if content.not_tested:
-        notes.append(f"Custom metrics that are not in this report, because they are not primary: {', '.join(content.not_tested)}.")
+    others = [name for name, reason in content.not_tested.items() if reason == "not primary"]
+    notes += [f"Custom metrics that are not in this report, because they are not primary: {', '.join(others)}."] if others else []
+    notes += [f"Not in this report: {name!r}, because {reason}." for name, reason in content.not_tested.items() if name not in others]
     if not content.metrics:
         return Section("metrics", title, lead=["No metric has a value."], notes=notes) if notes else None
     columns = [
@@ -294,6 +297,7 @@ def _difference(metric: Metric, row: DifferenceRow) -> list[str]:
 def _notes(notes: list[NoteRow], *, compared: bool) -> Section | None:
     if not notes:
         return None
+    shown, omitted = _latest(notes)
     columns = [
         Column("From (UTC)", "time"), Column("To (UTC)", "time"), *([Column("Study", "long")] if compared else []), Column("Category"),
         Column("Text", "long"), Column("Author", "long"),
@@ -301,15 +305,16 @@ def _notes(notes: list[NoteRow], *, compared: bool) -> Section | None:
     rows = [
         [_moment(note.at), _moment(note.until), *([truncated(note.study, _NAME)] if compared else []), note.category or "version change",
          note.text, note.author or _MISSING]
-        for note in notes[-_MOST_ROWS:]
+        for note in shown
     ]  # fmt: skip
-    return Section("notes", "Notes and version changes", tables=[Table("Notes and version changes", columns, rows)], notes=_earlier(notes))
+    return Section("notes", "Notes and version changes", tables=[Table("Notes and version changes", columns, rows)], notes=omitted)
 
 
 def _restatements(content: ReportContent, *, compared: bool) -> Section | None:
     restatements = content.restatements
     if not restatements:
         return None
+    shown, omitted = _latest(restatements)
     values, metrics = content.data.values, _by_name(content)
     retracted = len([row for row in restatements if row.metric is None])
     changed = len(restatements) - retracted
@@ -323,20 +328,28 @@ def _restatements(content: ReportContent, *, compared: bool) -> Section | None:
         [_moment(row.written_at), *([truncated(row.study, _NAME)] if compared else []),
          span(row.period_start, row.period_end) if row.period_start and row.period_end else f"checkpoint …{row.checkpoint_id[-8:]}",
          row.label, *(_value(metrics.get(row.metric or ""), value) for value in (row.old, row.new)), row.reason, row.author or _MISSING]
-        for row in restatements[-_MOST_ROWS:]
+        for row in shown
     ]  # fmt: skip
     table = Table("Restatements", columns, rows)
-    return Section("restatements", "Restatements", lead=[f"{' and '.join(counts)}. {effect}"], tables=[table], notes=_earlier(restatements))
+    return Section("restatements", "Restatements", lead=[f"{' and '.join(counts)}. {effect}"], tables=[table], notes=omitted)
 
 
 def _value(metric: Metric | None, value: float | None) -> str:
     return _MISSING if value is None else f"{value:,g}" if metric is None else number(metric, value)
 
 
-def _earlier(rows: Sequence[NoteRow] | Sequence[RestatementRow]) -> list[str]:
-    """Return the number of rows that are not in the table."""
-    more = len(rows) - _MOST_ROWS
-    return [f"{more:,} earlier {'row is' if more == 1 else 'rows are'} not shown; a report in JSON has all."] if more > 0 else []
+def _latest(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Return the latest rows of each study, and a sentence on the others of each study."""
+    shown: list[Row] = []
+    omitted = []
+    for study in dict.fromkeys(row.study for row in rows):
+        of_study = [row for row in rows if row.study == study]
+        shown += of_study[-_MOST_ROWS:]
+        more = len(of_study) - _MOST_ROWS
+        if more > 0:
+            counted = f"{more:,} earlier {'row' if more == 1 else 'rows'} of {truncated(study, _NAME)}"
+            omitted.append(f"{counted} {'is' if more == 1 else 'are'} not shown; a report in JSON has all.")
+    return shown, omitted
 
 
 def _data_quality(audit: AuditFacts, *, compared: bool) -> Section:

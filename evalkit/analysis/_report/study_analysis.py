@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evalkit.analysis._changepoints import ChangePoints, changepoints_of
-from evalkit.analysis._compare import Comparison, Difference, compare_of, named_metrics, rows_of
+from evalkit.analysis._compare import Comparison, Difference, compare_of, named_metrics, rows_of, untested_metrics
 from evalkit.analysis._results import holm
 from evalkit.analysis._series import metric_series, rows_for
 from evalkit.analysis._summary import summary
@@ -105,7 +105,7 @@ class StudyAnalysis:
     not_measured
         The requested metrics without a value.
     not_tested
-        The custom metrics of the study that were neither requested nor are primary.
+        The custom metrics that were not requested and are left out, with the reason.
     """
 
     study: ReportedStudy
@@ -116,7 +116,7 @@ class StudyAnalysis:
     comparison: Comparison | None
     summary: dict[str, dict[str, Any]]
     not_measured: list[str]
-    not_tested: list[str]
+    not_tested: dict[str, str]
 
     @property
     def tests(self) -> tuple[int, int, int]:
@@ -181,7 +181,7 @@ def analyze_study(
         reported, None if baseline is None else _reported(both, baseline), both, trends, changes, comparison,
         {row["metric"]: row for row in summary_rows},
         [metric.name for metric in chosen if metric not in measured],
-        [] if metrics is not None else [name for name in reported.custom if all(name != metric.name for metric in chosen)],
+        {} if metrics is not None else untested_metrics(both, chosen),
     )  # fmt: skip
 
 

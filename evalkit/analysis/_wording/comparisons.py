@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from evalkit._util.text import plural
@@ -88,11 +88,12 @@ def comparison(result: Comparison) -> list[str]:
 
     These are the comparison in one line, each significant difference, the method and the caveats.
     """
+    left_out = _left_out(result.left_out)
     if len(result.differences) == 1:
-        return difference(result.differences[0])
+        return [*difference(result.differences[0]), *left_out]
     tested = [each for each in result.differences if each.difference is not None]
     if not tested:
-        return [comparison_line(result), *_caveats(result)]
+        return [comparison_line(result), *_caveats(result), *left_out]
     few = len(result.differences) <= _MOST_METRICS
     shown = [each for each in result.differences if few or is_significant(each.p_corrected)]
     lines = [" ".join([difference_line(each, each.metric.label), *(_detectable(each) if few else [])]) for each in shown]
@@ -105,7 +106,15 @@ def comparison(result: Comparison) -> list[str]:
         _method(tested, _family(result)),
         *([] if few else [_based_on(result)]),
         *_caveats(result),
+        *left_out,
     ]
+
+
+def _left_out(metrics: Mapping[str, str]) -> list[str]:
+    """Return the custom metrics that are left out, with the reasons."""
+    others = [name for name, reason in metrics.items() if reason == "not primary"]
+    texts = [f"Not compared, because not primary: {', '.join(others)}. Name them with metrics=."] if others else []
+    return [*texts, *(f"Not compared: {name!r}, because {reason}." for name, reason in metrics.items() if reason != "not primary")]
 
 
 def _family(result: Comparison) -> str:
@@ -113,7 +122,7 @@ def _family(result: Comparison) -> str:
     if result._requested:
         return " of the requested metrics"
     primary = [each.metric.label.lower() for each in result.differences if each.p is not None and each.metric.name not in METRICS]
-    return f" of the standard metrics{' and the primary ' if primary else ''}{', '.join(primary)}"
+    return f" of the 16 metrics{' and the primary ' if primary else ''}{', '.join(primary)}"
 
 
 def _method(tested: Sequence[Difference], family: str = "") -> str:

@@ -23,7 +23,8 @@ def before_after_line(result: BeforeAfter, subject: str | None = None) -> str:
 
     It begins with `subject`, by default study and metric.
     """
-    name = f"{subject or subject_of(result)}, change at {moment(result.at)} UTC: {result.verdict}"
+    note = f" ({result.note})" if result.note else ""
+    name = f"{subject or subject_of(result)}, change at {moment(result.at)} UTC{note}: {result.verdict}"
     counts = f"{plural(result.before, 'checkpoint')} before and {result.after:,} after"
     if result.effect is None:
         values = (result.values_before, result.values_after)

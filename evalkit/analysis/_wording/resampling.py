@@ -68,7 +68,7 @@ def resampled(result: Resampled, rows: pl.DataFrame, begin: str) -> list[str]:
     if rows.is_empty():
         return [resampled_line(result, rows), *excluded]
     solved = "implied" if result._metrics["cost_per_successful_task"].denominator is None else "recorded (or else implied)"
-    custom = " Custom metrics have the rule of their definition." if len(result._metrics) > len(METRICS) else ""
+    custom = " Custom metrics are combined by the roll-up in their definition." if len(result._metrics) > len(METRICS) else ""
     sentences = [resampled_line(result, rows), f"{begin[0].upper()}{begin[1:]}. {_RULES.format(solved)}{custom}"]
     sentences += [f"Left out: {name!r}, because {problem}." for name, problem in result._source.contradictions.items()]
     if int(rows["partial"].sum()):
