@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,46 @@ def test_earlier_state_is_read_only(kit: EvalKit, show: Show) -> None:
     assert not shown(driver, "Show latest")
     assert not driver.control("Archive study").disabled
     assert "Up to date." in driver.view.age.value
+
+
+@pytest.mark.parametrize(("choice", "days"), [("yesterday", 0), ("week", 7), ("month", 30)])
+def test_preset_state_stays_chosen(kit: EvalKit, show: Show, choice: str, days: int) -> None:
+    """The select, the banner and Refresh are about the shown state until the latest one is chosen."""
+    kit.create_study("agent")
+    driver = show()
+    as_of = driver.control("As of")
+    as_of.value = choice
+    driver.settle()
+    state = driver.panel.model.earlier
+    assert state is not None
+    assert isinstance(state.value, datetime)
+    assert timedelta(days=days) <= datetime.now(UTC) - state.value < timedelta(days=days + 1, minutes=1)
+    for action in (lambda: None, lambda: driver.click("Refresh")):
+        action()
+        assert (driver.panel.model.earlier, as_of.value) == (state, choice)
+        assert f"showing the state as of {state.text}." in driver.view.banner.value
+        assert f"Showing the state as of {state.text}." in driver.message
+    as_of.value = "latest"
+    assert (driver.name, driver.panel.model.earlier, as_of.value) == ("agent", None, "latest")
+    assert not shown(driver, "Show latest")
+    driver.click("Refresh")
+    assert "Refreshed." in driver.message
+
+
+def test_refresh_reads_the_shown_state_again(kit: EvalKit, show: Show) -> None:
+    """An invalid text in the field does not matter."""
+    kit.create_study("agent")
+    driver = show()
+    as_of = driver.control("As of")
+    as_of.value = "yesterday"
+    driver.settle()
+    state = driver.panel.model.earlier
+    as_of.value = "other"
+    driver.control("Time or pin").value = "soon"
+    assert 'role="alert"' in driver.message
+    driver.click("Refresh")
+    assert 'role="alert"' not in driver.message
+    assert (driver.panel.model.earlier, as_of.value) == (state, "yesterday")
 
 
 def test_invalid_earlier_state_keeps_the_former(kit: EvalKit, show: Show, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from evalkit.errors import InvalidInputError
-from evalkit.panel.as_of import LATEST, OTHER, earlier_state
+from evalkit.panel.as_of import LATEST, OTHER, EarlierState, earlier_state
 from evalkit.panel.commands import Commands, Outcome
 from evalkit.panel.feed import Feed
 from evalkit.panel.form_controls import FormControls
@@ -100,7 +100,11 @@ class Controls:
             state = earlier_state(model.as_of_choice, model.as_of_text, utc_now())
         except InvalidInputError as error:
             model.notify(str(error), "problem", utc_now())
-            return
+        else:
+            self._read_state(state)
+
+    def _read_state(self, state: EarlierState) -> None:
+        model = self._screen.model
 
         def read() -> Outcome:
             frames = read_earlier(self._kit, state.value)
@@ -109,8 +113,9 @@ class Controls:
         self.commands.run(f"Reading the state as of {state.text}…", read)
 
     def _refresh(self) -> None:
-        if self._screen.model.earlier is not None:
-            self._show_state()
+        shown = self._screen.model.earlier
+        if shown is not None:
+            self._read_state(shown)
         else:
             self.commands.run("Refreshing…", lambda: Outcome("Refreshed."))
 

@@ -163,7 +163,7 @@ class PanelModel:
 
     def show_earlier(self, state: EarlierState, frames: AllFrames) -> None:
         """Show an earlier state of the log. Commands are unavailable until `show_latest`."""
-        selected, self.earlier, self.confirming = self.selected, state, None
+        selected, self.earlier, self.as_of_choice, self.confirming = self.selected, state, state.choice, None
         self._show(Content(frames, self.excluded, state.value))
         if self.selected != selected and self._selected_before is None:
             self._selected_before = selected
