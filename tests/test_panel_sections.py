@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 
 from evalkit import ConflictError, EvalKit, InvalidInputError, LogMismatchError, Metric, StudyExistsError, connect
+from evalkit.panel import controls
 from evalkit.panel.metric_fields import SHOWN_FIELDS
+from evalkit.panel.reading import read_earlier
 from tests.panel_driver import SECONDS, Driver, Show, opened_panels, until
 
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -409,6 +412,84 @@ def test_refresh_reads_the_shown_state_again(kit: EvalKit, show: Show) -> None:
     driver.click("Refresh")
     assert 'role="alert"' not in driver.message
     assert (driver.panel.model.earlier, as_of.value) == (state, "yesterday")
+
+
+class Gate:
+    """Reads earlier states, one each time it is opened."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        """The number of readings that began."""
+        self.opened = threading.Semaphore(0)
+
+    def read(self, kit: Any, as_of: Any) -> Any:
+        self.reads += 1
+        assert self.opened.acquire(timeout=SECONDS)
+        return read_earlier(kit, as_of)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate = Gate()
+    monkeypatch.setattr(controls, "read_earlier", gate.read)
+    return gate
+
+
+@pytest.mark.parametrize("shown_before", [False, True])
+def test_latest_replaces_a_state_that_is_being_read(kit: EvalKit, show: Show, gate: Gate, shown_before: bool) -> None:
+    """The state that arrives later is dropped, with its message."""
+    kit.create_study("agent")
+    driver = show()
+    as_of, model = driver.control("As of"), driver.panel.model
+    if shown_before:
+        gate.opened.release()
+        as_of.value = "month"
+        driver.settle()
+    as_of.value = "week"
+    until(lambda: gate.reads == 1 + shown_before)
+    as_of.value = "latest"
+    assert model.earlier is None
+    gate.opened.release()
+    driver.settle()
+    assert (driver.name, model.earlier, as_of.value) == ("agent", None, "latest")
+    assert "Showing the latest state." in driver.message
+    assert driver.enabled == {"Start", "Stop"}
+
+
+def test_error_of_a_replaced_state_is_dropped(kit: EvalKit, show: Show, gate: Gate) -> None:
+    kit.create_study("agent")
+    driver = show()
+    as_of = driver.control("As of")
+    as_of.value = "other"
+    driver.control("Time or pin").value = f"pin:7@{'a' * 64}"
+    until(lambda: gate.reads == 1)
+    as_of.value = "latest"
+    gate.opened.release()
+    driver.settle()
+    assert (driver.panel.model.earlier, driver.panel.last_error) == (None, None)
+    assert "Showing the latest state." in driver.message
+
+
+def test_last_of_several_states_is_shown(kit: EvalKit, show: Show, gate: Gate) -> None:
+    """Commands are unavailable until it is; states in between are not read."""
+    kit.create_study("agent")
+    driver = show()
+    as_of, model = driver.control("As of"), driver.panel.model
+    as_of.value = "week"
+    until(lambda: gate.reads == 1)
+    as_of.value = "yesterday"
+    as_of.value = "month"
+    reading = driver.message
+    gate.opened.release()
+    until(lambda: gate.reads == 2)
+    driver.panel._screen.read(lambda: None)
+    assert (model.earlier, as_of.value, driver.message, driver.enabled) == (None, "month", reading, set())
+    assert model.busy is not None
+    gate.opened.release()
+    driver.settle()
+    assert model.earlier is not None
+    assert (model.earlier.choice, as_of.value, gate.reads) == ("month", "month", 2)
+    assert "Showing the state as of" in driver.message
 
 
 def test_invalid_earlier_state_keeps_the_former(kit: EvalKit, show: Show, tmp_path: Path) -> None:

@@ -25,19 +25,34 @@ class Commands:
 
     def __init__(self, screen: Screen, feed: Feed) -> None:
         self.last_error: Exception | None = None
-        """The error of the last command; None if it succeeded."""
+        """The error of the last command; None if it succeeded or was replaced by another one."""
         self._screen = screen
         self._feed = feed
         self._unknown: OutcomeUnknownError | None = None
 
-    def run(self, description: str, command: Callable[[], Outcome], form: str = "") -> None:
+    def run(
+        self, description: str, command: Callable[[], Outcome], form: str = "", *, is_current: Callable[[], bool] = lambda: True
+    ) -> None:
         """Run a command in the worker and report its outcome.
 
         Other commands are unavailable in the meantime.
+
+        Parameters
+        ----------
+        description
+            The text of the status line while the command runs.
+        command
+            Returns the outcome.
+        form
+            The submitted form, if any.
+        is_current
+            Whether a newer command has not replaced this one; otherwise it is not run, or its outcome is dropped.
         """
         self._screen.model.begin_command(description, utc_now(), form)
 
         def job() -> Callable[[], None]:
+            if not is_current():
+                return lambda: self._screen.change(self._screen.model.end_command)
             warnings: list[str] = []
             outcome, self.last_error = Outcome(""), None
             try:
@@ -45,18 +60,20 @@ class Commands:
                     outcome = command()
                 text = outcome.text
             except Exception as error:
-                self.last_error, text = error, error_text(error)
+                self.last_error, text = error if is_current() else None, error_text(error)
                 if isinstance(error, OutcomeUnknownError):
                     self._unknown = error
                     text += " The panel keeps checking the outcome."
-            self._notify(" ".join([text, *warnings]), problem=self.last_error is not None or bool(warnings), form=form)
-            return lambda: self._screen.change(lambda: self._finish(outcome))
+            problem = self.last_error is not None or bool(warnings)
+            self._screen.change(lambda: self._notify(" ".join([text, *warnings]), problem, form) if is_current() else None)
+            return lambda: self._screen.change(lambda: self._finish(outcome, is_current()))
 
         self._feed.submit(job)
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome, current: bool) -> None:
         self._screen.model.end_command()
-        outcome.apply()
+        if current:
+            outcome.apply()
 
     def resolve_unknown_outcome(self) -> None:
         """Look up the outcome of a command that raised `OutcomeUnknownError`, if there is one.
@@ -75,7 +92,7 @@ class Commands:
         except EvalkitError as error:
             text, problem = str(error), True
         self._unknown = None
-        self._notify(text, problem=problem)
+        self._screen.change(lambda: self._notify(text, problem))
 
-    def _notify(self, text: str, *, problem: bool, form: str = "") -> None:
-        self._screen.change(lambda: self._screen.model.notify(text, "problem" if problem else "done", utc_now(), form))
+    def _notify(self, text: str, problem: bool, form: str = "") -> None:
+        self._screen.model.notify(text, "problem" if problem else "done", utc_now(), form)

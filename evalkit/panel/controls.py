@@ -82,14 +82,16 @@ class Controls:
         model = self._screen.model
         if choice == LATEST:
             model.show_latest(utc_now())
-            model.as_of_choice = LATEST
             return
-        model.as_of_choice = choice
-        if choice != OTHER:
+        model.request_state(choice)
+        if choice == OTHER:
+            model.notify("Enter a time or a pin.", "info", utc_now())
+        else:
             self._show_state()
 
     def _type_state(self, text: str) -> None:
         self._screen.model.as_of_text = text
+        self._screen.model.request_state(OTHER)
         if text.strip():
             self._show_state()
 
@@ -105,12 +107,13 @@ class Controls:
 
     def _read_state(self, state: EarlierState) -> None:
         model = self._screen.model
+        request = model.request_state(model.as_of_choice)
 
         def read() -> Outcome:
             frames = read_earlier(self._kit, state.value)
             return Outcome(f"Showing the state as of {state.text}.", lambda: model.show_earlier(state, frames))
 
-        self.commands.run(f"Reading the state as of {state.text}…", read)
+        self.commands.run(f"Reading the state as of {state.text}…", read, is_current=lambda: model.state_request == request)
 
     def _refresh(self) -> None:
         shown = self._screen.model.earlier

@@ -93,7 +93,10 @@ class PanelModel:
         self._first_metric = _FIRST_METRIC
         self._page = 0
         self.busy: str | None = None
-        """Description of the running command; None if no command is running."""
+        """Description of the last command that has not finished; None if all have."""
+        self._unfinished = 0
+        self.state_request = 0
+        """The number of the newest request for a state; the results of earlier requests are not shown."""
         self.as_of_choice = LATEST
         """The state to show, by its name in `CHOICES`."""
         self.as_of_text = ""
@@ -161,6 +164,12 @@ class PanelModel:
         if self.confirming is not None and (self.confirming != self.selected or "stop" not in self.legal_commands()):
             self.confirming = None
 
+    def request_state(self, choice: str) -> int:
+        """Choose a state by its name in `CHOICES`, and return the number of the request."""
+        self.as_of_choice = choice
+        self.state_request += 1
+        return self.state_request
+
     def show_earlier(self, state: EarlierState, frames: AllFrames) -> None:
         """Show an earlier state of the log. Commands are unavailable until `show_latest`."""
         selected, self.earlier, self.as_of_choice, self.confirming = self.selected, state, state.choice, None
@@ -169,12 +178,13 @@ class PanelModel:
             self._selected_before = selected
 
     def show_latest(self, now: datetime) -> None:
-        """Show the latest state of the log again."""
+        """Show the latest state of the log again, even if an earlier one is being read."""
+        self.request_state(LATEST)
         if self.earlier is not None and self._latest is not None:
-            self.earlier, self.as_of_choice = None, LATEST
+            self.earlier = None
             self.selected, self._selected_before = self._selected_before or self.selected, None
             self._show(self._latest)
-            self.notify("Showing the latest state.", "done", now)
+        self.notify("Showing the latest state.", "done", now)
 
     def read_failed(self, problem: str, now: datetime) -> None:
         """Report that the kit cannot be read."""
@@ -240,10 +250,14 @@ class PanelModel:
     def begin_command(self, description: str, now: datetime, form: str = "") -> None:
         """Mark a command as running."""
         self.busy, self.confirming = description, None
+        self._unfinished += 1
         self.notify(description, "info", now, form)
 
     def end_command(self) -> None:
-        """Mark the command as finished; its changes have been read."""
+        """Mark a command as finished; its changes have been read. Others may still be running."""
+        self._unfinished -= 1
+        if self._unfinished:
+            return
         self.busy = None
         if self.as_of_choice != OTHER:  # a typed time or pin that was refused can be corrected
             self.as_of_choice = LATEST if self.earlier is None else self.earlier.choice
