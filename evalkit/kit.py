@@ -1623,9 +1623,10 @@ class EvalKit:
         Parameters
         ----------
         study
-            The study to show first, see `stop_study`; by default the newest. Archived studies are listed behind a filter.
+            The study to show first, see `stop_study`; by default the newest. Archived studies are listed with the status
+            filter Archived.
         exclude
-            Checkpoints that the panel does not show, see `checkpoints`.
+            Checkpoints that the panel does not show, of archived studies too; see `checkpoints`.
 
         Raises
         ------
@@ -1644,10 +1645,13 @@ class EvalKit:
         from evalkit.panel.panel import Panel
 
         selected = None if study is None else self.resolve(study).id
-        excluded: frozenset[str] = frozenset()
+        excluded: frozenset[tuple[str, str]] = frozenset()
         if exclude != ():
-            kept = self.checkpoints(exclude=exclude, custom=False)["checkpoint_id"]
-            excluded = frozenset(self.checkpoints(custom=False)["checkpoint_id"]) - frozenset(kept)
+            from evalkit.frames.selection import select
+
+            rows = self.checkpoints(archived=True, custom=False)
+            kept = select(rows, None, None, "timestamp", exclude)
+            excluded = frozenset(rows.join(kept, on=["study_id", "checkpoint_id"], how="anti").select("study_id", "checkpoint_id").rows())
         return Panel(self, selected, excluded=excluded, embedded=self.engine.embedded)
 
     def _ids(self, study: Study | str | Iterable[Study | str] | None, state: AsOf = None, *, archived: bool = False) -> list[str] | None:

@@ -541,6 +541,21 @@ def test_first_study_must_exist(kit: EvalKit, show: Show) -> None:
         kit.panel("three")
 
 
+def test_panel_excludes_checkpoints_of_archived_studies(kit: EvalKit) -> None:
+    """They are not shown again when the study is restored."""
+    study = running(kit, count=3)
+    (*_, last) = kit.checkpoints()["checkpoint_id"]
+    kit.archive_study(study)
+    panel = kit.panel(exclude=iter([last]))
+    panel.model.filter_by(status="archived")
+    assert [entry.progress for entry in panel.model.entries()] == ["2 periods"]
+    kit.unarchive_study(study)
+    panel.refresh()
+    panel.model.filter_by(status="all")
+    assert [entry.progress for entry in panel.model.entries()] == ["2 periods"]
+    panel.close()
+
+
 def test_panel_excludes_checkpoints(kit: EvalKit) -> None:
     """They are given as in ``kit.checkpoints``; an unknown one is refused before a panel opens."""
     study_with_checkpoints(kit, 3, "two")

@@ -516,7 +516,7 @@ def test_chart_marks_notes_amendments_origins_and_the_state(kit: EvalKit) -> Non
     kit.amend_checkpoint(ids[0], {"total_cost": 5}, reason="r")
     pin = str(kit.pin())
     kit.retract_checkpoint(ids[1], reason="r")
-    model = PanelModel(NOW, excluded=frozenset([ids[2]]))
+    model = PanelModel(NOW, excluded=frozenset([(study.id, ids[2])]))
     model.apply(read(kit, None), NOW)
 
     def charted() -> Any:

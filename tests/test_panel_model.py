@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from inline_snapshot import snapshot
 
@@ -187,7 +188,7 @@ def test_excluded_checkpoints_are_not_shown(kit: EvalKit) -> None:
     """They count neither as progress nor as last value; their period is still recorded."""
     three_studies(kit)
     first, *_, last = kit.checkpoints("running")["checkpoint_id"]
-    model = PanelModel(NOW, excluded=frozenset([last]))
+    model = PanelModel(NOW, excluded=frozenset([(kit.resolve("running").id, last)]))
     model.apply(read(kit, None), NOW)
     facts = facts_of(model, "running")
     assert (facts["Progress"], facts["Excluded"]) == ("2 of 8 periods, daily", "1 checkpoint")
@@ -202,6 +203,24 @@ def test_excluded_checkpoints_are_not_shown(kit: EvalKit) -> None:
     form.set_text("period_start", "2026-01-03T00:00:00Z")
     form.set_text("period_end", "2026-01-04T00:00:00Z")
     assert model.period_is_recorded()
+
+
+def test_excluded_checkpoint_belongs_to_one_study(kit: EvalKit) -> None:
+    """Other programs can give checkpoints of two studies the same id."""
+    three_studies(kit)
+    reading, running, paused = read(kit, None), kit.resolve("running").id, kit.resolve("paused").id
+    own = reading.frames.checkpoints
+    both = pl.concat([own, own.with_columns(study_id=pl.lit(paused), study=pl.lit("paused"))])
+    model = PanelModel(NOW, excluded=frozenset([(running, own["checkpoint_id"][2])]))
+    model.apply(replace(reading, frames=replace(reading.frames, checkpoints=both)), NOW)
+    assert [(entry.name, entry.progress) for entry in model.entries()] == [
+        ("paused", "3 periods"),
+        ("running", "2/8"),
+        ("pending", "0 periods"),
+    ]
+    frames = selecting(model, "running").study_frames()
+    assert frames is not None
+    assert frames.checkpoints["checkpoint_id"].to_list() == own["checkpoint_id"].to_list()[:2]
 
 
 def test_panel_follows_changes_of_another_kit(kit: EvalKit, tmp_path: Path) -> None:

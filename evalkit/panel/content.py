@@ -69,12 +69,12 @@ class Content:
     frames
         The frames of a kit.
     excluded
-        The ids of checkpoints that are not shown.
+        The study id and id of each checkpoint that is not shown.
     as_of
         The state of the log, a time or the text of a pin; None for the latest.
     """
 
-    def __init__(self, frames: AllFrames, excluded: frozenset[str] = frozenset(), as_of: datetime | str | None = None) -> None:
+    def __init__(self, frames: AllFrames, excluded: frozenset[tuple[str, str]] = frozenset(), as_of: datetime | str | None = None) -> None:
         self.frames = frames
         self.excluded = excluded
         self.as_of = as_of
@@ -91,8 +91,10 @@ class Content:
 
     @cached_property
     def _shown(self) -> pl.DataFrame:
-        frame = self.frames.checkpoints
-        return frame.filter(~pl.col("checkpoint_id").is_in(list(self.excluded))) if self.excluded else frame
+        frame, schema = self.frames.checkpoints, {"study_id": pl.String, "checkpoint_id": pl.String}
+        if not self.excluded:
+            return frame
+        return frame.join(pl.DataFrame(list(self.excluded), schema, orient="row"), on=list(schema), how="anti", maintain_order="left")
 
     @cached_property
     def _periods(self) -> dict[str, int]:

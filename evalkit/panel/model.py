@@ -77,10 +77,12 @@ class PanelModel:
     source
         The name of the data source in messages: ``"server"``, or ``"kit"`` without a server.
     excluded
-        The ids of checkpoints that are not shown.
+        The study id and id of each checkpoint that is not shown.
     """
 
-    def __init__(self, now: datetime, selected: str | None = None, source: str = "server", excluded: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, now: datetime, selected: str | None = None, source: str = "server", excluded: frozenset[tuple[str, str]] = frozenset()
+    ) -> None:
         self.source = source
         self.excluded = excluded
         self.reading: Reading | None = None

@@ -44,7 +44,7 @@ class Panel:
     """
 
     def __init__(
-        self, kit: PanelKit, selected: str | None = None, *, excluded: frozenset[str] = frozenset(), embedded: bool = True
+        self, kit: PanelKit, selected: str | None = None, *, excluded: frozenset[tuple[str, str]] = frozenset(), embedded: bool = True
     ) -> None:
         self._feed = watchers.join(kit)
         self._screen = Screen(PanelModel(utc_now(), selected, "kit" if embedded else "server", excluded), self._feed.drawer, kit)
