@@ -407,6 +407,73 @@ def test_edit_form_returns_only_changes(kit: EvalKit) -> None:
     assert form.texts["name"] == "renamed"
 
 
+CHANGED_MEANWHILE: list[Any] = [
+    # typed, changed by another process, result, conflicts
+    ({"metadata": "model=m-1\nseed=1\nmine=1"}, {"metadata": {"owner": "x"}}, {"metadata": {"mine": "1"}}, []),
+    ({"metadata": "model=m-1"}, {"metadata": {"owner": "x"}}, {"metadata": {"seed": None}}, []),
+    ({"metadata": "model=m-2\nseed=1"}, {"metadata": {"model": "m-2", "owner": "x"}}, {}, []),
+    ({"metadata": "model=m-2\nseed=2"}, {"metadata": {"model": "m-3"}}, {"metadata": {"model": "m-2", "seed": "2"}},
+     snapshot(["the metadata 'model' was changed to 'm-3'"])),
+    ({"metadata": "model=m-1\nseed=2"}, {"metadata": {"seed": None}}, {"metadata": {"seed": "2"}},
+     snapshot(["the metadata 'seed' was removed"])),
+    ({"metadata": "model=m-1"}, {"metadata": {"seed": "2"}}, {"metadata": {"seed": None}},
+     snapshot(["the metadata 'seed' was changed to '2'"])),
+    ({"tags": "a, b, mine"}, {"tags": ["a", "b", "theirs"]}, {"tags": ["a", "b", "theirs", "mine"]}, []),
+    ({"tags": "b, mine"}, {"tags": ["a"]}, {"tags": ["mine"]}, []),
+    ({"tags": "b, a"}, {"tags": ["b", "a", "theirs"]}, {}, []),
+    ({"tags": "b"}, {"tags": ["a", "b", "theirs"]}, {"tags": ["b", "theirs"]}, []),
+    ({"tags": "b, a"}, {}, {"tags": ["b", "a"]}, []),
+    ({"description": "mine"}, {"description": "theirs"}, {"description": "mine"},
+     snapshot(["the description was changed to 'theirs'"])),
+    ({"description": ""}, {"description": "theirs"}, {"description": ""}, snapshot(["the description was changed to 'theirs'"])),
+    ({"description": "same "}, {"description": "same"}, {}, []),
+    ({"description": "d "}, {"description": "theirs"}, {}, []),
+    ({"description": "mine", "metadata": "model"}, {"metadata": {"owner": "x"}}, {"description": "mine"}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "theirs", "result", "conflicts"), CHANGED_MEANWHILE)
+def test_edits_are_relative_to_the_values_they_were_typed_for(
+    kit: EvalKit, typed: dict[str, str], theirs: dict[str, Any], result: dict[str, Any], conflicts: list[str]
+) -> None:
+    """Changes by another process survive; different changes of one value are a conflict until the latest values are accepted."""
+    kit.create_study("one", description="d", tags=["a", "b"], metadata={"model": "m-1", "seed": "1"})
+    model = model_of(kit)
+    assert model.drafts is not None
+    form = model.drafts.edit
+    for name, text in typed.items():
+        form.set_text(name, text)
+    assert form.conflicts() == []
+    kit.edit_study("one", **theirs)
+    follow(model, kit)
+    assert (form.changes()[:2], form.conflicts()) == ((None, result), conflicts)
+    form.accept_latest()
+    assert (form.changes()[:2], form.conflicts()) == ((None, result), [])
+    kit.edit_study("one", **result)
+    follow(model, kit)
+    assert (form.changes()[:2], form.conflicts()) == ((None, {}), [])
+
+
+def test_name_changed_by_another_process_is_a_conflict(kit: EvalKit) -> None:
+    """Another change after the acceptance is a conflict again; text that equals the first value follows the study."""
+    kit.create_study("one")
+    model = model_of(kit)
+    assert model.drafts is not None
+    form = model.drafts.edit
+    form.set_text("name", "mine")
+    for name in ("theirs", "theirs again"):
+        kit.rename_study(model.selected or "", name)
+        follow(model, kit)
+        assert (form.texts["name"], form.changes()[0], form.conflicts()) == ("mine", "mine", [f"the name was changed to {name!r}"])
+        form.accept_latest()
+        assert form.conflicts() == []
+    form.set_text("name", "theirs again")
+    assert form.changes()[0] is None
+    kit.rename_study("theirs again", "third")
+    follow(model, kit)
+    assert (form.texts["name"], form.conflicts()) == ("third", [])
+
+
 @pytest.mark.parametrize(("name", "text", "problem"), [
     ("name", " ", snapshot("Invalid name '': empty; at least one visible character is required.")),
     ("metadata", "model", snapshot("Invalid metadata 'model': '=' is missing; expected one pair per line, e.g. model=m-1.")),

@@ -221,7 +221,7 @@ def test_concurrent_amendment_is_a_conflict(kit: EvalKit, show: Show, tmp_path: 
     driver.click("Amend")
     assert isinstance(driver.panel.last_error, ConflictError)
     assert html.escape(str(driver.panel.last_error)) in driver.message
-    conflict = section(driver, "correction")._conflict.value
+    conflict = section(driver, "correction").conflict.text.value
     assert "Total cost: $1.00 → $2.00 (by bob, reason: theirs &lt;img" in conflict
     assert (driver.control("Total cost").value, driver.control("Reason").value) == ("3", "mine")
     assert driver.control("Amend").disabled
@@ -314,6 +314,29 @@ def test_rename_and_edit_study(kit: EvalKit, show: Show) -> None:
     driver.type("Study metadata", "model")
     assert "=&#x27; is missing" in driver.form("edit")._problems.value
     assert driver.control("Save changes").disabled
+
+
+def test_edit_keeps_changes_of_another_process(kit: EvalKit, show: Show, tmp_path: Path) -> None:
+    """Added tags and metadata survive; a changed description has to be accepted."""
+    kit.create_study("agent", description="d", tags=["a"], metadata={"model": "m-0"})
+    driver = show()
+    driver.open("Edit study")
+    for name, text in (("Study metadata", "model=m-1"), ("Study tags", "a, mine"), ("Study description", "mine")):
+        driver.type(name, text)
+    assert not shown(driver, "Continue with my changes")
+    with connect(tmp_path / "home") as other:
+        other.edit_study("agent", metadata={"owner": "x"}, tags=["a", "theirs"], description=f"theirs {MARKUP}")
+    driver.panel.refresh()
+    conflict = section(driver, "edit").conflict.text.value
+    assert "Conflict: the description was changed to &#x27;theirs &lt;img" in conflict
+    assert driver.control("Save changes").disabled
+    driver.click("Continue with my changes")
+    assert not shown(driver, "Continue with my changes")
+    driver.click("Save changes")
+    config = kit.resolve("agent").config
+    assert (config.description, config.tags, config.metadata) == ("mine", ["a", "theirs", "mine"], {"model": "m-1", "owner": "x"})
+    assert driver.control("Study metadata").value == "model=m-1\nowner=x"
+    assert not shown(driver, "Continue with my changes")
 
 
 def test_archive_and_restore_study(kit: EvalKit, show: Show) -> None:

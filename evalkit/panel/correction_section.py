@@ -12,7 +12,7 @@ from evalkit._util.text import plural
 from evalkit.panel.checkpoint_form import custom_fields
 from evalkit.panel.correction_form import CORRECTION_FIELDS, LISTED, CheckpointChoice, CorrectionForm, Version, period_text, versions_of
 from evalkit.panel.form_sections import NO_STUDY
-from evalkit.panel.form_view import FormView
+from evalkit.panel.form_view import ConflictRow, FormView
 from evalkit.panel.traits import set_trait
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ class CorrectionSection:
         self._found = widgets.HTML().add_class("evalkit-note")
         chooser = widgets.Box([self.search, self.choice, self._found]).add_class("evalkit-finder").add_class("evalkit-more")
         self._versions = widgets.HTML().add_class("evalkit-history")
-        self._conflict = widgets.HTML()
-        self.accept = widgets.Button(description="Use latest version")
-        self._conflict_row = widgets.HBox([self._conflict, self.accept]).add_class("evalkit-confirmation")
+        self.conflict = ConflictRow("Use latest version")
         self.form = FormView(CORRECTION_FIELDS, "Amend", custom_before="Source")
         self.retract = widgets.Button(description="Retract checkpoint", disabled=True)
         self.form.submit_row.children = (self.form.button, self.retract, self.form.feedback)
@@ -43,7 +41,7 @@ class CorrectionSection:
         self.confirm = widgets.Button(description="Retract permanently", button_style="danger")
         self.cancel = widgets.Button(description="Keep checkpoint")
         self._confirmation = widgets.HBox([self._question, self.confirm, self.cancel]).add_class("evalkit-confirmation")
-        self.box = widgets.VBox([chooser, self._versions, self._conflict_row, self.form.box, self._confirmation])
+        self.box = widgets.VBox([chooser, self._versions, self.conflict.box, self.form.box, self._confirmation])
 
     def show(self, model: PanelModel) -> None:
         """Show the selected checkpoint of the selected study."""
@@ -58,9 +56,7 @@ class CorrectionSection:
         versions = [] if frames is None else versions_of(frames.amendments, correction.row["checkpoint_id"], correction.definitions)
         set_trait(self._versions, "value", versions_html(versions))
         conflict = correction.amended_meanwhile and model.busy is None  # not while an own amendment is being read
-        set_trait(self._conflict_row.layout, "display", None if conflict else "none")
-        set_trait(self._conflict, "value", _conflict_html(correction, versions) if conflict else "")
-        set_trait(self.accept, "disabled", not editable)
+        self.conflict.show(_changes_since(correction, versions) if conflict else "", editable=editable)
         note = model.read_only or f"Study: {study['name']}. {_retracted(versions) if choice.retracted else _NOTE}"
         self.form.show(
             correction.texts, correction.problems(), sendable=editable and correction.can_amend, editable=editable, note=note,
@@ -79,8 +75,8 @@ class CorrectionSection:
         set_trait(self.choice, "options", ())
         for control in (self.search, self.choice, self.retract):
             set_trait(control, "disabled", True)
-        for part in (self._conflict_row, self._confirmation):
-            set_trait(part.layout, "display", "none")
+        self.conflict.show("", editable=False)
+        set_trait(self._confirmation.layout, "display", "none")
         for html in (self._versions, self._found):
             set_trait(html, "value", "")
         self.form.show({}, {}, sendable=False, editable=False, note=note)
@@ -97,11 +93,10 @@ class CorrectionSection:
         set_trait(self._found, "value", escape(f"{matches}{newest if found else ''}."))
 
 
-def _conflict_html(form: CorrectionForm, versions: Sequence[Version]) -> str:
+def _changes_since(form: CorrectionForm, versions: Sequence[Version]) -> str:
     since = [version for version in versions if version.revision is not None and form.base is not None and version.revision > form.base]
     changed = "; ".join(f"{'; '.join(version.changes)} ({_by(version)})" for version in reversed(since))
-    text = f"Conflict: this checkpoint was amended meanwhile: {changed}. What you typed is kept. Check it, then continue."
-    return f'<div role="alert">{escape(text)}</div>'
+    return f"this checkpoint was amended meanwhile: {changed}"
 
 
 def _by(version: Version) -> str:

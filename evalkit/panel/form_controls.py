@@ -69,6 +69,7 @@ class FormControls:
 
     def _connect_edit(self, section: EditSection) -> None:
         section.form.on_input(lambda name, text: self._type("edit", name, text))
+        self._on_click(section.conflict.accept, self._accept_edits, section.form.button.focus)
         self._on_click(section.form.button, self._edit)
         self._on_click(section.archive, self._archive)
 
@@ -77,7 +78,7 @@ class FormControls:
         self._connect_find(section.form.custom)
         self._on_value(section.search, lambda text: self._choose(lambda choice: setattr(choice, "search", text)))
         self._on_value(section.choice, lambda checkpoint_id: self._choose(lambda choice: choice.select(checkpoint_id)))
-        self._on_click(section.accept, lambda: self._correct(lambda form: form.accept_latest()), section.form.button.focus)
+        self._on_click(section.conflict.accept, lambda: self._correct(lambda form: form.accept_latest()), section.form.button.focus)
         self._on_click(section.form.button, self._amend)
         confirm, cancel = section.confirm, section.cancel
         self._on_click(section.retract, lambda: self._correct(lambda form: setattr(form, "confirming", True)), cancel.focus)
@@ -93,6 +94,10 @@ class FormControls:
                 getattr(self._model.drafts, form).set_text(name, text)
 
         self._screen.change_form(act)
+
+    def _accept_edits(self) -> None:
+        if self._model.drafts is not None:
+            self._model.drafts.edit.accept_latest()
 
     def _choose(self, act: Callable[[CheckpointChoice], object]) -> None:
         if self._model.drafts is not None:

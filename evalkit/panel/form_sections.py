@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from evalkit._util.text import plural
 from evalkit.panel.checkpoint_form import CHECKPOINT_FIELDS, custom_fields
-from evalkit.panel.form_view import FormView
+from evalkit.panel.form_view import ConflictRow, FormView
 from evalkit.panel.note_form import NOTE_FIELDS
 from evalkit.panel.study_forms import EDIT_FIELDS, STUDY_FIELDS
 from evalkit.panel.traits import set_trait
@@ -103,11 +103,12 @@ class EditSection:
     """The form that renames and edits a study, and the button that archives it."""
 
     def __init__(self) -> None:
+        self.conflict = ConflictRow("Continue with my changes")
         self.form = FormView(EDIT_FIELDS, "Save changes")
         self.archive = widgets.Button(description="Archive study", disabled=True)
         self._about = widgets.HTML().add_class("evalkit-reason")
         actions = widgets.HBox([self.archive, self._about]).add_class("evalkit-submit").add_class("evalkit-more")
-        self.box = widgets.VBox([self.form.box, actions])
+        self.box = widgets.VBox([self.conflict.box, self.form.box, actions])
 
     def show(self, model: PanelModel) -> None:
         """Show the form of the selected study."""
@@ -115,13 +116,16 @@ class EditSection:
         set_trait(self.archive, "disabled", drafts is None or study is None or not model.can_write)
         if drafts is None or study is None:
             self.form.show({}, {}, sendable=False, editable=False, note=model.read_only or NO_STUDY)
+            self.conflict.show("", editable=False)
             set_trait(self._about, "value", "")
             return
         form = drafts.edit
-        new, values, problems = form.changes()
+        (new, values, problems), conflicts = form.changes(), form.conflicts()
+        meanwhile = f"{'; '.join(conflicts)} meanwhile" if conflicts and model.busy is None else ""  # not while own changes are being read
+        self.conflict.show(meanwhile, editable=model.can_write)
         fixed = form.fixed
         note = model.read_only or f"Study: {study['name']}. {_FIXED.format(' and '.join(sorted(fixed))) if fixed else ''}"
-        sendable = model.can_write and not problems and (new is not None or bool(values))
+        sendable = model.can_write and not problems and not conflicts and (new is not None or bool(values))
         self.form.show(form.texts, problems, sendable=sendable, editable=model.can_write, note=note, fixed=fixed)
         archived: Any = study["archived"]
         set_trait(self.archive, "description", "Restore study" if archived else "Archive study")

@@ -14,7 +14,7 @@ from evalkit.panel.metric_fields import MetricFields
 from evalkit.panel.texts import Field
 from evalkit.panel.traits import set_class, set_trait
 
-__all__ = ["FormView"]
+__all__ = ["ConflictRow", "FormView"]
 
 
 class FormView:
@@ -97,6 +97,28 @@ class FormView:
         listed = "".join(f"<div>{escape(problem)}</div>" for problem in dict.fromkeys(problems.values()))
         set_trait(self._note, "value", escape(note.strip()))
         set_trait(self._problems, "value", listed and f'<div role="alert" class="evalkit-problems">{listed}</div>')
+
+
+class ConflictRow:
+    """Changes by another process, and the button that accepts them; `box` contains both.
+
+    Parameters
+    ----------
+    accept
+        Label of the button.
+    """
+
+    def __init__(self, accept: str) -> None:
+        self.text = widgets.HTML()
+        self.accept = widgets.Button(description=accept)
+        self.box = widgets.HBox([self.text, self.accept]).add_class("evalkit-confirmation")
+
+    def show(self, changes: str, *, editable: bool) -> None:
+        """Show what was changed; nothing if the text is empty."""
+        text = f"Conflict: {changes}. What you typed is kept. Check it, then continue."
+        set_trait(self.text, "value", f'<div role="alert">{escape(text)}</div>' if changes else "")
+        set_trait(self.accept, "disabled", not editable)
+        set_trait(self.box.layout, "display", None if changes else "none")
 
 
 def _control(field: Field, layout: widgets.Layout, style: TextStyle) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from evalkit.domain import validation as checks
 from evalkit.domain.commands import CreateStudy
-from evalkit.domain.refusals import invalid
+from evalkit.domain.refusals import invalid, shown
 from evalkit.domain.study import PeriodType
 from evalkit.errors import InvalidInputError
 from evalkit.panel.texts import Field, comma_separated, metadata_of, metadata_text, number_of
@@ -103,7 +103,8 @@ _STUDY_READERS: dict[str, tuple[str, Callable[[Mapping[str, str]], Any]]] = {
 class EditForm:
     """The text typed to rename and edit a study.
 
-    Fields that were not edited follow the study, so that changes by other processes are neither hidden nor undone.
+    Fields that were not edited follow the study. An edited field remembers the value that it was typed for, so that changes by other
+    processes are neither hidden nor undone.
 
     Parameters
     ----------
@@ -113,19 +114,21 @@ class EditForm:
 
     def __init__(self, study: Mapping[str, Any]) -> None:
         self._typed: dict[str, str] = {}
+        self._bases: dict[str, Any] = {}
+        """The value that each edited field was typed for."""
         self.follow(study)
 
     def follow(self, study: Mapping[str, Any]) -> None:
         """Show the values of a newer row of the studies frame."""
-        self._metadata = {pair["key"]: pair["value"] for pair in study["metadata"] or ()}
-        self._tags = list(study["tags"])
-        self._current = {
-            "name": study["name"],
-            "tags": ", ".join(self._tags),
-            "description": study["description"] or "",
-            "metadata": metadata_text(self._metadata),
+        self._values: dict[str, Any] = {
+            "name": {"name": study["name"]},
+            "tags": list(study["tags"]),
+            "description": {"description": study["description"] or ""},
+            "metadata": {pair["key"]: pair["value"] for pair in study["metadata"] or ()},
         }
-        self._typed = {name: text for name, text in self._typed.items() if text != self._current[name]}
+        self._current = {name: _text_of(name, value) for name, value in self._values.items()}
+        for name, text in list(self._typed.items()):
+            self.set_text(name, text)
 
     @property
     def texts(self) -> dict[str, str]:
@@ -134,28 +137,55 @@ class EditForm:
 
     def set_text(self, name: str, text: str) -> None:
         """Set the text of a field."""
+        base = self._bases.setdefault(name, self._values[name])
         self._typed[name] = text
-        if text == self._current[name]:
-            del self._typed[name]
+        if text in (self._current[name], _text_of(name, base)):
+            del self._typed[name], self._bases[name]
 
     @property
     def fixed(self) -> set[str]:
         """The fields whose value cannot be written as text, such as tags with a comma."""
-        written = {"tags": comma_separated(self._current["tags"]) == self._tags, "metadata": self._is_written()}
+        written = {"tags": comma_separated(self._current["tags"]) == self._values["tags"], "metadata": self._is_written()}
         return {name for name, matches in written.items() if not matches}
 
     def _is_written(self) -> bool:
         try:
-            return metadata_of(self._current["metadata"]) == checks.check_metadata(self._metadata)
+            return metadata_of(self._current["metadata"]) == checks.check_metadata(self._values["metadata"])
         except InvalidInputError:
             return False
 
     def changes(self) -> tuple[str | None, dict[str, Any], dict[str, str]]:
         """Return the new name or None, the changed arguments of ``kit.edit_study``, and problems.
 
-        Problems are by field name.
+        Tags and metadata that another process added or removed meanwhile stay so. Problems are by field name.
         """
-        new: str | None = None
+        values, problems = self._edited()
+        changed = {name: self._change(name, value) for name, value in values.items()}
+        new = changed.pop("name", {}).get("name")
+        if "description" in changed:
+            changed["description"] = changed["description"].get("description")
+        return new, {name: value for name, value in changed.items() if value not in (None, {})}, problems
+
+    def conflicts(self) -> list[str]:
+        """Return a text about each edited value that another process changed to another one."""
+        texts = []
+        for name, value in self._edited()[0].items():
+            base, latest = self._bases[name], self._values[name]
+            for key in () if name == "tags" else self._change(name, value):
+                if latest.get(key) != base.get(key):
+                    what = f"metadata {key!r}" if name == "metadata" else name
+                    texts.append(f"the {what} was " + (f"changed to {shown(latest[key])}" if key in latest else "removed"))
+        return texts
+
+    def accept_latest(self) -> None:
+        """Apply the typed values to the latest version of the study."""
+        for name, value in self._edited()[0].items():
+            if name != "tags":
+                accepted = {key: self._values[name].get(key) for key in self._change(name, value)}
+                self._bases[name] = {key: text for key, text in (self._bases[name] | accepted).items() if text is not None}
+
+    def _edited(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the values of the edited fields that are valid, and the problems of the others."""
         values: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for name in self._typed:
@@ -163,15 +193,23 @@ class EditForm:
                 value = _STUDY_READERS[name][1](self.texts)
             except InvalidInputError as error:
                 problems[name] = str(error)
-                continue
-            if name == "name":
-                new = value if value != self._current["name"] else None
-            elif name == "metadata":
-                changed = {key: text for key, text in value.items() if self._metadata.get(key) != text}
-                changed |= dict.fromkeys(key for key in self._metadata if key not in value)
-                values |= {"metadata": changed} if changed else {}
-            elif name == "tags":
-                values |= {"tags": value} if value != self._tags else {}
-            elif (value or "") != self._current["description"]:
-                values["description"] = value or ""
-        return new, values, problems
+            else:
+                values[name] = value if name in ("tags", "metadata") else {name: value or ""}
+        return values, problems
+
+    def _change(self, name: str, value: Any) -> Any:
+        """Return the new value of each key that the user changed; all tags, or None if none changed."""
+        base, latest = self._bases[name], self._values[name]
+        if name != "tags":
+            changed = {key: value.get(key) for key in (*value, *base) if value.get(key) != base.get(key)}
+            return {key: text for key, text in changed.items() if text != latest.get(key)}
+        if latest != base:  # another process changed them
+            removed = set(base) - set(value)
+            value = [tag for tag in latest if tag not in removed] + [tag for tag in value if tag not in (*base, *latest)]
+        return None if value == latest else value
+
+
+def _text_of(name: str, value: Any) -> str:
+    if name == "tags":
+        return ", ".join(value)
+    return metadata_text(value) if name == "metadata" else str(value[name])
