@@ -130,6 +130,32 @@ def test_definition_by_another_process_appears_in_an_open_form(kit: EvalKit, sho
     assert len(_instances) == before
 
 
+@pytest.mark.parametrize("count", [1, SHOWN_FIELDS])
+def test_metric_keeps_its_control_while_another_process_defines_one(kit: EvalKit, show: Show, count: int) -> None:
+    """Text in flight belongs to the metric whose control is focused, also if as many fields as possible are shown."""
+    metrics = [Metric(f"m_{number:02}", kind="number", better="up", group="Part B") for number in range(count)]
+    started(kit, "agent", Metric("first", kind="number", better="up", group="Part A"), *metrics)
+    driver = show()
+    driver.open("Record checkpoint")
+    last = [control for control in driver.form("checkpoint").custom._grid.children if isinstance(control, ipywidgets.Text)][-1]
+    label = last.description
+    last.value = "0.5"
+    with connect(kit.engine.settings.home) as other:
+        other.define_metric("agent", Metric("second", kind="number", better="up", group="Part A"))
+    driver.panel.refresh()
+    last.value = "0.55"
+    assert (last.description, driver.control(label), driver.control(label).value) == (label, last, "0.55")
+    assert driver.panel.model.drafts is not None
+    texts = driver.panel.model.drafts.checkpoint.texts
+    assert {name: text for name, text in texts.items() if text == "0.55"} == {label.lower().replace(" ", "_"): "0.55"}
+    assert shown(driver, "Second") == (count == 1)
+    if count > 1:
+        driver.type("Find a custom metric", "second")
+        driver.type("Second", "2")
+        driver.type("Find a custom metric", "")
+        assert (driver.panel.model.drafts.checkpoint.texts["second"], shown(driver, "Second")) == ("2", True)
+
+
 @pytest.mark.slow
 def test_form_with_200_custom_metrics(kit: EvalKit, show: Show) -> None:
     """At most 24 fields exist; a search shows others, and what was typed in hidden ones is recorded."""

@@ -22,8 +22,8 @@ SHOWN_FIELDS = 24
 class MetricFields:
     """The controls of custom metrics, which differ by study; `box` contains all of them.
 
-    Controls are created when a study needs them, at most `SHOWN_FIELDS`, and reused for other metrics and studies. What was typed is kept
-    by the form, so a control that shows another metric loses nothing.
+    Controls are created when a study needs them, at most `SHOWN_FIELDS`. A metric keeps its control while it is shown, so that text that is
+    being typed never goes to another metric; other controls are reused. What was typed is kept by the form.
     """
 
     def __init__(self) -> None:
@@ -37,6 +37,9 @@ class MetricFields:
         self._controls: list[widgets.Text] = []
         self._headings: list[widgets.HTML] = []
         self._shown: list[Field] = []
+        self._query = ""
+        self._bound: dict[str, widgets.Text] = {}
+        """The control of each shown metric, by name."""
         self._callback: Callable[[str, str], None] | None = None
 
     def on_input(self, callback: Callable[[str, str], None]) -> None:
@@ -48,8 +51,9 @@ class MetricFields:
         many = len(fields) > SHOWN_FIELDS
         query = self.find.value.strip().lower() if many else ""
         matching = [field for field in fields if query in f"{field.label}\n{field.name}".lower()]
-        self._arrange(matching[:SHOWN_FIELDS])
-        for field, control in zip(self._shown, self._controls, strict=False):
+        self._arrange(self._selected(matching, query))
+        for field in self._shown:
+            control = self._bound[field.name]
             set_trait(control, "description", field.label)
             set_trait(control, "placeholder", field.placeholder)
             set_trait(control, "value", texts.get(field.name, ""))
@@ -60,12 +64,24 @@ class MetricFields:
         found = f"{len(self._shown)} of {plural(len(fields), 'custom metric')} shown, {filled} with a value."
         set_trait(self._summary, "value", found if many else "")
 
+    def _selected(self, matching: list[Field], query: str) -> list[Field]:
+        """Return the fields to show: those already shown unless the search changed, and the first others."""
+        kept = {field.name for field in matching if field.name in self._bound} if query == self._query else set()
+        self._query = query
+        others = [field.name for field in matching if field.name not in kept]
+        names = kept.union(others[: SHOWN_FIELDS - len(kept)])
+        return [field for field in matching if field.name in names]
+
     def _arrange(self, fields: list[Field]) -> None:
         """Place the controls of some fields, each group below its heading."""
         if fields == self._shown:
             return
-        while len(self._controls) < len(fields):
-            self._controls.append(self._control(len(self._controls)))
+        names = {field.name for field in fields}
+        self._bound = {name: control for name, control in self._bound.items() if name in names}
+        free = [control for control in self._controls if control not in self._bound.values()]
+        for field in fields:
+            if field.name not in self._bound:
+                self._bound[field.name] = free.pop() if free else self._control()
         children: list[widgets.Widget] = []
         groups = 0
         for index, field in enumerate(fields):
@@ -75,17 +91,19 @@ class MetricFields:
                 set_trait(self._headings[groups], "value", escape(field.group))
                 children.append(self._headings[groups])
                 groups += 1
-            children.append(self._controls[index])
+            children.append(self._bound[field.name])
         self._shown = fields
         set_trait(self._grid, "children", tuple(children))
         set_trait(self._spare, "children", tuple(each for each in (*self._controls, *self._headings) if each not in children))
 
-    def _control(self, index: int) -> widgets.Text:
+    def _control(self) -> widgets.Text:
         self._looks = self._looks or {"layout": widgets.Layout(), "style": TextStyle()}  # shared, because there can be many controls
         control = widgets.Text(**self._looks)
-        control.observe(lambda change: self._on_input(index, change["new"]), "value")
+        control.observe(lambda change: self._on_input(control, change["new"]), "value")
+        self._controls.append(control)
         return control
 
-    def _on_input(self, index: int, text: str) -> None:
-        if self._callback is not None and index < len(self._shown):
-            self._callback(self._shown[index].name, text)
+    def _on_input(self, control: widgets.Text, text: str) -> None:
+        name = next((name for name, bound in self._bound.items() if bound is control), None)
+        if self._callback is not None and name is not None:
+            self._callback(name, text)
