@@ -303,6 +303,32 @@ def test_amendment_by_another_process_is_a_conflict(kit: EvalKit, tmp_path: Path
     assert kit.amend_checkpoint(form.checkpoint(), form.changes()[0], reason="mine").revision == 2
 
 
+def test_retraction_is_for_the_version_that_was_shown(kit: EvalKit) -> None:
+    """An amendment while it awaits confirmation is a conflict; so is one of typed values."""
+    made = record(kit, started(kit, "one"), total_cost=1)
+    model = model_of(kit)
+    form = correction_of(model)
+    form.request_retraction()
+    assert not form.confirming
+    form.set_text("reason", "mine")
+    made = kit.amend_checkpoint(made, {"total_cost": 2}, reason="theirs")
+    follow(model, kit)
+    assert (form.amended_meanwhile, form.can_retract) == (False, True)
+    form.request_retraction()
+    made = kit.amend_checkpoint(made, {"total_cost": 3}, reason="theirs")
+    follow(model, kit)
+    assert (form.confirming, form.amended_meanwhile, form.can_retract, form.checkpoint().revision) == (True, True, False, 1)
+    form.accept_latest()
+    assert (form.confirming, form.amended_meanwhile, form.can_retract, form.checkpoint().revision) == (True, False, True, 2)
+    form.withdraw_retraction()
+    form.set_text("total_cost", "9")
+    kit.amend_checkpoint(made, {"total_cost": 4}, reason="theirs")
+    follow(model, kit)
+    assert (form.amended_meanwhile, form.can_retract, form.checkpoint().revision) == (True, False, 2)
+    form.set_text("total_cost", "4")
+    assert (form.amended_meanwhile, form.can_retract, form.checkpoint().revision) == (False, True, 3)
+
+
 def test_equal_amendment_by_another_process_is_no_conflict(kit: EvalKit) -> None:
     made = record(kit, started(kit, "one"), total_cost=1)
     model = model_of(kit)

@@ -283,6 +283,33 @@ def test_retract_checkpoint(kit: EvalKit, show: Show, monkeypatch: pytest.Monkey
     assert "1 period, daily" in driver.view.details.value
 
 
+def test_retraction_needs_the_latest_version_and_a_reason(kit: EvalKit, show: Show, tmp_path: Path) -> None:
+    """Neither a conflict nor a cleared reason can be confirmed, because a retraction cannot be undone."""
+    started(kit)
+    driver = show()
+    driver.open("Amend or retract")
+    driver.type("Total cost", "3")
+    driver.type("Reason", "mine")
+    driver.click("Retract checkpoint")
+    retract, confirm = driver.control("Retract checkpoint"), driver.control("Retract permanently")
+    assert (retract.disabled, confirm.disabled) == (False, False)
+    with connect(tmp_path / "home") as other:
+        other.amend_checkpoint(other.checkpoints()["checkpoint_id"][0], {"total_cost": 2}, reason="theirs")
+    driver.panel.refresh()
+    assert (retract.disabled, confirm.disabled, confirm.tooltip) == (True, True, "Use the latest version first.")
+    driver.click("Retract permanently")
+    assert kit.checkpoints().height == 1
+    driver.click("Use latest version")
+    assert (retract.disabled, confirm.disabled) == (False, False)
+    driver.type("Reason", "")
+    assert (retract.disabled, confirm.disabled, confirm.tooltip) == (True, True, "Enter a reason first.")
+    driver.click("Retract permanently")
+    assert kit.checkpoints().height == 1
+    driver.type("Reason", "mine")
+    driver.click("Retract permanently")
+    assert (kit.checkpoints().height, kit.amendments()["reason"].to_list()[-1]) == (0, "mine")
+
+
 def test_retraction_is_withdrawn_by_another_selection(kit: EvalKit, show: Show) -> None:
     """Neither another checkpoint nor another study keeps the question open."""
     started(kit, "one", days=2)

@@ -112,7 +112,7 @@ class CorrectionForm:
     def __init__(self, row: Mapping[str, Any], definitions: Mapping[str, Metric]) -> None:
         self._typed: dict[str, str] = {}
         self.base: int | None = None
-        """The version that the typed values are for; None before a value is typed."""
+        """The version that the typed values or the requested retraction are for; None without any."""
         self.confirming = False
         """Whether the retraction awaits confirmation."""
         self.follow(row, definitions)
@@ -123,8 +123,7 @@ class CorrectionForm:
         names = (*(field.name for field in CORRECTION_FIELDS), *definitions)
         self._current = {name: value_text(row.get(name)) for name in names}
         self._typed = {name: text for name, text in self._typed.items() if text.strip() != self._current[name]}
-        if not self._edited:
-            self.base = None
+        self._update_base()
 
     @property
     def texts(self) -> dict[str, str]:
@@ -136,10 +135,23 @@ class CorrectionForm:
         self._typed[name] = text
         if text.strip() == self._current.get(name, ""):
             del self._typed[name]
-        if self.base is None and name not in _ABOUT:
-            self.base = self.row["revision"]
-        if not self._edited:
+        self._update_base()
+
+    def _update_base(self) -> None:
+        if not (self._edited or self.confirming):
             self.base = None
+        elif self.base is None:
+            self.base = self.row["revision"]
+
+    def request_retraction(self) -> None:
+        """Ask for confirmation before the checkpoint is retracted."""
+        self.confirming = self.can_retract
+        self._update_base()
+
+    def withdraw_retraction(self) -> None:
+        """Withdraw the request to retract the checkpoint."""
+        self.confirming = False
+        self._update_base()
 
     @property
     def _edited(self) -> list[str]:
@@ -158,12 +170,13 @@ class CorrectionForm:
 
     @property
     def amended_meanwhile(self) -> bool:
-        """Whether there is a newer version than the one that the typed values are for."""
+        """Whether there is a newer version than the one that the form is for."""
         return self.base is not None and self.row["revision"] > self.base
 
     def accept_latest(self) -> None:
-        """Apply the typed values to the latest version."""
-        self.base = self.row["revision"] if self._edited else None
+        """Apply the typed values, or the requested retraction, to the latest version."""
+        self.base = None
+        self._update_base()
 
     def changes(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the changed values, None for a withdrawn one, and problems by field name."""
@@ -206,8 +219,8 @@ class CorrectionForm:
 
     @property
     def can_retract(self) -> bool:
-        """Whether there is a valid reason."""
-        return not self.about()[2]
+        """Whether there is a valid reason, and the latest version is known."""
+        return not self.about()[2] and not self.amended_meanwhile
 
     def checkpoint(self) -> Checkpoint:
         """Return a reference to the checkpoint, in the version that the typed values are for.
@@ -310,7 +323,7 @@ class CheckpointChoice:
     def withdraw(self) -> None:
         """Withdraw the request to retract the selected checkpoint."""
         if self._selected is not None:
-            self.forms[self._selected].confirming = False
+            self.forms[self._selected].withdraw_retraction()
 
     @property
     def form(self) -> CorrectionForm | None:

@@ -57,14 +57,16 @@ class CorrectionSection:
         set_trait(self._versions, "value", versions_html(versions))
         conflict = correction.amended_meanwhile and model.busy is None  # not while an own amendment is being read
         self.conflict.show(_changes_since(correction, versions) if conflict else "", editable=editable)
+        hint = "Use the latest version first." if correction.amended_meanwhile else "Enter a reason first."
         note = model.read_only or f"Study: {study['name']}. {_retracted(versions) if choice.retracted else _NOTE}"
         self.form.show(
             correction.texts, correction.problems(), sendable=editable and correction.can_amend, editable=editable, note=note,
             fixed=correction.fixed, custom=custom_fields(correction.definitions),
         )  # fmt: skip
-        set_trait(self.retract, "disabled", not (editable and correction.can_retract))
-        set_trait(self.retract, "button_style", "danger" if editable and correction.can_retract else "")
-        set_trait(self.retract, "tooltip", "" if correction.can_retract else "Enter a reason first.")
+        for button in (self.retract, self.confirm):
+            set_trait(button, "disabled", not (editable and correction.can_retract))
+            set_trait(button, "button_style", "danger" if editable and correction.can_retract else "")
+            set_trait(button, "tooltip", "" if correction.can_retract else hint)
         confirming = correction.confirming and editable
         set_trait(self._confirmation.layout, "display", None if confirming else "none")
         period = period_text(correction.row["period_start"], correction.row["period_end"])

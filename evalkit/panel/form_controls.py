@@ -81,8 +81,8 @@ class FormControls:
         self._on_click(section.conflict.accept, lambda: self._correct(lambda form: form.accept_latest()), section.form.button.focus)
         self._on_click(section.form.button, self._amend)
         confirm, cancel = section.confirm, section.cancel
-        self._on_click(section.retract, lambda: self._correct(lambda form: setattr(form, "confirming", True)), cancel.focus)
-        self._on_click(cancel, lambda: self._correct(lambda form: setattr(form, "confirming", False)), section.retract.focus)
+        self._on_click(section.retract, lambda: self._correct(lambda form: form.request_retraction()), cancel.focus)
+        self._on_click(cancel, lambda: self._correct(lambda form: form.withdraw_retraction()), section.retract.focus)
         self._on_click(confirm, self._retract, section.choice.focus)
 
     def _connect_find(self, custom: Any) -> None:
@@ -214,10 +214,10 @@ class FormControls:
     def _retract(self) -> None:
         drafts = self._model.drafts
         form = None if drafts is None else drafts.correction.form
-        if drafts is None or form is None or not form.confirming:
+        if drafts is None or form is None or not (form.confirming and form.can_retract):
             return
         (reason, author, _), checkpoint = form.about(), form.checkpoint()
-        form.confirming = False
+        form.withdraw_retraction()
 
         def retract() -> Outcome:
             self._kit.retract_checkpoint(checkpoint, reason=reason, author=author)
