@@ -625,8 +625,6 @@ def test_chart_marks_notes_amendments_origins_and_the_state(kit: EvalKit) -> Non
     model.show_earlier(EarlierState(OTHER, pin, "pin"), read_earlier(kit, pin))
     assert charted() == expected(as_of=pin)
     assert charted()["title"]["subtitle"] != expected()["title"]["subtitle"]
-    state = earlier_state(OTHER, "2026-02-01", NOW)
-    assert read_provenance(kit, "unknown", state.value) is None
 
 
 def test_empty_earlier_state(kit: EvalKit) -> None:

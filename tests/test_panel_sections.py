@@ -14,6 +14,7 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 
 from evalkit import ConflictError, EvalKit, InvalidInputError, LogMismatchError, Metric, StudyExistsError, connect
+from evalkit.errors import LogUnavailableError
 from evalkit.panel import controls
 from evalkit.panel.metric_fields import SHOWN_FIELDS
 from evalkit.panel.reading import read_earlier
@@ -108,6 +109,28 @@ def test_metric_without_values_and_with_one_value(kit: EvalKit, show: Show) -> N
     (output, _) = driver.panel._outputs(picture)
     assert '<th scope="col">Refusal rate, last value</th>' in output["text/html"]
     assert "<td>25.0%</td>" in output["text/html"]
+
+
+@pytest.mark.slow
+def test_chart_says_that_version_changes_could_not_be_read(kit: EvalKit, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The values are drawn nevertheless; the next change draws the chart again."""
+    study = kit.start_study(kit.create_study("agent"))
+    for day in (1, 2):
+        values = {"period_start": f"2026-01-0{day}", "total_cost": day, "provenance": {"collector": "c", "models": [f"m-{day}"]}}
+        kit.record_checkpoint(study, values, tz="UTC")
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise LogUnavailableError(f"down {MARKUP}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(kit), "provenance", unreachable)
+        driver = show(visible=True)
+        until(lambda: "<svg" in driver.view.chart.value)
+        assert "Version changes could not be read, so the chart does not show them: down &lt;img" in driver.view.chart.value
+        assert "m-2" not in driver.view.chart.value
+    driver.click("Refresh")
+    until(lambda: "could not be read" not in driver.view.chart.value)
+    assert "m-2" in driver.view.chart.value
 
 
 def test_definition_by_another_process_appears_in_an_open_form(kit: EvalKit, show: Show) -> None:

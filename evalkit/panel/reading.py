@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from evalkit.errors import EvalkitError, OutcomeUnknownError, collect_warnings
+from evalkit.errors import OutcomeUnknownError, collect_warnings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -173,13 +173,15 @@ def read_earlier(kit: PanelKit, as_of: datetime | str) -> AllFrames:
         return kit._all_frames(as_of)
 
 
-def read_provenance(kit: PanelKit, study_id: str, as_of: datetime | str | None) -> pl.DataFrame | None:
-    """Return the origin of the checkpoints of a study; None if the kit cannot be read.
+def read_provenance(kit: PanelKit, study_id: str, as_of: datetime | str | None) -> pl.DataFrame:
+    """Return the origin of the checkpoints of a study.
 
     Only charts show it, so it is not read with each change of the kit.
+
+    Raises
+    ------
+    EvalkitError
+        If the kit cannot be read.
     """
-    try:
-        with collect_warnings(lambda _: None):
-            return kit.provenance(study_id, as_of=as_of)
-    except EvalkitError:
-        return None
+    with collect_warnings(lambda _: None):
+        return kit.provenance(study_id, as_of=as_of)

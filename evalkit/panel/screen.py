@@ -20,6 +20,8 @@ from evalkit.panel.traits import close_tree, set_trait
 from evalkit.panel.view import PanelView
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from evalkit.frames.study_data import StudyData
     from evalkit.panel.content import StudyFrames
     from evalkit.panel.feed import Worker
@@ -217,16 +219,27 @@ class Screen:
     def _draw(self, chart_input: _ChartInput) -> None:
         if self._chart_input is not chart_input or self.closed:
             return
+        metric, frames = chart_input
         picture: Picture | None = None
+        problem = ""
         try:
-            metric, frames = chart_input
-            known = frames.checkpoints["collector"].count() > 0
-            provenance = read_provenance(self._kit, frames.studies["study_id"][0], frames.as_of) if known else None
+            provenance, problem = self._provenance(frames)
             picture = Picture.of(frames.data(provenance), metric)
-            html = "" if self.closed else picture.svg("page")
+            html = "" if self.closed else picture.svg("page") + problem
         except Exception as error:
             _logger.exception("panel: the chart could not be drawn")
             html = f"<em>The chart could not be drawn: {escape(error_text(error))}</em>"
         with self._lock:
             if self._chart_input is chart_input and not self.closed:
                 self._picture, self.view.chart.value = picture, html  # in one step, so that the chart does not flicker
+                if problem:
+                    self._chart_input = None  # so that the next change draws the chart again
+
+    def _provenance(self, frames: StudyFrames) -> tuple[pl.DataFrame | None, str]:
+        """Return the origin of the checkpoints, if any is known, and a message if it cannot be read."""
+        if not frames.checkpoints["collector"].count():
+            return None, ""
+        try:
+            return read_provenance(self._kit, frames.studies["study_id"][0], frames.as_of), ""
+        except EvalkitError as error:
+            return None, f"<em>Version changes could not be read, so the chart does not show them: {escape(str(error))}</em>"
