@@ -416,7 +416,7 @@ def test_edit_keeps_changes_of_another_process(kit: EvalKit, show: Show, tmp_pat
 
 
 def test_archive_and_restore_study(kit: EvalKit, show: Show) -> None:
-    """An archived study is listed behind a filter; its lifecycle commands work."""
+    """An archived study is listed with the status filter Archived; its lifecycle commands work."""
     kit.create_study("agent")
     kit.create_study("other")
     driver = show("agent")

@@ -65,7 +65,7 @@ class MetricFields:
         set_trait(self._summary, "value", found if many else "")
 
     def _selected(self, matching: list[Field], query: str) -> list[Field]:
-        """Return the fields to show: those already shown unless the search changed, and the first others."""
+        """Return the shown fields, unless the search changed, and the first other ones."""
         kept = {field.name for field in matching if field.name in self._bound} if query == self._query else set()
         self._query = query
         others = [field.name for field in matching if field.name not in kept]

@@ -236,7 +236,7 @@ class Screen:
                     self._chart_input = None  # so that the next change draws the chart again
 
     def _provenance(self, frames: StudyFrames) -> tuple[pl.DataFrame | None, str]:
-        """Return the origin of the checkpoints, if any is known, and a message if it cannot be read."""
+        """Return the known origin of the checkpoints, and a message if it cannot be read."""
         if not frames.checkpoints["collector"].count():
             return None, ""
         try:

@@ -198,7 +198,7 @@ class EditForm:
         return values, problems
 
     def _change(self, name: str, value: Any) -> Any:
-        """Return the new value of each key that the user changed; all tags, or None if none changed."""
+        """Return the new value of each key that the user changed; all tags, or None."""
         base, latest = self._bases[name], self._values[name]
         if name != "tags":
             changed = {key: value.get(key) for key in (*value, *base) if value.get(key) != base.get(key)}
