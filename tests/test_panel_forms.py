@@ -225,15 +225,28 @@ def test_checkpoints_are_listed_newest_period_first(kit: EvalKit) -> None:
     labels = [label for label, _ in choice.options()]
     assert (len(labels), len(choice.matching())) == (LISTED, 60 + 1)
     assert labels[:2] == ["2026-03-01 to 2026-03-02 UTC, revision 1", "2026-02-28 to 2026-03-01 UTC"]
-    choice.search = "2026-01-06 to"
+    choice.find("2026-01-06")  # not the checkpoint that ends then
     found = choice.options()
-    assert [label[:28] for label, _ in found[1:]] == ["2026-01-06 to 2026-01-07 UTC"] * 2
-    assert all(label.endswith(f"(id …{checkpoint_id[-8:]})") for label, checkpoint_id in found[1:])
-    assert found[0] == (labels[0], choice.selected)
-    choice.select(found[1][1])
-    assert len(choice.options()) == 2
+    assert [label[:28] for label, _ in found] == ["2026-01-06 to 2026-01-07 UTC"] * 2
+    assert all(label.endswith(f"(id …{checkpoint_id[-8:]})") for label, checkpoint_id in found)
+    assert choice.selected == found[0][1]
     choice.select("unknown")
-    assert choice.selected == found[1][1]
+    assert choice.selected == found[0][1]
+    choice.find("no such period")
+    assert (choice.matching(), choice.selected) == ([], found[0][1])
+
+
+def test_search_does_not_replace_a_checkpoint_that_is_edited(kit: EvalKit) -> None:
+    study = started(kit, "one")
+    for day in (1, 2, 3):
+        record(kit, study, day, total_cost=day)
+    choice = choice_of(model_of(kit))
+    newest = choice.selected
+    assert choice.form is not None
+    choice.form.set_text("total_cost", "9")
+    choice.find("2026-01-01")
+    assert choice.selected == newest
+    assert [checkpoint_id for _, checkpoint_id in choice.options()] == [newest, *choice.matching()]
 
 
 def test_only_changed_values_are_amended(kit: EvalKit) -> None:
@@ -399,9 +412,7 @@ def test_typing_is_quick_with_many_checkpoints(kit: EvalKit) -> None:
     kit.record_checkpoints(study, [{"total_cost": 1, "period_start": a, "period_end": b} for a, b in days])
     model = model_of(kit)
     choice = choice_of(model)
-    choice.search = "2020-01-01"
-    (_, oldest), *_ = choice.options()[1:]
-    choice.select(oldest)
+    choice.find("2020-01-01")
     began = datetime.now(UTC)
     for number in range(100):
         correction_of(model).set_text("total_cost", str(number))

@@ -237,8 +237,7 @@ def test_amend_checkpoint(kit: EvalKit, show: Show) -> None:
     assert [label for label, _ in driver.control("Checkpoint").options] == [
         f"2026-01-0{day} to 2026-01-0{day + 1} UTC" for day in (3, 2, 1)
     ]
-    driver.type("Find a period", "2026-01-02 to")
-    driver.control("Checkpoint").value = driver.control("Checkpoint").options[1][1]
+    driver.type("Find a period", "2026-01-02")
     assert (driver.control("Total cost").value, driver.control("Amend").disabled) == ("2", True)
     driver.type("Total cost", "2.5")
     assert "Enter a reason." in driver.form("correction")._problems.value

@@ -43,6 +43,8 @@ class StudyFrames:
     """The start and end of each checkpoint, excluded ones too."""
     as_of: datetime | str | None
     """The state of the log, a time or the text of a pin; None for the latest."""
+    excluded: frozenset[str] = frozenset()
+    """The ids of checkpoints of the study that are not shown."""
 
     def equals(self, other: StudyFrames) -> bool:
         """Return whether a chart of these frames is the same."""
@@ -56,9 +58,14 @@ class StudyFrames:
 
         as_of = stored_text(self.as_of) if isinstance(self.as_of, datetime) else self.as_of
         return StudyData(
-            self.checkpoints, self.lifecycle, studies=self.studies, metrics=self.metrics, notes=self.notes, amendments=self.amendments,
-            provenance=provenance, scope=Scope(as_of, excluded=self.periods.height - self.checkpoints.height),
+            self.checkpoints, self.lifecycle, studies=self.studies, metrics=self.metrics, notes=self.notes,
+            amendments=self._kept(self.amendments), provenance=None if provenance is None else self._kept(provenance),
+            scope=Scope(as_of, excluded=self.periods.height - self.checkpoints.height),
         )  # fmt: skip
+
+    def _kept(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of checkpoints that are not excluded."""
+        return frame.filter(~pl.col("checkpoint_id").is_in(list(self.excluded))) if self.excluded else frame
 
 
 class Content:
@@ -128,6 +135,7 @@ class Content:
                 frames.amendments.filter(own),
                 frames.checkpoints.select("study_id", "period_start", "period_end").filter(own),
                 self.as_of,
+                frozenset(checkpoint_id for owner, checkpoint_id in self.excluded if owner == study_id),
             )
         return self._of_study[study_id]
 

@@ -250,6 +250,7 @@ class CheckpointChoice:
         self._definitions: Mapping[str, Metric] = {}
         self._labels: dict[str, str] | None = None
         self._rows: dict[str, int] = {}
+        self._starts: dict[str, str] = {}
 
     def follow(self, load: Callable[[], pl.DataFrame], definitions: Mapping[str, Metric]) -> None:
         """Use newer rows of the checkpoints frame, which `load` returns on first use."""
@@ -265,6 +266,7 @@ class CheckpointChoice:
         columns = self._checkpoints.select("checkpoint_id", "period_start", "period_end", "revision")
         rows = columns.with_row_index("row").sort("period_start", "period_end", "row", descending=True).rows()
         self._rows = {checkpoint_id: row for row, checkpoint_id, *_ in rows}
+        self._starts = {checkpoint_id: exact_moment(start) for _, checkpoint_id, start, *_ in rows}
         periods = {checkpoint_id: period_text(start, end) for _, checkpoint_id, start, end, _ in rows}
         once = {text for text, count in Counter(periods.values()).items() if count == 1}
         revisions = {checkpoint_id: f", revision {revision}" if revision else "" for _, checkpoint_id, _, _, revision in rows}
@@ -280,11 +282,24 @@ class CheckpointChoice:
         assert self._checkpoints is not None
         return self._checkpoints.row(self._rows[checkpoint_id], named=True)
 
+    def find(self, text: str) -> None:
+        """Search for checkpoints, and select the newest match.
+
+        The selection stays if something was typed for the selected checkpoint.
+        """
+        self.search = text
+        matching = self.matching()
+        if matching and self.selected not in matching and (self.form is None or not self.form.touched):
+            self.select(matching[0])
+
     def matching(self) -> list[str]:
-        """Return the ids of the checkpoints whose period contains the search text, newest first."""
+        """Return the ids of checkpoints with the search text in the start of their period.
+
+        The newest is first.
+        """
         self._read()
         query = self.search.strip().lower()
-        return [checkpoint_id for checkpoint_id, label in (self._labels or {}).items() if query in label.lower()]
+        return [checkpoint_id for checkpoint_id, start in self._starts.items() if query in start]
 
     def options(self) -> list[tuple[str, str]]:
         """Return labels and ids of the newest matching checkpoints, and of the selected one."""

@@ -76,7 +76,7 @@ class FormControls:
     def _connect_correction(self, section: CorrectionSection) -> None:
         section.form.on_input(lambda name, text: self._screen.change_form(lambda: self._correct(lambda form: form.set_text(name, text))))
         self._connect_find(section.form.custom)
-        self._on_value(section.search, lambda text: self._choose(lambda choice: setattr(choice, "search", text)))
+        self._on_value(section.search, lambda text: self._choose(lambda choice: choice.find(text)))
         self._on_value(section.choice, lambda checkpoint_id: self._choose(lambda choice: choice.select(checkpoint_id)))
         self._on_click(section.conflict.accept, lambda: self._correct(lambda form: form.accept_latest()), section.form.button.focus)
         self._on_click(section.form.button, self._amend)
