@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, TimeoutError
 
 from evalkit import plots
 from tests.browser import Notebook, Tab, axe_violations
@@ -149,9 +149,13 @@ def test_notes_versions_and_amended_values_have_tooltips(live: Notebook) -> None
         "model m-1": ["m-1 → m-2"],
         "amended from": ["as first recorded", "$30"],
     }.items():
-        output.locator(f".mark-symbol path[aria-label*='{name}']").first.hover(force=True)
         tip = live.page.locator("#vg-tooltip-element.visible")
-        tip.get_by_text(texts[0]).first.wait_for()
+        for _ in range(10):  # a busy page can miss a movement of the mouse
+            live.page.mouse.move(1, 1)
+            output.locator(f".mark-symbol path[aria-label*='{name}']").first.hover(force=True)
+            with suppress(TimeoutError):
+                tip.get_by_text(texts[0]).first.wait_for(timeout=2000)
+                break
         assert all(text in tip.inner_text() for text in texts)
         assert tip.locator("img").count() == 0
     for label in ("<img src=x", "model m-1 → m-2", "Outage"):
