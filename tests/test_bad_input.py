@@ -1176,7 +1176,7 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.define_metric("measured", evalkit.Metric("share", kind="rate", better="up", unit="%"))',
         "InvalidInputError",
-        snapshot("Invalid unit '%': a rate has no unit, it is from 0 to 1. For another unit, use kind='number'."),
+        snapshot("Invalid unit '%': a rate is from 0 to 1. Record 5% as 0.05, or use kind='number'."),
     ),
     (
         'kit.data("measured", as_of="garbage")',

@@ -11,7 +11,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Page, TimeoutError
+from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as NotShownError
 
 from evalkit import plots
 from tests.browser import Notebook, Tab, axe_violations
@@ -153,7 +154,7 @@ def test_notes_versions_and_amended_values_have_tooltips(live: Notebook) -> None
         for _ in range(10):  # a busy page can miss a movement of the mouse
             live.page.mouse.move(1, 1)
             output.locator(f".mark-symbol path[aria-label*='{name}']").first.hover(force=True)
-            with suppress(TimeoutError):
+            with suppress(NotShownError):
                 tip.get_by_text(texts[0]).first.wait_for(timeout=2000)
                 break
         assert all(text in tip.inner_text() for text in texts)

@@ -314,7 +314,7 @@ ERRORS: dict[str, Any] = {
         "error: judge.ndjson, line 1: Unknown column 'retry'. Nothing was recorded. Did you mean 'retries'? To record it as a custom metric, define it with: evalkit metric define STUDY retry --kind KIND --better DIRECTION, or add --define auto.\n"
     ),
     f"checkpoint list '{NAME}' --as-of yesterday": snapshot(
-        "error: Invalid as_of 'yesterday': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'.\n"
+        "error: Invalid as_of 'yesterday': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'. A pin is accepted too: its text begins with 'pin:'.\n"
     ),
     f"checkpoint list '{NAME}' --as-of pin:1": snapshot(
         "error: Invalid pin 'pin:1': expected the text of a pin: pin:EVENTS@SHA256, one pair for each partition. Make a pin with: evalkit pin\n"
@@ -339,7 +339,9 @@ ERRORS: dict[str, Any] = {
     f"report '{NAME}' -o out.md --as-of 2020-01-01T00:00:00Z": snapshot(
         "error: Invalid as_of '2020-01-01T00:00:00Z': study 'nightly agent' did not exist. Choose a later state.\n"
     ),
-    "changes --since soon": snapshot("error: Invalid since 'soon': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'.\n"),
+    "changes --since soon": snapshot(
+        "error: Invalid since 'soon': not an ISO 8601 time; expected e.g. '2026-01-31T00:00:00Z'. A pin is accepted too: its text begins with 'pin:'.\n"
+    ),
     "pin --save none/p.json": snapshot(
         "error: Cannot write 'none/p.json': folder 'none' does not exist. Create it, or choose another folder.\n"
     ),

@@ -18,7 +18,7 @@ Better = Literal["up", "down", "neither"]
 Rollup = Literal["sum", "weighted", "min", "max", "last", "ratio", "none"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
-UNITS = {"money": "US$", "duration": "s", "rate": ""}
+UNITS = {"money": "US$", "duration": "s"}
 """The units of kinds that have only one."""
 _FORMATS = {"count": ",d", "rate": ".1%", "number": ".2f", "money": "$,.2f", "duration": ",.1f", "score": ".2f"}
 LARGEST_CUSTOM_COUNT = 2**53
@@ -46,8 +46,8 @@ class Metric:
     label
         For axes, tables and forms; by default made from the name.
     unit
-        By default ``"US$"`` for money, ``"s"`` for durations, otherwise empty. Money, durations and rates have no other unit; use the kind
-        ``"number"`` for milliseconds or euros.
+        By default ``"US$"`` for money, ``"s"`` for durations, otherwise empty. Money and durations have no other unit; use the kind
+        ``"number"`` for euros or milliseconds. Rates are from 0 to 1, never in percent.
     low, high
         The accepted range, both ends included; None is unbounded. By default that of the kind.
     denominator

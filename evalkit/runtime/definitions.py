@@ -42,10 +42,10 @@ def checked_metrics(metrics: object, standard: Mapping[str, Metric]) -> list[Met
         if metric.kind == "count" and (metric.high or 0) > LARGEST_CUSTOM_COUNT:
             raise invalid("high", metric.high, f"expected at most {LARGEST_CUSTOM_COUNT:,}, the largest count of a custom metric")
         if metric.unit != UNITS.get(metric.kind, metric.unit):
-            allowed = (
-                f"the unit of a {metric.kind} is {UNITS[metric.kind]!r}" if UNITS[metric.kind] else "a rate has no unit, it is from 0 to 1"
-            )
-            raise invalid("unit", metric.unit, allowed, hint="For another unit, use kind='number'.")
+            problem = f"the unit of a {metric.kind} is {UNITS[metric.kind]!r}"
+            raise invalid("unit", metric.unit, problem, hint="For another unit, use kind='number'.")
+        if metric.kind == "rate" and metric.unit == "%":
+            raise invalid("unit", metric.unit, "a rate is from 0 to 1", hint="Record 5% as 0.05, or use kind='number'.")
         if metric.name in checked and checked[metric.name] != metric:
             raise invalid("metrics", metric.name, "defined twice, differently")
         checked[metric.name] = metric
