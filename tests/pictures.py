@@ -56,7 +56,7 @@ def panel(home: Path, folder: Path) -> None:
     """Take screenshots of the panel in JupyterLab, light and dark."""
     with tempfile.TemporaryDirectory() as scratch, Lab(Path(scratch)) as lab, running_chromium() as browser:
         tab = Tab(browser)
-        tab.page.set_viewport_size({"width": 1400, "height": 1100})
+        tab.page.set_viewport_size({"width": 1400, "height": 1300})
         cells = [f"import evalkit\nkit = evalkit.connect({str(home)!r})", 'kit.panel("nightly helper")']
         notebook = Notebook(tab, lab, lab.write("pictures.ipynb", cells)).open()
         notebook.run_all()

@@ -15,11 +15,16 @@ import evalkit
 from evalkit import METRICS, EvalKit, Metric, StudyData, analysis, plots
 from evalkit.frames.columns import FRAMES, kinds_of
 from evalkit.frames.pandas_output import to_pandas
+from evalkit.panel.markup import study_html
+from evalkit.panel.model import ALL, ARCHIVED, PanelModel
+from evalkit.panel.reading import read
+from evalkit.panel.screen import Picture
 from evalkit.plots._rendering import svg
 from evalkit.samples import sample_checkpoints
 from tests.properties import in_long_form
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 MARKUP = "<img src=x onerror=alert(1)></script>\"'&amp; {{ 7*7 }} $x$ | `"
 KINDS: tuple[dict[str, Any], ...] = (
@@ -103,20 +108,28 @@ STUDIES: dict[str, Callable[[EvalKit], None]] = {
 
 
 @pytest.fixture(scope="module")
-def data_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], StudyData]]:
+def kit_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], EvalKit]]:
     kits: list[EvalKit] = []
 
     @cache
-    def made(name: str) -> StudyData:
-        kit = evalkit.connect(tmp_path_factory.mktemp("home"))
-        kits.append(kit)
-        STUDIES[name](kit)
-        with evalkit.errors.collect_warnings(lambda _: None):
-            return kit.data(archived=True)
+    def made(name: str) -> EvalKit:
+        kits.append(evalkit.connect(tmp_path_factory.mktemp("home")))
+        STUDIES[name](kits[-1])
+        return kits[-1]
 
     yield made
     for kit in kits:
         kit.close()
+
+
+@pytest.fixture(scope="module")
+def data_of(kit_of: Callable[[str], EvalKit]) -> Callable[[str], StudyData]:
+    @cache
+    def read_all(name: str) -> StudyData:
+        with evalkit.errors.collect_warnings(lambda _: None):
+            return kit_of(name).data(archived=True)
+
+    return read_all
 
 
 def in_pandas(data: StudyData) -> StudyData:
@@ -167,6 +180,34 @@ def test_everything_works_on_unusual_studies(data_of: Callable[[str], StudyData]
         text = analysis.report(data, tmp_path / f"a{extension}", study=names[0], baseline=baseline, metrics=in_long_form(None, tested))
         page = text.read_text("utf-8")
         assert extension != ".html" or ("<img" not in page and "<b>" not in page)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_panel_shows_unusual_studies(kit_of: Callable[[str], EvalKit], name: str) -> None:
+    """Every study, archived ones too, with each of its metrics, its checkpoints and their versions, and no markup."""
+    kit = kit_of(name)
+    model = PanelModel(NOW)
+    model.apply(read(kit, None), NOW)
+    listed: list[str] = []
+    for status in (ALL, ARCHIVED):
+        model.filter_by(status=status)
+        for row in model.listed():
+            listed.append(row["study_id"])
+            model.select(row["study_id"])
+            assert list(model.metrics) == [*METRICS, *kit.metrics(row["study_id"])["name"]]
+            for metric in list(model.metrics)[:: in_long_form(1, 7)]:
+                model.choose_metric(metric)
+                frames = model.study_frames()
+                assert frames is not None
+                assert Picture.of(frames.data(), metric).spec["description"]
+            page = study_html(model)
+            assert "<img" not in page
+            assert "<b>" not in page
+            assert model.drafts is not None
+            choice = model.drafts.correction
+            assert len(choice.matching()) == kit.checkpoints(row["study_id"]).height
+            assert choice.form is None or set(choice.form.texts) >= {"total_cost", *kit.metrics(row["study_id"])["name"]}
+    assert sorted(listed) == sorted(kit.studies(archived=True)["study_id"])
 
 
 def test_twenty_metrics_are_all_shown(data_of: Callable[[str], StudyData]) -> None:
