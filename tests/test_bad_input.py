@@ -620,7 +620,9 @@ CASES: list[tuple[str, str, Any]] = [
     (
         'kit.checkpoints(exclude="0000")',
         "InvalidInputError",
-        snapshot("Invalid exclude '0000': matches none of the selected checkpoints."),
+        snapshot(
+            "Invalid exclude '0000': matches none of the selected checkpoints; expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key). A retracted checkpoint is already left out."
+        ),
     ),
     (
         'kit.checkpoints(exclude=["abc"])',
@@ -631,13 +633,15 @@ CASES: list[tuple[str, str, Any]] = [
         'kit.checkpoints(exclude="total_cost")',
         "InvalidInputError",
         snapshot(
-            "Invalid exclude 'total_cost': matches none of the selected checkpoints. To exclude a column, use frame.drop('total_cost')."
+            "Invalid exclude 'total_cost': matches none of the selected checkpoints; expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key). To exclude a column, use frame.drop('total_cost')."
         ),
     ),
     (
         'kit.checkpoints(exclude=[("measured", "no such key")])',
         "InvalidInputError",
-        snapshot("Invalid exclude ('measured', 'no such key'): matches none of the selected checkpoints."),
+        snapshot(
+            "Invalid exclude ('measured', 'no such key'): matches none of the selected checkpoints. A retracted checkpoint is already left out."
+        ),
     ),
     (
         'kit.checkpoints(exclude=[("no such study", "a")])',

@@ -237,5 +237,6 @@ def _bound(field: str, value: object, least: float | None, most: float | None) -
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _TOO_LARGE:
         raise invalid(field, value, "expected a finite number")
     if (least is not None and value < least) or (most is not None and value > most and most != LARGEST_CUSTOM_COUNT):
-        raise invalid(field, value, "outside the range of the kind")
+        upper = "or more" if most in (None, LARGEST_CUSTOM_COUNT) else f"to {most:g}"
+        raise invalid(field, value, f"outside the range of the kind, {least:g} {upper}")
     return value if abs(value) <= MAX_COUNT else float(value)  # larger ones do not fit into an integer column

@@ -16,6 +16,7 @@ from evalkit.domain.validation import check_text
 
 __all__ = ["select"]
 
+_KEY = ["study_id", "checkpoint_id"]
 _SELECTED_BY = {"timestamp": "timestamp", "period": "period_start"}
 
 
@@ -29,31 +30,41 @@ def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by
     """
     if by not in _SELECTED_BY:
         raise invalid("by", by, "expected 'timestamp' or 'period'")
-    excluded = [_checkpoint_id(frame, reference) for reference in ([exclude] if isinstance(exclude, str | Checkpoint) else exclude)]
+    excluded = [_key(frame, reference) for reference in ([exclude] if isinstance(exclude, str | Checkpoint) else exclude)]
     if start is not None and end is not None and check_time("end", end) < check_time("start", start):
         raise invalid("end", end, f"must not be before start ({check_time('start', start).isoformat()})")
     if start is not None:
         frame = frame.filter(pl.col(_SELECTED_BY[by]) >= check_time("start", start))
     if end is not None:
         frame = frame.filter(pl.col(_SELECTED_BY[by]) < check_time("end", end))
-    return frame.filter(~pl.col("checkpoint_id").is_in(excluded)) if excluded else frame
+    if not excluded:
+        return frame
+    keys = pl.DataFrame(excluded, schema=dict.fromkeys(_KEY, pl.String()), orient="row")
+    return frame.join(keys, on=_KEY, how="anti", maintain_order="left")
 
 
-def _checkpoint_id(frame: pl.DataFrame, reference: object) -> str:
+def _key(frame: pl.DataFrame, reference: object) -> tuple[str, str]:
+    """Return the study id and the id of the checkpoint that matches a reference."""
     if isinstance(reference, Checkpoint):
-        return reference.id
+        return reference.study_id, reference.id
     if isinstance(reference, tuple) and len(reference) == 2:
         study_id = resolve_study(reference[0], frame.select("study_id", "study").unique(maintain_order=True).rows(), field="exclude")
         checkpoint_id = keyed_checkpoint_id(StudyId(study_id), check_text("key", reference[1], low=1, high=500))
-        if checkpoint_id not in frame["checkpoint_id"]:
-            raise invalid("exclude", reference, "matches none of the selected checkpoints")
-        return checkpoint_id
+        if frame.filter(study_id=study_id, checkpoint_id=checkpoint_id).is_empty():
+            raise invalid("exclude", reference, "matches none of the selected checkpoints", hint=_MAY_BE_RETRACTED)
+        return study_id, checkpoint_id
     if not isinstance(reference, str) or len(reference) < 4:
-        raise invalid("exclude", reference, "expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key)")
-    ids = frame["checkpoint_id"]
-    matches = ids.filter(ids.str.ends_with(reference.lower())).unique().to_list()
+        raise invalid("exclude", reference, _EXPECTED)
+    matches = frame.filter(pl.col("checkpoint_id").str.ends_with(reference.lower())).select(_KEY).unique(maintain_order=True).rows()
     if len(matches) != 1:
-        problem = f"matches {len(matches)} checkpoints: {', '.join(matches[:5])}" if matches else "matches none of the selected checkpoints"
-        hint = f"To exclude a column, use frame.drop({reference!r})." if reference in frame.columns else ""
-        raise invalid("exclude", reference, problem, hint=hint)
-    return str(matches[0])
+        ids = ", ".join(checkpoint_id for _, checkpoint_id in matches[:5])
+        problem = f"matches {len(matches)} checkpoints: {ids}" if matches else "matches none of the selected checkpoints"
+        hint = "" if matches else _MAY_BE_RETRACTED
+        if reference in frame.columns:
+            hint = f"To exclude a column, use frame.drop({reference!r})."
+        raise invalid("exclude", reference, problem, "" if matches else _EXPECTED, hint=hint)
+    return matches[0]
+
+
+_EXPECTED = "expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key)"
+_MAY_BE_RETRACTED = "A retracted checkpoint is already left out."

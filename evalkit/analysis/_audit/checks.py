@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -136,7 +137,9 @@ def value_findings(rows: pl.DataFrame, metrics: Mapping[str, Metric]) -> list[pl
         hit = hits[f"hit {number}"].fill_null(False)
         if hit.any():
             places = rows.filter(hit).with_columns(rows=pl.concat_list("row"), count=pl.lit(1))
-            tables.append(findings(kind, places, lambda place, shown=names: _describe_values(place, shown, rates), metrics=names))  # type: ignore[misc]
+            limits = _limits(metrics[names[0]]) if kind == "value_outside" else ""
+            describe = partial(_describe_values, metrics=names, rates=rates, limits=limits)
+            tables.append(findings(kind, places, describe, metrics=names))
     return tables
 
 
@@ -149,10 +152,17 @@ def _counted_rates(metrics: Mapping[str, Metric]) -> dict[str, str]:
     }
 
 
-def _describe_values(place: dict[str, Any], metrics: Sequence[str], rates: Mapping[str, str]) -> str:
+def _limits(metric: Metric) -> str:
+    """Return the range of a metric, as the end of a sentence about a value outside of it."""
+    if metric.low is None or metric.high is None:
+        return f", below {metric.low:,.10g}" if metric.high is None else f", above {metric.high:,.10g}"
+    return f", outside {metric.low:,.10g} to {metric.high:,.10g}"
+
+
+def _describe_values(place: dict[str, Any], metrics: Sequence[str], rates: Mapping[str, str], limits: str = "") -> str:
     when = place_span(place) if place["start"] is not None and place["end"] is not None else f"row {place['row']}"
     values = [f"{name} is {place[name]:,.10g}" for name in metrics]
-    return f"{', '.join(values)}{_implied(place, metrics, rates)} ({when})"
+    return f"{', '.join(values)}{limits}{_implied(place, metrics, rates)} ({when})"
 
 
 def _implied(place: dict[str, Any], metrics: Sequence[str], rates: Mapping[str, str]) -> str:
