@@ -329,7 +329,9 @@ ERRORS: dict[str, Any] = {
     f"checkpoint list '{NAME}' --as-of one.json": snapshot(
         "error: Invalid path 'one.json': this is not the file of a pin. Make a pin with: evalkit pin\n"
     ),
-    f"checkpoint list '{NAME}' --exclude zzzz": snapshot("error: Invalid exclude 'zzzz': matches none of the selected checkpoints.\n"),
+    f"checkpoint list '{NAME}' --exclude zzzz": snapshot(
+        "error: Invalid exclude 'zzzz': matches none of the selected checkpoints; expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key). A retracted checkpoint is already left out.\n"
+    ),
     "checkpoint export out.csv --exclude abc": snapshot(
         "error: Invalid exclude 'abc': expected a Checkpoint, an id, the last 4 or more characters of an id, or (study, key).\n"
     ),
