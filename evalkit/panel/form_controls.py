@@ -17,6 +17,7 @@ from evalkit.panel.study_forms import StudyForm
 if TYPE_CHECKING:
     from evalkit.domain.study import Checkpoint
     from evalkit.panel.correction_form import CheckpointChoice, CorrectionForm
+    from evalkit.panel.drafts import Drafts
 
 __all__ = ["FormControls"]
 
@@ -104,7 +105,18 @@ class FormControls:
             act(self._model.drafts.correction)
 
     def _correct(self, act: Callable[[CorrectionForm], object]) -> None:
-        self._choose(lambda choice: None if choice.form is None else act(choice.form))
+        if (correction := self._correction()) is not None:
+            act(correction[1])
+
+    def _typed(self) -> tuple[str, str, Drafts] | None:
+        """Return the id and the name of the selected study, and what was typed for it."""
+        study, drafts = self._model.study, self._model.drafts
+        return None if study is None or drafts is None else (study["study_id"], study["name"], drafts)
+
+    def _correction(self) -> tuple[CheckpointChoice, CorrectionForm] | None:
+        """Return the choice of a checkpoint to correct, and the form of the chosen one."""
+        choice = None if self._model.drafts is None else self._model.drafts.correction
+        return None if choice is None or choice.form is None else (choice, choice.form)
 
     # --- commands -----------------------------------------------------------------------------------------------------------------
 
@@ -128,11 +140,9 @@ class FormControls:
         self._commands.run(f"Creating {command.name!r}…", create, "study")
 
     def _record(self) -> None:
-        model = self._model
-        study, drafts = model.study, model.drafts
-        if study is None or drafts is None:
+        if (typed := self._typed()) is None:
             return
-        study_id, name = study["study_id"], study["name"]
+        study_id, name, drafts = typed
         values, _ = drafts.checkpoint.values()
 
         def record() -> Outcome:
@@ -140,31 +150,27 @@ class FormControls:
             repeated = " It had already been recorded with the same key." if checkpoint.already_recorded else ""
             count = plural(len(checkpoint.metrics.measured()), "metric")
             text = f"Recorded {count} for {name!r}, {_period_of(checkpoint)}.{repeated}"
-            return Outcome(text, lambda: model.discard_draft(study_id, "checkpoint"))
+            return Outcome(text, lambda: self._model.discard_draft(study_id, "checkpoint"))
 
         self._commands.run(f"Recording a checkpoint for {name!r}…", record, "checkpoint")
 
     def _add_note(self) -> None:
-        model = self._model
-        study, drafts = model.study, model.drafts
-        if study is None or drafts is None:
+        if (typed := self._typed()) is None:
             return
-        study_id, name = study["study_id"], study["name"]
+        study_id, name, drafts = typed
         values, _ = drafts.note.values()
 
         def add() -> Outcome:
             note = self._kit.note(study_id, **values)
             text = f"Added a note to {name!r}, {note.at:%Y-%m-%d %H:%M} UTC, {note.category}."
-            return Outcome(text, lambda: model.discard_draft(study_id, "note"))
+            return Outcome(text, lambda: self._model.discard_draft(study_id, "note"))
 
         self._commands.run(f"Adding a note to {name!r}…", add, "note")
 
     def _edit(self) -> None:
-        model = self._model
-        study, drafts = model.study, model.drafts
-        if study is None or drafts is None:
+        if (typed := self._typed()) is None:
             return
-        study_id, name = study["study_id"], study["name"]
+        study_id, name, drafts = typed
         new, values, _ = drafts.edit.changes()
 
         def edit() -> Outcome:
@@ -175,7 +181,7 @@ class FormControls:
             if values:
                 self._kit.edit_study(study_id, **values)
                 done.append(f"Changed the {' and '.join(values)} of {new or name!r}.")
-            return Outcome(" ".join(done), lambda: model.discard_draft(study_id, "edit"))
+            return Outcome(" ".join(done), lambda: self._model.discard_draft(study_id, "edit"))
 
         self._commands.run(f"Changing {name!r}…", edit, "edit")
 
@@ -194,10 +200,9 @@ class FormControls:
         self._commands.run(f"Changing {study['name']!r}…", archive, "edit")
 
     def _amend(self) -> None:
-        drafts = self._model.drafts
-        form = None if drafts is None else drafts.correction.form
-        if drafts is None or form is None:
+        if (correction := self._correction()) is None:
             return
+        choice, form = correction
         (values, _), (reason, author, _), checkpoint = form.changes(), form.about(), form.checkpoint()
         options: dict[str, Any] = {name: values.pop(name) for name in ("events_analyzed", "sessions_included") if name in values}
         count = plural(len(values) + len(options), "value")
@@ -207,21 +212,22 @@ class FormControls:
             text = f"Amended {count} of the checkpoint {_period_of(amended)} (now revision {amended.revision})."
             if amended.already_recorded:
                 text = f"Nothing was amended: the checkpoint {_period_of(amended)} already has these values."
-            return Outcome(text, lambda: drafts.correction.discard(checkpoint.id))
+            return Outcome(text, lambda: choice.discard(checkpoint.id))
 
         self._commands.run(f"Amending the checkpoint {_period_of(checkpoint)}…", amend, "correction")
 
     def _retract(self) -> None:
-        drafts = self._model.drafts
-        form = None if drafts is None else drafts.correction.form
-        if drafts is None or form is None or not (form.confirming and form.can_retract):
+        if (correction := self._correction()) is None:
+            return
+        choice, form = correction
+        if not (form.confirming and form.can_retract):
             return
         (reason, author, _), checkpoint = form.about(), form.checkpoint()
         form.withdraw_retraction()
 
         def retract() -> Outcome:
             self._kit.retract_checkpoint(checkpoint, reason=reason, author=author)
-            return Outcome(f"Retracted the checkpoint {_period_of(checkpoint)}.", lambda: drafts.correction.discard(checkpoint.id))
+            return Outcome(f"Retracted the checkpoint {_period_of(checkpoint)}.", lambda: choice.discard(checkpoint.id))
 
         self._commands.run(f"Retracting the checkpoint {_period_of(checkpoint)}…", retract, "correction")
 
