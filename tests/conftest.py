@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from evalkit import EvalKit, connect
 from tests import needs, properties
 from tests.chromium import CHROMIUMS, NO_CHROMIUM, running_chromium
 from tests.iggy_server import NO_IGGY, VERSIONS, ExternalIggy, Iggy, iggy_binary, iggy_version
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from tests.browser import Notebook, OpenNotebook, Tab
     from tests.lab import Lab
+    from tests.panel_driver import Show
 
 # A shell ignores SIGINT in background jobs, which all child processes would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -100,6 +102,22 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("EVALKIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Iterator[EvalKit]:
+    """A kit with an empty home."""
+    with connect(tmp_path / "home") as kit:
+        yield kit
+
+
+@pytest.fixture
+def show(kit: EvalKit) -> Iterator[Show]:
+    """Opens panels of the kit, which are closed after the test."""
+    from tests.panel_driver import opened_panels
+
+    with opened_panels(kit) as show:
+        yield show
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import evalkit
-from evalkit import EvalKit, InvalidInputError, RecordCheckpoint, Study, StudyData, analysis, connect, io, plots
+from evalkit import EvalKit, InvalidInputError, RecordCheckpoint, Study, StudyData, analysis, io, plots
 from evalkit.frames.expected_runs import misses_runs
 from evalkit.panel.model import PanelModel
 from evalkit.panel.reading import read
@@ -22,12 +21,6 @@ from evalkit.plots._downsampling import runs as split
 START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 TIMES = pl.Datetime("us", "UTC")
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with connect(tmp_path / "home") as kit:
-        yield kit
 
 
 def started(kit: EvalKit, name: str = "nightly", period: str = "daily", cadence: Any = "per-run", at: datetime = START) -> Study:

@@ -6,7 +6,6 @@ import copy
 import pickle
 import uuid
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,12 +41,6 @@ from tests.messages import says
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2025, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with evalkit.connect(tmp_path / "home") as kit:
-        yield kit
 
 
 @pytest.fixture

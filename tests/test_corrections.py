@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,12 +23,6 @@ from tests.test_shared import empty_url
 from tests.worker import Child
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with evalkit.connect(tmp_path / "home") as kit:
-        yield kit
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,24 +27,12 @@ from evalkit import EvalKit, EvalkitError, InvalidInputError, StudyExistsError, 
 from evalkit.panel import panel as panel_module
 from evalkit.panel.feed import WATCHER, Worker, watchers
 from tests.needs import need
-from tests.panel_driver import SECONDS, Show, opened_panels, threads, until
+from tests.panel_driver import SECONDS, Show, threads, until
 from tests.properties import in_long_form
 from tests.servers import Relay, Sqld
 from tests.worker import Child, flat_sample, study_with_checkpoints
 
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with connect(tmp_path / "home") as kit:
-        yield kit
-
-
-@pytest.fixture
-def show(kit: EvalKit) -> Iterator[Show]:
-    with opened_panels(kit) as show:
-        yield show
 
 
 def running(kit: EvalKit, name: str = "agent", count: int = 0) -> evalkit.Study:

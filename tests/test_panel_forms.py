@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,6 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 REFUSALS = Metric("refusal_rate", kind="rate", better="down", denominator="sessions_completed", label="Refusal rate", group="Safety")
 SCORE = Metric("judge_score", kind="score", better="up", low=1, high=5, group="Success")
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with connect(tmp_path / "home") as kit:
-        yield kit
 
 
 def started(kit: EvalKit, name: str, *metrics: Metric | str) -> Study:

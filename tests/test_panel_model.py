@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,12 +25,6 @@ from evalkit.samples import sample_checkpoints
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with connect(tmp_path / "home") as kit:
-        yield kit
 
 
 def model_of(kit: EvalKit, now: datetime = NOW) -> PanelModel:

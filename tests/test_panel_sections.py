@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,6 @@ from tests.panel_driver import SECONDS, Driver, Show, opened_panels, until
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 TITLES = ("New study", "Record checkpoint", "Notes", "Amend or retract", "Edit study")
 REFUSALS = Metric("refusal_rate", kind="rate", better="down", label="Refusal rate", group="Safety")
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with connect(tmp_path / "home") as kit:
-        yield kit
-
-
-@pytest.fixture
-def show(kit: EvalKit) -> Iterator[Show]:
-    with opened_panels(kit) as show:
-        yield show
 
 
 def started(kit: EvalKit, name: str = "agent", *metrics: Metric | str, days: int = 1) -> str:

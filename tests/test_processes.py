@@ -24,12 +24,6 @@ PROCESSES = 4
 COMMANDS = in_long_form(250, 80)
 
 
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with connect(tmp_path / "home") as kit:
-        yield kit
-
-
 def in_step(stack: ExitStack, task: str, home: Path, options: list[dict[str, Any]]) -> list[Child]:
     """Start children that wait for their first message, and return when all are ready."""
     children = [stack.enter_context(Child(task, home, **arguments)) for arguments in options]

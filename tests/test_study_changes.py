@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,6 @@ from evalkit.errors import DatabaseBusyError
 from evalkit.panel.reading import read
 from tests.messages import says
 from tests.worker import Child
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with connect(tmp_path / "home") as kit:
-        yield kit
 
 
 def events(kit: EvalKit) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -40,12 +39,6 @@ SAME_NAME = {
     "a Hangul filler": "daily café run\u3164",
     "marks of writing direction": "\u200edaily café\u2069 run",
 }
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Iterator[EvalKit]:
-    with connect(tmp_path / "home") as kit:
-        yield kit
 
 
 def created(name: str, at_ms: int = 1_700_000_000_000) -> EncodedEvent:
