@@ -433,7 +433,7 @@ def rebuild(home: str, *, batch_size: int, marker: str) -> None:
 
 
 def read(home: str) -> None:
-    """Read repeatedly through the kit and with SQL, and report decreasing counts."""
+    """Read repeatedly through the kit and with SQL, report each time, and at the end decreasing counts."""
     kit = connect(home)
     other_program = sqlite3.connect(f"file:{kit.engine.database.path}?mode=ro", uri=True, timeout=30)  # type: ignore[attr-defined]
     most = dict.fromkeys(("frame", "studies", "raw"), 0)
@@ -453,6 +453,7 @@ def read(home: str) -> None:
         assert head is not None
         generations.add(head.generation)
         reads += 1
+        say("read")
     other_program.close()
     say({"reads": reads, "missing": missing, "generations": sorted(generations), "most": most})
 
