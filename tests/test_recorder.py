@@ -1439,8 +1439,8 @@ def test_forked_process_cannot_record(kit: EvalKit, clock: Watch) -> None:
 HELD = """
 import os, sys, time, evalkit
 rec = evalkit.connect(sys.argv[1]).recorder("study", progress=False).__enter__()
-if child := os.fork():
-    print(child, flush=True)
+if not os.fork():
+    print(os.getpid(), flush=True)  # the child has given up the lock by now
 time.sleep(60)
 """
 
