@@ -23,7 +23,14 @@ __all__ = ["collecting"]
 SAMPLES = 20
 _DAYS = 100
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-_ANSWER = "The function returns the sum of its arguments, and the tests pass after the change. " * 4
+_ANSWER = "The function returns the sum of its arguments, and the tests pass after the change. " * 2
+_CALLS = 3
+"""The number of model calls of a sample. With them a sample has about 8 kB, as the smallest samples of real logs."""
+_TOOL = {
+    "name": "bash",
+    "description": "Run a command in the shell.",
+    "parameters": {"type": "object", "properties": {"cmd": {"type": "string", "description": "The command."}}, "required": ["cmd"]},
+}
 
 
 def collecting(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, tuple[float, float | None]]]:
@@ -80,13 +87,16 @@ def _members(number: int, at: datetime) -> Iterator[tuple[str, Any]]:
             "started_at": start.isoformat(), "completed_at": end.isoformat(), "total_time": 40.0, "working_time": 30.0 + sample,
         }  # fmt: skip
         summaries.append(summary)
-        events = [
-            {"event": "model", "timestamp": start.isoformat(), "model": "m-1", "output": {"choices": [{"message": {"content": _ANSWER}}]}},
-            {"event": "tool", "timestamp": start.isoformat(), "id": f"call {sample}", "function": "bash", "arguments": {"cmd": "pytest"},
-             "result": _ANSWER, "error": None},
-            {"event": "model", "timestamp": end.isoformat(), "model": "m-1", "output": {"choices": [{"message": {"content": _ANSWER}}]}},
-        ]  # fmt: skip
-        messages = [{"role": "user", "content": "Fix the failing test."}, {"role": "assistant", "content": _ANSWER}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": "Fix the failing test."}]
+        events: list[dict[str, Any]] = []
+        for call in range(_CALLS):
+            events.append(_model_event(list(messages), start + timedelta(seconds=10 * call), usage["m-1"]))
+            messages.append({"role": "assistant", "content": _ANSWER, "source": "generate", "model": "m-1"})
+            if call < _CALLS - 1:
+                tool = {"event": "tool", "timestamp": start.isoformat(), "id": f"call {sample}-{call}", "function": "bash",
+                        "arguments": {"cmd": "pytest"}, "result": _ANSWER, "error": None, "events": []}  # fmt: skip
+                events.append(tool)
+                messages.append({"role": "tool", "content": _ANSWER, "tool_call_id": tool["id"], "function": "bash"})
         yield f"samples/{sample}_epoch_1.json", {**summary, "messages": messages, "events": events}
     yield "summaries.json", summaries
     stats = {"started_at": at.isoformat(), "completed_at": (at + timedelta(minutes=2)).isoformat(), "model_usage": {}}
@@ -94,6 +104,17 @@ def _members(number: int, at: datetime) -> Iterator[tuple[str, Any]]:
             "eval_id": f"eval {number}", "dataset": {}, "config": {"epochs": 1}}  # fmt: skip
     results = {"total_samples": SAMPLES, "completed_samples": SAMPLES, "scores": [{"name": "match", "scorer": "match", "metrics": {}}]}
     yield "header.json", {"version": 2, "status": "success", "eval": spec, "plan": {}, "results": results, "stats": stats}
+
+
+def _model_event(messages: list[dict[str, Any]], at: datetime, usage: dict[str, int]) -> dict[str, Any]:
+    """Return a call of a model with its request and response, as Inspect records it."""
+    answer = {"message": {"role": "assistant", "content": _ANSWER}, "stop_reason": "stop"}
+    return {
+        "event": "model", "timestamp": at.isoformat(), "model": "m-1", "input": messages, "tools": [_TOOL], "tool_choice": "auto",
+        "config": {"max_connections": 10}, "output": {"model": "m-1", "choices": [answer], "usage": usage, "time": 1.5},
+        "call": {"request": {"model": "m-1", "messages": [], "tools": [_TOOL]}, "response": {"id": "r-1", "choices": [answer], "usage": usage}},
+        "completed": (at + timedelta(seconds=1.5)).isoformat(), "working_time": 1.5,
+    }  # fmt: skip
 
 
 def _timed(work: Any) -> float:
