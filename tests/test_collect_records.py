@@ -407,7 +407,7 @@ def test_labels_only_decide_what_is_unknown() -> None:
     sessions = sessions_of({"a": "unknown", "b": "failure", "c": "invalid", "d": "unknown", "e": "unknown", "f": "unknown"})
     problems = Problems()
     labels = {"a": True, "b": "success", "c": 0, "d": "error", "x": "passed", "y": None, "e": "unknown"}
-    frame = with_labels(sessions, labels, problems)
+    frame = with_labels(sessions, read_labels(labels), problems)
     assert frame.columns == sessions.columns
     assert frame.select("outcome", "reason").rows() == [
         ("success", None), ("failure", None), ("invalid", None), ("invalid", "not_valid"), ("unknown", None), ("unknown", None),
@@ -418,7 +418,7 @@ def test_labels_only_decide_what_is_unknown() -> None:
 def test_a_label_is_for_all_parts_without_their_own() -> None:
     sessions = sessions_of(dict.fromkeys(["a", "a#2", "a#3", "b#2", "c#x", "d#2#3"], "unknown"))
     problems = Problems()
-    frame = with_labels(sessions, {"a": "passed", "a#3": "failed", "b": "failed", "c": "passed", "d#2": "passed"}, problems)
+    frame = with_labels(sessions, read_labels({"a": "passed", "a#3": "failed", "b": "failed", "c": "passed", "d#2": "passed"}), problems)
     assert frame["outcome"].to_list() == ["success", "success", "failure", "failure", "unknown", "success"]
     assert problems.ignored == {"labels for unknown sessions": 1}
 
@@ -525,7 +525,7 @@ IDS = st.sampled_from(["a", "a#2", "a#3", "b", "b#2", "c"])
 )
 def test_labels_equal_a_loop(outcomes: dict[str, str], labels: dict[str, Any]) -> None:
     problems = Problems()
-    frame = with_labels(sessions_of(outcomes), labels, problems)
+    frame = with_labels(sessions_of(outcomes), read_labels(labels), problems)
     words = {True: "success", False: "failure", "error": "invalid"}
     used = set()
     for row in frame.to_dicts():
@@ -572,7 +572,7 @@ def test_costs_are_estimated_where_they_are_not_reported(tmp_path: Path) -> None
         ("model-x", 0, 0, 0, 0.0),
     ])  # fmt: skip
     problems = Problems()
-    frame = with_prices(sessions, table(tmp_path, PRICES, "prices.toml"), problems)
+    frame = with_prices(sessions, read_prices(table(tmp_path, PRICES, "prices.toml")), problems)
     assert frame.columns == sessions.columns
     assert frame.select("cost", "cost_basis").rows() == [
         (5.1, "estimated"), (0.500002, "estimated"), (0.000001, "estimated"), (9.5, "reported"), (None, None), (None, None), (None, None),
@@ -581,7 +581,7 @@ def test_costs_are_estimated_where_they_are_not_reported(tmp_path: Path) -> None
     assert problems.ignored == {
         "sessions of models without a price (b, other)": 2, "costs of sessions without a model or all counts of tokens": 2,
     }  # fmt: skip
-    assert frame.equals(with_prices(frame, tmp_path / "prices.toml", Problems()))
+    assert frame.equals(with_prices(frame, read_prices(tmp_path / "prices.toml"), Problems()))
 
 
 def test_the_name_of_a_price_list_is_that_of_the_file_or_its_own(tmp_path: Path) -> None:
@@ -593,7 +593,7 @@ def test_the_name_of_a_price_list_is_that_of_the_file_or_its_own(tmp_path: Path)
 
 def test_many_models_without_a_price_are_named_in_part(tmp_path: Path) -> None:
     problems = Problems()
-    with_prices(priced([(f"m{number}", 1, 1, 1, None) for number in range(8)]), table(tmp_path, PRICES, "p.toml"), problems)
+    with_prices(priced([(f"m{number}", 1, 1, 1, None) for number in range(8)]), read_prices(table(tmp_path, PRICES, "p.toml")), problems)
     assert problems.ignored == {"sessions of models without a price (m0, m1, m2, m3, m4 and 3 more)": 8}
 
 

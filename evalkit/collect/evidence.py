@@ -6,7 +6,10 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from evalkit.collect.parquet_files import read_parquet, write_parquet
@@ -52,9 +55,11 @@ def evidence_hashes(parts: Sequence[pl.DataFrame]) -> list[str]:
     """
     if not parts:
         return []
-    marked = pl.concat([part.with_columns(pl.lit(number, pl.Int64).alias(_PART)) for number, part in enumerate(parts)])
-    ordered = marked.sort(_PART, "session_id")
-    columns = [_Column(name, ordered[name]) for name in sorted(ordered.columns) if name not in (*_ORIGIN, _PART)]
+    ordered = parts[0].sort("session_id")
+    if len(parts) > 1:
+        marked = pl.concat([part.with_columns(pl.lit(number, pl.Int64).alias(_PART)) for number, part in enumerate(parts)])
+        ordered = marked.sort(_PART, "session_id").drop(_PART)
+    columns = _columns(ordered.drop(_ORIGIN, strict=False))
     hashes, start = [], 0
     for part in parts:
         rows = slice(start, start := start + part.height)
@@ -65,34 +70,62 @@ def evidence_hashes(parts: Sequence[pl.DataFrame]) -> list[str]:
     return hashes
 
 
-class _Column:
+class _Column(NamedTuple):
     """The bytes of a column: of numbers, 8 for each; of texts, their lengths and UTF-8."""
 
-    def __init__(self, name: str, column: pl.Series) -> None:
-        dtype, self._text = column.dtype, None
-        self._nulls = column.is_null().to_numpy()
-        if dtype in (pl.String, pl.Enum, pl.Categorical):
-            kind, texts = "text", column.cast(pl.String).fill_null("")
-            values = texts.str.len_bytes().cast(pl.Int64)
-            self._text = "".join(texts.to_list()).encode()
-            self._ends = [0, *values.cum_sum().to_list()]
-        elif dtype.is_float():
-            kind, values = "number", column.cast(pl.Float64).fill_null(0.0) + 0.0  # adding 0 removes the sign of zero
-        else:
-            kind, values = "boolean" if dtype == pl.Boolean else "integer", column.cast(pl.Int64).fill_null(0)
-        self._values = values.to_numpy()
-        self._head = f"{name}\n{kind}\n".encode()
+    head: bytes
+    nulls: npt.NDArray[np.bool_]
+    values: npt.NDArray[np.generic]
+    text: bytes | None
+    """The texts of all rows, joined."""
+    ends: list[int]
+    """Where the text of each row ends."""
 
     def update(self, digest: hashlib._Hash, rows: slice) -> None:
         """Add some rows to a digest, unless they have no value."""
-        nulls = self._nulls[rows]
-        if nulls.all():
+        nulls = self.nulls[rows]
+        if nulls.all():  # also without rows
             return
-        digest.update(self._head)
+        digest.update(self.head)
         digest.update(nulls.tobytes())
-        digest.update(self._values[rows].tobytes())
-        if self._text is not None:
-            digest.update(self._text[self._ends[rows.start] : self._ends[rows.stop]])
+        digest.update(self.values[rows].tobytes())
+        if self.text is not None:
+            digest.update(self.text[self.ends[rows.start - 1] if rows.start else 0 : self.ends[rows.stop - 1]])
+
+
+def _columns(sessions: pl.DataFrame) -> list[_Column]:
+    """Return the bytes of all columns, by name.
+
+    Three queries for all columns are several times faster than some for each.
+    """
+    kinds = {name: _kind(dtype) for name, dtype in sorted(sessions.schema.items())}
+    columns = {name: pl.col(name) for name in kinds}
+    texts = {name: column.cast(pl.String).fill_null("") for name, column in columns.items() if kinds[name] == "text"}
+    numbers = {
+        name: column.cast(pl.Float64).fill_null(0.0) + 0.0  # adding 0 removes the sign of zero
+        if kinds[name] == "number"
+        else column.cast(pl.Int64).fill_null(0)
+        for name, column in columns.items()
+        if name not in texts
+    }
+    lengths = {name: text.str.len_bytes().cast(pl.Int64) for name, text in texts.items()}
+    nulls, strings = sessions.select(pl.all().is_null()), sessions.select(**texts).to_dict(as_series=False)
+    values = sessions.select(**numbers, **lengths)
+    prepared = []
+    for name, kind in kinds.items():
+        of_column, text, ends = values[name].to_numpy(), None, []
+        if name in texts:
+            text, ends = "".join(strings[name]).encode(), of_column.cumsum().tolist()
+        prepared.append(_Column(f"{name}\n{kind}\n".encode(), nulls[name].to_numpy(), of_column, text, ends))
+    return prepared
+
+
+def _kind(dtype: pl.DataType) -> str:
+    if dtype in (pl.String, pl.Enum, pl.Categorical):
+        return "text"
+    if dtype.is_float():
+        return "number"
+    return "boolean" if dtype == pl.Boolean else "integer"
 
 
 def merged_sessions(current: pl.DataFrame, recorded: pl.DataFrame) -> pl.DataFrame:

@@ -128,7 +128,7 @@ def _checked(frame: pl.DataFrame) -> pl.DataFrame:
     return first.drop("row")
 
 
-def with_labels(sessions: pl.DataFrame, labels: Any, problems: Problems) -> pl.DataFrame:
+def with_labels(sessions: pl.DataFrame, labels: pl.DataFrame | LabelFunction, problems: Problems) -> pl.DataFrame:
     """Return sessions with the outcomes of labels, where their source has none.
 
     A label of a session applies to all its parts, ``<id>#2``, that have no label of their own.
@@ -138,27 +138,26 @@ def with_labels(sessions: pl.DataFrame, labels: Any, problems: Problems) -> pl.D
     sessions
         A session frame.
     labels
-        See `read_labels`. A function is called for each session without an outcome.
+        What `read_labels` returns. A function is called for each session without an outcome.
     problems
         Counts labels that have no effect.
 
     Raises
     ------
     InvalidInputError
-        If the labels cannot be read, or a function returns another value.
+        If a function returns no outcome.
 
     Examples
     --------
     >>> from evalkit.collect.session_frame import session_frame
     >>> sessions = session_frame({"session_id": ["a", "a#2", "b"], "outcome": ["unknown", "unknown", "failure"]})
     >>> problems = Problems()
-    >>> with_labels(sessions, {"a": "passed", "b": "passed"}, problems)["outcome"].to_list()
+    >>> with_labels(sessions, read_labels({"a": "passed", "b": "passed"}), problems)["outcome"].to_list()
     ['success', 'success', 'failure']
     >>> problems.ignored
     {'labels of sessions that have an outcome': 1}
     """
-    known = read_labels(labels)
-    label = _labels_of(sessions, known, problems) if isinstance(known, pl.DataFrame) else _labels_from(sessions, known)
+    label = _labels_of(sessions, labels, problems) if isinstance(labels, pl.DataFrame) else _labels_from(sessions, labels)
     changed = (pl.col("outcome") == "unknown") & (label != "unknown")
     is_invalid = changed & (label == "invalid")
     return sessions.with_columns(

@@ -16,7 +16,9 @@ from evalkit.collect.checkpoint_values import checkpoint_values, implied_metrics
 from evalkit.collect.collected import CollectedPeriod, PeriodStatus
 from evalkit.collect.due import DEFAULT_GRACE, Interval
 from evalkit.collect.evidence import Evidence, evidence_hash, evidence_hashes, merged_sessions
+from evalkit.collect.labels import LabelFunction
 from evalkit.collect.placement import covered_time
+from evalkit.collect.prices import Prices
 from evalkit.collect.source import Problems
 from evalkit.collect.sources import completed_by
 from evalkit.domain.commands import RecordCheckpoint
@@ -48,8 +50,8 @@ class Settings:
     """Whether a period without sessions is recorded even if the source does not cover it."""
     amend_late: bool = False
     dry_run: bool = False
-    labels: Any = None
-    prices: Any = None
+    labels: pl.DataFrame | LabelFunction | None = None
+    prices: Prices | None = None
     only_with_sessions: bool = False
     """Whether periods without sessions are left out, as for a frame."""
 
@@ -224,12 +226,12 @@ class Planner:
         name, expired = _evidence_name(checkpoint), self._is_expired(period)
         if not expired and period.evidence == name:
             return False
-        recorded = None if name is None else self._evidence.read(name)
-        if recorded is not None:
+        if name is not None and (recorded := self._evidence.read(name)) is not None:
             # Logs of an expired period may be incomplete, so only its evidence counts.
             merged = recorded if expired else merged_sessions(period.sessions, recorded)
             period.sessions = completed_by(merged, self._settings.labels, self._settings.prices, Problems())
-            period.recorded, period.evidence = recorded, evidence_hash(period.sessions)
+            period.recorded = recorded
+            period.evidence = name if period.sessions.equals(recorded) else evidence_hash(period.sessions)
             return period.evidence != name
         included = checkpoint.sessions_included
         comparable = (

@@ -169,7 +169,7 @@ def _price(key: str, value: object, subject: str) -> Decimal:
     return number
 
 
-def with_prices(sessions: pl.DataFrame, prices: str | os.PathLike[str] | Prices, problems: Problems) -> pl.DataFrame:
+def with_prices(sessions: pl.DataFrame, prices: Prices, problems: Problems) -> pl.DataFrame:
     """Return sessions with estimated costs, where their source reports none.
 
     Parameters
@@ -177,7 +177,7 @@ def with_prices(sessions: pl.DataFrame, prices: str | os.PathLike[str] | Prices,
     sessions
         A session frame.
     prices
-        A price file; see `read_prices`.
+        What `read_prices` returns.
     problems
         Counts the sessions whose cost cannot be estimated.
 
@@ -190,9 +190,8 @@ def with_prices(sessions: pl.DataFrame, prices: str | os.PathLike[str] | Prices,
     >>> with_prices(sessions, prices, Problems()).select("cost", "cost_basis").rows()
     [(3.0, 'estimated'), (0.5, None)]
     """
-    known = read_prices(prices)
     names = sessions.filter(pl.col("cost").is_null())["model"].drop_nulls().unique().to_list()
-    of_model = {model: of._scaled() for model in names if (of := known.of(model)) is not None}
+    of_model = {model: of._scaled() for model in names if (of := prices.of(model)) is not None}
     without_price: dict[str, int] = {}
     without_counts = 0
     costs: list[float | None] = []

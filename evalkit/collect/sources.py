@@ -18,7 +18,9 @@ import polars as pl
 
 from evalkit._util.progress_bar import progress_bar
 from evalkit._util.text import plural
+from evalkit.collect.labels import LabelFunction, read_labels, with_labels
 from evalkit.collect.log_files import read_files
+from evalkit.collect.prices import Prices, read_prices, with_prices
 from evalkit.collect.session_frame import checked_sessions, distinct_sessions
 from evalkit.collect.source import FileSource, FunctionSource, Problems, Source, checked_options, missing_location
 from evalkit.domain.refusals import invalid, unknown_name
@@ -354,8 +356,10 @@ def read_sessions(
     >>> read_sessions(f"records:{folder}/runs.csv").select("session_id", "outcome").row(0)
     ('a', 'success')
     """
+    outcomes = None if labels is None else read_labels(labels)
+    price_list = None if prices is None else read_prices(prices)
     reading = read_location(parse_location(location), options, progress=progress)
-    sessions = completed_by(reading.sessions, labels, prices, reading.problems)
+    sessions = completed_by(reading.sessions, outcomes, price_list, reading.problems)
     if (message := problem_message(reading.problems)) is not None:
         if strict and reading.problems.skipped:
             raise InvalidInputError(message.problem, field="location", value=location)
@@ -363,11 +367,10 @@ def read_sessions(
     return sessions
 
 
-def completed_by(sessions: pl.DataFrame, labels: Any, prices: Any, problems: Problems) -> pl.DataFrame:
+def completed_by(
+    sessions: pl.DataFrame, labels: pl.DataFrame | LabelFunction | None, prices: Prices | None, problems: Problems
+) -> pl.DataFrame:
     """Return sessions with the outcomes of labels and the estimated costs of prices."""
-    from evalkit.collect.labels import with_labels
-    from evalkit.collect.prices import with_prices
-
     if labels is not None:
         sessions = with_labels(sessions, labels, problems)
     return sessions if prices is None else with_prices(sessions, prices, problems)
