@@ -67,7 +67,7 @@ KINDS = [
     Kind("amended", "kit.checkpoints() after 100 amendments", "after 100 more checkpoints", 2.0),
     Kind("collect again", "kit.collect() of {logs:,} Inspect logs, nothing new", "the first time", 0.1),
     Kind("read logs", "read_sessions() of {logs:,} Inspect logs", "zipfile + json.loads of their members", 1.5),
-    Kind("collect memory", "additional memory after the first kit.collect() (MB)", "", 1000),
+    Kind("collect memory", "peak memory of the first kit.collect() (MB)", "", 600),
     Kind("panel", "panel.refresh() after one new checkpoint", "first kit.panel() of a process, displayed", 0.25),
     Kind("panel again", "the same", "a second kit.panel(), displayed", 0.25),
 ]

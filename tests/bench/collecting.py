@@ -13,10 +13,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import psutil
-
 import evalkit
 from evalkit.collect import read_sessions
+from tests.bench.workload import PeakMemory
 
 __all__ = ["collecting"]
 
@@ -37,18 +36,16 @@ def collecting(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict
     """All logs are collected into a new home, then again; and read once, against ``json.loads`` of the same members of the zip files."""
     logs = folder / "logs"
     write_logs(logs, size["logs"])
-    process = psutil.Process()
     for _ in range(rounds):
         _settle()
-        before = process.memory_info().rss
         with evalkit.connect(folder / "home") as kit:
-            first = _timed(lambda kit=kit: kit.collect("nightly", f"inspect:{logs}", since=_BEGAN, progress=False))
-            peak = max(process.memory_info().rss - before, 0)
+            with PeakMemory() as memory:
+                first = _timed(lambda kit=kit: kit.collect("nightly", f"inspect:{logs}", since=_BEGAN, progress=False))
             again = _timed(lambda kit=kit: kit.collect("nightly", f"inspect:{logs}", progress=False))
             assert kit.checkpoints("nightly")["sessions_completed"].sum() == size["logs"] * SAMPLES
         reading = _timed(lambda: read_sessions(f"inspect:{logs}", progress=False))
         parsing = _timed(lambda: parse(logs))
-        yield {"collect again": (again, first), "read logs": (reading, parsing), "collect memory": (peak / 1e6, None)}
+        yield {"collect again": (again, first), "read logs": (reading, parsing), "collect memory": (memory.peak / 1e6, None)}
         shutil.rmtree(folder / "home")
 
 

@@ -183,17 +183,14 @@ def record_one_by_one(home: Path, study_id: str, mappings: list[dict[str, Any]])
 def read_twice(home: Path) -> dict[str, float]:
     """Read all checkpoints with a new kit, record 100 more, and read again; return the seconds, and the peak memory of the first read.
 
-    Call it in a new process, so that imports of the first call are included. The peak is ``VmHWM`` of the kernel, reset before the read,
-    which requires Linux.
+    Call it in a new process, so that imports of the first call are included.
     """
     pl.read_ndjson(b'{"a": 1}')
     with evalkit.connect(home) as kit:
-        before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to VmRSS
-        start = perf_counter()
-        frame = kit.checkpoints()
-        first = perf_counter() - start
-        peak = _memory("VmHWM") - before
+        with PeakMemory() as memory:
+            start = perf_counter()
+            frame = kit.checkpoints()
+            first = perf_counter() - start
         rows = len(frame)
         newest = kit.studies()["study_id"][0]
         kit.record_checkpoints(newest, later_rows(100, rows))
@@ -201,7 +198,21 @@ def read_twice(home: Path) -> dict[str, float]:
         again = kit.checkpoints()
         second = perf_counter() - start
         assert len(again) == rows + 100
-        return {"first": first, "second": second, "rows": rows, "peak": peak}
+        return {"first": first, "second": second, "rows": rows, "peak": memory.peak}
+
+
+class PeakMemory:
+    """Measures the additional memory that a block needs at its peak, in bytes, as counted by the kernel; requires Linux."""
+
+    peak: int
+
+    def __enter__(self) -> PeakMemory:
+        self._before = _memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to VmRSS
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.peak = _memory("VmHWM") - self._before
 
 
 def _memory(field: str) -> int:
