@@ -842,7 +842,8 @@ class EvalKit:
         r"""Record the sessions of agent logs as checkpoints, one for each period that is due.
 
         A period is due when it ended at least `grace` ago and the study ran in it. Each is recorded once, on any number of machines: its
-        idempotency key is made of the source's name and the start of the period. Only files that have changed are read again.
+        idempotency key is made of the source's name and the start of the period. Only files that have changed are read again, but tables
+        always are.
 
         Parameters
         ----------
@@ -876,8 +877,8 @@ class EvalKit:
         dry_run
             Whether to only show what would be recorded.
         save
-            Whether the study keeps the location, `zone`, `source_name`, `grace`, `labels`, `prices` and options, in its metadata, so that
-            they can be left out.
+            Whether to keep the location, `zone`, `source_name`, `grace`, `labels`, `prices` and options, so that they can be left out.
+            Paths are kept in the home, the rest in the metadata of the study.
         progress
             Whether to show a progress bar, in a notebook or on a terminal.
         **options

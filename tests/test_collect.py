@@ -30,6 +30,7 @@ from evalkit.errors import ConflictError, EvalkitError
 from tests.collecting import FIRST, Clock, day, latest, runs, use_clock, write_runs
 from tests.messages import says
 from tests.test_faults import WITHOUT_ROOT
+from tests.transcript_generator import write_claude_code
 
 STUDY = "nightly agent"
 
@@ -382,7 +383,7 @@ def test_saved_source(kit: EvalKit, tmp_path: Path, clock: Clock, monkeypatch: p
     with pytest.raises(InvalidInputError) as raised:
         kit.collect(STUDY, zone="UTC")
     assert says(raised) == snapshot(
-        "Invalid zone 'UTC': the last period of study 'nightly agent' begins at 2026-03-04T23:00:00+00:00, which is not the start of a period in this time zone. Pass the time zone of the study's periods."
+        "Invalid zone 'UTC': a period of study 'nightly agent' begins at 2026-03-04T23:00:00Z, which is not the start of a period in this time zone. Pass the time zone of the study's periods."
     )
     with pytest.raises(InvalidInputError) as raised:
         kit.collect(STUDY, labels={"a": "success"}, save=True)
@@ -390,7 +391,7 @@ def test_saved_source(kit: EvalKit, tmp_path: Path, clock: Clock, monkeypatch: p
         "Invalid labels {'a': 'success'}: only a file can be saved. Write the labels to a file, or collect without save=True."
     )
     write_places(tmp_path / "home", kit.resolve(STUDY).id, Places("records:gone.csv"))
-    with pytest.raises(InvalidInputError, match=r"'gone\.csv' does not exist"):
+    with pytest.raises(InvalidInputError, match=r"keeps the location 'records:gone\.csv', which does not exist"):
         kit.collect(STUDY)
     (tmp_path / "home" / "sources" / f"{kit.resolve(STUDY).id}.json").unlink()
     with pytest.raises(InvalidInputError) as raised:
@@ -558,7 +559,13 @@ def test_folder_without_permission(kit: EvalKit, tmp_path: Path) -> None:
         refused = subprocess.run([*command, f"records:{tmp_path / 'logs' / 'closed'}"], capture_output=True, text=True, check=False)
         assert refused.returncode == 1
         assert says(refused.stderr) == snapshot("error: Cannot read 'TMP/logs/closed': permission denied. Ask its owner for read access.\n")
+        (tmp_path / "home" / "evidence").chmod(0)
+        doctor = subprocess.run([*command[:-3], "doctor"], capture_output=True, text=True, check=False)
+        assert says(json.loads(doctor.stdout)["problems"][0]) == snapshot(
+            "Cannot read the folder of the evidence 'TMP/home/evidence': permission denied. Ask its owner for read access, or set EVALKIT_EVIDENCE to another folder."
+        )
     finally:
+        (tmp_path / "home" / "evidence").chmod(0o700)
         (tmp_path / "logs" / "closed").chmod(0o755)
 
 
@@ -725,7 +732,7 @@ def test_a_session_whose_end_moves_counts_once(kit: EvalKit, tmp_path: Path, clo
     clock.time = day(4, 3)
     result = collect(kit, path, amend_late=True)
     assert latest(kit, STUDY, "sessions_completed") == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert result.notes == ("1 session stayed in the period in which it was recorded, although its end has changed.",)
+    assert result.notes == ("1 session stayed in the period of the first recording, although the end has changed.",)
     for moment in (day(0, 9), day(2, 9)):
         frame = pl.DataFrame({"session_id": ["a"], "outcome": ["success"], "ended_at": [moment]})
         kit.record_sessions("frames", frame, since=FIRST, amend_late=True)
@@ -741,11 +748,93 @@ def test_an_emptied_folder_is_not_idle(kit: EvalKit, tmp_path: Path, clock: Cloc
     assert statuses(collect(kit, folder)) == {"recorded": [0, 2, 4], "empty": [1, 3]}
     shutil.rmtree(folder)
     folder.mkdir()
-    assert statuses(collect(kit, folder)) == {"unchanged": [0, 2, 4], "empty": [1, 3]}
+    with pytest.raises(InvalidInputError, match="No tables in"):
+        collect(kit, folder)
+    assert kit.checkpoints(STUDY).height == 3
     future = {**runs(0)[1], "session_id": "future", "ended_at": day(900).isoformat()}
     result = kit.collect("other", f"records:{write_runs(tmp_path / 'f.csv', [*runs(0), future])}", since=FIRST)
     assert statuses(result) == {"recorded": [0], "empty": [1, 2, 3, 4]}
     assert result.notes == ("1 session ended in the future, by the clock of this machine. Check the times of the logs.",)
+
+
+def test_a_day_whose_sessions_are_recorded_elsewhere_is_not_idle(kit: EvalKit, tmp_path: Path, clock: Clock) -> None:
+    """Sessions with the ids of recorded ones say that something ran."""
+    clock.time = day(1, 3)
+    collect(kit, write_runs(tmp_path / "runs.csv", runs(0)))
+    path = write_runs(tmp_path / "runs.csv", [{**row, "session_id": row["session_id"].replace("day 2", "day 0")} for row in runs(2, 4)])
+    clock.time = day(5, 3)
+    result = collect(kit, path)
+    assert statuses(result) == {"unchanged": [0], "recorded": [1, 3, 4], "empty": [2]}
+    assert result.periods[2].note == snapshot("3 sessions in other periods, where they were recorded before")
+
+
+def test_time_zones_that_differ_only_in_summer(kit: EvalKit, clock: Clock) -> None:
+    """A study of London is refused in UTC, although its last period begins at midnight in both."""
+    begin, clock.time = datetime(2026, 10, 20, 23, tzinfo=UTC), datetime(2026, 11, 4, 3, tzinfo=UTC)
+    ends = [begin + timedelta(days=number, hours=9) for number in range(14)]
+    sessions = pl.DataFrame({"session_id": [str(end) for end in ends], "outcome": True, "ended_at": ends})
+    arguments = {"sessions": sessions, "source_name": "ci"}
+    assert len(kit.record_sessions(STUDY, since="2026-10-21", zone="Europe/London", **arguments).periods) == 14
+    with pytest.raises(InvalidInputError) as raised:
+        kit.record_sessions(STUDY, **arguments)
+    assert says(raised) == snapshot(
+        "Invalid zone 'UTC': a period of study 'nightly agent' begins at 2026-10-20T23:00:00Z, which is not the start of a period in this time zone. Pass the time zone of the study's periods."
+    )
+    assert kit.checkpoints(STUDY).height == 14
+
+
+def test_logs_that_are_deleted_too_soon(kit: EvalKit, tmp_path: Path, clock: Clock) -> None:
+    """The result says how often to collect, or how long to keep logs."""
+    projects = tmp_path / "claude" / "projects"
+    write_claude_code(projects, 1, [(day(38, 8), 5)])
+    (projects.parent / "settings.json").write_text("{}")
+    clock.time = day(40, 3)
+    result = kit.collect("nightly", f"claude-code:{projects}", since=FIRST)
+    assert set(statuses(result)["incomplete"]) >= set(range(10))
+    assert result.notes[-1] == snapshot(
+        "Logs are deleted after 30 days, so incomplete periods are not recorded. Collect at least every 28 days."
+    )
+    result = kit.collect("monthly", f"claude-code:{projects}", since=FIRST, period="monthly")
+    assert result.notes[-1] == snapshot(
+        "Logs are deleted after 30 days, before a monthly period can be recorded. Keep them for 33 days or longer."
+    )
+
+
+def test_places_that_are_gone(kit: EvalKit, tmp_path: Path, clock: Clock) -> None:
+    """Collecting and doctor name the saved places that do not exist."""
+    path, labels = write_runs(tmp_path / "runs.csv", runs(0)), tmp_path / "labels.csv"
+    labels.write_text("session_id,outcome\n")
+    collect(kit, path, labels=labels, save=True)
+    for gone in (labels, path):
+        gone.unlink()
+        with pytest.raises(InvalidInputError) as raised:
+            kit.collect(STUDY)
+        assert says(collect_health(kit).problems[0]) == says(raised)
+    assert says(raised) == snapshot(
+        "Study 'nightly agent' keeps the location 'records:TMP/runs.csv' and the labels 'TMP/labels.csv', which do not exist on this machine. Pass and save the new place: kit.collect('nightly agent', LOCATION, labels=FILE, save=True)."
+    )
+    write_runs(path, runs(0))
+    assert statuses(kit.collect(STUDY, labels={}, progress=False))["unchanged"] == [0]
+
+
+def test_since_of_a_study_that_was_started_later(kit: EvalKit, tmp_path: Path, clock: Clock) -> None:
+    path = write_runs(tmp_path / "runs.csv", runs(0, 1, 2))
+    kit.collect(STUDY, f"records:{path}", since=day(1))
+    assert kit.collect(STUDY, f"records:{path}", since=day(1)).notes == ()
+    assert kit.collect(STUDY, f"records:{path}", since=FIRST).notes == snapshot(
+        (
+            "since has no effect: study 'nightly agent' was started on 2026-03-02T00:00:00Z. For earlier sessions, collect into another study.",
+        )
+    )
+
+
+def test_sessions_without_outcomes_are_named_once(kit: EvalKit, tmp_path: Path, clock: Clock) -> None:
+    """When labels have completed the evidence, it is not said again of the logs."""
+    path = write_runs(tmp_path / "runs.csv", [{**row, "outcome": "unknown"} for row in runs(0)])
+    assert "No session has an outcome" in str(collect(kit, path))
+    labels = {row["session_id"]: True for row in runs(0)}
+    assert "No session has an outcome" not in str(collect(kit, path, labels=labels, amend_late=True))
+    assert collect(kit, path).notes == ()
 
 
 def test_idle_days_have_zeros_of_measured_metrics_only(kit: EvalKit, tmp_path: Path, clock: Clock) -> None:

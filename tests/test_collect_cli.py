@@ -120,7 +120,7 @@ a: 3 unchanged, 1 recorded
   2026-03-04  recorded  3
 """)
     assert says(result.stderr) == snapshot(
-        "error: b: Cannot read 'records' logs: 'TMP/b.csv' does not exist. Check the path; it is relative to the working directory.\n"
+        "error: b: Study 'b' keeps the location 'records:TMP/b.csv', which does not exist on this machine. Pass and save the new place: evalkit collect 'b' --from LOCATION --save\n"
     )
     (listed,) = read_json("collect", "--due", code=1)
     with evalkit.connect() as kit:
@@ -142,6 +142,15 @@ nightly: 3 recorded (dry run, nothing was recorded)
 
 
 # --- schedules ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("location", "scheduler"), [("inspect:nowhere", "cron"), ("inspect:/srv/logs", "github"), ("claude-code:", "github")]
+)
+def test_schedules_that_would_fail(location: str, scheduler: str) -> None:
+    """A location that does not exist, or that a runner does not have, is refused before it is scheduled."""
+    result = run("collect", "nightly", "--from", location, "--print", scheduler, code=2 if scheduler == "github" else 1)
+    assert ("a runner of GitHub does not have the folders" if scheduler == "github" else "does not exist") in result.stderr
 
 
 @pytest.mark.parametrize("scheduler", ["cron", "systemd", "github"])
@@ -189,6 +198,7 @@ env:
   EVALKIT_LOG_URL: ${{ secrets.EVALKIT_LOG_URL }}
   EVALKIT_DATABASE_URL: ${{ secrets.EVALKIT_DATABASE_URL }}
   EVALKIT_DATABASE_AUTH_TOKEN: ${{ secrets.EVALKIT_DATABASE_AUTH_TOKEN }}
+  EVALKIT_EVIDENCE: evidence
 jobs:
   collect:
     runs-on: ubuntu-latest
@@ -196,8 +206,15 @@ jobs:
       - uses: actions/checkout@v4
       # requirements.txt has the path or URL of your copy of the package.
       - run: pip install -r requirements.txt
+      # The sessions of the checkpoints. A cache can be deleted: for years, copy the folder to a storage of your own.
+      - uses: actions/cache@v4
+        with:
+          path: evidence
+          key: evalkit-evidence-${{ github.run_id }}
+          restore-keys: evalkit-evidence-
+      # Exit code 3: no data.
       - run: |
-          evalkit collect 'my agent'"'"'s' --from 'inspect:100% logs' --due\
+          evalkit collect 'my agent'"'"'s' --from 'inspect:100% logs' --due || [ $? -eq 3 ]\
 """),
     }[scheduler]  # fmt: skip
 
@@ -242,8 +259,8 @@ def test_doctor(clock: Clock) -> None:
         [
             "problem           The sessions of 1 checkpoint of study 'nightly' (N) are not in 'TMP/.evalkit/evidence'. Copy the files from the machine that collected them, or set EVALKIT_EVIDENCE to a folder that all machines share.",
             "problem           3 logs of study 'assistant' that no checkpoint covers will be deleted from DAY on, 30 days after the last activity. Collect them now: evalkit collect 'assistant'",
-            "Note: N of study 'assistant' due since N. Record them with: evalkit collect 'assistant'",
-            "Note: N of study 'nightly' due since N. Record them with: evalkit collect 'nightly'",
+            "Note: N of study 'assistant' due since N. Record them with: evalkit collect 'assistant'. Those without data stay due.",
+            "Note: N of study 'nightly' due since N. Record them with: evalkit collect 'nightly'. Those without data stay due.",
         ]
     )
     with evalkit.connect() as kit:

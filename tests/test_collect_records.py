@@ -24,16 +24,19 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inline_snapshot import snapshot
 
 import evalkit
+from evalkit.collect import read_sessions
 from evalkit.collect.labels import read_labels, with_labels
 from evalkit.collect.prices import ModelPrices, Prices, read_prices, with_prices
 from evalkit.collect.records import RECORDS, mapped
-from evalkit.collect.session_frame import OUTCOMES, SESSION_SCHEMA, checked_sessions, empty_sessions, session_frame
+from evalkit.collect.session_frame import OUTCOMES, SESSION_SCHEMA, checked_sessions, session_frame
 from evalkit.collect.source import Problem, Problems
 from evalkit.collect.table_files import FORMATS, read_table
 from evalkit.errors import InvalidInputError
 from tests import command_line
+from tests.messages import says
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT.parent / "shared" / "data" / "collect" / "lm_eval" / "results_2026-01-21.json"
@@ -189,7 +192,46 @@ def test_a_folder_is_read_in_order_and_broken_files_are_skipped(tmp_path: Path) 
     ]  # fmt: skip
     assert read(tmp_path / "empty.json")[0].height == 0
     (tmp_path / "none").mkdir()
-    assert read(tmp_path / "none")[0].equals(empty_sessions())
+    with pytest.raises(InvalidInputError) as raised:
+        read(tmp_path / "none")
+    assert says(raised) == snapshot("No tables in 'TMP/none'. Check the path; tables are csv, tsv, parquet, ndjson, jsonl or json files.")
+
+
+@pytest.mark.parametrize(
+    ("other", "sessions"),
+    [
+        ("a,success,2026-01-31T07:00:00Z,2026-01-31T08:00:00Z", 1),  # a copy
+        ("a,failure,2026-01-31T07:00:00Z,2026-01-31T08:00:00Z", 1),  # judged again
+        ("a,failure,2026-01-31T07:00:00Z,2026-02-01T08:00:00Z", 1),  # it went on
+        ("a,success,2026-01-31T07:00:00Z,", 1),  # it was open
+        ("a,success,2026-02-01T07:00:00Z,2026-02-01T08:00:00Z", None),
+        ("a,success,,2026-02-01T08:00:00Z", None),
+        ("b,success,2026-02-01T07:00:00Z,2026-02-01T08:00:00Z", 2),
+    ],
+)
+def test_ids_that_several_files_have(tmp_path: Path, other: str, sessions: int | None) -> None:
+    """One session in two exports is one session; two sessions with one id are an error, because one of them would be lost."""
+    header = "session_id,outcome,started_at,ended_at"
+    table(tmp_path, f"{header}\na,success,2026-01-31T07:00:00Z,2026-01-31T08:00:00Z\n", "1.csv")
+    table(tmp_path, f"{header}\n{other}\n", "2.csv")
+    if sessions is not None:
+        assert read_sessions(f"records:{tmp_path}").height == sessions
+        return
+    with pytest.raises(InvalidInputError) as raised:
+        read_sessions(f"records:{tmp_path}")
+    assert says(raised) == snapshot(
+        "Invalid session_id 'a': it is in '1.csv' and in '2.csv' with different times. Ids are unique in all files: map another column. A run that was exported twice has the same started_at."
+    )
+
+
+def test_an_old_broken_file_hides_nothing_new(tmp_path: Path) -> None:
+    table(tmp_path, f"{HEADER}\n{ROW}\n", "good.csv")
+    old = table(tmp_path, '"bad', "old.csv")
+    os.utime(old, (1.5e9, 1.5e9))
+    problems = read(tmp_path)[1]
+    assert len(problems.skipped) == 1
+    assert problems.hidden_since(datetime(2017, 1, 1, tzinfo=UTC)) == 1
+    assert problems.hidden_since(datetime(2026, 1, 1, tzinfo=UTC)) == 0
 
 
 def test_a_wrong_option_is_an_error_rather_than_a_folder_of_broken_files(tmp_path: Path) -> None:

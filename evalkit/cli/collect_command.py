@@ -86,8 +86,8 @@ def collect(
 ) -> None:
     """Record agent logs as checkpoints of the periods that are due.
 
-    Each period is recorded once, on any number of machines. Only files that have changed are read again. Without REF, all studies that keep
-    a source are collected. The exit code is 3 if a period has no data and nothing was recorded.
+    Each period is recorded once, on any number of machines. Only files that have changed are read again, but tables always are. Without
+    REF, all studies that keep a source are collected. The exit code is 3 if a period has no data and nothing was recorded.
 
     Example: evalkit collect "nightly agent" --from inspect:./logs --since 2026-01-01
     """
@@ -95,9 +95,14 @@ def collect(
         if ref is None and not due:
             raise typer.BadParameter("name the study, or use --due for all studies with a saved source.", param_hint="'REF'")
         if location is not None:
-            from evalkit.collect.sources import parse_location
+            from evalkit.collect.sources import check_location, parse_location
 
-            parse_location(location)
+            reference = parse_location(location)
+            if print_ != "github":
+                check_location(reference)
+            elif reference.is_default or reference.path.is_absolute():
+                problem = "a runner of GitHub does not have the folders of this machine; pass a path in the repository."
+                raise typer.BadParameter(problem, param_hint="'--from'")
         _print_schedule(ctx, print_)
         return
     options = {"scorer": scorer, "task": task, "reward": reward, "success_at": success_at, "map": map_, "tz": tz}
@@ -143,7 +148,8 @@ def _collect_all(ctx: typer.Context, kit: EvalKit, arguments: dict[str, Any]) ->
         except EvalkitError as error:  # the other studies are collected all the same
             print_message("error", f"{study.name}: {error.message.in_shell()}")
             failed = True
-    ctx.obj.print(lambda: "\n".join(map(str, results)), lambda: [result.as_dict() for result in results])
+    if results or ctx.obj.json:
+        ctx.obj.print(lambda: "\n".join(map(str, results)), lambda: [result.as_dict() for result in results])
     return 1 if failed else max((result.exit_code for result in results), default=0)
 
 

@@ -140,10 +140,6 @@ class Collected:
             remarks.append(f"{plural(self.outside, 'session')} ended while the study did not run.")
         if any(period.status == "late" for period in self.periods):
             remarks.append("Late sessions are not recorded. To amend the checkpoints: amend_late=True, --amend-late in a shell.")
-        lengths = [period.period_end - period.period_start for period in self.periods if period.status == "incomplete"]
-        if lengths:
-            kept = f"{max(lengths).days + 2} days"
-            remarks.append(f"Incomplete periods are not recorded. Keep logs for {kept} or longer, and collect more often.")
         message = problem_message(self.problems)
         return [*remarks, str(message)] if message is not None else remarks
 

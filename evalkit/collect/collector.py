@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +20,12 @@ from evalkit.collect.placement import placed_sessions
 from evalkit.collect.planner import DETAILS, PeriodPlan, Planner, ReadSessions, Settings
 from evalkit.collect.source import Problems
 from evalkit.collect.sources import Reading, SourceReference, completed_by, problem_message, read_location
+from evalkit.domain.ids import keyed_checkpoint_id
 from evalkit.domain.periods import SHORTEST, period_start
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import PER_RUN, PeriodType, Study, StudyStatus
 from evalkit.domain.time_input import zone_name
+from evalkit.domain.times import wire_time
 from evalkit.errors import ConflictError, EvalkitError, InvalidInputError
 from evalkit.runtime.handlers import Handlers
 
@@ -129,7 +131,7 @@ class Collector:
         stored, existing = self._handlers.checkpoints, study if isinstance(study, Study) else None
         if existing is not None:
             stored.recordable(existing)
-            self._check_zone(existing, settings.zone)
+            self._check_zone(existing, settings)
         lifecycle = [("study_started", study.began)] if isinstance(study, NewStudy) else stored.lifecycle(study)
         running = running_intervals(lifecycle)
         due = due_periods(study.period_type, running, settings.zone, now, settings.grace)
@@ -143,7 +145,7 @@ class Collector:
             if bounds in placement.by_period or not settings.only_with_sessions
         ]
         definitions = {} if existing is None else self._handlers.definitions(existing)
-        planner = Planner(settings, read, self._evidence, definitions, now)
+        planner = Planner(study.period_type, settings, read, self._evidence, definitions, now=now)
         planner.plan(periods, checkpoints)
         if existing is not None and not settings.dry_run:
             self._keep_evidence(periods)
@@ -182,14 +184,23 @@ class Collector:
 
     # --- files and checks ---------------------------------------------------------------------------------------------------------
 
-    def _check_zone(self, study: Study, zone: tzinfo) -> None:
-        """Check that the study's last whole period is one of the calendar of the time zone."""
+    def _check_zone(self, study: Study, settings: Settings) -> None:
+        """Check that the periods of a study belong to the calendar of the time zone.
+
+        They are the last one, and all of this source: of two time zones that differ only in summer, the last period can be in both.
+        """
         last = self._handlers.checkpoints.last_period(study)
-        if study.cadence == PER_RUN or last is None or last[1] - last[0] < 0.9 * SHORTEST[study.period_type]:
+        if study.cadence == PER_RUN or last is None:
             return
-        if period_start(study.period_type, last[0], zone) != last[0]:
+        whole = last[1] - last[0] >= 0.9 * SHORTEST[study.period_type]
+        starts = [last[0]] if whole else []
+        for checkpoint_id, start in self._handlers.checkpoints.starts_by_time_of_day(study):
+            if checkpoint_id == str(keyed_checkpoint_id(study.id, period_key(settings.name, start))):
+                starts.append(start)
+        other = next((start for start in starts if period_start(study.period_type, start, settings.zone) != start), None)
+        if other is not None:
             raise invalid(
-                "zone", zone_name(zone), f"the last period of study {study.name!r} begins at {last[0].isoformat()}, which is not the start "
+                "zone", zone_name(settings.zone), f"a period of study {study.name!r} begins at {wire_time(other)}, which is not the start "
                 "of a period in this time zone", hint="Pass the time zone of the study's periods.",
             )  # fmt: skip
 

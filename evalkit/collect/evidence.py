@@ -222,9 +222,9 @@ class Evidence:
         return name
 
     def has(self, name: str) -> bool:
-        """Return whether the sessions with a hash are in the folder."""
+        """Return whether the sessions with a hash are in the folder, and can be read."""
         path = self._path(name)
-        return bool(is_sha256(name)) and path.is_file() and path.with_suffix(".sha256").is_file()
+        return bool(is_sha256(name)) and all(os.access(file, os.R_OK) for file in (path, path.with_suffix(".sha256")))
 
     def read(self, name: str) -> pl.DataFrame | None:
         """Return the sessions with a hash; None if their file is missing or damaged."""

@@ -417,6 +417,8 @@ def _sessions(
 ) -> pl.DataFrame:
     """Return the sessions of the trials."""
     threshold = success_threshold(success_at, kind="reward")
+    if tz is not None:
+        check_zone("tz", tz)  # also if no trial has a local time
     trials = rows.filter(pl.col("session_id").is_not_null())
     decided = score_outcome(pl.col("score"), threshold)
     is_open = pl.col("ended_at").is_null()
@@ -536,7 +538,7 @@ def _in_utc(trials: pl.DataFrame, name: str, tz: object) -> pl.Expr:
 
 HARBOR = FileSource(
     name="harbor",
-    title="Harbor",
+    title="Harbor trials",
     version=1,
     schema=_SCHEMA,
     matches=_matches,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,10 @@ from evalkit.collect.evidence import Evidence
 from evalkit.collect.log_files import log_files
 from evalkit.collect.recorded_sessions import evidence_rows
 from evalkit.collect.requests import saved_source
-from evalkit.collect.saved_source import SavedSource, read_places
+from evalkit.collect.saved_source import Places, SavedSource, read_places
 from evalkit.collect.source import FileSource, Problems
 from evalkit.collect.sources import SourceReference, has_default, parse_location
+from evalkit.domain.periods import LONGEST
 from evalkit.domain.study import Study
 from evalkit.domain.time_input import check_zone
 from evalkit.errors import EvalkitError, Message
@@ -57,8 +59,12 @@ def collect_health(kit: EvalKit, now: datetime | None = None) -> Health:
     evidence = Evidence(settings.evidence)
     rows = evidence_rows(kit)
     missing: dict[str, list[str]] = {}
+    is_closed = evidence.folder.exists() and not os.access(evidence.folder, os.R_OK | os.X_OK)
+    if is_closed:
+        problem = f"Cannot read the folder of the evidence {str(evidence.folder)!r}: permission denied"
+        health.problems.append(Message(problem=problem, hint="Ask its owner for read access, or set EVALKIT_EVIDENCE to another folder."))
     for study_name, start, evidence_hash in rows.select("study", "period_start", "evidence").iter_rows():
-        if not evidence.has(evidence_hash):
+        if not is_closed and not evidence.has(evidence_hash):
             missing.setdefault(study_name, []).append(moment(start))
     for study_name, starts in missing.items():
         named = starts if len(starts) <= _NAMED else [*starts[: _NAMED - 1], f"{len(starts) - _NAMED + 1:,} more"]
@@ -95,7 +101,10 @@ def _check_source(kit: EvalKit, study: Study, health: Health, now: datetime) -> 
     periods = due_periods(study.period_type, running, zone, now, grace)
     keys = {period_key(saved.name, period.start): period for period in periods}
     done = kit._handlers.checkpoints.versions_of_keys(study, list(keys))
-    reference = _place(kit, study, saved)
+    places = read_places(kit.engine.settings.home, study.id)
+    if places is not None and (message := places.problem(study.name)) is not None:
+        health.problems.append(message)
+    reference = _place(places, saved)
     days = None if reference is None else reference.retention_days
     oldest = None if days is None else now - timedelta(days=days)
     due = [period for key, period in keys.items() if key not in done and (oldest is None or period.start >= oldest)]
@@ -104,7 +113,8 @@ def _check_source(kit: EvalKit, study: Study, health: Health, now: datetime) -> 
         health.notes.append(
             Message(
                 problem=f"{plural(len(due), 'period')} of study {study.name!r} due since {due[0].end:%Y-%m-%d}",
-                hint=f"Record them with kit.collect({study.name!r}).", shell_hint=f"Record them with: {command}",
+                hint=f"Record them with kit.collect({study.name!r}). Those without data stay due.",
+                shell_hint=f"Record them with: {command}. Those without data stay due.",
             )
         )  # fmt: skip
     if days is None or reference is None or not isinstance(reference.source, FileSource):
@@ -119,7 +129,16 @@ def _check_source(kit: EvalKit, study: Study, health: Health, now: datetime) -> 
         and modified < due_until
         and modified + timedelta(days=days) < now + soon
     ]
-    if leaving:
+    needed = LONGEST[study.period_type] + grace
+    if timedelta(days=days) < needed:
+        health.problems.append(
+            Message(
+                problem=f"The logs of study {study.name!r} are deleted after {days:g} days, before a {study.period_type.value} period "
+                "can be recorded",
+                hint=f"Keep them for {needed // timedelta(days=1) + 2} days or longer, such as with cleanupPeriodDays of Claude Code.",
+            )
+        )  # fmt: skip
+    elif leaving:
         first = min(leaving) + timedelta(days=days)
         health.problems.append(
             Message(
@@ -130,12 +149,12 @@ def _check_source(kit: EvalKit, study: Study, health: Health, now: datetime) -> 
         )  # fmt: skip
 
 
-def _place(kit: EvalKit, study: Study, saved: SavedSource) -> SourceReference | None:
+def _place(places: Places | None, saved: SavedSource) -> SourceReference | None:
     """Return the source with its path on this machine; None if the logs are on another one."""
-    places = read_places(kit.engine.settings.home, study.id)
-    if places is None and not has_default(saved.source):
+    location = None if places is None else places.location
+    if location is None and not has_default(saved.source):
         return None
-    reference = parse_location(f"{saved.source}:" if places is None else places.location)
+    reference = parse_location(location or f"{saved.source}:")
     return reference if reference.path.exists() else None
 
 

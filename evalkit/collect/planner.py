@@ -23,7 +23,8 @@ from evalkit.collect.source import Problems
 from evalkit.collect.sources import completed_by
 from evalkit.domain.commands import RecordCheckpoint
 from evalkit.domain.definitions import Metric
-from evalkit.domain.study import Checkpoint
+from evalkit.domain.periods import LONGEST
+from evalkit.domain.study import Checkpoint, PeriodType
 from evalkit.domain.times import duration_pair
 
 __all__ = ["DETAILS", "PeriodPlan", "Planner", "ReadSessions", "Settings"]
@@ -83,6 +84,8 @@ class PeriodPlan:
     note: str = ""
     evidence: str = ""
     """The hash of the sessions."""
+    moved: int = 0
+    """The number of sessions of the logs that were recorded in other periods."""
     recorded: pl.DataFrame | None = None
     """The sessions in the evidence of the checkpoint; None if they are not known."""
     command: RecordCheckpoint | None = None
@@ -107,6 +110,8 @@ class Planner:
 
     Parameters
     ----------
+    period_type
+        The type of the study's periods.
     settings
         How sessions are recorded.
     read
@@ -120,9 +125,16 @@ class Planner:
     """
 
     def __init__(
-        self, settings: Settings, read: ReadSessions, evidence: Evidence, definitions: Mapping[str, Metric], now: datetime
+        self,
+        period_type: PeriodType,
+        settings: Settings,
+        read: ReadSessions,
+        evidence: Evidence,
+        definitions: Mapping[str, Metric],
+        *,
+        now: datetime,
     ) -> None:
-        self._settings, self._read, self._evidence, self._now = settings, read, evidence, now
+        self._period_type, self._settings, self._read, self._evidence, self._now = period_type, settings, read, evidence, now
         self._definitions = dict(definitions)
         self._measured = measured_metrics(read.sessions)
         self.notes: dict[str, None] = {}
@@ -145,8 +157,6 @@ class Planner:
         ended = sessions.filter(pl.col("ended_at") <= self._now)
         if later := sessions["ended_at"].count() - ended.height:
             self._remark(f"{plural(later, 'session')} ended in the future, by the clock of this machine. Check the times of the logs.")
-        if sessions.height and (sessions["outcome"] == "unknown").all():
-            self._remark("No session has an outcome, so session_success_rate is missing. Pass labels (--labels in a shell) to add them.")
         covered = covered_time(ended, checkpoints.values())
         hashes = evidence_hashes([period.sessions for period in periods])
         changed = []
@@ -156,10 +166,31 @@ class Planner:
                 changed.append(period)
         if changed:
             together = pl.concat([period.sessions for period in changed], how="diagonal_relaxed")
+            if together.height and (together["outcome"] == "unknown").all():
+                self._remark(
+                    "No session has an outcome, so session_success_rate is missing. Pass labels (--labels in a shell) to add them."
+                )
             self.definitions = implied_metrics(together, self._definitions)
             self._definitions |= {metric.name: metric for metric in self.definitions}
         for period in changed:
             self._prepare(period)
+        self._explain_retention(periods)
+
+    def _explain_retention(self, periods: Sequence[PeriodPlan]) -> None:
+        """Add how often to collect, or how long to keep logs, if they are deleted too soon."""
+        days = self._read.retention_days
+        if days is None:
+            return
+        needed = LONGEST[self._period_type] + self._settings.grace
+        spare = timedelta(days=days) - needed
+        if spare <= timedelta(0):
+            kept, kind = needed // timedelta(days=1) + 2, self._period_type.value
+            self._remark(
+                f"Logs are deleted after {days:g} days, before a {kind} period can be recorded. Keep them for {kept} days or longer."
+            )
+        elif any(period.status == "incomplete" for period in periods):
+            often = plural(max(spare // timedelta(days=1), 1), "day") if spare >= timedelta(days=1) else "hour"
+            self._remark(f"Logs are deleted after {days:g} days, so incomplete periods are not recorded. Collect at least every {often}.")
 
     def _remark(self, note: str) -> None:
         self.notes[note] = None
@@ -184,9 +215,10 @@ class Planner:
             elsewhere = [session_id for session_id in ids if owners.get(session_id, period.key) != period.key]
             if elsewhere:
                 moved += len(elsewhere)
+                period.moved = len(elsewhere)
                 period.sessions = period.sessions.filter(~pl.col("session_id").is_in(elsewhere))
         if moved:
-            self._remark(f"{plural(moved, 'session')} stayed in the period in which it was recorded, although its end has changed.")
+            self._remark(f"{plural(moved, 'session')} stayed in the period of the first recording, although the end has changed.")
 
     def _recorded_ids(self, checkpoint: Checkpoint) -> Sequence[str]:
         """Return the ids of the sessions of a checkpoint.
@@ -206,6 +238,9 @@ class Planner:
             return False
         if period.sessions.height or self._settings.allow_empty:
             return True
+        if period.moved:  # something ran in it
+            period.status, period.note = "empty", f"{plural(period.moved, 'session')} in other periods, where they were recorded before"
+            return False
         if hidden := self._read.problems.hidden_since(period.bounds.start):
             reason = f"{plural(hidden, 'file')} could not be read"
             period.status, period.note = "empty", f"no sessions, but {reason}"

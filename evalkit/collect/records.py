@@ -8,15 +8,16 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from evalkit._util.text import alternatives
 from evalkit.collect.session_frame import SESSION_SCHEMA, as_polars, checked_sessions, empty_sessions
 from evalkit.collect.source import FunctionSource, Problems
-from evalkit.collect.table_files import Table, read_table, table_files, without_nan
+from evalkit.collect.table_files import FORMATS, Table, read_table, table_files, without_nan
 from evalkit.domain.catalog import is_custom_name
 from evalkit.domain.refusals import a_type, invalid, nearest, unknown_name
 from evalkit.domain.time_input import check_local_time, check_time, check_zone
@@ -277,27 +278,70 @@ def _read(path: Path, problems: Problems, *, map: Mapping[str, str | None] | str
     """Return the sessions of a file, or of the files in a folder and its subfolders."""
     names, zone = _parsed_map(map), None if tz is None else check_zone("tz", tz)
     left_out = _LeftOut()
-    frames = []
-    failures: list[tuple[str, InvalidInputError]] = []
+    frames, found = [], 0
+    failures: list[tuple[str, InvalidInputError, datetime | None]] = []
     for name, file in table_files(path, problems):
+        found += 1
         try:
             frames.append(_sessions(read_table(file), name, names, zone, left_out))
         except InvalidInputError as error:
-            failures.append((name, error))
+            failures.append((name, error, _modified(file)))
         except OSError as error:
             reason = (error.strerror or "cannot be read").lower()
             if not path.is_dir():
                 raise InvalidInputError(f"Cannot read {str(path)!r}: {reason}", field="location", value=str(path)) from None
             if not isinstance(error, FileNotFoundError):  # deleted meanwhile
-                problems.skip(name, reason)
+                problems.skip(name, reason, _modified(file))
+    if not found and not problems.skipped:  # a wrong path must not be taken for an idle agent
+        raise InvalidInputError(
+            f"No tables in {str(path)!r}", hint=f"Check the path; tables are {alternatives(FORMATS)} files.", field="location",
+            value=str(path),
+        )  # fmt: skip
     if failures and not frames:  # of a folder, because an option is wrong rather than each file
-        name, failure = failures[0]
+        name, failure, _ = failures[0]
         where = name if path.is_dir() else str(path)
         raise failure.but(where=f"{where}, {failure.message.where}" if failure.message.where else f"{where}: ")
-    for name, failure in failures:
-        problems.skip(name, f"{failure.message.where}{failure.message.problem}")
+    for name, failure, modified in failures:
+        problems.skip(name, f"{failure.message.where}{failure.message.problem}", modified)
     left_out.add_to(problems)
-    return pl.concat(frames, how="diagonal_relaxed") if frames else empty_sessions()
+    if not frames:
+        return empty_sessions()
+    sessions = pl.concat(frames, how="diagonal_relaxed")
+    _check_ids(sessions)
+    return sessions
+
+
+def _modified(file: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    except OSError:
+        return None
+
+
+def _check_ids(sessions: pl.DataFrame) -> None:
+    """Check that an id that occurs in several files is that of one session.
+
+    A session can be exported several times: the same one has the same start or the same end, or had no end before. Two sessions with one
+    id would become one.
+
+    Raises
+    ------
+    InvalidInputError
+        If they are different sessions.
+    """
+    repeated = sessions.filter(pl.col("session_id").is_duplicated())
+    times = [pl.col(name).drop_nulls().n_unique() for name in ("started_at", "ended_at")]
+    different = repeated.group_by("session_id", maintain_order=True).agg(
+        pl.col("source").first(), other=pl.col("source").last(), starts=times[0], ends=times[1], unknown=pl.col("started_at").has_nulls()
+    )
+    different = different.filter((pl.col("ends") > 1) & ((pl.col("starts") != 1) | pl.col("unknown")))
+    if different.height:
+        session_id, first, other = different.select("session_id", "source", "other").row(0)
+        raise InvalidInputError(
+            f"Invalid session_id {session_id!r}: it is in {first!r} and in {other!r} with different times",
+            hint="Ids are unique in all files: map another column. A run that was exported twice has the same started_at.",
+            field="session_id", value=session_id,
+        )  # fmt: skip
 
 
 def _sessions(table: Table, name: str, names: Mapping[str, str | None], tz: tzinfo | None, left_out: _LeftOut) -> pl.DataFrame:

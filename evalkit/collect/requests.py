@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ def collect(
     saved, places = (None, None) if found is None else (saved_source(found), read_places(kit.engine.settings.home, found.id))
     if found is None and location is None and since is None:
         kit.resolve(study)  # raises
+    if places is not None:
+        _check_places(study, places, location=location, labels=labels, prices=prices)
     reference = parse_location(location if location is not None else _saved_location(study, saved, places))
     source = reference.source.name
     kept = saved if saved is not None and saved.source == source else SavedSource(source, source)
@@ -93,7 +96,9 @@ def collect(
         write_places(kit.engine.settings.home, found.id, keep[1])
         return kit.edit_study(found, metadata={SOURCE: keep[0]})
 
-    return _collector(kit).collect(find_study, reference, used, settings, strict=strict, progress=progress)
+    collected = _collector(kit).collect(find_study, reference, used, settings, strict=strict, progress=progress)
+    remark = target.remark_on_since(found)
+    return collected if remark is None else replace(collected, notes=(remark, *collected.notes))
 
 
 def record_sessions(
@@ -171,7 +176,7 @@ def _saved_location(study: StudyRef, saved: SavedSource | None, places: Places |
             f"No location, and no source is saved in study {name!r}", hint="Pass it, e.g. 'inspect:./logs', and save=True to keep it.",
             shell_hint="Pass --from LOCATION, e.g. --from inspect:./logs, and --save to keep it.", field="location", value=None,
         )  # fmt: skip
-    if places is not None:
+    if places is not None and places.location is not None:
         return places.location
     if has_default(saved.source):
         return f"{saved.source}:"
@@ -180,6 +185,20 @@ def _saved_location(study: StudyRef, saved: SavedSource | None, places: Places |
         hint="Pass the location, and save=True to keep it.", shell_hint="Pass --from LOCATION, and --save to keep it.", field="location",
         value=None,
     )  # fmt: skip
+
+
+def _check_places(study: StudyRef, places: Places, **passed: Any) -> None:
+    """Check that the places that a study keeps exist, except those that the user replaces.
+
+    Raises
+    ------
+    InvalidInputError
+        If one does not exist.
+    """
+    used = replace(places, **dict.fromkeys((name for name, value in passed.items() if value is not None), None))
+    message = used.problem(study.name if isinstance(study, Study) else str(study))
+    if message is not None:
+        raise InvalidInputError(message.problem, hint=message.hint, shell_hint=message.shell_hint, field="location", value=places.location)
 
 
 def saved_source(study: Study) -> SavedSource | None:

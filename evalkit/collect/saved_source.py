@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from evalkit._util.atomic_files import writing
+from evalkit._util.text import alternatives
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import SOURCE
-from evalkit.errors import InvalidInputError
+from evalkit.errors import InvalidInputError, Message
 
 __all__ = ["Places", "SavedSource", "grace_text", "read_places", "write_places"]
 
@@ -84,9 +85,30 @@ class SavedSource:
 class Places:
     """Where this machine has the logs of a study, the labels and the prices."""
 
-    location: str
+    location: str | None
     labels: str | None = None
     prices: str | None = None
+
+    def problem(self, study: str) -> Message | None:
+        """Return a message that names the places that do not exist any more; None if all do.
+
+        Examples
+        --------
+        >>> Places("inspect:/nowhere").problem("nightly agent").problem
+        "Study 'nightly agent' keeps the location 'inspect:/nowhere', which does not exist on this machine"
+        """
+        kept = {"location": (self.location or "").partition(":")[2], "labels": self.labels, "prices": self.prices}
+        gone = [name for name, path in kept.items() if path and not Path(path).expanduser().exists()]
+        if not gone:
+            return None
+        named = alternatives([f"the {name} {getattr(self, name)!r}" for name in gone], "and")
+        arguments = {"location": "LOCATION", "labels": "labels=FILE", "prices": "prices=FILE"}
+        options = {"location": "--from LOCATION", "labels": "--labels FILE", "prices": "--prices FILE"}
+        return Message(
+            problem=f"Study {study!r} keeps {named}, which {'does' if len(gone) == 1 else 'do'} not exist on this machine",
+            hint=f"Pass and save the new place: kit.collect({study!r}, {', '.join(arguments[name] for name in gone)}, save=True).",
+            shell_hint=f"Pass and save the new place: evalkit collect {study!r} {' '.join(options[name] for name in gone)} --save",
+        )
 
 
 def read_places(home: Path, study_id: str) -> Places | None:

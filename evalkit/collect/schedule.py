@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,8 @@ from evalkit.domain.refusals import invalid
 __all__ = ["SCHEDULERS", "schedule"]
 
 SCHEDULERS = ("cron", "systemd", "github")
+_FOR_RUNNERS = ("EVALKIT_AUTHOR",)
+"""The variables that mean the same on another machine."""
 
 
 def schedule(scheduler: str, command: Sequence[str], *, folder: str, environment: Mapping[str, str]) -> str:
@@ -44,9 +47,12 @@ def schedule(scheduler: str, command: Sequence[str], *, folder: str, environment
         return f"17 * * * * cd {shlex.quote(folder)} && {assignments}{text}".replace("%", r"\%")
     if scheduler == "systemd":
         variables = "".join(f'Environment="{name}={_unit_text(value)}"\n' for name, value in environment.items())
-        start = " ".join(f'"{_unit_text(part)}"' if shlex.quote(part) != part else part.replace("%", "%%") for part in command)
+        start = " ".join(
+            f'"{_unit_text(part).replace("$", "$$")}"' if shlex.quote(part) != part else part.replace("%", "%%") for part in command
+        )
         return _SYSTEMD.format(folder=folder.replace("%", "%%"), variables=variables, start=start)
-    return _GITHUB.format(command=text)
+    variables = "".join(f"  {name}: {json.dumps(value)}\n" for name, value in environment.items() if name in _FOR_RUNNERS)
+    return _GITHUB.format(command=text, variables=variables)
 
 
 _SYSTEMD = """\
@@ -87,17 +93,25 @@ env:
   EVALKIT_LOG_URL: ${{{{ secrets.EVALKIT_LOG_URL }}}}
   EVALKIT_DATABASE_URL: ${{{{ secrets.EVALKIT_DATABASE_URL }}}}
   EVALKIT_DATABASE_AUTH_TOKEN: ${{{{ secrets.EVALKIT_DATABASE_AUTH_TOKEN }}}}
-jobs:
+  EVALKIT_EVIDENCE: evidence
+{variables}jobs:
   collect:
     runs-on: ubuntu-latest
     steps:
       - uses: actions/checkout@v4
       # requirements.txt has the path or URL of your copy of the package.
       - run: pip install -r requirements.txt
+      # The sessions of the checkpoints. A cache can be deleted: for years, copy the folder to a storage of your own.
+      - uses: actions/cache@v4
+        with:
+          path: evidence
+          key: evalkit-evidence-${{{{ github.run_id }}}}
+          restore-keys: evalkit-evidence-
+      # Exit code 3: no data.
       - run: |
-          {command}"""
+          {command} || [ $? -eq 3 ]"""
 
 
 def _unit_text(text: str) -> str:
     """Return a text for the quotes of a systemd unit."""
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")

@@ -86,6 +86,22 @@ class TargetStudy:
                 raise invalid("since", self.since, problem, hint="Pass an earlier day.")
         return self._found(dry_run=self.dry_run)
 
+    def remark_on_since(self, before: Study | None) -> str | None:
+        """Return why `since` had no effect on a study; None if it had.
+
+        Parameters
+        ----------
+        before
+            The study before the command; None if it did not exist.
+        """
+        began = self._began()
+        if began is None or before is None or before.started_at is None or began >= before.started_at:
+            return None
+        return (
+            f"since has no effect: study {before.name!r} was started on {wire_time(before.started_at)}. "
+            "For earlier sessions, collect into another study."
+        )
+
     def _began(self) -> datetime | None:
         return None if self.since is None else check_at("since", check_local_time("since", self.since, self.zone))
 

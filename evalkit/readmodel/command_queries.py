@@ -39,6 +39,17 @@ class CommandQueries(EvalStorage):
         """
         return self._period(study_id, "ORDER BY period_end DESC, period_start LIMIT 1")
 
+    def starts_by_time_of_day(self, study_id: str) -> list[tuple[str, datetime]]:
+        """Return the earliest checkpoint, its id and start, for each time of day of a start.
+
+        Retracted checkpoints are not considered.
+        """
+        if not self._before_read():
+            return []
+        sql = f"""SELECT id, MIN(period_start) FROM checkpoints
+            WHERE study_id = ? AND {NOT_RETRACTED} GROUP BY SUBSTR(period_start, 12)"""
+        return [(str(name), datetime.fromisoformat(str(start))) for name, start in self._database.execute(sql, (study_id,))]
+
     def _period(self, study_id: str, condition: str, args: tuple[str, ...] = ()) -> tuple[datetime, datetime] | None:
         if not self._before_read():
             return None

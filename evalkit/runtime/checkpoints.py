@@ -222,6 +222,11 @@ class CheckpointHandler(CommandHandler):
         with self._engine.command():
             return self._stored.last_period(study.id)
 
+    def starts_by_time_of_day(self, study: Study) -> list[tuple[str, datetime]]:
+        """Return the earliest checkpoint, its id and start, for each time of day of a start."""
+        with self._engine.command():
+            return self._stored.starts_by_time_of_day(study.id)
+
     def versions_of_keys(self, study: Study, keys: Sequence[str]) -> dict[str, Checkpoint]:
         """Return the latest versions of checkpoints by idempotency key, with retracted ones."""
         ids = {str(keyed_checkpoint_id(study.id, key)): key for key in keys}
