@@ -461,7 +461,8 @@ def test_evidence_and_recomputing(kit: EvalKit, tmp_path: Path, clock: Clock) ->
     with pytest.raises(InvalidInputError) as raised:
         kit.recompute(STUDY, "judge_bst")
     assert says(raised) == snapshot("Unknown metric 'judge_bst'. Did you mean 'judge_best'?")
-    assert repr(kit.recompute(STUDY, "judge_best")) == snapshot("Recomputed(0 amended, 5 unchanged)")
+    with pytest.warns(evalkit.EvalkitWarning, match="No recorded session has a value from which 'judge_best' can be computed"):
+        assert repr(kit.recompute(STUDY, "judge_best")) == snapshot("Recomputed(0 amended, 5 unchanged)")
     kit.amend_checkpoint((STUDY, "collect:records:2026-03-02T00:00:00Z"), {"tool_calls": 1, "judge": 0.1}, reason="typing error")
     assert repr(kit.recompute(STUDY, ["tool_calls"])) == snapshot("Recomputed(1 amended, 4 unchanged)")
     assert latest(kit, STUDY, "tool_calls", "judge")[1] == (1, 9, 0.1)
@@ -825,6 +826,14 @@ def test_since_of_a_study_that_was_started_later(kit: EvalKit, tmp_path: Path, c
         (
             "since has no effect: study 'nightly agent' was started on 2026-03-02T00:00:00Z. For earlier sessions, collect into another study.",
         )
+    )
+
+
+def test_a_second_source_in_a_study_is_reported(kit: EvalKit, tmp_path: Path, clock: Clock) -> None:
+    path = write_runs(tmp_path / "runs.csv", runs(0, 1))
+    assert collect(kit, path).notes == ()
+    assert collect(kit, path, source_name="other").notes == snapshot(
+        ("Study 'nightly agent' has checkpoints of another source in the same periods. Collect each source into a study of its own.",)
     )
 
 

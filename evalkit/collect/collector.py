@@ -147,6 +147,12 @@ class Collector:
         definitions = {} if existing is None else self._handlers.definitions(existing)
         planner = Planner(study.period_type, settings, read, self._evidence, definitions, now=now)
         planner.plan(periods, checkpoints)
+        notes = [*planner.notes]
+        newest = next((period.bounds for period in reversed(periods) if period.status == "recorded"), None)
+        if existing is not None and newest is not None and stored.overlapping_period(existing, *newest) is not None:
+            notes.append(
+                f"Study {study.name!r} has checkpoints of another source in the same periods. Collect each source into a study of its own."
+            )
         if existing is not None and not settings.dry_run:
             self._keep_evidence(periods)
             if any(period.status in ("recorded", "amended") for period in periods):
@@ -154,7 +160,7 @@ class Collector:
                 self._append(existing, periods)
         return Collected(
             study.name, settings.name, tuple(period.result() for period in periods), settings.dry_run, read.files, read.changed,
-            placement.waiting, placement.outside, read.problems, tuple(planner.notes), settings.zone,
+            placement.waiting, placement.outside, read.problems, tuple(notes), settings.zone,
             existing is not None and existing.status is StudyStatus.STOPPED,
         )  # fmt: skip
 

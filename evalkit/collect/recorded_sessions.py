@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from evalkit._util.text import plural
+from evalkit._util.text import alternatives, plural
 from evalkit.collect.checkpoint_values import checkpoint_values
 from evalkit.collect.evidence import Evidence
 from evalkit.collect.session_frame import SESSION_SCHEMA
@@ -83,6 +83,7 @@ def recompute(kit: EvalKit, study: StudyRef, metrics: Iterable[str] | None, *, r
             raise unknown_name("metric", metric, [*METRICS, *definitions], field="metrics")
     evidence = Evidence(kit.engine.settings.evidence)
     amended = unchanged = lacking = 0
+    without_value = dict.fromkeys(names or ())
     for checkpoint in kit.storage.get_checkpoints(target.id):
         name = None if checkpoint.provenance is None else checkpoint.provenance.evidence
         sessions = None if name is None else evidence.read(name)
@@ -91,9 +92,13 @@ def recompute(kit: EvalKit, study: StudyRef, metrics: Iterable[str] | None, *, r
             continue
         values = {} if sessions.is_empty() else checkpoint_values(sessions, definitions)[0]
         changes = {metric: value for metric, value in values.items() if names is None or metric in names}
+        for metric in [metric for metric in without_value if values.get(metric) is not None]:
+            del without_value[metric]
         later = kit.amend_checkpoint(checkpoint, changes, reason=reason) if changes else checkpoint
         if later is checkpoint or later.already_recorded:
             unchanged += 1
         else:
             amended += 1
+    if without_value and amended + unchanged:
+        warn(f"No recorded session has a value from which {alternatives(list(map(repr, without_value)))} can be computed.")
     return Recomputed(amended, unchanged, lacking)

@@ -227,6 +227,11 @@ class CheckpointHandler(CommandHandler):
         with self._engine.command():
             return self._stored.starts_by_time_of_day(study.id)
 
+    def overlapping_period(self, study: Study, start: datetime, end: datetime) -> tuple[datetime, datetime] | None:
+        """Return the first period of a checkpoint that overlaps with a period; None without one."""
+        with self._engine.command():
+            return self._stored.overlapping_period(study.id, start, end)
+
     def versions_of_keys(self, study: Study, keys: Sequence[str]) -> dict[str, Checkpoint]:
         """Return the latest versions of checkpoints by idempotency key, with retracted ones."""
         ids = {str(keyed_checkpoint_id(study.id, key)): key for key in keys}
