@@ -60,9 +60,14 @@ def python_texts(source: str) -> Iterator[tuple[int, str]]:
 
 def docstring_openings(source: str) -> Iterator[tuple[int, str]]:
     """Return the first lines of the docstrings of a module, its classes and its functions."""
-    for node in ast.walk(ast.parse(source)):
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and (docstring := ast.get_docstring(node)):
             yield getattr(node, "lineno", 1), docstring.partition("\n")[0]
+        for block in ("body", "orelse", "handlers", "finalbody", "cases"):  # only statements, which are few of all nodes
+            nested = getattr(node, block, [])
+            waiting += nested if isinstance(nested, list) else []  # the body of a lambda is an expression
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
