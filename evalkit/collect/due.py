@@ -8,11 +8,20 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
-from evalkit.domain.periods import current_period
+from evalkit.domain.periods import LONGEST, current_period
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import PeriodType
 
-__all__ = ["DEFAULT_GRACE", "Interval", "due_periods", "parse_grace", "period_key", "running_intervals"]
+__all__ = [
+    "DEFAULT_GRACE",
+    "Interval",
+    "days_to_keep",
+    "due_periods",
+    "parse_grace",
+    "period_key",
+    "retention_needed",
+    "running_intervals",
+]
 
 DEFAULT_GRACE = timedelta(hours=2)
 _LONGEST_GRACE = timedelta(days=366)
@@ -110,6 +119,28 @@ def period_key(source: str, start: datetime) -> str:
     'collect:inspect:2026-01-31T00:00:00Z'
     """
     return f"collect:{source}:{start:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def retention_needed(kind: PeriodType, grace: timedelta) -> timedelta:
+    """Return how long logs must be kept, until their period is due.
+
+    Examples
+    --------
+    >>> retention_needed(PeriodType.MONTHLY, timedelta(hours=2)).days
+    31
+    """
+    return LONGEST[kind] + grace
+
+
+def days_to_keep(kind: PeriodType, grace: timedelta) -> int:
+    """Return for how many days logs should be kept, with a day in which to collect.
+
+    Examples
+    --------
+    >>> days_to_keep(PeriodType.MONTHLY, timedelta(hours=2))
+    33
+    """
+    return retention_needed(kind, grace) // timedelta(days=1) + 2
 
 
 _GRACE_UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalkit._util.text import alternatives, moment, plural
-from evalkit.collect.due import DEFAULT_GRACE, due_periods, parse_grace, period_key, running_intervals
+from evalkit.collect.due import DEFAULT_GRACE, days_to_keep, due_periods, parse_grace, period_key, retention_needed, running_intervals
 from evalkit.collect.evidence import Evidence
 from evalkit.collect.log_files import log_files
 from evalkit.collect.recorded_sessions import evidence_rows
@@ -17,7 +17,6 @@ from evalkit.collect.requests import saved_source
 from evalkit.collect.saved_source import Places, SavedSource, read_places
 from evalkit.collect.source import FileSource, Problems
 from evalkit.collect.sources import SourceReference, has_default, parse_location
-from evalkit.domain.periods import LONGEST
 from evalkit.domain.study import Study
 from evalkit.domain.time_input import check_zone
 from evalkit.errors import EvalkitError, Message
@@ -129,13 +128,12 @@ def _check_source(kit: EvalKit, study: Study, health: Health, now: datetime) -> 
         and modified < due_until
         and modified + timedelta(days=days) < now + soon
     ]
-    needed = LONGEST[study.period_type] + grace
-    if timedelta(days=days) < needed:
+    if timedelta(days=days) <= retention_needed(study.period_type, grace):
         health.problems.append(
             Message(
                 problem=f"The logs of study {study.name!r} are deleted after {days:g} days, before a {study.period_type.value} period "
                 "can be recorded",
-                hint=f"Keep them for {needed // timedelta(days=1) + 2} days or longer, such as with cleanupPeriodDays of Claude Code.",
+                hint=f"Keep them for {days_to_keep(study.period_type, grace)} days or longer, with cleanupPeriodDays of Claude Code.",
             )
         )  # fmt: skip
     elif leaving:
@@ -151,10 +149,9 @@ def _check_source(kit: EvalKit, study: Study, health: Health, now: datetime) -> 
 
 def _place(places: Places | None, saved: SavedSource) -> SourceReference | None:
     """Return the source with its path on this machine; None if the logs are on another one."""
-    location = None if places is None else places.location
-    if location is None and not has_default(saved.source):
+    if places is None and not has_default(saved.source):
         return None
-    reference = parse_location(location or f"{saved.source}:")
+    reference = parse_location(f"{saved.source}:" if places is None else places.location)
     return reference if reference.path.exists() else None
 
 

@@ -14,7 +14,7 @@ from evalkit._util.distribution import installed_version
 from evalkit._util.text import alternatives, plural
 from evalkit.collect.checkpoint_values import checkpoint_values, implied_metrics, included_names, measured_metrics
 from evalkit.collect.collected import CollectedPeriod, PeriodStatus
-from evalkit.collect.due import DEFAULT_GRACE, Interval
+from evalkit.collect.due import DEFAULT_GRACE, Interval, days_to_keep, retention_needed
 from evalkit.collect.evidence import Evidence, evidence_hash, evidence_hashes, merged_sessions
 from evalkit.collect.labels import LabelFunction
 from evalkit.collect.placement import covered_time
@@ -23,7 +23,6 @@ from evalkit.collect.source import Problems
 from evalkit.collect.sources import completed_by
 from evalkit.domain.commands import RecordCheckpoint
 from evalkit.domain.definitions import Metric
-from evalkit.domain.periods import LONGEST
 from evalkit.domain.study import Checkpoint, PeriodType
 from evalkit.domain.times import duration_pair
 
@@ -181,10 +180,9 @@ class Planner:
         days = self._read.retention_days
         if days is None:
             return
-        needed = LONGEST[self._period_type] + self._settings.grace
-        spare = timedelta(days=days) - needed
+        spare = timedelta(days=days) - retention_needed(self._period_type, self._settings.grace)
         if spare <= timedelta(0):
-            kept, kind = needed // timedelta(days=1) + 2, self._period_type.value
+            kept, kind = days_to_keep(self._period_type, self._settings.grace), self._period_type.value
             self._remark(
                 f"Logs are deleted after {days:g} days, before a {kind} period can be recorded. Keep them for {kept} days or longer."
             )

@@ -176,7 +176,7 @@ def _saved_location(study: StudyRef, saved: SavedSource | None, places: Places |
             f"No location, and no source is saved in study {name!r}", hint="Pass it, e.g. 'inspect:./logs', and save=True to keep it.",
             shell_hint="Pass --from LOCATION, e.g. --from inspect:./logs, and --save to keep it.", field="location", value=None,
         )  # fmt: skip
-    if places is not None and places.location is not None:
+    if places is not None:
         return places.location
     if has_default(saved.source):
         return f"{saved.source}:"
@@ -195,8 +195,8 @@ def _check_places(study: StudyRef, places: Places, **passed: Any) -> None:
     InvalidInputError
         If one does not exist.
     """
-    used = replace(places, **dict.fromkeys((name for name, value in passed.items() if value is not None), None))
-    message = used.problem(study.name if isinstance(study, Study) else str(study))
+    unused = [name for name, value in passed.items() if value is not None]
+    message = places.problem(study.name if isinstance(study, Study) else str(study), unused=unused)
     if message is not None:
         raise InvalidInputError(message.problem, hint=message.hint, shell_hint=message.shell_hint, field="location", value=places.location)
 

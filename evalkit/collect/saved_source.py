@@ -6,7 +6,7 @@ What all machines share is in its metadata, and the paths of this machine are in
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -85,20 +85,20 @@ class SavedSource:
 class Places:
     """Where this machine has the logs of a study, the labels and the prices."""
 
-    location: str | None
+    location: str
     labels: str | None = None
     prices: str | None = None
 
-    def problem(self, study: str) -> Message | None:
-        """Return a message that names the places that do not exist any more; None if all do.
+    def problem(self, study: str, *, unused: Collection[str] = ()) -> Message | None:
+        """Return a message that names the used places that do not exist any more; None if all do.
 
         Examples
         --------
         >>> Places("inspect:/nowhere").problem("nightly agent").problem
         "Study 'nightly agent' keeps the location 'inspect:/nowhere', which does not exist on this machine"
         """
-        kept = {"location": (self.location or "").partition(":")[2], "labels": self.labels, "prices": self.prices}
-        gone = [name for name, path in kept.items() if path and not Path(path).expanduser().exists()]
+        kept = {"location": self.location.partition(":")[2], "labels": self.labels, "prices": self.prices}
+        gone = [name for name, path in kept.items() if path and name not in unused and not Path(path).expanduser().exists()]
         if not gone:
             return None
         named = alternatives([f"the {name} {getattr(self, name)!r}" for name in gone], "and")
