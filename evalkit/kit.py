@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date, datetime, timedelta, tzinfo
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from evalkit._util.forks import polars_is_stranded
 from evalkit._util.garbage import collector_paused
 from evalkit._util.progress_bar import progress_bar
-from evalkit.domain.commands import AutoDefinitions, CreateStudy, RecordCheckpoint, checkpoint_commands, is_auto
+from evalkit.domain.checkpoint_rows import CheckpointRows
+from evalkit.domain.commands import AutoDefinitions, CreateStudy, RecordCheckpoint, RowReader, is_auto
 from evalkit.domain.definitions import Metric
 from evalkit.domain.lenient import Provenance
 from evalkit.domain.metrics import LongitudinalMetrics, TimePeriod
@@ -604,11 +605,11 @@ class EvalKit:
         """
         auto = is_auto(define)
         with collector_paused():
-            commands = checkpoint_commands(
-                rows, tz=tz, period_type=lambda: self._recordable(study).period_type,
-                definitions=self._definitions(study, auto=auto), cadence=cache(lambda: self._recordable(study).cadence),
+            reader = RowReader(
+                tz=tz, period_type=lambda: self._recordable(study).period_type, cadence=lambda: self._recordable(study).cadence,
+                definitions=self._definitions(study, auto=auto),
             )  # fmt: skip
-            return self._handlers.checkpoints.record_checkpoints(study, commands, define=auto)
+            return self._handlers.checkpoints.record_checkpoints(study, _to_record(rows, reader), define=auto)
 
     def amend_checkpoint(
         self,
@@ -1944,6 +1945,19 @@ class EvalKit:
             self._state("as_of", as_of)  # an empty home does not have the state of another one
             frame = empty_frame(FRAMES[name])
         return frame if backend == "polars" else to_pandas(frame, kinds_of(frame, FRAMES[name]))
+
+
+def _to_record(rows: Any, reader: RowReader) -> CheckpointRows:
+    """Check the rows that a user passed, as far as possible without the study."""
+    mappings = reader.mappings(rows)
+    if type(rows).__module__.partition(".")[0] not in ("polars", "pandas") or polars_is_stranded():
+        read = CheckpointRows.of_mappings(mappings, reader)
+    else:
+        from evalkit.frames.encoded_rows import encoded_rows  # slow to import: Polars
+
+        read = encoded_rows(rows, mappings, reader)
+    read.check()
+    return read
 
 
 def _check_polars() -> None:

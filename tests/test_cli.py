@@ -710,11 +710,11 @@ def signal_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, *numbers: signal
     """Send signals to this process while the second batch is being applied."""
     apply, calls = EvalProjection.apply, iter(range(100))
 
-    def interrupted(self: EvalProjection, records: Any) -> Any:
+    def interrupted(self: EvalProjection, *args: Any) -> Any:
         if next(calls) == 1:
             for number in numbers:
                 os.kill(os.getpid(), number)
-        return apply(self, records)
+        return apply(self, *args)
 
     monkeypatch.setattr(EvalProjection, "apply", interrupted)
 

@@ -747,6 +747,20 @@ def count_optional_parts(data: bytes, stored: StoredEvalEvent, seen: Counter[str
         seen["regular written_at"] += fast and stored.written_at is not None
 
 
+@settings(max_examples=examples(100))
+@given(st.permutations(list(json.loads(wire())["event"])), st.booleans(), st.sampled_from([None, (", ", ": ")]))
+def test_texts_are_found_in_any_order_of_keys(order: list[str], has_provenance: bool, separators: tuple[str, str] | None) -> None:
+    """A provenance may contain the same keys as the event."""
+    content = json.loads(wire())
+    event = {key: content["event"][key] for key in order}
+    alike = {"metrics": {"a": 1}, "events_analyzed": 1, "sessions_included": ["x"], "provenance": {"sessions_included": ["y"]}}
+    for key in ([*order, "provenance"], ["provenance", *order]) if has_provenance else ([*order],):
+        values = {**event, "provenance": {"collector": "c", **alike, "metrics": {}}}
+        data = json.dumps({**content, "event": {name: values[name] for name in key}}, separators=separators or (",", ":")).encode()
+        assert read(data) is not None
+        assert _decode_plain(data) is not None
+
+
 @pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))

@@ -542,7 +542,8 @@ def fill_up(home: str) -> None:
     """Record on a disk that becomes full at different times, and report results and the size of the log before and after."""
     kit = connect(home)
     study = study_with_checkpoints(kit, 0)
-    for index in range(40):
+    sizes = [*range(0, 82_400, 2060), *range(82_400, 330_000, 16_480)]  # half a page of the log, then a page of the read model
+    for index, size in enumerate(sizes):
         kit.close()  # creates new write-ahead files
         before = kit.engine.log.ranges()[0].end
         if index % 2:
@@ -550,7 +551,7 @@ def fill_up(home: str) -> None:
         else:
             kit.close()
         answer: dict[str, Any] = {}
-        with full_disk(index * 2060):  # half of a page
+        with full_disk(size):
             try:
                 answer["value"] = kit.record_checkpoint(study, sample(index), key=str(index)).id
             except evalkit.OutcomeUnknownError as error:

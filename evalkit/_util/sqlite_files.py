@@ -144,16 +144,26 @@ def _open_without_writing(path: Path, unlocked: tuple[object, ...] | None) -> sq
     return connection
 
 
-def create_atomically(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+def create_atomically(path: Path, fill: Callable[[sqlite3.Connection], None], *, page_size: int = 4096) -> None:
     """Create a SQLite file in WAL mode atomically. A crash leaves no partial file at `path`.
 
     If another process creates the file first, that file is kept.
+
+    Parameters
+    ----------
+    path
+        The file.
+    fill
+        Writes the tables.
+    page_size
+        The size of a page in bytes, which cannot be changed later.
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     draft.unlink(missing_ok=True)
     try:
         connection = sqlite3.connect(draft, isolation_level=None)
         try:
+            connection.execute(f"PRAGMA page_size={page_size}")
             connection.execute("PRAGMA journal_mode=WAL")
             fill(connection)
         finally:

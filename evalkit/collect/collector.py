@@ -20,6 +20,7 @@ from evalkit.collect.placement import placed_sessions
 from evalkit.collect.planner import DETAILS, PeriodPlan, Planner, ReadSessions, Settings
 from evalkit.collect.source import Problems
 from evalkit.collect.sources import Reading, SourceReference, completed_by, problem_message, read_location
+from evalkit.domain.checkpoint_rows import CheckpointRows
 from evalkit.domain.ids import keyed_checkpoint_id
 from evalkit.domain.periods import SHORTEST, period_start
 from evalkit.domain.refusals import invalid
@@ -173,7 +174,7 @@ class Collector:
     def _append(self, study: Study, periods: Sequence[PeriodPlan]) -> None:
         """Record new checkpoints and amend others."""
         new = {period.key: period.command for period in periods if period.command is not None}
-        self._handlers.checkpoints.record_checkpoints(study, list(new.values()))
+        self._handlers.checkpoints.record_checkpoints(study, CheckpointRows.of_commands(list(new.values())))
         recorded = self._handlers.checkpoints.versions_of_keys(study, list(new))
         for period in periods:
             period.checkpoint = recorded.get(period.key, period.checkpoint)

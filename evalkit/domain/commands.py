@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "CHECKPOINT_COLUMNS", "AutoDefinitions", "CreateStudy", "RecordCheckpoint", "check_custom", "check_runs", "checked_provenance",
-    "checkpoint_commands", "content", "is_auto", "lifecycle_event", "unknown_field",
+    "CHECKPOINT_COLUMNS", "AutoDefinitions", "CreateStudy", "RecordCheckpoint", "RowReader", "check_custom", "check_runs",
+    "checked_provenance", "checkpoint_commands", "content", "is_auto", "lifecycle_event", "unknown_field",
 ]  # fmt: skip
 
 _OPTIONS = ("timestamp", "events_analyzed", "sessions_included", "recorded_at", "key")
@@ -298,7 +298,7 @@ def content(checkpoint: CheckpointContent) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def check_runs(commands: Sequence[RecordCheckpoint], cadence: str, *, rows: bool = False) -> None:
+def check_runs(commands: Mapping[int, RecordCheckpoint], cadence: str, *, rows: bool = False) -> None:
     """Check that only a study of runs gets checkpoints whose end equals their start.
 
     With `rows`, an error names the row.
@@ -308,7 +308,7 @@ def check_runs(commands: Sequence[RecordCheckpoint], cadence: str, *, rows: bool
     InvalidInputError
         When a checkpoint has no length, and the cadence is not ``"per-run"``.
     """
-    for row, command in enumerate(commands):
+    for row, command in commands.items():
         period = command.metrics.period
         if period.start < period.end:
             continue
@@ -318,7 +318,7 @@ def check_runs(commands: Sequence[RecordCheckpoint], cadence: str, *, rows: bool
             raise error.in_row(row, effect="Nothing was recorded.") if rows else error from None
 
 
-def check_custom(commands: Sequence[RecordCheckpoint], defined: Mapping[str, Metric], *, rows: bool = False) -> None:
+def check_custom(commands: Mapping[int, RecordCheckpoint], defined: Mapping[str, Metric], *, rows: bool = False) -> None:
     """Check the custom metrics of commands: they must be defined, and their values in range.
 
     With `rows`, an error names the row.
@@ -328,7 +328,7 @@ def check_custom(commands: Sequence[RecordCheckpoint], defined: Mapping[str, Met
     InvalidInputError
         When a metric is not defined, or a value is invalid.
     """
-    for row, command in enumerate(commands):
+    for row, command in commands.items():
         try:
             for name, value in command.metrics.custom.items():
                 if name not in defined:
@@ -366,21 +366,60 @@ def checkpoint_commands(
     >>> checkpoint_commands([{"period_start": "2026-01-31", "total_tokens": 5}], tz="UTC", period_type="daily")
     [RecordCheckpoint([2026-01-31 00:00 .. 2026-02-01 00:00) UTC, 1 of 16 metrics)]
     """
-    zone = None if tz is None else check_zone("tz", tz)
-    kind = cache(period_type) if callable(period_type) else period_type
-    commands = []
-    names = cache(lambda: _defined(definitions))
-    for index, row in enumerate(_mappings(rows, names)):
+    reader = RowReader(tz=tz, period_type=period_type, now=now, definitions=definitions, cadence=cadence)
+    return [reader.command(row, index) for index, row in enumerate(reader.mappings(rows))]
+
+
+class RowReader:
+    """Reads the rows of a frame or list as commands.
+
+    Parameters
+    ----------
+    tz, period_type, now, definitions, cadence
+        See `RecordCheckpoint`. The functions are called at most once.
+    """
+
+    def __init__(
+        self,
+        *,
+        tz: str | tzinfo | None = None,
+        period_type: PeriodType | str | Callable[[], PeriodType] | None = None,
+        now: datetime | None = None,
+        definitions: Definitions = None,
+        cadence: CadenceOf = None,
+    ) -> None:
+        self.definitions: Callable[[], Mapping[str, Metric]] = cache(lambda: _defined(definitions))
+        """Returns the definitions of custom metrics."""
+        self._options: dict[str, Any] = {
+            "tz": None if tz is None else check_zone("tz", tz),
+            "period_type": cache(period_type) if callable(period_type) else period_type,
+            "now": now, "definitions": self.definitions, "cadence": cache(cadence) if callable(cadence) else cadence,
+        }  # fmt: skip
+
+    def mappings(self, rows: Any) -> Sequence[Any]:
+        """Return the rows of a frame as mappings, and the items of a list.
+
+        Raises
+        ------
+        InvalidInputError
+            When it is neither a frame nor a list, or a column is unknown.
+        """
+        return _mappings(rows, self.definitions)
+
+    def command(self, row: Any, index: int) -> RecordCheckpoint:
+        """Return the command to record a row, which may be a command.
+
+        Raises
+        ------
+        InvalidInputError
+            When a value is invalid. The message names the row (`index`, counted from 0) and the column.
+        """
+        if isinstance(row, RecordCheckpoint):
+            return row
         try:
-            command = (
-                row
-                if isinstance(row, RecordCheckpoint)
-                else RecordCheckpoint(row, tz=zone, period_type=kind, now=now, definitions=names, cadence=cadence)
-            )
+            return RecordCheckpoint(row, **self._options)
         except InvalidInputError as error:
             raise error.in_row(index, effect="Nothing was recorded.") from None
-        commands.append(command)
-    return commands
 
 
 def _local_reader(zone: tzinfo, period_type: PeriodType | str | Callable[[], PeriodType] | None) -> Callable[[str, object], datetime]:
@@ -569,11 +608,8 @@ def unknown_field(
     )
 
 
-def _mappings(rows: Any, defined: Callable[[], Mapping[str, Metric]]) -> Iterable[Mapping[str, Any]]:
-    """Return the rows of a frame or list as mappings.
-
-    NaN values of a pandas DataFrame are left out, because they mean missing values.
-    """
+def _mappings(rows: Any, defined: Callable[[], Mapping[str, Metric]]) -> Sequence[Any]:
+    """Return the rows of a frame or list as mappings."""
     module = type(rows).__module__.partition(".")[0]
     if module in ("polars", "pandas"):
         if not hasattr(rows, "iter_rows" if module == "polars" else "to_dict") or not hasattr(rows, "columns"):
@@ -585,17 +621,47 @@ def _mappings(rows: Any, defined: Callable[[], Mapping[str, Metric]]) -> Iterabl
             if not (_is_in(column, CHECKPOINT_COLUMNS) or _is_in(column, IGNORED_COLUMNS) or _is_in(column, defined())):
                 raise unknown_field("column", column, defined())
         recorded = [column for column in rows.columns if not _is_in(column, IGNORED_COLUMNS)]
-        if module == "polars":
-            return rows.select(recorded).iter_rows(named=True)  # type: ignore[no-any-return]
-        # to_dict() fails for objects without a pandas dtype, such as a timedelta64 in years.
-        columns = [rows[column].tolist() for column in recorded]
-        return [
-            {str(name): value for name, value in zip(recorded, row, strict=True) if not _is_nan(value)}
-            for row in (zip(*columns, strict=True) if columns else [()] * len(rows))
-        ]
+        return _FrameRows(rows[recorded], _of_polars if module == "polars" else _of_pandas)
     if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Sequence):
         raise _not_rows(rows)
     return [_without_origin(row) for row in rows]
+
+
+class _FrameRows(Sequence[Mapping[str, Any]]):
+    """The rows of a frame as mappings, made in blocks when they are needed."""
+
+    def __init__(self, frame: Any, read: Callable[[Any], list[dict[str, Any]]]) -> None:
+        self._frame = frame
+        self._read = read
+        self._block: tuple[int, list[dict[str, Any]]] = (-1, [])
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def __getitem__(self, row: Any) -> Any:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        number, place = divmod(row, _ROWS_OF_BLOCK)
+        if self._block[0] != number:
+            self._block = number, self._read(self._frame[number * _ROWS_OF_BLOCK : (number + 1) * _ROWS_OF_BLOCK])
+        return self._block[1][place]
+
+
+_ROWS_OF_BLOCK = 1000
+
+
+def _of_polars(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    return frame.rows(named=True)
+
+
+def _of_pandas(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a pandas frame without NaN values, because they mean missing values."""
+    # to_dict() fails for objects without a pandas dtype, such as a timedelta64 in years.
+    columns = [frame[column].tolist() for column in frame.columns]
+    return [
+        {str(name): value for name, value in zip(frame.columns, row, strict=True) if not _is_nan(value)}
+        for row in (zip(*columns, strict=True) if columns else [()] * len(frame))
+    ]
 
 
 def _not_rows(rows: object) -> InvalidInputError:

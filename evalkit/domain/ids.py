@@ -10,6 +10,7 @@ import re
 import unicodedata
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NewType
 
 import uuid_utils
@@ -114,7 +115,12 @@ def keyed_checkpoint_id(study_id: str, key: str) -> CheckpointId:
 
     It is the UUIDv5 (RFC 9562, section 5.5) of the study id and the key.
     """
-    return CheckpointId(str(uuid.uuid5(uuid.UUID(study_id), key)))
+    return CheckpointId(str(uuid_utils.uuid5(_namespace(study_id), key)))
+
+
+@lru_cache(maxsize=256)
+def _namespace(study_id: str) -> uuid_utils.UUID:
+    return uuid_utils.UUID(study_id)
 
 
 def normalized_name(name: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
 
 from evalkit._util.garbage import collector_paused
 from evalkit._util.waiting import Pauses
+from evalkit.domain.codec import DecodedEvent
 from evalkit.errors import (
     DatabaseBusyError,
     DatabaseUnavailableError,
@@ -17,7 +18,7 @@ from evalkit.errors import (
     LogMismatchError,
     LogUnavailableError,
 )  # fmt: skip
-from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord
+from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord, record_at
 from evalkit.readmodel.database.database import ConditionFailed, Database
 from evalkit.readmodel.fold import Decision
 from evalkit.readmodel.log_identity import adopt_hints, check_complete, check_ends, check_identity, different_event
@@ -30,6 +31,7 @@ __all__ = ["EvalProjectionConsumer"]
 _logger = logging.getLogger("evalkit.readmodel")
 
 _BATCH_BYTES = 4 << 20
+_APPENDED_BYTES = 16 << 20  # these events are in memory anyway
 _BACKLOG_FACTOR = 5  # batches are larger by this factor while there is a long backlog
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
@@ -78,7 +80,7 @@ class EvalProjectionConsumer:
 
     def catch_up(
         self,
-        keys: Container[EventKey] = (),
+        keys: Collection[EventKey] = (),
         *,
         until: Sequence[int] | None = None,
         on_batch: Callable[[int], None] | None = None,
@@ -114,9 +116,58 @@ class EvalProjectionConsumer:
                 _logger.debug("another process applied the same events first; restarting")
                 self.restart()
 
+    def apply_appended(
+        self, records: Sequence[LogRecord], keys: Collection[EventKey], events: Sequence[DecodedEvent] | None = None
+    ) -> dict[EventKey, Decision]:
+        """Apply events that this process has just appended, without reading them from the log.
+
+        They must be the next ones: their partition has no other events after the last applied one, which is still there. Otherwise
+        nothing is applied, and `catch_up` has to read them.
+
+        Parameters
+        ----------
+        records
+            The events with the positions that the log returned.
+        keys
+            The keys of the events whose decisions are returned.
+        events
+            The decoded records, if they are known.
+
+        Returns
+        -------
+        dict
+            The decisions about the applied events.
+        """
+        decisions: dict[EventKey, Decision] = {}
+        try:
+            projection = self._opened()
+            partition = records[0].partition
+            position = projection.positions[partition]
+            expected = range(position.next, position.next + len(records))
+            if any(record[:2] != (partition, offset) for record, offset in zip(records, expected, strict=True)):
+                return {}
+            if position.next:
+                last = record_at(self._log, LogPosition(partition, position.next - 1))
+                if last is None or sha256(last.data).hexdigest() != position.last_sha256:
+                    return {}
+            start = 0
+            while start < len(records):
+                count = _fitting(records[start : start + _BACKLOG_FACTOR * self._batch_size], _APPENDED_BYTES)
+                batch = slice(start, start + count)
+                decisions |= projection.apply(records[batch], keys, None if events is None else events[batch])
+                self._report(records[batch], None)
+                start += count
+        except ConditionFailed:
+            self.conflicts += 1
+            self.restart()
+        except BaseException:
+            self.restart()  # the projection may be ahead of the tables
+            raise
+        return decisions
+
     def _apply_new(
         self,
-        keys: Container[EventKey],
+        keys: Collection[EventKey],
         until: Sequence[int] | None,
         on_batch: Callable[[int], None] | None,
         stop: threading.Event | None,
@@ -134,7 +185,7 @@ class EvalProjectionConsumer:
                     projection = self._opened()
                     records, more = self._read(projection.positions, until, size)
                     if records:
-                        decisions.update(pair for pair in projection.apply(records) if pair[0] in keys)
+                        decisions |= projection.apply(records, keys)
                         if size == self._batch_size:
                             self._report(records, on_batch)
                         else:
@@ -271,11 +322,11 @@ class EvalProjectionConsumer:
         )  # fmt: skip
 
 
-def _fitting(records: Sequence[LogRecord]) -> int:
+def _fitting(records: Sequence[LogRecord], limit: int = _BATCH_BYTES) -> int:
     """Return the number of records that fit into the size limit of a batch, at least 1."""
     size = 0
     for count, record in enumerate(records):
         size += len(record.data)
-        if size > _BATCH_BYTES and count:
+        if size > limit and count:
             return count
     return len(records)

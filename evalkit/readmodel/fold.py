@@ -6,6 +6,7 @@ of the same study, so it is independent of the order in which the events of diff
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -15,7 +16,9 @@ from evalkit.domain.definitions import Metric
 from evalkit.domain.events import CheckpointAmended, CheckpointRetracted, MetricDefined, NoteAdded, StudyEdited
 from evalkit.domain.study import TRANSITIONS, StudyStatus, edited_config
 
-__all__ = ["APPLIED", "DUPLICATE", "FOLD_VERSION", "Decision", "Outcome", "Reason", "StudyState", "decide", "decide_invalid"]
+__all__ = [
+    "APPLIED", "DUPLICATE", "FOLD_VERSION", "Decision", "Outcome", "Reason", "StudyState", "decide", "decide_checkpoints", "decide_invalid",
+]  # fmt: skip
 
 FOLD_VERSION = 2
 """Incremented by every change after which the same events produce different rows.
@@ -190,6 +193,39 @@ def _decide_checkpoint(state: StudyState, event: DecodedEvent) -> Decision:
     state.checkpoints.add(checkpoint_id)
     state.newest_checkpoint = max(state.newest_checkpoint, checkpoint_id)
     return APPLIED
+
+
+def decide_checkpoints(state: StudyState, event_ids: Sequence[str], checkpoint_ids: Sequence[str]) -> bool:
+    """Decide successive checkpoint events of one study in their partition, if all are applied.
+
+    Much faster than `decide`, and with the same effect on the state.
+
+    Parameters
+    ----------
+    state
+        The state of the study; updated if all events are applied.
+    event_ids, checkpoint_ids
+        The ids of each event and of its checkpoint.
+
+    Returns
+    -------
+    bool
+        False if `decide` would not apply each of them; then the state is unchanged.
+    """
+    events, checkpoints = set(event_ids), set(checkpoint_ids)
+    if (
+        state.status is None
+        or len(events) < len(event_ids)
+        or len(checkpoints) < len(checkpoint_ids)
+        or not events.isdisjoint(state.decided)
+        or not checkpoints.isdisjoint(state.checkpoints)
+    ):
+        return False
+    state.decided |= events
+    state.checkpoints |= checkpoints
+    state.newest_event = max(state.newest_event, *events)
+    state.newest_checkpoint = max(state.newest_checkpoint, *checkpoints)
+    return True
 
 
 def _unknown_study() -> Decision:

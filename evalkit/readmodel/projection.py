@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -17,7 +17,7 @@ from evalkit.domain.study import StudyStatus
 from evalkit.domain.times import stored_text
 from evalkit.eventlog.event_log import LogRecord, partition_of
 from evalkit.readmodel.database.database import BulkInsert, Database, Row, Statement, in_parts
-from evalkit.readmodel.fold import APPLIED, Decision, Outcome, Reason, StudyState, decide, decide_invalid
+from evalkit.readmodel.fold import APPLIED, Decision, Outcome, Reason, StudyState, decide, decide_checkpoints, decide_invalid
 from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import Head, Position, Tables
 
@@ -68,10 +68,10 @@ UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, writer = ?, written_at
   next = CASE WHEN next = ? AND last_sha256 = ? THEN ? ELSE NULL END
 WHERE "partition" = ?"""
 # Most checkpoints have no provenance and nothing malformed. It takes time to bind these values, also if they are NULL.
-_CHECKPOINT = """id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id, period_start, period_end, regular,
-  written_at, log_offset"""
+_CHECKPOINT = """log_offset, id, study_id, event_id, written_at,
+  timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular"""
 _ORIGIN = "provenance, collector, malformed"
-_NO_ORIGIN = [None, None, None]
+_NO_ORIGIN = (None, None, None)
 _CHANGE = "study_id, seq, event_id, kind, subject, body, written_at, log_offset"
 _OF_CHECKPOINTS = ("checkpoint_recorded", "checkpoint_amended", "checkpoint_retracted")
 _OF_SUBJECTS = ("checkpoint_amended", "checkpoint_retracted", "note_added")
@@ -108,8 +108,19 @@ class EvalProjection:
         self.positions = list(head.positions)
         self._states: dict[str, StudyState] = {}
 
-    def apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
-        """Apply the next records, and return the decision about each.
+    def apply(
+        self, records: Sequence[LogRecord], keys: Collection[EventKey] = (), events: Sequence[DecodedEvent] | None = None
+    ) -> dict[EventKey, Decision]:
+        """Apply the next records, and return the decisions about some of them.
+
+        Parameters
+        ----------
+        records
+            The records.
+        keys
+            The keys of the decisions to return.
+        events
+            The decoded records, if they are known.
 
         Raises
         ------
@@ -117,22 +128,22 @@ class EvalProjection:
             When another process applied events or rebuilt the read model. Nothing was written; call `restart`.
         """
         try:
-            return self._apply(records)
+            return self._apply(records, keys, [self._decode(record) for record in records] if events is None else events)
         except BaseException:
             self._states.clear()  # the states are ahead of the tables
             raise
 
-    def _apply(self, records: Sequence[LogRecord]) -> list[tuple[EventKey, Decision]]:
-        events = [self._decode(record) for record in records]
-        count = len(self.positions)
-        in_place = [
-            event.kind == "" or record.partition == partition_of(event.study_id, count)
-            for record, event in zip(records, events, strict=True)
-        ]
+    def _apply(self, records: Sequence[LogRecord], keys: Collection[EventKey], events: Sequence[DecodedEvent]) -> dict[EventKey, Decision]:
+        home = {event.study_id: partition_of(event.study_id, len(self.positions)) for event in events}
+        in_place = [event.kind == "" or record.partition == home[event.study_id] for record, event in zip(records, events, strict=True)]
         self._load(events, in_place)
         batch = _Batch(self.tables)
-        decisions = []
+        applied = self._decide_in_bulk(events, in_place)
+        decisions: dict[EventKey, Decision] = {}
         for record, event, right in zip(records, events, in_place, strict=True):
+            if event.study_id in applied:
+                batch.add_checkpoint(event, record)
+                continue
             state = self._states[event.study_id]
             if event.kind == "":
                 decision = decide_invalid(state, event.event_id, event.row[0])
@@ -141,7 +152,7 @@ class EvalProjection:
                 decision = decide(state, event, right_partition=right)
                 batch.add(decision, event, state, record)
             # An event in a wrong partition has no decision for its study.
-            decisions.append(((event.study_id if right or event.kind == "" else "", event.event_id), decision))
+            decisions[event.study_id if right or event.kind == "" else "", event.event_id] = decision
         moves = self._moves(records)
         self._database.batch([(_CHECK_GENERATION, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
         for partition, (_, position) in moves.items():
@@ -153,7 +164,21 @@ class EvalProjection:
             state.revisions.clear()
             state.retracted.clear()
             state.notes.clear()
-        return decisions
+        if not keys:
+            return {}
+        decisions.update(((event.study_id, event.event_id), APPLIED) for event in events if event.study_id in applied)
+        return {key: decision for key, decision in decisions.items() if key in keys}
+
+    def _decide_in_bulk(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> set[str]:
+        """Decide the events of studies that have only new checkpoints; return their ids."""
+        others = {event.study_id for event, right in zip(events, in_place, strict=True) if event.kind != "checkpoint_recorded" or not right}
+        checkpoints: dict[str, tuple[list[str], list[str]]] = {event.study_id: ([], []) for event in events if event.study_id not in others}
+        for event in events if checkpoints else ():
+            if event.study_id in checkpoints:
+                event_ids, checkpoint_ids = checkpoints[event.study_id]
+                event_ids.append(event.event_id)
+                checkpoint_ids.append(event.subject)
+        return {study_id for study_id, ids in checkpoints.items() if decide_checkpoints(self._states[study_id], *ids)}
 
     def _decode(self, record: LogRecord) -> DecodedEvent:
         """Decode a record. An invalid event has an empty kind, and (error, event id) as its row."""
@@ -248,15 +273,7 @@ class _Batch:
         """Add the changes of a valid event; `state` is the state of its study after the event."""
         if decision is APPLIED:
             if event.kind == "checkpoint_recorded":
-                timestamp, metrics, analyzed, sessions, start, end, regular, *origin = event.row
-                values = (
-                    event.subject, event.study_id, timestamp, metrics, analyzed, sessions, event.event_id, start, end, regular,
-                    event.written_at, record.offset,
-                )  # fmt: skip
-                if origin == _NO_ORIGIN:
-                    self._checkpoints += values
-                else:
-                    self._checkpoints_with_origin += (*values, *origin)
+                self.add_checkpoint(event, record)
             elif event.kind in LIFECYCLE_KINDS:
                 self._change_status(event, state, record)
             else:
@@ -272,6 +289,15 @@ class _Batch:
                 record.offset,
             )  # fmt: skip
             self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", args))
+
+    def add_checkpoint(self, event: DecodedEvent, record: LogRecord) -> None:
+        """Add an applied checkpoint."""
+        _, study_id, event_id, checkpoint_id, row, written_at, _ = event
+        place = (record.offset, checkpoint_id, study_id, event_id, written_at)
+        if row[7:] == _NO_ORIGIN:
+            self._checkpoints += place + row[:7]
+        else:
+            self._checkpoints_with_origin += place + row
 
     def _change_study(self, event: DecodedEvent, state: StudyState) -> None:
         """Add the changes of a study's name, description, tags, metadata and archived state."""

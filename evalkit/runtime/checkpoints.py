@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any, NamedTuple
 
 from evalkit._util.text import exact_moment
+from evalkit.domain.checkpoint_rows import CheckpointRows, encoded_event
+from evalkit.domain.codec import DecodedEvent, decode
 from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, check_custom, check_runs, content
 from evalkit.domain.corrections import call_to_amend
 from evalkit.domain.definitions import Metric
 from evalkit.domain.events import CheckpointContent, CheckpointRecorded, EncodedEvent, StoredEvalEvent
-from evalkit.domain.ids import CheckpointId, StudyId, keyed_checkpoint_id, time_of_event
+from evalkit.domain.ids import CheckpointId, StudyId, keyed_checkpoint_id, new_id, time_of_event
 from evalkit.domain.periods import SHORTEST, period_start
 from evalkit.domain.refusals import invalid
 from evalkit.domain.study import PER_RUN, Checkpoint, Study, StudyStatus
 from evalkit.domain.time_input import zone_name
-from evalkit.domain.times import stored_text
 from evalkit.errors import (
     ConflictError,
     InvalidInputError,
@@ -66,15 +67,15 @@ class _New(NamedTuple):
     """A checkpoint to append."""
 
     row: int
-    key: str | None
-    content: CheckpointContent
     encoded: EncodedEvent
+    decoded: DecodedEvent
 
 
 @dataclass
 class _Recording:
-    """The checkpoints for a list of commands of one study, recorded now or before."""
+    """The checkpoints for the rows of one study, recorded now or before."""
 
+    rows: CheckpointRows
     ids: list[str]
     stored: dict[str, Checkpoint]
     """The checkpoints that were already recorded, or that another process recorded meanwhile, in their latest version, by id."""
@@ -90,11 +91,15 @@ class _Recording:
         if checkpoint_id in self.stored:
             return self.stored[checkpoint_id].model_copy(update={"already_recorded": True})
         new = self.new[checkpoint_id]
-        return Checkpoint(
-            id=CheckpointId(checkpoint_id), study_id=StudyId(new.encoded.study_id), timestamp=new.content.timestamp,
-            metrics=new.content.metrics, events_analyzed=new.content.events_analyzed, sessions_included=new.content.sessions_included,
-            recorded_at=time_of_event(new.encoded.event_id), provenance=new.content.provenance,
-        )  # fmt: skip
+        return _recorded(new.encoded, checkpoint_id, self.rows.command(new.row))
+
+
+def _recorded(event: EncodedEvent, checkpoint_id: str, content: CheckpointContent) -> Checkpoint:
+    return Checkpoint(
+        id=CheckpointId(checkpoint_id), study_id=StudyId(event.study_id), timestamp=content.timestamp, metrics=content.metrics,
+        events_analyzed=content.events_analyzed, sessions_included=content.sessions_included, recorded_at=time_of_event(event.event_id),
+        provenance=content.provenance,
+    )  # fmt: skip
 
 
 class CheckpointHandler(CommandHandler):
@@ -102,49 +107,49 @@ class CheckpointHandler(CommandHandler):
 
     def record_checkpoint(self, reference: Study | str, command: RecordCheckpoint, *, define: bool = False) -> Checkpoint:
         """See `EvalKit.record_checkpoint`."""
-        done = self._record(reference, [command], define=define)
+        done = self._record(reference, CheckpointRows.of_commands([command]), define=define)
         return done.checkpoint(done.ids[0])
 
-    def record_checkpoints(
-        self, reference: Study | str, commands: Sequence[RecordCheckpoint], *, define: bool = False
-    ) -> RecordedCheckpoints:
+    def record_checkpoints(self, reference: Study | str, rows: CheckpointRows, *, define: bool = False) -> RecordedCheckpoints:
         """See `EvalKit.record_checkpoints`."""
-        done = self._record(reference, commands, define=define, rows=True)
+        done = self._record(reference, rows, define=define, numbered=True)
         recorded = sum(checkpoint_id not in done.stored for checkpoint_id in done.new)
-        return RecordedCheckpoints(recorded, len(commands) - recorded, tuple(done.ids))
+        return RecordedCheckpoints(recorded, len(rows) - recorded, tuple(done.ids))
 
-    def _record(
-        self, reference: Study | str, commands: Sequence[RecordCheckpoint], *, define: bool = False, rows: bool = False
-    ) -> _Recording:
+    def _record(self, reference: Study | str, rows: CheckpointRows, *, define: bool = False, numbered: bool = False) -> _Recording:
         """Record checkpoints in a study.
 
-        With `define`, undeclared metrics are defined. With `rows`, errors name the row of a command.
+        With `define`, undeclared metrics are defined. If the rows are `numbered`, errors name the row.
         """
         with self._engine.command():
             study = self.recordable(reference)
             undeclared: list[Metric] = []
-            if any(command.metrics.custom for command in commands):
-                defined = self._stored.get_metrics(study.id)
-                check_custom(commands, AutoDefinitions(defined) if define else defined, rows=rows)
-                names = dict.fromkeys(name for command in commands for name in command.metrics.custom)
-                undeclared = new_definitions(study.name, defined, [AutoDefinitions()[name] for name in names if name not in defined])
+            if rows.custom or any(command.metrics.custom for command in rows.commands.values()):
+                stored = self._stored.get_metrics(study.id)
+                defined = AutoDefinitions(stored) if define else stored
+                rows = rows.checked_with(defined)
+                check_custom(rows.commands, defined, rows=numbered)
+                names = dict.fromkeys([*rows.custom, *(name for command in rows.commands.values() for name in command.metrics.custom)])
+                undeclared = new_definitions(study.name, stored, [AutoDefinitions()[name] for name in names if name not in stored])
             if study.cadence != PER_RUN:
-                check_runs(commands, study.cadence, rows=rows)
-            ids: list[str] = [command.checkpoint_id(study.id) for command in commands]
-            keyed = [checkpoint_id for checkpoint_id, command in zip(ids, commands, strict=True) if command.key is not None]
-            done = _Recording(ids, *self._stored.versions(study.id, keyed))
-            for row, (checkpoint_id, command) in enumerate(zip(ids, commands, strict=True)):
-                self._add(done, study, row if rows else None, checkpoint_id, command)
-            repeats = self._repeats(study, [command for command in commands if command.key is None], several=rows)
+                check_runs(rows.commands, study.cadence, rows=numbered)
+            keys = [rows.key(row) for row in range(len(rows))]
+            ids: list[str] = [new_id() if key is None else keyed_checkpoint_id(study.id, key) for key in keys]
+            keyed = [checkpoint_id for checkpoint_id, key in zip(ids, keys, strict=True) if key is not None]
+            done = _Recording(rows, ids, *self._stored.versions(study.id, keyed))
+            for row, checkpoint_id in enumerate(ids):
+                self._add(done, study, row, checkpoint_id, numbered=numbered)
+            repeats = self._repeats(study, [rows.period(row) for row, key in enumerate(keys) if key is None], several=numbered)
             if done.new:
                 self._define_before(study.id, undeclared)
+                new = list(done.new.values())
                 try:
-                    decisions = self._outcomes.append(study.id, [new.encoded for new in done.new.values()])
+                    decisions = self._outcomes.append(study.id, [added.encoded for added in new], [added.decoded for added in new])
                 except LogError as error:
-                    if not rows:
+                    if not numbered:
                         raise
-                    raise _in_rows(error, list(done.new.values())) from None
-                done.stored |= self._settled(study.id, done.new, decisions)
+                    raise _in_rows(error, new, keyed=len(keyed) == len(rows)) from None
+                done.stored |= self._settled(study.id, done.new, decisions, rows.command)
             if repeats is not None:
                 warn(repeats)
             return done
@@ -156,7 +161,7 @@ class CheckpointHandler(CommandHandler):
         except OutcomeUnknownError as error:  # in contrast to other commands, this one has more to append
             raise error.but(effect="No checkpoint was recorded.", hint="Execute the command again.", shell_hint="") from None
 
-    def _add(self, done: _Recording, study: Study, row: int | None, checkpoint_id: str, command: RecordCheckpoint) -> None:
+    def _add(self, done: _Recording, study: Study, row: int, checkpoint_id: str, *, numbered: bool) -> None:
         """Add a checkpoint to `done.new`, unless it is already recorded.
 
         Raises
@@ -164,34 +169,46 @@ class CheckpointHandler(CommandHandler):
         ConflictError, InvalidInputError
             When the key was used for different content or is that of a retracted checkpoint, or the event is too large.
         """
-        stored = done.stored.get(checkpoint_id)
+        stored, earlier = done.stored.get(checkpoint_id), done.new.get(checkpoint_id)
         if stored is not None:
+            command = done.rows.command(row)
             if stored.retracted or content(stored) != content(command):
-                where = "" if row is None else f"row {row}: "
-                raise _key_taken(study, command.key, stored, command, done.corrections, where=where, row=row)
+                where, number = (f"row {row}: ", row) if numbered else ("", None)
+                raise _key_taken(study, command.key, stored, command, done.corrections, where=where, row=number)
             return
-        if checkpoint_id in done.new:
-            earlier = done.new[checkpoint_id].content
-            if content(earlier) != content(command):
+        if earlier is not None:
+            command = done.rows.command(row)
+            if content(done.rows.command(earlier.row)) != content(command):
                 error = invalid("key", command.key, "an earlier row has this key and different content")
-                raise error.in_row(row or 0, effect="Nothing was recorded.")
+                raise error.in_row(row, effect="Nothing was recorded.")
             return
+        encoded_row = done.rows.encoded.get(row)
         try:
-            done.new[checkpoint_id] = _New(row or 0, command.key, command, command.encoded(study.id, checkpoint_id, done.written_at))
+            if encoded_row is not None:
+                event, decoded = encoded_event(encoded_row, study.id, checkpoint_id, done.written_at)
+            else:
+                event = done.rows.command(row).encoded(study.id, checkpoint_id, done.written_at)
+                decoded = decode(event.data)
         except InvalidInputError as error:
-            raise error if row is None else error.in_row(row, effect="Nothing was recorded.") from None
+            raise error.in_row(row, effect="Nothing was recorded.") if numbered else error from None
+        done.new[checkpoint_id] = _New(row, event, decoded)
 
     def recorded(self, study_id: str, messages: Sequence[EncodedEvent], decisions: dict[str, Decision]) -> Checkpoint | RecordedCheckpoints:
         """Return the result of a command that appended checkpoints."""
+        contents: list[CheckpointRecorded] = []
         new = {}
         for row, message in enumerate(messages):
             event = StoredEvalEvent.from_wire(message.data).event
             assert isinstance(event, CheckpointRecorded)
-            new[event.id] = _New(row, None, event, message)
-        stored = self._settled(study_id, new, decisions)
-        if len(new) == 1:
-            return _Recording(list(new), stored, new=new).checkpoint(*new)
-        return RecordedCheckpoints(len(new) - len(stored), len(stored), tuple(new))
+            contents.append(event)
+            new[event.id] = _New(row, message, decode(message.data))
+        stored = self._settled(study_id, new, decisions, contents.__getitem__)
+        if len(new) > 1:
+            return RecordedCheckpoints(len(new) - len(stored), len(stored), tuple(new))
+        ((checkpoint_id, first),) = new.items()
+        if checkpoint_id in stored:
+            return stored[checkpoint_id].model_copy(update={"already_recorded": True})
+        return _recorded(first.encoded, checkpoint_id, contents[0])
 
     def recordable(self, reference: Study | str) -> Study:
         """Return the study that matches a reference.
@@ -276,8 +293,12 @@ class CheckpointHandler(CommandHandler):
                 hint="Wait for the next period, retract that checkpoint with kit.retract_checkpoint(), or pass period=(start, end).",
             )  # fmt: skip
 
-    def _settled(self, study_id: str, new: Mapping[str, _New], decisions: dict[str, Decision]) -> dict[str, Checkpoint]:
+    def _settled(
+        self, study_id: str, new: Mapping[str, _New], decisions: dict[str, Decision], content_of: Callable[[int], CheckpointContent]
+    ) -> dict[str, Checkpoint]:
         """Return the checkpoints that another process recorded first with the same content.
+
+        `content_of` returns the content of a row.
 
         Raises
         ------
@@ -291,15 +312,15 @@ class CheckpointHandler(CommandHandler):
             if checkpoint_id not in stored:
                 raise self._conflict(event, decisions[event.event_id])
             version = stored[checkpoint_id]
-            if version.retracted or content(version) != content(appended.content):
+            own = content_of(appended.row)
+            if version.retracted or content(version) != content(own):
                 study = self._study(study_id)
-                where, event_id = "Conflict: ", event.event_id
-                raise _key_taken(study, appended.key, version, appended.content, corrections, where=where, event_id=event_id)
+                where, event_id, key = "Conflict: ", event.event_id, getattr(own, "key", None)
+                raise _key_taken(study, key, version, own, corrections, where=where, event_id=event_id)
         return stored
 
-    def _repeats(self, study: Study, commands: Sequence[RecordCheckpoint], *, several: bool) -> Message | None:
+    def _repeats(self, study: Study, periods: Sequence[tuple[str, str]], *, several: bool) -> Message | None:
         """Return a warning about periods that have or get several checkpoints; None without any."""
-        periods = [_stored_period(command) for command in commands]
         if not periods:
             return None
         sql = (
@@ -361,12 +382,11 @@ def _key_taken(
     return ConflictError(message, reason="checkpoint id taken", **values)
 
 
-def _in_rows(error: LogError, new: Sequence[_New]) -> LogError:
+def _in_rows(error: LogError, new: Sequence[_New], *, keyed: bool) -> LogError:
     """Return the error of a partly failed append, with the durable rows in its message."""
     durable = [appended.row for appended, position in zip(new, error.positions, strict=False) if position is not None]
     if not durable:
         return error
-    keyed = all(appended.key is not None for appended in new)
     return LogUnavailableError(
         error.message.problem,
         effect=f"{len(durable):,} of {len(new):,} new rows are durable in the log: those up to row {durable[-1]}, counted from 0.",
@@ -380,8 +400,3 @@ def _in_rows(error: LogError, new: Sequence[_New]) -> LogError:
 
 def _interval(period: tuple[datetime, datetime]) -> str:
     return f"[{exact_moment(period[0])}, {exact_moment(period[1])}) UTC"
-
-
-def _stored_period(command: RecordCheckpoint) -> tuple[str, str]:
-    period = command.metrics.period
-    return stored_text(period.start), stored_text(period.end)

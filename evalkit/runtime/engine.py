@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from evalkit._util.forks import reset_in_child
 from evalkit._util.sqlite_files import file_identity
 from evalkit._util.text import plural
+from evalkit.domain.codec import DecodedEvent
+from evalkit.domain.events import EncodedEvent
 from evalkit.domain.ids import time_of_event
 from evalkit.errors import (
     DatabaseUnavailableError,
@@ -32,6 +34,7 @@ from evalkit.errors import (
     collects_warnings,
     warn,
 )  # fmt: skip
+from evalkit.eventlog.event_log import LogPosition, LogRecord
 from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.database.sqlite_database import SqliteDatabase
 from evalkit.readmodel.fold import Decision
@@ -234,6 +237,20 @@ class Engine:
                 return self.consumer.catch_up(keys)
             finally:
                 self._caught_up = self.database_identity()
+
+    def apply_appended(
+        self,
+        messages: Sequence[EncodedEvent],
+        positions: Sequence[LogPosition],
+        keys: Collection[EventKey],
+        events: Sequence[DecodedEvent] | None = None,
+    ) -> dict[EventKey, Decision]:
+        """See `EvalProjectionConsumer.apply_appended`."""
+        with self.lock:
+            if self._caught_up != self.database_identity():
+                return {}
+            records = [LogRecord(*position, message.data) for message, position in zip(messages, positions, strict=True)]
+            return self.consumer.apply_appended(records, keys, events)
 
     def _renew(self) -> None:
         """Rebuild a read model of an older version, or wait until another process has done so."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from evalkit._util.text import plural
-from evalkit.domain.codec import readable_ids
+from evalkit.domain.codec import DecodedEvent, readable_ids
 from evalkit.domain.events import EncodedEvent, StoredEvalEvent
 from evalkit.errors import EvalkitError, LogMismatchError, OutcomeUnknownError
 from evalkit.eventlog.event_log import LogPosition, record_at
 from evalkit.readmodel.database.database import in_parts
 from evalkit.readmodel.fold import APPLIED, Decision, Outcome, Reason
+from evalkit.readmodel.projection import EventKey
 from evalkit.readmodel.rows import readable
 from evalkit.runtime.engine import CONSUMER, Engine
 
@@ -42,8 +43,10 @@ class Outcomes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def append(self, study_id: str, messages: Sequence[EncodedEvent]) -> dict[str, Decision]:
+    def append(self, study_id: str, messages: Sequence[EncodedEvent], events: Sequence[DecodedEvent] | None = None) -> dict[str, Decision]:
         """Append events of one study, and return the effect of each, by event id.
+
+        `events` are the decoded messages, if they are known.
 
         Raises
         ------
@@ -52,10 +55,19 @@ class Outcomes:
         """
         self._engine.make_ready()
         positions = self._engine.log.append(messages)
-        return self.of(study_id, messages, positions)
+        keys = {(study_id, message.event_id) for message in messages}
+        return self.of(study_id, messages, positions, lambda: self._engine.apply_appended(messages, positions, keys, events))
 
-    def of(self, study_id: str, messages: Sequence[EncodedEvent], positions: Sequence[LogPosition] = ()) -> dict[str, Decision]:
+    def of(
+        self,
+        study_id: str,
+        messages: Sequence[EncodedEvent],
+        positions: Sequence[LogPosition] = (),
+        apply: Callable[[], dict[EventKey, Decision]] = dict,
+    ) -> dict[str, Decision]:
         """Return the effect of each appended event of one study, by event id.
+
+        `apply` applies events without reading them from the log, as far as possible.
 
         Raises
         ------
@@ -65,6 +77,8 @@ class Outcomes:
         event_ids = [message.event_id for message in messages]
         try:
             decided = {} if self._engine.embedded else self._decided_by_a_consumer(study_id, event_ids)
+            if not decided:
+                decided = {event_id: decision for (_, event_id), decision in apply().items()}
             if len(decided) < len(event_ids):
                 decisions = self._engine.catch_up({(study_id, event_id) for event_id in event_ids})
                 decided |= {event_id: decision for (_, event_id), decision in decisions.items()}

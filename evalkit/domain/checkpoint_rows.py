@@ -1,0 +1,166 @@
+"""Checkpoints to record together, as commands or as encoded parts of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from evalkit.domain.codec import DecodedEvent
+from evalkit.domain.commands import RecordCheckpoint, RowReader
+from evalkit.domain.definitions import Metric
+from evalkit.domain.events import EncodedEvent, checked_size
+from evalkit.domain.ids import event_id_at, new_id
+from evalkit.domain.times import stored_text
+
+__all__ = ["CheckpointRows", "EncodedRow", "encoded_event"]
+
+
+class EncodedRow(NamedTuple):
+    """The parts of the event of a valid checkpoint; times in the format of the read model."""
+
+    start: str
+    end: str
+    timestamp: str
+    wire_timestamp: str
+    metrics: str
+    """As JSON, without duplicate keys."""
+    events_analyzed: int
+    sessions: str
+    """As JSON."""
+    key: str | None
+    at_ms: int | None
+    """The time of recording in milliseconds since 1970 UTC; None for the current time."""
+
+
+class CheckpointRows:
+    """Checkpoints to record together, in the order of the rows that a user passed.
+
+    Parameters
+    ----------
+    count
+        The number of rows.
+    command
+        Returns the command of a row by its number; it raises an error for an invalid row.
+    encoded
+        The encoded rows by number, of which the command need not be made to check them.
+    custom
+        The names of custom metrics in encoded rows.
+    definitions
+        The definitions that the custom metrics of encoded rows were checked with.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        command: Callable[[int], RecordCheckpoint],
+        encoded: Mapping[int, EncodedRow] | None = None,
+        *,
+        custom: Sequence[str] = (),
+        definitions: Mapping[str, Metric] | None = None,
+    ) -> None:
+        self._count = count
+        self._command = command
+        self._commands: dict[int, RecordCheckpoint] = {}
+        self._definitions = definitions
+        self.custom = custom
+        self.encoded: Mapping[int, EncodedRow] = encoded or {}
+        """The encoded rows by number."""
+
+    @classmethod
+    def of_commands(cls, commands: Sequence[RecordCheckpoint]) -> CheckpointRows:
+        """Return the rows of a list of commands."""
+        return cls(len(commands), commands.__getitem__)
+
+    @classmethod
+    def of_mappings(
+        cls,
+        mappings: Sequence[Any],
+        reader: RowReader,
+        encoded: Mapping[int, EncodedRow] | None = None,
+        *,
+        custom: Sequence[str] = (),
+        definitions: Mapping[str, Metric] | None = None,
+    ) -> CheckpointRows:
+        """Return rows that a reader reads from mappings; some are encoded already."""
+        return cls(len(mappings), lambda row: reader.command(mappings[row], row), encoded, custom=custom, definitions=definitions)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def check(self) -> None:
+        """Make the commands of all rows that are not encoded.
+
+        Raises
+        ------
+        InvalidInputError
+            When a row is invalid; that of the first one, if there are several.
+        """
+        assert self.commands is not None
+
+    def command(self, row: int) -> RecordCheckpoint:
+        """Return the command of a row.
+
+        Raises
+        ------
+        InvalidInputError
+            When the row is invalid.
+        """
+        if row not in self._commands:
+            self._commands[row] = self._command(row)
+        return self._commands[row]
+
+    @cached_property
+    def commands(self) -> dict[int, RecordCheckpoint]:
+        """The commands of the rows that are not encoded, by number."""
+        return {row: self.command(row) for row in range(self._count) if row not in self.encoded}
+
+    def checked_with(self, definitions: Mapping[str, Metric]) -> CheckpointRows:
+        """Return these rows, as commands if their custom metrics had other definitions."""
+        if not self.custom or self._definitions == definitions:
+            return self
+        return CheckpointRows(self._count, self.command)
+
+    def key(self, row: int) -> str | None:
+        """Return the idempotency key of a row."""
+        encoded = self.encoded.get(row)
+        return self.command(row).key if encoded is None else encoded.key
+
+    def period(self, row: int) -> tuple[str, str]:
+        """Return the start and end of a row's period, in the format of the read model."""
+        encoded = self.encoded.get(row)
+        if encoded is not None:
+            return encoded.start, encoded.end
+        period = self.command(row).metrics.period
+        return stored_text(period.start), stored_text(period.end)
+
+
+def encoded_event(row: EncodedRow, study_id: str, checkpoint_id: str, written_at: str) -> tuple[EncodedEvent, DecodedEvent]:
+    """Return the event that records an encoded row, and what `decode` returns for it.
+
+    The bytes are those of `encoded_checkpoint`.
+
+    Parameters
+    ----------
+    row
+        The row.
+    study_id, checkpoint_id
+        The ids of the study and of the checkpoint.
+    written_at
+        The time of writing, in the format of the read model.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is larger than an event may be.
+    """
+    start, end, timestamp, wire_timestamp, metrics, analyzed, sessions, _, at_ms = row
+    event_id = new_id() if at_ms is None else event_id_at(at_ms)
+    data = (
+        f'{{"event_id":"{event_id}","event":{{"type":"checkpoint_recorded","id":"{checkpoint_id}","study_id":"{study_id}",'
+        f'"timestamp":"{wire_timestamp}","metrics":{metrics},"events_analyzed":{analyzed},"sessions_included":{sessions}}},'
+        f'"written_at":"{written_at}"}}'
+    ).encode()
+    values = (timestamp, metrics, analyzed, sessions, start, end, 1, None, None, None)
+    decoded = DecodedEvent("checkpoint_recorded", study_id, event_id, checkpoint_id, values, written_at)
+    return checked_size(EncodedEvent(study_id, event_id, data)), decoded
