@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from evalkit._util.forks import reset_in_child
 from evalkit.domain.study import TRANSITIONS, StudyConfig, StudyStatus
 from evalkit.domain.times import MAX_COUNT
-from evalkit.frames.checkpoint_pages import PAGE_SQL, decode_page, event_time, parsed_time
+from evalkit.frames.checkpoint_pages import decode_page, event_time, page_query, parsed_time
 from evalkit.frames.columns import LIFECYCLE, REJECTED, STUDIES, frame_schema
 from evalkit.frames.versions import FrameStudy, Stored, View, checkpoint_frame
 from evalkit.readmodel.database.database import Database, PageSize, Row, Statement, Value
@@ -226,7 +226,7 @@ class FrameReader:
         args: list[Value] = [] if study_ids is None else list(study_ids)
         if study_ids is not None:
             chosen = f"study_id IN ({', '.join('?' * len(study_ids))}) AND"
-        page_sql = PAGE_SQL.replace(":chosen", chosen)
+        page_sql = page_query(chosen)
 
         def page_after(last: int, bound: int, *extra: Statement) -> list[list[Row]]:
             return self._page.read(lambda rows: self._database.batch([*HEAD_STATEMENTS, *extra, (page_sql, [*args, last, bound, rows])]))
