@@ -60,6 +60,7 @@ Studies = Study | str | Sequence[Study | str] | None
 Period = str | PeriodType | tuple[str | PeriodType, int]
 Cadence = Literal["per-period", "per-run"]
 _TRIES = 5
+_MANY_ROWS = 300  # fewer are recorded faster one by one
 _T = TypeVar("_T")
 
 
@@ -1950,7 +1951,8 @@ class EvalKit:
 def _to_record(rows: Any, reader: RowReader) -> CheckpointRows:
     """Check the rows that a user passed, as far as possible without the study."""
     mappings = reader.mappings(rows)
-    if type(rows).__module__.partition(".")[0] not in ("polars", "pandas") or polars_is_stranded():
+    is_frame = type(rows).__module__.partition(".")[0] in ("polars", "pandas")
+    if not is_frame or len(rows) < _MANY_ROWS or polars_is_stranded():
         read = CheckpointRows.of_mappings(mappings, reader)
     else:
         from evalkit.frames.encoded_rows import encoded_rows  # slow to import: Polars

@@ -107,13 +107,15 @@ def test_killed_writer_loses_no_acknowledged_event(home: Path, tmp_path: Path, s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(TIMES))
-def test_killed_bulk_append_is_atomic(home: Path, tmp_path: Path, seed: int) -> None:
-    chance, rows = random.Random(seed), 200
+@pytest.mark.parametrize("as_frame", [False, True], ids=["list", "frame"])
+def test_killed_bulk_append_is_atomic(home: Path, tmp_path: Path, seed: int, as_frame: bool) -> None:
+    chance, rows = random.Random(seed), 1000 if as_frame else 200
     marker, acknowledged = Marker(tmp_path / "marker"), set()
     for trial in range(in_long_form(4, 3)):
-        with Child("record_many", home, first=1000 * trial, rows=rows, marker=str(marker.path)) as child:
+        aim = Marker.BATCH if as_frame and trial % 2 else Marker.APPEND
+        with Child("record_many", home, first=1000 * trial, rows=rows, marker=str(marker.path), as_frame=as_frame) as child:
             assert child.hear() == "ready"
-            output, _ = kill(child, marker, Marker.APPEND, chance, 0.2)
+            output, _ = kill(child, marker, aim, chance, 0.2)
         acknowledged |= {checkpoint for ids in output for checkpoint in ids}
         with connect(home) as kit:
             recorded = assert_consistent(kit)

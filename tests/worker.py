@@ -97,11 +97,11 @@ class Marker:
             return self.OUTSIDE  # only reads
         return self.SWAP if any("RENAME TO" in sql for sql in statements) else self.BATCH
 
-    def _marking(self, call: Callable[[Any], Any], doing: Callable[[Any], int]) -> Callable[[Any], Any]:
-        def marked(argument: Any) -> Any:
+    def _marking(self, call: Callable[..., Any], doing: Callable[[Any], int]) -> Callable[..., Any]:
+        def marked(argument: Any, **options: Any) -> Any:
             self.set(doing(argument))
             try:
-                return call(argument)
+                return call(argument, **options)
             finally:
                 self.set(self.OUTSIDE)
 
@@ -388,15 +388,20 @@ def correct(home: str, *, first: int, marker: str) -> None:
         say(["note", kit.note(study, f"note {number}", at=CREATED).id])
 
 
-def record_many(home: str, *, first: int, rows: int, marker: str) -> None:
-    """Record batches of `rows` checkpoints, and report the ids of each acknowledged batch."""
+def record_many(home: str, *, first: int, rows: int, marker: str, as_frame: bool = False) -> None:
+    """Record batches of `rows` checkpoints, and report the ids of each acknowledged batch.
+
+    A frame of many rows is written to the read model while it is appended to the log.
+    """
+    import polars as pl  # other workers fork, and must not import it before
+
     kit = connect(home)
     Marker(Path(marker)).watch(kit)
     study = study_with_checkpoints(kit, 0)
     say("ready")
     for batch in until_stopped():
         samples = [flat_sample((first + batch) * rows + index) for index in range(rows)]
-        say(kit.record_checkpoints(study, samples).checkpoint_ids)
+        say(kit.record_checkpoints(study, pl.DataFrame(samples) if as_frame else samples).checkpoint_ids)
 
 
 def project(home: str, *, batch_size: int, marker: str | None = None) -> None:

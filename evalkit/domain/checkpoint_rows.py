@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from evalkit.domain.codec import DecodedEvent
 from evalkit.domain.commands import RecordCheckpoint, RowReader
 from evalkit.domain.definitions import Metric
-from evalkit.domain.events import EncodedEvent, checked_size
+from evalkit.domain.events import MAX_EVENT_BYTES, EncodedEvent
 from evalkit.domain.ids import event_id_at, new_id
 from evalkit.domain.times import stored_text
 
-__all__ = ["CheckpointRows", "EncodedRow", "encoded_event"]
+__all__ = ["CheckpointRows", "EncodedRow"]
 
 
 class EncodedRow(NamedTuple):
@@ -43,7 +43,8 @@ class CheckpointRows:
     command
         Returns the command of a row by its number; it raises an error for an invalid row.
     encoded
-        The encoded rows by number, of which the command need not be made to check them.
+        The encoded rows, with None for a row that is not encoded; empty without any. The commands of encoded rows need not be made to check
+        them.
     custom
         The names of custom metrics in encoded rows.
     definitions
@@ -54,7 +55,7 @@ class CheckpointRows:
         self,
         count: int,
         command: Callable[[int], RecordCheckpoint],
-        encoded: Mapping[int, EncodedRow] | None = None,
+        encoded: Sequence[EncodedRow | None] = (),
         *,
         custom: Sequence[str] = (),
         definitions: Mapping[str, Metric] | None = None,
@@ -64,8 +65,8 @@ class CheckpointRows:
         self._commands: dict[int, RecordCheckpoint] = {}
         self._definitions = definitions
         self.custom = custom
-        self.encoded: Mapping[int, EncodedRow] = encoded or {}
-        """The encoded rows by number."""
+        self.encoded: Sequence[EncodedRow | None] = encoded or [None] * count
+        """The encoded rows, with None for a row that is not encoded."""
 
     @classmethod
     def of_commands(cls, commands: Sequence[RecordCheckpoint]) -> CheckpointRows:
@@ -77,7 +78,7 @@ class CheckpointRows:
         cls,
         mappings: Sequence[Any],
         reader: RowReader,
-        encoded: Mapping[int, EncodedRow] | None = None,
+        encoded: Sequence[EncodedRow | None] = (),
         *,
         custom: Sequence[str] = (),
         definitions: Mapping[str, Metric] | None = None,
@@ -113,7 +114,7 @@ class CheckpointRows:
     @cached_property
     def commands(self) -> dict[int, RecordCheckpoint]:
         """The commands of the rows that are not encoded, by number."""
-        return {row: self.command(row) for row in range(self._count) if row not in self.encoded}
+        return {row: self.command(row) for row, encoded in enumerate(self.encoded) if encoded is None}
 
     def checked_with(self, definitions: Mapping[str, Metric]) -> CheckpointRows:
         """Return these rows, as commands if their custom metrics had other definitions."""
@@ -121,46 +122,50 @@ class CheckpointRows:
             return self
         return CheckpointRows(self._count, self.command)
 
-    def key(self, row: int) -> str | None:
-        """Return the idempotency key of a row."""
-        encoded = self.encoded.get(row)
-        return self.command(row).key if encoded is None else encoded.key
+    @cached_property
+    def keys(self) -> list[str | None]:
+        """The idempotency keys of the rows."""
+        return [self.command(row).key if encoded is None else encoded.key for row, encoded in enumerate(self.encoded)]
 
-    def period(self, row: int) -> tuple[str, str]:
-        """Return the start and end of a row's period, in the format of the read model."""
-        encoded = self.encoded.get(row)
-        if encoded is not None:
-            return encoded.start, encoded.end
-        period = self.command(row).metrics.period
-        return stored_text(period.start), stored_text(period.end)
+    @cached_property
+    def periods(self) -> list[tuple[str, str]]:
+        """The start and end of each row's period, in the format of the read model."""
+        commands = {row: command.metrics.period for row, command in self.commands.items()}
+        periods = {row: (stored_text(period.start), stored_text(period.end)) for row, period in commands.items()}
+        return [periods[row] if encoded is None else encoded[:2] for row, encoded in enumerate(self.encoded)]
 
+    def events(self, study_id: str, checkpoint_ids: Sequence[str], written_at: str) -> list[tuple[EncodedEvent, DecodedEvent] | None]:
+        """Return the events that record the encoded rows, and what `decode` returns for them.
 
-def encoded_event(row: EncodedRow, study_id: str, checkpoint_id: str, written_at: str) -> tuple[EncodedEvent, DecodedEvent]:
-    """Return the event that records an encoded row, and what `decode` returns for it.
+        The bytes are those of `encoded_checkpoint`.
 
-    The bytes are those of `encoded_checkpoint`.
+        Parameters
+        ----------
+        study_id
+            The id of the study.
+        checkpoint_ids
+            The id of each row's checkpoint.
+        written_at
+            The time of writing, in the format of the read model.
 
-    Parameters
-    ----------
-    row
-        The row.
-    study_id, checkpoint_id
-        The ids of the study and of the checkpoint.
-    written_at
-        The time of writing, in the format of the read model.
-
-    Raises
-    ------
-    InvalidInputError
-        When it is larger than an event may be.
-    """
-    start, end, timestamp, wire_timestamp, metrics, analyzed, sessions, _, at_ms = row
-    event_id = new_id() if at_ms is None else event_id_at(at_ms)
-    data = (
-        f'{{"event_id":"{event_id}","event":{{"type":"checkpoint_recorded","id":"{checkpoint_id}","study_id":"{study_id}",'
-        f'"timestamp":"{wire_timestamp}","metrics":{metrics},"events_analyzed":{analyzed},"sessions_included":{sessions}}},'
-        f'"written_at":"{written_at}"}}'
-    ).encode()
-    values = (timestamp, metrics, analyzed, sessions, start, end, 1, None, None, None)
-    decoded = DecodedEvent("checkpoint_recorded", study_id, event_id, checkpoint_id, values, written_at)
-    return checked_size(EncodedEvent(study_id, event_id, data)), decoded
+        Returns
+        -------
+        list
+            With None for a row that is not encoded, or whose event is too large.
+        """
+        events: list[tuple[EncodedEvent, DecodedEvent] | None] = []
+        for row, checkpoint_id in zip(self.encoded, checkpoint_ids, strict=True):
+            if row is None:
+                events.append(None)
+                continue
+            start, end, timestamp, wire_timestamp, metrics, analyzed, sessions, _, at_ms = row
+            event_id = new_id() if at_ms is None else event_id_at(at_ms)
+            data = (
+                f'{{"event_id":"{event_id}","event":{{"type":"checkpoint_recorded","id":"{checkpoint_id}","study_id":"{study_id}",'
+                f'"timestamp":"{wire_timestamp}","metrics":{metrics},"events_analyzed":{analyzed},"sessions_included":{sessions}}},'
+                f'"written_at":"{written_at}"}}'
+            ).encode()
+            values = (timestamp, metrics, analyzed, sessions, start, end, 1, None, None, None)
+            decoded = DecodedEvent("checkpoint_recorded", study_id, event_id, checkpoint_id, values, written_at)
+            events.append((EncodedEvent(study_id, event_id, data), decoded) if len(data) <= MAX_EVENT_BYTES else None)
+        return events

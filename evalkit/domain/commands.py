@@ -647,7 +647,7 @@ class _FrameRows(Sequence[Mapping[str, Any]]):
         return self._block[1][place]
 
 
-_ROWS_OF_BLOCK = 1000
+_ROWS_OF_BLOCK = 64
 
 
 def _of_polars(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -53,7 +53,6 @@ __all__ = [
     "StudyCreated",
     "StudyEdited",
     "StudyRenamed",
-    "checked_size",
     "encoded_checkpoint",
     "event_of",
     "study_id_field",
@@ -287,7 +286,7 @@ class StoredEvalEvent(BaseModel):
             When it is larger than `MAX_EVENT_BYTES`.
         """
         event = self if written_at is None else self.model_copy(update={"written_at": written_at})
-        return checked_size(EncodedEvent(self.study_id, self.event_id, event.to_wire()))
+        return _checked_size(EncodedEvent(self.study_id, self.event_id, event.to_wire()))
 
     @property
     def study_id(self) -> str:
@@ -332,7 +331,7 @@ def encoded_checkpoint(
     InvalidInputError
         When it is larger than `MAX_EVENT_BYTES`.
     """
-    return checked_size(EncodedEvent(study_id, event_id, _checkpoint_wire(event_id, checkpoint_id, study_id, content, written_at)))
+    return _checked_size(EncodedEvent(study_id, event_id, _checkpoint_wire(event_id, checkpoint_id, study_id, content, written_at)))
 
 
 def _checkpoint_wire(event_id: str, checkpoint_id: str, study_id: str, content: CheckpointContent, written_at: str | None) -> bytes:
@@ -363,14 +362,7 @@ def _checkpoint_wire(event_id: str, checkpoint_id: str, study_id: str, content: 
     return msgspec.json.encode(wire)
 
 
-def checked_size(event: EncodedEvent) -> EncodedEvent:
-    """Return an event that is not larger than an event may be.
-
-    Raises
-    ------
-    InvalidInputError
-        When it is larger than `MAX_EVENT_BYTES`.
-    """
+def _checked_size(event: EncodedEvent) -> EncodedEvent:
     if len(event.data) > MAX_EVENT_BYTES:
         raise InvalidInputError(
             f"Event too large: {len(event.data):,} bytes (at most {MAX_EVENT_BYTES:,} are allowed)",

@@ -23,6 +23,7 @@ __all__ = ["SqliteEventLog"]
 
 _APPLICATION_ID = 0x45564C47  # "EVLG": identifies the file type among SQLite files
 _VERSION = 1
+_BOUND_VALUES = 30_000  # SQLite binds at most 32,766 in one statement
 _TABLES = """
 CREATE TABLE events ("offset" INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE commits (consumer_group TEXT PRIMARY KEY, "offset" INTEGER NOT NULL);
@@ -65,10 +66,10 @@ class SqliteEventLog(SqliteFile):
             assert connection is not None
             with _transaction(connection):
                 (start,) = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
-                connection.executemany(
-                    "INSERT INTO events VALUES (?, ?)",
-                    ((start + index, message.data) for index, message in enumerate(messages)),
-                )
+                values = [value for index, message in enumerate(messages, start) for value in (index, message.data)]
+                for first in range(0, len(values), _BOUND_VALUES):
+                    part = values[first : first + _BOUND_VALUES]
+                    connection.execute(f"INSERT INTO events VALUES {','.join(['(?,?)'] * (len(part) // 2))}", part)
         return [LogPosition(0, start + index) for index in range(len(messages))]
 
     def ranges(self) -> list[PartitionRange]:

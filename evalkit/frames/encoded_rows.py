@@ -6,7 +6,6 @@ checks and messages are the ones that count.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -29,23 +28,21 @@ if TYPE_CHECKING:
 __all__ = ["encoded_rows"]
 
 _EXACT = 2**53  # the largest whole number up to which floats are exact
+_LEAST, _MOST = 1e-5, 1e15  # the range in which each program writes a float with the same digits, without an exponent
 _KEY = r"^[!-~]([ -~]{0,498}[!-~])?$"
 _CONTROL = r"\p{Cc}"
+_FIRST, _LAST = datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALLOWED = frozenset((*CHECKPOINT_COLUMNS, *IGNORED_COLUMNS))
-
-_Period = msgspec.defstruct("_Period", [("start", str), ("end", str)], gc=False)
-_Metrics = msgspec.defstruct(
-    "_Metrics",
-    [*((name, Any) for name in METRICS), ("custom", dict[str, Any] | msgspec.UnsetType, msgspec.UNSET), ("period", _Period | None, None)],
-    gc=False,
-)
+_INTEGERS = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64())
 
 
 class _Column(NamedTuple):
     """The values of a column as they are encoded, and which of them are certainly valid."""
 
-    values: list[Any]
-    valid: pl.Series
+    values: pl.Expr
+    """Null for a missing value."""
+    valid: pl.Expr
 
 
 class _InDoubt(Exception):  # noqa: N818  (a signal inside this module)
@@ -65,7 +62,6 @@ def encoded_rows(rows: pl.DataFrame | pd.DataFrame, mappings: Sequence[Any], rea
         Reads the mappings that are not encoded.
     """
     frame = rows if isinstance(rows, pl.DataFrame) else _from_pandas(rows)
-    encoded: dict[int, EncodedRow] = {}
     definitions: Mapping[str, Metric] = {}
     if frame is not None:
         custom = [name for name in frame.columns if name not in _ALLOWED]
@@ -96,149 +92,151 @@ def _from_pandas(rows: Any) -> pl.DataFrame | None:
     return pl.DataFrame(columns)
 
 
-def _encoded(frame: pl.DataFrame, custom: Mapping[str, Metric]) -> dict[int, EncodedRow]:
-    """Return the encoded rows by number.
+def _encoded(frame: pl.DataFrame, custom: Mapping[str, Metric]) -> list[EncodedRow | None]:
+    """Return the encoded rows, with None for those in doubt.
 
     Raises
     ------
     _InDoubt
         When a column cannot be checked as a whole.
     """
-    height = frame.height
-    present = {name for name, dtype in frame.schema.items() if dtype != pl.Null()}
-    if not height or not {"period_start", "period_end"} <= present or len(custom) > MAX_CUSTOM:
+    schema = {name: dtype for name, dtype in frame.schema.items() if dtype != pl.Null()}
+    if not {"period_start", "period_end"} <= schema.keys() or len(custom) > MAX_CUSTOM:
         raise _InDoubt
-    missing = _Column([None] * height, pl.repeat(True, height, eager=True))
 
-    def column(name: str, check: Callable[[pl.Series], _Column]) -> _Column:
-        return check(frame[name]) if name in present else missing
+    def column(name: str, check: Callable[[pl.Expr, pl.DataType], _Column]) -> _Column:
+        return check(pl.col(name), schema[name]) if name in schema else _Column(pl.lit(None, pl.String()), pl.lit(value=True))
 
+    start, end, timestamp = (column(name, _time) for name in ("period_start", "period_end", "timestamp"))
     metrics = {name: column(name, partial(_metric, metric)) for name, metric in METRICS.items()}
     measured = {name: column(name, partial(_custom_metric, metric)) for name, metric in custom.items()}
-    start, end = (_times(frame[name]) for name in ("period_start", "period_end"))
-    timestamp = end
-    if "timestamp" in present:
-        timestamp = _times(frame["timestamp"]).zip_with(frame["timestamp"].is_not_null(), end)
-    analyzed = column("events_analyzed", partial(_count, MAX_COUNT))
-    sessions = column("sessions_included", _texts)
-    keys, moments = column("key", _keys), column("recorded_at", _moments)
-    valid = (start < end) & timestamp.is_not_null()
-    for checked in (*metrics.values(), *measured.values(), analyzed, sessions, keys, moments):
-        valid &= checked.valid
-    encode, empty = msgspec.json.Encoder().encode, msgspec.UNSET
-    starts, ends, times = (series.to_list() for series in (start, end, timestamp))
-    wire_starts, wire_ends, wire_times = (_wire(series).to_list() for series in (start, end, timestamp))
-    customs: Any = [empty] * height
+    analyzed, key, moment = column("events_analyzed", partial(_count, MAX_COUNT)), column("key", _key), column("recorded_at", _moment)
+    times = {":start": start.values, ":end": end.values, ":time": timestamp.values.fill_null(end.values)}
+    first, last, at = (pl.col(name) for name in times)
+    members = [pl.concat_str(pl.lit(f'"{name}":'), checked.values.fill_null("null")) for name, checked in metrics.items()]
     if measured:
-        names = list(measured)
-        of_rows = zip(*(checked.values for checked in measured.values()), strict=True)
-        customs = [{name: value for name, value in zip(names, row, strict=True) if value is not None} or empty for row in of_rows]
-    periods = map(_Period, wire_starts, wire_ends)
-    texts = [encode(values).decode() for values in map(_Metrics, *(checked.values for checked in metrics.values()), customs, periods)]
-    counts = [value or 0 for value in analyzed.values]
-    lists = ["[]" if not names else encode(names).decode() for names in sessions.values]
-    rows = map(EncodedRow, starts, ends, times, wire_times, texts, counts, lists, keys.values, moments.values)
-    return {row: encoded for row, (encoded, is_valid) in enumerate(zip(rows, valid.to_list(), strict=True)) if is_valid}
+        present = [pl.concat_str(pl.lit(f'"{name}":'), checked.values) for name, checked in measured.items()]  # null if missing
+        values = pl.concat_str(present, separator=",", ignore_nulls=True)
+        members.append(pl.when(values != "").then(pl.concat_str(pl.lit('"custom":{'), values, pl.lit("}"))))
+    members.append(pl.concat_str(pl.lit('"period":{"start":"'), _wire(first), pl.lit('","end":"'), _wire(last), pl.lit('"}')))
+    text = pl.concat_str(pl.lit("{"), pl.concat_str(members, separator=",", ignore_nulls=True), pl.lit("}"))
+    columns = {
+        "start": first, "end": last, "timestamp": at, "wire_timestamp": _wire(at), "metrics": text,
+        "events_analyzed": analyzed.values.fill_null("0").cast(pl.Int64()), "key": key.values, "at_ms": moment.values.cast(pl.Int64()),
+    }  # fmt: skip
+    checks = (start, end, timestamp, analyzed, key, moment, *metrics.values(), *measured.values())
+    valid = pl.all_horizontal(first < last, *(checked.valid.fill_null(value=True) for checked in checks))
+    checked = frame.lazy().with_columns(**times).select(valid=valid.fill_null(value=False), **columns).collect()
+    sessions = _sessions(frame["sessions_included"]) if "sessions_included" in schema else ["[]"] * frame.height
+    checked = checked.with_columns(sessions=pl.Series(sessions, dtype=pl.String()))
+    rows = map(EncodedRow, *(checked[name].to_list() for name in EncodedRow._fields))
+    if checked["valid"].all():
+        return list(rows)
+    return [row if is_valid else None for row, is_valid in zip(rows, checked["valid"], strict=True)]
 
 
-def _metric(metric: Metric, series: pl.Series) -> _Column:
+def _metric(metric: Metric, value: pl.Expr, dtype: pl.DataType) -> _Column:
     if metric.kind == "count":
-        return _count(MAX_COUNT, series)
-    return _duration(series) if metric.kind == "duration" else _number(metric, series)
+        return _count(MAX_COUNT, value, dtype)
+    return _duration(value, dtype) if metric.kind == "duration" else _number(metric, value, dtype)
 
 
-def _custom_metric(metric: Metric, series: pl.Series) -> _Column:
+def _custom_metric(metric: Metric, value: pl.Expr, dtype: pl.DataType) -> _Column:
     if metric.kind == "duration":
         raise _InDoubt
-    number = _number(metric, series)
+    number = _number(metric, value, dtype)
     if metric.kind != "count":
         return number
-    count = _count(LARGEST_CUSTOM_COUNT, series)
-    return _Column(count.values, count.valid & number.valid)
+    count = _count(LARGEST_CUSTOM_COUNT, value, dtype)
+    least, most = (metric.low or 0), (LARGEST_CUSTOM_COUNT if metric.high is None else metric.high)
+    return _Column(count.values, count.valid & (value >= least) & (value <= most))
 
 
-def _number(metric: Metric, series: pl.Series) -> _Column:
-    """Check floats; NaN and infinity are outside every range."""
-    if not (series.dtype.is_float() or series.dtype in _INTEGERS):
+def _number(metric: Metric, value: pl.Expr, dtype: pl.DataType) -> _Column:
+    """Check floats. NaN and infinity are outside every range."""
+    if not (dtype.is_float() or dtype in _INTEGERS):
         raise _InDoubt
-    numbers = series.cast(pl.Float64())
-    least = -sys.float_info.max if metric.low is None else metric.low
-    most = sys.float_info.max if metric.high is None else metric.high
-    return _Column(numbers.to_list(), ((numbers >= least) & (numbers <= most)).fill_null(True))
+    number = value.cast(pl.Float64())
+    least = -_MOST if metric.low is None else metric.low
+    most = _MOST if metric.high is None else metric.high
+    plain = (number.abs() >= _LEAST) & (number.abs() <= _MOST) | (number == 0)
+    return _Column(number.cast(pl.String()), (number >= least) & (number <= most) & plain)
 
 
-def _count(most: int, series: pl.Series) -> _Column:
-    """Check whole numbers up to `most`."""
-    if series.dtype.is_float():
-        numbers = series.cast(pl.Float64())
-        valid = ((numbers == numbers.floor()) & (numbers >= 0) & (numbers <= _EXACT)).fill_null(True)
-        series = pl.select(pl.when(valid).then(numbers)).to_series().cast(pl.Int64())
-        return _Column(series.to_list(), valid)
-    if series.dtype not in _INTEGERS:
+def _count(most: int, value: pl.Expr, dtype: pl.DataType) -> _Column:
+    """Check whole numbers from 0 to `most`."""
+    if dtype.is_float():
+        number = value.cast(pl.Float64())
+        valid = (number == number.floor()) & (number >= 0) & (number <= min(most, _EXACT))
+        return _Column(pl.when(valid).then(number).cast(pl.Int64()).cast(pl.String()), valid)
+    if dtype not in _INTEGERS:
         raise _InDoubt
-    counts = series if series.dtype == pl.UInt64() else series.cast(pl.Int64())
-    return _Column(series.to_list(), ((counts >= 0) & (counts <= most)).fill_null(True))
+    count = value if dtype == pl.UInt64() else value.cast(pl.Int64())
+    valid = (count >= 0) & (count <= most)
+    return _Column(pl.when(valid).then(count).cast(pl.String()), valid)
 
 
-_INTEGERS = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64())
+def _duration(value: pl.Expr, dtype: pl.DataType) -> _Column:
+    """Check durations, or floats in seconds; the values are pairs of seconds and nanoseconds."""
+    if isinstance(dtype, pl.Duration):
+        exact, valid = _in_microseconds(value, dtype, pl.Duration("us"))
+        microseconds = exact.dt.total_microseconds()
+        return _Column(_pair(microseconds // 1_000_000, microseconds % 1_000_000 * 1000), valid & (microseconds >= 0))
+    if not (dtype.is_float() or dtype in _INTEGERS):
+        raise _InDoubt
+    product = value.cast(pl.Float64()) * 1e9
+    # Python rounds halves to even, and Polars away from zero.
+    valid = (product >= 0) & (product <= _LONGEST) & (product - product.floor() != 0.5)
+    nanoseconds = pl.when(valid).then(product.round()).cast(pl.Int64())
+    return _Column(_pair(nanoseconds // 1_000_000_000, nanoseconds % 1_000_000_000), valid)
 
 
-def _duration(series: pl.Series) -> _Column:
-    """Check durations, or floats in seconds, and return pairs of seconds and nanoseconds."""
-    if isinstance(series.dtype, pl.Duration):
-        moments, valid = _in_microseconds(series, pl.Duration("us"))
-        microseconds = moments.dt.total_microseconds()
-        pairs = [None if value is None else (value // 1_000_000, value % 1_000_000 * 1000) for value in microseconds.to_list()]
-        return _Column(pairs, valid & (microseconds >= 0).fill_null(True))
-    numbers = _number(_SECONDS, series)
-    nanoseconds = [round(value * 1_000_000_000) if value is not None and 0 <= value <= _EXACT else None for value in numbers.values]
-    return _Column([None if value is None else divmod(value, 1_000_000_000) for value in nanoseconds], numbers.valid)
+_LONGEST = 9e18  # nanoseconds that fit into 64 bits
 
 
-_SECONDS = Metric("seconds", kind="duration", better="neither", high=_EXACT)
+def _pair(seconds: pl.Expr, nanoseconds: pl.Expr) -> pl.Expr:
+    return pl.concat_str(pl.lit("["), seconds, pl.lit(","), nanoseconds, pl.lit("]"))
 
 
-def _in_microseconds(series: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series]:
+def _in_microseconds(value: pl.Expr, dtype: pl.DataType, exact: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
     """Return times or durations in microseconds, and which of them are whole ones."""
-    exact = series.cast(dtype)
-    return exact, (exact.cast(series.dtype) == series).fill_null(True)
+    rounded = value.cast(exact)
+    return rounded, rounded.cast(dtype) == value
 
 
-def _times(series: pl.Series) -> pl.Series:
-    """Return times in the format of the read model; null for one that is missing or in doubt."""
-    if not isinstance(series.dtype, pl.Datetime) or series.dtype.time_zone is None:
+def _time(value: pl.Expr, dtype: pl.DataType) -> _Column:
+    """Check times; the values are in the format of the read model."""
+    if not isinstance(dtype, pl.Datetime) or dtype.time_zone is None:
         raise _InDoubt
-    moments, valid = _in_microseconds(series.dt.convert_time_zone("UTC"), pl.Datetime("us", "UTC"))
-    usual = valid & (moments >= _FIRST) & (moments < _LAST)
-    return pl.select(pl.when(usual).then(moments)).to_series().dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
+    in_utc = value.dt.convert_time_zone("UTC")
+    moment, whole = _in_microseconds(in_utc, pl.Datetime(dtype.time_unit, "UTC"), pl.Datetime("us", "UTC"))
+    valid = whole & (moment >= _FIRST) & (moment < _LAST)
+    return _Column(pl.when(valid).then(moment).dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ"), valid)
 
 
-_FIRST, _LAST = datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-
-
-def _wire(stored: pl.Series) -> pl.Series:
+def _wire(stored: pl.Expr) -> pl.Expr:
     """Return times as `evalkit.domain.times.wire_time` does: with 0, 3 or 6 fractional digits."""
     return stored.str.replace(r"(\.000000|000)Z$", "Z")
 
 
-def _moments(series: pl.Series) -> _Column:
-    """Check times of recording, and return milliseconds since 1970."""
-    moments = series.dt.convert_time_zone("UTC")
-    valid = _times(series).is_not_null() & (moments >= datetime(1970, 1, 1, tzinfo=UTC)) & (moments <= datetime.now(UTC))
-    return _Column((moments.dt.epoch("us") // 1000).to_list(), valid | series.is_null())
+def _moment(value: pl.Expr, dtype: pl.DataType) -> _Column:
+    """Check times of recording; the values are milliseconds since 1970."""
+    moment = value.dt.convert_time_zone("UTC") if isinstance(dtype, pl.Datetime) else value
+    return _Column(moment.dt.epoch("us") // 1000, _time(value, dtype).valid & (moment >= _EPOCH) & (moment <= datetime.now(UTC)))
 
 
-def _texts(series: pl.Series) -> _Column:
-    """Check lists of strings."""
+def _key(value: pl.Expr, dtype: pl.DataType) -> _Column:
+    if dtype != pl.String():
+        raise _InDoubt
+    return _Column(value, value.str.contains(_KEY))
+
+
+def _sessions(series: pl.Series) -> list[str]:
+    """Return lists of strings as JSON."""
     if series.dtype != pl.List(pl.String()):
         raise _InDoubt
     items = series.drop_nulls().explode()
     if items.str.contains(_CONTROL).any() or series.list.eval(pl.element().is_null()).list.any().any():
         raise _InDoubt
-    return _Column(series.to_list(), pl.repeat(True, len(series), eager=True))
-
-
-def _keys(series: pl.Series) -> _Column:
-    if series.dtype != pl.String():
-        raise _InDoubt
-    return _Column(series.to_list(), series.str.contains(_KEY).fill_null(True))
+    encode = msgspec.json.Encoder().encode
+    return ["[]" if not names else encode(names).decode() for names in series.to_list()]

@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import sha256
 
 from evalkit._util.garbage import collector_paused
 from evalkit._util.waiting import Pauses
 from evalkit.domain.codec import DecodedEvent
+from evalkit.domain.events import EncodedEvent
 from evalkit.errors import (
     DatabaseBusyError,
+    DatabaseError,
     DatabaseUnavailableError,
     EvalkitError,
+    LogError,
     LogMismatchError,
     LogUnavailableError,
 )  # fmt: skip
-from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord, record_at
+from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord, partition_of, record_at
 from evalkit.readmodel.database.database import ConditionFailed, Database
 from evalkit.readmodel.fold import Decision
 from evalkit.readmodel.log_identity import adopt_hints, check_complete, check_ends, check_identity, different_event
@@ -31,7 +35,7 @@ __all__ = ["EvalProjectionConsumer"]
 _logger = logging.getLogger("evalkit.readmodel")
 
 _BATCH_BYTES = 4 << 20
-_APPENDED_BYTES = 16 << 20  # these events are in memory anyway
+_SEVERAL = 200  # a thread is worth it for more events
 _BACKLOG_FACTOR = 5  # batches are larger by this factor while there is a long backlog
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
@@ -116,54 +120,86 @@ class EvalProjectionConsumer:
                 _logger.debug("another process applied the same events first; restarting")
                 self.restart()
 
-    def apply_appended(
-        self, records: Sequence[LogRecord], keys: Collection[EventKey], events: Sequence[DecodedEvent] | None = None
-    ) -> dict[EventKey, Decision]:
-        """Apply events that this process has just appended, without reading them from the log.
+    def append(
+        self, messages: Sequence[EncodedEvent], keys: Collection[EventKey], events: Sequence[DecodedEvent] | None = None
+    ) -> tuple[list[LogPosition], dict[EventKey, Decision]]:
+        """Append events of one study to the log, and apply them if they are the next ones.
 
-        They must be the next ones: their partition has no other events after the last applied one, which is still there. Otherwise
-        nothing is applied, and `catch_up` has to read them.
+        They are the next ones if the log returns the positions after the last applied event, which is still in the log. Then they need not
+        be read again. Otherwise nothing is applied, and `catch_up` has to read them.
+
+        Many events are written to the read model while they are appended to the log. They are committed after the log has confirmed their
+        positions.
 
         Parameters
         ----------
-        records
-            The events with the positions that the log returned.
+        messages
+            The events.
         keys
             The keys of the events whose decisions are returned.
         events
-            The decoded records, if they are known.
+            The decoded messages, if they are known.
 
         Returns
         -------
-        dict
-            The decisions about the applied events.
+        tuple
+            The positions in the log, and the decisions about the events that were applied.
+
+        Raises
+        ------
+        LogError
+            When the events were not appended.
         """
-        decisions: dict[EventKey, Decision] = {}
         try:
-            projection = self._opened()
-            partition = records[0].partition
-            position = projection.positions[partition]
-            expected = range(position.next, position.next + len(records))
-            if any(record[:2] != (partition, offset) for record, offset in zip(records, expected, strict=True)):
-                return {}
-            if position.next:
-                last = record_at(self._log, LogPosition(partition, position.next - 1))
-                if last is None or sha256(last.data).hexdigest() != position.last_sha256:
-                    return {}
-            start = 0
-            while start < len(records):
-                count = _fitting(records[start : start + _BACKLOG_FACTOR * self._batch_size], _APPENDED_BYTES)
-                batch = slice(start, start + count)
-                decisions |= projection.apply(records[batch], keys, None if events is None else events[batch])
-                self._report(records[batch], None)
-                start += count
-        except ConditionFailed:
-            self.conflicts += 1
+            expected = self._next_positions(messages)
+        except EvalkitError:
+            expected = []
+        if not expected or len(messages) < _SEVERAL:
+            positions = self._log.append(messages)
+            return positions, self._applied(messages, positions, keys, events) if positions == expected else {}
+        with ThreadPoolExecutor(1, thread_name_prefix="evalkit-log") as writer:
+            appending = writer.submit(self._log.append, messages)
+
+            def confirm() -> None:
+                if appending.result() != expected:
+                    raise ConditionFailed
+
+            try:
+                decisions = self._applied(messages, expected, keys, events, confirm)
+            except LogError:
+                self.restart()
+                raise
+            return appending.result(), decisions
+
+    def _applied(
+        self,
+        messages: Sequence[EncodedEvent],
+        positions: Sequence[LogPosition],
+        keys: Collection[EventKey],
+        events: Sequence[DecodedEvent] | None,
+        confirm: Callable[[], None] | None = None,
+    ) -> dict[EventKey, Decision]:
+        """Apply events at their positions; if the database raises an error, `catch_up` has to."""
+        records = [LogRecord(*position, message.data) for position, message in zip(positions, messages, strict=True)]
+        try:
+            decisions = self._opened().apply(records, keys, events, confirm=confirm)
+            self._report(records, None)
+        except (ConditionFailed, DatabaseError) as error:
+            self.conflicts += isinstance(error, ConditionFailed)
             self.restart()
-        except BaseException:
-            self.restart()  # the projection may be ahead of the tables
-            raise
+            return {}
         return decisions
+
+    def _next_positions(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
+        """Return the positions after the last applied event; empty if it is not in the log."""
+        positions = self._opened().positions
+        partition = partition_of(messages[0].study_id, len(positions))
+        start = positions[partition].next
+        if start:
+            last = record_at(self._log, LogPosition(partition, start - 1))
+            if last is None or sha256(last.data).hexdigest() != positions[partition].last_sha256:
+                return []
+        return [LogPosition(partition, start + index) for index in range(len(messages))]
 
     def _apply_new(
         self,
@@ -322,11 +358,11 @@ class EvalProjectionConsumer:
         )  # fmt: skip
 
 
-def _fitting(records: Sequence[LogRecord], limit: int = _BATCH_BYTES) -> int:
+def _fitting(records: Sequence[LogRecord]) -> int:
     """Return the number of records that fit into the size limit of a batch, at least 1."""
     size = 0
     for count, record in enumerate(records):
         size += len(record.data)
-        if size > limit and count:
+        if size > _BATCH_BYTES and count:
             return count
     return len(records)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -109,7 +109,12 @@ class EvalProjection:
         self._states: dict[str, StudyState] = {}
 
     def apply(
-        self, records: Sequence[LogRecord], keys: Collection[EventKey] = (), events: Sequence[DecodedEvent] | None = None
+        self,
+        records: Sequence[LogRecord],
+        keys: Collection[EventKey] = (),
+        events: Sequence[DecodedEvent] | None = None,
+        *,
+        confirm: Callable[[], None] | None = None,
     ) -> dict[EventKey, Decision]:
         """Apply the next records, and return the decisions about some of them.
 
@@ -121,6 +126,8 @@ class EvalProjection:
             The keys of the decisions to return.
         events
             The decoded records, if they are known.
+        confirm
+            Called before the rows are committed. If it raises an error, nothing is applied.
 
         Raises
         ------
@@ -128,12 +135,18 @@ class EvalProjection:
             When another process applied events or rebuilt the read model. Nothing was written; call `restart`.
         """
         try:
-            return self._apply(records, keys, [self._decode(record) for record in records] if events is None else events)
+            return self._apply(records, keys, [self._decode(record) for record in records] if events is None else events, confirm)
         except BaseException:
             self._states.clear()  # the states are ahead of the tables
             raise
 
-    def _apply(self, records: Sequence[LogRecord], keys: Collection[EventKey], events: Sequence[DecodedEvent]) -> dict[EventKey, Decision]:
+    def _apply(
+        self,
+        records: Sequence[LogRecord],
+        keys: Collection[EventKey],
+        events: Sequence[DecodedEvent],
+        confirm: Callable[[], None] | None,
+    ) -> dict[EventKey, Decision]:
         home = {event.study_id: partition_of(event.study_id, len(self.positions)) for event in events}
         in_place = [event.kind == "" or record.partition == home[event.study_id] for record, event in zip(records, events, strict=True)]
         self._load(events, in_place)
@@ -154,7 +167,11 @@ class EvalProjection:
             # An event in a wrong partition has no decision for its study.
             decisions[event.study_id if right or event.kind == "" else "", event.event_id] = decision
         moves = self._moves(records)
-        self._database.batch([(_CHECK_GENERATION, self._version), *(statement for statement, _ in moves.values()), *batch.statements()])
+        statements = [(_CHECK_GENERATION, self._version), *(statement for statement, _ in moves.values()), *batch.statements()]
+        if confirm is None:
+            self._database.batch(statements)
+        else:
+            self._database.batch(statements, confirm=confirm)
         for partition, (_, position) in moves.items():
             self.positions[partition] = position
         for state in {event.study_id: self._states[event.study_id] for event in events}.values():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from evalkit._util.engine_report import EngineReport
 from evalkit.readmodel.database.database import Args, BulkInsert, Database, Row, Statement
@@ -47,12 +48,13 @@ class WriteBehind:
         self.flush()
         return self._database.execute(sql, args)
 
-    def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
+    def batch(self, statements: Sequence[Statement | BulkInsert], *, confirm: Callable[[], None] | None = None) -> list[list[Row]]:
         """See `Database.batch`; in the background it returns no rows."""
+        run = self._database.batch if confirm is None else partial(self._database.batch, confirm=confirm)
         if self._writer is None:
-            return self._database.batch(statements)
+            return run(statements)
         self.flush()
-        self._pending = self._writer.submit(self._database.batch, statements)
+        self._pending = self._writer.submit(run, statements)
         return []
 
     def flush(self) -> None:

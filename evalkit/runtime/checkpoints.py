@@ -10,7 +10,7 @@ from datetime import datetime, tzinfo
 from typing import Any, NamedTuple
 
 from evalkit._util.text import exact_moment
-from evalkit.domain.checkpoint_rows import CheckpointRows, encoded_event
+from evalkit.domain.checkpoint_rows import CheckpointRows
 from evalkit.domain.codec import DecodedEvent, decode
 from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, check_custom, check_runs, content
 from evalkit.domain.corrections import call_to_amend
@@ -133,13 +133,17 @@ class CheckpointHandler(CommandHandler):
                 undeclared = new_definitions(study.name, stored, [AutoDefinitions()[name] for name in names if name not in stored])
             if study.cadence != PER_RUN:
                 check_runs(rows.commands, study.cadence, rows=numbered)
-            keys = [rows.key(row) for row in range(len(rows))]
-            ids: list[str] = [new_id() if key is None else keyed_checkpoint_id(study.id, key) for key in keys]
-            keyed = [checkpoint_id for checkpoint_id, key in zip(ids, keys, strict=True) if key is not None]
+            ids: list[str] = [new_id() if key is None else keyed_checkpoint_id(study.id, key) for key in rows.keys]
+            keyed = [checkpoint_id for checkpoint_id, key in zip(ids, rows.keys, strict=True) if key is not None]
             done = _Recording(rows, ids, *self._stored.versions(study.id, keyed))
-            for row, checkpoint_id in enumerate(ids):
-                self._add(done, study, row, checkpoint_id, numbered=numbered)
-            repeats = self._repeats(study, [rows.period(row) for row, key in enumerate(keys) if key is None], several=numbered)
+            events = rows.events(study.id, ids, done.written_at)
+            for row, (checkpoint_id, event) in enumerate(zip(ids, events, strict=True)):
+                if event is None or checkpoint_id in done.stored or checkpoint_id in done.new:
+                    self._add(done, study, row, checkpoint_id, numbered=numbered)
+                else:
+                    done.new[checkpoint_id] = _New(row, *event)
+            unkeyed = [period for period, key in zip(rows.periods, rows.keys, strict=True) if key is None]
+            repeats = self._repeats(study, unkeyed, several=numbered)
             if done.new:
                 self._define_before(study.id, undeclared)
                 new = list(done.new.values())
@@ -182,16 +186,11 @@ class CheckpointHandler(CommandHandler):
                 error = invalid("key", command.key, "an earlier row has this key and different content")
                 raise error.in_row(row, effect="Nothing was recorded.")
             return
-        encoded_row = done.rows.encoded.get(row)
         try:
-            if encoded_row is not None:
-                event, decoded = encoded_event(encoded_row, study.id, checkpoint_id, done.written_at)
-            else:
-                event = done.rows.command(row).encoded(study.id, checkpoint_id, done.written_at)
-                decoded = decode(event.data)
+            event = done.rows.command(row).encoded(study.id, checkpoint_id, done.written_at)
         except InvalidInputError as error:
             raise error.in_row(row, effect="Nothing was recorded.") if numbered else error from None
-        done.new[checkpoint_id] = _New(row, event, decoded)
+        done.new[checkpoint_id] = _New(row, event, decode(event.data))
 
     def recorded(self, study_id: str, messages: Sequence[EncodedEvent], decisions: dict[str, Decision]) -> Checkpoint | RecordedCheckpoints:
         """Return the result of a command that appended checkpoints."""
@@ -323,15 +322,17 @@ class CheckpointHandler(CommandHandler):
         """Return a warning about periods that have or get several checkpoints; None without any."""
         if not periods:
             return None
+        counts = Counter(periods)
+        newest = str(self._engine.database.execute("SELECT max(period_end) FROM checkpoints WHERE study_id = ?", (study.id,))[0][0] or "")
+        candidates = [period for period in counts if period[1] <= newest]
         sql = (
             "WITH candidates (began, ended) AS MATERIALIZED "
             "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
             "SELECT began, ended FROM candidates WHERE EXISTS "
             f"(SELECT 1 FROM checkpoints WHERE study_id = ? AND period_end = ended AND period_start = began AND {NOT_RETRACTED})"
         )
-        rows = in_parts(lambda part: self._engine.database.execute(sql, (json.dumps(part), study.id)), list(dict.fromkeys(periods)))
+        rows = in_parts(lambda part: self._engine.database.execute(sql, (json.dumps(part), study.id)), candidates) if candidates else []
         stored = {(str(start), str(end)) for start, end in rows}
-        counts = Counter(periods)
         duplicates = {period: count if period in stored else count - 1 for period, count in counts.items()}
         total = sum(duplicates.values())
         if not total:

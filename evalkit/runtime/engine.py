@@ -34,7 +34,7 @@ from evalkit.errors import (
     collects_warnings,
     warn,
 )  # fmt: skip
-from evalkit.eventlog.event_log import LogPosition, LogRecord
+from evalkit.eventlog.event_log import LogPosition
 from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.database.sqlite_database import SqliteDatabase
 from evalkit.readmodel.fold import Decision
@@ -238,19 +238,14 @@ class Engine:
             finally:
                 self._caught_up = self.database_identity()
 
-    def apply_appended(
-        self,
-        messages: Sequence[EncodedEvent],
-        positions: Sequence[LogPosition],
-        keys: Collection[EventKey],
-        events: Sequence[DecodedEvent] | None = None,
-    ) -> dict[EventKey, Decision]:
-        """See `EvalProjectionConsumer.apply_appended`."""
+    def append(
+        self, messages: Sequence[EncodedEvent], keys: Collection[EventKey], events: Sequence[DecodedEvent] | None = None
+    ) -> tuple[list[LogPosition], dict[EventKey, Decision]]:
+        """Append events of one study; see `EvalProjectionConsumer.append`."""
         with self.lock:
-            if self._caught_up != self.database_identity():
-                return {}
-            records = [LogRecord(*position, message.data) for message, position in zip(messages, positions, strict=True)]
-            return self.consumer.apply_appended(records, keys, events)
+            if self.embedded and self._caught_up == self.database_identity():
+                return self.consumer.append(messages, keys, events)
+            return self.log.append(messages), {}  # on servers, a consumer may apply them
 
     def _renew(self) -> None:
         """Rebuild a read model of an older version, or wait until another process has done so."""

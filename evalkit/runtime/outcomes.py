@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from evalkit._util.text import plural
 from evalkit.domain.codec import DecodedEvent, readable_ids
@@ -54,20 +54,20 @@ class Outcomes:
             When the events are durable, but their effect cannot be read now.
         """
         self._engine.make_ready()
-        positions = self._engine.log.append(messages)
         keys = {(study_id, message.event_id) for message in messages}
-        return self.of(study_id, messages, positions, lambda: self._engine.apply_appended(messages, positions, keys, events))
+        positions, decisions = self._engine.append(messages, keys, events)
+        return self.of(study_id, messages, positions, decisions)
 
     def of(
         self,
         study_id: str,
         messages: Sequence[EncodedEvent],
         positions: Sequence[LogPosition] = (),
-        apply: Callable[[], dict[EventKey, Decision]] = dict,
+        decisions: Mapping[EventKey, Decision] | None = None,
     ) -> dict[str, Decision]:
         """Return the effect of each appended event of one study, by event id.
 
-        `apply` applies events without reading them from the log, as far as possible.
+        `decisions` are those about events that were applied already.
 
         Raises
         ------
@@ -76,12 +76,12 @@ class Outcomes:
         """
         event_ids = [message.event_id for message in messages]
         try:
-            decided = {} if self._engine.embedded else self._decided_by_a_consumer(study_id, event_ids)
-            if not decided:
-                decided = {event_id: decision for (_, event_id), decision in apply().items()}
+            decided = {event_id: decision for (_, event_id), decision in (decisions or {}).items()}
+            if not self._engine.embedded:
+                decided = self._decided_by_a_consumer(study_id, event_ids)
             if len(decided) < len(event_ids):
-                decisions = self._engine.catch_up({(study_id, event_id) for event_id in event_ids})
-                decided |= {event_id: decision for (_, event_id), decision in decisions.items()}
+                applied = self._engine.catch_up({(study_id, event_id) for event_id in event_ids})
+                decided |= {event_id: decision for (_, event_id), decision in applied.items()}
             # Duplicates and missing events were decided before this call, by this or another process.
             missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
             decided |= self._stored_outcomes(study_id, missing)

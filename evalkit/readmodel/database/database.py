@@ -183,8 +183,15 @@ class Database(Protocol):
     def execute(self, sql: str, args: Args = ()) -> list[Row]:
         """Run one statement and return its rows."""
 
-    def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
+    def batch(self, statements: Sequence[Statement | BulkInsert], *, confirm: Callable[[], None] | None = None) -> list[list[Row]]:
         """Run statements as one atomic transaction, and return the rows of each.
+
+        Parameters
+        ----------
+        statements
+            The statements.
+        confirm
+            Called before the transaction is committed, perhaps more than once. If it raises an error, nothing is written.
 
         Raises
         ------

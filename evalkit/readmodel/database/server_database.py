@@ -110,8 +110,10 @@ class ServerDatabase:
         """See `Database.execute`."""
         return self.batch([(sql, args)])[0]
 
-    def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
+    def batch(self, statements: Sequence[Statement | BulkInsert], *, confirm: Callable[[], None] | None = None) -> list[list[Row]]:
         """See `Database.batch`."""
+        if confirm is not None:
+            confirm()
         if self._failure is not None and time.monotonic() - self._failure[0] < _FAILURE_CACHE_SECONDS:
             raise self._failure[1].but()  # so that successive calls do not all wait
         reads = not writes(statements)

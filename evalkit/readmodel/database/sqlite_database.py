@@ -67,10 +67,10 @@ class SqliteDatabase(SqliteFile):
             return []
         return self._retried(lambda connection: _rows(connection, (sql, args)))
 
-    def batch(self, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
+    def batch(self, statements: Sequence[Statement | BulkInsert], *, confirm: Callable[[], None] | None = None) -> list[list[Row]]:
         """See `Database.batch`."""
         self._exists(create=True)
-        return self._retried(lambda connection: _transaction(connection, statements))
+        return self._retried(lambda connection: _transaction(connection, statements, confirm))
 
     def _exists(self, *, create: bool) -> bool:
         if self.path.exists():
@@ -138,13 +138,17 @@ def _rows(connection: sqlite3.Connection, statement: Statement) -> list[Row]:
     return connection.execute(sql, tuple(args)).fetchall()
 
 
-def _transaction(connection: sqlite3.Connection, statements: Sequence[Statement | BulkInsert]) -> list[list[Row]]:
+def _transaction(
+    connection: sqlite3.Connection, statements: Sequence[Statement | BulkInsert], confirm: Callable[[], None] | None
+) -> list[list[Row]]:
     connection.execute("BEGIN")
     try:
         results = [
             _insert(connection, statement) if isinstance(statement, BulkInsert) else _rows(connection, statement)
             for statement in statements
         ]
+        if confirm is not None:
+            confirm()
         connection.execute("COMMIT")
         return results
     finally:
