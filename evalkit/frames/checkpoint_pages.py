@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -23,12 +23,11 @@ _HEAD = {
     "id": "checkpoint_id", "study_id": "study_id", "event_id": "recorded_at", "timestamp": "timestamp", "period_start": "period_start",
     "period_end": "period_end",
 }  # fmt: skip
-_FIELDS = {
-    "log_offset": "log_offset", "events_analyzed": "events_analyzed",
-    "collector": "CASE WHEN collector IS NULL THEN '' ELSE json_quote(collector) END", "sessions_included": "sessions_included",
-    "metrics": "metrics",
-}  # fmt: skip
+_STORED = ("log_offset", "events_analyzed", "collector", "sessions_included", "metrics")
+_FIELDS = dict(zip(_STORED, _STORED, strict=True)) | {"collector": "CASE WHEN collector IS NULL THEN '' ELSE json_quote(collector) END"}
 _DTYPES = {**frame_schema(CHECKPOINTS), "log_offset": pl.Int64()}
+_DURATION = "avg_session_duration"
+_WIDTH_OF_TIME = 27
 _NUMBERS = {"log_offset": pl.Int64(), "events_analyzed": pl.Int64()}
 _TYPED = " AND ".join(
     [
@@ -62,13 +61,17 @@ def page_query(chosen: str, columns: Collection[str] | None = None) -> str:
     -------
     str
         Its arguments are the last row id before the page, the last one of all pages, and the number of rows. It returns the last row id,
-        the number of rows, that of invalid rows, and the two texts for `decode_page`.
+        the number of rows, and the two texts for `decode_page`.
     """
     head = " || ".join(name for name, column in _HEAD.items() if _is_wanted(column, columns))
     fields = " || ".join(f"char({ord(_FIELD)}) || {sql}" for name, sql in _FIELDS.items() if name == "metrics" or _is_wanted(name, columns))
+    line = f"CASE WHEN regular AND typeof(metrics) = 'text' AND typeof(sessions_included) = 'text' THEN {head} || {fields} END"
     return f"""
-SELECT max(row), count(*), sum(NOT ({_TYPED})), group_concat(CASE WHEN regular THEN {head} || {fields} END, char({ord(_ROW)})), {_IRREGULAR}
-FROM (SELECT rowid AS row, * FROM checkpoints WHERE {chosen} rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?)"""
+SELECT max(row), count(*), group_concat({line}, char({ord(_ROW)})), {_IRREGULAR}
+FROM (
+  SELECT rowid AS row, regular, {", ".join((*_WIDTHS, *_STORED))} FROM checkpoints
+  WHERE {chosen} rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?
+)"""
 
 
 def _is_wanted(column: str, columns: Collection[str] | None) -> bool:
@@ -85,55 +88,79 @@ def stored_schema(custom: Sequence[str], columns: Collection[str] | None = None)
     return {**kept, **{name: pl.Float64() for name in custom if _is_wanted(name, columns)}}
 
 
-def decode_page(page: str, irregular: list[list[Any]], custom: Sequence[str], columns: Collection[str] | None = None) -> pl.DataFrame:
+def decode_page(
+    count: int, page: str, irregular: list[list[Any]], custom: Sequence[str], columns: Collection[str] | None = None
+) -> pl.DataFrame:
     """Return the checkpoints of a page.
 
     Parameters
     ----------
+    count
+        The number of rows.
     page, irregular
         The two texts that the query for a page returns.
     custom
         The names of the custom metrics to read.
     columns
         The columns to read, and those that sort and select rows; None for all.
+
+    Raises
+    ------
+    ValueError
+        When a value has a type or length that evalkit does not write.
     """
     stored = stored_schema(custom, columns)
-    raw = _raw_schema(stored)
-    decoded = _decode_lines(page, raw, [name for name in custom if name in stored]) if page else pl.DataFrame(schema=raw)
+    decoded = [pl.DataFrame(schema=stored)]
+    if page:
+        decoded.append(_decode_lines(page, stored, [name for name in custom if name in stored]))
     if irregular:
-        rows = [_parsed(row | {"sessions_included": from_json(sessions)}, metrics, raw) for row, sessions, metrics in irregular]
-        decoded = pl.concat([decoded, pl.DataFrame(rows, schema=raw)])
-    times = [(event_time if name == "recorded_at" else parsed_time)(name) for name in stored if CHECKPOINTS.get(name) == "time"]
-    durations = [pl.col(name).cast(dtype) for name, dtype in stored.items() if dtype == pl.Duration()]
-    return decoded.with_columns(*times, *durations)
+        decoded.append(_decode_irregular(irregular, stored))
+    frame = pl.concat(decoded, rechunk=False)
+    if frame.height != count:  # a line with a null is null
+        raise ValueError("a value has a type that evalkit does not write")
+    return frame
 
 
-def _raw_schema(stored: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
-    """Return the dtypes of columns before their times and durations are converted."""
-    texts = {name: pl.String() for name in stored if CHECKPOINTS.get(name) == "time"}
-    return {**stored, **texts, **{name: pl.Int64() for name, dtype in stored.items() if dtype == pl.Duration()}}
-
-
-def _decode_lines(page: str, raw: dict[str, pl.DataType], custom: Sequence[str]) -> pl.DataFrame:
-    """Decode the lines of regular checkpoints into a frame with the raw columns."""
-    schema = {"head": pl.String(), **{name: _NUMBERS.get(name, pl.String()) for name in _FIELDS if name == "metrics" or name in raw}}
-    lines = pl.read_csv(page.encode(), separator=_FIELD, eol_char=_ROW, has_header=False, quote_char=None, schema=schema)
-    known, start = [pl.col(name) for name in _NUMBERS if name in raw], 0
-    for name, column in _HEAD.items():
-        if column in raw:
-            known.append(pl.col("head").str.slice(start, _WIDTHS[name]).alias(column))
-            start += _WIDTHS[name]
-    known += [pl.col(name).str.json_decode(raw[name]) for name in ("collector", "sessions_included") if name in raw]
-    lines = lines.select(*known, "metrics")
-    metrics = [name for name in METRICS if name in raw]
+def _decode_lines(page: str, stored: dict[str, pl.DataType], custom: Sequence[str]) -> pl.DataFrame:
+    """Decode the lines of regular checkpoints."""
+    schema = {"head": pl.String(), **{name: _NUMBERS.get(name, pl.String()) for name in _FIELDS if name == "metrics" or name in stored}}
     try:
-        decoded = _in_order(lines.lazy(), metrics, custom).collect()
+        lines = pl.read_csv(page.encode(), separator=_FIELD, eol_char=_ROW, has_header=False, quote_char=None, schema=schema)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError("a value is not a number") from error
+    known, start = [pl.col(name) for name in _NUMBERS if name in stored], 0
+    for name, column in _HEAD.items():
+        if column in stored:
+            text = pl.col("head").str.slice(start, _WIDTHS[name])
+            read = event_time(text) if name == "event_id" else parsed_time(text) if _WIDTHS[name] == _WIDTH_OF_TIME else text
+            known.append(read.alias(column))
+            start += _WIDTHS[name]
+    known += [pl.col(name).str.json_decode(stored[name]) for name in ("collector", "sessions_included") if name in stored]
+    lists = "sessions_included" not in stored or lines["sessions_included"].str.starts_with("[").all()  # Polars reads a string as no list
+    if not (lists and (lines["head"].str.len_bytes() == start).all() and lines["metrics"].str.starts_with("{").all()):
+        raise ValueError("a value has a type or length that evalkit does not write")
+    metrics = [name for name in METRICS if name in stored]
+    try:
+        decoded = lines.lazy().select(*known, "metrics").pipe(_in_order, metrics, custom).collect()
     except pl.exceptions.ComputeError:  # a number that is valid JSON, but not for Polars, such as 0e99999999999
-        return _by_model(lines, raw)
+        decoded = lines.select(*known, "metrics", *(pl.lit(None, stored[name]).alias(name) for name in (*metrics, *custom)))
+        decoded = decoded.with_columns(pl.lit(value=False).alias("in order"))
     if decoded["in order"].all():
-        return decoded.select(list(raw))
-    others = decoded.filter(~pl.col("in order")).select(lines.columns)
-    return pl.concat([decoded.filter("in order").select(list(raw)), _by_model(others, raw)])
+        return decoded.select(list(stored))
+    others = decoded.filter(~pl.col("in order"))
+    values = _by_model(others["metrics"], {name: stored[name] for name in (*metrics, *custom)})
+    return pl.concat([decoded.filter("in order").select(list(stored)), others.with_columns(values).select(list(stored))])
+
+
+def _decode_irregular(rows: list[list[Any]], stored: dict[str, pl.DataType]) -> pl.DataFrame:
+    """Decode the rows with unusual JSON."""
+    known = {name: dtype for name, dtype in stored.items() if name in rows[0][0]}
+    texts = {name: pl.col(name) for name, dtype in known.items() if isinstance(dtype, pl.Datetime)}
+    frame = pl.DataFrame([values for values, _, _ in rows], schema={**known, **dict.fromkeys(texts, pl.String())})
+    times = [event_time(text) if name == "recorded_at" else parsed_time(text) for name, text in texts.items()]
+    sessions = pl.Series("sessions_included", [from_json(text) for _, text, _ in rows], dtype=pl.List(pl.String()))
+    others = {name: dtype for name, dtype in stored.items() if name not in (*known, "sessions_included")}
+    return frame.with_columns(*times, sessions, *_by_model([text for _, _, text in rows], others)).select(list(stored))
 
 
 def _in_order(lines: pl.LazyFrame, metrics: Sequence[str], custom: Sequence[str]) -> pl.LazyFrame:
@@ -143,7 +170,7 @@ def _in_order(lines: pl.LazyFrame, metrics: Sequence[str], custom: Sequence[str]
     they are expected, with values that could be read.
     """
     names = list(METRICS)
-    place = next(place for place, metric in enumerate(METRICS.values()) if metric.kind == "duration")  # its value has a comma
+    place = names.index(_DURATION)  # its value has a comma
     text, following = pl.col("metrics"), f',"{names[place + 1]}":'
     end = text.str.find(following, literal=True)
     before, after = text.str.slice(1, end - 1).str.splitn(",", place + 1), text.str.slice(end + 1).str.splitn(",", len(names) - place)
@@ -153,7 +180,7 @@ def _in_order(lines: pl.LazyFrame, metrics: Sequence[str], custom: Sequence[str]
     for name in metrics:
         key = f'"{name}":'
         value = parts[name].str.slice(len(key))
-        read = _microseconds(value) if name == names[place] else value.cast(_DTYPES[name], strict=False)
+        read = _microseconds(value) if name == _DURATION else value.cast(_DTYPES[name], strict=False)
         values.append(read.alias(name))
         in_order += [parts[name].str.starts_with(key), read.is_null() == (value == "null")]
     if custom:
@@ -169,33 +196,32 @@ def _microseconds(pair: pl.Expr) -> pl.Expr:
     """Return the microseconds of a duration on the wire, ``[seconds,nanoseconds]``."""
     parts = pair.str.strip_chars("[]").str.split_exact(",", 1)
     seconds, nanoseconds = (parts.struct.field(name).cast(pl.Int64(), strict=False) for name in ("field_0", "field_1"))
-    return pl.min_horizontal(seconds, pl.lit(_LONGEST)) * 1_000_000 + nanoseconds // 1000
+    return (pl.min_horizontal(seconds, pl.lit(_LONGEST)) * 1_000_000 + nanoseconds // 1000).cast(pl.Duration("us"))
 
 
 _LONGEST = MAX_COUNT // 1_000_000 - 1  # the seconds that fit into 64 bits of microseconds
 
 
-def _by_model(lines: pl.DataFrame, raw: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Decode the metrics of lines with `LongitudinalMetrics`."""
-    return pl.DataFrame([_parsed(row, row["metrics"], raw) for row in lines.iter_rows(named=True)], schema=raw)
+def _by_model(texts: Iterable[str], schema: dict[str, pl.DataType]) -> list[pl.Series]:
+    """Decode metrics with `LongitudinalMetrics` into the columns of a schema."""
+    rows = [LongitudinalMetrics.model_validate_json(text, extra="ignore") for text in texts]
+    values = [{**{name: getattr(row, name) for name in METRICS}, **row.custom, _DURATION: _in_microseconds(row)} for row in rows]
+    return [pl.Series(name, [row.get(name) for row in values], dtype=dtype) for name, dtype in schema.items()]
 
 
-def _parsed(row: dict[str, Any], text: str | bytes, raw: dict[str, pl.DataType]) -> dict[str, Any]:
-    """Return the raw columns of a checkpoint, with metrics parsed by `LongitudinalMetrics`."""
-    metrics = LongitudinalMetrics.model_validate_json(text, extra="ignore")
-    values = {**row, **{name: getattr(metrics, name) for name in METRICS}, **metrics.custom}
-    if metrics.avg_session_duration is not None:
-        seconds, nanoseconds = duration_pair(metrics.avg_session_duration)
-        values["avg_session_duration"] = min(seconds, _LONGEST) * 1_000_000 + nanoseconds // 1000
-    return {name: values.get(name) for name in raw}
+def _in_microseconds(metrics: LongitudinalMetrics) -> int | None:
+    if metrics.avg_session_duration is None:
+        return None
+    seconds, nanoseconds = duration_pair(metrics.avg_session_duration)
+    return min(seconds, _LONGEST) * 1_000_000 + nanoseconds // 1000
 
 
-def parsed_time(name: str) -> pl.Expr:
-    """Return the times of a column with times in the format of the read model."""
-    return pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.6fZ", time_unit="us", time_zone="UTC")
+def parsed_time(text: pl.Expr) -> pl.Expr:
+    """Return times in the format of the read model as times."""
+    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.6fZ", time_unit="us", time_zone="UTC")
 
 
-def event_time(name: str) -> pl.Expr:
-    """Return the times of a column with event ids."""
-    digits = pl.col(name).str.slice(0, 8) + pl.col(name).str.slice(9, 4)
+def event_time(event_id: pl.Expr) -> pl.Expr:
+    """Return the times of event ids."""
+    digits = event_id.str.slice(0, 8) + event_id.str.slice(9, 4)
     return (digits.str.to_integer(base=16, dtype=pl.Int64()) * 1000).cast(pl.Datetime("us", "UTC"))

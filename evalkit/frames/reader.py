@@ -46,8 +46,8 @@ Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
 # Polars shortens strings of more than 30 characters when it prints a frame; ids have 36.
 os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
 
-_PAGE = 5000
-_PAGE_BYTES = 4 << 20  # servers escape each quote in two bytes, and limit a response to 10 MB
+_SERVER_PAGE = 5000, 4 << 20  # rows and bytes; servers escape each quote in two bytes, and limit a response to 10 MB
+_FILE_PAGE = 20_000, 24 << 20
 _CHANGES_PAGE = 500
 _STUDIES: Statement = ("SELECT id, first_name, period_type, name, archived FROM studies ORDER BY created_at, id", ())
 _CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
@@ -106,7 +106,8 @@ class FrameReader:
         self._lock = threading.Lock()
         self._cache: _Cache | None = None
         self._result: tuple[object, pl.DataFrame] | None = None
-        self._page = PageSize(_PAGE, _PAGE_BYTES)
+        in_file = getattr(database, "path", None) is not None
+        self._page = PageSize(*(_FILE_PAGE if in_file else _SERVER_PAGE))
         reset_in_child(self)
 
     def reset_in_child(self) -> None:
@@ -253,9 +254,7 @@ class FrameReader:
         pages: list[pl.DataFrame] = []
         current = generation
         while current == generation:
-            last, count, invalid_rows, page, irregular = results[-1][0]
-            if invalid_rows:
-                raise ValueError("a value has a type that evalkit does not write")
+            last, count, page, irregular = results[-1][0]
             if last is None:
                 if cache.generation == generation and (end, end_of_changes) == (cache.last, cache.last_change):
                     return cache, state
@@ -266,7 +265,7 @@ class FrameReader:
             self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
             # The database reads the next page while Polars decodes this one.
             next_page = reader.submit(page_after, int(str(last)), end)
-            pages.append(decode_page(str(page or ""), from_json(str(irregular or "[]")), custom))
+            pages.append(decode_page(int(str(count)), str(page or ""), from_json(str(irregular or "[]")), custom))
             results = next_page.result()
             current = head_of(results[0], results[1]).generation
         return None
@@ -366,4 +365,4 @@ def frame_of_rows(rows: list[list[Any]], columns: dict[str, str], event_times: S
     raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in columns.items()}
     frame = pl.DataFrame(rows, schema=raw, orient="row")
     times = [name for name, kind in columns.items() if kind == "time"]
-    return frame.with_columns(*((event_time if name in event_times else parsed_time)(name).alias(name) for name in times))
+    return frame.with_columns(*((event_time if name in event_times else parsed_time)(pl.col(name)) for name in times))
