@@ -1150,14 +1150,14 @@ class EvalKit:
         self, study: Studies = None, *, start: datetime | None = None, end: datetime | None = None,
         by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[CheckpointRef] = (),
         values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False, custom: bool = True,
-        backend: Literal["polars"] = "polars",
+        columns: Sequence[str] | None = None, backend: Literal["polars"] = "polars",
     ) -> pl.DataFrame: ...  # fmt: skip
     @overload
     def checkpoints(
         self, study: Studies = None, *, start: datetime | None = None, end: datetime | None = None,
         by: Literal["timestamp", "period"] = "timestamp", exclude: Iterable[CheckpointRef] = (),
         values: Literal["latest", "first"] = "latest", as_of: AsOfInput = None, archived: bool = False, custom: bool = True,
-        backend: Literal["pandas"],
+        columns: Sequence[str] | None = None, backend: Literal["pandas"],
     ) -> pd.DataFrame: ...  # fmt: skip
     def checkpoints(
         self,
@@ -1171,6 +1171,7 @@ class EvalKit:
         as_of: AsOfInput = None,
         archived: bool = False,
         custom: bool = True,
+        columns: Sequence[str] | None = None,
         backend: str = "polars",
     ) -> Any:
         """Return checkpoints, ordered by study (oldest first), timestamp and id.
@@ -1196,6 +1197,8 @@ class EvalKit:
             Whether archived studies are included, and found by name.
         custom
             Whether the metrics that the selected studies define have columns.
+        columns
+            The names of the columns to return, in their order. Only these are read, which is faster the first time. None: all.
         backend
             ``"polars"`` or ``"pandas"``.
 
@@ -1225,16 +1228,20 @@ class EvalKit:
         >>> kit.checkpoints(study).select("study", "session_success_rate", "total_cost").rows()
         [('nightly agent', 0.85, None)]
         """
+        _check_polars()
+        from evalkit.frames.selection import columns_to_read, only, select
+        from evalkit.frames.versions import View
 
         def read() -> pl.DataFrame:
-            from evalkit.frames.selection import select
-            from evalkit.frames.versions import View
-
-            state, view = self._state("as_of", as_of), View(values, custom)
+            state = self._state("as_of", as_of)
+            wanted, read_columns = (None, None) if columns is None else columns_to_read(columns, by)
+            view = View(values, custom, columns=read_columns)
             ids = self._ids(study, state, archived=archived)
-            return select(self._reader.checkpoints(ids, view, state, archived=archived), start, end, by, exclude)
+            frame = select(self._reader.checkpoints(ids, view, state, archived=archived), start, end, by, exclude)
+            return frame if wanted is None else frame.select(wanted)
 
-        return self._frame("checkpoints", read, backend, as_of, always=study is not None)
+        frame = self._frame("checkpoints", read, backend, as_of, always=study is not None)
+        return frame if columns is None else only(frame, columns, by)  # an empty home has a frame with all columns
 
     @overload
     def measurements(

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import evalkit
-from evalkit import EvalKit, EvalkitWarning
+from evalkit import EvalKit, EvalkitWarning, InvalidInputError
 from evalkit.domain.commands import CreateStudy
 from evalkit.domain.ids import StudyId, milliseconds, new_id
 from evalkit.frames.study_data import StudyData
@@ -239,3 +239,33 @@ def test_printed_frames_show_complete_ids(kit: EvalKit) -> None:
     for frame in (kit.studies(), kit.lifecycle()):
         assert study.id in frame._repr_html_()
         assert "…" not in str(frame.select("study_id"))
+
+
+def test_only_the_wanted_columns_are_read(kit: EvalKit, tmp_path: Path) -> None:
+    """They equal those of the whole frame, in the wanted order, with corrections, selection and states."""
+    study = kit.resolve("first")
+    ids = kit.checkpoints()["checkpoint_id"].to_list()
+    pin = kit.pin()
+    kit.amend_checkpoint(ids[1], {"total_cost": 123.0}, reason="wrong price")
+    kit.retract_checkpoint(ids[2], reason="broken run")
+    columns = ["total_cost", "study", "period_end", "revision", "avg_session_duration", "collector"]
+    whole = kit.checkpoints()
+    third = whole["timestamp"][2]
+    selections: list[dict[str, Any]] = [
+        {}, {"study": study}, {"values": "first"}, {"as_of": pin}, {"start": third, "by": "period"}, {"exclude": [ids[0]]},
+    ]  # fmt: skip
+    for options in selections:
+        expected = kit.checkpoints(**options).select(columns)
+        with evalkit.connect(tmp_path / "home") as fresh:
+            assert fresh.checkpoints(**options, columns=columns).equals(expected), options
+            assert fresh.checkpoints(**options).select(columns).equals(expected)
+        assert kit.checkpoints(**options, columns=columns).equals(expected)
+    assert kit.checkpoints(columns=["total_cost"], backend="pandas").columns.tolist() == ["total_cost"]
+
+
+@pytest.mark.parametrize("columns", ["total_cost", [], ["total_cst"], [3], ["no_such"]])
+def test_unknown_columns_are_refused(kit: EvalKit, tmp_path: Path, columns: Any) -> None:
+    with pytest.raises(InvalidInputError):
+        kit.checkpoints(columns=columns)
+    with pytest.warns(EvalkitWarning), pytest.raises(InvalidInputError):
+        evalkit.connect(tmp_path / "nothing").checkpoints(columns=columns)

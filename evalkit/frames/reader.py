@@ -192,8 +192,9 @@ class FrameReader:
             identity = self._identity()
             if self._cache is not None and self._cache.identity != identity:
                 self._cache = None
-            whole = study_ids is None or self._cache is not None
-            cache, state = self._read(None if whole else study_ids, self._cache if whole else None, as_of)
+            whole = (study_ids is None and view.columns is None) or self._cache is not None
+            columns = None if whole else view.columns
+            cache, state = self._read(None if whole else study_ids, self._cache if whole else None, as_of, columns)
             if whole and cache is not self._cache:
                 self._cache = cache = replace(cache, identity=identity)
             studies = _selected(state, study_ids, archived=archived)
@@ -202,32 +203,34 @@ class FrameReader:
                 return checkpoint_frame(cache.stored, studies, state.history, state.bounds, view)
             if self._result is None or self._result[0] != key:
                 frame = checkpoint_frame(cache.stored, studies, state.history, state.bounds, view)
-                if study_ids is not None:
+                if study_ids is not None or view.columns is not None:
                     return frame
                 self._result = key, frame
             return self._result[1].clone()  # users may change a frame in place
 
-    def _read(self, study_ids: Sequence[str] | None, cache: _Cache | None, as_of: AsOf) -> tuple[_Cache, _State]:
+    def _read(
+        self, study_ids: Sequence[str] | None, cache: _Cache | None, as_of: AsOf, columns: Sequence[str] | None
+    ) -> tuple[_Cache, _State]:
         """Read new rows and changes; return the cache with them, and the state.
 
-        The cache is the same object if there are no new ones.
+        The cache is the same object if there are no new ones. See `decode_page` for `columns`.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
             while True:
-                result = self._read_generation(study_ids, cache or _Cache(), as_of, reader)
+                result = self._read_generation(study_ids, cache or _Cache(stored=Stored.empty((), columns)), as_of, reader, columns)
                 if result is not None:
                     return result
                 cache = None  # a rebuild replaced the tables: start over
 
     def _read_generation(
-        self, study_ids: Sequence[str] | None, cache: _Cache, as_of: AsOf, reader: ThreadPoolExecutor
+        self, study_ids: Sequence[str] | None, cache: _Cache, as_of: AsOf, reader: ThreadPoolExecutor, columns: Sequence[str] | None
     ) -> tuple[_Cache, _State] | None:
         """Read as `_read`; return None if a rebuild replaced the tables meanwhile."""
         chosen = ""
         args: list[Value] = [] if study_ids is None else list(study_ids)
         if study_ids is not None:
             chosen = f"study_id IN ({', '.join('?' * len(study_ids))}) AND"
-        page_sql = page_query(chosen)
+        page_sql = page_query(chosen, columns)
 
         def page_after(last: int, bound: int, *extra: Statement) -> list[list[Row]]:
             return self._page.read(lambda rows: self._database.batch([*HEAD_STATEMENTS, *extra, (page_sql, [*args, last, bound, rows])]))
@@ -258,14 +261,14 @@ class FrameReader:
             if last is None:
                 if cache.generation == generation and (end, end_of_changes) == (cache.last, cache.last_change):
                     return cache, state
-                stored = cache.stored if custom == cache.custom else Stored.empty(custom)
+                stored = cache.stored if custom == cache.custom else Stored.empty(custom, columns)
                 stored = stored.with_pages(pages, tuple(str(study[0]) for study in studies))
                 last, last_change = max(end, cache.last), end_of_changes
                 return _Cache(generation, last, last_change, history, custom, stored, cache.identity), state
             self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
             # The database reads the next page while Polars decodes this one.
             next_page = reader.submit(page_after, int(str(last)), end)
-            pages.append(decode_page(int(str(count)), str(page or ""), from_json(str(irregular or "[]")), custom))
+            pages.append(decode_page(int(str(count)), str(page or ""), from_json(str(irregular or "[]")), custom, columns))
             results = next_page.result()
             current = head_of(results[0], results[1]).generation
         return None

@@ -4,20 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
 from evalkit.domain.ids import StudyId, keyed_checkpoint_id
-from evalkit.domain.refusals import invalid
+from evalkit.domain.refusals import invalid, unknown_name
 from evalkit.domain.study import Checkpoint
 from evalkit.domain.study_references import CheckpointRef, resolve_study
 from evalkit.domain.time_input import check_time
-from evalkit.domain.validation import check_text
+from evalkit.domain.validation import check_text, check_texts
 
-__all__ = ["select"]
+__all__ = ["columns_to_read", "only", "select"]
 
 _KEY = ["study_id", "checkpoint_id"]
 _SELECTED_BY = {"timestamp": "timestamp", "period": "period_start"}
+
+
+def columns_to_read(columns: object, by: str) -> tuple[list[str], tuple[str, ...]]:
+    """Return the columns that a user wants, once each, and those and what `select` needs.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is not a list of strings, or empty.
+    """
+    names = check_texts("columns", columns)
+    if not names:
+        raise invalid("columns", columns, "empty", "expected names of columns, e.g. ['period_start', 'session_success_rate']")
+    wanted = list(dict.fromkeys(names))
+    return wanted, (*wanted, *_KEY, "study", _SELECTED_BY.get(by, "timestamp"))
+
+
+def only(frame: Any, columns: object, by: str) -> Any:
+    """Return the wanted columns of a Polars or pandas frame.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column is unknown.
+    """
+    wanted, _ = columns_to_read(columns, by)
+    for name in wanted:
+        if name not in frame.columns:
+            raise unknown_name("column", name, list(frame.columns), field="columns")
+    return frame[wanted]
 
 
 def select(frame: pl.DataFrame, start: datetime | None, end: datetime | None, by: str, exclude: Iterable[CheckpointRef]) -> pl.DataFrame:

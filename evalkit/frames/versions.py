@@ -11,7 +11,7 @@ import polars as pl
 
 from evalkit._util.text import plural
 from evalkit.domain.definitions import Metric
-from evalkit.domain.refusals import invalid
+from evalkit.domain.refusals import invalid, unknown_name
 from evalkit.errors import InvalidInputError, warn
 from evalkit.frames.checkpoint_pages import stored_schema
 from evalkit.frames.columns import CHECKPOINTS, frame_schema
@@ -45,11 +45,14 @@ class View:
         Whether custom metrics have columns.
     limited
         Whether more custom metrics than a frame can have columns are an error.
+    columns
+        The names of the columns to show, in their order; None for all.
     """
 
     values: Values = "latest"
     custom: bool = True
     limited: bool = True
+    columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.values not in ("latest", "first"):
@@ -71,9 +74,9 @@ class Stored(NamedTuple):
     study_ids: tuple[str, ...] = ()
 
     @classmethod
-    def empty(cls, custom: Sequence[str] = ()) -> Stored:
-        """Return no checkpoints, with columns for custom metrics."""
-        return cls(pl.DataFrame(schema={**stored_schema(custom), "study": pl.UInt32()}))
+    def empty(cls, custom: Sequence[str] = (), columns: Sequence[str] | None = None) -> Stored:
+        """Return no checkpoints, with columns for custom metrics; see `decode_page` for `columns`."""
+        return cls(pl.DataFrame(schema={**stored_schema(custom, columns), "study": pl.UInt32()}))
 
     def with_pages(self, pages: Sequence[pl.DataFrame], study_ids: tuple[str, ...]) -> Stored:
         """Return these checkpoints and those of more pages, which belong to `study_ids`."""
@@ -111,10 +114,16 @@ def checkpoint_frame(stored: Stored, studies: Sequence[FrameStudy], history: His
     Raises
     ------
     InvalidInputError
-        When the studies define more custom metrics than a frame can have columns.
+        When the studies define more custom metrics than a frame can have columns, or a column is unknown.
     """
     rows = _selected(stored, studies, bounds)
-    metrics = custom_columns(studies, history, limited=view.limited) if view.custom else {}
+    metrics = custom_columns(studies, history, limited=view.limited and view.columns is None) if view.custom else {}
+    standard = list(CHECKPOINTS)
+    after = standard.index("events_analyzed")
+    names = [*standard[:after], *metrics, *standard[after:]]
+    if view.columns is not None:
+        names = _checked_columns(view.columns, names)
+        metrics = {name: defined for name, defined in metrics.items() if name in names}
     conflicting = [name for name, defined in metrics.items() if len({metric.kind for metric in defined.values()}) > 1]
     if conflicting:
         more = f" (and {plural(len(conflicting) - 1, 'more metric')})" if conflicting[1:] else ""
@@ -125,9 +134,14 @@ def checkpoint_frame(stored: Stored, studies: Sequence[FrameStudy], history: His
     if view.values == "latest":
         rows = _amended(_without_retracted(rows, history), history)
     rows = rows.with_columns(*(_custom_column(name, kind, metrics[name], studies) for name, kind in kinds.items()))
-    standard = list(CHECKPOINTS)
-    after = standard.index("events_analyzed")
-    return rows.select([*standard[:after], *metrics, *standard[after:]])
+    return rows.select(names)
+
+
+def _checked_columns(columns: Sequence[str], names: Sequence[str]) -> list[str]:
+    for name in columns:
+        if name not in names:
+            raise unknown_name("column", name, names, field="columns")
+    return list(dict.fromkeys(columns))
 
 
 def custom_columns(studies: Sequence[FrameStudy], history: History, *, limited: bool = True) -> dict[str, dict[str, Metric]]:
