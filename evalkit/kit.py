@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from evalkit.collect.collected import Collected
     from evalkit.collect.recorded_sessions import Recomputed
     from evalkit.frames.all_frames import AllFrames
+    from evalkit.frames.mirror import Mirror
     from evalkit.frames.reader import FrameReader
     from evalkit.frames.study_data import StudyData
     from evalkit.panel.panel import Panel
@@ -1242,6 +1243,106 @@ class EvalKit:
 
         frame = self._frame("checkpoints", read, backend, as_of, always=study is not None)
         return frame if columns is None else only(frame, columns, by)  # an empty home has a frame with all columns
+
+    def mirror(self, folder: str | os.PathLike[str] | None = None) -> Mirror:
+        """Write new checkpoints to Parquet files, for data that does not fit into memory and for other programs.
+
+        The files are in folders by study and year, with values as first recorded; `scan` applies corrections. An update adds only new
+        checkpoints. A rebuild of the read model makes all files again. A mirror can be deleted at any time.
+
+        Parameters
+        ----------
+        folder
+            The folder of the mirror; by default ``mirror`` in the home.
+
+        Returns
+        -------
+        Mirror
+            Its `files` are the Parquet files, e.g. for ``duckdb.read_parquet``. Other files in the folder are not part of the mirror.
+
+        Raises
+        ------
+        InvalidInputError
+            When the folder cannot be written, or has the mirror of another log.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 1.5}, tz="UTC")
+        >>> kit.mirror()
+        Mirror(1 checkpoint in 1 file, 1 added)
+        """
+        _check_polars()
+        from evalkit.frames.mirror import CheckpointMirror, Mirror
+
+        target = self._mirror_folder(folder)
+        if not self.engine.ready_to_read():
+            return Mirror(target, 0, 0)
+        return CheckpointMirror(self.engine.database, target).update().result()
+
+    def scan(
+        self,
+        study: Studies = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        values: Literal["latest", "first"] = "latest",
+        as_of: AsOfInput = None,
+        archived: bool = False,
+        custom: bool = True,
+    ) -> pl.LazyFrame:
+        """Return checkpoints as a lazy frame over a mirror, which is brought up to date first.
+
+        Only the columns and rows that a query needs are read, so the data may be larger than the memory. The frame is one state of the
+        log: later checkpoints and corrections do not change it. Collect it within an hour, because replaced files are then deleted.
+
+        Parameters
+        ----------
+        study, values, as_of, archived, custom
+            See `checkpoints`.
+        folder
+            The folder of the mirror, see `mirror`.
+
+        Returns
+        -------
+        polars.LazyFrame
+            The columns, dtypes and order of `checkpoints`.
+
+        Raises
+        ------
+        StudyNotFoundError, AmbiguousStudyError, LogMismatchError
+            See `checkpoints`.
+        InvalidInputError
+            See `mirror`.
+
+        Examples
+        --------
+        >>> import tempfile, evalkit
+        >>> kit = evalkit.connect(tempfile.mkdtemp())
+        >>> study = kit.start_study(kit.create_study("nightly agent"))
+        >>> made = kit.record_checkpoint(study, {"period_start": "2026-01-31", "total_cost": 1.5}, tz="UTC")
+        >>> kit.scan().select("study", "total_cost").collect().rows()
+        [('nightly agent', 1.5)]
+        """
+        _check_polars()
+        from evalkit.frames.columns import CHECKPOINTS, empty_frame
+        from evalkit.frames.mirror import CheckpointMirror
+        from evalkit.frames.scan import scan
+        from evalkit.frames.versions import View
+
+        target, state, view = self._mirror_folder(folder), self._state("as_of", as_of), View(values, custom)
+        if not self.engine.ready_to_read() and study is None:
+            return empty_frame(CHECKPOINTS).lazy()
+        ids = self._ids(study, state, archived=archived)
+        return scan(CheckpointMirror(self.engine.database, target).update(state), ids, view, archived=archived)
+
+    def _mirror_folder(self, folder: object) -> Path:
+        if folder is None:
+            return self.engine.settings.home / "mirror"
+        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+            raise invalid("folder", folder, "expected a folder, e.g. 'mirror'")
+        return Path(folder).expanduser().absolute()
 
     @overload
     def measurements(

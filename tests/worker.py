@@ -404,6 +404,16 @@ def record_many(home: str, *, first: int, rows: int, marker: str, as_frame: bool
         say(kit.record_checkpoints(study, pl.DataFrame(samples) if as_frame else samples).checkpoint_ids)
 
 
+def mirror(home: str, *, folder: str, first: int) -> None:
+    """Record checkpoints and update a mirror, again and again."""
+    kit = connect(home)
+    say("ready")
+    for index in until_stopped():
+        row = flat_sample(first + index)
+        kit.record_checkpoints("first", [{**row, "key": str(row["period_start"])}])
+        say(kit.mirror(folder).checkpoints)
+
+
 def project(home: str, *, batch_size: int, marker: str | None = None) -> None:
     """Run the consumer loop."""
     kit = connect(home)
@@ -716,7 +726,7 @@ def record_sessions(home: str, *, resume: bool | None, wait_before_cleanup: bool
 TASKS: dict[str, Callable[..., None]] = {
     task.__name__: task
     for task in (
-        commands, begin, create, race, meet, amend_at_once, correct, record, persist, record_many, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
+        commands, begin, create, race, meet, amend_at_once, correct, record, persist, record_many, mirror, project, rebuild, read, catch_up, look, fill_up, fill_up_first, fill_up_rebuild,
         fork_and_use, fork_beside_threads, fork_and_read_frames, record_sessions,
     )
 }  # fmt: skip

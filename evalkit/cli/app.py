@@ -23,7 +23,7 @@ from evalkit.cli.metric_commands import metric_app
 from evalkit.cli.note_commands import note_app
 from evalkit.cli.projection_commands import projection_app
 from evalkit.cli.report_command import report
-from evalkit.cli.state_commands import changes, pin
+from evalkit.cli.state_commands import changes, mirror, pin
 from evalkit.cli.study_commands import study_app
 from evalkit.cli.tables import json_rows
 
@@ -45,7 +45,7 @@ for _name, _group in (
     ("projection", projection_app),
 ):  # fmt: skip
     app.add_typer(_group, name=_name)
-for _command in (collect, consume, doctor, report, pin, changes):
+for _command in (collect, consume, doctor, report, pin, changes, mirror):
     app.command(_command.__name__, cls=Command)(_command)
 
 

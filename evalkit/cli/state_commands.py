@@ -1,4 +1,4 @@
-"""``evalkit pin`` and ``evalkit changes``: states of the log, and their differences."""
+"""``evalkit pin``, ``changes`` and ``mirror``: states of the log, their differences, and copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evalkit._util.text import plural
 from evalkit.cli.common import OptionalRef, state
 from evalkit.cli.tables import json_rows, minute, short_id, table
 
-__all__ = ["changes", "pin"]
+__all__ = ["changes", "mirror", "pin"]
 
 
 def pin(
@@ -53,6 +53,23 @@ def changes(
             "reason": "reason", "author": "author",
         }  # fmt: skip
         ctx.obj.print(lambda: table([_shown(row) for row in rows], columns), rows)
+
+
+def mirror(
+    ctx: typer.Context,
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Set the folder. [default: mirror in the home]")] = None,
+) -> None:
+    """Write new checkpoints to Parquet files by study and year, for other programs.
+
+    Values are as first recorded; kit.scan() in Python applies corrections.
+
+    Example: evalkit mirror parquet
+    """
+    with ctx.obj.kit(must_exist=True) as kit:
+        made = kit.mirror(folder)
+        counts = f"{plural(made.checkpoints, 'checkpoint')} in {plural(len(made.files), 'file')}"
+        data = {"folder": str(made.folder), "checkpoints": made.checkpoints, "added": made.added, "files": len(made.files)}
+        ctx.obj.print(f"{made.folder}: {counts}, {made.added:,} added", data)
 
 
 def _shown(row: dict[str, str | None]) -> dict[str, str | None]:

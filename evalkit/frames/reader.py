@@ -36,7 +36,9 @@ from evalkit.readmodel.rows import readable
 from evalkit.readmodel.schema import HEAD_STATEMENTS, head_of
 from evalkit.readmodel.snapshot import Snapshot, StudyRow, consistently
 
-__all__ = ["Build", "FrameReader", "frame_of_rows", "lifecycle_frame", "studies_frame"]
+__all__ = [
+    "STUDIES_QUERY", "Build", "FrameReader", "frame_of_rows", "lifecycle_frame", "page_size", "selected_studies", "studies_frame",
+]  # fmt: skip
 
 _T = TypeVar("_T")
 
@@ -49,7 +51,7 @@ os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
 _SERVER_PAGE = 5000, 4 << 20  # rows and bytes; servers escape each quote in two bytes, and limit a response to 10 MB
 _FILE_PAGE = 20_000, 24 << 20
 _CHANGES_PAGE = 500
-_STUDIES: Statement = ("SELECT id, first_name, period_type, name, archived FROM studies ORDER BY created_at, id", ())
+STUDIES_QUERY: Statement = ("SELECT id, first_name, period_type, name, archived FROM studies ORDER BY created_at, id", ())
 _CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
 _RETRACTED = "SELECT study_id, subject FROM changes WHERE kind = 'checkpoint_retracted'"
 _COUNTS = f"""
@@ -106,8 +108,7 @@ class FrameReader:
         self._lock = threading.Lock()
         self._cache: _Cache | None = None
         self._result: tuple[object, pl.DataFrame] | None = None
-        in_file = getattr(database, "path", None) is not None
-        self._page = PageSize(*(_FILE_PAGE if in_file else _SERVER_PAGE))
+        self._page = page_size(database)
         reset_in_child(self)
 
     def reset_in_child(self) -> None:
@@ -197,7 +198,7 @@ class FrameReader:
             cache, state = self._read(None if whole else study_ids, self._cache if whole else None, as_of, columns)
             if whole and cache is not self._cache:
                 self._cache = cache = replace(cache, identity=identity)
-            studies = _selected(state, study_ids, archived=archived)
+            studies = selected_studies(state.studies, state.bounds, state.history, study_ids, archived=archived)
             key = (identity, cache.generation, cache.last, cache.last_change, tuple(studies), view)
             if not state.bounds.is_latest:
                 return checkpoint_frame(cache.stored, studies, state.history, state.bounds, view)
@@ -238,7 +239,7 @@ class FrameReader:
         ends: Statement = (
             "SELECT (SELECT coalesce(max(rowid), 0) FROM checkpoints), (SELECT coalesce(max(rowid), 0) FROM changes)", ()
         )  # fmt: skip
-        results = page_after(cache.last, MAX_COUNT, ends, _STUDIES, bounds_query(as_of))
+        results = page_after(cache.last, MAX_COUNT, ends, STUDIES_QUERY, bounds_query(as_of))
         generation = head_of(results[0], results[1]).generation
         if cache.generation not in (-1, generation):
             return None
@@ -332,15 +333,25 @@ def lifecycle_frame(*, archived: bool = False) -> Build:
     return build
 
 
-def _selected(state: _State, study_ids: Sequence[str] | None, *, archived: bool) -> list[FrameStudy]:
-    """Return the studies to show, oldest first, with their names in a state."""
+def page_size(database: Database) -> PageSize:
+    """Return the size of pages of checkpoints: larger ones from files than from servers."""
+    return PageSize(*(_SERVER_PAGE if getattr(database, "path", None) is None else _FILE_PAGE))
+
+
+def selected_studies(
+    rows: Sequence[Row], bounds: Bounds, history: History, study_ids: Sequence[str] | None, *, archived: bool
+) -> list[FrameStudy]:
+    """Return the studies to show, oldest first, with their names in a state.
+
+    `rows` are those of `STUDIES_QUERY`, and `history` has the changes of the state.
+    """
     chosen = None if study_ids is None else set(study_ids)
     studies = []
-    for study_id, first_name, period_type, name, is_archived in state.studies:
+    for study_id, first_name, period_type, name, is_archived in rows:
         key = str(study_id)
-        hidden = is_archived if state.bounds.is_latest else state.history.archived.get(key, False)
+        hidden = is_archived if bounds.is_latest else history.archived.get(key, False)
         if key in chosen if chosen is not None else archived or not hidden:
-            current = name if state.bounds.is_latest else state.history.names.get(key, str(first_name))
+            current = name if bounds.is_latest else history.names.get(key, str(first_name))
             studies.append(FrameStudy(key, str(current), str(period_type)))
     return studies
 

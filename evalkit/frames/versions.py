@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
@@ -17,7 +17,7 @@ from evalkit.frames.checkpoint_pages import stored_schema
 from evalkit.frames.columns import CHECKPOINTS, frame_schema
 from evalkit.readmodel.history import Bounds, CheckpointKey, History
 
-__all__ = ["FrameStudy", "Stored", "Values", "View", "checkpoint_frame", "custom_columns"]
+__all__ = ["FrameStudy", "Stored", "Values", "View", "checkpoint_frame", "custom_columns", "versions_frame"]
 
 Values = Literal["latest", "first"]
 _MOST_COLUMNS = 500
@@ -116,7 +116,24 @@ def checkpoint_frame(stored: Stored, studies: Sequence[FrameStudy], history: His
     InvalidInputError
         When the studies define more custom metrics than a frame can have columns, or a column is unknown.
     """
-    rows = _selected(stored, studies, bounds)
+    return versions_frame(_selected(stored, studies, bounds).lazy(), studies, history, view).collect()
+
+
+def versions_frame(rows: pl.LazyFrame, studies: Sequence[FrameStudy], history: History, view: View) -> pl.LazyFrame:
+    """Return stored checkpoints in the versions and columns that a view shows.
+
+    Parameters
+    ----------
+    rows
+        The stored checkpoints of the studies in a state, with the columns `study` and `period_type`.
+    studies, history, view
+        See `checkpoint_frame`.
+
+    Raises
+    ------
+    InvalidInputError
+        See `checkpoint_frame`.
+    """
     metrics = custom_columns(studies, history, limited=view.limited and view.columns is None) if view.custom else {}
     standard = list(CHECKPOINTS)
     after = standard.index("events_analyzed")
@@ -132,7 +149,7 @@ def checkpoint_frame(stored: Stored, studies: Sequence[FrameStudy], history: His
     kinds = {name: next(iter(defined.values())).kind if name not in conflicting else "number" for name, defined in metrics.items()}
     rows = rows.with_columns(pl.lit(0, pl.Int64()).alias("revision"))
     if view.values == "latest":
-        rows = _amended(_without_retracted(rows, history), history)
+        rows = _amended(_without_retracted(rows, history), history, {study.id for study in studies})
     rows = rows.with_columns(*(_custom_column(name, kind, metrics[name], studies) for name, kind in kinds.items()))
     return rows.select(names)
 
@@ -184,28 +201,28 @@ def _keys(keys: Sequence[CheckpointKey]) -> pl.DataFrame:
     return pl.DataFrame(keys, schema=dict.fromkeys(_KEY, pl.String()), orient="row")
 
 
-def _without_retracted(rows: pl.DataFrame, history: History) -> pl.DataFrame:
+def _without_retracted(rows: pl.LazyFrame, history: History) -> pl.LazyFrame:
     if not history.retractions:
         return rows
-    return rows.join(_keys(list(history.retractions)), on=_KEY, how="anti", maintain_order="left")
+    return rows.join(_keys(list(history.retractions)).lazy(), on=_KEY, how="anti", maintain_order="left")
 
 
-def _amended(rows: pl.DataFrame, history: History) -> pl.DataFrame:
-    """Return rows with the values of their amendments."""
-    present = set(rows["study_id"].unique().to_list()) if history.amendments else set()
-    changed = {key: _changed_values([event for _, event in chain]) for key, chain in history.amendments.items() if key[0] in present}
+def _amended(rows: pl.LazyFrame, history: History, study_ids: Container[str]) -> pl.LazyFrame:
+    """Return the rows of studies with the values of their amendments."""
+    changed = {key: _changed_values([event for _, event in chain]) for key, chain in history.amendments.items() if key[0] in study_ids}
     if not changed:
         return rows
-    columns = [name for name in rows.columns if any(name in values for values in changed.values())]
+    dtypes = rows.collect_schema()
+    columns = [name for name in dtypes if any(name in values for values in changed.values())]
     schema: dict[str, pl.DataType] = {}
     for name in columns:
-        schema |= {f"new {name}": rows.schema[name], f"is new {name}": pl.Boolean()}
+        schema |= {f"new {name}": dtypes[name], f"is new {name}": pl.Boolean()}
     flat = [[part for name in columns for part in (values.get(name), name in values)] for values in changed.values()]
     keyed = _keys(list(changed)).hstack(pl.DataFrame(flat, schema=schema, orient="row"))
-    joined = rows.join(keyed, on=_KEY, how="left", maintain_order="left")
+    joined = rows.join(keyed.lazy(), on=_KEY, how="left", maintain_order="left")
     return joined.with_columns(
         pl.when(pl.col(f"is new {name}")).then(pl.col(f"new {name}")).otherwise(pl.col(name)).alias(name) for name in columns
-    ).select(rows.columns)
+    ).select(list(dtypes))
 
 
 def _changed_values(amendments: Sequence[Any]) -> dict[str, Any]:
