@@ -9,14 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.__main__ import KINDS, NEEDS_IGGY, WITHOUT_BASELINE
 from tests.iggy_server import iggy_binary
 
 ROOT = Path(__file__).parents[1]
-FIGURES = [
-    "rebuild", "frame", "single", "read", "memory", "again", "import", "append", "from iggy", "into sqld", "from sqld", "latency", "chart",
-    "chart size", "panel", "panel again",
-]  # fmt: skip
-NEED_IGGY = {"append", "from iggy", "latency"}
 
 
 @pytest.mark.long
@@ -27,13 +23,13 @@ def test_bench_writes_every_figure(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(results.read_text())
-    measured = [name for name in FIGURES if iggy_binary() or name not in NEED_IGGY]
+    measured = [kind.name for kind in KINDS if iggy_binary() or kind.name not in NEEDS_IGGY]
     assert [figure["name"] for figure in found["figures"]] == measured
     for figure in found["figures"]:
         assert figure["name"] in done.stdout
         assert figure["ours_median"] > 0
         assert figure["ratio"] > 0
-        assert (figure["theirs_median"] is None) == (figure["name"] in ("memory", "latency", "chart size"))
+        assert (figure["theirs_median"] is None) == (figure["name"] in WITHOUT_BASELINE)
         assert isinstance(figure["met"], bool)
         assert figure["required"] > 0
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from evalkit.errors import EvalkitError, InvalidInputError
 
-__all__ = ["missing_folder", "reading", "writing"]
+__all__ = ["flush", "missing_folder", "reading", "writing"]
 
 
 @contextmanager
@@ -23,10 +23,11 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """Write to a temporary file that atomically and durably replaces `path` after the block.
+def writing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write to a temporary file that atomically replaces `path` after the block.
 
-    If the block raises an error, `path` is unchanged. A path that is not a regular file, such as a pipe, is written directly.
+    If the block raises an error, `path` is unchanged. A path that is not a regular file, such as a pipe, is written directly. If it is not
+    `durable`, the file may be incomplete after a power failure, until `flush` is called.
 
     Raises
     ------
@@ -45,11 +46,25 @@ def writing(path: Path) -> Iterator[BinaryIO]:
                 if target.exists():
                     draft.chmod(target.stat().st_mode & 0o777)
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def flush(paths: Sequence[Path]) -> None:
+    """Write files to the disk that were not written durably."""
+    if len(paths) > _MANY and hasattr(os, "sync"):
+        os.sync()  # much faster than one file after the other
+        return
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+_MANY = 20
 
 
 def missing_folder(path: Path, *, field: str = "file") -> InvalidInputError:

@@ -28,7 +28,7 @@ def doctor(ctx: typer.Context) -> None:
             except EvalkitError as error:
                 status, damaged = replace(status, messages=(*status.messages, error.message)), True
         notes: list[str] = []
-        if status.studies and not damaged:
+        if status.studies and not damaged and not status.lag:  # reading the studies would apply the pending events
             from evalkit.collect.health import collect_health
 
             health = collect_health(kit)

@@ -21,7 +21,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 from pydantic_core import from_json
 
-from evalkit._util.atomic_files import writing
+from evalkit._util.atomic_files import flush, writing
 from evalkit._util.text import plural
 from evalkit.domain.refusals import invalid
 from evalkit.errors import EvalkitError
@@ -36,9 +36,10 @@ from evalkit.readmodel.snapshot import RebuiltMeanwhileError, consistently
 __all__ = ["CheckpointMirror", "Mirror", "MirrorFile", "MirrorState"]
 
 _FORMAT = 1
+_ORDER = ("study_id", "timestamp", "checkpoint_id")
 _ROWS_OF_FILE = 100_000
 """New rows are added to the newest file of a study's year until it has this many."""
-_ROWS_OF_FLUSH = 250_000
+_ROWS_OF_FLUSH = 100_000
 _LOCK_SECONDS = 600.0
 _KEPT_SECONDS = 3600.0  # a frame that was scanned before an update may still read replaced files
 _CHANGES_PAGE = 5000
@@ -279,18 +280,21 @@ class CheckpointMirror:
     def _with_rows(self, manifest: _Manifest, rows: pl.DataFrame, custom: dict[str, tuple[str, ...]], last: int) -> _Manifest:
         """Write rows to files, and return the manifest with them."""
         newest = {(file.study_id, file.year): file for file in manifest.files}
+        others = {name for names in custom.values() for name in names}
+        known = [name for name in rows.columns if name not in others]
         replaced: dict[str, float] = {}
         written: list[MirrorFile] = []
-        for key, part in rows.with_columns(year=pl.col("timestamp").dt.year()).partition_by("study_id", "year", as_dict=True).items():
+        ordered = rows.with_columns(year=pl.col("timestamp").dt.year()).sort(*_ORDER)
+        for key, part in ordered.partition_by("study_id", "year", as_dict=True).items():
             study_id, year = str(key[0]), int(key[1])
             own = custom.get(study_id, ())
-            known = [name for name in part.columns if name not in ("year", *(other for of in custom.values() for other in of))]
-            frame = part.select(*known, *own)
+            frame = pl.DataFrame([part[name] for name in (*known, *own)])
             last_file = newest.get((study_id, year))
             if last_file is not None and last_file.rows < _ROWS_OF_FILE:
-                frame = pl.concat([pl.read_parquet(self._folder / last_file.path), frame])
+                frame = pl.concat([pl.read_parquet(self._folder / last_file.path), frame]).sort(*_ORDER)
                 replaced[last_file.path] = time.time()
-            written.append(self._written(frame.sort("timestamp", "checkpoint_id"), study_id, year, own))
+            written.append(self._written(frame, study_id, year, own))
+        flush([self._folder / file.path for file in written])
         files = (*(file for file in manifest.files if file.path not in replaced), *written)
         return replace(manifest, last=max(manifest.last, last), files=files, replaced=(*manifest.replaced, *replaced.items()))
 
@@ -298,7 +302,7 @@ class CheckpointMirror:
         path = f"study={study_id}/year={year}/{secrets.token_hex(8)}.parquet"
         target = self._folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with writing(target) as file:
+        with writing(target, durable=False) as file:
             frame.write_parquet(file)
         first, last = (frame["timestamp"][place].isoformat(timespec="microseconds") for place in (0, -1))
         return MirrorFile(path, study_id, year, frame.height, target.stat().st_size, first, last, custom)

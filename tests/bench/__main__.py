@@ -46,15 +46,17 @@ class Kind:
 
 
 KINDS = [
-    Kind("rebuild", "rebuild of {events:,} checkpoint events", "executemany of the finished rows", 0.5, at_least=True),
-    Kind("frame", "record_checkpoints of a frame of {frame:,}", "executemany of (id, JSON)", 0.1, at_least=True),
-    Kind("single", "{single:,} record_checkpoint calls", "sqlite3 transaction + libsql-client batch each", 0.5, at_least=True),
-    Kind("read", "kit.checkpoints() of {read:,}", "fetchall + read_ndjson", 0.7, at_least=True),
+    Kind("rebuild", "rebuild of {events:,} checkpoint events", "executemany of the finished rows", 0.9, at_least=True),
+    Kind("frame", "record_checkpoints of a frame of {frame:,}", "executemany of (id, JSON)", 0.4, at_least=True),
+    Kind("single", "{single:,} record_checkpoint calls", "sqlite3 transaction + libsql-client batch each", 0.9, at_least=True),
+    Kind("read", "kit.checkpoints() of {read:,}", "fetchall + read_ndjson", 0.9, at_least=True),
+    Kind("columns", "kit.checkpoints(columns=) of 3 metrics of {read:,}", "kit.checkpoints()", 0.4),
+    Kind("mirror", "kit.scan() of {read:,}, collected, with an up-to-date mirror", "kit.checkpoints()", 0.5),
     Kind("memory", "peak memory of that read (KB per checkpoint)", "", 1.5),
     Kind("again", "kit.checkpoints() after 100 more", "the first call", 0.1),
-    Kind("import", "import evalkit", baselines.IMPORTS, 1.3),
+    Kind("import", "import evalkit", baselines.IMPORTS, 1.15),
     Kind("append", "append of {events:,} events to Iggy", "apache-iggy's send_messages, the same batches", 0.5, at_least=True),
-    Kind("from iggy", "catch-up of {events:,} from Iggy into a file", "embedded rebuild of the same events", 0.8, at_least=True),
+    Kind("from iggy", "catch-up of {events:,} from Iggy into a file", "apache-iggy's poll_messages + executemany", 0.7, at_least=True),
     Kind("into sqld", "catch-up of {remote:,} into sqld over http", "libsql-client: INSERT FROM json_each", 0.4, at_least=True),
     Kind("from sqld", "kit.checkpoints() of {remote:,} from sqld", "libsql-client: the rows, page by page", 1.3, at_least=True),
     Kind("latency", "append until visible in another process, over Iggy and sqld (s)", "", 1.5),
@@ -90,7 +92,7 @@ def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -
         ({"rebuild"}, rebuilding),
         ({"frame"}, recording_a_frame),
         ({"single"}, recording_one_by_one),
-        ({"read", "memory", "again"}, reading),
+        ({"read", "memory", "again", "columns", "mirror"}, reading),
         ({"import"}, importing),
         ({"custom rebuild", "custom read", "pinned read", "read of a time"}, changes.with_custom_metrics),
         ({"amended"}, changes.amending),
@@ -159,10 +161,16 @@ def reading(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[st
     home = folder / "home"
     workload.make_home(home, size["read"])
     theirs_code = f"from tests.bench import baselines; result = baselines.read(Path({str(home / workload.database_file)!r}))"
-    ours_code = f"from tests.bench import workload; result = workload.read_twice(Path({str(home)!r}))"
+    ours_code, columns_code, mirror_code = (
+        f"from tests.bench import workload; result = workload.{work}(Path({str(home)!r}))"
+        for work in ("read_twice", "read_columns", "scan")
+    )
+    codes = theirs_code, ours_code, columns_code, mirror_code
     for _ in range(rounds):
-        theirs, ours = (_isolated(lambda code=code: _in_child(code, memory=4096 * size["read"])) for code in (theirs_code, ours_code))
+        theirs, ours, columns, scanned = (_isolated(lambda code=code: _in_child(code, memory=4096 * size["read"])) for code in codes)
         yield {
+            "columns": (columns, ours["first"]),
+            "mirror": (scanned, ours["first"]),
             "read": (ours["first"], theirs),
             "memory": (ours["peak"] / ours["rows"] / 1000, None),
             "again": (ours["second"], ours["first"]),

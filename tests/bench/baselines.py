@@ -121,6 +121,36 @@ def send_to_iggy(address: tuple[str, str, str], stream: str, batches: Sequence[t
     return asyncio.run(run())
 
 
+def poll_from_iggy(address: tuple[str, str, str], stream: str, count: int) -> float:
+    """Poll all messages of the topic `events` with apache-iggy's own `poll_messages`, partition by partition."""
+    from apache_iggy import AutoLogin, Consumer, IggyClient, PollingStrategy, TcpConfig
+
+    server, user, password = address
+
+    async def run() -> float:
+        client = IggyClient(TcpConfig(server_address=server, auto_login=AutoLogin.username_password(user, password)))
+        await client.connect()
+        topic = await client.get_topic(stream, "events")
+        polled: list[bytes] = []
+        start = perf_counter()
+        for partition in sorted(part.id for part in topic.partitions):
+            offset = 0
+            while True:
+                messages = await client.poll_messages(
+                    stream, "events", consumer=Consumer.Single("baseline"), polling_strategy=PollingStrategy.Offset(offset), count=1000,
+                    auto_commit=False, partition_id=partition,
+                )  # fmt: skip
+                polled += [message.payload() for message in messages]
+                if len(messages) < 1000:
+                    break
+                offset = messages[-1].offset() + 1
+        seconds = perf_counter() - start
+        assert len(polled) >= count
+        return seconds
+
+    return asyncio.run(run())
+
+
 def insert_over_http(url: str, ddl: Sequence[str], rows: Sequence[tuple[Any, ...]], batch_size: int) -> float:
     """Insert prepared rows with libsql-client, in batches: ``INSERT ... SELECT ... FROM json_each(?)``."""
     columns = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(rows[0])))

@@ -61,16 +61,20 @@ def appending(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[
 
 
 def catching_up_from_iggy(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, Round]]:
-    """Compare a catch-up from Iggy into an empty file with a rebuild from the embedded log."""
+    """Compare a catch-up from Iggy into an empty file with polling the same messages and inserting the finished rows."""
     studies, messages = _checkpoints(size["events"])
     with Iggy(folder / "iggy") as iggy:
-        url = iggy.url(iggy.stream())
+        stream = iggy.stream()
+        url = iggy.url(stream)
         log = open_log(url)
         _append(log, [*studies, *messages])
         log.close()
         workload.make_home(folder / "full", size["events"])
+        ddl, rows = workload.finished_rows(folder / "full")
         for number in range(rounds):
-            theirs = workload.rebuild(folder / "full")
+            address = (f"127.0.0.1:{iggy.port}", USER, PASSWORD)
+            theirs = baselines.poll_from_iggy(address, stream, size["events"])
+            theirs += baselines.insert_rows(folder / f"plain {number}.db", ddl, "checkpoints", rows)
             home = folder / f"home {number}"
             home.mkdir()
             with evalkit.connect(home, log_url=url) as kit:

@@ -201,6 +201,30 @@ def read_twice(home: Path) -> dict[str, float]:
         return {"first": first, "second": second, "rows": rows, "peak": memory.peak}
 
 
+def read_columns(home: Path) -> float:
+    """Read three metrics of all checkpoints with a new kit."""
+    pl.read_ndjson(b'{"a": 1}')
+    with evalkit.connect(home) as kit:
+        start = perf_counter()
+        frame = kit.checkpoints(columns=["session_success_rate", "total_cost", "total_tokens"])
+        seconds = perf_counter() - start
+        assert frame.width == 3
+        return seconds
+
+
+def scan(home: Path) -> float:
+    """Bring the mirror up to date, then scan all checkpoints with a new kit."""
+    with evalkit.connect(home) as kit:
+        rows = kit.mirror().checkpoints
+    with evalkit.connect(home) as kit:
+        kit.status()
+        start = perf_counter()
+        frame = kit.scan().collect()
+        seconds = perf_counter() - start
+        assert frame.height == rows
+        return seconds
+
+
 class PeakMemory:
     """Measures the additional memory that a block needs at its peak, in bytes, as counted by the kernel; requires Linux."""
 
