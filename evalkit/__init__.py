@@ -51,6 +51,7 @@ from evalkit.runtime.explanation import Explanation
 from evalkit.runtime.status import Status
 
 if _TYPE_CHECKING:
+    from evalkit.frames.mirror import Mirror
     from evalkit.frames.study_data import StudyData
     from evalkit.panel.panel import Panel
     from evalkit.recording.recorder import Recorder
@@ -80,6 +81,7 @@ __all__ = [
     "LongitudinalMetrics",
     "Message",
     "Metric",
+    "Mirror",
     "MissingExtraError",
     "Note",
     "OutcomeUnknownError",
@@ -108,7 +110,10 @@ __all__ = [
     "connect",
 ]
 
-_LAZY = {"Panel": "evalkit.panel.panel", "Recorder": "evalkit.recording.recorder", "StudyData": "evalkit.frames.study_data"}
+_LAZY = {
+    "Mirror": "evalkit.frames.mirror", "Panel": "evalkit.panel.panel", "Recorder": "evalkit.recording.recorder",
+    "StudyData": "evalkit.frames.study_data",
+}  # fmt: skip
 """Names that are imported on first access, because their modules are slow to import."""
 
 

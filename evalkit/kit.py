@@ -1245,10 +1245,11 @@ class EvalKit:
         return frame if columns is None else only(frame, columns, by)  # an empty home has a frame with all columns
 
     def mirror(self, folder: str | os.PathLike[str] | None = None) -> Mirror:
-        """Write new checkpoints to Parquet files, for data that does not fit into memory and for other programs.
+        """Write new checkpoints to the Parquet files of a mirror.
 
-        The files are in folders by study and year, with values as first recorded; `scan` applies corrections. An update adds only new
-        checkpoints. A rebuild of the read model makes all files again. A mirror can be deleted at any time.
+        A mirror is for data that does not fit into memory, see `scan`, and for other programs. Its files are in folders by study and year,
+        with values as first recorded; `scan` applies corrections. An update adds only new checkpoints. A rebuild of the read model makes
+        all files again. A mirror can be deleted at any time.
 
         Parameters
         ----------

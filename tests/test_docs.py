@@ -30,7 +30,7 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 RUNNING_PAGES = [
     "quickstart.md", "guides/charts.md", "guides/analysis.md", "guides/panel.md", "guides/recorder.md", "guides/custom-metrics.md",
-    "guides/corrections.md", "guides/earlier-states.md", "guides/runs.md", "guides/import-export.md",
+    "guides/corrections.md", "guides/earlier-states.md", "guides/large-studies.md", "guides/runs.md", "guides/import-export.md",
     "operations/failures-and-recovery.md", "reference/errors.md",
 ]  # fmt: skip
 """Pages with Python code."""

@@ -1,4 +1,4 @@
-"""``evalkit pin``, ``changes`` and ``mirror``: states of the log, their differences, and copies."""
+"""``evalkit pin``, ``changes`` and ``mirror``: states, differences and copies."""
 
 from __future__ import annotations
 

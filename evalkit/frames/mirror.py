@@ -1,4 +1,4 @@
-"""The mirror: checkpoints as Parquet files by study and year, for data that does not fit into memory and for other programs.
+"""The mirror: checkpoints as Parquet files, by study and year.
 
 A mirror is derived from a read model, like the read model from the log, and can be deleted at any time. Its files have checkpoints as first
 recorded; corrections, names and definitions are applied when it is scanned. The list of its files, `manifest.json`, is replaced atomically,
@@ -252,9 +252,9 @@ class CheckpointMirror:
     def _pages(
         self, head: Head, custom: dict[str, tuple[str, ...]], rows: tuple[int, int], chosen: str = "", study_ids: Sequence[str] = ()
     ) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Yield many rows at a time, with the last row id; `rows` are the row ids after and up to which to read.
+        """Yield many rows at a time, with the last row id.
 
-        The database reads the next page while Polars decodes one.
+        `rows` are the row id after which, and the one up to which to read. The database reads the next page while Polars decodes one.
         """
         after, end = rows
         query, names = page_query(chosen), tuple(dict.fromkeys(name for of_study in custom.values() for name in of_study))
