@@ -75,10 +75,10 @@ def describe_failure(code: str, driver_message: str) -> SqliteFailure:
     return SqliteFailure(_REASONS.get(primary_code(code), f"SQLite returned {code} ({driver_message})"))
 
 
-def file_identity(path: str | Path) -> tuple[int, int] | None:
+def file_identity(path: Path) -> tuple[int, int] | None:
     """Return the identity of a file, which changes if it is replaced; None if it is missing."""
     try:
-        status = Path(path).stat()
+        status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino

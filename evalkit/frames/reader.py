@@ -49,7 +49,7 @@ Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
 os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
 
 _SERVER_PAGE = 5000, 4 << 20  # rows and bytes; servers escape each quote in two bytes, and limit a response to 10 MB
-_FILE_PAGE = 20_000, 24 << 20
+_FILE_PAGE = 10_000, 10 << 20
 _CHANGES_PAGE = 500
 STUDIES_QUERY: Statement = ("SELECT id, first_name, period_type, name, archived FROM studies ORDER BY created_at, id", ())
 _CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"

@@ -22,7 +22,7 @@ from evalkit.errors import (
     LogMismatchError,
     LogUnavailableError,
 )  # fmt: skip
-from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord, partition_of, record_at
+from evalkit.eventlog.event_log import EventLog, LogPosition, LogRecord, partition_of
 from evalkit.readmodel.database.database import ConditionFailed, Database
 from evalkit.readmodel.fold import Decision
 from evalkit.readmodel.log_identity import adopt_hints, check_complete, check_ends, check_identity, different_event
@@ -125,8 +125,8 @@ class EvalProjectionConsumer:
     ) -> tuple[list[LogPosition], dict[EventKey, Decision]]:
         """Append events of one study to the log, and apply them if they are the next ones.
 
-        They are the next ones if the log returns the positions after the last applied event, which is still in the log. Then they need not
-        be read again. Otherwise nothing is applied, and `catch_up` has to read them.
+        They are the next ones if the log returns the positions after the last applied event. Then they need not be read again. Otherwise
+        nothing is applied, and `catch_up` has to read them. Call `catch_up` before, which verifies that the log still has that event.
 
         Many events are written to the read model while they are appended to the log. They are committed after the log has confirmed their
         positions.
@@ -150,11 +150,11 @@ class EvalProjectionConsumer:
         LogError
             When the events were not appended.
         """
-        try:
-            expected = self._next_positions(messages)
-        except EvalkitError:
-            expected = []
-        if not expected or len(messages) < _SEVERAL:
+        known = [] if self._projection is None else self._projection.positions
+        partition = partition_of(messages[0].study_id, max(len(known), 1))
+        start = known[partition].next if known else -1
+        expected = [LogPosition(partition, start + index) for index in range(len(messages))]
+        if start < 0 or len(messages) < _SEVERAL:
             positions = self._log.append(messages)
             return positions, self._applied(messages, positions, keys, events) if positions == expected else {}
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-log") as writer:
@@ -189,17 +189,6 @@ class EvalProjectionConsumer:
             self.restart()
             return {}
         return decisions
-
-    def _next_positions(self, messages: Sequence[EncodedEvent]) -> list[LogPosition]:
-        """Return the positions after the last applied event; empty if it is not in the log."""
-        positions = self._opened().positions
-        partition = partition_of(messages[0].study_id, len(positions))
-        start = positions[partition].next
-        if start:
-            last = record_at(self._log, LogPosition(partition, start - 1))
-            if last is None or sha256(last.data).hexdigest() != positions[partition].last_sha256:
-                return []
-        return [LogPosition(partition, start + index) for index in range(len(messages))]
 
     def _apply_new(
         self,
