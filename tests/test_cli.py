@@ -301,7 +301,7 @@ PRINTING = [
     "study rename 'nightly agent' new", "study edit 'nightly agent' --tag x", "study archive 'nightly agent'",
     "study unarchive 'nightly agent'", "metric define 'nightly agent' retries --kind count --better down", "metric list",
     "note add 'nightly agent' text", "note list", "checkpoint amend 'nightly agent' --key k total_cost=2 --reason r",
-    "checkpoint explain 'nightly agent' --key k", "checkpoint retract 'nightly agent' --key k --reason r", "pin", "changes --since 2026-01-01T00:00:00Z",
+    "checkpoint explain 'nightly agent' --key k", "checkpoint retract 'nightly agent' --key k --reason r", "pin", "changes --since 2026-01-01T00:00:00Z", "mirror",
     "collect 'nightly agent' --from records:runs.csv",
 ]  # fmt: skip
 

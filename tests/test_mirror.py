@@ -33,7 +33,6 @@ from evalkit.readmodel.rebuild import rebuild
 from tests.command_line import run
 from tests.generators import Entry, eventful_histories
 from tests.memory_log import InMemoryEventLog
-from tests.messages import says
 from tests.properties import examples, in_long_form
 from tests.test_fold_properties import read_models
 from tests.worker import Child
@@ -252,9 +251,7 @@ def test_the_mirror_of_another_log_is_refused(kit: EvalKit, tmp_path: Path) -> N
         other.create_study("first")
         with pytest.raises(InvalidInputError) as raised:
             other.mirror(tmp_path / "mirror")
-    assert says(raised).replace(str(tmp_path), "…") == snapshot(
-        "Invalid folder 'TMP/mirror': it has the mirror of another log. Choose another folder, or delete this one first."
-    )
+    assert "it has the mirror of another log. Choose another folder, or delete this one first." in str(raised.value)
     assert_equal(kit, tmp_path / "mirror")
 
 

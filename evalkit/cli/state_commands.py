@@ -59,7 +59,7 @@ def mirror(
     ctx: typer.Context,
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Set the folder. [default: mirror in the home]")] = None,
 ) -> None:
-    """Write new checkpoints to Parquet files by study and year, for other programs.
+    """Write new checkpoints to Parquet files by study and year.
 
     Values are as first recorded; kit.scan() in Python applies corrections.
 
