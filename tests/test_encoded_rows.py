@@ -236,6 +236,13 @@ def test_a_frame_is_recorded_like_its_rows(kit: EvalKit, tmp_path: Path) -> None
     assert kit.verify(expect=digest).ok
 
 
+def test_a_column_without_values_defines_nothing(kit: EvalKit) -> None:
+    frame = usual(400).with_columns(pl.lit(None, pl.Float64()).alias("unmeasured"), pl.lit(2.0).alias("measured"))
+    kit.record_checkpoints("agent", frame, define="auto")
+    assert kit.metrics()["name"].to_list() == ["judge_score", "measured"]
+    assert kit.checkpoints()["measured"].to_list() == [2.0] * 400
+
+
 def test_definitions_that_change_meanwhile_apply(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that were checked with other definitions are checked again."""
     frame = usual().with_columns(pl.lit(5.0).alias("judge_score"))

@@ -189,6 +189,28 @@ def test_a_rebuild_makes_the_mirror_again(kit: EvalKit) -> None:
     assert_equal(kit)
 
 
+def test_a_read_model_that_is_made_again_keeps_the_mirror(kit: EvalKit, tmp_path: Path) -> None:
+    """Its rows have the same order, although it applies all events together, some with a provenance."""
+    for night in range(12, 20):
+        kit.record_checkpoints("second", days(1, first=night, provenance={"collector": "c"} if night % 3 else None))
+        kit.mirror(tmp_path / "mirror")
+    kit.close()
+    for file in (tmp_path / "home").glob("evalkit.db*"):
+        file.unlink()
+    kit.record_checkpoints("second", days(4, first=22))
+    assert kit.mirror(tmp_path / "mirror").added == 4
+    assert_equal(kit, tmp_path / "mirror")
+
+
+def test_other_row_ids_make_the_mirror_again(kit: EvalKit) -> None:
+    kit.mirror()
+    kit.engine.database.batch(
+        [("UPDATE checkpoints SET rowid = -1 WHERE rowid = 1", ()), ("UPDATE checkpoints SET rowid = 41 WHERE rowid = 40", ())]
+    )
+    kit.engine.database.batch([("UPDATE checkpoints SET rowid = 40 WHERE rowid = -1", ())])
+    assert kit.mirror().added == 40
+
+
 @pytest.mark.parametrize("damage", ["deleted file", "truncated file", "manifest", "other format"])
 def test_a_damaged_mirror_is_made_again(kit: EvalKit, damage: str) -> None:
     mirror = kit.mirror()

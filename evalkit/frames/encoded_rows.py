@@ -68,7 +68,8 @@ def encoded_rows(rows: pl.DataFrame | pd.DataFrame, mappings: Sequence[Any], rea
         definitions = reader.definitions() if custom else {}
         with suppress(_InDoubt):
             encoded = _encoded(frame, {name: definitions[name] for name in custom})
-            return CheckpointRows.of_mappings(mappings, reader, encoded, custom=custom, definitions=definitions)
+            measured = [name for name in custom if frame[name].count()]
+            return CheckpointRows.of_mappings(mappings, reader, encoded, custom=measured, definitions=definitions)
     return CheckpointRows.of_mappings(mappings, reader)
 
 

@@ -74,6 +74,8 @@ class _Manifest:
     """The SHA-256 of the first event of each partition of the log; empty before the first event."""
     generation: int = -1
     last: int = 0
+    last_event: str = ""
+    """The id of the event of the last row. Another read model of the log may have the same generation, but other row ids."""
     files: tuple[MirrorFile, ...] = ()
     replaced: tuple[tuple[str, float], ...] = ()
     """Files that are not part of the mirror any more, and since when."""
@@ -90,7 +92,8 @@ class _Manifest:
                 return cls()
             files = tuple(MirrorFile(**{**file, "custom": tuple(file["custom"])}) for file in content["files"])
             replaced = tuple((str(name), float(since)) for name, since in content["replaced"])
-            return cls(tuple(content["log"]), int(content["generation"]), int(content["last"]), files, replaced)
+            last = int(content["last"]), str(content["last_event"])
+            return cls(tuple(content["log"]), int(content["generation"]), *last, files, replaced)
         except (FileNotFoundError, KeyError, TypeError, ValueError):
             return cls()
 
@@ -191,10 +194,9 @@ class CheckpointMirror:
             self._save(manifest)
         before = sum(file.rows for file in manifest.files)
         for last, rows in self._pages(head, custom, (manifest.last, end)):
-            manifest = self._with_rows(manifest, rows, custom, last)
+            manifest = replace(self._with_rows(manifest, rows, custom, last), last_event=self._event_of(head, last))
             self._save(manifest)
-        if manifest.last < end or manifest.generation != head.generation:
-            manifest = replace(manifest, last=max(manifest.last, end), generation=head.generation)
+        if not manifest.last:
             self._save(manifest)
         order = {str(study[0]): number for number, study in enumerate(studies)}
         files = sorted(manifest.files, key=lambda file: (order.get(file.study_id, -1), file.year, file.first, file.path))
@@ -209,11 +211,16 @@ class CheckpointMirror:
             raise invalid(
                 "folder", str(self._folder), "it has the mirror of another log", hint="Choose another folder, or delete this one first."
             )
-        intact = all(_size(self._folder / file.path) == file.size for file in manifest.files)
-        if manifest.generation != head.generation or not intact:
+        intact = manifest.generation == head.generation and self._event_of(head, manifest.last) == manifest.last_event
+        if not intact or any(_size(self._folder / file.path) != file.size for file in manifest.files):
             manifest = self._without(manifest, {file.study_id for file in manifest.files})
-            manifest = replace(manifest, generation=head.generation, last=0)
+            manifest = replace(manifest, generation=head.generation, last=0, last_event="")
         return replace(manifest, log=log)
+
+    def _event_of(self, head: Head, row: int) -> str:
+        """Return the id of the event of a row; empty without that row."""
+        rows = self._of_generation(head, ("SELECT event_id FROM checkpoints WHERE rowid = ?", (row,)))
+        return str(rows[0][0]) if rows else ""
 
     def _without(self, manifest: _Manifest, study_ids: set[str]) -> _Manifest:
         now = time.time()

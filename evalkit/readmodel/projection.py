@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import chain
 
 from pydantic_core import from_json
 
@@ -281,8 +282,7 @@ class _Batch:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._checkpoints: list[str | int | None] = []
-        self._checkpoints_with_origin: list[str | int | None] = []
+        self._checkpoints: list[tuple[str | int | None, ...]] = []
         self._changes: list[str | int | None] = []
         self._others: list[Statement] = []
 
@@ -311,10 +311,7 @@ class _Batch:
         """Add an applied checkpoint."""
         _, study_id, event_id, checkpoint_id, row, written_at, _ = event
         place = (record.offset, checkpoint_id, study_id, event_id, written_at)
-        if row[7:] == _NO_ORIGIN:
-            self._checkpoints += place + row[:7]
-        else:
-            self._checkpoints_with_origin += place + row
+        self._checkpoints.append(place + row)
 
     def _change_study(self, event: DecodedEvent, state: StudyState) -> None:
         """Add the changes of a study's name, description, tags, metadata and archived state."""
@@ -352,10 +349,15 @@ class _Batch:
             self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", args))
 
     def statements(self) -> list[Statement | BulkInsert]:
-        """Return all changes as statements."""
-        inserts = (
-            BulkInsert(self._tables.checkpoints, _CHECKPOINT, self._checkpoints),
-            BulkInsert(self._tables.checkpoints, f"{_CHECKPOINT}, {_ORIGIN}", self._checkpoints_with_origin),
-            BulkInsert(self._tables.changes, _CHANGE, self._changes),
-        )
+        """Return all changes as statements.
+
+        Checkpoints have row ids in the order of their events, whatever the batches are: a mirror fits every read model of its log.
+        """
+        width = _CHECKPOINT.count(",") + 1
+        if any(row[width:] != _NO_ORIGIN for row in self._checkpoints):
+            checkpoints = BulkInsert(self._tables.checkpoints, f"{_CHECKPOINT}, {_ORIGIN}", list(chain.from_iterable(self._checkpoints)))
+        else:
+            values = [value for row in self._checkpoints for value in row[:width]]
+            checkpoints = BulkInsert(self._tables.checkpoints, _CHECKPOINT, values)
+        inserts = (checkpoints, BulkInsert(self._tables.changes, _CHANGE, self._changes))
         return [*self._others, *(insert for insert in inserts if insert.values)]
