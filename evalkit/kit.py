@@ -611,7 +611,9 @@ class EvalKit:
                 tz=tz, period_type=lambda: self._recordable(study).period_type, cadence=lambda: self._recordable(study).cadence,
                 definitions=self._definitions(study, auto=auto),
             )  # fmt: skip
-            return self._handlers.checkpoints.record_checkpoints(study, _to_record(rows, reader), define=auto)
+            read = _to_record(rows, reader)
+            _ = read.commands  # raises the error of an invalid row before the study is looked up
+            return self._handlers.checkpoints.record_checkpoints(study, read, define=auto)
 
     def amend_checkpoint(
         self,
@@ -2058,17 +2060,14 @@ class EvalKit:
 
 
 def _to_record(rows: Any, reader: RowReader) -> CheckpointRows:
-    """Check the rows that a user passed, as far as possible without the study."""
+    """Return the rows that a user passed; many rows of a frame are encoded by columns."""
     mappings = reader.mappings(rows)
     is_frame = type(rows).__module__.partition(".")[0] in ("polars", "pandas")
     if not is_frame or len(rows) < _MANY_ROWS or polars_is_stranded():
-        read = CheckpointRows.of_mappings(mappings, reader)
-    else:
-        from evalkit.frames.encoded_rows import encoded_rows  # slow to import: Polars
+        return CheckpointRows.of_mappings(mappings, reader)
+    from evalkit.frames.encoded_rows import encoded_rows  # slow to import: Polars
 
-        read = encoded_rows(rows, mappings, reader)
-    read.check()
-    return read
+    return encoded_rows(rows, mappings, reader)
 
 
 def _check_polars() -> None:

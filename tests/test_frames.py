@@ -156,7 +156,7 @@ def test_frames_include_new_checkpoints_and_survive_rebuilds(kit: EvalKit) -> No
 
 
 def test_rebuild_between_pages_restarts_read(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evalkit.frames.reader._FILE_PAGE", (3, 24 << 20))
+    monkeypatch.setattr("evalkit.frames.stored_pages._FILE_PAGE", (3, 24 << 20))
     expected = kit.checkpoints()
     fresh = evalkit.connect(kit.engine.settings.home)
     batch, pages = fresh.engine.database.batch, []

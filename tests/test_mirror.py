@@ -139,7 +139,7 @@ def test_large_files_are_kept(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> 
     """Files of one year may overlap: an earlier period can be recorded later."""
     monkeypatch.setattr(module, "_ROWS_OF_FILE", 15)
     monkeypatch.setattr(module, "_ROWS_OF_FLUSH", 8)
-    monkeypatch.setattr("evalkit.frames.reader._FILE_PAGE", (7, 24 << 20))
+    monkeypatch.setattr("evalkit.frames.stored_pages._FILE_PAGE", (7, 24 << 20))
     kit.record_checkpoints("first", days(40, first=60))
     kit.mirror()
     kit.record_checkpoints("first", days(3, first=45))

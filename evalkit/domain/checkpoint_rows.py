@@ -89,16 +89,6 @@ class CheckpointRows:
     def __len__(self) -> int:
         return self._count
 
-    def check(self) -> None:
-        """Make the commands of all rows that are not encoded.
-
-        Raises
-        ------
-        InvalidInputError
-            When a row is invalid; that of the first one, if there are several.
-        """
-        assert self.commands is not None
-
     def command(self, row: int) -> RecordCheckpoint:
         """Return the command of a row.
 
@@ -113,7 +103,13 @@ class CheckpointRows:
 
     @cached_property
     def commands(self) -> dict[int, RecordCheckpoint]:
-        """The commands of the rows that are not encoded, by number."""
+        """The commands of the rows that are not encoded, by number.
+
+        Raises
+        ------
+        InvalidInputError
+            When a row is invalid; that of the first one, if there are several.
+        """
         return {row: self.command(row) for row, encoded in enumerate(self.encoded) if encoded is None}
 
     def checked_with(self, definitions: Mapping[str, Metric]) -> CheckpointRows:

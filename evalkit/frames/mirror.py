@@ -11,11 +11,9 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from filelock import FileLock, Timeout
@@ -25,13 +23,12 @@ from evalkit._util.atomic_files import flush, writing
 from evalkit._util.text import plural
 from evalkit.domain.refusals import invalid
 from evalkit.errors import EvalkitError
-from evalkit.frames.checkpoint_pages import decode_page, page_query
-from evalkit.frames.reader import STUDIES_QUERY, page_size
-from evalkit.readmodel.database.database import Database, Row, Statement
-from evalkit.readmodel.history import CHANGE_COLUMNS, AsOf, Bounds, Change, History, bounds_of, bounds_query
+from evalkit.frames.stored_pages import ENDS_QUERY, STUDIES_QUERY, StoredPages
+from evalkit.readmodel.database.database import Database, Row
+from evalkit.readmodel.history import AsOf, Bounds, History, bounds_of, bounds_query
 from evalkit.readmodel.rows import readable
-from evalkit.readmodel.schema import HEAD_STATEMENTS, Head, head_of
-from evalkit.readmodel.snapshot import RebuiltMeanwhileError, consistently
+from evalkit.readmodel.schema import Head
+from evalkit.readmodel.snapshot import consistently
 
 __all__ = ["CheckpointMirror", "Mirror", "MirrorFile", "MirrorState"]
 
@@ -42,9 +39,6 @@ _ROWS_OF_FILE = 100_000
 _ROWS_OF_FLUSH = 100_000
 _LOCK_SECONDS = 600.0
 _KEPT_SECONDS = 3600.0  # a frame that was scanned before an update may still read replaced files
-_CHANGES_PAGE = 5000
-_ENDS: Statement = ("SELECT (SELECT coalesce(max(rowid), 0) FROM checkpoints), (SELECT coalesce(max(rowid), 0) FROM changes)", ())
-_CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
 
 
 @dataclass(frozen=True)
@@ -152,7 +146,7 @@ class CheckpointMirror:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
-        self._page = page_size(database)
+        self._pages = StoredPages(database)
 
     def update(self, as_of: AsOf = None) -> MirrorState:
         """Add new checkpoints, and return the mirror with the state of the log to show.
@@ -179,21 +173,20 @@ class CheckpointMirror:
             raise invalid("folder", str(self._folder), f"it cannot be written: {reason}", hint="Choose another folder.") from None
 
     def _update(self, as_of: AsOf) -> MirrorState:
-        head, (ends, studies, later) = self._read(_ENDS, STUDIES_QUERY, bounds_query(as_of))
+        head, (ends, studies, later) = self._pages.read(ENDS_QUERY, STUDIES_QUERY, bounds_query(as_of))
         end, end_of_changes = (int(str(value)) for value in ends[0])
         manifest = self._usable(head)
-        history = self._history(head, end_of_changes)
+        history = History(self._pages.changes(head.generation, 0, end_of_changes))
         custom = {study_id: tuple(defined) for study_id, defined in history.definitions.items()}
         # A metric that was defined later may have values in earlier checkpoints.
         outdated = {file.study_id for file in manifest.files if file.custom != custom.get(file.study_id, ())}
         if outdated:
             manifest = self._without(manifest, outdated)
-            chosen = f"study_id IN ({', '.join('?' * len(outdated))}) AND"
-            for _, rows in self._pages(head, custom, (0, manifest.last), chosen, sorted(outdated)):
+            for _, rows in self._chunks(head, (0, manifest.last), custom, sorted(outdated)):
                 manifest = self._with_rows(manifest, rows, custom, manifest.last)
             self._save(manifest)
         before = sum(file.rows for file in manifest.files)
-        for last, rows in self._pages(head, custom, (manifest.last, end)):
+        for last, rows in self._chunks(head, (manifest.last, end), custom):
             manifest = replace(self._with_rows(manifest, rows, custom, last), last_event=self._event_of(head, last))
             self._save(manifest)
         if not manifest.last:
@@ -219,7 +212,7 @@ class CheckpointMirror:
 
     def _event_of(self, head: Head, row: int) -> str:
         """Return the id of the event of a row; empty without that row."""
-        rows = self._of_generation(head, ("SELECT event_id FROM checkpoints WHERE rowid = ?", (row,)))
+        rows = self._pages.rows(head.generation, ("SELECT event_id FROM checkpoints WHERE rowid = ?", (row,)))
         return str(rows[0][0]) if rows else ""
 
     def _without(self, manifest: _Manifest, study_ids: set[str]) -> _Manifest:
@@ -228,61 +221,23 @@ class CheckpointMirror:
         kept = tuple(file for file in manifest.files if file.study_id not in study_ids)
         return replace(manifest, files=kept, replaced=(*manifest.replaced, *gone))
 
-    def _read(self, *statements: Statement) -> tuple[Head, list[list[Row]]]:
-        meta, positions, *results = self._database.batch([*HEAD_STATEMENTS, *statements])
-        return head_of(meta, positions), results
-
-    def _of_generation(self, head: Head, statement: Statement) -> list[Row]:
-        """Return the rows of a query of the same generation.
-
-        Raises
-        ------
-        RebuiltMeanwhileError
-            When a rebuild replaced the tables.
-        """
-        now, (rows,) = self._read(statement)
-        if now.generation != head.generation:
-            raise RebuiltMeanwhileError("The read model was rebuilt during the update of the mirror", hint="Try again.")
-        return rows
-
-    def _history(self, head: Head, end: int) -> History:
-        changes: list[Change] = []
-        after = 0
-        while after < end:
-            rows = self._of_generation(head, (_CHANGES, (after, end, _CHANGES_PAGE)))
-            if not rows:
-                break
-            changes += [Change.of_row(row[1:]) for row in rows]
-            after = int(str(rows[-1][0]))
-        return History(changes)
-
-    def _pages(
-        self, head: Head, custom: dict[str, tuple[str, ...]], rows: tuple[int, int], chosen: str = "", study_ids: Sequence[str] = ()
+    def _chunks(
+        self, head: Head, between: tuple[int, int], custom: dict[str, tuple[str, ...]], study_ids: Sequence[str] | None = None
     ) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Yield many rows at a time, with the last row id.
+        """Yield the checkpoints of many pages at a time, with the last row id.
 
-        `rows` are the row id after which, and the one up to which to read. The database reads the next page while Polars decodes one.
+        See `StoredPages.checkpoints` for the parameters.
         """
-        after, end = rows
-        query, names = page_query(chosen), tuple(dict.fromkeys(name for of_study in custom.values() for name in of_study))
+        names = tuple(dict.fromkeys(name for of_study in custom.values() for name in of_study))
         parts: list[pl.DataFrame] = []
-        last: Any = after
-
-        def page(start: int) -> Row:
-            return self._page.read(lambda limit: self._of_generation(head, (query, [*study_ids, start, end, limit])))[0]
-
-        with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
-            reading = reader.submit(page, after)
-            while (row := reading.result())[0] is not None:
-                last, count, text, irregular = row
-                self._page.aim(int(str(count)), len(str(text or "")) + len(str(irregular)))
-                reading = reader.submit(page, int(str(last)))
-                parts.append(decode_page(int(str(count)), str(text or ""), from_json(str(irregular or "[]")), names))
-                if sum(part.height for part in parts) >= _ROWS_OF_FLUSH:
-                    yield int(str(last)), pl.concat(parts)
-                    parts = []
+        last = between[0]
+        for last, page in self._pages.checkpoints(head.generation, between, names, study_ids=study_ids):
+            parts.append(page)
+            if sum(part.height for part in parts) >= _ROWS_OF_FLUSH:
+                yield last, pl.concat(parts)
+                parts = []
         if parts:
-            yield int(str(last)), pl.concat(parts)
+            yield last, pl.concat(parts)
 
     def _with_rows(self, manifest: _Manifest, rows: pl.DataFrame, custom: dict[str, tuple[str, ...]], last: int) -> _Manifest:
         """Write rows to files, and return the manifest with them."""

@@ -6,26 +6,22 @@ import json
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import polars as pl
-from pydantic_core import from_json
 
 from evalkit._util.forks import reset_in_child
 from evalkit.domain.study import TRANSITIONS, StudyConfig, StudyStatus
-from evalkit.domain.times import MAX_COUNT
-from evalkit.frames.checkpoint_pages import decode_page, event_time, page_query, parsed_time
+from evalkit.frames.checkpoint_pages import event_time, parsed_time
 from evalkit.frames.columns import LIFECYCLE, REJECTED, STUDIES, frame_schema
+from evalkit.frames.stored_pages import ENDS_QUERY, STUDIES_QUERY, StoredPages
 from evalkit.frames.versions import FrameStudy, Stored, View, checkpoint_frame
-from evalkit.readmodel.database.database import Database, PageSize, Row, Statement, Value
+from evalkit.readmodel.database.database import Database, Row, Value
 from evalkit.readmodel.history import (
-    CHANGE_COLUMNS,
     AsOf,
     Bounds,
-    Change,
     History,
     bounds_of,
     bounds_query,
@@ -33,11 +29,10 @@ from evalkit.readmodel.history import (
     studies_at,
 )
 from evalkit.readmodel.rows import readable
-from evalkit.readmodel.schema import HEAD_STATEMENTS, head_of
-from evalkit.readmodel.snapshot import Snapshot, StudyRow, consistently
+from evalkit.readmodel.snapshot import RebuiltMeanwhileError, Snapshot, StudyRow, consistently
 
 __all__ = [
-    "STUDIES_QUERY", "Build", "FrameReader", "frame_of_rows", "lifecycle_frame", "page_size", "selected_studies", "studies_frame",
+    "Build", "FrameReader", "frame_of_rows", "lifecycle_frame", "selected_studies", "studies_frame",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -48,11 +43,6 @@ Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
 # Polars shortens strings of more than 30 characters when it prints a frame; ids have 36.
 os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
 
-_SERVER_PAGE = 5000, 4 << 20  # rows and bytes; servers escape each quote in two bytes, and limit a response to 10 MB
-_FILE_PAGE = 10_000, 10 << 20
-_CHANGES_PAGE = 500
-STUDIES_QUERY: Statement = ("SELECT id, first_name, period_type, name, archived FROM studies ORDER BY created_at, id", ())
-_CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
 _RETRACTED = "SELECT study_id, subject FROM changes WHERE kind = 'checkpoint_retracted'"
 _COUNTS = f"""
 SELECT study_id, count(*), max(period_end) FROM checkpoints
@@ -108,7 +98,7 @@ class FrameReader:
         self._lock = threading.Lock()
         self._cache: _Cache | None = None
         self._result: tuple[object, pl.DataFrame] | None = None
-        self._page = page_size(database)
+        self._pages = StoredPages(database)
         reset_in_child(self)
 
     def reset_in_child(self) -> None:
@@ -216,80 +206,40 @@ class FrameReader:
 
         The cache is the same object if there are no new ones. See `decode_page` for `columns`.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
-            while True:
-                result = self._read_generation(study_ids, cache or _Cache(stored=Stored.empty((), columns)), as_of, reader, columns)
-                if result is not None:
-                    return result
-                cache = None  # a rebuild replaced the tables: start over
+        while True:
+            try:
+                return self._read_generation(study_ids, cache or _Cache(stored=Stored.empty((), columns)), as_of, columns)
+            except RebuiltMeanwhileError:
+                cache = None  # start over
 
     def _read_generation(
-        self, study_ids: Sequence[str] | None, cache: _Cache, as_of: AsOf, reader: ThreadPoolExecutor, columns: Sequence[str] | None
-    ) -> tuple[_Cache, _State] | None:
-        """Read as `_read`; return None if a rebuild replaced the tables meanwhile."""
-        chosen = ""
-        args: list[Value] = [] if study_ids is None else list(study_ids)
-        if study_ids is not None:
-            chosen = f"study_id IN ({', '.join('?' * len(study_ids))}) AND"
-        page_sql = page_query(chosen, columns)
+        self, study_ids: Sequence[str] | None, cache: _Cache, as_of: AsOf, columns: Sequence[str] | None
+    ) -> tuple[_Cache, _State]:
+        """Read as `_read`.
 
-        def page_after(last: int, bound: int, *extra: Statement) -> list[list[Row]]:
-            return self._page.read(lambda rows: self._database.batch([*HEAD_STATEMENTS, *extra, (page_sql, [*args, last, bound, rows])]))
-
-        ends: Statement = (
-            "SELECT (SELECT coalesce(max(rowid), 0) FROM checkpoints), (SELECT coalesce(max(rowid), 0) FROM changes)", ()
-        )  # fmt: skip
-        results = page_after(cache.last, MAX_COUNT, ends, STUDIES_QUERY, bounds_query(as_of))
-        generation = head_of(results[0], results[1]).generation
+        Raises
+        ------
+        RebuiltMeanwhileError
+            When the cache has another generation than the read model, or lacks the values of new metrics.
+        """
+        head, (ends, studies, later) = self._pages.read(ENDS_QUERY, STUDIES_QUERY, bounds_query(as_of))
+        generation, (end, end_of_changes) = head.generation, (int(str(value)) for value in ends[0])
         if cache.generation not in (-1, generation):
-            return None
-        end, end_of_changes = (int(str(value)) for value in results[2][0])
-        studies, bounds = results[3], bounds_of(as_of, results[4])
+            raise RebuiltMeanwhileError("The read model was rebuilt")
         history, custom = cache.history, cache.custom
         if end_of_changes > cache.last_change:
-            new = self._changes(generation, cache.last_change, end_of_changes)
-            if new is None:
-                return None
-            history = History([*history.changes, *new])
+            history = History([*history.changes, *self._pages.changes(generation, cache.last_change, end_of_changes)])
             custom = tuple(dict.fromkeys(name for defined in history.definitions.values() for name in defined))
             if custom != cache.custom and cache.last:
-                return None  # read the values of the new metrics in earlier checkpoints
+                raise RebuiltMeanwhileError("Earlier checkpoints may have values of new metrics")
+        bounds = bounds_of(as_of, later)
         state = _State(studies, bounds, history.until(bounds))
-        pages: list[pl.DataFrame] = []
-        current = generation
-        while current == generation:
-            last, count, page, irregular = results[-1][0]
-            if last is None:
-                if cache.generation == generation and (end, end_of_changes) == (cache.last, cache.last_change):
-                    return cache, state
-                stored = cache.stored if custom == cache.custom else Stored.empty(custom, columns)
-                stored = stored.with_pages(pages, tuple(str(study[0]) for study in studies))
-                last, last_change = max(end, cache.last), end_of_changes
-                return _Cache(generation, last, last_change, history, custom, stored, cache.identity), state
-            self._page.aim(int(str(count)), len(str(page or "")) + len(str(irregular)))
-            # The database reads the next page while Polars decodes this one.
-            next_page = reader.submit(page_after, int(str(last)), end)
-            pages.append(decode_page(int(str(count)), str(page or ""), from_json(str(irregular or "[]")), custom, columns))
-            results = next_page.result()
-            current = head_of(results[0], results[1]).generation
-        return None
-
-    def _changes(self, generation: int, after: int, end: int) -> list[Change] | None:
-        """Read the changes up to a row id; return None if a rebuild replaced the tables meanwhile."""
-        changes: list[Change] = []
-        size = PageSize(_CHANGES_PAGE)
-        while after < end:
-            start = after
-            meta, positions, rows = size.read(
-                lambda limit: self._database.batch([*HEAD_STATEMENTS, (_CHANGES, (start, end, limit))])  # noqa: B023  (called immediately)
-            )
-            if head_of(meta, positions).generation != generation:
-                return None
-            if not rows:
-                break
-            changes += [Change.of_row(row[1:]) for row in rows]
-            after = int(str(rows[-1][0]))
-        return changes
+        pages = [page for _, page in self._pages.checkpoints(generation, (cache.last, end), custom, study_ids=study_ids, columns=columns)]
+        if cache.generation == generation and (end, end_of_changes) == (cache.last, cache.last_change):
+            return cache, state
+        stored = cache.stored if custom == cache.custom else Stored.empty(custom, columns)
+        stored = stored.with_pages(pages, tuple(str(study[0]) for study in studies))
+        return _Cache(generation, max(end, cache.last), end_of_changes, history, custom, stored, cache.identity), state
 
 
 def studies_frame(*, archived: bool = False) -> Build:
@@ -331,11 +281,6 @@ def lifecycle_frame(*, archived: bool = False) -> Build:
         return frame_of_rows(rows, LIFECYCLE, event_times=("at",))
 
     return build
-
-
-def page_size(database: Database) -> PageSize:
-    """Return the size of pages of checkpoints: larger ones from files than from servers."""
-    return PageSize(*(_SERVER_PAGE if getattr(database, "path", None) is None else _FILE_PAGE))
 
 
 def selected_studies(
