@@ -2028,15 +2028,15 @@ class EvalKit:
         for absent in (study_id for study_id in ids if study_id not in known):
             raise did_not_exist(self.resolve(absent).name, as_of)
 
-    def _all_frames(self, as_of: AsOfInput = None) -> AllFrames:
-        """Return the frames of all studies in one state of the log, for panels."""
+    def _all_frames(self, as_of: AsOfInput = None, previous: AllFrames | None = None) -> AllFrames:
+        """Return the frames of all studies for panels; see `read_all_frames`."""
         _check_polars()
         from evalkit.frames.all_frames import AllFrames, read_all_frames
 
         if not self.engine.ready_to_read():
             self._state("as_of", as_of)
             return AllFrames.empty()
-        return self._of_one_version(lambda: read_all_frames(self._reader, self._state("as_of", as_of)))
+        return self._of_one_version(lambda: read_all_frames(self._reader, self._state("as_of", as_of), previous))
 
     @cached_property
     def _reader(self) -> FrameReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -43,9 +43,12 @@ __all__ = [
 _KEYS_PAGE = 500
 
 
-def _chosen(studies: Sequence[StudyRow], ids: Sequence[str] | None, *, archived: bool) -> list[StudyRow]:
-    """Return the selected studies, oldest first."""
-    kept = [study for study in studies if (study.id in ids if ids is not None else archived or not study.archived)]
+def _chosen(
+    studies: Sequence[StudyRow], ids: Sequence[str] | None, *, archived: bool, among: Container[str] | None = None
+) -> list[StudyRow]:
+    """Return the selected studies, oldest first; with `among`, only those of these ids."""
+    kept = studies if among is None else [study for study in studies if study.id in among]
+    kept = [study for study in kept if (study.id in ids if ids is not None else archived or not study.archived)]
     return sorted(kept, key=lambda study: (study.created_at, study.id))
 
 
@@ -56,8 +59,8 @@ def metrics_frame(ids: Sequence[str] | None, *, archived: bool = False) -> Build
         fields = list(METRICS_FRAME)[2:]
         rows = [
             [study.id, study.name, *(getattr(metric, field) for field in fields)]
-            for study in _chosen(studies, ids, archived=archived)
-            for metric in history.definitions.get(study.id, {}).values()
+            for study in _chosen(studies, ids, archived=archived, among=history.definitions)
+            for metric in history.definitions[study.id].values()
         ]
         return frame_of_rows(rows, METRICS_FRAME)
 
@@ -72,8 +75,8 @@ def notes_frame(ids: Sequence[str] | None, *, archived: bool = False) -> Build:
         for note in history.notes:
             notes.setdefault(note.study_id, []).append(note)
         rows: list[list[Any]] = []
-        for study in _chosen(studies, ids, archived=archived):
-            for note in sorted(notes.get(study.id, []), key=lambda note: (note.at, note.id)):
+        for study in _chosen(studies, ids, archived=archived, among=notes):
+            for note in sorted(notes[study.id], key=lambda note: (note.at, note.id)):
                 times = [stored_text(note.at), None if note.until is None else stored_text(note.until)]
                 rows.append([study.id, study.name, note.id, *times, note.category, note.text, note.author])
         return frame_of_rows(rows, NOTES)
@@ -85,7 +88,8 @@ def amendments_frame(ids: Sequence[str] | None, *, archived: bool = False) -> Bu
     """Return the builder of ``kit.amendments()``."""
 
     def build(snapshot: Snapshot, history: History, studies: list[StudyRow], _: Bounds) -> pl.DataFrame:
-        chosen = _chosen(studies, ids, archived=archived)
+        changed = {study_id for study_id, _ in (*history.amendments, *history.retractions)}
+        chosen = _chosen(studies, ids, archived=archived, among=changed)
         chosen_ids = {study.id for study in chosen}
         first = _first_values(snapshot, [key for key in history.amendments if key[0] in chosen_ids])
         entries: dict[str, list[tuple[int, list[Any]]]] = {}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import polars as pl
 
 from evalkit._util.forks import reset_in_child
 from evalkit.domain.study import TRANSITIONS, StudyConfig, StudyStatus
+from evalkit.domain.times import MAX_COUNT
 from evalkit.frames.checkpoint_pages import event_time, parsed_time
 from evalkit.frames.columns import LIFECYCLE, REJECTED, STUDIES, frame_schema
 from evalkit.frames.stored_pages import ENDS_QUERY, STUDIES_QUERY, StoredPages
@@ -32,7 +34,7 @@ from evalkit.readmodel.rows import readable
 from evalkit.readmodel.snapshot import RebuiltMeanwhileError, Snapshot, StudyRow, consistently
 
 __all__ = [
-    "Build", "FrameReader", "frame_of_rows", "lifecycle_frame", "selected_studies", "studies_frame",
+    "Build", "FrameReader", "Mark", "frame_of_rows", "lifecycle_frame", "selected_studies", "studies_frame",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -43,13 +45,16 @@ Build = Callable[[Snapshot, History, list[StudyRow], Bounds], pl.DataFrame]
 # Polars shortens strings of more than 30 characters when it prints a frame; ids have 36.
 os.environ.setdefault("POLARS_FMT_STR_LEN", "36")
 
-_RETRACTED = "SELECT study_id, subject FROM changes WHERE kind = 'checkpoint_retracted'"
+_RETRACTED = "SELECT study_id, subject FROM changes WHERE :chosen AND kind = 'checkpoint_retracted'"
 _COUNTS = f"""
 SELECT study_id, count(*), max(period_end) FROM checkpoints
-WHERE study_id NOT IN (SELECT study_id FROM ({_RETRACTED})) AND +rowid <= :checkpoints GROUP BY study_id
+WHERE :chosen AND study_id NOT IN (SELECT study_id FROM ({_RETRACTED})) AND +rowid <= :checkpoints GROUP BY study_id
 UNION ALL SELECT study_id, count(*), max(period_end) FROM checkpoints
-WHERE study_id IN (SELECT study_id FROM ({_RETRACTED})) AND (study_id, id) NOT IN ({_RETRACTED}) AND +rowid <= :checkpoints
+WHERE :chosen AND study_id IN (SELECT study_id FROM ({_RETRACTED})) AND (study_id, id) NOT IN ({_RETRACTED}) AND +rowid <= :checkpoints
 GROUP BY study_id"""
+_NEW_ROWS = """
+SELECT study_id FROM checkpoints WHERE rowid > ? UNION SELECT study_id FROM lifecycle WHERE rowid > ?
+UNION SELECT study_id FROM changes WHERE rowid > ?"""
 _COUNTS_AT = """
 WITH bounds (id, before) AS MATERIALIZED (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
 SELECT c.study_id, count(*), max(c.period_end) FROM bounds CROSS JOIN checkpoints c ON c.study_id = bounds.id
@@ -70,6 +75,16 @@ class _Cache:
     """The custom metrics that were read."""
     stored: Stored = field(default_factory=Stored.empty)
     identity: object = None
+
+
+class Mark(NamedTuple):
+    """The last row ids of a read model at one point in time."""
+
+    identity: object
+    generation: int
+    checkpoints: int
+    lifecycle: int
+    changes: int
 
 
 @dataclass(frozen=True)
@@ -133,22 +148,46 @@ class FrameReader:
 
         return self._consistently(read, as_of)
 
-    def read(self, *builds: Build, as_of: AsOf = None, changes: bool = True) -> list[pl.DataFrame]:
-        """Return frames of one state of the log; `changes` says whether they need changes."""
+    def read(
+        self, *builds: Build, as_of: AsOf = None, changes: bool = True, study_ids: Collection[str] | None = None
+    ) -> list[pl.DataFrame]:
+        """Return frames of one state of the log.
+
+        `changes` says whether they need changes, and `study_ids` limits them to some studies.
+        """
 
         def read(snapshot: Snapshot, history: History, bounds: Bounds) -> list[pl.DataFrame]:
             studies = studies_at(snapshot, history, bounds)
             return [build(snapshot, history, studies, bounds) for build in builds]
 
-        return self._consistently(read, as_of, changes=changes)
+        return self._consistently(read, as_of, changes=changes, study_ids=study_ids)
+
+    def changed_since(self, mark: Mark | None) -> tuple[Mark, set[str] | None]:
+        """Return the current mark, and the ids of the studies with newer rows than `mark`.
+
+        None in place of ids: all studies may have changed.
+        """
+        identity = self._identity()
+        ends = "SELECT " + ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in ("checkpoints", "lifecycle", "changes"))
+        with readable(self._database):
+            head, (rows, new) = self._pages.read((ends, ()), (_NEW_ROWS, (MAX_COUNT,) * 3 if mark is None else mark[2:]))
+        now = Mark(identity, head.generation, *(int(str(end)) for end in rows[0]))
+        return now, None if mark is None or mark[:2] != now[:2] else {str(study_id) for (study_id,) in new}
 
     def bounds(self, as_of: AsOf) -> Bounds:
         """Return the bounds of a state of the log."""
         return bounds_of(as_of, self._database.execute(*bounds_query(as_of)) if isinstance(as_of, datetime) else ())
 
-    def _consistently(self, read: Callable[[Snapshot, History, Bounds], _T], as_of: AsOf, *, changes: bool = False) -> _T:
+    def _consistently(
+        self,
+        read: Callable[[Snapshot, History, Bounds], _T],
+        as_of: AsOf,
+        *,
+        changes: bool = False,
+        study_ids: Collection[str] | None = None,
+    ) -> _T:
         def attempt() -> _T:
-            snapshot = Snapshot(self._database, bounds_query(as_of))
+            snapshot = Snapshot(self._database, bounds_query(as_of), study_ids)
             bounds = bounds_of(as_of, snapshot.extra)
             needed = changes or not bounds.is_latest
             return read(snapshot, History.of_snapshot(snapshot).until(bounds) if needed else History(), bounds)
@@ -290,13 +329,13 @@ def selected_studies(
 
     `rows` are those of `STUDIES_QUERY`, and `history` has the changes of the state.
     """
-    chosen = None if study_ids is None else set(study_ids)
+    chosen, latest = None if study_ids is None else set(study_ids), bounds.is_latest
     studies = []
     for study_id, first_name, period_type, name, is_archived in rows:
         key = str(study_id)
-        hidden = is_archived if bounds.is_latest else history.archived.get(key, False)
+        hidden = is_archived if latest else history.archived.get(key, False)
         if key in chosen if chosen is not None else archived or not hidden:
-            current = name if bounds.is_latest else history.names.get(key, str(first_name))
+            current = name if latest else history.names.get(key, str(first_name))
             studies.append(FrameStudy(key, str(current), str(period_type)))
     return studies
 
@@ -321,7 +360,18 @@ def frame_of_rows(rows: list[list[Any]], columns: dict[str, str], event_times: S
     The columns `event_times` have event ids, whose times are shown.
     """
     schema = frame_schema(columns)
-    raw = {name: pl.String() if kind == "time" else schema[name] for name, kind in columns.items()}
-    frame = pl.DataFrame(rows, schema=raw, orient="row")
-    times = [name for name, kind in columns.items() if kind == "time"]
-    return frame.with_columns(*((event_time if name in event_times else parsed_time)(pl.col(name)) for name in times))
+    values: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    return pl.DataFrame(
+        [
+            _series(name, column, kind, schema[name], event_time if name in event_times else parsed_time)
+            for (name, kind), column in zip(columns.items(), values, strict=True)
+        ]
+    )
+
+
+def _series(name: str, values: Sequence[Any], kind: str, dtype: pl.DataType, time: Callable[[pl.Expr], pl.Expr]) -> pl.Series:
+    if kind == "time":
+        return pl.Series(name, values, dtype=pl.String()).to_frame().select(time(pl.col(name))).to_series()
+    if kind in ("texts", "pairs"):  # Polars converts Python lists of lists one by one
+        return pl.Series(name, [msgspec.json.encode(value).decode() for value in values], dtype=pl.String()).str.json_decode(dtype)
+    return pl.Series(name, values, dtype=dtype)

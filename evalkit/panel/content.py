@@ -85,11 +85,21 @@ class Content:
         self.frames = frames
         self.excluded = excluded
         self.as_of = as_of
-        self.studies: dict[str, dict[str, Any]] = {row["study_id"]: row for row in frames.studies.to_dicts()}
+        self.studies = frames.rows
         """The rows of the studies frame by id, newest first; archived ones too."""
         self._metrics: dict[str, dict[str, Metric]] = {}
         self._of_study: dict[str, StudyFrames] = {}
         self._last: dict[str, dict[str, Any]] = {}
+
+    @cached_property
+    def not_archived(self) -> list[dict[str, Any]]:
+        """The rows of the studies that are not archived."""
+        return [row for row in self.studies.values() if not row["archived"]]
+
+    @cached_property
+    def search_texts(self) -> dict[str, str]:
+        """The searchable text of each study in lower case: name, id, description, tags, metadata."""
+        return {study_id: _search_text(row) for study_id, row in self.studies.items()}
 
     @cached_property
     def definitions(self) -> dict[str, dict[str, Metric]]:
@@ -167,3 +177,8 @@ class Content:
         """Return recorded / planned periods, at most 1; None if no number is planned."""
         planned = row["period_value"]
         return None if planned is None else min(1.0, self.recorded(row) / planned)
+
+
+def _search_text(row: dict[str, Any]) -> str:
+    pairs = (f"{pair['key']}={pair['value']}" for pair in row["metadata"])
+    return "\n".join((row["name"], row["study_id"], row["description"] or "", *row["tags"], *pairs)).lower()

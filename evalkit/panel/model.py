@@ -119,6 +119,7 @@ class PanelModel:
         self._selected_before: str | None = None
         """The selected study, if it did not exist in the earlier state that is shown."""
         self._drafts: dict[str, Drafts] = {}
+        self._listed: tuple[tuple[Content, str, str] | None, list[dict[str, Any]]] = (None, [])
 
     # --- readings of the kit ------------------------------------------------------------------------------------------------------
 
@@ -278,27 +279,29 @@ class PanelModel:
     @property
     def studies(self) -> list[dict[str, Any]]:
         """The studies that are not archived, newest first, as rows of the studies frame."""
-        return [row for row in self._all_studies if not row["archived"]]
+        return [] if self._content is None else self._content.not_archived
 
     @property
     def has_studies(self) -> bool:
         """Whether there are studies, archived or not."""
-        return bool(self._all_studies)
-
-    @property
-    def _all_studies(self) -> list[dict[str, Any]]:
-        return [] if self._content is None else list(self._content.studies.values())
+        return self._content is not None and bool(self._content.studies)
 
     def listed(self) -> list[dict[str, Any]]:
         """Return the studies that match the filters, newest first, as rows of the studies frame."""
-        query = self.text_filter.strip().lower()
-        return [row for row in self._filtered() if query in _search_text(row)]
+        if self._content is None:
+            return []
+        key = (self._content, self.status_filter, self.text_filter)
+        if self._listed[0] != key:  # each display asks several times
+            self._listed = key, self._filtered(self._content)
+        return self._listed[1]
 
-    def _filtered(self) -> list[dict[str, Any]]:
-        """Return the studies that match the status filter, newest first."""
+    def _filtered(self, content: Content) -> list[dict[str, Any]]:
+        query = self.text_filter.strip().lower()
         if self.status_filter == ARCHIVED:
-            return [row for row in self._all_studies if row["archived"]]
-        return [row for row in self.studies if self.status_filter in (ALL, row["status"])]
+            rows = [row for row in content.studies.values() if row["archived"]]
+        else:
+            rows = [row for row in self.studies if self.status_filter in (ALL, row["status"])]
+        return [row for row in rows if query in content.search_texts[row["study_id"]]] if query else rows
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -533,12 +536,6 @@ class PanelModel:
         if period is None or frames is None:
             return False
         return ((frames.periods["period_start"] == period[0]) & (frames.periods["period_end"] == period[1])).any()
-
-
-def _search_text(row: dict[str, Any]) -> str:
-    """Return a study's searchable text in lower case: name, id, description, tags, metadata."""
-    pairs = (f"{pair['key']}={pair['value']}" for pair in row["metadata"])
-    return "\n".join((row["name"], row["study_id"], row["description"] or "", *row["tags"], *pairs)).lower()
 
 
 def _short_duration(length: timedelta) -> str:

@@ -1,6 +1,6 @@
 """The interface between panels and kits, and the frames that panels read.
 
-All frames are read together if anything changed.
+Frames are read together; after the first time, only the rows of studies that changed.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ class PanelKit(Protocol):
     It is a protocol because panels cannot import the kit, which imports panels.
     """
 
-    def _all_frames(self, as_of: datetime | str | None = None) -> AllFrames:
-        """Return the frames of all studies in one state of the log."""
+    def _all_frames(self, as_of: datetime | str | None = None, previous: AllFrames | None = None) -> AllFrames:
+        """Return the frames of all studies in one state of the log.
+
+        With the `previous` frames, only what changed is read.
+        """
 
     def provenance(self, study: str, *, as_of: datetime | str | None = None) -> pl.DataFrame:
         """Return the origin of the checkpoints of a study."""
@@ -160,7 +163,7 @@ def read(kit: PanelKit, previous: Reading | None) -> Reading:
             unchanged = (previous.behind, previous.not_writable) == state
             return previous if unchanged else replace(previous, behind=state[0], not_writable=state[1])
         # The version is read first, so that the next reading includes changes made while the frames are read.
-        frames = kit._all_frames()
+        frames = kit._all_frames(previous=None if previous is None else previous.frames)
     return Reading(version, frames, *state, tuple(dict.fromkeys(notes)))
 
 

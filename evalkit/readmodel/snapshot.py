@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -50,13 +50,17 @@ class Snapshot:
         The database of the read model.
     extra
         An additional statement, executed at the same point in time. Its rows are in the attribute `extra`.
+    study_ids
+        The ids of the studies whose rows are read; None for all.
     """
 
-    def __init__(self, database: Database, extra: Statement = ("SELECT 1", ())) -> None:
+    def __init__(self, database: Database, extra: Statement = ("SELECT 1", ()), study_ids: Collection[str] | None = None) -> None:
         self._database = database
+        self._chosen = "TRUE" if study_ids is None else f"study_id IN ({', '.join(map(_literal, study_ids))})"
         bounds = ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in _APPEND_ONLY)
         changing: Statement = (
-            "SELECT id, status, started_at, stopped_at, archived, nullif(name, first_name), nullif(config, first_config) FROM studies", ()
+            "SELECT id AS study_id, status, started_at, stopped_at, archived, nullif(name, first_name), nullif(config, first_config) "
+            f"FROM studies WHERE {self._chosen}", ()
         )  # fmt: skip
         statements = [*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), changing, extra]
         meta, positions, last_rows, self._changing, self.extra = database.batch(statements)
@@ -85,13 +89,13 @@ class Snapshot:
     @cached_property
     def _fixed(self) -> dict[Value, Row]:
         """The columns of studies that never change, by id."""
-        columns = "id, first_name, period_type, period_value, first_config, created_at"
-        return {row[0]: row for row in self._pages("studies", columns, ("id",), "1")}
+        columns = "id AS study_id, first_name, period_type, period_value, first_config, created_at"
+        return {row[0]: row for row in self._pages("studies", columns, ("id",), self._chosen)}
 
     def query(self, sql: str, args: tuple[Value, ...] = ()) -> list[Row]:
         """Return the rows of a query.
 
-        In `sql`, ``:table`` is the last row id of an append-only table in the snapshot.
+        In `sql`, ``:table`` is the last row id of an append-only table in the snapshot, and ``:chosen`` the condition on ``study_id``.
 
         Raises
         ------
@@ -100,6 +104,7 @@ class Snapshot:
         """
         for table, bound in self._bounds.items():
             sql = sql.replace(f":{table}", str(bound))
+        sql = sql.replace(":chosen", self._chosen)
         meta, positions, rows = self._database.batch([*HEAD_STATEMENTS, (sql, args)])
         if head_of(meta, positions).generation != self.head.generation:
             raise RebuiltMeanwhileError("The read model was rebuilt during the query", hint="Try again.")
@@ -115,7 +120,7 @@ class Snapshot:
         RebuiltMeanwhileError
             When a rebuild replaced the tables.
         """
-        return self._pages(table, columns, key, "rowid <= ?", (self._bounds[table],))
+        return self._pages(table, columns, key, f"{self._chosen} AND rowid <= ?", (self._bounds[table],))
 
     def _pages(self, table: str, columns: str, key: tuple[str, ...], where: str, args: tuple[Value, ...] = ()) -> Iterator[Row]:
         names = ", ".join(key)
@@ -128,6 +133,10 @@ class Snapshot:
         The last arguments of `sql` are the key of the row before the page, which is its first `width` columns, and the number of rows.
         """
         return pages(lambda after, limit: self.query(sql, (*args, *after, limit)), ("",) * width, lambda row: row[:width], _PAGE)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def consistently(read: Callable[[], _T]) -> _T:
