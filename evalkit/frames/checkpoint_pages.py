@@ -19,12 +19,10 @@ _FIELD, _ROW = "\x1f", "\x1e"  # separators; neither appears in JSON
 _OF_STUDIES = ("study", "period_type")
 """Columns that are joined when a frame is made, because they can change."""
 _WIDTHS = {"id": 36, "study_id": 36, "event_id": 36, "timestamp": 27, "period_start": 27, "period_end": 27}
-_HEAD = {
-    "id": "checkpoint_id", "study_id": "study_id", "event_id": "recorded_at", "timestamp": "timestamp", "period_start": "period_start",
-    "period_end": "period_end",
-}  # fmt: skip
-_STORED = ("log_offset", "events_analyzed", "collector", "sessions_included", "metrics")
-_FIELDS = dict(zip(_STORED, _STORED, strict=True)) | {"collector": "CASE WHEN collector IS NULL THEN '' ELSE json_quote(collector) END"}
+_STORED = (*_WIDTHS, "log_offset", "events_analyzed", "collector", "sessions_included", "metrics")
+_COLUMNS = {"id": "checkpoint_id", "event_id": "recorded_at"}
+"""The columns that have other names in frames."""
+_COLLECTOR = "CASE WHEN collector IS NULL THEN '' ELSE json_quote(collector) END"
 _DTYPES = {**frame_schema(CHECKPOINTS), "log_offset": pl.Int64()}
 _DURATION = "avg_session_duration"
 _WIDTH_OF_TIME = 27
@@ -47,8 +45,8 @@ json_group_array(json_array(json_object('checkpoint_id', id, 'study_id', study_i
 def page_query(chosen: str, columns: Collection[str] | None = None) -> str:
     """Return the query for a page.
 
-    One text cell per page is faster to send than rows, and faster to decode. It has one line per checkpoint: values of a fixed width, then
-    others. Rows with unusual JSON (duplicate or unknown keys) are sent separately, and parsed by the model.
+    One text cell per page is faster to send than rows, and faster to decode. It has one line per checkpoint. Rows with unusual JSON
+    (duplicate or unknown keys) are sent separately, and parsed by the model.
 
     Parameters
     ----------
@@ -63,18 +61,19 @@ def page_query(chosen: str, columns: Collection[str] | None = None) -> str:
         Its arguments are the last row id before the page, the last one of all pages, and the number of rows. It returns the last row id,
         the number of rows, and the two texts for `decode_page`.
     """
-    head = " || ".join(name for name, column in _HEAD.items() if _is_wanted(column, columns))
-    fields = " || ".join(f"char({ord(_FIELD)}) || {sql}" for name, sql in _FIELDS.items() if name == "metrics" or _is_wanted(name, columns))
-    line = f"CASE WHEN regular AND typeof(metrics) = 'text' AND typeof(sessions_included) = 'text' THEN {head} || {fields} END"
+    read = (_COLLECTOR if name == "collector" else name for name in _STORED if name == "metrics" or _is_wanted(name, columns))
+    fields = f" || char({ord(_FIELD)}) || ".join(read)
+    line = f"CASE WHEN regular AND typeof(metrics) = 'text' AND typeof(sessions_included) = 'text' THEN {fields} END"
     return f"""
 SELECT max(row), count(*), group_concat({line}, char({ord(_ROW)})), {_IRREGULAR}
 FROM (
-  SELECT rowid AS row, regular, {", ".join((*_WIDTHS, *_STORED))} FROM checkpoints
+  SELECT rowid AS row, regular, {", ".join(_STORED)} FROM checkpoints
   WHERE {chosen} rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?
 )"""
 
 
-def _is_wanted(column: str, columns: Collection[str] | None) -> bool:
+def _is_wanted(name: str, columns: Collection[str] | None) -> bool:
+    column = _COLUMNS.get(name, name)
     return columns is None or column in columns or column in _NEEDED
 
 
@@ -123,22 +122,23 @@ def decode_page(
 
 def _decode_lines(page: str, stored: dict[str, pl.DataType], custom: Sequence[str]) -> pl.DataFrame:
     """Decode the lines of regular checkpoints."""
-    schema = {"head": pl.String(), **{name: _NUMBERS.get(name, pl.String()) for name in _FIELDS if name == "metrics" or name in stored}}
+    fields = [name for name in _STORED if name == "metrics" or _COLUMNS.get(name, name) in stored]
+    schema = {name: _NUMBERS.get(name, pl.String()) for name in fields}
     try:
         lines = pl.read_csv(page.encode(), separator=_FIELD, eol_char=_ROW, has_header=False, quote_char=None, schema=schema)
     except pl.exceptions.PolarsError as error:
         raise ValueError("a value is not a number") from error
-    known, start = [pl.col(name) for name in _NUMBERS if name in stored], 0
-    for name, column in _HEAD.items():
-        if column in stored:
-            text = pl.col("head").str.slice(start, _WIDTHS[name])
-            read = event_time(text) if name == "event_id" else parsed_time(text) if _WIDTHS[name] == _WIDTH_OF_TIME else text
-            known.append(read.alias(column))
-            start += _WIDTHS[name]
-    known += [pl.col(name).str.json_decode(stored[name]) for name in ("collector", "sessions_included") if name in stored]
-    lists = "sessions_included" not in stored or lines["sessions_included"].str.starts_with("[").all()  # Polars reads a string as no list
-    if not (lists and (lines["head"].str.len_bytes() == start).all() and lines["metrics"].str.starts_with("{").all()):
+    texts = [(name, pl.col(name)) for name in fields if name in _WIDTHS]
+    valid = [text.str.len_bytes() == _WIDTHS[name] for name, text in texts] + [pl.col("metrics").str.starts_with("{")]
+    if "sessions_included" in fields:
+        valid.append(pl.col("sessions_included").str.starts_with("["))  # Polars reads a string as no list
+    if not lines.select(pl.all_horizontal(valid).fill_null(value=False).all()).item():
         raise ValueError("a value has a type or length that evalkit does not write")
+    known = [pl.col(name) for name in _NUMBERS if name in fields]
+    for name, text in texts:
+        read = event_time(text) if name == "event_id" else parsed_time(text) if _WIDTHS[name] == _WIDTH_OF_TIME else text
+        known.append(read.alias(_COLUMNS.get(name, name)))
+    known += [pl.col(name).str.json_decode(stored[name]) for name in ("collector", "sessions_included") if name in fields]
     metrics = [name for name in METRICS if name in stored]
     try:
         decoded = lines.lazy().select(*known, "metrics").pipe(_in_order, metrics, custom).collect()

@@ -78,12 +78,19 @@ class Stored(NamedTuple):
         """Return no checkpoints, with columns for custom metrics; see `decode_page` for `columns`."""
         return cls(pl.DataFrame(schema={**stored_schema(custom, columns), "study": pl.UInt32()}))
 
-    def with_pages(self, pages: Sequence[pl.DataFrame], study_ids: tuple[str, ...]) -> Stored:
-        """Return these checkpoints and those of more pages, which belong to `study_ids`."""
+    def with_pages(self, pages: list[pl.DataFrame], study_ids: tuple[str, ...]) -> Stored:
+        """Return these checkpoints and those of more pages, which belong to `study_ids`.
+
+        The list of pages is emptied, so that their memory is used again column by column.
+        """
         parts = [self.frame, *(_with_index(page, study_ids) for page in pages)]
         if study_ids[: len(self.study_ids)] != self.study_ids:
             parts[0] = _with_index(self.frame.drop("study"), study_ids)
-        return Stored(pl.concat(parts, rechunk=False).sort("study", "timestamp", "checkpoint_id"), study_ids)
+        frame = pl.concat(parts, rechunk=False).clone()  # whose columns are taken out below
+        order = frame.select(pl.arg_sort_by("study", "timestamp", "checkpoint_id")).to_series()
+        pages.clear()
+        parts.clear()
+        return Stored(pl.DataFrame([frame.drop_in_place(name).gather(order) for name in frame.columns]), study_ids)
 
     def of_study(self, values: Mapping[str, Any], dtype: pl.DataType) -> pl.Series:
         """Return the value of each row's study, or null."""
