@@ -120,7 +120,7 @@ class MetricResult(Result):
 
         if self._data is None or not study_id:  # a study without checkpoints
             return None
-        return audit(self._data).filter(self.metric.name, study=study_id)
+        return self._data.once(f"findings {study_id} {self.metric.name}", lambda data: audit(data).filter(self.metric.name, study=study_id))
 
     def _drawn(self, *study_ids: str, **options: Any) -> alt.LayerChart:
         """Draw the metric over time for some studies."""
