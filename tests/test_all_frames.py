@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import evalkit
 from evalkit.domain.definitions import Kind
 from evalkit.frames import all_frames as module
+from evalkit.frames import stored_pages
 from evalkit.frames.all_frames import AllFrames, read_all_frames
 from evalkit.frames.reader import FrameReader
 from evalkit.readmodel.consumer import EvalProjectionConsumer
@@ -39,9 +40,10 @@ def assert_equal(updated: AllFrames, read: AllFrames) -> None:
 @given(eventful_histories(), st.data())
 @pytest.mark.filterwarnings("ignore:The selected studies define:evalkit.EvalkitWarning")
 def test_updated_frames_equal_those_read_again(history: list[Entry], data: st.DataObject) -> None:
+    """Pages of few rows, which the model decodes, have the same rows as those that are decoded by columns."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(history)), min_size=1, max_size=4)))
     log = InMemoryEventLog(1)
-    with read_models() as make:
+    with read_models() as make, pytest.MonkeyPatch.context() as patch:
         database = make()
         consumer, reader = EvalProjectionConsumer(log, database), FrameReader(database)
         frames: AllFrames | None = None
@@ -49,7 +51,9 @@ def test_updated_frames_equal_those_read_again(history: list[Entry], data: st.Da
             for entry in history[start:end]:
                 log.place(0, entry.data)
             consumer.catch_up()
+            patch.setattr(stored_pages, "_FEW", 50)
             frames = read_all_frames(reader, previous=frames)
+            patch.setattr(stored_pages, "_FEW", 0)
             assert_equal(frames, read_all_frames(FrameReader(database)))
         rebuild(database, log)
         assert_equal(read_all_frames(reader, previous=frames), read_all_frames(FrameReader(database)))

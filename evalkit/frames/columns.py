@@ -76,35 +76,36 @@ FRAMES = {
 }  # fmt: skip
 """The columns of each frame, by the name of the `EvalKit` method that returns it."""
 
+_DTYPES: dict[str, pl.DataType] = {
+    "text": pl.String(),
+    "texts": pl.List(pl.String()),
+    "pairs": pl.List(pl.Struct({"key": pl.String(), "value": pl.String()})),
+    "count": pl.Int64(),
+    "rate": pl.Float64(),
+    "number": pl.Float64(),
+    "money": pl.Float64(),
+    "duration": pl.Duration("us"),
+    "score": pl.Float64(),
+    "flag": pl.Boolean(),
+    "time": pl.Datetime("us", "UTC"),
+    "status": pl.Enum([status.value for status in StudyStatus]),
+    "period_type": pl.Enum([period.value for period in PeriodType]),
+    "kind": pl.Enum(KINDS),
+    "lifecycle_kind": pl.Enum(LIFECYCLE_KINDS),
+    "metric_kind": pl.Enum(get_args(Kind)),
+    "better": pl.Enum(get_args(Better)),
+    "rollup": pl.Enum(get_args(Rollup)),
+    "category": pl.Enum(get_args(Category)),
+    "outcome": pl.Enum([Outcome.REJECTED.value, Outcome.QUARANTINED.value]),
+}
+
 
 def frame_schema(columns: dict[str, str]) -> dict[str, pl.DataType]:
     """Return the Polars dtypes of a frame's columns.
 
     Counts are Int64; rates, numbers and money Float64; durations Duration(us); times Datetime(us, UTC).
     """
-    types: dict[str, pl.DataType] = {
-        "text": pl.String(),
-        "texts": pl.List(pl.String()),
-        "pairs": pl.List(pl.Struct({"key": pl.String(), "value": pl.String()})),
-        "count": pl.Int64(),
-        "rate": pl.Float64(),
-        "number": pl.Float64(),
-        "money": pl.Float64(),
-        "duration": pl.Duration("us"),
-        "score": pl.Float64(),
-        "flag": pl.Boolean(),
-        "time": pl.Datetime("us", "UTC"),
-        "status": pl.Enum([status.value for status in StudyStatus]),
-        "period_type": pl.Enum([period.value for period in PeriodType]),
-        "kind": pl.Enum(KINDS),
-        "lifecycle_kind": pl.Enum(LIFECYCLE_KINDS),
-        "metric_kind": pl.Enum(get_args(Kind)),
-        "better": pl.Enum(get_args(Better)),
-        "rollup": pl.Enum(get_args(Rollup)),
-        "category": pl.Enum(get_args(Category)),
-        "outcome": pl.Enum([Outcome.REJECTED.value, Outcome.QUARANTINED.value]),
-    }
-    return {name: types[kind] for name, kind in columns.items()}
+    return {name: _DTYPES[kind] for name, kind in columns.items()}
 
 
 def empty_frame(columns: dict[str, str]) -> pl.DataFrame:

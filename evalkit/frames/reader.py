@@ -17,7 +17,7 @@ from evalkit._util.forks import reset_in_child
 from evalkit.domain.study import TRANSITIONS, StudyConfig, StudyStatus
 from evalkit.domain.times import MAX_COUNT
 from evalkit.frames.checkpoint_pages import event_time, parsed_time
-from evalkit.frames.columns import LIFECYCLE, REJECTED, STUDIES, frame_schema
+from evalkit.frames.columns import LIFECYCLE, REJECTED, STUDIES, empty_frame, frame_schema
 from evalkit.frames.stored_pages import ENDS_QUERY, STUDIES_QUERY, StoredPages
 from evalkit.frames.versions import FrameStudy, Stored, View, checkpoint_frame
 from evalkit.readmodel.database.database import Database, Row, Value
@@ -359,12 +359,13 @@ def frame_of_rows(rows: list[list[Any]], columns: dict[str, str], event_times: S
 
     The columns `event_times` have event ids, whose times are shown.
     """
+    if not rows:
+        return empty_frame(columns)
     schema = frame_schema(columns)
-    values: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     return pl.DataFrame(
         [
-            _series(name, column, kind, schema[name], event_time if name in event_times else parsed_time)
-            for (name, kind), column in zip(columns.items(), values, strict=True)
+            _series(name, values, kind, schema[name], event_time if name in event_times else parsed_time)
+            for (name, kind), values in zip(columns.items(), zip(*rows, strict=True), strict=True)
         ]
     )
 

@@ -25,6 +25,8 @@ _CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND row
 _CHANGES_PAGE = 500
 _SERVER_PAGE = 5000, 4 << 20  # rows and bytes; servers escape each quote in two bytes, and limit a response to 10 MB
 _FILE_PAGE = 10_000, 10 << 20
+_FEW = 50
+"""The largest number of rows that is decoded row by row: columns have a fixed cost of some milliseconds."""
 
 
 class StoredPages:
@@ -107,7 +109,7 @@ class StoredPages:
         """
         after, end = between
         chosen = "" if study_ids is None else f"study_id IN ({', '.join('?' * len(study_ids))}) AND"
-        query, args = page_query(chosen, columns), study_ids or ()
+        query, args = page_query(chosen, columns, few=end - after <= _FEW), study_ids or ()
 
         def page(start: int) -> Row:
             return self._page.read(lambda limit: self.rows(generation, (query, [*args, start, end, limit])))[0]
