@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ from altair.utils.schemapi import SchemaValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
+from IPython.core.formatters import DisplayFormatter
 
 from evalkit import METRICS, InvalidInputError, StudyData, analysis, plots
 from evalkit.frames.columns import CHECKPOINTS, LIFECYCLE
@@ -872,12 +875,77 @@ def test_long_title_is_wrapped() -> None:
 @pytest.mark.slow
 def test_copy_of_overview_is_independent() -> None:
     chart = plots.overview(checkpoints(count=3))
-    before, copy = chart.to_dict(), chart.copy()
-    copy.vconcat[0].concat[0].layer[0].encoding.x.title = "changed"
-    assert copy.to_dict() != before
+    before, copied = chart.to_dict(), chart.copy()
+    copied.vconcat[0].concat[0].layer[0].encoding.x.title = "changed"
+    assert copied.to_dict() != before
     assert chart.to_dict() == before
     chart.vconcat[0].concat[0].layer[0].encoding.x.title = "changed"
     assert json.dumps(chart.to_dict()).count('"changed"') == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHARTS)
+def test_objects_of_chart_equal_its_specification(name: str) -> None:
+    """Altair validates a copy, which has the same specification."""
+    chart = CHARTS[name]()
+    before = chart.to_dict()
+    assert chart.copy().to_dict() == chart.to_dict() == before
+    assert copy.deepcopy(chart).to_dict() == pickle.loads(pickle.dumps(chart)).to_dict() == before
+
+
+def test_layers_are_charts() -> None:
+    """They can be changed one by one, also in a chart that was drawn before."""
+    chart = plots.trend(two_studies(), "total_cost", rolling=3)
+    before = chart.to_dict()
+    assert isinstance(chart, alt.LayerChart)
+    assert all(isinstance(layer, alt.Chart) and isinstance(layer.encoding.x, alt.X) for layer in chart.layer)
+    chart.layer[0].encoding.x.title = "changed"
+    chart.layer[0].encoding.color["scale"]["domain"].append("third")
+    changed = chart.to_dict()["layer"][0]["encoding"]
+    assert (changed["x"]["title"], changed["color"]["scale"]["domain"]) == ("changed", ["new", "old", "third"])
+    assert chart.to_dict()["layer"][1:] == before["layer"][1:]
+    chart.width = "wide"  # type: ignore[assignment]
+    with pytest.raises(SchemaValidationError):
+        chart.to_dict()
+    zoomed = plots.trend(checkpoints(), "total_cost").interactive().to_dict()
+    assert zoomed["params"][0]["bind"] == "scales"
+
+
+def test_changed_specification_does_not_change_the_chart() -> None:
+    chart = plots.trend(two_studies(), "total_cost")
+    spec, before = chart.to_dict(), chart.to_json()
+    spec["title"]["text"].append("changed")
+    spec["layer"][0]["encoding"]["color"]["scale"]["domain"].clear()
+    spec["datasets"].clear()
+    del spec["config"]
+    assert chart.to_json() == before
+
+
+@pytest.mark.slow
+def test_settings_and_options_of_altair_apply() -> None:
+    """Themes, inline data, and the arguments of `to_dict`."""
+    chart = plots.trend(two_studies(), "total_cost")
+    spec = chart.to_dict()
+    with alt.theme.enable("dark"):
+        assert chart.to_dict() == chart.copy().to_dict() != spec
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alt.data_transformers, "consolidate_datasets", False)
+        inline = chart.to_dict()
+    assert "datasets" not in inline
+    assert inline["data"]["values"] == spec["datasets"][spec["data"]["name"]]
+    assert chart.to_dict(format="vega")["$schema"].startswith("https://vega.github.io/schema/vega/")
+    assert "title" not in chart.to_dict(ignore=["title"])
+    with pytest.raises(TypeError, match="nothing"):
+        chart.to_dict(nothing=1)
+
+
+def test_display_makes_no_objects_of_altair() -> None:
+    """Neither do the underlying data and saving; making them is slow."""
+    chart = plots.trend(checkpoints(), "total_cost")
+    data, _ = DisplayFormatter().format(chart)  # type: ignore[no-untyped-call]
+    assert "image/svg+xml" in data
+    plots.table(chart)
+    assert "_kwds" not in vars(chart)
 
 
 @pytest.mark.slow

@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-import altair as alt
 import polars as pl
 
 from evalkit._util.text import plural
 from evalkit.frames.annotations import annotations_of
 from evalkit.frames.study_data import StudyData
-from evalkit.plots._lines import SUMMARY, color_of, drawn_times, inline_rows, milliseconds
+from evalkit.plots._lines import SUMMARY, color_of, drawn_times, milliseconds
 from evalkit.plots._theme import NEUTRAL
+from evalkit.plots._vega_lite import Channel, Part, field, inline_rows, layer, mark
 
 __all__ = ["Annotations", "annotation_layers", "annotations_in", "row_marks"]
 
@@ -127,12 +127,12 @@ def annotations_in(data: StudyData, studies: Sequence[tuple[str, str]], times: S
 def annotation_layers(
     annotations: Annotations,
     studies: Sequence[tuple[str, str]],
-    x: alt.X,
+    x: Channel,
     times: Sequence[pl.Series],
     width: int,
     *,
     labels: bool = True,
-) -> tuple[list[Any], list[str]]:
+) -> tuple[list[Part], list[str]]:
     """Return the layers that mark notes and version changes, and sentences for the subtitle.
 
     Parameters
@@ -154,61 +154,54 @@ def annotation_layers(
     if rows.is_empty():
         return [], annotations.beyond()
     single = len(studies) == 1
-    color: dict[str, Any] = {"color": alt.ColorValue(NEUTRAL) if single else color_of(studies)}
-    layers: list[Any] = []
+    color = {"value": NEUTRAL} if single else color_of(studies)
+    layers: list[Part] = []
     if (shaded := _unions(rows)).height:
         data = inline_rows(shaded.select(study="label", x=milliseconds("at"), b=milliseconds("until")))
-        layers.append(alt.Chart(data).mark_rect(opacity=0.1, aria=False).encode(x=x, x2=alt.X2("b:T"), **color))
+        layers.append(layer(data, mark("rect", opacity=0.1, aria=False), x=x, x2=field("b"), color=color))
     marks = _labeled(_clusters(rows, _ends(times), width, per_study=False), width)
     if not single:  # a mark of several studies is neutral
-        color["color"] = alt.condition("datum.study == null", alt.ColorValue(NEUTRAL), color_of(studies))
+        color = {"condition": {"test": "datum.study == null", "value": NEUTRAL}, **color}
     for kind, name in _KINDS.items():
         of_kind = marks.filter(kind=kind)
         if of_kind.is_empty():
             continue
-        base = alt.Chart(inline_rows(of_kind.select("study", "summary", x=milliseconds("at"))))
-        tooltip = [alt.Tooltip("summary:N", title=name)]
+        data = inline_rows(of_kind.select("study", "summary", x=milliseconds("at")))
         if marks.height <= _MOST_RULES * width / 640:
-            layers.append(base.mark_rule(strokeDash=_DASHES[kind], opacity=0.8, aria=False).encode(x=x, **color))
-        point = base.mark_point(shape=_SHAPES[kind], filled=True, size=55 if labels else 24, opacity=1)
-        layers.append(point.encode(x=x, y=_at_height(0), tooltip=tooltip, description=SUMMARY, **color))
+            layers.append(layer(data, mark("rule", strokeDash=_DASHES[kind], opacity=0.8, aria=False), x=x, color=color))
+        point = mark("point", shape=_SHAPES[kind], filled=True, size=55 if labels else 24, opacity=1)
+        tooltip = [field("summary:N", title=name)]
+        layers.append(layer(data, point, x=x, y={"value": 0}, tooltip=tooltip, description=SUMMARY, color=color))
     crowded: list[str] = []
     if labels:
         shown = marks.drop_nulls("row")
         for (row,), part in shown.group_by("row", maintain_order=True):
             data = inline_rows(part.select("text", x=milliseconds("at")))
-            label = alt.Chart(data).mark_text(align="left", baseline="bottom", dx=-3, fontSize=10, aria=False)
-            layers.append(label.encode(x=x, y=_at_height(-5 - _LABEL_HEIGHT * int(str(row))), text="text:N"))
+            label = mark("text", align="left", baseline="bottom", dx=-3, fontSize=10, aria=False)
+            layers.append(layer(data, label, x=x, y={"value": -5 - _LABEL_HEIGHT * int(str(row))}, text=field("text:N")))
         crowded = [f"{plural(marks.height - shown.height, 'label')} without room: see tooltips."] if shown.height < marks.height else []
     return layers, [*_counts(rows), *crowded, *annotations.beyond()]
 
 
-def row_marks(annotations: Annotations, x: alt.X, y: alt.Y, times: Sequence[pl.Series], width: int) -> tuple[list[Any], list[str]]:
+def row_marks(annotations: Annotations, x: Channel, y: Channel, times: Sequence[pl.Series], width: int) -> tuple[list[Part], list[str]]:
     """Return the layers that mark notes and version changes, and sentences for the subtitle.
 
     The chart has a row for each study.
     """
     rows = annotations.drawn
-    layers: list[Any] = []
+    layers: list[Part] = []
     if rows.is_empty():
         return layers, annotations.beyond()
     if (spans := _unions(rows)).height:
         data = inline_rows(spans.select(study="label", x=milliseconds("at"), b=milliseconds("until")))
-        layers.append(
-            alt.Chart(data).mark_rule(yOffset=_ABOVE, strokeWidth=3, color=NEUTRAL, aria=False).encode(x=x, x2=alt.X2("b:T"), y=y)
-        )
+        layers.append(layer(data, mark("rule", yOffset=_ABOVE, strokeWidth=3, color=NEUTRAL, aria=False), x=x, x2=field("b"), y=y))
     marks = pl.DataFrame(_clusters(rows, _ends(times), width, per_study=True), schema=_MARKS)
     for kind, name in _KINDS.items():
         if (of_kind := marks.filter(kind=kind)).height:
             data = inline_rows(of_kind.select("study", "summary", x=milliseconds("at")))
-            point = alt.Chart(data).mark_point(shape=_SHAPES[kind], filled=True, size=50, opacity=1, color=NEUTRAL, yOffset=_ABOVE)
-            layers.append(point.encode(x=x, y=y, tooltip=[alt.Tooltip("summary:N", title=name)], description=SUMMARY))
+            point = mark("point", shape=_SHAPES[kind], filled=True, size=50, opacity=1, color=NEUTRAL, yOffset=_ABOVE)
+            layers.append(layer(data, point, x=x, y=y, tooltip=[field("summary:N", title=name)], description=SUMMARY))
     return layers, [*_counts(rows, "bars"), *annotations.beyond()]
-
-
-def _at_height(pixels: int) -> Any:
-    """Return the encoding of a position below the upper edge of the frame."""
-    return alt.YValue(pixels)  # type: ignore[no-untyped-call]
 
 
 def _ends(times: Sequence[pl.Series]) -> tuple[datetime, datetime]:
@@ -256,11 +249,11 @@ def _clusters(rows: pl.DataFrame, axis: tuple[datetime, datetime], width: int, *
     for members in clusters:
         first, studies = members[0], {row["label"] for row in members}
         more = [f"{len(members) - _IN_TOOLTIP:,} more"] if len(members) > _IN_TOOLTIP else []
-        mark = {name: first[name] for name in ("kind", "at", "pixel")} | {"study": first["label"] if len(studies) == 1 else None}
+        merged = {name: first[name] for name in ("kind", "at", "pixel")} | {"study": first["label"] if len(studies) == 1 else None}
         titles = list(dict.fromkeys(" ".join(row["title"].split()) for row in members))
-        mark["title"] = titles[0] if len(titles) == 1 else plural(len(members), "change" if first["kind"] == "version" else "note")
-        mark["summary"] = "; ".join([*(_dated(row, several=several) for row in members[:_IN_TOOLTIP]), *more])
-        marks.append(mark)
+        merged["title"] = titles[0] if len(titles) == 1 else plural(len(members), "change" if first["kind"] == "version" else "note")
+        merged["summary"] = "; ".join([*(_dated(row, several=several) for row in members[:_IN_TOOLTIP]), *more])
+        marks.append(merged)
     return marks
 
 
@@ -270,14 +263,14 @@ _MARKS = {"study": pl.String(), "kind": pl.String(), "at": pl.Datetime("us", "UT
 def _labeled(marks: list[dict[str, Any]], width: int) -> pl.DataFrame:
     """Return marks with a label as far as there is room: its text, and its row."""
     taken: list[list[tuple[float, float]]] = [[] for _ in range(_LABEL_ROWS)]
-    for mark in sorted(marks, key=lambda mark: (mark["kind"] == "note", mark["pixel"])):  # versions first, because they are fewer
-        start, title = mark["pixel"], mark["title"]
+    for each in sorted(marks, key=lambda each: (each["kind"] == "note", each["pixel"])):  # versions first, because they are fewer
+        start, title = each["pixel"], each["title"]
         for row, spans in enumerate(taken):
             following = min([left for left, _ in spans if left >= start], default=width + _LABEL_OVERHANG)
             text = _cut(title, min(_LONGEST_LABEL, int((following - start) / _CHARACTER_PIXELS) - 1))
             fits = text == title or _length(text) >= _SHORTEST_LABEL
             if text and fits and not any(left <= start < right for left, right in spans):
-                mark |= {"text": text, "row": row}
+                each |= {"text": text, "row": row}
                 spans.append((start, start + (_length(text) + 1) * _CHARACTER_PIXELS))
                 break
     return pl.DataFrame(marks, schema={**_MARKS, "text": pl.String(), "row": pl.Int64()})

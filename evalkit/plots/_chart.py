@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 import altair as alt
 import polars as pl
@@ -16,46 +17,69 @@ import polars as pl
 from evalkit.domain.refusals import a_type, invalid
 from evalkit.errors import InvalidInputError
 from evalkit.plots._rendering import bundle
+from evalkit.plots._vega_lite import Part, composed, top_level
 
-__all__ = ["EvalChart", "GroupedChart", "LayeredChart", "StackedChart", "check_size", "layered", "table", "titled"]
+__all__ = ["INDEPENDENT", "EvalChart", "GroupedChart", "LayeredChart", "StackedChart", "check_size", "layered", "table", "titled"]
+
+# In a composed chart, shared scales would be merged, and colors would change.
+INDEPENDENT = {"scale": dict.fromkeys(("color", "strokeDash", "shape", "opacity"), "independent")}
 
 
 class EvalChart(alt.TopLevelMixin):
     """An Altair chart that displays without a network and keeps its underlying data.
 
-    `table` returns the underlying data.
+    `table` returns the underlying data. Altair's objects are made from the specification when they are first used, because that is slow.
+    From then on, they are the chart, and the specification is not used anymore.
     """
+
+    _specification: Part | None = None
+    _underlying: pl.LazyFrame | None = None
+    _args = ()
+
+    @classmethod
+    def of(cls, specification: Part, underlying: pl.LazyFrame | pl.DataFrame) -> Self:
+        """Return the chart of a valid specification, with the underlying data."""
+        chart = cls.__new__(cls)
+        # Altair's setters would treat them as properties of the specification.
+        vars(chart).update(_specification=specification, _underlying=underlying.lazy())
+        return chart
+
+    @cached_property
+    def _kwds(self) -> dict[str, Any]:
+        """The properties of the chart as Altair's objects."""
+        if self._specification is None:
+            raise AttributeError
+        properties: dict[str, Any] = _altair_chart(self._specification)._kwds
+        return properties
+
+    def __getattr__(self, name: str) -> Any:
+        # IPython looks up such names to display a chart; Altair's objects are not needed for that.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return super().__getattr__(name)  # type: ignore[misc]
 
     @property
     def has_inline_rows(self) -> bool:
         """Whether all data are inline rows, so that Altair's data transformers are not needed."""
         return True
 
-    def with_underlying(self, data: pl.LazyFrame | None, *, valid: bool = False) -> Any:
-        """Attach the underlying data, and whether the specification is known to be valid."""
-        # Altair's setters would treat them as properties of the specification.
-        object.__setattr__(self, "_underlying", data)
-        object.__setattr__(self, "_valid", valid)
-        return self
-
     def copy(self, deep: Any = True, ignore: list[str] | None = None) -> Any:
         """Return a copy with the same underlying data.
 
         `properties` and other methods of Altair return such copies.
         """
-        if deep is False:  # Altair would compose the parts again and copy each of them deeply
-            copied = copy.copy(self)
-            object.__setattr__(copied, "_kwds", dict(vars(self)["_kwds"]))
-        else:
-            copied = super().copy(deep, ignore)  # type: ignore[misc]
-        return copied.with_underlying(vars(self).get("_underlying"))
+        copied = super().copy(deep, ignore)  # type: ignore[misc]
+        vars(copied)["_underlying"] = self._underlying
+        return copied
 
-    def to_dict(self, validate: bool = True, **kwargs: Any) -> Any:
-        """Return the specification; Altair validates it only if the chart was changed.
+    def to_dict(self, validate: bool = True, **options: Any) -> Any:
+        """Return the specification.
 
-        Validation is slow, and evalkit's charts are valid.
+        Altair writes and validates it if its objects have been used, or for special options.
         """
-        return super().to_dict(validate and not vars(self).get("_valid"), **kwargs)
+        if "_kwds" in vars(self) or self._specification is None or not _is_usual(**options):
+            return super().to_dict(validate, **options)
+        return top_level(self._specification)
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> Any:
         return bundle(self)
@@ -80,6 +104,47 @@ class GroupedChart(EvalChart, alt.ConcatChart):
 
 class StackedChart(EvalChart, alt.VConcatChart):
     """Several charts below each other; an Altair `VConcatChart`."""
+
+
+_COMPOSED: dict[str, Any] = {"layer": LayeredChart, "concat": GroupedChart, "vconcat": StackedChart}
+_OBJECTS: dict[str, Any] = {
+    "axis": alt.Axis, "height": alt.Step, "legend": alt.Legend, "mark": alt.MarkDef, "scale": alt.Scale, "title": alt.TitleParams,
+    "view": alt.ViewBackground,
+}  # fmt: skip
+
+
+def _altair_chart(part: Part) -> Any:
+    """Return a chart or a layer as Altair's objects.
+
+    They share only the rows with the specification.
+    """
+    kind = next((kind for name, kind in _COMPOSED.items() if name in part), alt.Chart)
+    chart = kind()  # Altair would copy parts that are passed here, on each level
+    for name, value in part.items():
+        chart[name] = _object(name, value)
+    return chart
+
+
+def _object(name: str, value: Any) -> Any:
+    if name in _COMPOSED:
+        return [_altair_chart(part) for part in value]
+    if name == "encoding":
+        return alt.FacetedEncoding(**{channel: _channel(channel, each) for channel, each in value.items()})
+    copied = copy.deepcopy(value)
+    return _OBJECTS[name](**copied) if name in _OBJECTS and isinstance(copied, dict) else copied
+
+
+def _channel(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_channel(name, each) for each in value]
+    kind = getattr(alt, f"{name[0].upper()}{name[1:]}{'' if 'field' in value else 'Value'}")
+    return kind(**{option: _object(option, each) for option, each in value.items()})
+
+
+def _is_usual(*, format: str = "vega-lite", ignore: Any = None, context: Any = None, **others: Any) -> bool:  # noqa: A002 # Altair's name
+    """Return whether neither these options of `to_dict` nor settings of data apply."""
+    plain = format == "vega-lite" and not ignore and context in (None, {}, {"pre_transform": False}) and not others
+    return plain and alt.data_transformers.consolidate_datasets and not alt.data_transformers.active.startswith("vegafusion")
 
 
 def table(chart: alt.TopLevelMixin) -> pl.DataFrame:
@@ -110,7 +175,7 @@ def table(chart: alt.TopLevelMixin) -> pl.DataFrame:
     >>> plots.table(plots.trend(checkpoints, "total_cost")).columns
     ['study', 'period_start', 'period_end', 'total_cost']
     """
-    data: pl.LazyFrame | None = vars(chart).get("_underlying") if isinstance(chart, EvalChart) else None
+    data = chart._underlying if isinstance(chart, EvalChart) else None
     if data is None:
         raise InvalidInputError(
             f"Cannot get the underlying data of {a_type(chart)}",
@@ -129,23 +194,17 @@ def check_size(**sizes: Any) -> None:
 
 
 def layered(
-    layers: Sequence[Any], title: str, notes: Sequence[str], description: str, underlying: pl.LazyFrame | pl.DataFrame, **properties: Any
-) -> LayeredChart:
+    layers: Sequence[Part], title: str, notes: Sequence[str], description: str, underlying: pl.LazyFrame | pl.DataFrame,
+    *, width: int = 640, height: Any = 280,
+) -> LayeredChart:  # fmt: skip
     """Return a chart of layers, with its notes as the subtitle."""
-    # In a composed chart, shared scales would be merged, and colors would change.
-    channels: dict[str, Any] = dict.fromkeys(("color", "strokeDash", "shape", "opacity"), "independent")
-    independent = alt.Resolve(scale=alt.ScaleResolveMap(**channels))
-    width = properties.pop("width", 640)
-    chart = LayeredChart(
-        layer=list(layers), resolve=independent, title=titled(title, notes, max(40, width * 105 // 640)), description=description,
-        width=width, height=properties.pop("height", 280), **properties,
-    )  # fmt: skip
-    chart.with_underlying(underlying.lazy(), valid=True)
-    return chart
+    heading = titled(title, notes, max(40, width * 105 // 640))
+    chart = composed("layer", layers, resolve=INDEPENDENT, title=heading, description=description, width=width, height=height)
+    return LayeredChart.of(chart, underlying)
 
 
-def titled(title: str, notes: Sequence[str], width: int = 105) -> alt.TitleParams:
+def titled(title: str, notes: Sequence[str], width: int = 105) -> dict[str, Any]:
     """Return a title with notes as its subtitle, in lines of about `width` characters."""
     lines = textwrap.wrap(" ".join(notes), width)
     text = textwrap.wrap(title, 90) or [""]
-    return alt.TitleParams(text=text, subtitle=lines) if lines else alt.TitleParams(text=text)
+    return {"text": text, "subtitle": lines} if lines else {"text": text}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import polars as pl
 
 from evalkit._util.text import duration, plural, span
@@ -18,9 +17,10 @@ from evalkit.plots._annotations import annotations_in, row_marks
 from evalkit.plots._chart import LayeredChart, check_size, layered
 from evalkit.plots._descriptions import MOST_DESCRIBED
 from evalkit.plots._downsampling import MOST_POINTS, counts_per_study, time_bin
-from evalkit.plots._lines import PERIOD, SUMMARY, color_of, drawn_times, empty_layers, inline_rows, milliseconds, time_axis
+from evalkit.plots._lines import PERIOD, SUMMARY, color_of, drawn_times, empty_layers, milliseconds, time_axis
 from evalkit.plots._points import MOST_STUDIES, Series
 from evalkit.plots._theme import NEUTRAL, STATUS_COLORS
+from evalkit.plots._vega_lite import Channel, Part, calculate, field, inline_rows, layer, mark
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike
@@ -82,39 +82,37 @@ def history_of(data: StudyData, series: Series) -> History:
     return History(status_spans(rows, until), rows.filter(pl.col("kind").is_in(list(_MARKS))))  # type: ignore[arg-type]
 
 
-def history_layers(history: History, series: Series, x: alt.X) -> tuple[list[Any], list[str]]:
+def history_layers(history: History, series: Series, x: Channel) -> tuple[list[Part], list[str]]:
     """Return the background layers of a series, and notes on them.
 
     The layers are paused time, and the starts and stops of studies.
     """
     paused, marks = history.paused, history.marks
-    single = len(series.studies) == 1
-    color = {"color": alt.ColorValue(NEUTRAL)} if single else {"color": color_of(series.studies)}
-    layers: list[Any] = []
+    color = {"value": NEUTRAL} if len(series.studies) == 1 else color_of(series.studies)
+    tooltip = [field("summary:N", title="lifecycle")]
+    layers: list[Part] = []
     notes: list[str] = []
     if paused.height:
         drawn, merged = _merged(paused)
         notes += ["Shaded: paused.", *merged]
         data = drawn.select(study="label", a=milliseconds("start"), b=milliseconds("end"), x=milliseconds("start"))
+        summary = calculate("summary", "datum.study + ', paused ' + datum.period")
         layers.append(
-            alt.Chart(inline_rows(data))
-            .transform_calculate(period=PERIOD)
-            .transform_calculate(summary="datum.study + ', paused ' + datum.period")
-            .mark_rect(opacity=0.2)
-            .encode(x=x, x2=alt.X2("b:T"), tooltip=[alt.Tooltip("summary:N", title="lifecycle")], description=SUMMARY, **color)
-        )
+            layer(
+                inline_rows(data), mark("rect", opacity=0.2), calculate("period", PERIOD), summary,
+                x=x, x2=field("b"), tooltip=tooltip, description=SUMMARY, color=color,
+            )
+        )  # fmt: skip
     if marks.height:
         notes.append("Thin vertical lines: study started (dashed) or stopped (solid).")
         if marks.height > MOST_POINTS:
             notes.append(f"Only the first {MOST_POINTS:,} of {marks.height:,} are drawn.")
             marks = marks.sort("at")
         data = marks[:MOST_POINTS].select(study="label", x=milliseconds("at"), text=pl.col("kind").replace_strict(_MARKS))
-        base = alt.Chart(inline_rows(data)).transform_calculate(
-            summary="datum.study + ', ' + datum.text + ' ' + utcFormat(datum.x, '%Y-%m-%d %H:%M') + ' UTC'"
-        )
-        dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=["started", "stopped"], range=[[3, 3], [1, 0]]), legend=None)
-        tooltip = [alt.Tooltip("summary:N", title="lifecycle")]
-        layers.append(base.mark_rule(opacity=0.9).encode(x=x, strokeDash=dash, tooltip=tooltip, description=SUMMARY, **color))
+        summary = calculate("summary", "datum.study + ', ' + datum.text + ' ' + utcFormat(datum.x, '%Y-%m-%d %H:%M') + ' UTC'")
+        dash = field("text:N", scale={"domain": ["started", "stopped"], "range": [[3, 3], [1, 0]]}, legend=None)
+        rule = mark("rule", opacity=0.9)
+        layers.append(layer(inline_rows(data), rule, summary, x=x, strokeDash=dash, tooltip=tooltip, description=SUMMARY, color=color))
     return layers, [*notes, *_backwards(history.spans)]
 
 
@@ -171,7 +169,8 @@ def lifecycle(data: DataLike, *, until: datetime | str | None = None, width: int
     spans = status_spans(rows, end)
     drawn, merged = _merged(spans)
     order = shown["label"].to_list()
-    y = alt.Y("study:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
+    axis = {"labelLimit": 180, "ticks": False, "domain": False}
+    y = field("study:N", sort=order, title=None, scale={"domain": order}, axis=axis)
     times = [drawn_times(spans, "start", "end"), drawn_times(ticks, "t")]
     annotations = annotations_in(known, list(labels.items()), times)
     times.append(annotations.times)
@@ -186,7 +185,7 @@ def lifecycle(data: DataLike, *, until: datetime | str | None = None, width: int
     subject = f"Lifecycle of {plural(shown.height, 'study', 'studies')}, {span(spans['start'].min(), spans['end'].max())}."  # type: ignore[arg-type]
     text = " ".join([subject, *_summaries(spans), *notes, *annotations.sentences()])
     table = annotations.with_texts(_table(rows, end).lazy(), "start", "end")
-    return layered(layers, "Lifecycle", notes, text, table, width=width, height=alt.Step(26))
+    return layered(layers, "Lifecycle", notes, text, table, width=width, height={"step": 26})
 
 
 def _relabeled(rows: pl.DataFrame, labels: dict[str, str]) -> pl.DataFrame:
@@ -212,26 +211,23 @@ def _with_lifecycle(data: DataLike) -> StudyData:
     return known
 
 
-def _bars(drawn: pl.DataFrame, x: alt.X, y: alt.Y) -> Any:
+def _bars(drawn: pl.DataFrame, x: Channel, y: Channel) -> Part:
     statuses = [status for status in STATUS_COLORS if status in drawn["status"].to_list()]
-    scale = alt.Scale(domain=statuses, range=[STATUS_COLORS[status] for status in statuses])
+    scale = {"domain": statuses, "range": [STATUS_COLORS[status] for status in statuses]}
     data = drawn.select(study="label", status="status", x=milliseconds("start"), a=milliseconds("start"), b=milliseconds("end"))
-    size = alt.SizeValue(14, condition={"test": "datum.status == 'stopped' || datum.status == 'pending'", "value": 5})
-    return (
-        alt.Chart(inline_rows(data))
-        .transform_calculate(period=PERIOD)
-        .transform_calculate(summary="datum.study + ', ' + datum.status + ' ' + datum.period")
-        .mark_bar(minBandSize=1)
-        .encode(
-            x=x, x2=alt.X2("b:T"), y=y, size=size, color=alt.Color("status:N", scale=scale, legend=alt.Legend(title=None, orient="bottom")),
-            stroke=alt.Stroke("status:N", scale=scale, legend=None),  # makes a status of zero length visible
-            tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("status:N"), alt.Tooltip("period:N", title="time")],
-            description=SUMMARY,
-        )
+    return layer(
+        inline_rows(data), mark("bar", minBandSize=1),
+        calculate("period", PERIOD), calculate("summary", "datum.study + ', ' + datum.status + ' ' + datum.period"),
+        x=x, x2=field("b"), y=y,
+        size={"value": 14, "condition": {"test": "datum.status == 'stopped' || datum.status == 'pending'", "value": 5}},
+        color=field("status:N", scale=scale, legend={"title": None, "orient": "bottom"}),
+        stroke=field("status:N", scale=scale, legend=None),  # makes a status of zero length visible
+        tooltip=[field("study:N", title="study"), field("status:N"), field("period:N", title="time")],
+        description=SUMMARY,
     )  # fmt: skip
 
 
-def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
+def _ticks(ticks: pl.DataFrame, x: Channel, y: Channel) -> tuple[Part, list[str]]:
     """Return the checkpoints as ticks; very many are merged to about one per pixel."""
     notes: list[str] = []
     if max(counts_per_study(ticks)) > MOST_POINTS or ticks.height > 5 * MOST_POINTS:
@@ -241,16 +237,12 @@ def _ticks(ticks: pl.DataFrame, x: alt.X, y: alt.Y) -> tuple[Any, list[str]]:
         ticks = ticks.sort("study_id", "t")
         notes = [f"Ticks within {duration(step)} are merged."]
     data = ticks.select(study="label", x=milliseconds("t"), a=milliseconds("start"), b=milliseconds("end"))
-    layer = (
-        alt.Chart(inline_rows(data))
-        .transform_calculate(period=PERIOD)
-        .transform_calculate(summary="datum.study + ', checkpoint ' + datum.period")
-        .mark_tick(thickness=1, size=20, opacity=1)
-        .encode(
-            x=x, y=y, description=SUMMARY, tooltip=[alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="checkpoint")],
-        )
+    drawn = layer(
+        inline_rows(data), mark("tick", thickness=1, size=20, opacity=1),
+        calculate("period", PERIOD), calculate("summary", "datum.study + ', checkpoint ' + datum.period"),
+        x=x, y=y, description=SUMMARY, tooltip=[field("study:N", title="study"), field("period:N", title="checkpoint")],
     )  # fmt: skip
-    return layer, notes
+    return drawn, notes
 
 
 def _merged(spans: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

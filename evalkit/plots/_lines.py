@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import altair as alt
 import polars as pl
 
 from evalkit._util.text import plural
@@ -20,6 +19,7 @@ from evalkit.plots._descriptions import axis_title, years
 from evalkit.plots._downsampling import bin_count, downsample, time_bin, with_breaks
 from evalkit.plots._points import Series, split_runs
 from evalkit.plots._theme import DASHES, LOOKS, NEUTRAL, PALETTE, SHAPES, colors
+from evalkit.plots._vega_lite import Channel, Part, Rows, calculate, field, inline_rows, keep, layer, mark, with_field
 
 __all__ = [
     "PERIOD",
@@ -31,7 +31,6 @@ __all__ = [
     "color_of",
     "drawn_times",
     "empty_layers",
-    "inline_rows",
     "legend_of",
     "line_layers",
     "look_notes",
@@ -40,11 +39,10 @@ __all__ = [
     "shape_of",
     "time_axis",
     "value_axis",
-    "with_field",
 ]
 
 PERIOD = "utcFormat(datum.a, '%Y-%m-%d %H:%M') + ' to ' + utcFormat(datum.b, '%Y-%m-%d %H:%M') + ' UTC'"
-SUMMARY, STUDY = alt.Description("summary:N"), alt.Description("study:N")
+SUMMARY, STUDY = field("summary:N"), field("study:N")
 """The accessible description of a mark, which is also its tooltip in an SVG."""
 _MOST_VISIBLE_POINTS = 300
 _WIDTH, _NAME_PIXELS = 640, 240
@@ -70,23 +68,6 @@ def milliseconds(name: str) -> pl.Expr:
     return pl.col(name).dt.epoch("ms")
 
 
-class Rows(alt.InlineData):
-    """Any number of inline rows, which Altair neither validates nor copies.
-
-    This is safe because the rows are valid and never change.
-    """
-
-    _class_is_valid_at_instantiation = False
-
-    def __deepcopy__(self, _: object) -> Rows:
-        return self
-
-
-def inline_rows(rows: pl.DataFrame) -> Rows:
-    """Return rows as the inline data of a chart."""
-    return Rows(values=rows.to_dicts())
-
-
 def _looks(studies: Sequence[tuple[str, str]]) -> list[int]:
     """Return the look of each study: a combination of color and dash pattern (or shape).
 
@@ -108,16 +89,18 @@ def look_notes(studies: Sequence[tuple[str, str]], style: str = "dash pattern") 
     return [f"{LOOKS} combinations of color and {style} for {len(studies)} studies: some look alike."]
 
 
-def color_of(studies: Sequence[tuple[str, str]], legend: alt.Legend | None = None) -> alt.Color:
+def color_of(studies: Sequence[tuple[str, str]], legend: dict[str, Any] | None = None) -> Channel:
     """Return the color channel.
 
     Only one layer of a chart has the legend, because the scales of its layers are independent; see `layered`.
     """
-    scale = alt.Scale(domain=[label for _, label in studies], range=[PALETTE[look % len(PALETTE)] for look in _looks(studies)])
-    return alt.Color("study:N", scale=scale, legend=legend)
+    scale = {"domain": [label for _, label in studies], "range": [PALETTE[look % len(PALETTE)] for look in _looks(studies)]}
+    return field("study:N", scale=scale, legend=legend)
 
 
-def legend_of(studies: Sequence[tuple[str, str]], symbol: Literal["stroke", "point"], width: float, **options: Any) -> alt.Legend | None:
+def legend_of(
+    studies: Sequence[tuple[str, str]], symbol: Literal["stroke", "point"], width: float, **options: Any
+) -> dict[str, Any] | None:
     """Return a legend below the frame; None for a single study.
 
     It has as many columns as fit into `width` pixels. Its symbols have the dashes or shapes of the marks.
@@ -128,25 +111,25 @@ def legend_of(studies: Sequence[tuple[str, str]], symbol: Literal["stroke", "poi
     column = min(_NAME_PIXELS, 6.5 * max(len(label) for _, label in studies)) + (40 if stroke else 30)
     columns = min(len(studies), max(1, int(width / column)))
     symbols: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 400, "rowPadding": -5} if stroke else {"symbolSize": 60}
-    options = {"orient": "bottom", "columns": columns, "columnPadding": 12, **symbols, **options}
-    return alt.Legend(title=None, symbolOpacity=1, **options)
+    return {"title": None, "symbolOpacity": 1, "orient": "bottom", "columns": columns, "columnPadding": 12, **symbols, **options}
 
 
-def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def dash_of(studies: Sequence[tuple[str, str]]) -> dict[str, Channel]:
     """Return the dash channel for studies of the same color; empty if no color repeats."""
-    return _repeated(studies, DASHES, lambda scale: {"strokeDash": alt.StrokeDash("study:N", scale=scale, legend=None)})
+    return _repeated(studies, "strokeDash", DASHES)
 
 
-def shape_of(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def shape_of(studies: Sequence[tuple[str, str]]) -> dict[str, Channel]:
     """Return the shape channel for studies of the same color; empty if no color repeats."""
-    return _repeated(studies, SHAPES, lambda scale: {"shape": alt.Shape("study:N", scale=scale, legend=None)})
+    return _repeated(studies, "shape", SHAPES)
 
 
-def _repeated(studies: Sequence[tuple[str, str]], kinds: Sequence[Any], channel: Callable[[alt.Scale], dict[str, Any]]) -> dict[str, Any]:
+def _repeated(studies: Sequence[tuple[str, str]], channel: str, kinds: Sequence[Any]) -> dict[str, Channel]:
     looks = _looks(studies)
     if all(look < len(PALETTE) for look in looks):
         return {}
-    return channel(alt.Scale(domain=[label for _, label in studies], range=[kinds[look // len(PALETTE)] for look in looks]))
+    scale = {"domain": [label for _, label in studies], "range": [kinds[look // len(PALETTE)] for look in looks]}
+    return {channel: field("study:N", scale=scale, legend=None)}
 
 
 def drawn_times(frame: pl.DataFrame, *names: str) -> pl.Series:
@@ -155,7 +138,7 @@ def drawn_times(frame: pl.DataFrame, *names: str) -> pl.Series:
     return pl.concat([empty, *(frame[name].rename("x").cast(empty.dtype) for name in names if frame.height)])
 
 
-def time_axis(times: Sequence[pl.Series], width: int, *, title: bool = True, fixed: bool = False) -> alt.X:
+def time_axis(times: Sequence[pl.Series], width: int, *, title: bool = True, fixed: bool = False) -> Channel:
     """Return the time axis, in UTC.
 
     Parameters
@@ -178,9 +161,9 @@ def time_axis(times: Sequence[pl.Series], width: int, *, title: bool = True, fix
         year_suffix = "" if "%Y" in label_format else f", {axis_years(first, last, width)}"
         if fixed:
             domain = {"domain": [round(end.timestamp() * 1000) for end in (first, last)]}
-    axis = alt.Axis(format=label_format, tickMinStep=min_step, labelOverlap=True, labelSeparation=6, labelFlush=False)
-    scale = alt.Scale(type="utc", padding=_PADDING, **domain)
-    return alt.X("x:T", title=f"Time (UTC{year_suffix})" if title else None, scale=scale, axis=axis)
+    axis = {"format": label_format, "tickMinStep": min_step, "labelOverlap": True, "labelSeparation": 6, "labelFlush": False}
+    scale = {"type": "utc", "padding": _PADDING, **domain}
+    return field("x:T", title=f"Time (UTC{year_suffix})" if title else None, scale=scale, axis=axis)
 
 
 def _labels(first: datetime, last: datetime) -> tuple[str, int]:
@@ -205,7 +188,9 @@ def axis_years(first: datetime, last: datetime, width: int) -> str:
     return years(min(first, earliest), max(last, latest))
 
 
-def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = True, also: Sequence[float] = ()) -> tuple[alt.Y, list[str]]:
+def value_axis(
+    metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = True, also: Sequence[float] = ()
+) -> tuple[Channel, list[str]]:
     """Return the axis of a metric's values, and notes on it.
 
     Rates have a fixed axis from 0 to 100%, other metrics start at 0, unless `y` requests another range.
@@ -248,8 +233,8 @@ def value_axis(metric: Metric, y: Any, points: pl.DataFrame, *, title: bool = Tr
     elif metric.kind == "score" and metric.low is not None and metric.high is not None:
         scale = {"domain": [min(metric.low, low or metric.low), max(metric.high, high or metric.high)], "nice": False}
     options: dict[str, Any] = {"values": ticks} if ticks else {"tickMinStep": 1} if metric.kind == "count" else {}
-    axis = alt.Axis(format=_AXIS_FORMATS[metric.kind], **options)
-    return alt.Y("v:Q", title=axis_title(metric) if title else None, scale=alt.Scale(**scale), axis=axis), notes
+    axis = {"format": _AXIS_FORMATS[metric.kind], **options}
+    return field("v:Q", title=axis_title(metric) if title else None, scale=scale, axis=axis), notes
 
 
 def _log_scale(points: pl.DataFrame, also: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -270,8 +255,8 @@ def _log_scale(points: pl.DataFrame, also: Sequence[float]) -> tuple[list[float]
 class Plane:
     """The axes and frame in which lines are drawn."""
 
-    x: alt.X
-    y: alt.Y
+    x: Channel
+    y: Channel
     position: pl.Expr | None = None
     """The position on the x axis; None for the middle of the period on a time axis."""
     width_ratio: float = 1.0
@@ -286,12 +271,17 @@ class Plane:
         """The position on the x axis."""
         return milliseconds("t") if self.position is None else self.position
 
+    @property
+    def transform(self) -> list[dict[str, Any]]:
+        """The transformation that computes the position of a period on a time axis."""
+        return [calculate("x", "(datum.a + datum.b) / 2")] if self.position is None else []
+
     def encoding(self, studies: Sequence[tuple[str, str]], **more: Any) -> dict[str, Any]:
         """Return the channels of all layers, and additional ones."""
         return {"x": self.x, "y": self.y, "color": color_of(studies), **more}
 
 
-def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
+def line_layers(series: Series, plane: Plane) -> tuple[list[Part], list[str]]:
     """Return the layers that draw a series, and notes on them."""
     bins = bin_count(series.points, plane.width_ratio)
     points: pl.DataFrame = series.points
@@ -306,25 +296,21 @@ def line_layers(series: Series, plane: Plane) -> tuple[list[Any], list[str]]:
     dashes = dash_of(series.studies)
     layers = _bands(series, bins, plane) if series.banded else []
     drawn = with_breaks(points.drop("mean", strict=False), ["v", "n", "low", "high", *(["old"] if "old" in points.columns else [])])
-    base = _base(drawn, series.metric, plane)
-    rolling = series.means
-    faint: dict[str, Any] = {} if rolling is None else {"strokeWidth": 1, "opacity": 0.45}
-    layers += [
-        base.mark_line(clip=plane.clip, **faint).encode(**plane.encoding(series.studies, color=with_legend, description=STUDY, **dashes)),
-        *_points(base, series, drawn, plane),
-    ]
-    if rolling is not None:
-        means = split_runs(rolling, "mean").with_columns(v="mean")
+    rows = _rows(drawn, series.metric, plane)
+    faint: dict[str, Any] = {} if series.means is None else {"strokeWidth": 1, "opacity": 0.45}
+    channels = plane.encoding(series.studies, color=with_legend, description=STUDY, **dashes)
+    layers.append(layer(rows, mark("line", clip=plane.clip, **faint), *plane.transform, **channels))
+    layers += _points(rows, series, drawn, plane)
+    if series.means is not None:
+        means = split_runs(series.means, "mean").with_columns(v="mean")
         means = downsample(means, ["v"], bins) if bins is not None else means
         drawn = with_breaks(means, ["v"])
-        thick = alt.Chart(inline_rows(drawn.select(study="label", x=plane.x_value, v="v", alone="alone")))
+        rows = inline_rows(drawn.select(study="label", x=plane.x_value, v="v", alone="alone"))
         if drawn["alone"].any():
-            dash = thick.transform_filter("datum.alone").mark_point(
-                clip=plane.clip, shape="stroke", size=120, strokeWidth=2.6, opacity=1, aria=False
-            )
-            layers.append(dash.encode(**plane.encoding(series.studies)))
-        line = thick.mark_line(clip=plane.clip, strokeWidth=2.6)
-        layers.append(line.encode(**plane.encoding(series.studies, description=STUDY, **dashes)))
+            dash = mark("point", clip=plane.clip, shape="stroke", size=120, strokeWidth=2.6, opacity=1, aria=False)
+            layers.append(layer(rows, dash, keep("datum.alone"), **plane.encoding(series.studies)))
+        thick = mark("line", clip=plane.clip, strokeWidth=2.6)
+        layers.append(layer(rows, thick, **plane.encoding(series.studies, description=STUDY, **dashes)))
     return layers, notes
 
 
@@ -336,11 +322,11 @@ def _undrawn(drawn: pl.DataFrame, points: pl.DataFrame) -> list[str]:
     return [f"{shown:,} of {amended:,} amended values are drawn."] if shown < amended else []
 
 
-def _base(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
-    """Return a chart without marks, with the data of lines and points.
+def _rows(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> Rows:
+    """Return the data of lines and points.
 
-    The fields are study, a and b (start and end of the period), v, x, n if the metric has a denominator, and amended and old if values
-    were amended.
+    The fields are study, a and b (start and end of the period), v, x if the plane has a position, n if the metric has a denominator, and
+    amended and old if values were amended.
     """
     columns = {"study": pl.col("label"), "a": milliseconds("start"), "b": milliseconds("end"), "v": pl.col("v")}
     if metric.denominator is not None:
@@ -351,55 +337,48 @@ def _base(drawn: pl.DataFrame, metric: Metric, plane: Plane) -> alt.Chart:
         columns["alone"] = pl.col("alone")
     if "amended" in drawn.columns:
         columns |= {"amended": pl.col("amended"), "old": pl.col("old")}
-    base = alt.Chart(inline_rows(drawn.select(**columns)))
-    return base if plane.position is not None else base.transform_calculate(x="(datum.a + datum.b) / 2")
+    return inline_rows(drawn.select(**columns))
 
 
-def _points(base: alt.Chart, series: Series, drawn: pl.DataFrame, plane: Plane) -> list[Any]:
+def _points(rows: Rows, series: Series, drawn: pl.DataFrame, plane: Plane) -> list[Part]:
     """Return the points, one per period: amended ones are hollow.
 
     If there are many, only those without a line and amended ones are visible; the others are transparent and keep their tooltips.
     """
     metric, number_format, count = series.metric, series.metric.format, drawn.height
     tooltips = [
-        alt.Tooltip("study:N", title="study"),
-        alt.Tooltip("period:N", title="period"),
-        alt.Tooltip("v:Q", title=metric.label, format=number_format),
+        field("study:N", title="study"),
+        field("period:N", title="period"),
+        field("v:Q", title=metric.label, format=number_format),
     ]
     summary = f"datum.study + ', ' + datum.period + ': ' + format(datum.v, '{number_format}')"
     if metric.denominator is not None:
         trials = counted(metric.denominator)
-        tooltips.append(alt.Tooltip("n:Q", title=trials, format=",d"))
+        tooltips.append(field("n:Q", title=trials, format=",d"))
         summary += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {trials}' : '')"
-    opacity = alt.OpacityValue(1 if count <= _MOST_VISIBLE_POINTS else 0, condition={"test": "datum.alone", "value": 1})
+    opacity = {"value": 1 if count <= _MOST_VISIBLE_POINTS else 0, "condition": {"test": "datum.alone", "value": 1}}
     size = 36 if count <= 80 else 16
-    shape = shape_of(series.studies)
+    channels = plane.encoding(series.studies, description=SUMMARY, **shape_of(series.studies))
+    period = calculate("period", PERIOD)
     amended = "amended" in drawn.columns and bool(drawn["amended"].any())
-    points = (
-        base.transform_filter("isValid(datum.v) && !datum.amended" if amended else "isValid(datum.v)")
-        .transform_calculate(period=PERIOD)
-        .transform_calculate(summary=summary)
-        .mark_point(filled=True, size=size, clip=plane.clip)
-        .encode(**plane.encoding(series.studies, opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape))
-    )
+    points = layer(
+        rows, mark("point", filled=True, size=size, clip=plane.clip), *plane.transform,
+        keep("isValid(datum.v) && !datum.amended" if amended else "isValid(datum.v)"), period, calculate("summary", summary),
+        **channels, opacity=opacity, tooltip=tooltips,
+    )  # fmt: skip
     if not amended:
         return [points]
     before = f"isValid(datum.old) ? format(datum.old, '{number_format}') : 'missing'"
-    hollow = (
-        base.transform_filter("isValid(datum.v) && datum.amended")
-        .transform_calculate(period=PERIOD, before=before)
-        .transform_calculate(summary=f"{summary} + ', amended from ' + datum.before")
-        .mark_point(filled=False, size=size + 14, strokeWidth=1.8, opacity=1, clip=plane.clip)
-        .encode(
-            **plane.encoding(
-                series.studies, tooltip=[*tooltips, alt.Tooltip("before:N", title="as first recorded")], description=SUMMARY, **shape
-            )
-        )
-    )
+    hollow = layer(
+        rows, mark("point", filled=False, size=size + 14, strokeWidth=1.8, opacity=1, clip=plane.clip), *plane.transform,
+        keep("isValid(datum.v) && datum.amended"), period, calculate("before", before),
+        calculate("summary", f"{summary} + ', amended from ' + datum.before"),
+        **channels, tooltip=[*tooltips, field("before:N", title="as first recorded")],
+    )  # fmt: skip
     return [points, hollow]
 
 
-def _bands(series: Series, bins: int | None, plane: Plane) -> list[Any]:
+def _bands(series: Series, bins: int | None, plane: Plane) -> list[Part]:
     """Return the bands of the confidence intervals.
 
     In a downsampled series, the bands cover all intervals of each time bin.
@@ -412,28 +391,20 @@ def _bands(series: Series, bins: int | None, plane: Plane) -> list[Any]:
             .sort("study_id", "t")
         )
     drawn = with_breaks(points, ["low", "high"])
-    base = alt.Chart(inline_rows(drawn.select(study="label", x=plane.x_value, low="low", high="high", alone="alone")))
-    ends = plane.encoding(series.studies, y=with_field(plane.y, "low:Q"), y2=alt.Y2("high:Q"))
-    bars = base.transform_filter("datum.alone").mark_rule(clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False).encode(**ends)
-    area = base.mark_area(clip=plane.clip, opacity=0.18, line=False, aria=False).encode(**ends)
+    rows = inline_rows(drawn.select(study="label", x=plane.x_value, low="low", high="high", alone="alone"))
+    ends = plane.encoding(series.studies, y=with_field(plane.y, "low"), y2=field("high"))
+    area = layer(rows, mark("area", clip=plane.clip, opacity=0.18, line=False, aria=False), **ends)
+    bars = layer(rows, mark("rule", clip=plane.clip, opacity=0.5, strokeWidth=2, aria=False), keep("datum.alone"), **ends)
     return [*([] if drawn["alone"].all() else [area]), *([bars] if drawn["alone"].any() else [])]
 
 
-def with_field(axis: Any, field: str) -> Any:
-    """Return the same axis for another field."""
-    copied = axis.copy(deep=False)
-    copied["shorthand"] = field
-    return copied
-
-
-def reference_layer(reference: tuple[float, str], metric: Metric, y: alt.Y) -> tuple[list[Any], list[str]]:
+def reference_layer(reference: tuple[float, str], metric: Metric, y: Channel) -> tuple[list[Part], list[str]]:
     """Return the layer with a horizontal reference line, and the note on it."""
     value, text = reference
     summary = f"{text or 'reference'}, {number(metric, value)}"
-    base = alt.Chart(inline_rows(pl.DataFrame({"v": [float(value)], "summary": [summary]})))
-    rule = base.mark_rule(strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5)
-    layer = rule.encode(y=y, tooltip=[alt.Tooltip("summary:N", title="line")], description=SUMMARY)
-    return [layer], [f"Horizontal line: {summary}."]
+    rows = inline_rows(pl.DataFrame({"v": [float(value)], "summary": [summary]}))
+    rule = mark("rule", strokeDash=[6, 4], color=NEUTRAL, strokeWidth=1.5)
+    return [layer(rows, rule, y=y, tooltip=[field("summary:N", title="line")], description=SUMMARY)], [f"Horizontal line: {summary}."]
 
 
 def check_reference(reference: Any, metric: Metric) -> tuple[float, str]:
@@ -447,6 +418,6 @@ def check_reference(reference: Any, metric: Metric) -> tuple[float, str]:
     return value, text
 
 
-def empty_layers() -> list[Any]:
+def empty_layers() -> list[Part]:
     """Return a layer without marks, for a chart whose notes explain why it is empty."""
-    return [alt.Chart(inline_rows(pl.DataFrame())).mark_point()]
+    return [layer(inline_rows(pl.DataFrame()), mark("point"))]

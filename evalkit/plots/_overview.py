@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import polars as pl
 
 from evalkit._util.text import plural, span
@@ -15,7 +14,7 @@ from evalkit.errors import InvalidInputError
 from evalkit.frames.metric_text import number
 from evalkit.frames.study_data import study_data
 from evalkit.plots._annotations import annotation_layers, annotations_in
-from evalkit.plots._chart import GroupedChart, LayeredChart, StackedChart, layered, titled
+from evalkit.plots._chart import INDEPENDENT, StackedChart, titled
 from evalkit.plots._descriptions import DIRECTIONS, axis_title, description, only_study
 from evalkit.plots._lines import (
     Plane,
@@ -23,7 +22,6 @@ from evalkit.plots._lines import (
     color_of,
     drawn_times,
     empty_layers,
-    inline_rows,
     legend_of,
     line_layers,
     look_notes,
@@ -32,6 +30,7 @@ from evalkit.plots._lines import (
     value_axis,
 )
 from evalkit.plots._points import MOST_STUDIES, Series, omission_notes, prepare
+from evalkit.plots._vega_lite import Channel, Part, composed, inline_rows, layer, mark
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike
@@ -81,7 +80,7 @@ def overview(data: DataLike) -> StackedChart:
         raise InvalidInputError("The data has no metric", field="data", value=data.column_names)  # pragma: no cover
     all_series = [series for series in (prepare(data, name, interval=False) for name in names) if series.points.height]
     if not all_series:
-        empty = layered(empty_layers(), "", [], "", pl.DataFrame(), height=_HEIGHT)
+        empty = composed("layer", empty_layers(), resolve=INDEPENDENT, title=titled("", []), description="", width=640, height=_HEIGHT)
         note = "Nothing to draw: no checkpoint has a value."
         return _stacked([empty], [note], f"Overview. {note}", pl.DataFrame(schema=_TABLE))
     studies = [(name.id, name.label) for name in data.names]
@@ -92,7 +91,7 @@ def overview(data: DataLike) -> StackedChart:
     groups: dict[str, list[Series]] = {}
     for series in all_series:
         groups.setdefault(series.metric.group, []).append(series)
-    parts: list[Any] = [_legend(studies)] if len(studies) > 1 else []
+    parts: list[Part] = [_legend(studies)] if len(studies) > 1 else []
     notes = [f"Not shown: {name!r}, because {problem}." for name, problem in data.contradictions.items()]
     if data.undefined:
         notes.append(f"No definition in this data: {', '.join(data.undefined)}.")
@@ -104,15 +103,8 @@ def overview(data: DataLike) -> StackedChart:
     for group, members in groups.items():
         small = [_small(series, x, marks) for series in members]
         notes += [f"{series.metric.label}: {note}" for series, (_, texts) in zip(members, small, strict=True) for note in texts]
-        parts.append(
-            GroupedChart(
-                concat=[chart for chart, _ in small],
-                columns=_COLUMNS,
-                spacing=_SPACING,
-                bounds="flush",
-                title=alt.TitleParams(group, fontSize=13),
-            )
-        )
+        charts, title = [chart for chart, _ in small], {"text": group, "fontSize": 13}
+        parts.append(composed("concat", charts, columns=_COLUMNS, spacing=_SPACING, bounds="flush", title=title))
     first: Any = min(series.points["start"].min() for series in all_series)  # type: ignore[type-var]
     last: Any = max(series.points["end"].max() for series in all_series)  # type: ignore[type-var]
     omitted = len(notes) - _MOST_NOTES
@@ -146,56 +138,30 @@ _TABLE = {
 }
 
 
-def _stacked(parts: list[Any], notes: list[str], text: str, underlying: pl.LazyFrame | pl.DataFrame) -> StackedChart:
-    chart = StackedChart(vconcat=parts, title=titled("Overview", notes), description=text, spacing=28)
-    for layer in _layers(chart):
-        layer.encoding = alt.FacetedEncoding(**layer.encoding._kwds).copy()
-    chart.with_underlying(underlying.lazy(), valid=True)
-    return chart
+def _stacked(parts: list[Part], notes: list[str], text: str, underlying: pl.LazyFrame | pl.DataFrame) -> StackedChart:
+    return StackedChart.of(composed("vconcat", parts, title=titled("Overview", notes), description=text, spacing=28), underlying)
 
 
-class _Shared(alt.FacetedEncoding):
-    """An encoding that is not copied while charts are composed.
-
-    Altair would copy each encoding about 20 times.
-    """
-
-    _class_is_valid_at_instantiation = False
-
-    def __deepcopy__(self, _: object) -> _Shared:
-        return self
-
-
-def _layers(chart: Any) -> Iterator[Any]:
-    """Yield the layers of a composed chart whose encoding is shared."""
-    for part in (part for name in ("vconcat", "concat", "layer") for part in chart._kwds.get(name, ())):
-        yield from _layers(part)
-    if isinstance(chart._kwds.get("encoding"), _Shared):
-        yield chart
-
-
-def _small(series: Series, x: alt.X, marks: list[Any]) -> tuple[Any, list[str]]:
+def _small(series: Series, x: Channel, marks: list[Part]) -> tuple[Part, list[str]]:
     """Return the small chart of a metric, with marks in the background, and notes on it."""
     metric = series.metric
-    axis, notes = value_axis(metric, None, series.points, title=False)
-    if metric.kind != "rate":
-        axis["scale"]["nice"] = 4
-    axis["axis"] = alt.Axis(format=axis["axis"]["format"], tickCount=4, minExtent=_EXTENT, maxExtent=_EXTENT)
-    layers, line_notes = line_layers(series, Plane(x=x, y=axis, width_ratio=_WIDTH / 640, legend=False))
-    layers = [*(mark.copy(deep=False) for mark in marks), *layers]
-    for layer in layers:
-        layer.encoding = _Shared(**layer.encoding._kwds)
-    title = alt.TitleParams(axis_title(metric), subtitle=DIRECTIONS[metric.better] or "\u00a0", fontSize=11, subtitleFontSize=10, offset=4)
-    independent = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent"))
-    return LayeredChart(layer=layers, resolve=independent, width=_WIDTH, height=_HEIGHT, title=title), [*notes, *line_notes]
+    y, notes = value_axis(metric, None, series.points, title=False)
+    axis = {"format": y["axis"]["format"], "tickCount": 4, "minExtent": _EXTENT, "maxExtent": _EXTENT}
+    y = {**y, "axis": axis, "scale": y["scale"] if metric.kind == "rate" else {**y["scale"], "nice": 4}}
+    layers, line_notes = line_layers(series, Plane(x=x, y=y, width_ratio=_WIDTH / 640, legend=False))
+    direction = DIRECTIONS[metric.better] or "\u00a0"
+    title = {"text": axis_title(metric), "subtitle": direction, "fontSize": 11, "subtitleFontSize": 10, "offset": 4}
+    resolve = {"scale": {"color": "independent", "strokeDash": "independent"}}
+    chart = composed("layer", [*marks, *layers], resolve=resolve, width=_WIDTH, height=_HEIGHT, title=title)
+    return chart, [*notes, *line_notes]
 
 
-def _legend(studies: Sequence[tuple[str, str]]) -> Any:
+def _legend(studies: Sequence[tuple[str, str]]) -> Part:
     """Return a chart without marks whose legend has the names of the studies."""
     color = color_of(studies, legend_of(studies, "point", 3 * _WIDTH, orient="top", offset=0))
     rows = inline_rows(pl.DataFrame({"study": [label for _, label in studies]}))
-    marks = alt.Chart(rows).mark_point(opacity=0, filled=True, aria=False).encode(color=color, **shape_of(studies))
-    return marks.properties(width=3 * _WIDTH, height=1, view=alt.ViewBackground(stroke=None))
+    marks = layer(rows, mark("point", opacity=0, filled=True, aria=False), color=color, **shape_of(studies))
+    return {**marks, "width": 3 * _WIDTH, "height": 1, "view": {"stroke": None}}
 
 
 def _range(series: Series) -> str:

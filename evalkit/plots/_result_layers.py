@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import polars as pl
 
 from evalkit._util.text import plural
@@ -16,8 +15,9 @@ from evalkit.domain.refusals import a_type
 from evalkit.domain.verdicts import Verdict
 from evalkit.errors import InvalidInputError
 from evalkit.plots._chart import LayeredChart, layered
-from evalkit.plots._lines import STUDY, SUMMARY, color_of, drawn_times, empty_layers, inline_rows, milliseconds, time_axis, with_field
+from evalkit.plots._lines import STUDY, SUMMARY, color_of, drawn_times, empty_layers, milliseconds, time_axis
 from evalkit.plots._theme import NEUTRAL, PALETTE
+from evalkit.plots._vega_lite import Channel, Part, field, inline_rows, layer, mark, with_field
 
 if TYPE_CHECKING:
     from evalkit.analysis import Difference
@@ -54,24 +54,22 @@ def fit_lines(result: Any, studies: Sequence[tuple[str, str]], metric: str) -> p
     return _of_studies(result, "fit", "fitted_line", studies, metric=metric, source=source)
 
 
-def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X, y: alt.Y) -> tuple[list[Any], list[str]]:
+def fit_layers(lines: pl.DataFrame, studies: Sequence[tuple[str, str]], x: Channel, y: Channel) -> tuple[list[Part], list[str]]:
     """Return the layers that draw fitted lines, and notes on them."""
     if lines.is_empty():
         return [], ["No straight line: the fit has no estimate for the studies shown."]
     several = bool(lines["part"].max())
-    curved = ""
-    clip: Any = alt.Undefined
-    if y["scale"]["type"] == "log":
-        floor, curved, clip = y["scale"]["domain"][0], " (curved on a log axis)", True
+    curved, clip = "", {}
+    if y["scale"].get("type") == "log":
+        floor, curved, clip = y["scale"]["domain"][0], " (curved on a log axis)", {"clip": True}
         positive = pl.when(pl.col("value") > 0).then("value")
         lines = _refined(lines).filter(pl.col("high") > floor).with_columns(pl.col("low").clip(floor), value=positive)
     note = f"Dashed: straight {'lines' if several else 'line'}{curved} with 95% {'CIs' if several else 'CI'}."
     data = inline_rows(lines.select("study", "part", x=milliseconds("at"), v="value", low="low", high="high"))
-    color = {**_color(studies), "detail": alt.Detail("part:N")}
-    band = alt.Chart(data).mark_area(opacity=0.14, line=False, aria=False, clip=clip)
-    line = alt.Chart(data).mark_line(strokeDash=[7, 4], strokeWidth=1.6, clip=clip)
-    ends = {"y": with_field(y, "low:Q"), "y2": alt.Y2("high:Q")}
-    return [band.encode(x=x, **ends, **color), line.encode(x=x, y=y, description=STUDY, **color)], [note]
+    channels = {"x": x, "color": _color(studies), "detail": field("part:N")}
+    band = layer(data, mark("area", opacity=0.14, line=False, aria=False, **clip), y=with_field(y, "low"), y2=field("high"), **channels)
+    line = layer(data, mark("line", strokeDash=[7, 4], strokeWidth=1.6, **clip), y=y, description=STUDY, **channels)
+    return [band, line], [note]
 
 
 def _refined(lines: pl.DataFrame) -> pl.DataFrame:
@@ -105,23 +103,22 @@ def change_marks(result: Any, studies: Sequence[tuple[str, str]], metric: str) -
     return _of_studies(result, "changes", "change_marks", studies, metric=metric, source=source)
 
 
-def change_layers(marks: pl.DataFrame, studies: Sequence[tuple[str, str]], x: alt.X) -> tuple[list[Any], list[str]]:
+def change_layers(marks: pl.DataFrame, studies: Sequence[tuple[str, str]], x: Channel) -> tuple[list[Part], list[str]]:
     """Return the layers that draw changes, and notes on them."""
     if marks.is_empty():
         return [], ["No changes detected."]
     summary = pl.format("{}, {}", "study", "text")
     data = inline_rows(marks.select("study", x=milliseconds("at"), a=milliseconds("low"), b=milliseconds("high"), summary=summary))
-    color, tooltip = _color(studies), [alt.Tooltip("summary:N", title="change")]
-    base = alt.Chart(data)
-    intervals = base.mark_rect(opacity=0.12, aria=False).encode(x=with_field(x, "a:T"), x2=alt.X2("b:T"), **color)
-    rules = base.mark_rule(strokeWidth=2).encode(x=x, tooltip=tooltip, description=SUMMARY, **color)
+    color, tooltip = _color(studies), [field("summary:N", title="change")]
+    intervals = layer(data, mark("rect", opacity=0.12, aria=False), x=with_field(x, "a"), x2=field("b"), color=color)
+    rules = layer(data, mark("rule", strokeWidth=2), x=x, tooltip=tooltip, description=SUMMARY, color=color)
     if (marks["low"] < marks["high"]).any():
         return [intervals, rules], ["Vertical bands: times of changes with 95% CIs."]
     return [intervals, rules], ["Thick vertical line: change." if marks.height == 1 else "Thick vertical lines: changes."]
 
 
-def _color(studies: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    return {"color": alt.ColorValue(NEUTRAL)} if len(studies) == 1 else {"color": color_of(studies)}
+def _color(studies: Sequence[tuple[str, str]]) -> Channel:
+    return {"value": NEUTRAL} if len(studies) == 1 else color_of(studies)
 
 
 def _of_studies(result: Any, field: str, method: str, studies: Sequence[tuple[str, str]], *, metric: str, source: str) -> pl.DataFrame:
@@ -178,25 +175,20 @@ def differences(
     if rows.filter(pl.col("verdict") == _NOT_SIGNIFICANT, pl.col("low") * pl.col("high") > 0).height:
         notes.append("Verdicts are adjusted for multiple comparisons (Holm); the intervals are not.")
     order = rows["metric"].to_list()
-    y = alt.Y("metric:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, ticks=False, domain=False), scale=alt.Scale(domain=order))
-    x = alt.X("v:Q", title="Difference (standard deviations)", scale=alt.Scale(zero=True, padding=8))
+    y = field("metric:N", sort=order, title=None, axis={"labelLimit": 260, "ticks": False, "domain": False}, scale={"domain": order})
+    x = field("v:Q", title="Difference (standard deviations)", scale={"zero": True, "padding": 8})
     verdicts = [verdict for verdict in _VERDICTS if verdict in rows["verdict"].to_list()]
-    scale = alt.Scale(domain=verdicts, range=[_VERDICTS[verdict] for verdict in verdicts])
-    with_legend = alt.Color("verdict:N", scale=scale, legend=alt.Legend(title=None, orient="bottom", columns=3))
-    color = alt.Color("verdict:N", scale=scale, legend=None)
-    base = alt.Chart(inline_rows(rows))
-    zero = alt.Chart(inline_rows(pl.DataFrame({"v": [0.0]}))).mark_rule(color=NEUTRAL, strokeDash=[4, 4], aria=False).encode(x=x)
-    intervals = base.mark_rule(strokeWidth=2, aria=False).encode(x=with_field(x, "low:Q"), x2="high:Q", y=y, color=color)
-    dots = base.mark_point(filled=True, size=50, opacity=1).encode(
-        x=x,
-        y=y,
-        color=with_legend,
-        description=SUMMARY,
-        tooltip=[alt.Tooltip("metric:N"), alt.Tooltip("verdict:N"), alt.Tooltip("summary:N", title="result")],
-    )
+    scale = {"domain": verdicts, "range": [_VERDICTS[verdict] for verdict in verdicts]}
+    with_legend = field("verdict:N", scale=scale, legend={"title": None, "orient": "bottom", "columns": 3})
+    color = field("verdict:N", scale=scale, legend=None)
+    data = inline_rows(rows)
+    zero = layer(inline_rows(pl.DataFrame({"v": [0.0]})), mark("rule", color=NEUTRAL, strokeDash=[4, 4], aria=False), x=x)
+    intervals = layer(data, mark("rule", strokeWidth=2, aria=False), x=with_field(x, "low"), x2=field("high"), y=y, color=color)
+    tooltip = [field("metric:N"), field("verdict:N"), field("summary:N", title="result")]
+    dots = layer(data, mark("point", filled=True, size=50, opacity=1), x=x, y=y, color=with_legend, description=SUMMARY, tooltip=tooltip)
     text = f"{title}. " + " ".join(f"{metric}: {verdict}." for metric, verdict in rows.select("metric", "verdict").rows())
     table = rows.drop("summary").rename({"v": "difference"})
-    return layered([zero, intervals, dots], title, notes, text, table, width=width, height=alt.Step(24))
+    return layered([zero, intervals, dots], title, notes, text, table, width=width, height={"step": 24})
 
 
 def audit_chart(findings: pl.DataFrame, scope: Sequence[str] = (), *, width: int = 480) -> LayeredChart:
@@ -225,17 +217,14 @@ def audit_chart(findings: pl.DataFrame, scope: Sequence[str] = (), *, width: int
     kind = pl.col("kind").str.replace_all("_", " ")
     data = rows.select("severity", kind=kind, x=milliseconds("start"), b=milliseconds("end"), summary=summary)
     severities = [severity for severity in _SEVERITIES if severity in rows["severity"].to_list()]
-    scale = alt.Scale(domain=severities, range=[_SEVERITIES[severity] for severity in severities])
+    scale = {"domain": severities, "range": [_SEVERITIES[severity] for severity in severities]}
     x = time_axis([drawn_times(rows, "start", "end")], width)
-    bars = (
-        alt.Chart(inline_rows(data))
-        .mark_bar(minBandSize=2, opacity=0.85)
-        .encode(
-            x=x, x2=alt.X2("b:T"), size=alt.SizeValue(14),
-            y=alt.Y("kind:N", title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
-            color=alt.Color("severity:N", scale=scale, legend=alt.Legend(title=None, orient="bottom")), description=SUMMARY,
-            stroke=alt.Stroke("severity:N", scale=scale, legend=None), tooltip=[alt.Tooltip("summary:N", title="finding")],
-        )
+    bars = layer(
+        inline_rows(data), mark("bar", minBandSize=2, opacity=0.85),
+        x=x, x2=field("b"), size={"value": 14},
+        y=field("kind:N", title=None, axis={"labelLimit": 200, "ticks": False, "domain": False}),
+        color=field("severity:N", scale=scale, legend={"title": None, "orient": "bottom"}), description=SUMMARY,
+        stroke=field("severity:N", scale=scale, legend=None), tooltip=[field("summary:N", title="finding")],
     )  # fmt: skip
     notes = [*scope, f"{plural(rows.height, 'finding')} by kind and time."]
-    return layered([bars], "Audit", notes, f"Audit: {plural(rows.height, 'finding')}.", table, width=width, height=alt.Step(24))
+    return layered([bars], "Audit", notes, f"Audit: {plural(rows.height, 'finding')}.", table, width=width, height={"step": 24})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import polars as pl
 
 from evalkit._util.text import moment, plural, span
@@ -13,7 +12,7 @@ from evalkit.frames.annotations import first_values
 from evalkit.frames.metric_text import number
 from evalkit.frames.study_data import StudyData, study_data
 from evalkit.plots._chart import LayeredChart, check_size, layered
-from evalkit.plots._descriptions import MOST_DESCRIBED, axis_title
+from evalkit.plots._descriptions import MOST_DESCRIBED
 from evalkit.plots._downsampling import bin_count, downsample, runs, with_breaks
 from evalkit.plots._lines import (
     PERIOD,
@@ -21,7 +20,6 @@ from evalkit.plots._lines import (
     SUMMARY,
     color_of,
     empty_layers,
-    inline_rows,
     legend_of,
     look_notes,
     milliseconds,
@@ -29,6 +27,7 @@ from evalkit.plots._lines import (
     value_axis,
 )
 from evalkit.plots._points import drawn_studies, of_studies, studies_of
+from evalkit.plots._vega_lite import Channel, Part, calculate, field, inline_rows, keep, layer, mark
 
 if TYPE_CHECKING:
     from evalkit.frames.study_data import DataLike
@@ -95,8 +94,7 @@ def scatter(
         return layered(empty_layers(), title, notes, f"{subject}: nothing to draw.", table, width=width, height=height)
     horizontal, x_notes = value_axis(x_metric, None, points.with_columns(v="h"))
     vertical, y_notes = value_axis(y_metric, None, points)
-    horizontal["axis"]["labelFlush"] = False
-    horizontal_axis = alt.X("h:Q", title=axis_title(x_metric), scale=horizontal["scale"], axis=horizontal["axis"])
+    horizontal = {**horizontal, "field": "h", "axis": {**horizontal["axis"], "labelFlush": False}}
     drawn, downsampled = points, []
     if (bins := bin_count(points)) is not None:
         drawn = downsample(points, ["h", "v"], bins, pl.col("before").is_not_null())
@@ -108,7 +106,7 @@ def scatter(
     amended = [f"Hollow: amended ({plural(count, 'checkpoint')})."] if (count := points["before"].count()) else []
     notes = [*data.scope.sentences(), order, *amended, *omitted, *x_notes, *y_notes, *look_notes(studies, "shape"), *downsampled]
     legend = legend_of(studies, "point", width)
-    layers = _layers(drawn, studies, (horizontal_axis, vertical), (x_metric, y_metric), path=path, legend=legend)
+    layers = _layers(drawn, studies, (horizontal, vertical), (x_metric, y_metric), path=path, legend=legend)
     sentences = [f"{subject}, {span(points['start'].min(), points['end'].max())}."]  # type: ignore[arg-type]
     sentences += [*_summaries(points, x_metric, y_metric), *notes]
     return layered(layers, title, notes, " ".join(sentences), table, width=width, height=height)
@@ -117,13 +115,13 @@ def scatter(
 def _layers(
     points: pl.DataFrame,
     studies: list[tuple[str, str]],
-    axes: tuple[alt.X, alt.Y],
+    axes: tuple[Channel, Channel],
     metrics: tuple[Metric, Metric],
     *,
     path: bool,
-    legend: alt.Legend | None,
-) -> list[Any]:
-    (x, y), (x_metric, y_metric) = axes, metrics
+    legend: dict[str, Any] | None,
+) -> list[Part]:
+    x_metric, y_metric = metrics
     age = (pl.col("t").rank("ordinal").over("study_id") / pl.len().over("study_id")).round(3)
     rows = with_breaks(points.with_columns(age=age), ["h", "v"])
     amended = bool(rows["before"].count())
@@ -131,32 +129,33 @@ def _layers(
     drawn = rows.select(
         study="label", a=milliseconds("start"), b=milliseconds("end"), h="h", v="v", age="age", t=milliseconds("t"), **before
     )
-    base, color = alt.Chart(inline_rows(drawn)), color_of(studies)
+    data, frame = inline_rows(drawn), {"x": axes[0], "y": axes[1]}
     summary = (
         f"datum.study + ', ' + datum.period + ': {x_metric.label.lower()} ' + format(datum.h, '{x_metric.format}') + ', "
         f"{y_metric.label.lower()} ' + format(datum.v, '{y_metric.format}')"
     )
-    line = base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, color=color, order=alt.Order("t:Q"), description=STUDY)
+    line = layer(data, mark("line", strokeWidth=1, opacity=0.45), **frame, color=color_of(studies), order=field("t:Q"), description=STUDY)
     tooltips = [
-        alt.Tooltip("study:N", title="study"), alt.Tooltip("period:N", title="period"),
-        *(alt.Tooltip(f"{name}:Q", title=metric.label, format=metric.format) for name, metric in (("h", x_metric), ("v", y_metric))),
+        field("study:N", title="study"), field("period:N", title="period"),
+        *(field(f"{name}:Q", title=metric.label, format=metric.format) for name, metric in (("h", x_metric), ("v", y_metric))),
     ]  # fmt: skip
-    opacity = alt.Opacity("age:Q", scale=alt.Scale(domain=[0, 1], range=[0.4, 1]), legend=None)
+    opacity = field("age:Q", scale={"domain": [0, 1], "range": [0.4, 1]}, legend=None)
     size = 46 if points.height <= 300 else 16
-    dots = (
-        base.transform_filter("isValid(datum.v) && !isValid(datum.before)" if amended else "isValid(datum.v)")
-        .transform_calculate(period=PERIOD)
-        .transform_calculate(summary=summary)
-        .mark_point(filled=True, size=size)
-        .encode(x=x, y=y, color=color_of(studies, legend), opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape_of(studies))
-    )
+    period, shape = calculate("period", PERIOD), shape_of(studies)
+    dots = layer(
+        data, mark("point", filled=True, size=size),
+        keep("isValid(datum.v) && !isValid(datum.before)" if amended else "isValid(datum.v)"), period, calculate("summary", summary),
+        **frame, color=color_of(studies, legend), opacity=opacity, tooltip=tooltips, description=SUMMARY, **shape,
+    )  # fmt: skip
     layers = [line, dots] if path else [dots]
     if amended:
-        tooltips = [*tooltips, alt.Tooltip("before:N", title="as first recorded")]
-        hollow = base.transform_filter("isValid(datum.before)").transform_calculate(period=PERIOD)
-        hollow = hollow.transform_calculate(summary=f"{summary} + ', first recorded: ' + datum.before")
-        points_with_shape = hollow.mark_point(filled=False, size=size + 14, strokeWidth=1.8, opacity=1)
-        layers.append(points_with_shape.encode(x=x, y=y, color=color, tooltip=tooltips, description=SUMMARY, **shape_of(studies)))
+        tooltips = [*tooltips, field("before:N", title="as first recorded")]
+        hollow = layer(
+            data, mark("point", filled=False, size=size + 14, strokeWidth=1.8, opacity=1),
+            keep("isValid(datum.before)"), period, calculate("summary", f"{summary} + ', first recorded: ' + datum.before"),
+            **frame, color=color_of(studies), tooltip=tooltips, description=SUMMARY, **shape,
+        )  # fmt: skip
+        layers.append(hollow)
     return layers
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import altair as alt
 import polars as pl
 
 from evalkit.domain.refusals import invalid
@@ -29,6 +28,7 @@ from evalkit.plots._lines import (
 )
 from evalkit.plots._points import Series, prepare
 from evalkit.plots._result_layers import change_layers, change_marks, fit_layers, fit_lines
+from evalkit.plots._vega_lite import Channel, field
 
 if TYPE_CHECKING:
     from evalkit.analysis import BeforeAfter, ChangePoints, PerStudy, Trend
@@ -138,7 +138,7 @@ def trend(
     times += [annotations.times] if align == "calendar" else []
     times += [] if marks is None else [drawn_times(marks, "low", "at", "high")]
     times += [] if lines is None else [drawn_times(lines, "at")]
-    x: alt.X = time_axis(times, width)
+    x = time_axis(times, width)
     position: pl.Expr | None = None
     if align == "start":
         series = series.since_start()
@@ -174,7 +174,7 @@ def _also_drawn(series: Series, line: tuple[float, str | None] | None, lines: pl
     return values if series.rolled is None else [*values, *series.rolled["mean"].drop_nulls()]
 
 
-def _since_start(points: pl.DataFrame) -> tuple[alt.X, pl.Expr]:
+def _since_start(points: pl.DataFrame) -> tuple[Channel, pl.Expr]:
     """Return the axis of time since each study's first period, and the position on it.
 
     The unit depends on the length of the axis.
@@ -182,5 +182,6 @@ def _since_start(points: pl.DataFrame) -> tuple[alt.X, pl.Expr]:
     microseconds = pl.col("t").dt.timestamp("us")
     hours = float(points.select(microseconds.max()).item() or 0) / 3.6e9
     length, unit = next((length, unit) for limit, length, unit in _UNITS if hours <= limit)
-    axis = alt.X("x:Q", title=f"{unit.capitalize()} since the start of the first period", scale=alt.Scale(zero=True, nice=False, padding=8))
+    title = f"{unit.capitalize()} since the start of the first period"
+    axis = field("x:Q", title=title, scale={"zero": True, "nice": False, "padding": 8})
     return axis, microseconds / (length * 1e6)

@@ -126,10 +126,11 @@ def _significant(data: StudyData, analysis: StudyAnalysis, metric: str) -> Figur
 
 
 def _figure(name: str, chart: Any, *, titled: bool) -> Figure:
-    from evalkit.plots._rendering import svg
+    from evalkit.plots._rendering import specification, svg
 
-    drawing = svg(chart, "page")
-    return Figure(_compact(drawing, titled=titled), name, str(chart.description), _width(drawing))
+    spec = specification(chart)
+    drawing = svg(spec, "page")
+    return Figure(_compact(drawing, titled=titled), name, str(spec["description"]), _width(drawing))
 
 
 def _width(drawing: str) -> int:
