@@ -30,7 +30,7 @@ def runs(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
     present = pl.all_horizontal(pl.col(name).is_not_null() for name in values)
     new = (pl.col("study_id") != pl.col("study_id").shift(1)) | pl.col("gap")
     breaks = new.fill_null(True) | present.not_() | present.shift(1).fill_null(False).not_()
-    return rows.lazy().with_columns(run=breaks.cast(pl.Int64()).cum_sum()).filter(present).collect()
+    return rows.with_columns(run=breaks.cast(pl.Int64()).cum_sum()).filter(present)
 
 
 def bin_count(rows: pl.DataFrame, width_ratio: float = 1.0) -> int | None:
@@ -91,13 +91,16 @@ def downsample(rows: pl.DataFrame, values: Sequence[str], bins: int, kept: pl.Ex
 def with_breaks(rows: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
     """Insert a row without values between two runs of a study, so that lines break there.
 
-    The row is halfway between the runs in time. The column `alone` marks the only row of a run.
+    The row is halfway between the runs in time. The column `alone` marks the only row of a run. The rows must be sorted by study_id and t.
     """
-    marked = rows.lazy().with_columns(alone=pl.len().over("run") == 1, order=pl.lit(0, dtype=pl.Int8()))
+    marked = rows.with_columns(alone=pl.len().over("run") == 1)
     last_of_run = (pl.col("run") != pl.col("run").shift(-1)) & (pl.col("study_id") == pl.col("study_id").shift(-1))
-    ends = marked.with_columns(until=pl.col("t").shift(-1)).filter(last_of_run.fill_null(False))
+    ends = marked.with_columns(until=pl.col("t").shift(-1)).filter(last_of_run)
+    if ends.is_empty():
+        return marked
     nulls = [pl.lit(None).cast(rows.schema[name]).alias(name) for name in values]
     middle = pl.col("t") + (pl.col("until") - pl.col("t")) / 2
     times = [middle.alias(name) for name in ("t", "start", "end") if name in rows.columns]
-    breaks = ends.with_columns(*times, *nulls, alone=False, order=pl.lit(1, dtype=pl.Int8())).drop("until")
-    return pl.concat([marked, breaks]).sort("study_id", "run", "order", "t", maintain_order=True).drop("order").collect()
+    breaks = ends.with_columns(*times, *nulls, alone=False).drop("until")
+    # In a stable sort, a break stays after its run.
+    return pl.concat([marked, breaks]).sort("study_id", "run", maintain_order=True)

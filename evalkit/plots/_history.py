@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -62,7 +63,7 @@ class History:
     spans: pl.DataFrame
     marks: pl.DataFrame
 
-    @property
+    @cached_property
     def paused(self) -> pl.DataFrame:
         """The spans of paused time, which are shaded."""
         return self.spans.filter(status="paused")

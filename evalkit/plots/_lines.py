@@ -182,7 +182,8 @@ def axis_years(first: datetime, last: datetime, width: int) -> str:
     room = (last - first) * _PADDING / (width - 2 * _PADDING)
     try:
         ends = pl.Series([first - room - timedelta(microseconds=1), last + room]) + shift
-        earliest, latest = ends.dt.truncate(step).dt.offset_by(step)[0] - shift, ends.dt.truncate(step)[1] - shift
+        floors = ends.dt.truncate(step)
+        earliest, latest = floors.dt.offset_by(step)[0] - shift, floors[1] - shift
     except OverflowError:  # outside of the range of datetimes
         return years(first, last)
     return years(min(first, earliest), max(last, latest))
