@@ -29,6 +29,7 @@ __all__ = ["EvalStorage", "References", "calls"]
 
 _STUDY = "SELECT id, name, status, period_type, period_value, config, created_at, started_at, stopped_at, archived FROM studies"
 _CHECKPOINT = """SELECT id, study_id, timestamp, metrics, events_analyzed, sessions_included, event_id, provenance FROM checkpoints"""
+_ID_LENGTH = 36
 _PAGE = 1000
 # All other names (printable ASCII without surrounding spaces) are equal to their normal forms.
 _MAY_DIFFER = "name GLOB '*[^ -~]*' OR name LIKE ' %' OR name LIKE '% '"
@@ -460,6 +461,9 @@ class References:
         return [study for study in self._storage.find_studies(name) if normalized_name(study.name) == normalized_name(name)]
 
     def _matches(self, text: str) -> list[Study]:
+        exact = self._storage.get_study(text) if len(text) == _ID_LENGTH else None  # without a search among the names of all studies
+        if exact is not None:
+            return [exact]
         candidates = self._storage.find_studies(text)
         ids = matching_studies(text, [(study.id, study.name) for study in candidates])
         return [study for study in candidates if study.id in ids]
