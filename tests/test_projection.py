@@ -70,6 +70,9 @@ def event(study: int = 0, kind: str = "study_created", number: int = 0) -> Encod
     return EncodedEvent(study_id, event_id, stored.to_wire())
 
 
+IN_LAST_PARTITION = next(event(study) for study in range(4) if partition_of(STUDIES[study], 4) == 3)
+
+
 def history(checkpoints: int = 12, studies: Sequence[int] = (0, 1, 2, 3)) -> list[EncodedEvent]:
     created = [event(study, number=study) for study in studies]
     return created + [event(studies[number % len(studies)], "checkpoint_recorded", number) for number in range(100, 100 + checkpoints)]
@@ -490,6 +493,35 @@ def test_concurrent_consumers_apply_each_event_once(database: SqliteDatabase) ->
     assert verify(database, log).ok
     for opened in databases:
         opened.close()
+
+
+@pytest.mark.parametrize("data", [b"not an event", IN_LAST_PARTITION.data], ids=["invalid bytes", "wrong partition"])
+def test_copies_in_two_partitions_can_be_applied_at_the_same_time(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    """A consumer applies the copy in one partition after another consumer has decided about that in the other."""
+    log = InMemoryEventLog(4)
+    for partition in (0, 1):
+        log.place(partition, data)
+    first = EvalProjectionConsumer(log, database)
+    with closing(SqliteDatabase(database.path)) as other:
+        second = EvalProjectionConsumer(log, other)
+        first.catch_up(until=[0, 0, 0, 0])
+        batch = other.batch
+
+        def after_the_first(statements: Sequence[Any], **options: Any) -> list[list[Row]]:
+            if "quarantined" in str(statements) or "rejected" in str(statements):
+                monkeypatch.undo()
+                first.catch_up(until=[1, 0, 0, 0])
+            return batch(statements, **options)
+
+        monkeypatch.setattr(other, "batch", after_the_first)
+        second.catch_up(until=[0, 1, 0, 0])
+        assert other.batch == batch
+        assert (first.conflicts, second.conflicts) == (0, 0)
+    counts = [database.execute(f"SELECT count(*) FROM {table}") for table in ("quarantined", "rejected")]
+    assert sorted(counts) == [[(0,)], [(1,)]]
+    assert verify(database, log).ok
 
 
 def test_catch_up_commits_every_partition(database: SqliteDatabase) -> None:

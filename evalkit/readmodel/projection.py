@@ -28,6 +28,8 @@ EventKey = tuple[str, str]
 """The key of a decision, (study id, event id). The study id is empty if the event has none or is in a wrong partition."""
 
 _KEPT_BYTES = 64 * 1024
+_UNLESS_COPIED = "INSERT OR IGNORE"
+"""For events without effect in several partitions: another consumer may decide about a copy at the same time."""
 
 _STATES = """
 SELECT j.value, (SELECT status FROM {studies} WHERE id = j.value), (SELECT max(seq) FROM {lifecycle} WHERE study_id = j.value),
@@ -300,12 +302,14 @@ class _Batch:
                 self._change_study(event, state)
         elif decision.outcome is Outcome.REJECTED:
             # Copies in several wrong partitions may differ, and which one is read first depends on the order of the partitions.
-            written_at = None if decision.reason is Reason.WRONG_PARTITION else event.written_at
+            misplaced = decision.reason is Reason.WRONG_PARTITION
+            written_at = None if misplaced else event.written_at
+            insert = _UNLESS_COPIED if misplaced else "INSERT"
             args = (
                 event.study_id, event.event_id, str(decision.reason), event.kind, decision.message, written_at, record.partition,
                 record.offset,
             )  # fmt: skip
-            self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", args))
+            self._others.append((f"{insert} INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", args))
 
     def add_checkpoint(self, event: DecodedEvent, record: LogRecord) -> None:
         """Add an applied checkpoint."""
@@ -346,7 +350,7 @@ class _Batch:
                 event.study_id, event.event_id, event.row[1], sha256(data).hexdigest(), decision.message, len(data), data[:_KEPT_BYTES],
                 record.partition, record.offset,
             )  # fmt: skip
-            self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", args))
+            self._others.append((f"{_UNLESS_COPIED} INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", args))
 
     def statements(self) -> list[Statement | BulkInsert]:
         """Return all changes as statements.
