@@ -87,10 +87,11 @@ class Stored(NamedTuple):
         if study_ids[: len(self.study_ids)] != self.study_ids:
             parts[0] = _with_index(self.frame.drop("study"), study_ids)
         frame = pl.concat(parts, rechunk=False).clone()  # whose columns are taken out below
-        order = frame.select(pl.arg_sort_by("study", "timestamp", "checkpoint_id")).to_series()
+        keys = "study", "timestamp", "checkpoint_id"
+        order = frame.select(keys).with_row_index("place").sort(keys)["place"]
         pages.clear()
         parts.clear()
-        return Stored(pl.DataFrame([frame.drop_in_place(name).gather(order) for name in frame.columns]), study_ids)
+        return Stored(pl.DataFrame([frame.drop_in_place(name).rechunk().gather(order) for name in frame.columns]), study_ids)
 
     def of_study(self, values: Mapping[str, Any], dtype: pl.DataType) -> pl.Series:
         """Return the value of each row's study, or null."""
