@@ -44,7 +44,7 @@ __all__ = [
 PERIOD = "utcFormat(datum.a, '%Y-%m-%d %H:%M') + ' to ' + utcFormat(datum.b, '%Y-%m-%d %H:%M') + ' UTC'"
 SUMMARY, STUDY = field("summary:N"), field("study:N")
 """The accessible description of a mark, which is also its tooltip in an SVG."""
-_MOST_VISIBLE_POINTS = 300
+_MOST_VISIBLE_POINTS = 300  # at the usual width; more would cover the line
 _WIDTH, _NAME_PIXELS = 640, 240
 _AXIS_FORMATS = {"rate": "%", "count": "~s", "number": ",f", "duration": ",f", "money": "$,f", "score": ",f"}
 """Without a precision, Vega chooses enough digits to distinguish adjacent ticks."""
@@ -357,7 +357,8 @@ def _points(rows: Rows, series: Series, drawn: pl.DataFrame, plane: Plane) -> li
         trials = counted(metric.denominator)
         tooltips.append(field("n:Q", title=trials, format=",d"))
         summary += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {trials}' : '')"
-    opacity = {"value": 1 if count <= _MOST_VISIBLE_POINTS else 0, "condition": {"test": "datum.alone", "value": 1}}
+    visible = count <= _MOST_VISIBLE_POINTS * plane.width_ratio
+    opacity = {"value": 1 if visible else 0, "condition": {"test": "datum.alone", "value": 1}}
     size = 36 if count <= 80 else 16
     channels = plane.encoding(series.studies, description=SUMMARY, **shape_of(series.studies))
     period = calculate("period", PERIOD)

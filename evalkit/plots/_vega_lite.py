@@ -16,7 +16,21 @@ import altair as alt
 import polars as pl
 from altair.utils import update_nested
 
-__all__ = ["Channel", "Part", "Rows", "calculate", "composed", "field", "inline_rows", "keep", "layer", "mark", "top_level", "with_field"]
+__all__ = [
+    "Channel",
+    "Part",
+    "Rows",
+    "calculate",
+    "composed",
+    "field",
+    "inline_rows",
+    "keep",
+    "layer",
+    "mark",
+    "top_level",
+    "with_field",
+    "without_pointer",
+]
 
 Channel: TypeAlias = dict[str, Any]
 """What a channel of a layer shows: a field or a value, with its axis, scale or legend."""
@@ -90,6 +104,23 @@ def composed(kind: Literal["layer", "concat", "vconcat"], parts: Sequence[Part],
     if data is None or any(part.get("data") is not data for part in parts):
         return {**properties, kind: list(parts)}
     return {"data": data, **properties, kind: [{name: value for name, value in part.items() if name != "data"} for part in parts]}
+
+
+def without_pointer(value: Any) -> Any:
+    """Return a part of a specification without what only shows under a pointer.
+
+    These are tooltips, and points that are transparent unless a condition applies.
+    """
+    if isinstance(value, list):
+        return [without_pointer(item) for item in value]
+    if not isinstance(value, dict) or "values" in value:
+        return value
+    if "encoding" not in value:
+        return {name: item if name == "datasets" else without_pointer(item) for name, item in value.items()}
+    encoding = {name: channel for name, channel in value["encoding"].items() if name not in ("tooltip", "description")}
+    opacity = encoding.get("opacity", {})
+    hidden = [keep(opacity["condition"]["test"])] if opacity.get("value") == 0 else []
+    return {**value, "transform": [*hidden, *value.get("transform", [])], "encoding": encoding}
 
 
 def top_level(chart: Part) -> dict[str, Any]:

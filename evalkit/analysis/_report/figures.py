@@ -127,9 +127,10 @@ def _significant(data: StudyData, analysis: StudyAnalysis, metric: str) -> Figur
 
 def _figure(name: str, chart: Any, *, titled: bool) -> Figure:
     from evalkit.plots._rendering import specification, svg
+    from evalkit.plots._vega_lite import without_pointer
 
     spec = specification(chart)
-    drawing = svg(spec, "page")
+    drawing = svg(spec if titled else without_pointer(spec), "page")
     return Figure(_compact(drawing, titled=titled), name, str(spec["description"]), _width(drawing))
 
 
