@@ -72,6 +72,8 @@ KINDS = [
     Kind("collect memory", "peak memory of the first kit.collect() (MB)", "", 600),
     Kind("panel", "panel.refresh() after one new checkpoint", "first kit.panel() of a process, displayed", 0.25),
     Kind("panel again", "the same", "a second kit.panel(), displayed", 0.25),
+    Kind("panel of many", "the same with {listed:,} studies", "the opening of that panel", 0.4),
+    Kind("report", "kit.report() of 120 checkpoints", "drawing its two charts with vl-convert", 3),
 ]
 NEEDS_IGGY = {"append", "from iggy", "latency"}
 WITHOUT_BASELINE = {"memory": "KB per checkpoint", "latency": "s", "chart size": "kB", "collect memory": "MB"}
@@ -81,7 +83,16 @@ Round = tuple[float, float | None]
 
 
 def sizes(scale: float) -> dict[str, int]:
-    full = {"events": 100_000, "frame": 10_000, "single": 300, "read": 300_000, "remote": 50_000, "charted": 100_000, "logs": 10_000}
+    full = {
+        "events": 100_000,
+        "frame": 10_000,
+        "single": 300,
+        "read": 300_000,
+        "remote": 50_000,
+        "charted": 100_000,
+        "logs": 10_000,
+        "listed": 5000,
+    }
     return {name: max(int(size * scale), 20) for name, size in full.items()}
 
 
@@ -103,6 +114,8 @@ def measure(size: dict[str, int], rounds: int, wanted: set[str], folder: Path) -
         ({"latency"}, shared.reaching_another),
         ({"chart", "chart size"}, notebook.charting),
         ({"panel", "panel again"}, notebook.following),
+        ({"panel of many"}, notebook.following_many),
+        ({"report"}, notebook.reporting),
     ):
         if wanted.isdisjoint(names):
             continue

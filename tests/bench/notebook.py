@@ -16,6 +16,7 @@ from typing import Any
 
 import evalkit
 from evalkit.samples import sample_checkpoints
+from tests.bench import workload
 
 _ROOT = Path(__file__).parents[2]
 _UPDATES = 10
@@ -53,6 +54,42 @@ def following(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[
         done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
         first, update, second = json.loads(done.stdout)
         yield {"panel": (update, first), "panel again": (update, second)}
+
+
+def following_many(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, tuple[float, float | None]]]:
+    """Compare the update of a panel of many studies with its opening, in this process."""
+    home = folder / "home"
+    workload.make_home(home, 3 * size["listed"], studies=size["listed"])
+    with evalkit.connect(home) as kit:
+        _displayed(kit).close()  # so that imports and cold files are in no round
+        newest = kit.studies()["study_id"][0]
+        rows = workload.later_rows(rounds * _UPDATES, 3 * size["listed"])
+        for number in range(rounds):
+            opening, panel = _timed(lambda: _displayed(kit))
+            updates = []
+            for row in rows[number * _UPDATES :][:_UPDATES].iter_slices(1):
+                kit.record_checkpoints(newest, row)
+                updates.append(_timed(panel.refresh)[0])
+            panel.close()
+            yield {"panel of many": (sorted(updates)[_UPDATES // 2], opening)}
+
+
+def reporting(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, tuple[float, float | None]]]:
+    """Compare a report with the drawing of its two charts alone."""
+    from evalkit import plots
+    from evalkit.plots._rendering import specification, svg
+
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    with evalkit.connect(folder / "home") as kit:
+        kit.create_study("agent", period="daily:200", at=start)
+        kit.start_study("agent", at=start)
+        kit.record_checkpoints("agent", [_dated(row) for row in sample_checkpoints("daily", start, 120, seed=1)])
+        specs = [specification(chart(kit.data("agent"))) for chart in (plots.lifecycle, plots.overview)]
+        kit.report("agent", folder / "report.html")
+        for _ in range(rounds):
+            time, _ = _timed(lambda: kit.report("agent", folder / "report.html"))
+            baseline, _ = _timed(lambda: [svg(spec, "page") for spec in specs])
+            yield {"report": (time, baseline)}
 
 
 def panels(home: Path) -> tuple[float, float, float]:

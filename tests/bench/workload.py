@@ -88,13 +88,13 @@ def checkpoint_messages(study_ids: list[str], count: int, custom: int = 0) -> It
         yield EncodedEvent(study_id, event_id, encode_checkpoint(event_id, checkpoint_id, study_id, end, metrics, 40, sessions(index)))
 
 
-def make_home(home: Path, checkpoints: int, custom: int = 0) -> None:
+def make_home(home: Path, checkpoints: int, custom: int = 0, studies: int = STUDIES) -> None:
     """Create an embedded home with a log and its read model, optionally with custom metrics."""
     home.mkdir()
     log = SqliteEventLog(home / log_file)
-    studies = study_messages(STUDIES, custom)
-    log.append(studies)
-    messages = checkpoint_messages(sorted({message.study_id for message in studies}), checkpoints, custom)
+    created = study_messages(studies, custom)
+    log.append(created)
+    messages = checkpoint_messages(sorted({message.study_id for message in created}), checkpoints, custom)
     while chunk := list(islice(messages, _CHUNK)):
         log.append(chunk)
     log.close()
