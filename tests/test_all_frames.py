@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import evalkit
 from evalkit.domain.definitions import Kind
 from evalkit.frames import all_frames as module
-from evalkit.frames import stored_pages
+from evalkit.frames import stored_pages, versions
 from evalkit.frames.all_frames import AllFrames, read_all_frames
 from evalkit.frames.reader import FrameReader
+from evalkit.panel.content import Content
 from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.rebuild import rebuild
 from tests.generators import Entry, eventful_histories
@@ -35,18 +36,26 @@ def assert_equal(updated: AllFrames, read: AllFrames) -> None:
         assert old.height == new.height
 
 
+def values_of(content: Content) -> list[tuple[int, list[str]]]:
+    names = ("total_cost", "total_tokens", "avg_session_duration", *content.frames.checkpoints.columns[-4:])
+    return [(content.recorded(row), [content.last_value(row, name) for name in sorted(names)]) for row in content.studies.values()]
+
+
 @pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(eventful_histories(), st.data())
 @pytest.mark.filterwarnings("ignore:The selected studies define:evalkit.EvalkitWarning")
 def test_updated_frames_equal_those_read_again(history: list[Entry], data: st.DataObject) -> None:
-    """Pages of few rows, which the model decodes, have the same rows as those that are decoded by columns."""
+    """Pages of few rows are decoded in another way, and stored checkpoints are not copied for few new ones."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(history)), min_size=1, max_size=4)))
     log = InMemoryEventLog(1)
     with read_models() as make, pytest.MonkeyPatch.context() as patch:
         database = make()
         consumer, reader = EvalProjectionConsumer(log, database), FrameReader(database)
+        patch.setattr(versions, "_FEW_NEW", 0)
+        patch.setattr(versions, "_MOST_CHUNKS", data.draw(st.integers(1, 10)))
         frames: AllFrames | None = None
+        content: Content | None = None
         for start, end in zip([0, *cuts], [*cuts, len(history)], strict=True):
             for entry in history[start:end]:
                 log.place(0, entry.data)
@@ -54,7 +63,11 @@ def test_updated_frames_equal_those_read_again(history: list[Entry], data: st.Da
             patch.setattr(stored_pages, "_FEW", 50)
             frames = read_all_frames(reader, previous=frames)
             patch.setattr(stored_pages, "_FEW", 0)
-            assert_equal(frames, read_all_frames(FrameReader(database)))
+            again = read_all_frames(FrameReader(database))
+            assert_equal(frames, again)
+            content = Content(frames, previous=content)
+            assert values_of(content) == values_of(Content(again))
+            assert reader.checkpoints(archived=True).equals(FrameReader(database).checkpoints(archived=True))
         rebuild(database, log)
         assert_equal(read_all_frames(reader, previous=frames), read_all_frames(FrameReader(database)))
 
@@ -100,3 +113,18 @@ def test_frames_are_read_again_if_columns_change(tmp_path: Path) -> None:
         with pytest.warns(evalkit.EvalkitWarning, match="different kinds"):
             updated = kit._all_frames(previous=frames)
         assert_equal(updated, kit._all_frames())
+
+
+def test_few_new_checkpoints_copy_only_those_of_their_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "_FEW_NEW", 0)
+    monkeypatch.setattr(versions, "_MOST_CHUNKS", 6)
+    with evalkit.connect(tmp_path) as kit:
+        for name in ("first", "second", "third"):
+            kit.start_study(kit.create_study(name, period="daily", at="2026-01-01T00:00:00Z"), at="2026-01-01T00:00:00Z")
+        for day in range(1, 12):
+            name = ("first", "second", "third")[day % 3]
+            kit.record_checkpoint(name, {"period_start": f"2026-01-{day:02}", "total_cost": day}, tz="UTC")
+            frame = kit.checkpoints()
+            assert frame.equals(FrameReader(kit.engine.database).checkpoints())
+            assert frame.n_chunks() <= 6 + 2
+        assert kit.checkpoints("second")["total_cost"].to_list() == [1, 4, 7, 10]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
@@ -22,6 +22,11 @@ __all__ = ["FrameStudy", "Stored", "Values", "View", "checkpoint_frame", "custom
 Values = Literal["latest", "first"]
 _MOST_COLUMNS = 500
 _KEY = ["study_id", "checkpoint_id"]
+_ORDER = "study", "timestamp", "checkpoint_id"
+_FEW_NEW = 100
+"""How many times more rows are stored than added, if the stored ones are not copied."""
+_MOST_CHUNKS = 100
+"""The number of parts of a frame after which it is copied, because many parts are slow to read."""
 _LARGEST_SECONDS = 9e12  # a longer duration does not fit into 64 bits of microseconds
 
 
@@ -83,15 +88,38 @@ class Stored(NamedTuple):
 
         The list of pages is emptied, so that their memory is used again column by column.
         """
-        parts = [self.frame, *(_with_index(page, study_ids) for page in pages)]
-        if study_ids[: len(self.study_ids)] != self.study_ids:
-            parts[0] = _with_index(self.frame.drop("study"), study_ids)
+        same_places = study_ids[: len(self.study_ids)] == self.study_ids
+        added = sum(page.height for page in pages)
+        if same_places and 0 < added * _FEW_NEW < self.frame.height and self.frame.n_chunks() < _MOST_CHUNKS:
+            return self._with_few(pl.concat([_with_index(page, study_ids) for page in pages]), study_ids)
+        parts = [self.frame if same_places else _with_index(self.frame.drop("study"), study_ids)]
+        parts += [_with_index(page, study_ids) for page in pages]
         frame = pl.concat(parts, rechunk=False).clone()  # whose columns are taken out below
-        keys = "study", "timestamp", "checkpoint_id"
-        order = frame.select(keys).with_row_index("place").sort(keys)["place"]
+        order = frame.select(_ORDER).with_row_index("place").sort(_ORDER)["place"]
         pages.clear()
         parts.clear()
         return Stored(pl.DataFrame([frame.drop_in_place(name).rechunk().gather(order) for name in frame.columns]), study_ids)
+
+    def _with_few(self, new: pl.DataFrame, study_ids: tuple[str, ...]) -> Stored:
+        """Return these checkpoints and some new ones; only the rows of their studies are copied."""
+        parts, done = [], 0
+        for (study,), rows in sorted(new.group_by("study"), key=lambda group: int(str(group[0][0]))):
+            start, end = self._range(int(str(study)))
+            parts += [self.frame[done:start], pl.concat([self.frame[start:end], rows]).sort(_ORDER)]
+            done = end
+        return Stored(pl.concat([*parts, self.frame[done:]], rechunk=False), study_ids)
+
+    def _range(self, study: int) -> tuple[int, int]:
+        """Return the first row of a study, and the first one after it."""
+        places = self.frame["study"]
+        return int(places.search_sorted(study, "left")), int(places.search_sorted(study, "right"))
+
+    def of(self, study_ids: Collection[str]) -> Stored:
+        """Return the checkpoints of some studies."""
+        if len(study_ids) * 2 > len(self.study_ids):
+            return self
+        ranges = [self._range(place) for place, study_id in enumerate(self.study_ids) if study_id in study_ids]
+        return Stored(pl.concat([self.frame[:0], *(self.frame[start:end] for start, end in ranges)], rechunk=False), self.study_ids)
 
     def of_study(self, values: Mapping[str, Any], dtype: pl.DataType) -> pl.Series:
         """Return the value of each row's study, or null."""
@@ -195,6 +223,7 @@ def custom_columns(studies: Sequence[FrameStudy], history: History, *, limited: 
 def _selected(stored: Stored, studies: Sequence[FrameStudy], bounds: Bounds) -> pl.DataFrame:
     """Return the rows of studies in a state, with the studies' names and period types."""
     period_types = frame_schema(CHECKPOINTS)["period_type"]
+    stored = stored.of({study.id for study in studies})
     rows = stored.frame.with_columns(
         stored.of_study({study.id: study.name for study in studies}, pl.String()).alias("study"),
         stored.of_study({study.id: study.period_type for study in studies}, period_types).alias("period_type"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Content", "StudyFrames"]
 
+_PERIODS = "recorded periods"
+"""The name of the number of recorded periods; it cannot be that of a metric."""
 _DESCRIBED = ("study_id", "name", "metadata")
 """The columns of the studies frame that a chart depends on."""
 
@@ -79,9 +81,17 @@ class Content:
         The study id and id of each checkpoint that is not shown.
     as_of
         The state of the log, a time or the text of a pin; None for the latest.
+    previous
+        The content of an earlier reading with the same excluded checkpoints, whose values are kept for studies that did not change.
     """
 
-    def __init__(self, frames: AllFrames, excluded: frozenset[tuple[str, str]] = frozenset(), as_of: datetime | str | None = None) -> None:
+    def __init__(
+        self,
+        frames: AllFrames,
+        excluded: frozenset[tuple[str, str]] = frozenset(),
+        as_of: datetime | str | None = None,
+        previous: Content | None = None,
+    ) -> None:
         self.frames = frames
         self.excluded = excluded
         self.as_of = as_of
@@ -89,7 +99,9 @@ class Content:
         """The rows of the studies frame by id, newest first; archived ones too."""
         self._metrics: dict[str, dict[str, Metric]] = {}
         self._of_study: dict[str, StudyFrames] = {}
-        self._last: dict[str, dict[str, Any]] = {}
+        self._values: dict[str, dict[str, Any]] = {}
+        """Values of each study that has them, by their name."""
+        self._known = ({}, {}) if previous is None else (previous.studies, previous._values)
 
     @cached_property
     def not_archived(self) -> list[dict[str, Any]]:
@@ -113,11 +125,18 @@ class Content:
             return frame
         return frame.join(pl.DataFrame(list(self.excluded), schema, orient="row"), on=list(schema), how="anti", maintain_order="left")
 
-    @cached_property
-    def _periods(self) -> dict[str, int]:
-        """The number of recorded periods of each study that has checkpoints."""
-        counts = self._shown.group_by("study_id").agg(pl.struct("period_start", "period_end").n_unique().alias("periods"))
-        return dict(counts.iter_rows())
+    def _of_each(self, name: str, value: pl.Expr, kept: pl.Expr | None = None) -> dict[str, Any]:
+        """Return a value of each study, computed from its checkpoints (those that are `kept`)."""
+        if name not in self._values:
+            studies, values = self._known
+            rows, known = self._shown, values.get(name, {})
+            if known:  # rows of studies that did not change are the same objects
+                changed = [study_id for study_id, row in self.studies.items() if studies.get(study_id) is not row]
+                rows = rows.filter(pl.col("study_id").is_in(changed))
+                known = {study_id: found for study_id, found in known.items() if studies[study_id] is self.studies.get(study_id)}
+            rows = rows if kept is None else rows.filter(kept)
+            self._values[name] = known | dict(rows.group_by("study_id", maintain_order=True).agg(value).iter_rows())
+        return self._values[name]
 
     def metrics_of(self, study_id: str | None) -> dict[str, Metric]:
         """Return the metrics of a study by name: the 16, then custom ones as defined."""
@@ -154,19 +173,18 @@ class Content:
 
         Its format is that of the study's definition.
         """
-        if metric not in self._last:
-            known = self._shown.select("study_id", metric) if metric in self._shown.columns else None
-            measured = None if known is None else known.filter(pl.col(metric).is_not_null())
-            last = () if measured is None else measured.group_by("study_id", maintain_order=True).agg(pl.col(metric).last()).iter_rows()
-            self._last[metric] = dict(last)
-        value, definition = self._last[metric].get(row["study_id"]), self.metrics_of(row["study_id"]).get(metric)
+        column, definition = pl.col(metric), self.metrics_of(row["study_id"]).get(metric)
+        last = self._of_each(metric, column.last(), column.is_not_null()) if metric in self._shown.columns else {}
+        value = last.get(row["study_id"])
         if value is None or definition is None:
             return ""
         return number(definition, value.total_seconds() if isinstance(value, timedelta) else value)
 
     def recorded(self, row: dict[str, Any]) -> int:
         """Return the number of recorded periods of a study."""
-        return self._periods.get(row["study_id"], 0)
+        periods = self._of_each(_PERIODS, pl.struct("period_start", "period_end").n_unique().alias(_PERIODS))
+        count: int = periods.get(row["study_id"], 0)
+        return count
 
     def progress(self, row: dict[str, Any]) -> str:
         """Return the recorded and planned periods of a study, e.g. ``"3 of 8 periods"``."""

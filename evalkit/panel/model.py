@@ -129,7 +129,7 @@ class PanelModel:
         was_behind = self.reading is not None and self.reading.behind is not None
         changed = reading is not self.reading or was_unreachable
         if self.reading is None or self.reading.frames is not reading.frames:
-            self._latest = Content(reading.frames, self.excluded)
+            self._latest = Content(reading.frames, self.excluded, previous=self._latest)
             self._drafts = {study_id: drafts for study_id, drafts in self._drafts.items() if study_id in self._latest.studies}
             for drafts in self._drafts.values():
                 drafts.follow(self._latest)

@@ -1,6 +1,6 @@
 """Measure how time and memory grow with the number of checkpoints.
 
-``python -m tests.bench.growth [--sizes 10000 100000 1000000] [--folder DIR] [--json FILE]``. Each step runs in a new process. Its time is
+``python -m tests.bench.growth [--sizes 1000 10000 100000 1000000] [--folder DIR] [--json FILE]``. Each step runs in a new process. Its time is
 shown per checkpoint, and its peak memory includes the interpreter and all imports. 5,000,000 checkpoints need some 20 GB of disk.
 """
 
@@ -22,7 +22,8 @@ from typing import Any
 import polars as pl
 
 import evalkit
-from tests.bench.workload import STUDIES, frame_to_record
+from tests.bench.notebook import displayed
+from tests.bench.workload import STUDIES, frame_to_record, later_rows
 
 _ROOT = Path(__file__).parents[2]
 _CHUNK = 10_000
@@ -71,6 +72,14 @@ def cold_read(home: Path, size: int) -> float:
     return _timed(home, lambda kit: kit.checkpoints())
 
 
+def warm_read(home: Path, size: int) -> float:
+    """Read all checkpoints again after one more."""
+    with evalkit.connect(home) as kit:
+        kit.checkpoints()
+        _record_one_more(kit, size)
+        return _seconds(kit.checkpoints)
+
+
 def three_columns(home: Path, size: int) -> float:
     """Read three columns of all checkpoints."""
     return _timed(home, lambda kit: kit.checkpoints(columns=["session_success_rate", "total_cost", "total_tokens"]))
@@ -92,17 +101,71 @@ def scan(home: Path, size: int) -> float:
     return _timed(home, work)
 
 
+def chart(home: Path, size: int) -> float:
+    """Draw a trend chart of the first study as SVG, after its data were read and another chart was drawn."""
+    from evalkit import plots
+    from evalkit.plots._rendering import svg
+
+    def draw() -> Any:
+        return svg(plots.trend(data, "session_success_rate"))
+
+    with evalkit.connect(home) as kit:
+        data = kit.data("agent 0")
+        draw()
+        return _seconds(draw)
+
+
+def report(home: Path, size: int) -> float:
+    """Write a report on the first study, after a first report."""
+    with evalkit.connect(home) as kit:
+        kit.report("agent 0", home.parent / "report.html")
+        return _seconds(lambda: kit.report("agent 0", home.parent / "report.html"))
+
+
+def panel(home: Path, size: int) -> float:
+    """Open a panel of all studies with a new kit, after a panel of another home."""
+    with evalkit.connect(home.parent / "empty") as kit:
+        kit.create_study("agent")
+        displayed(kit).close()
+    with evalkit.connect(home) as kit:
+        return _seconds(lambda: displayed(kit, "agent 0").close())
+
+
+def panel_update(home: Path, size: int) -> float:
+    """Show one more checkpoint in an open panel."""
+    with evalkit.connect(home) as kit:
+        opened = displayed(kit, "agent 0")
+        _record_one_more(kit, 2 * size)
+        opened.refresh()
+        _record_one_more(kit, 3 * size)
+        seconds = _seconds(opened.refresh)
+        opened.close()
+        return seconds
+
+
 STEPS: dict[str, Callable[[Path, int], float]] = {
-    step.__name__: step for step in (record, rebuild, catch_up, verify, cold_read, three_columns, mirror, scan)
-}
+    step.__name__: step
+    for step in (
+        record, rebuild, catch_up, verify, cold_read, three_columns, mirror, scan, warm_read, chart, report, panel, panel_update,
+    )
+}  # fmt: skip
+_OF_ALL = ("cold_read", "warm_read", "panel", "panel_update")
+
+
+def _record_one_more(kit: evalkit.EvalKit, existing: int) -> None:
+    kit.record_checkpoints("agent 0", later_rows(1, existing))
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = perf_counter()
+    work()
+    return perf_counter() - start
 
 
 def _timed(home: Path, work: Callable[[evalkit.EvalKit], Any]) -> float:
     with evalkit.connect(home) as kit:
         kit.status()
-        start = perf_counter()
-        work(kit)
-        return perf_counter() - start
+        return _seconds(lambda: work(kit))
 
 
 def _child(step: str, home: Path, size: int) -> tuple[float, int]:
@@ -119,7 +182,8 @@ def _child(step: str, home: Path, size: int) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.growth", description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--steps", nargs="+", default=[*STEPS], choices=[*STEPS], metavar="STEP", help=f"of {', '.join(STEPS)}")
     parser.add_argument("--folder", type=Path, help="where to make the homes; by default a temporary folder")
     parser.add_argument("--json", type=Path, default=Path("growth-results.json"), metavar="FILE", help="output file")
     options = parser.parse_args()
@@ -129,8 +193,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="evalkit-growth-", dir=options.folder) as folder:
             home = Path(folder) / "home"
             of_size = results[str(size)] = {}
-            for step in STEPS:
-                if step == "cold_read" and size > _ALL_IN_MEMORY:
+            for step in options.steps:
+                if step in _OF_ALL and size > _ALL_IN_MEMORY:
                     continue
                 seconds, memory = _child(step, home, size)
                 of_size[step] = {"seconds": seconds, "microseconds_per_checkpoint": seconds / size * 1e6, "peak_memory_mb": memory}

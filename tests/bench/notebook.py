@@ -61,11 +61,11 @@ def following_many(folder: Path, size: dict[str, int], rounds: int) -> Iterator[
     home = folder / "home"
     workload.make_home(home, 3 * size["listed"], studies=size["listed"])
     with evalkit.connect(home) as kit:
-        _displayed(kit).close()  # so that imports and cold files are in no round
+        displayed(kit).close()  # so that imports and cold files are in no round
         newest = kit.studies()["study_id"][0]
         rows = workload.later_rows(rounds * _UPDATES, 3 * size["listed"])
         for number in range(rounds):
-            opening, panel = _timed(lambda: _displayed(kit))
+            opening, panel = _timed(lambda: displayed(kit))
             updates = []
             for row in rows[number * _UPDATES :][:_UPDATES].iter_slices(1):
                 kit.record_checkpoints(newest, row)
@@ -100,13 +100,13 @@ def panels(home: Path) -> tuple[float, float, float]:
     kit.start_study("agent", at=start)
     rows = [_dated(row) for row in sample_checkpoints("daily", start, 60 + _UPDATES, seed=1)]
     kit.record_checkpoints("agent", rows[:60])
-    first, panel = _timed(lambda: _displayed(kit))
+    first, panel = _timed(lambda: displayed(kit))
     updates = []
     for row in rows[60:]:
         kit.record_checkpoints("agent", [row])
         updates.append(_timed(panel.refresh)[0])
     panel.close()
-    second, panel = _timed(lambda: _displayed(kit))
+    second, panel = _timed(lambda: displayed(kit))
     panel.close()
     return first, sorted(updates)[_UPDATES // 2], second
 
@@ -115,8 +115,9 @@ def _dated(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "recorded_at": min(row["recorded_at"], datetime.now(UTC) + timedelta(minutes=1))}
 
 
-def _displayed(kit: evalkit.EvalKit) -> Any:
-    panel = kit.panel()
+def displayed(kit: evalkit.EvalKit, study: str | None = None) -> Any:
+    """Return a panel that is displayed, without its output."""
+    panel = kit.panel(study)
     with contextlib.redirect_stdout(io.StringIO()):
         panel._ipython_display_()
     return panel
