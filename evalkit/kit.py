@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from evalkit._util.forks import polars_is_stranded
 from evalkit._util.garbage import collector_paused
 from evalkit._util.progress_bar import progress_bar
+from evalkit._util.temporary_folder import TemporaryFolder
 from evalkit.domain.checkpoint_rows import CheckpointRows
 from evalkit.domain.commands import AutoDefinitions, CreateStudy, RecordCheckpoint, RowReader, is_auto
 from evalkit.domain.definitions import Metric
@@ -136,6 +137,7 @@ class EvalKit:
         """The read model as `Study` and `Checkpoint` objects."""
         self._handlers = Handlers(self.engine)
         self._references = References(EvalStorage(self.engine.database, self.engine.has_tables), settings.home, warned=True)
+        self._temporary_mirror: TemporaryFolder | None = None
 
     def __enter__(self) -> EvalKit:
         return self
@@ -157,6 +159,9 @@ class EvalKit:
         >>> kit.close()
         """
         self.engine.close()
+        if self._temporary_mirror is not None:
+            self._temporary_mirror.close()
+            self._temporary_mirror = None
 
     # --- commands -----------------------------------------------------------------------------------------------------------------
 
@@ -1235,16 +1240,17 @@ class EvalKit:
         from evalkit.frames.selection import columns_to_read, only, select
         from evalkit.frames.versions import View
 
+        wanted, read_columns = (None, None) if columns is None else columns_to_read(columns, by)
+
         def read() -> pl.DataFrame:
             state = self._state("as_of", as_of)
-            wanted, read_columns = (None, None) if columns is None else columns_to_read(columns, by)
             view = View(values, custom, columns=read_columns)
             ids = self._ids(study, state, archived=archived)
             frame = select(self._reader.checkpoints(ids, view, state, archived=archived), start, end, by, exclude)
             return frame if wanted is None else frame.select(wanted)
 
         frame = self._frame("checkpoints", read, backend, as_of, always=study is not None)
-        return frame if columns is None else only(frame, columns, by)  # an empty home has a frame with all columns
+        return frame if wanted is None else only(frame, wanted)  # an empty home has a frame with all columns
 
     def mirror(self, folder: str | os.PathLike[str] | None = None) -> Mirror:
         """Write new checkpoints to the Parquet files of a mirror.
@@ -1267,6 +1273,8 @@ class EvalKit:
         ------
         InvalidInputError
             When the folder cannot be written, or has the mirror of another log.
+        ReadOnlyError
+            Without a folder, when the kit is read-only or has no home that can be written.
 
         Examples
         --------
@@ -1280,7 +1288,7 @@ class EvalKit:
         _check_polars()
         from evalkit.frames.mirror import CheckpointMirror, Mirror
 
-        target = self._mirror_folder(folder)
+        target = self._mirror_folder(folder, "Cannot write the mirror")
         if not self.engine.ready_to_read():
             return Mirror(target, 0, 0)
         return CheckpointMirror(self.engine.database, target).update().result()
@@ -1305,7 +1313,8 @@ class EvalKit:
         study, values, as_of, archived, custom
             See `checkpoints`.
         folder
-            The folder of the mirror, see `mirror`.
+            The folder of the mirror, see `mirror`. Without a home that can be written, a temporary folder is the default, which is deleted
+            when the kit is closed.
 
         Returns
         -------
@@ -1340,9 +1349,23 @@ class EvalKit:
         ids = self._ids(study, state, archived=archived)
         return scan(CheckpointMirror(self.engine.database, target).update(state), ids, view, archived=archived)
 
-    def _mirror_folder(self, folder: object) -> Path:
+    def _mirror_folder(self, folder: object, required: str = "") -> Path:
+        """Return the folder for a mirror.
+
+        If the home must not be written, it is temporary, or an error is raised: `required` is the beginning of its message.
+        """
         if folder is None:
-            return self.engine.settings.home / "mirror"
+            home, reason = self.engine.settings.home, self.engine.not_writable
+            if reason is None and not self.engine.embedded and not home.exists():
+                reason = f"the home {home} does not exist"
+            if reason is None:
+                return home / "mirror"
+            if required:
+                hint = "Pass another folder: kit.mirror('parquet')."
+                raise ReadOnlyError(f"{required}: {reason}", hint=hint, shell_hint="Name another folder: evalkit mirror parquet.")
+            if self._temporary_mirror is None:
+                self._temporary_mirror = TemporaryFolder("evalkit-mirror-")
+            return self._temporary_mirror.path
         if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
             raise invalid("folder", folder, "expected a folder, e.g. 'mirror'")
         return Path(folder).expanduser().absolute()

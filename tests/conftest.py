@@ -96,9 +96,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         needs.runs(None)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(scope="module")
 def pages_of_many_rows() -> Iterator[None]:
-    """Decode pages of checkpoints by columns in tests, too, which have few rows."""
+    """Decode pages of checkpoints by columns, although tests have few rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("evalkit.frames.stored_pages._FEW", 0)
         yield

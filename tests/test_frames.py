@@ -16,7 +16,10 @@ import evalkit
 from evalkit import EvalKit, EvalkitWarning, InvalidInputError
 from evalkit.domain.commands import CreateStudy
 from evalkit.domain.ids import StudyId, milliseconds, new_id
+from evalkit.frames.reader import FrameReader
 from evalkit.frames.study_data import StudyData
+from evalkit.frames.versions import View
+from evalkit.samples import sample_checkpoints
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FRAMES = ["studies", "checkpoints", "lifecycle", "rejected", "metrics", "measurements", "notes", "amendments"]
@@ -261,11 +264,31 @@ def test_only_the_wanted_columns_are_read(kit: EvalKit, tmp_path: Path) -> None:
             assert fresh.checkpoints(**options).select(columns).equals(expected)
         assert kit.checkpoints(**options, columns=columns).equals(expected)
     assert kit.checkpoints(columns=["total_cost"], backend="pandas").columns.tolist() == ["total_cost"]
+    assert kit.checkpoints(columns=iter(["total_cost"])).columns == ["total_cost"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [0, 1, 50, 51])
+def test_few_rows_and_many_are_decoded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    kit = evalkit.connect(tmp_path / "another")
+    study = kit.start_study(kit.create_study("agent", period="hourly"))
+    rows = sample_checkpoints("hourly", "2026-01-05T00:00:00Z", count, seed=1)
+    kit.record_checkpoints(study, [{**row, "avg_session_duration": None} if number == 0 else row for number, row in enumerate(rows)])
+    frames = []
+    for few in (0, 50, 100):
+        monkeypatch.setattr("evalkit.frames.stored_pages._FEW", few)
+        reader = FrameReader(kit.engine.database)
+        frames.append((reader.checkpoints([study.id], View(columns=("total_cost", "collector"))), reader.checkpoints()))
+    assert frames[0][1].height == count
+    for selected, whole in frames[1:]:
+        assert selected.equals(frames[0][0])
+        assert whole.equals(frames[0][1])
+        assert whole.schema == frames[0][1].schema
 
 
 @pytest.mark.parametrize("columns", ["total_cost", [], ["total_cst"], [3], ["no_such"]])
+@pytest.mark.filterwarnings("ignore:No evalkit home found:evalkit.EvalkitWarning")
 def test_unknown_columns_are_refused(kit: EvalKit, tmp_path: Path, columns: Any) -> None:
     with pytest.raises(InvalidInputError):
         kit.checkpoints(columns=columns)
-    with pytest.warns(EvalkitWarning), pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError):
         evalkit.connect(tmp_path / "nothing").checkpoints(columns=columns)

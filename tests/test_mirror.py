@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
 import evalkit
-from evalkit import EvalKit, EvalkitWarning, InvalidInputError
+from evalkit import EvalKit, EvalkitWarning, InvalidInputError, ReadOnlyError
 from evalkit.domain.times import stored_time
 from evalkit.frames import mirror as module
 from evalkit.frames.mirror import CheckpointMirror
@@ -36,6 +36,8 @@ from tests.memory_log import InMemoryEventLog
 from tests.properties import examples, in_long_form
 from tests.test_fold_properties import read_models
 from tests.worker import Child
+
+pytestmark = pytest.mark.usefixtures("pages_of_many_rows")
 
 START = datetime(2025, 12, 10, tzinfo=UTC)
 
@@ -284,6 +286,22 @@ def test_a_folder_that_cannot_be_used_is_refused(kit: EvalKit, tmp_path: Path) -
             kit.mirror(folder)  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError):
             kit.scan(folder=folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:This kit is read-only:evalkit.EvalkitWarning")
+def test_a_read_only_kit_has_a_temporary_mirror(kit: EvalKit, tmp_path: Path) -> None:
+    before = sorted((tmp_path / "home").rglob("*"))
+    with evalkit.connect(tmp_path / "home", read_only=True) as reader:
+        scanned = reader.scan()
+        assert scanned.collect().equals(kit.checkpoints())
+        folder = reader._mirror_folder(None)
+        assert folder.exists()
+        with pytest.raises(ReadOnlyError) as raised:
+            reader.mirror()
+        assert str(raised.value) == snapshot("Cannot write the mirror: this kit is read-only. Pass another folder: kit.mirror('parquet').")
+        assert reader.mirror(tmp_path / "mirror").checkpoints == 40
+    assert not folder.exists()
+    assert sorted((tmp_path / "home").rglob("*")) == before
 
 
 def test_an_empty_home_has_an_empty_mirror(tmp_path: Path) -> None:

@@ -893,6 +893,13 @@ def test_objects_of_chart_equal_its_specification(name: str) -> None:
     assert copy.deepcopy(chart).to_dict() == pickle.loads(pickle.dumps(chart)).to_dict() == before
 
 
+@pytest.mark.parametrize(("width", "count", "visible"), [(640, 300, True), (640, 301, False), (320, 150, True), (320, 151, False)])
+def test_points_are_hidden_above_one_per_two_pixels(width: int, count: int, visible: bool) -> None:
+    spec = plots.trend(checkpoints(count=count), "total_cost", width=width).to_dict()
+    (points,) = (layer for layer in spec["layer"] if layer["mark"]["type"] == "point")
+    assert points["encoding"]["opacity"]["value"] == int(visible)
+
+
 def test_layers_are_charts() -> None:
     """They can be changed one by one, also in a chart that was drawn before."""
     chart = plots.trend(two_studies(), "total_cost", rolling=3)

@@ -23,6 +23,8 @@ __all__ = ["AllFrames", "read_all_frames"]
 _NAMES = ("studies", "lifecycle", "metrics", "notes", "amendments", "checkpoints")
 _MOST_CHANGED = 100
 """With more changed studies, all are read again."""
+_MOST_CHUNKS = 50
+"""The number of parts of a frame after which it is copied, because many parts are slow to read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,7 @@ class AllFrames:
         frames = {
             name: pl.concat([getattr(self, name).filter(others), getattr(new, name)], how="diagonal", rechunk=False) for name in _NAMES
         }
+        frames = {name: frame.rechunk() if frame.n_chunks() > _MOST_CHUNKS else frame for name, frame in frames.items()}
         frames["studies"] = frames["studies"].sort("created_at", "study_id", descending=True)
         result = replace(new, **frames)
         rows = self.rows | new.rows

@@ -171,8 +171,10 @@ class FrameReader:
         ends = "SELECT " + ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in ("checkpoints", "lifecycle", "changes"))
         with readable(self._database):
             head, (rows, new) = self._pages.read((ends, ()), (_NEW_ROWS, (MAX_COUNT,) * 3 if mark is None else mark[2:]))
-        now = Mark(identity, head.generation, *(int(str(end)) for end in rows[0]))
-        return now, None if mark is None or mark[:2] != now[:2] else {str(study_id) for (study_id,) in new}
+        log = tuple(position.first_sha256 for position in head.positions)
+        now = Mark((identity, log), head.generation, *(int(str(end)) for end in rows[0]))
+        comparable = mark is not None and mark[:2] == now[:2] and all(old <= end for old, end in zip(mark[2:], now[2:], strict=True))
+        return now, {str(study_id) for (study_id,) in new} if comparable else None
 
     def bounds(self, as_of: AsOf) -> Bounds:
         """Return the bounds of a state of the log."""

@@ -36,7 +36,7 @@ def columns_to_read(columns: object, by: str) -> tuple[list[str], tuple[str, ...
     return wanted, (*wanted, *_KEY, "study", _SELECTED_BY.get(by, "timestamp"))
 
 
-def only(frame: Any, columns: object, by: str) -> Any:
+def only(frame: Any, wanted: list[str]) -> Any:
     """Return the wanted columns of a Polars or pandas frame.
 
     Raises
@@ -44,7 +44,6 @@ def only(frame: Any, columns: object, by: str) -> Any:
     InvalidInputError
         If a column is unknown.
     """
-    wanted, _ = columns_to_read(columns, by)
     for name in wanted:
         if name not in frame.columns:
             raise unknown_name("column", name, list(frame.columns), field="columns")

@@ -55,7 +55,7 @@ class EvalChart(alt.TopLevelMixin):
     def __getattr__(self, name: str) -> Any:
         # IPython looks up such names to display a chart; Altair's objects are not needed for that.
         if name.startswith("_"):
-            raise AttributeError(name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
         return super().__getattr__(name)  # type: ignore[misc]
 
     @property

@@ -28,7 +28,7 @@ EventKey = tuple[str, str]
 """The key of a decision, (study id, event id). The study id is empty if the event has none or is in a wrong partition."""
 
 _KEPT_BYTES = 64 * 1024
-_UNLESS_COPIED = "INSERT OR IGNORE"
+_UNLESS_STORED = " ON CONFLICT DO NOTHING"
 """For events without effect in several partitions: another consumer may decide about a copy at the same time."""
 
 _STATES = """
@@ -304,12 +304,12 @@ class _Batch:
             # Copies in several wrong partitions may differ, and which one is read first depends on the order of the partitions.
             misplaced = decision.reason is Reason.WRONG_PARTITION
             written_at = None if misplaced else event.written_at
-            insert = _UNLESS_COPIED if misplaced else "INSERT"
+            conflict = _UNLESS_STORED if misplaced else ""
             args = (
                 event.study_id, event.event_id, str(decision.reason), event.kind, decision.message, written_at, record.partition,
                 record.offset,
             )  # fmt: skip
-            self._others.append((f"{insert} INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", args))
+            self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?){conflict}", args))
 
     def add_checkpoint(self, event: DecodedEvent, record: LogRecord) -> None:
         """Add an applied checkpoint."""
@@ -350,7 +350,7 @@ class _Batch:
                 event.study_id, event.event_id, event.row[1], sha256(data).hexdigest(), decision.message, len(data), data[:_KEPT_BYTES],
                 record.partition, record.offset,
             )  # fmt: skip
-            self._others.append((f"{_UNLESS_COPIED} INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", args))
+            self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?){_UNLESS_STORED}", args))
 
     def statements(self) -> list[Statement | BulkInsert]:
         """Return all changes as statements.

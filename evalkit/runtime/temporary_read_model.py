@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import weakref
-from pathlib import Path
-
+from evalkit._util.temporary_folder import TemporaryFolder
 from evalkit.errors import DatabaseUnavailableError
 from evalkit.eventlog.event_log import EventLog
 from evalkit.readmodel.consumer import EvalProjectionConsumer
@@ -39,14 +34,13 @@ class TemporaryReadModel:
 
     def __init__(self, log: EventLog, database: SqliteDatabase) -> None:
         try:
-            folder = Path(tempfile.mkdtemp(prefix="evalkit-read-model-"))
+            self._folder = TemporaryFolder("evalkit-read-model-")
         except OSError as error:
             problem = f"A temporary read model cannot be created: {error.strerror}"
             raise DatabaseUnavailableError(problem, hint="Set TMPDIR to a folder that is writable.") from None
         self._database = database
         self._consumer = EvalProjectionConsumer(log, database, batch_size=_BATCH, group=None)
-        self._delete = weakref.finalize(self, _delete, folder, os.getpid())
-        self._original = database.switch(folder / "evalkit.db", read_only=False)
+        self._original = database.switch(self._folder.path / "evalkit.db", read_only=False)
 
     @staticmethod
     def reason(log: EventLog, database: SqliteDatabase) -> str | None:
@@ -75,9 +69,4 @@ class TemporaryReadModel:
         """Make the database use its own file again, and delete the temporary one."""
         path, read_only = self._original
         self._database.switch(path, read_only=read_only)
-        self._delete()
-
-
-def _delete(folder: Path, pid: int) -> None:
-    if os.getpid() == pid:  # not in a forked process
-        shutil.rmtree(folder, ignore_errors=True)
+        self._folder.close()

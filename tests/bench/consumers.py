@@ -14,7 +14,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import timedelta
@@ -43,10 +42,6 @@ _ROOT = Path(__file__).parents[2]
 _PARTITIONS = 4
 _BY_ID = 100
 _STUDIES = 40
-_DISTURBED = 0.25
-"""The number of cores that other processes may use."""
-_ATTEMPTS = 4
-_IDLE_SECONDS = 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 HALVES = ([0, 1], [2, 3])
 ALL = [0, 1, 2, 3]
@@ -270,21 +265,6 @@ def _run(way: Way, folder: Path, iggy: Iggy, log_url: str, statements: list[str]
                 with evalkit.connect(folder / "home", log_url=log_url, database_url=servers[0].url) as kit:
                     assert kit.verify().ok, way.title
         return result
-
-
-def _undisturbed(run: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
-    """Run when other processes leave the cores idle, and again if they did not; return the least disturbed result."""
-    results = []
-    for attempt in range(_ATTEMPTS):
-        for _ in range(_IDLE_SECONDS):
-            busy = _busy()
-            time.sleep(1)
-            if _busy() - busy < _DISTURBED:
-                break
-        results.append(run(attempt))
-        if results[-1]["cores of others"] < _DISTURBED:
-            break
-    return min(results, key=lambda result: float(result["cores of others"]))
 
 
 def _rows(server: Sqld) -> int:
