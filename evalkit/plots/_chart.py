@@ -73,7 +73,7 @@ class EvalChart(alt.TopLevelMixin):
         return copied
 
     def to_dict(self, validate: bool = True, **options: Any) -> Any:
-        """Return the specification.
+        """Return the specification, whose rows are not copied: change a copy of them.
 
         Altair writes and validates it if its objects have been used, or for special options.
         """
