@@ -66,7 +66,7 @@ KINDS = [
     Kind("custom read", "kit.checkpoints() of {events:,} with 5 custom metrics", "the same without them", 2.0),
     Kind("pinned read", "kit.checkpoints(as_of=pin) of {events:,}", "kit.checkpoints()", 1.5),
     Kind("read of a time", "kit.checkpoints(as_of=time) of {events:,}", "kit.checkpoints()", 1.5),
-    Kind("amended", "kit.checkpoints() after 100 amendments", "after 100 more checkpoints", 2.0),
+    Kind("amended", "kit.checkpoints() of {events:,} after 100 amendments", "the first call", 0.2),
     Kind("collect again", "kit.collect() of {logs:,} Inspect logs, nothing new", "the first time", 0.1),
     Kind("read logs", "read_sessions() of {logs:,} Inspect logs", "zipfile + json.loads of their members", 1.5),
     Kind("collect memory", "peak memory of the first kit.collect() (MB)", "", 600),

@@ -41,20 +41,17 @@ def with_custom_metrics(folder: Path, size: dict[str, int], rounds: int) -> Iter
 
 
 def amending(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[str, tuple[float, float | None]]]:
-    """The read that follows 100 amendments, and the one that follows 100 new checkpoints, with the same cache."""
+    """The read that follows 100 amendments, and the first one."""
     workload.make_home(folder / "full", size["events"])
     for _ in range(rounds):
         home = Path(shutil.copytree(folder / "full", folder / "home"))
         with evalkit.connect(home) as kit:
-            ids = kit.checkpoints()["checkpoint_id"].tail(_CORRECTED).to_list()
-            study = kit.studies()["study_id"][0]
-            rows = workload.later_rows(_CORRECTED, len(kit.checkpoints()))
-            kit.record_checkpoints(study, rows)
-            recorded = _timed_read(kit)
-            for checkpoint_id in ids:
+            kit.status()
+            first = _timed_read(kit)
+            for checkpoint_id in kit.checkpoints()["checkpoint_id"].tail(_CORRECTED).to_list():
                 kit.amend_checkpoint(checkpoint_id, {"total_cost": 1.0}, reason="benchmark")
             amended = _timed_read(kit)
-        yield {"amended": (amended, recorded)}
+        yield {"amended": (amended, first)}
         shutil.rmtree(home)
 
 
