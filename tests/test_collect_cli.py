@@ -248,7 +248,7 @@ def test_doctor(clock: Clock) -> None:
     now = datetime.now(UTC)
     write_claude_code(projects, 1, [(now - timedelta(days=26), 10), (now - timedelta(days=25), 10), (now - timedelta(days=3), 10)])
     (projects.parent / "settings.json").write_text("{}")
-    since = (now - timedelta(days=27)).date().isoformat()
+    since = (now - timedelta(days=28)).date().isoformat()  # at any time of the day, a whole day before the clock
     clock.time = now - timedelta(days=26.5)
     run("collect", "assistant", "--from", f"claude-code:{projects}", "--since", since, "--save", code=3)
     (evidence, *_) = Path(".evalkit/evidence").iterdir()
