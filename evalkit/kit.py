@@ -1288,7 +1288,7 @@ class EvalKit:
         _check_polars()
         from evalkit.frames.mirror import CheckpointMirror, Mirror
 
-        target = self._mirror_folder(folder, "Cannot write the mirror")
+        target = self._mirror_folder(folder)
         if not self.engine.ready_to_read():
             return Mirror(target, 0, 0)
         return CheckpointMirror(self.engine.database, target).update().result()
@@ -1343,32 +1343,35 @@ class EvalKit:
         from evalkit.frames.scan import scan
         from evalkit.frames.versions import View
 
-        target, state, view = self._mirror_folder(folder), self._state("as_of", as_of), View(values, custom)
+        target, state, view = self._mirror_folder(folder, temporary=True), self._state("as_of", as_of), View(values, custom)
         if not self.engine.ready_to_read() and study is None:
             return empty_frame(CHECKPOINTS).lazy()
         ids = self._ids(study, state, archived=archived)
         return scan(CheckpointMirror(self.engine.database, target).update(state), ids, view, archived=archived)
 
-    def _mirror_folder(self, folder: object, required: str = "") -> Path:
-        """Return the folder for a mirror.
-
-        If the home must not be written, it is temporary, or an error is raised: `required` is the beginning of its message.
-        """
-        if folder is None:
-            home, reason = self.engine.settings.home, self.engine.not_writable
-            if reason is None and not self.engine.embedded and not home.exists():
-                reason = f"the home {home} does not exist"
-            if reason is None:
-                return home / "mirror"
-            if required:
-                hint = "Pass another folder: kit.mirror('parquet')."
-                raise ReadOnlyError(f"{required}: {reason}", hint=hint, shell_hint="Name another folder: evalkit mirror parquet.")
-            if self._temporary_mirror is None:
+    def _mirror_folder(self, folder: object, *, temporary: bool = False) -> Path:
+        """Return the folder for a mirror; a `temporary` one if the home must not be written."""
+        if folder is not None:
+            if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+                raise invalid("folder", folder, "expected a folder, e.g. 'mirror'")
+            return Path(folder).expanduser().absolute()
+        home, reason = self.engine.settings.home, self.engine.not_writable
+        if reason is None and not self.engine.embedded and not home.exists():
+            reason = f"the home {home} does not exist"
+        if reason is None:
+            return home / "mirror"
+        if not temporary:
+            raise ReadOnlyError(
+                f"Cannot write the mirror: {reason}", hint="Pass another folder: kit.mirror('parquet').",
+                shell_hint="Name another folder: evalkit mirror parquet.",
+            )  # fmt: skip
+        if self._temporary_mirror is None:
+            try:
                 self._temporary_mirror = TemporaryFolder("evalkit-mirror-")
-            return self._temporary_mirror.path
-        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-            raise invalid("folder", folder, "expected a folder, e.g. 'mirror'")
-        return Path(folder).expanduser().absolute()
+            except OSError as error:
+                problem = f"A temporary mirror cannot be created: {error.strerror}"
+                raise ReadOnlyError(problem, hint="Pass a folder: kit.scan(folder='parquet').") from None
+        return self._temporary_mirror.path
 
     @overload
     def measurements(

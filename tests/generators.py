@@ -26,6 +26,7 @@ __all__ = [
     "event_ids",
     "eventful_histories",
     "histories",
+    "in_parts",
     "invalid",
     "lifecycle",
     "metric_texts",
@@ -412,6 +413,12 @@ def histories(draw: st.DrawFn, max_size: int = 14) -> list[Entry]:
             ids = st.sampled_from(used) if step == "shared id" and used else _EVENT_IDS
             history += [draw(entries(study_id, ids))] * (2 if step == "twice" else 1)
     return history
+
+
+def in_parts(data: st.DataObject, history: Sequence[Entry], most: int) -> list[Sequence[Entry]]:
+    """Draw a division of a history into parts, which may be empty, at up to `most` places."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(history)), min_size=1, max_size=most)))
+    return [history[start:end] for start, end in zip([0, *cuts], [*cuts, len(history)], strict=True)]
 
 
 @st.composite

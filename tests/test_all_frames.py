@@ -17,7 +17,7 @@ from evalkit.frames.reader import FrameReader
 from evalkit.panel.content import Content
 from evalkit.readmodel.consumer import EvalProjectionConsumer
 from evalkit.readmodel.rebuild import rebuild
-from tests.generators import Entry, eventful_histories
+from tests.generators import Entry, eventful_histories, in_parts
 from tests.memory_log import InMemoryEventLog
 from tests.properties import examples
 from tests.test_fold_properties import read_models
@@ -36,9 +36,12 @@ def assert_equal(updated: AllFrames, read: AllFrames) -> None:
         assert old.height == new.height
 
 
-def values_of(content: Content) -> list[tuple[int, list[str]]]:
-    names = ("total_cost", "total_tokens", "avg_session_duration", *content.frames.checkpoints.columns[-4:])
-    return [(content.recorded(row), [content.last_value(row, name) for name in sorted(names)]) for row in content.studies.values()]
+def values_of(content: Content) -> list[tuple[int, dict[str, str]]]:
+    """Return what a panel lists of each study, with every metric of the study."""
+    return [
+        (content.recorded(row), {name: content.last_value(row, name) for name in content.metrics_of(study_id)})
+        for study_id, row in content.studies.items()
+    ]
 
 
 @pytest.mark.slow
@@ -47,17 +50,17 @@ def values_of(content: Content) -> list[tuple[int, list[str]]]:
 @pytest.mark.filterwarnings("ignore:The selected studies define:evalkit.EvalkitWarning")
 def test_updated_frames_equal_those_read_again(history: list[Entry], data: st.DataObject) -> None:
     """Pages of few rows are decoded in another way, and stored checkpoints are not copied for few new ones."""
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(history)), min_size=1, max_size=4)))
+    parts = in_parts(data, history, 4)
     log = InMemoryEventLog(1)
     with read_models() as make, pytest.MonkeyPatch.context() as patch:
         database = make()
         consumer, reader = EvalProjectionConsumer(log, database), FrameReader(database)
         patch.setattr(versions, "_FEW_NEW", 0)
-        patch.setattr(versions, "_MOST_CHUNKS", data.draw(st.integers(1, 10)))
+        patch.setattr(versions, "MOST_CHUNKS", data.draw(st.integers(1, 10)))
         frames: AllFrames | None = None
         content: Content | None = None
-        for start, end in zip([0, *cuts], [*cuts, len(history)], strict=True):
-            for entry in history[start:end]:
+        for part in parts:
+            for entry in part:
                 log.place(0, entry.data)
             consumer.catch_up()
             patch.setattr(stored_pages, "_FEW", 50)
@@ -117,7 +120,7 @@ def test_frames_are_read_again_if_columns_change(tmp_path: Path) -> None:
 
 def test_few_new_checkpoints_copy_only_those_of_their_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "_FEW_NEW", 0)
-    monkeypatch.setattr(versions, "_MOST_CHUNKS", 6)
+    monkeypatch.setattr(versions, "MOST_CHUNKS", 6)
     with evalkit.connect(tmp_path) as kit:
         for name in ("first", "second", "third"):
             kit.start_study(kit.create_study(name, period="daily", at="2026-01-01T00:00:00Z"), at="2026-01-01T00:00:00Z")

@@ -31,7 +31,7 @@ from evalkit.readmodel.history import AsOf
 from evalkit.readmodel.pins import Pin, PinnedPosition
 from evalkit.readmodel.rebuild import rebuild
 from tests.command_line import run
-from tests.generators import Entry, eventful_histories
+from tests.generators import Entry, eventful_histories, in_parts
 from tests.memory_log import InMemoryEventLog
 from tests.properties import examples, in_long_form
 from tests.test_fold_properties import read_models
@@ -77,7 +77,7 @@ def assert_equal(kit: EvalKit, folder: Path | None = None, **options: Any) -> No
 @pytest.mark.filterwarnings("ignore:The selected studies define:evalkit.EvalkitWarning")
 def test_a_mirror_equals_the_frames_of_any_history(history: list[Entry], data: st.DataObject) -> None:
     """After each of several updates, with latest and first values, in earlier states, and after a rebuild."""
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(history)), min_size=1, max_size=3)))
+    parts = in_parts(data, history, 3)
     log = InMemoryEventLog(1)
     with read_models() as make, tempfile.TemporaryDirectory() as folder:
         database = make()
@@ -92,8 +92,8 @@ def test_a_mirror_equals_the_frames_of_any_history(history: list[Entry], data: s
                     assert scanned.equals(reader.checkpoints(None, view, state, archived=True))
                     assert scanned.schema == reader.checkpoints(None, view, state, archived=True).schema
 
-        for start, end in zip([0, *cuts], [*cuts, len(history)], strict=True):
-            for entry in history[start:end]:
+        for part in parts:
+            for entry in part:
                 log.place(0, entry.data)
             consumer.catch_up()
             compare()
@@ -294,7 +294,7 @@ def test_a_read_only_kit_has_a_temporary_mirror(kit: EvalKit, tmp_path: Path) ->
     with evalkit.connect(tmp_path / "home", read_only=True) as reader:
         scanned = reader.scan()
         assert scanned.collect().equals(kit.checkpoints())
-        folder = reader._mirror_folder(None)
+        folder = reader._mirror_folder(None, temporary=True)
         assert folder.exists()
         with pytest.raises(ReadOnlyError) as raised:
             reader.mirror()

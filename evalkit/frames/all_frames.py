@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -12,7 +11,7 @@ import polars as pl
 from evalkit.frames.change_frames import amendments_frame, metrics_frame, notes_frame
 from evalkit.frames.columns import FRAMES, empty_frame
 from evalkit.frames.reader import lifecycle_frame, studies_frame
-from evalkit.frames.versions import View
+from evalkit.frames.versions import MOST_CHUNKS, View
 
 if TYPE_CHECKING:
     from evalkit.frames.reader import FrameReader, Mark
@@ -23,8 +22,6 @@ __all__ = ["AllFrames", "read_all_frames"]
 _NAMES = ("studies", "lifecycle", "metrics", "notes", "amendments", "checkpoints")
 _MOST_CHANGED = 100
 """With more changed studies, all are read again."""
-_MOST_CHUNKS = 50
-"""The number of parts of a frame after which it is copied, because many parts are slow to read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +38,15 @@ class AllFrames:
     notes: pl.DataFrame
     amendments: pl.DataFrame
     checkpoints: pl.DataFrame
+    rows: dict[str, dict[str, Any]]
+    """The rows of `studies` by id, in their order. Those of studies that did not change are the same objects after an update."""
     mark: Mark | None = None
     """The rows that were read; None for an earlier state of the log."""
 
     @classmethod
     def empty(cls) -> AllFrames:
         """Return frames without rows."""
-        return cls(**{name: empty_frame(FRAMES[name]) for name in _NAMES}, mark=None)
-
-    @cached_property
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """The rows of `studies` by id, in their order."""
-        return {row["study_id"]: row for row in self.studies.to_dicts()}
+        return cls(**{name: empty_frame(FRAMES[name]) for name in _NAMES}, rows={}, mark=None)
 
     def updated(self, new: AllFrames, study_ids: Collection[str]) -> AllFrames | None:
         """Return these frames with the rows of some studies replaced by those of `new`.
@@ -66,12 +60,10 @@ class AllFrames:
         frames = {
             name: pl.concat([getattr(self, name).filter(others), getattr(new, name)], how="diagonal", rechunk=False) for name in _NAMES
         }
-        frames = {name: frame.rechunk() if frame.n_chunks() > _MOST_CHUNKS else frame for name, frame in frames.items()}
+        frames = {name: frame.rechunk() if frame.n_chunks() > MOST_CHUNKS else frame for name, frame in frames.items()}
         frames["studies"] = frames["studies"].sort("created_at", "study_id", descending=True)
-        result = replace(new, **frames)
         rows = self.rows | new.rows
-        result.__dict__["rows"] = {study_id: rows[study_id] for study_id in frames["studies"]["study_id"]}
-        return result
+        return replace(new, **frames, rows={study_id: rows[study_id] for study_id in frames["studies"]["study_id"]})
 
 
 def read_all_frames(reader: FrameReader, as_of: AsOf = None, previous: AllFrames | None = None) -> AllFrames:
@@ -98,4 +90,5 @@ def _read(reader: FrameReader, as_of: AsOf, study_ids: list[str] | None, mark: M
         studies_frame(archived=True), lifecycle_frame(archived=True), *builds, as_of=as_of, study_ids=study_ids
     )
     checkpoints = reader.checkpoints(study_ids, View(limited=False), as_of, archived=True)
-    return AllFrames(studies, lifecycle, metrics, notes, amendments, checkpoints, mark)
+    rows = {row["study_id"]: row for row in studies.to_dicts()}
+    return AllFrames(studies, lifecycle, metrics, notes, amendments, checkpoints, rows, mark)

@@ -31,7 +31,7 @@ from evalkit.readmodel.history import (
     studies_at,
 )
 from evalkit.readmodel.rows import readable
-from evalkit.readmodel.snapshot import RebuiltMeanwhileError, Snapshot, StudyRow, consistently
+from evalkit.readmodel.snapshot import RebuiltMeanwhileError, Snapshot, StudyRow, consistently, last_rows
 
 __all__ = [
     "Build", "FrameReader", "Mark", "frame_of_rows", "lifecycle_frame", "selected_studies", "studies_frame",
@@ -168,9 +168,9 @@ class FrameReader:
         None in place of ids: all studies may have changed.
         """
         identity = self._identity()
-        ends = "SELECT " + ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in ("checkpoints", "lifecycle", "changes"))
+        ends = last_rows("checkpoints", "lifecycle", "changes")
         with readable(self._database):
-            head, (rows, new) = self._pages.read((ends, ()), (_NEW_ROWS, (MAX_COUNT,) * 3 if mark is None else mark[2:]))
+            head, (rows, new) = self._pages.read(ends, (_NEW_ROWS, (MAX_COUNT,) * 3 if mark is None else mark[2:]))
         log = tuple(position.first_sha256 for position in head.positions)
         now = Mark((identity, log), head.generation, *(int(str(end)) for end in rows[0]))
         comparable = mark is not None and mark[:2] == now[:2] and all(old <= end for old, end in zip(mark[2:], now[2:], strict=True))

@@ -17,7 +17,7 @@ from evalkit.frames.checkpoint_pages import stored_schema
 from evalkit.frames.columns import CHECKPOINTS, frame_schema
 from evalkit.readmodel.history import Bounds, CheckpointKey, History
 
-__all__ = ["FrameStudy", "Stored", "Values", "View", "checkpoint_frame", "custom_columns", "versions_frame"]
+__all__ = ["MOST_CHUNKS", "FrameStudy", "Stored", "Values", "View", "checkpoint_frame", "custom_columns", "versions_frame"]
 
 Values = Literal["latest", "first"]
 _MOST_COLUMNS = 500
@@ -25,7 +25,7 @@ _KEY = ["study_id", "checkpoint_id"]
 _ORDER = "study", "timestamp", "checkpoint_id"
 _FEW_NEW = 100
 """How many times more rows are stored than added, if the stored ones are not copied."""
-_MOST_CHUNKS = 100
+MOST_CHUNKS = 100
 """The number of parts of a frame after which it is copied, because many parts are slow to read."""
 _LARGEST_SECONDS = 9e12  # a longer duration does not fit into 64 bits of microseconds
 
@@ -90,7 +90,7 @@ class Stored(NamedTuple):
         """
         same_places = study_ids[: len(self.study_ids)] == self.study_ids
         added = sum(page.height for page in pages)
-        if same_places and 0 < added * _FEW_NEW < self.frame.height and self.frame.n_chunks() < _MOST_CHUNKS:
+        if same_places and 0 < added * _FEW_NEW < self.frame.height and self.frame.n_chunks() < MOST_CHUNKS:
             return self._with_few(pl.concat([_with_index(page, study_ids) for page in pages]), study_ids)
         parts = [self.frame if same_places else _with_index(self.frame.drop("study"), study_ids)]
         parts += [_with_index(page, study_ids) for page in pages]

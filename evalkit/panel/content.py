@@ -110,7 +110,7 @@ class Content:
 
     @cached_property
     def search_texts(self) -> dict[str, str]:
-        """The searchable text of each study in lower case: name, id, description, tags, metadata."""
+        """The searchable text of each study."""
         return {study_id: _search_text(row) for study_id, row in self.studies.items()}
 
     @cached_property
@@ -198,5 +198,6 @@ class Content:
 
 
 def _search_text(row: dict[str, Any]) -> str:
+    """Return name, id, description, tags and metadata of a study, in lower case."""
     pairs = (f"{pair['key']}={pair['value']}" for pair in row["metadata"])
     return "\n".join((row["name"], row["study_id"], row["description"] or "", *row["tags"], *pairs)).lower()

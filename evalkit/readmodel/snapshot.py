@@ -10,7 +10,7 @@ from evalkit.errors import DatabaseError
 from evalkit.readmodel.database.database import Database, Row, Statement, Value, pages
 from evalkit.readmodel.schema import HEAD_STATEMENTS, Head, head_of
 
-__all__ = ["RebuiltMeanwhileError", "Snapshot", "StudyRow", "consistently"]
+__all__ = ["RebuiltMeanwhileError", "Snapshot", "StudyRow", "consistently", "last_rows"]
 
 _T = TypeVar("_T")
 _PAGE = 2000
@@ -57,15 +57,14 @@ class Snapshot:
     def __init__(self, database: Database, extra: Statement = ("SELECT 1", ()), study_ids: Collection[str] | None = None) -> None:
         self._database = database
         self._chosen = "TRUE" if study_ids is None else f"study_id IN ({', '.join(map(_literal, study_ids))})"
-        bounds = ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in _APPEND_ONLY)
         changing: Statement = (
             "SELECT id AS study_id, status, started_at, stopped_at, archived, nullif(name, first_name), nullif(config, first_config) "
             f"FROM studies WHERE {self._chosen}", ()
         )  # fmt: skip
-        statements = [*HEAD_STATEMENTS, (f"SELECT {bounds}", ()), changing, extra]
-        meta, positions, last_rows, self._changing, self.extra = database.batch(statements)
+        statements = [*HEAD_STATEMENTS, last_rows(*_APPEND_ONLY), changing, extra]
+        meta, positions, ends, self._changing, self.extra = database.batch(statements)
         self.head: Head = head_of(meta, positions)
-        self._bounds = dict(zip(_APPEND_ONLY, last_rows[0], strict=True))
+        self._bounds = dict(zip(_APPEND_ONLY, ends[0], strict=True))
 
     def studies(self) -> list[StudyRow]:
         """Return all studies, sorted by id.
@@ -133,6 +132,11 @@ class Snapshot:
         The last arguments of `sql` are the key of the row before the page, which is its first `width` columns, and the number of rows.
         """
         return pages(lambda after, limit: self.query(sql, (*args, *after, limit)), ("",) * width, lambda row: row[:width], _PAGE)
+
+
+def last_rows(*tables: str) -> Statement:
+    """Return the query for the last row id of append-only tables; 0 for an empty one."""
+    return "SELECT " + ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in tables), ()
 
 
 def _literal(text: str) -> str:

@@ -213,9 +213,7 @@ def _in_child(code: str, memory: int) -> Any:
     # A virtual machine gets memory from its host on first use, which takes longer than the benchmark. As much as the larger one of both
     # needs is used before, so that neither is charged for it.
     bytearray(memory)[::4096] = bytes(len(range(0, memory, 4096)))
-    code = f"import json; from pathlib import Path; {code}; print(json.dumps(result))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+    return workload.in_new_process(code)[0]
 
 
 def _remove(*paths: Path) -> None:

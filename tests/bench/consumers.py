@@ -386,13 +386,8 @@ def _many_studies(folder: Path, count: int) -> dict[str, tuple[float, int]]:
     """Return the seconds of each step, and the peak memory of its process in MB."""
     results: dict[str, tuple[float, int]] = {}
     for step in MANY:
-        code = (
-            "import json, resource; from pathlib import Path; from tests.bench import consumers; "
-            f"seconds = consumers.MANY[{step!r}](Path({str(folder / 'home')!r}), {count}); "
-            "print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
-        seconds, memory = json.loads(done.stdout)
+        call = f"consumers.MANY[{step!r}](Path({str(folder / 'home')!r}), {count})"
+        seconds, memory = workload.in_new_process(f"from tests.bench import consumers; result = {call}")
         for name, value in seconds.items():
             results[name] = value, memory
     return results

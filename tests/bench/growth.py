@@ -10,8 +10,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,9 +21,8 @@ import polars as pl
 
 import evalkit
 from tests.bench.notebook import displayed
-from tests.bench.workload import STUDIES, frame_to_record, later_rows
+from tests.bench.workload import STUDIES, frame_to_record, in_new_process, later_rows
 
-_ROOT = Path(__file__).parents[2]
 _CHUNK = 10_000
 _ALL_IN_MEMORY = 1_000_000
 """More checkpoints are read through the mirror alone."""
@@ -168,18 +165,6 @@ def _timed(home: Path, work: Callable[[evalkit.EvalKit], Any]) -> float:
         return _seconds(lambda: work(kit))
 
 
-def _child(step: str, home: Path, size: int) -> tuple[float, int]:
-    """Return the seconds of a step and its peak memory in MB."""
-    code = (
-        "import json, resource; from pathlib import Path; from tests.bench import growth; "
-        f"seconds = growth.STEPS[{step!r}](Path({str(home)!r}), {size}); "
-        "print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    seconds, memory = json.loads(done.stdout)
-    return seconds, memory
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.growth", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
@@ -196,7 +181,8 @@ def main() -> None:
             for step in options.steps:
                 if step in _OF_ALL and size > _ALL_IN_MEMORY:
                     continue
-                seconds, memory = _child(step, home, size)
+                call = f"growth.STEPS[{step!r}](Path({str(home)!r}), {size})"
+                seconds, memory = in_new_process(f"from tests.bench import growth; result = {call}")
                 of_size[step] = {"seconds": seconds, "microseconds_per_checkpoint": seconds / size * 1e6, "peak_memory_mb": memory}
                 print(f"{size:>9,} {step:14} {seconds:9.2f} s {seconds / size * 1e6:8.2f} µs each, at most {memory:5,} MB", flush=True)
             used = sum(file.stat().st_size for file in home.rglob("*") if file.is_file())

@@ -6,8 +6,6 @@ import contextlib
 import gc
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +16,6 @@ import evalkit
 from evalkit.samples import sample_checkpoints
 from tests.bench import workload
 
-_ROOT = Path(__file__).parents[2]
 _UPDATES = 10
 
 
@@ -50,9 +47,8 @@ def following(folder: Path, size: dict[str, int], rounds: int) -> Iterator[dict[
     """
     for number in range(rounds):
         home = folder / f"home-{number}"
-        code = f"import json; from pathlib import Path; from tests.bench.notebook import panels; print(json.dumps(panels(Path({str(home)!r}))))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
-        first, update, second = json.loads(done.stdout)
+        code = f"from tests.bench import notebook; result = notebook.panels(Path({str(home)!r}))"
+        first, update, second = workload.in_new_process(code)[0]
         yield {"panel": (update, first), "panel again": (update, second)}
 
 

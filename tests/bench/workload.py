@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -25,6 +27,7 @@ from evalkit.eventlog.sqlite_log import SqliteEventLog
 from tests.wire_writer import encode_checkpoint
 
 STUDIES = 20
+_ROOT = Path(__file__).parents[2]
 _START = datetime(2024, 1, 1, tzinfo=UTC)
 _HOUR = timedelta(hours=1)
 _STUDIES_BEGAN = 1_704_067_200_000  # milliseconds: 2024-01-01
@@ -223,6 +226,17 @@ def scan(home: Path) -> float:
         seconds = perf_counter() - start
         assert frame.height == rows
         return seconds
+
+
+def in_new_process(code: str) -> tuple[Any, int]:
+    """Run code that sets `result` in a new process; return the result, and the peak memory of the process in MB."""
+    code = (
+        f"import json, resource; from pathlib import Path; {code}; "
+        "print(json.dumps([result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    result, memory = json.loads(done.stdout)
+    return result, memory
 
 
 class PeakMemory:
