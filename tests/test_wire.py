@@ -61,7 +61,9 @@ def assert_same(stored: StoredEvalEvent, decoded: DecodedEvent, data: bytes) -> 
         assert config.encode() in data
         assert StudyConfig.model_validate_json(config, extra="ignore") == event.config
     elif event.type == "checkpoint_recorded":
-        timestamp, metrics, analyzed, sessions, start, end, regular, provenance, collector, malformed = decoded.row
+        timestamp, metrics, analyzed, sessions, start, end, regular, *origin = decoded.row
+        provenance, collector, malformed = origin or (None, None, None)
+        assert origin != [None, None, None]
         period = event.metrics.period
         assert decoded.subject == event.id
         assert [timestamp, start, end] == [stored_time(wire_time(moment)) for moment in (event.timestamp, period.start, period.end)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple
 
+from evalkit._util.named_tuples import named_tuples
 from evalkit.domain.codec import DecodedEvent
 from evalkit.domain.commands import RecordCheckpoint, RowReader
 from evalkit.domain.definitions import Metric
@@ -13,24 +15,37 @@ from evalkit.domain.events import MAX_EVENT_BYTES, EncodedEvent
 from evalkit.domain.ids import event_id_at, new_id
 from evalkit.domain.times import stored_text
 
-__all__ = ["CheckpointRows", "EncodedRow"]
+__all__ = ["CheckpointRows", "EncodedRows", "NewCheckpoint"]
 
 
-class EncodedRow(NamedTuple):
-    """The parts of the event of a valid checkpoint; times in the format of the read model."""
+class EncodedRows(NamedTuple):
+    """The parts of the events of checkpoints, one value for each row.
 
-    start: str
-    end: str
-    timestamp: str
-    wire_timestamp: str
-    metrics: str
+    Times are in the format of the read model.
+    """
+
+    valid: Sequence[bool]
+    """Whether the row is encoded. If it is not, its other values have no meaning."""
+    start: Sequence[str]
+    end: Sequence[str]
+    timestamp: Sequence[str]
+    wire_timestamp: Sequence[str]
+    metrics: Sequence[str]
     """As JSON, without duplicate keys."""
-    events_analyzed: int
-    sessions: str
+    events_analyzed: Sequence[int]
+    sessions: Sequence[str]
     """As JSON."""
-    key: str | None
-    at_ms: int | None
+    key: Sequence[str | None]
+    at_ms: Sequence[int | None]
     """The time of recording in milliseconds since 1970 UTC; None for the current time."""
+
+
+class NewCheckpoint(NamedTuple):
+    """A checkpoint to append, with the number of its row."""
+
+    row: int
+    encoded: EncodedEvent
+    decoded: DecodedEvent
 
 
 class CheckpointRows:
@@ -43,8 +58,7 @@ class CheckpointRows:
     command
         Returns the command of a row by its number; it raises an error for an invalid row.
     encoded
-        The encoded rows, with None for a row that is not encoded; empty without any. The commands of encoded rows need not be made to check
-        them.
+        The encoded rows; None if none is encoded. The commands of encoded rows need not be made to check them.
     custom
         The names of custom metrics in encoded rows.
     definitions
@@ -55,7 +69,7 @@ class CheckpointRows:
         self,
         count: int,
         command: Callable[[int], RecordCheckpoint],
-        encoded: Sequence[EncodedRow | None] = (),
+        encoded: EncodedRows | None = None,
         *,
         custom: Sequence[str] = (),
         definitions: Mapping[str, Metric] | None = None,
@@ -64,9 +78,12 @@ class CheckpointRows:
         self._command = command
         self._commands: dict[int, RecordCheckpoint] = {}
         self._definitions = definitions
+        self._encoded = encoded
         self.custom = custom
-        self.encoded: Sequence[EncodedRow | None] = encoded or [None] * count
-        """The encoded rows, with None for a row that is not encoded."""
+        self.in_doubt: Sequence[int] = range(count)
+        """The numbers of the rows that are not encoded."""
+        if encoded is not None:
+            self.in_doubt = [] if all(encoded.valid) else [row for row, valid in enumerate(encoded.valid) if not valid]
 
     @classmethod
     def of_commands(cls, commands: Sequence[RecordCheckpoint]) -> CheckpointRows:
@@ -78,7 +95,7 @@ class CheckpointRows:
         cls,
         mappings: Sequence[Any],
         reader: RowReader,
-        encoded: Sequence[EncodedRow | None] = (),
+        encoded: EncodedRows | None = None,
         *,
         custom: Sequence[str] = (),
         definitions: Mapping[str, Metric] | None = None,
@@ -110,7 +127,7 @@ class CheckpointRows:
         InvalidInputError
             When a row is invalid; that of the first one, if there are several.
         """
-        return {row: self.command(row) for row, encoded in enumerate(self.encoded) if encoded is None}
+        return {row: self.command(row) for row in self.in_doubt}
 
     def checked_with(self, definitions: Mapping[str, Metric]) -> CheckpointRows:
         """Return these rows, as commands if their custom metrics had other definitions."""
@@ -121,16 +138,20 @@ class CheckpointRows:
     @cached_property
     def keys(self) -> list[str | None]:
         """The idempotency keys of the rows."""
-        return [self.command(row).key if encoded is None else encoded.key for row, encoded in enumerate(self.encoded)]
+        keys: list[str | None] = [None] * self._count if self._encoded is None else list(self._encoded.key)
+        for row, command in self.commands.items():
+            keys[row] = command.key
+        return keys
 
     @cached_property
     def periods(self) -> list[tuple[str, str]]:
         """The start and end of each row's period, in the format of the read model."""
-        commands = {row: command.metrics.period for row, command in self.commands.items()}
-        periods = {row: (stored_text(period.start), stored_text(period.end)) for row, period in commands.items()}
-        return [periods[row] if encoded is None else encoded[:2] for row, encoded in enumerate(self.encoded)]
+        periods = [("", "")] * self._count if self._encoded is None else list(zip(self._encoded.start, self._encoded.end, strict=True))
+        for row, command in self.commands.items():
+            periods[row] = stored_text(command.metrics.period.start), stored_text(command.metrics.period.end)
+        return periods
 
-    def events(self, study_id: str, checkpoint_ids: Sequence[str], written_at: str) -> list[tuple[EncodedEvent, DecodedEvent] | None]:
+    def events(self, study_id: str, checkpoint_ids: Sequence[str], written_at: str) -> list[NewCheckpoint | None]:
         """Return the events that record the encoded rows, and what `decode` returns for them.
 
         The bytes are those of `encoded_checkpoint`.
@@ -149,19 +170,25 @@ class CheckpointRows:
         list
             With None for a row that is not encoded, or whose event is too large.
         """
-        events: list[tuple[EncodedEvent, DecodedEvent] | None] = []
-        for row, checkpoint_id in zip(self.encoded, checkpoint_ids, strict=True):
-            if row is None:
-                events.append(None)
-                continue
-            start, end, timestamp, wire_timestamp, metrics, analyzed, sessions, _, at_ms = row
-            event_id = new_id() if at_ms is None else event_id_at(at_ms)
-            data = (
+        if self._encoded is None:
+            return [None] * self._count
+        rows = self._encoded
+        event_ids = [new_id() if moment is None else event_id_at(moment) for moment in rows.at_ms]
+        parts = zip(event_ids, checkpoint_ids, rows.wire_timestamp, rows.metrics, rows.events_analyzed, rows.sessions, strict=True)
+        data = [
+            (
                 f'{{"event_id":"{event_id}","event":{{"type":"checkpoint_recorded","id":"{checkpoint_id}","study_id":"{study_id}",'
-                f'"timestamp":"{wire_timestamp}","metrics":{metrics},"events_analyzed":{analyzed},"sessions_included":{sessions}}},'
+                f'"timestamp":"{timestamp}","metrics":{metrics},"events_analyzed":{analyzed},"sessions_included":{sessions}}},'
                 f'"written_at":"{written_at}"}}'
             ).encode()
-            values = (timestamp, metrics, analyzed, sessions, start, end, 1, None, None, None)
-            decoded = DecodedEvent("checkpoint_recorded", study_id, event_id, checkpoint_id, values, written_at)
-            events.append((EncodedEvent(study_id, event_id, data), decoded) if len(data) <= MAX_EVENT_BYTES else None)
+            for event_id, checkpoint_id, timestamp, metrics, analyzed, sessions in parts
+        ]
+        values = zip(rows.timestamp, rows.metrics, rows.events_analyzed, rows.sessions, rows.start, rows.end, repeat(1))
+        kind, study, written = repeat("checkpoint_recorded"), repeat(study_id), repeat(written_at)
+        encoded = named_tuples(EncodedEvent, study, event_ids, data)
+        decoded = named_tuples(DecodedEvent, kind, study, event_ids, checkpoint_ids, values, written, repeat(None))
+        events: list[NewCheckpoint | None] = list(named_tuples(NewCheckpoint, range(self._count), encoded, decoded))
+        too_large = [row for row, text in enumerate(data) if len(text) > MAX_EVENT_BYTES]
+        for row in (*self.in_doubt, *too_large):
+            events[row] = None
         return events

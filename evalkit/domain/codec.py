@@ -38,10 +38,11 @@ class DecodedEvent(NamedTuple):
     """A valid event in the form that the read model stores.
 
     `row` has the column values of the event, with texts and times in the format of the database: (name, period_type, period_value, config)
-    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular, provenance, collector,
-    malformed) for `checkpoint_recorded`; (body,), the event's own text, for the kinds that only evalkit reads; otherwise empty. `regular`
-    is 1 if the metrics have every key exactly once and no other keys but a well-formed `custom`, as evalkit and the Rust program write
-    them. `malformed` names the optional parts that are present but invalid; None without any.
+    for `study_created`; (timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular) for
+    `checkpoint_recorded`, then (provenance, collector, malformed) if one of these has a value; (body,), the event's own text, for the kinds
+    that only evalkit reads; otherwise empty. `regular` is 1 if the metrics have every key exactly once and no other keys but a well-formed
+    `custom`, as evalkit and the Rust program write them. `malformed` names the optional parts that are present but invalid; None without
+    any.
     """
 
     kind: str
@@ -174,7 +175,9 @@ def _decode_plain(data: bytes) -> DecodedEvent | None:
         or (duration is not None and duration[1] > 999_999_999)
     ):
         return None
-    row = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1, provenance, collector, None)
+    row: tuple[Any, ...] = (timestamp, metrics, event.events_analyzed, sessions, period_start, period_end, 1)
+    if provenance is not None:
+        row = (*row, provenance, collector, None)
     return DecodedEvent("checkpoint_recorded", event.study_id, envelope.event_id, event.id, row, written_at)
 
 
@@ -212,18 +215,10 @@ def decode(data: bytes) -> DecodedEvent:
         times = [stored_time(moment.wire) for moment in (event.timestamp, period.start, period.end)]  # type: ignore[attr-defined]
         metrics, sessions = _text_of(data, "metrics"), _text_of(data, "sessions_included")
         provenance, collector = (None, None) if event.provenance is None else (_text_of(data, "provenance"), event.provenance.collector)
-        row = (
-            times[0],
-            metrics,
-            event.events_analyzed,
-            sessions,
-            times[1],
-            times[2],
-            0,
-            provenance,
-            collector,
-            _malformed(data, stored, event),
-        )
+        malformed = _malformed(data, stored, event)
+        row = (times[0], metrics, event.events_analyzed, sessions, times[1], times[2], 0)
+        if provenance is not None or malformed is not None:
+            row = (*row, provenance, collector, malformed)
         return DecodedEvent(event.type, event.study_id, stored.event_id, event.id, row, stored.written_at)
     subject = ""
     if isinstance(event, MetricDefined):

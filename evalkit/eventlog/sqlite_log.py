@@ -10,9 +10,11 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from evalkit._util.named_tuples import named_tuples
 from evalkit._util.sqlite_files import BUSY, DAMAGED, SqliteFile, create_atomically, describe_failure, primary_code, read_without_writing
 from evalkit._util.waiting import BUSY_SECONDS, poll
 from evalkit.domain.events import EncodedEvent
@@ -70,7 +72,7 @@ class SqliteEventLog(SqliteFile):
                 for first in range(0, len(values), _BOUND_VALUES):
                     part = values[first : first + _BOUND_VALUES]
                     connection.execute(f"INSERT INTO events VALUES {','.join(['(?,?)'] * (len(part) // 2))}", part)
-        return [LogPosition(0, start + index) for index in range(len(messages))]
+        return list(named_tuples(LogPosition, repeat(0), range(start, start + len(messages))))
 
     def ranges(self) -> list[PartitionRange]:
         """See `EventLog.ranges`."""

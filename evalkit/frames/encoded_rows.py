@@ -16,7 +16,7 @@ import msgspec
 import polars as pl
 
 from evalkit.domain.catalog import METRICS
-from evalkit.domain.checkpoint_rows import CheckpointRows, EncodedRow
+from evalkit.domain.checkpoint_rows import CheckpointRows, EncodedRows
 from evalkit.domain.commands import CHECKPOINT_COLUMNS, IGNORED_COLUMNS, RowReader
 from evalkit.domain.definitions import LARGEST_CUSTOM_COUNT, Metric
 from evalkit.domain.lenient import MAX_CUSTOM
@@ -93,8 +93,8 @@ def _from_pandas(rows: Any) -> pl.DataFrame | None:
     return pl.DataFrame(columns)
 
 
-def _encoded(frame: pl.DataFrame, custom: Mapping[str, Metric]) -> list[EncodedRow | None]:
-    """Return the encoded rows, with None for those in doubt.
+def _encoded(frame: pl.DataFrame, custom: Mapping[str, Metric]) -> EncodedRows:
+    """Return the encoded rows.
 
     Raises
     ------
@@ -114,26 +114,23 @@ def _encoded(frame: pl.DataFrame, custom: Mapping[str, Metric]) -> list[EncodedR
     analyzed, key, moment = column("events_analyzed", partial(_count, MAX_COUNT)), column("key", _key), column("recorded_at", _moment)
     times = {":start": start.values, ":end": end.values, ":time": timestamp.values.fill_null(end.values)}
     first, last, at = (pl.col(name) for name in times)
-    members = [pl.concat_str(pl.lit(f'"{name}":'), checked.values.fill_null("null")) for name, checked in metrics.items()]
+    members: list[pl.Expr] = []
+    for name, (encoded, _) in metrics.items():
+        members += (pl.lit(f'{"," if members else "{"}"{name}":'), encoded.fill_null("null"))
     if measured:
-        present = [pl.concat_str(pl.lit(f'"{name}":'), checked.values) for name, checked in measured.items()]  # null if missing
+        present = [pl.concat_str(pl.lit(f'"{name}":'), encoded) for name, (encoded, _) in measured.items()]  # null if missing
         values = pl.concat_str(present, separator=",", ignore_nulls=True)
-        members.append(pl.when(values != "").then(pl.concat_str(pl.lit('"custom":{'), values, pl.lit("}"))))
-    members.append(pl.concat_str(pl.lit('"period":{"start":"'), _wire(first), pl.lit('","end":"'), _wire(last), pl.lit('"}')))
-    text = pl.concat_str(pl.lit("{"), pl.concat_str(members, separator=",", ignore_nulls=True), pl.lit("}"))
+        members.append(pl.when(values != "").then(pl.concat_str(pl.lit(',"custom":{'), values, pl.lit("}"))).otherwise(pl.lit("")))
+    members += (pl.lit(',"period":{"start":"'), _wire(first), pl.lit('","end":"'), _wire(last), pl.lit('"}}'))
     columns = {
-        "start": first, "end": last, "timestamp": at, "wire_timestamp": _wire(at), "metrics": text,
+        "start": first, "end": last, "timestamp": at, "wire_timestamp": _wire(at), "metrics": pl.concat_str(members),
         "events_analyzed": analyzed.values.fill_null("0").cast(pl.Int64()), "key": key.values, "at_ms": moment.values.cast(pl.Int64()),
     }  # fmt: skip
     checks = (start, end, timestamp, analyzed, key, moment, *metrics.values(), *measured.values())
     valid = pl.all_horizontal(first < last, *(checked.valid.fill_null(value=True) for checked in checks))
     checked = frame.lazy().with_columns(**times).select(valid=valid.fill_null(value=False), **columns).collect()
     sessions = _sessions(frame["sessions_included"]) if "sessions_included" in schema else ["[]"] * frame.height
-    checked = checked.with_columns(sessions=pl.Series(sessions, dtype=pl.String()))
-    rows = map(EncodedRow, *(checked[name].to_list() for name in EncodedRow._fields))
-    if checked["valid"].all():
-        return list(rows)
-    return [row if is_valid else None for row, is_valid in zip(rows, checked["valid"], strict=True)]
+    return EncodedRows(sessions=sessions, **{name: checked[name].to_list() for name in checked.columns})
 
 
 def _metric(metric: Metric, value: pl.Expr, dtype: pl.DataType) -> _Column:

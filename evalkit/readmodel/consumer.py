@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from hashlib import sha256
 
 from evalkit._util.garbage import collector_paused
+from evalkit._util.named_tuples import named_tuples
 from evalkit._util.waiting import Pauses
 from evalkit.domain.codec import DecodedEvent
 from evalkit.domain.events import EncodedEvent
@@ -153,19 +155,23 @@ class EvalProjectionConsumer:
         known = [] if self._projection is None else self._projection.positions
         partition = partition_of(messages[0].study_id, max(len(known), 1))
         start = known[partition].next if known else -1
-        expected = [LogPosition(partition, start + index) for index in range(len(messages))]
+
+        def follow(positions: Sequence[LogPosition]) -> bool:
+            """Return whether these are the positions after the last applied event."""
+            return all(position == (partition, offset) for offset, position in enumerate(positions, start))
+
         if start < 0 or len(messages) < _SEVERAL:
             positions = self._log.append(messages)
-            return positions, self._applied(messages, positions, keys, events) if positions == expected else {}
+            return positions, self._applied(messages, LogPosition(partition, start), keys, events) if follow(positions) else {}
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-log") as writer:
             appending = writer.submit(self._log.append, messages)
 
             def confirm() -> None:
-                if appending.result() != expected:
+                if not follow(appending.result()):
                     raise ConditionFailed
 
             try:
-                decisions = self._applied(messages, expected, keys, events, confirm)
+                decisions = self._applied(messages, LogPosition(partition, start), keys, events, confirm)
             except LogError:
                 self.restart()
                 raise
@@ -174,13 +180,20 @@ class EvalProjectionConsumer:
     def _applied(
         self,
         messages: Sequence[EncodedEvent],
-        positions: Sequence[LogPosition],
+        first: LogPosition,
         keys: Collection[EventKey],
         events: Sequence[DecodedEvent] | None,
         confirm: Callable[[], None] | None = None,
     ) -> dict[EventKey, Decision]:
-        """Apply events at their positions; if the database raises an error, `catch_up` has to."""
-        records = [LogRecord(*position, message.data) for position, message in zip(positions, messages, strict=True)]
+        """Apply events from their first position on.
+
+        If the database raises an error, `catch_up` has to.
+        """
+        records = list(
+            named_tuples(
+                LogRecord, itertools.repeat(first.partition), itertools.count(first.offset), [message.data for message in messages]
+            )
+        )
         try:
             decisions = self._opened().apply(records, keys, events, confirm=confirm)
             self._report(records, None)

@@ -223,8 +223,8 @@ def decide_checkpoints(state: StudyState, event_ids: Sequence[str], checkpoint_i
         return False
     state.decided |= events
     state.checkpoints |= checkpoints
-    state.newest_event = max(state.newest_event, *events)
-    state.newest_checkpoint = max(state.newest_checkpoint, *checkpoints)
+    state.newest_event = max(state.newest_event, *event_ids)
+    state.newest_checkpoint = max(state.newest_checkpoint, *checkpoint_ids)
     return True
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, compress
 
 from pydantic_core import from_json
 
@@ -26,6 +26,9 @@ __all__ = ["DECIDED", "EvalProjection", "EventKey"]
 
 EventKey = tuple[str, str]
 """The key of a decision, (study id, event id). The study id is empty if the event has none or is in a wrong partition."""
+
+_CheckpointIds = tuple[Sequence[str], Sequence[str]]
+"""The event ids and the checkpoint ids of successive events of a study."""
 
 _KEPT_BYTES = 64 * 1024
 _UNLESS_STORED = " ON CONFLICT DO NOTHING"
@@ -75,6 +78,7 @@ _CHECKPOINT = """log_offset, id, study_id, event_id, written_at,
   timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular"""
 _ORIGIN = "provenance, collector, malformed"
 _NO_ORIGIN = (None, None, None)
+_REGULAR_WIDTH = 7  # of the row of a decoded checkpoint without an origin
 _CHANGE = "study_id, seq, event_id, kind, subject, body, written_at, log_offset"
 _OF_CHECKPOINTS = ("checkpoint_recorded", "checkpoint_amended", "checkpoint_retracted")
 _OF_SUBJECTS = ("checkpoint_amended", "checkpoint_retracted", "note_added")
@@ -150,15 +154,22 @@ class EvalProjection:
         events: Sequence[DecodedEvent],
         confirm: Callable[[], None] | None,
     ) -> dict[EventKey, Decision]:
-        home = {event.study_id: partition_of(event.study_id, len(self.positions)) for event in events}
-        in_place = [event.kind == "" or record.partition == home[event.study_id] for record, event in zip(records, events, strict=True)]
-        self._load(events, in_place)
+        kinds, study_ids, event_ids, subjects, *_ = zip(*events, strict=True)
+        partitions, offsets, _ = zip(*records, strict=True)
+        home = {study_id: partition_of(study_id, len(self.positions)) for study_id in set(study_ids)}
+        in_place = [
+            kind == "" or partition == home[study_id] for kind, partition, study_id in zip(kinds, partitions, study_ids, strict=True)
+        ]
+        checkpoints = _of_checkpoints_alone(kinds, study_ids, event_ids, subjects, in_place)
+        self._load(home.keys(), events, in_place, checkpoints)
         batch = _Batch(self.tables)
-        applied = self._decide_in_bulk(events, in_place)
+        applied = {study_id for study_id, ids in checkpoints.items() if decide_checkpoints(self._states[study_id], *ids)}
+        of_applied = zip(study_ids, event_ids, strict=True) if keys and applied else ()
+        requested = {key: APPLIED for key in of_applied if key in keys and key[0] in applied}
+        recorded = [study_id in applied for study_id in study_ids]
         decisions: dict[EventKey, Decision] = {}
-        for record, event, right in zip(records, events, in_place, strict=True):
-            if event.study_id in applied:
-                batch.add_checkpoint(event, record)
+        for place, (record, event, right, decided) in enumerate(zip(records, events, in_place, recorded, strict=True)):
+            if decided:
                 continue
             state = self._states[event.study_id]
             if event.kind == "":
@@ -166,9 +177,11 @@ class EvalProjection:
                 batch.quarantine(decision, event, record)
             else:
                 decision = decide(state, event, right_partition=right)
+                recorded[place] = decision is APPLIED and event.kind == "checkpoint_recorded"
                 batch.add(decision, event, state, record)
             # An event in a wrong partition has no decision for its study.
             decisions[event.study_id if right or event.kind == "" else "", event.event_id] = decision
+        batch.add_checkpoints(list(compress(events, recorded)), compress(offsets, recorded))
         moves = self._moves(records)
         statements = [(_CHECK_GENERATION, self._version), *(statement for statement, _ in moves.values()), *batch.statements()]
         if confirm is None:
@@ -177,28 +190,14 @@ class EvalProjection:
             self._database.batch(statements, confirm=confirm)
         for partition, (_, position) in moves.items():
             self.positions[partition] = position
-        for state in {event.study_id: self._states[event.study_id] for event in events}.values():
+        for state in map(self._states.__getitem__, home):
             state.decided.clear()
             state.misplaced.clear()
             state.checkpoints.clear()
             state.revisions.clear()
             state.retracted.clear()
             state.notes.clear()
-        if not keys:
-            return {}
-        decisions.update(((event.study_id, event.event_id), APPLIED) for event in events if event.study_id in applied)
-        return {key: decision for key, decision in decisions.items() if key in keys}
-
-    def _decide_in_bulk(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> set[str]:
-        """Decide the events of studies that have only new checkpoints; return their ids."""
-        others = {event.study_id for event, right in zip(events, in_place, strict=True) if event.kind != "checkpoint_recorded" or not right}
-        checkpoints: dict[str, tuple[list[str], list[str]]] = {event.study_id: ([], []) for event in events if event.study_id not in others}
-        for event in events if checkpoints else ():
-            if event.study_id in checkpoints:
-                event_ids, checkpoint_ids = checkpoints[event.study_id]
-                event_ids.append(event.event_id)
-                checkpoint_ids.append(event.subject)
-        return {study_id for study_id, ids in checkpoints.items() if decide_checkpoints(self._states[study_id], *ids)}
+        return requested | {key: decision for key, decision in decisions.items() if key in keys}
 
     def _decode(self, record: LogRecord) -> DecodedEvent:
         """Decode a record. An invalid event has an empty kind, and (error, event id) as its row."""
@@ -212,13 +211,17 @@ class EvalProjection:
                 study_id = event_id = ""
             return DecodedEvent("", study_id, event_id or sha256(record.data).hexdigest(), "", row)
 
-    def _load(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
+    def _load(
+        self, study_ids: Set[str], events: Sequence[DecodedEvent], in_place: Sequence[bool], checkpoints: Mapping[str, _CheckpointIds]
+    ) -> None:
         """Load the states of studies and ids that are needed to decide the events."""
         with readable(self._database):
-            self._load_states(events, in_place)
+            self._load_states(study_ids)
+            new = {study_id for study_id, ids in checkpoints.items() if _are_new(self._states[study_id], *ids)}
+            if len(new) < len(study_ids):
+                self._load_ids([(event, right) for event, right in zip(events, in_place, strict=True) if event.study_id not in new])
 
-    def _load_states(self, events: Sequence[DecodedEvent], in_place: Sequence[bool]) -> None:
-        study_ids = {event.study_id for event in events}
+    def _load_states(self, study_ids: Set[str]) -> None:
         uncached = list(study_ids - self._states.keys())
         if uncached:
             redefined = []
@@ -233,9 +236,15 @@ class EvalProjection:
             for study_id, body in self._query(_DEFINITIONS, redefined) if redefined else ():
                 metric = custom_definition(from_json(str(body))["metric"])
                 self._states[str(study_id)].metrics[metric.name] = metric
+
+    def _load_ids(self, events: Sequence[tuple[DecodedEvent, bool]]) -> None:
+        """Load the ids that are needed to decide events.
+
+        Each event is given with whether it is in the partition of its study.
+        """
         keys = [
             (event.study_id, event.event_id)
-            for event, right in zip(events, in_place, strict=True)
+            for event, right in events
             if not right or event.event_id <= self._states[event.study_id].newest_event
         ]
         if keys:
@@ -244,16 +253,16 @@ class EvalProjection:
                 (state.misplaced if reason == "wrong partition" else state.decided).add(str(event_id))
         keys = [
             (event.study_id, event.subject)
-            for event in events
+            for event, _ in events
             if event.kind in _OF_CHECKPOINTS and event.subject <= self._states[event.study_id].newest_checkpoint
         ]
         if keys:
             for study_id, checkpoint_id in self._query(_RECORDED, keys):
                 self._states[str(study_id)].checkpoints.add(str(checkpoint_id))
-        changed = {study_id for study_id in study_ids if self._states[study_id].changes}
-        keys = [(event.study_id, event.subject) for event in events if event.kind in _OF_SUBJECTS and event.study_id in changed]
+        subjects = {(event.study_id, event.subject) for event, _ in events if event.kind in _OF_SUBJECTS}
+        keys = [key for key in subjects if self._states[key[0]].changes]
         if keys:
-            for study_id, subject, kind, count in self._query(_CHANGED, list(dict.fromkeys(keys))):
+            for study_id, subject, kind, count in self._query(_CHANGED, keys):
                 state = self._states[str(study_id)]
                 if kind == "checkpoint_amended":
                     state.revisions[str(subject)] = int(str(count))
@@ -279,23 +288,46 @@ class EvalProjection:
         return moves
 
 
+def _of_checkpoints_alone(
+    kinds: Sequence[str], study_ids: Sequence[str], event_ids: Sequence[str], subjects: Sequence[str], in_place: Sequence[bool]
+) -> dict[str, _CheckpointIds]:
+    """Return the ids of the events of each study that has only checkpoints in its partition."""
+    others = {
+        study_id for kind, study_id, right in zip(kinds, study_ids, in_place, strict=True) if kind != "checkpoint_recorded" or not right
+    }
+    if not others and len(set(study_ids)) == 1:
+        return {study_ids[0]: (event_ids, subjects)}
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for study_id, event_id, checkpoint_id in zip(study_ids, event_ids, subjects, strict=True):
+        if study_id not in others:
+            ids = found.setdefault(study_id, ([], []))
+            ids[0].append(event_id)
+            ids[1].append(checkpoint_id)
+    return dict(found)
+
+
+def _are_new(state: StudyState, event_ids: Sequence[str], checkpoint_ids: Sequence[str]) -> bool:
+    return min(event_ids) > state.newest_event and min(checkpoint_ids) > state.newest_checkpoint
+
+
 class _Batch:
     """The changes of a batch of events as statements, with checkpoints in bulk."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._checkpoints: list[tuple[str | int | None, ...]] = []
+        self._checkpoints = BulkInsert(tables.checkpoints, _CHECKPOINT, [])
         self._changes: list[str | int | None] = []
         self._others: list[Statement] = []
 
     def add(self, decision: Decision, event: DecodedEvent, state: StudyState, record: LogRecord) -> None:
-        """Add the changes of a valid event; `state` is the state of its study after the event."""
+        """Add the changes of a valid event, except for a checkpoint.
+
+        `state` is the state of its study after the event.
+        """
         if decision is APPLIED:
-            if event.kind == "checkpoint_recorded":
-                self.add_checkpoint(event, record)
-            elif event.kind in LIFECYCLE_KINDS:
+            if event.kind in LIFECYCLE_KINDS:
                 self._change_status(event, state, record)
-            else:
+            elif event.kind != "checkpoint_recorded":
                 self._changes += (
                     event.study_id, state.changes, event.event_id, event.kind, event.subject, event.row[0], event.written_at, record.offset,
                 )  # fmt: skip
@@ -311,11 +343,20 @@ class _Batch:
             )  # fmt: skip
             self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?){conflict}", args))
 
-    def add_checkpoint(self, event: DecodedEvent, record: LogRecord) -> None:
-        """Add an applied checkpoint."""
-        _, study_id, event_id, checkpoint_id, row, written_at, _ = event
-        place = (record.offset, checkpoint_id, study_id, event_id, written_at)
-        self._checkpoints.append(place + row)
+    def add_checkpoints(self, events: Sequence[DecodedEvent], offsets: Iterable[int]) -> None:
+        """Add applied checkpoints, in the order of their events.
+
+        Checkpoints have row ids in this order, whatever the batches are: a mirror fits every read model of its log.
+        """
+        if not events:
+            return
+        _, study_ids, event_ids, ids, rows, written_at, _ = zip(*events, strict=True)
+        columns, longest = _CHECKPOINT, max(map(len, rows))
+        if longest > _REGULAR_WIDTH:
+            rows = tuple(row if len(row) == longest else row + _NO_ORIGIN for row in rows)
+            columns = f"{_CHECKPOINT}, {_ORIGIN}"
+        values = chain.from_iterable(zip(offsets, ids, study_ids, event_ids, written_at, *zip(*rows, strict=True), strict=True))
+        self._checkpoints = BulkInsert(self._tables.checkpoints, columns, list(values))
 
     def _change_study(self, event: DecodedEvent, state: StudyState) -> None:
         """Add the changes of a study's name, description, tags, metadata and archived state."""
@@ -353,15 +394,6 @@ class _Batch:
             self._others.append((f"INSERT INTO {self._tables.quarantined} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?){_UNLESS_STORED}", args))
 
     def statements(self) -> list[Statement | BulkInsert]:
-        """Return all changes as statements.
-
-        Checkpoints have row ids in the order of their events, whatever the batches are: a mirror fits every read model of its log.
-        """
-        width = _CHECKPOINT.count(",") + 1
-        if any(row[width:] != _NO_ORIGIN for row in self._checkpoints):
-            checkpoints = BulkInsert(self._tables.checkpoints, f"{_CHECKPOINT}, {_ORIGIN}", list(chain.from_iterable(self._checkpoints)))
-        else:
-            values = [value for row in self._checkpoints for value in row[:width]]
-            checkpoints = BulkInsert(self._tables.checkpoints, _CHECKPOINT, values)
-        inserts = (checkpoints, BulkInsert(self._tables.changes, _CHANGE, self._changes))
+        """Return all changes as statements."""
+        inserts = (self._checkpoints, BulkInsert(self._tables.changes, _CHANGE, self._changes))
         return [*self._others, *(insert for insert in inserts if insert.values)]

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
-from typing import Any, NamedTuple
+from typing import Any
 
 from evalkit._util.text import exact_moment
-from evalkit.domain.checkpoint_rows import CheckpointRows
-from evalkit.domain.codec import DecodedEvent, decode
+from evalkit.domain.checkpoint_rows import CheckpointRows, NewCheckpoint
+from evalkit.domain.codec import decode
 from evalkit.domain.commands import AutoDefinitions, RecordCheckpoint, check_custom, check_runs, content
 from evalkit.domain.corrections import call_to_amend
 from evalkit.domain.definitions import Metric
@@ -63,14 +63,6 @@ class RecordedCheckpoints:
         return f"RecordedCheckpoints({self.recorded} recorded{again})"
 
 
-class _New(NamedTuple):
-    """A checkpoint to append."""
-
-    row: int
-    encoded: EncodedEvent
-    decoded: DecodedEvent
-
-
 @dataclass
 class _Recording:
     """The checkpoints for the rows of one study, recorded now or before."""
@@ -81,7 +73,7 @@ class _Recording:
     """The checkpoints that were already recorded, or that another process recorded meanwhile, in their latest version, by id."""
     corrections: Corrections = field(default_factory=dict)
     """The corrections of the checkpoints that were already recorded."""
-    new: dict[str, _New] = field(default_factory=dict)
+    new: dict[str, NewCheckpoint] = field(default_factory=dict)
     """The checkpoints to append, by id."""
     written_at: str = field(default_factory=written_now)
     """The time of writing of their events."""
@@ -113,7 +105,7 @@ class CheckpointHandler(CommandHandler):
     def record_checkpoints(self, reference: Study | str, rows: CheckpointRows, *, define: bool = False) -> RecordedCheckpoints:
         """See `EvalKit.record_checkpoints`."""
         done = self._record(reference, rows, define=define, numbered=True)
-        recorded = sum(checkpoint_id not in done.stored for checkpoint_id in done.new)
+        recorded = len(done.new) - len(done.new.keys() & done.stored.keys())
         return RecordedCheckpoints(recorded, len(rows) - recorded, tuple(done.ids))
 
     def _record(self, reference: Study | str, rows: CheckpointRows, *, define: bool = False, numbered: bool = False) -> _Recording:
@@ -136,12 +128,11 @@ class CheckpointHandler(CommandHandler):
             ids: list[str] = [new_id() if key is None else keyed_checkpoint_id(study.id, key) for key in rows.keys]
             keyed = [checkpoint_id for checkpoint_id, key in zip(ids, rows.keys, strict=True) if key is not None]
             done = _Recording(rows, ids, *self._stored.versions(study.id, keyed))
-            events = rows.events(study.id, ids, done.written_at)
-            for row, (checkpoint_id, event) in enumerate(zip(ids, events, strict=True)):
+            for row, (checkpoint_id, event) in enumerate(zip(ids, rows.events(study.id, ids, done.written_at), strict=True)):
                 if event is None or checkpoint_id in done.stored or checkpoint_id in done.new:
                     self._add(done, study, row, checkpoint_id, numbered=numbered)
                 else:
-                    done.new[checkpoint_id] = _New(row, *event)
+                    done.new[checkpoint_id] = event
             unkeyed = [period for period, key in zip(rows.periods, rows.keys, strict=True) if key is None]
             repeats = self._repeats(study, unkeyed, several=numbered)
             if done.new:
@@ -190,7 +181,7 @@ class CheckpointHandler(CommandHandler):
             event = done.rows.command(row).encoded(study.id, checkpoint_id, done.written_at)
         except InvalidInputError as error:
             raise error.in_row(row, effect="Nothing was recorded.") if numbered else error from None
-        done.new[checkpoint_id] = _New(row, event, decode(event.data))
+        done.new[checkpoint_id] = NewCheckpoint(row, event, decode(event.data))
 
     def recorded(self, study_id: str, messages: Sequence[EncodedEvent], decisions: dict[str, Decision]) -> Checkpoint | RecordedCheckpoints:
         """Return the result of a command that appended checkpoints."""
@@ -200,7 +191,7 @@ class CheckpointHandler(CommandHandler):
             event = StoredEvalEvent.from_wire(message.data).event
             assert isinstance(event, CheckpointRecorded)
             contents.append(event)
-            new[event.id] = _New(row, message, decode(message.data))
+            new[event.id] = NewCheckpoint(row, message, decode(message.data))
         stored = self._settled(study_id, new, decisions, contents.__getitem__)
         if len(new) > 1:
             return RecordedCheckpoints(len(new) - len(stored), len(stored), tuple(new))
@@ -293,7 +284,11 @@ class CheckpointHandler(CommandHandler):
             )  # fmt: skip
 
     def _settled(
-        self, study_id: str, new: Mapping[str, _New], decisions: dict[str, Decision], content_of: Callable[[int], CheckpointContent]
+        self,
+        study_id: str,
+        new: Mapping[str, NewCheckpoint],
+        decisions: dict[str, Decision],
+        content_of: Callable[[int], CheckpointContent],
     ) -> dict[str, Checkpoint]:
         """Return the checkpoints that another process recorded first with the same content.
 
@@ -383,7 +378,7 @@ def _key_taken(
     return ConflictError(message, reason="checkpoint id taken", **values)
 
 
-def _in_rows(error: LogError, new: Sequence[_New], *, keyed: bool) -> LogError:
+def _in_rows(error: LogError, new: Sequence[NewCheckpoint], *, keyed: bool) -> LogError:
     """Return the error of a partly failed append, with the durable rows in its message."""
     durable = [appended.row for appended, position in zip(new, error.positions, strict=False) if position is not None]
     if not durable:

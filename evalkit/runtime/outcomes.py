@@ -12,7 +12,7 @@ from evalkit.domain.events import EncodedEvent, StoredEvalEvent
 from evalkit.errors import EvalkitError, LogMismatchError, OutcomeUnknownError
 from evalkit.eventlog.event_log import LogPosition, record_at
 from evalkit.readmodel.database.database import in_parts
-from evalkit.readmodel.fold import APPLIED, Decision, Outcome, Reason
+from evalkit.readmodel.fold import APPLIED, DUPLICATE, Decision, Outcome, Reason
 from evalkit.readmodel.projection import EventKey
 from evalkit.readmodel.rows import readable
 from evalkit.runtime.engine import CONSUMER, Engine
@@ -83,7 +83,7 @@ class Outcomes:
                 applied = self._engine.catch_up({(study_id, event_id) for event_id in event_ids})
                 decided |= {event_id: decision for (_, event_id), decision in applied.items()}
             # Duplicates and missing events were decided before this call, by this or another process.
-            missing = [event_id for event_id in event_ids if event_id not in decided or decided[event_id].outcome is Outcome.DUPLICATE]
+            missing = [event_id for event_id in event_ids if decided.get(event_id, DUPLICATE) is DUPLICATE]
             decided |= self._stored_outcomes(study_id, missing)
             if len(decided) < len(event_ids):
                 raise EvalkitError("the read model does not contain them.")
