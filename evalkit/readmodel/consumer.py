@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import sha256
+from itertools import repeat
 
 from evalkit._util.garbage import collector_paused
 from evalkit._util.named_tuples import named_tuples
@@ -154,24 +154,19 @@ class EvalProjectionConsumer:
         """
         known = [] if self._projection is None else self._projection.positions
         partition = partition_of(messages[0].study_id, max(len(known), 1))
-        start = known[partition].next if known else -1
-
-        def follow(positions: Sequence[LogPosition]) -> bool:
-            """Return whether these are the positions after the last applied event."""
-            return all(position == (partition, offset) for offset, position in enumerate(positions, start))
-
-        if start < 0 or len(messages) < _SEVERAL:
+        first = LogPosition(partition, known[partition].next if known else -1)
+        if first.offset < 0 or len(messages) < _SEVERAL:
             positions = self._log.append(messages)
-            return positions, self._applied(messages, LogPosition(partition, start), keys, events) if follow(positions) else {}
+            return positions, self._applied(messages, first, keys, events) if _begin_at(first, positions) else {}
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-log") as writer:
             appending = writer.submit(self._log.append, messages)
 
             def confirm() -> None:
-                if not follow(appending.result()):
+                if not _begin_at(first, appending.result()):
                     raise ConditionFailed
 
             try:
-                decisions = self._applied(messages, LogPosition(partition, start), keys, events, confirm)
+                decisions = self._applied(messages, first, keys, events, confirm)
             except LogError:
                 self.restart()
                 raise
@@ -189,11 +184,9 @@ class EvalProjectionConsumer:
 
         If the database raises an error, `catch_up` has to.
         """
-        records = list(
-            named_tuples(
-                LogRecord, itertools.repeat(first.partition), itertools.count(first.offset), [message.data for message in messages]
-            )
-        )
+        partition, offset = first
+        data = [message.data for message in messages]
+        records = list(named_tuples(LogRecord, repeat(partition), range(offset, offset + len(data)), data))
         try:
             decisions = self._opened().apply(records, keys, events, confirm=confirm)
             self._report(records, None)
@@ -358,6 +351,11 @@ class EvalProjectionConsumer:
             f"Partition {partition} of the log has a gap: expected offset {expected}, got {offset}",
             effect="Nothing was changed.", partition=partition, **adopt_hints(),
         )  # fmt: skip
+
+
+def _begin_at(first: LogPosition, positions: Sequence[LogPosition]) -> bool:
+    """Return whether positions are successive and begin at the first one."""
+    return all(position == (first.partition, offset) for offset, position in enumerate(positions, first.offset))
 
 
 def _fitting(records: Sequence[LogRecord]) -> int:

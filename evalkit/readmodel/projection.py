@@ -27,7 +27,7 @@ __all__ = ["DECIDED", "EvalProjection", "EventKey"]
 EventKey = tuple[str, str]
 """The key of a decision, (study id, event id). The study id is empty if the event has none or is in a wrong partition."""
 
-_CheckpointIds = tuple[Sequence[str], Sequence[str]]
+_CheckpointIds = tuple[list[str], list[str]]
 """The event ids and the checkpoint ids of successive events of a study."""
 
 _KEPT_BYTES = 64 * 1024
@@ -73,12 +73,13 @@ _MOVE = """
 UPDATE {positions} SET first_sha256 = ?, last_sha256 = ?, writer = ?, written_at = ?,
   next = CASE WHEN next = ? AND last_sha256 = ? THEN ? ELSE NULL END
 WHERE "partition" = ?"""
-# Most checkpoints have no provenance and nothing malformed. It takes time to bind these values, also if they are NULL.
-_CHECKPOINT = """log_offset, id, study_id, event_id, written_at,
-  timestamp, metrics, events_analyzed, sessions_included, period_start, period_end, regular"""
-_ORIGIN = "provenance, collector, malformed"
-_NO_ORIGIN = (None, None, None)
-_REGULAR_WIDTH = 7  # of the row of a decoded checkpoint without an origin
+# The columns of a checkpoint: those of every event, and the row of `DecodedEvent`. Most rows end with "regular". It takes time to bind more
+# values, also if they are NULL.
+_EVENT = ("log_offset", "id", "study_id", "event_id", "written_at")
+_ROW = (
+    "timestamp", "metrics", "events_analyzed", "sessions_included", "period_start", "period_end", "regular",
+    "provenance", "collector", "malformed",
+)  # fmt: skip
 _CHANGE = "study_id, seq, event_id, kind, subject, body, written_at, log_offset"
 _OF_CHECKPOINTS = ("checkpoint_recorded", "checkpoint_amended", "checkpoint_retracted")
 _OF_SUBJECTS = ("checkpoint_amended", "checkpoint_retracted", "note_added")
@@ -160,16 +161,15 @@ class EvalProjection:
         in_place = [
             kind == "" or partition == home[study_id] for kind, partition, study_id in zip(kinds, partitions, study_ids, strict=True)
         ]
-        checkpoints = _of_checkpoints_alone(kinds, study_ids, event_ids, subjects, in_place)
+        checkpoints = _only_checkpoints(kinds, study_ids, event_ids, subjects, in_place)
         self._load(home.keys(), events, in_place, checkpoints)
         batch = _Batch(self.tables)
         applied = {study_id for study_id, ids in checkpoints.items() if decide_checkpoints(self._states[study_id], *ids)}
-        of_applied = zip(study_ids, event_ids, strict=True) if keys and applied else ()
-        requested = {key: APPLIED for key in of_applied if key in keys and key[0] in applied}
         recorded = [study_id in applied for study_id in study_ids]
-        decisions: dict[EventKey, Decision] = {}
-        for place, (record, event, right, decided) in enumerate(zip(records, events, in_place, recorded, strict=True)):
-            if decided:
+        of_recorded = compress(zip(study_ids, event_ids, strict=True), recorded) if keys else ()
+        decisions = {key: APPLIED for key in of_recorded if key in keys}
+        for place, (record, event, right) in enumerate(zip(records, events, in_place, strict=True)):
+            if recorded[place]:
                 continue
             state = self._states[event.study_id]
             if event.kind == "":
@@ -180,7 +180,9 @@ class EvalProjection:
                 recorded[place] = decision is APPLIED and event.kind == "checkpoint_recorded"
                 batch.add(decision, event, state, record)
             # An event in a wrong partition has no decision for its study.
-            decisions[event.study_id if right or event.kind == "" else "", event.event_id] = decision
+            key = (event.study_id if right or event.kind == "" else "", event.event_id)
+            if key in keys:
+                decisions[key] = decision
         batch.add_checkpoints(list(compress(events, recorded)), compress(offsets, recorded))
         moves = self._moves(records)
         statements = [(_CHECK_GENERATION, self._version), *(statement for statement, _ in moves.values()), *batch.statements()]
@@ -197,7 +199,7 @@ class EvalProjection:
             state.revisions.clear()
             state.retracted.clear()
             state.notes.clear()
-        return requested | {key: decision for key, decision in decisions.items() if key in keys}
+        return decisions
 
     def _decode(self, record: LogRecord) -> DecodedEvent:
         """Decode a record. An invalid event has an empty kind, and (error, event id) as its row."""
@@ -259,7 +261,7 @@ class EvalProjection:
         if keys:
             for study_id, checkpoint_id in self._query(_RECORDED, keys):
                 self._states[str(study_id)].checkpoints.add(str(checkpoint_id))
-        subjects = {(event.study_id, event.subject) for event, _ in events if event.kind in _OF_SUBJECTS}
+        subjects = dict.fromkeys((event.study_id, event.subject) for event, _ in events if event.kind in _OF_SUBJECTS)
         keys = [key for key in subjects if self._states[key[0]].changes]
         if keys:
             for study_id, subject, kind, count in self._query(_CHANGED, keys):
@@ -288,22 +290,22 @@ class EvalProjection:
         return moves
 
 
-def _of_checkpoints_alone(
+def _only_checkpoints(
     kinds: Sequence[str], study_ids: Sequence[str], event_ids: Sequence[str], subjects: Sequence[str], in_place: Sequence[bool]
 ) -> dict[str, _CheckpointIds]:
     """Return the ids of the events of each study that has only checkpoints in its partition."""
     others = {
         study_id for kind, study_id, right in zip(kinds, study_ids, in_place, strict=True) if kind != "checkpoint_recorded" or not right
     }
-    if not others and len(set(study_ids)) == 1:
-        return {study_ids[0]: (event_ids, subjects)}
-    found: dict[str, tuple[list[str], list[str]]] = {}
+    if not others and len(set(study_ids)) == 1:  # usual when a frame is recorded
+        return {study_ids[0]: (list(event_ids), list(subjects))}
+    found: dict[str, _CheckpointIds] = {}
     for study_id, event_id, checkpoint_id in zip(study_ids, event_ids, subjects, strict=True):
         if study_id not in others:
-            ids = found.setdefault(study_id, ([], []))
-            ids[0].append(event_id)
-            ids[1].append(checkpoint_id)
-    return dict(found)
+            event_ids_of_study, checkpoint_ids = found.setdefault(study_id, ([], []))
+            event_ids_of_study.append(event_id)
+            checkpoint_ids.append(checkpoint_id)
+    return found
 
 
 def _are_new(state: StudyState, event_ids: Sequence[str], checkpoint_ids: Sequence[str]) -> bool:
@@ -315,7 +317,7 @@ class _Batch:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._checkpoints = BulkInsert(tables.checkpoints, _CHECKPOINT, [])
+        self._checkpoints = BulkInsert(tables.checkpoints, "", [])
         self._changes: list[str | int | None] = []
         self._others: list[Statement] = []
 
@@ -351,12 +353,12 @@ class _Batch:
         if not events:
             return
         _, study_ids, event_ids, ids, rows, written_at, _ = zip(*events, strict=True)
-        columns, longest = _CHECKPOINT, max(map(len, rows))
-        if longest > _REGULAR_WIDTH:
-            rows = tuple(row if len(row) == longest else row + _NO_ORIGIN for row in rows)
-            columns = f"{_CHECKPOINT}, {_ORIGIN}"
-        values = chain.from_iterable(zip(offsets, ids, study_ids, event_ids, written_at, *zip(*rows, strict=True), strict=True))
-        self._checkpoints = BulkInsert(self._tables.checkpoints, columns, list(values))
+        width = max(map(len, rows))
+        if width > min(map(len, rows)):
+            rows = tuple(row + (None,) * (width - len(row)) for row in rows)
+        complete = zip(offsets, ids, study_ids, event_ids, written_at, *zip(*rows, strict=True), strict=True)
+        columns = ", ".join((*_EVENT, *_ROW[:width]))
+        self._checkpoints = BulkInsert(self._tables.checkpoints, columns, list(chain.from_iterable(complete)))
 
     def _change_study(self, event: DecodedEvent, state: StudyState) -> None:
         """Add the changes of a study's name, description, tags, metadata and archived state."""
