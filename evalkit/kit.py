@@ -1327,6 +1327,8 @@ class EvalKit:
             See `checkpoints`.
         InvalidInputError
             See `mirror`.
+        ReadOnlyError
+            When the home must not be written, and a temporary folder cannot be created.
 
         Examples
         --------

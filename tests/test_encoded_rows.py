@@ -62,7 +62,7 @@ def assert_same(frame: Any) -> Counter[str]:
     seen: Counter[str] = Counter()
     before = milliseconds(datetime.now(UTC))
     events = rows.events(STUDY, [STUDY] * len(rows), WRITTEN)
-    assert {row for row, event in enumerate(events) if event is None} >= set(rows.in_doubt)
+    assert {row for row, event in enumerate(events) if event is None} >= set(rows.not_encoded)
     for row, new in enumerate(events):
         if new is None:
             seen["in doubt"] += 1
@@ -251,7 +251,7 @@ def test_definitions_that_change_meanwhile_apply() -> None:
     rows = prepared(frame)
     narrower = {**DEFINED, "judge_score": Metric("judge_score", kind="score", better="up", low=1, high=4)}
     assert rows.checked_with(DEFINED) is rows
-    assert list(rows.checked_with(narrower).in_doubt) == list(range(len(frame)))
+    assert list(rows.checked_with(narrower).not_encoded) == list(range(len(frame)))
     assert "judge_score" in str(
         outcome(CheckpointRows.of_mappings(RowReader(definitions=narrower).mappings(frame), RowReader(definitions=narrower)))
     )

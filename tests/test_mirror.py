@@ -304,6 +304,18 @@ def test_a_read_only_kit_has_a_temporary_mirror(kit: EvalKit, tmp_path: Path) ->
     assert sorted((tmp_path / "home").rglob("*")) == before
 
 
+@pytest.mark.filterwarnings("ignore:This kit is read-only:evalkit.EvalkitWarning")
+def test_a_temporary_mirror_that_cannot_be_created_has_an_error(kit: EvalKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with evalkit.connect(tmp_path / "home", read_only=True) as reader:
+        with pytest.raises(ReadOnlyError) as raised:
+            reader.scan()
+        assert str(raised.value) == snapshot(
+            "A temporary mirror cannot be created: No such file or directory. Pass a folder: kit.scan(folder='parquet')."
+        )
+        assert reader.scan(folder=tmp_path / "mirror").collect().equals(kit.checkpoints())
+
+
 def test_an_empty_home_has_an_empty_mirror(tmp_path: Path) -> None:
     kit = evalkit.connect(tmp_path / "home")
     with pytest.warns(EvalkitWarning):

@@ -17,7 +17,7 @@ def named_tuples(kind: type[_T], *columns: Iterable[Any]) -> Iterator[_T]:
     Parameters
     ----------
     kind
-        The class.
+        The class of the named tuples.
     columns
         The values of each of its fields, also of those with a default. The shortest one determines the number of rows.
     """

@@ -80,10 +80,10 @@ class CheckpointRows:
         self._definitions = definitions
         self._encoded = encoded
         self.custom = custom
-        self.in_doubt: Sequence[int] = range(count)
+        self.not_encoded: Sequence[int] = range(count)
         """The numbers of the rows that are not encoded."""
         if encoded is not None:
-            self.in_doubt = [] if all(encoded.valid) else [row for row, valid in enumerate(encoded.valid) if not valid]
+            self.not_encoded = [] if all(encoded.valid) else [row for row, valid in enumerate(encoded.valid) if not valid]
 
     @classmethod
     def of_commands(cls, commands: Sequence[RecordCheckpoint]) -> CheckpointRows:
@@ -127,7 +127,7 @@ class CheckpointRows:
         InvalidInputError
             When a row is invalid; that of the first one, if there are several.
         """
-        return {row: self.command(row) for row in self.in_doubt}
+        return {row: self.command(row) for row in self.not_encoded}
 
     def checked_with(self, definitions: Mapping[str, Metric]) -> CheckpointRows:
         """Return these rows, as commands if their custom metrics had other definitions."""
@@ -189,6 +189,6 @@ class CheckpointRows:
         decoded = named_tuples(DecodedEvent, kind, study, event_ids, checkpoint_ids, values, written, repeat(None))
         events: list[NewCheckpoint | None] = list(named_tuples(NewCheckpoint, range(self._count), encoded, decoded))
         too_large = [row for row, text in enumerate(data) if len(text) > MAX_EVENT_BYTES]
-        for row in (*self.in_doubt, *too_large):
+        for row in (*self.not_encoded, *too_large):
             events[row] = None
         return events

@@ -31,7 +31,7 @@ from evalkit.readmodel.history import (
     studies_at,
 )
 from evalkit.readmodel.rows import readable
-from evalkit.readmodel.snapshot import RebuiltMeanwhileError, Snapshot, StudyRow, consistently, last_rows
+from evalkit.readmodel.snapshot import RebuiltMeanwhileError, Snapshot, StudyRow, consistently, last_rows_query
 
 __all__ = [
     "Build", "FrameReader", "Mark", "frame_of_rows", "lifecycle_frame", "selected_studies", "studies_frame",
@@ -168,7 +168,7 @@ class FrameReader:
         None in place of ids: all studies may have changed.
         """
         identity = self._identity()
-        ends = last_rows("checkpoints", "lifecycle", "changes")
+        ends = last_rows_query("checkpoints", "lifecycle", "changes")
         with readable(self._database):
             head, (rows, new) = self._pages.read(ends, (_NEW_ROWS, (MAX_COUNT,) * 3 if mark is None else mark[2:]))
         log = tuple(position.first_sha256 for position in head.positions)

@@ -12,11 +12,11 @@ from evalkit.frames.checkpoint_pages import decode_page, page_query
 from evalkit.readmodel.database.database import Database, PageSize, Row, Statement
 from evalkit.readmodel.history import CHANGE_COLUMNS, Change
 from evalkit.readmodel.schema import HEAD_STATEMENTS, Head, head_of
-from evalkit.readmodel.snapshot import RebuiltMeanwhileError, last_rows
+from evalkit.readmodel.snapshot import RebuiltMeanwhileError, last_rows_query
 
 __all__ = ["ENDS_QUERY", "STUDIES_QUERY", "StoredPages"]
 
-ENDS_QUERY = last_rows("checkpoints", "changes")
+ENDS_QUERY = last_rows_query("checkpoints", "changes")
 """The last row ids of checkpoints and of changes."""
 STUDIES_QUERY: Statement = ("SELECT id, first_name, period_type, name, archived FROM studies ORDER BY created_at, id", ())
 _CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"

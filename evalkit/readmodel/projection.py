@@ -27,7 +27,7 @@ __all__ = ["DECIDED", "EvalProjection", "EventKey"]
 EventKey = tuple[str, str]
 """The key of a decision, (study id, event id). The study id is empty if the event has none or is in a wrong partition."""
 
-_CheckpointIds = tuple[list[str], list[str]]
+_EventAndCheckpointIds = tuple[list[str], list[str]]
 """The event ids and the checkpoint ids of successive events of a study."""
 
 _KEPT_BYTES = 64 * 1024
@@ -161,7 +161,7 @@ class EvalProjection:
         in_place = [
             kind == "" or partition == home[study_id] for kind, partition, study_id in zip(kinds, partitions, study_ids, strict=True)
         ]
-        checkpoints = _only_checkpoints(kinds, study_ids, event_ids, subjects, in_place)
+        checkpoints = _checkpoint_only_studies(kinds, study_ids, event_ids, subjects, in_place)
         self._load(home.keys(), events, in_place, checkpoints)
         batch = _Batch(self.tables)
         applied = {study_id for study_id, ids in checkpoints.items() if decide_checkpoints(self._states[study_id], *ids)}
@@ -183,7 +183,7 @@ class EvalProjection:
             key = (event.study_id if right or event.kind == "" else "", event.event_id)
             if key in keys:
                 decisions[key] = decision
-        batch.add_checkpoints(list(compress(events, recorded)), compress(offsets, recorded))
+        batch.set_checkpoints(list(compress(events, recorded)), compress(offsets, recorded))
         moves = self._moves(records)
         statements = [(_CHECK_GENERATION, self._version), *(statement for statement, _ in moves.values()), *batch.statements()]
         if confirm is None:
@@ -214,7 +214,11 @@ class EvalProjection:
             return DecodedEvent("", study_id, event_id or sha256(record.data).hexdigest(), "", row)
 
     def _load(
-        self, study_ids: Set[str], events: Sequence[DecodedEvent], in_place: Sequence[bool], checkpoints: Mapping[str, _CheckpointIds]
+        self,
+        study_ids: Set[str],
+        events: Sequence[DecodedEvent],
+        in_place: Sequence[bool],
+        checkpoints: Mapping[str, _EventAndCheckpointIds],
     ) -> None:
         """Load the states of studies and ids that are needed to decide the events."""
         with readable(self._database):
@@ -242,7 +246,7 @@ class EvalProjection:
     def _load_ids(self, events: Sequence[tuple[DecodedEvent, bool]]) -> None:
         """Load the ids that are needed to decide events.
 
-        Each event is given with whether it is in the partition of its study.
+        `events` are pairs of an event and whether it is in the partition of its study.
         """
         keys = [
             (event.study_id, event.event_id)
@@ -290,22 +294,22 @@ class EvalProjection:
         return moves
 
 
-def _only_checkpoints(
+def _checkpoint_only_studies(
     kinds: Sequence[str], study_ids: Sequence[str], event_ids: Sequence[str], subjects: Sequence[str], in_place: Sequence[bool]
-) -> dict[str, _CheckpointIds]:
+) -> dict[str, _EventAndCheckpointIds]:
     """Return the ids of the events of each study that has only checkpoints in its partition."""
     others = {
         study_id for kind, study_id, right in zip(kinds, study_ids, in_place, strict=True) if kind != "checkpoint_recorded" or not right
     }
     if not others and len(set(study_ids)) == 1:  # usual when a frame is recorded
         return {study_ids[0]: (list(event_ids), list(subjects))}
-    found: dict[str, _CheckpointIds] = {}
+    ids_by_study: dict[str, _EventAndCheckpointIds] = {}
     for study_id, event_id, checkpoint_id in zip(study_ids, event_ids, subjects, strict=True):
         if study_id not in others:
-            event_ids_of_study, checkpoint_ids = found.setdefault(study_id, ([], []))
+            event_ids_of_study, checkpoint_ids = ids_by_study.setdefault(study_id, ([], []))
             event_ids_of_study.append(event_id)
             checkpoint_ids.append(checkpoint_id)
-    return found
+    return ids_by_study
 
 
 def _are_new(state: StudyState, event_ids: Sequence[str], checkpoint_ids: Sequence[str]) -> bool:
@@ -345,16 +349,17 @@ class _Batch:
             )  # fmt: skip
             self._others.append((f"INSERT INTO {self._tables.rejected} VALUES (?, ?, ?, ?, ?, ?, ?, ?){conflict}", args))
 
-    def add_checkpoints(self, events: Sequence[DecodedEvent], offsets: Iterable[int]) -> None:
-        """Add applied checkpoints, in the order of their events.
+    def set_checkpoints(self, events: Sequence[DecodedEvent], offsets: Iterable[int]) -> None:
+        """Set the applied checkpoints, in the order of their events.
 
         Checkpoints have row ids in this order, whatever the batches are: a mirror fits every read model of its log.
         """
         if not events:
             return
         _, study_ids, event_ids, ids, rows, written_at, _ = zip(*events, strict=True)
-        width = max(map(len, rows))
-        if width > min(map(len, rows)):
+        widths = set(map(len, rows))
+        width = max(widths)
+        if len(widths) > 1:
             rows = tuple(row + (None,) * (width - len(row)) for row in rows)
         complete = zip(offsets, ids, study_ids, event_ids, written_at, *zip(*rows, strict=True), strict=True)
         columns = ", ".join((*_EVENT, *_ROW[:width]))

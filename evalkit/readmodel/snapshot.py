@@ -10,7 +10,7 @@ from evalkit.errors import DatabaseError
 from evalkit.readmodel.database.database import Database, Row, Statement, Value, pages
 from evalkit.readmodel.schema import HEAD_STATEMENTS, Head, head_of
 
-__all__ = ["RebuiltMeanwhileError", "Snapshot", "StudyRow", "consistently", "last_rows"]
+__all__ = ["RebuiltMeanwhileError", "Snapshot", "StudyRow", "consistently", "last_rows_query"]
 
 _T = TypeVar("_T")
 _PAGE = 2000
@@ -61,7 +61,7 @@ class Snapshot:
             "SELECT id AS study_id, status, started_at, stopped_at, archived, nullif(name, first_name), nullif(config, first_config) "
             f"FROM studies WHERE {self._chosen}", ()
         )  # fmt: skip
-        statements = [*HEAD_STATEMENTS, last_rows(*_APPEND_ONLY), changing, extra]
+        statements = [*HEAD_STATEMENTS, last_rows_query(*_APPEND_ONLY), changing, extra]
         meta, positions, ends, self._changing, self.extra = database.batch(statements)
         self.head: Head = head_of(meta, positions)
         self._bounds = dict(zip(_APPEND_ONLY, ends[0], strict=True))
@@ -134,7 +134,7 @@ class Snapshot:
         return pages(lambda after, limit: self.query(sql, (*args, *after, limit)), ("",) * width, lambda row: row[:width], _PAGE)
 
 
-def last_rows(*tables: str) -> Statement:
+def last_rows_query(*tables: str) -> Statement:
     """Return the query for the last row id of append-only tables; 0 for an empty one."""
     return "SELECT " + ", ".join(f"(SELECT coalesce(max(rowid), 0) FROM {table})" for table in tables), ()
 

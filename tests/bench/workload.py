@@ -231,8 +231,8 @@ def scan(home: Path) -> float:
 def in_new_process(code: str) -> tuple[Any, int]:
     """Run code that sets `result` in a new process; return the result, and the peak memory of the process in MB."""
     code = (
-        f"import json, resource; from pathlib import Path; {code}; "
-        "print(json.dumps([result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))"
+        f"import json; from pathlib import Path; from tests.bench.workload import peak_memory; {code}; "
+        "print(json.dumps([result, peak_memory() // 2**20]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
     result, memory = json.loads(done.stdout)
@@ -251,6 +251,11 @@ class PeakMemory:
 
     def __exit__(self, *_error: object) -> None:
         self.peak = _memory("VmHWM") - self._before
+
+
+def peak_memory() -> int:
+    """Return the peak memory of this process in bytes, without that of the process that started it."""
+    return _memory("VmHWM")
 
 
 def _memory(field: str) -> int:
