@@ -96,14 +96,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         needs.runs(None)
 
 
-@pytest.fixture(scope="module")
-def pages_of_many_rows() -> Iterator[None]:
-    """Decode pages of checkpoints by columns, although tests have few rows."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evalkit.frames.stored_pages._FEW", 0)
-        yield
-
-
 @pytest.fixture
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the test in an empty folder without evalkit settings in the environment."""

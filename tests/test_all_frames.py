@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import evalkit
 from evalkit.domain.definitions import Kind
 from evalkit.frames import all_frames as module
-from evalkit.frames import stored_pages, versions
+from evalkit.frames import checkpoint_pages, versions
 from evalkit.frames.all_frames import AllFrames, read_all_frames
 from evalkit.frames.reader import FrameReader
 from evalkit.panel.content import Content
@@ -49,13 +49,14 @@ def values_of(content: Content) -> list[tuple[int, dict[str, str]]]:
 @given(eventful_histories(), st.data())
 @pytest.mark.filterwarnings("ignore:The selected studies define:evalkit.EvalkitWarning")
 def test_updated_frames_equal_those_read_again(history: list[Entry], data: st.DataObject) -> None:
-    """Pages of few rows are decoded in another way, and stored checkpoints are not copied for few new ones."""
+    """Pages are decoded in chunks, and stored checkpoints are not copied for few new ones."""
     parts = in_parts(data, history, 4)
     log = InMemoryEventLog(1)
     with read_models() as make, pytest.MonkeyPatch.context() as patch:
         database = make()
         consumer, reader = EvalProjectionConsumer(log, database), FrameReader(database)
         patch.setattr(versions, "_FEW_NEW", 0)
+        patch.setattr(checkpoint_pages, "_CHUNK", data.draw(st.integers(1, 5)))
         patch.setattr(versions, "MOST_CHUNKS", data.draw(st.integers(1, 10)))
         frames: AllFrames | None = None
         content: Content | None = None
@@ -63,9 +64,7 @@ def test_updated_frames_equal_those_read_again(history: list[Entry], data: st.Da
             for entry in part:
                 log.place(0, entry.data)
             consumer.catch_up()
-            patch.setattr(stored_pages, "_FEW", 50)
             frames = read_all_frames(reader, previous=frames)
-            patch.setattr(stored_pages, "_FEW", 0)
             again = read_all_frames(FrameReader(database))
             assert_equal(frames, again)
             content = Content(frames, previous=content)

@@ -24,8 +24,6 @@ from tests.messages import says
 from tests.properties import LONG
 from tests.worker import study_with_checkpoints
 
-pytestmark = pytest.mark.usefixtures("pages_of_many_rows")
-
 READS: dict[str, Callable[[EvalKit], object]] = {
     "studies": lambda kit: kit.studies(),
     "checkpoints": lambda kit: kit.checkpoints(),

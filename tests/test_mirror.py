@@ -37,8 +37,6 @@ from tests.properties import examples, in_long_form
 from tests.test_fold_properties import read_models
 from tests.worker import Child
 
-pytestmark = pytest.mark.usefixtures("pages_of_many_rows")
-
 START = datetime(2025, 12, 10, tzinfo=UTC)
 
 

@@ -22,8 +22,6 @@ from evalkit import METRICS, EvalKit, InvalidInputError
 from evalkit.domain.commands import CHECKPOINT_COLUMNS
 from tests.properties import examples
 
-pytestmark = pytest.mark.usefixtures("pages_of_many_rows")
-
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 NEXT = DAY + timedelta(days=1)
 ROW = {"period_start": DAY, "period_end": NEXT}

@@ -34,10 +34,7 @@ from tests.properties import examples, in_long_form
 from tests.test_fold_properties import expected_fold, read_models
 
 FIRST = View("first")
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The selected studies define:evalkit.EvalkitWarning"),
-    pytest.mark.usefixtures("pages_of_many_rows"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:The selected studies define:evalkit.EvalkitWarning")
 
 
 def frames(reader: FrameReader, as_of: AsOf = None) -> dict[str, pl.DataFrame]:

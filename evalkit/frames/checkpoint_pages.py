@@ -15,18 +15,20 @@ from evalkit.frames.columns import CHECKPOINTS, frame_schema
 
 __all__ = ["decode_page", "event_time", "page_query", "parsed_time", "stored_schema"]
 
-_FIELD, _ROW = "\x1f", "\x1e"  # separators; neither appears in JSON
+_SEPARATOR = "\x1e"  # never appears in JSON
 _OF_STUDIES = ("study", "period_type")
 """Columns that are joined when a frame is made, because they can change."""
 _WIDTHS = {"id": 36, "study_id": 36, "event_id": 36, "timestamp": 27, "period_start": 27, "period_end": 27}
 _STORED = (*_WIDTHS, "log_offset", "events_analyzed", "collector", "sessions_included", "metrics")
 _COLUMNS = {"id": "checkpoint_id", "event_id": "recorded_at"}
 """The columns that have other names in frames."""
-_COLLECTOR = "CASE WHEN collector IS NULL THEN '' ELSE json_quote(collector) END"
 _DTYPES = {**frame_schema(CHECKPOINTS), "log_offset": pl.Int64()}
+_NUMBERS = ("log_offset", "events_analyzed")
 _DURATION = "avg_session_duration"
 _WIDTH_OF_TIME = 27
-_NUMBERS = {"log_offset": pl.Int64(), "events_analyzed": pl.Int64()}
+_CHUNK = 500
+"""How many rows Polars decodes at once. The JSON parser allocates memory for all values of a chunk, and takes twice as long if it does not
+fit into the cache of a processor; and several chunks are decoded at the same time."""
 _TYPED = " AND ".join(
     [
         *(f"typeof({name}) = 'text' AND length({name}) = {width}" for name, width in _WIDTHS.items()),
@@ -42,11 +44,11 @@ json_group_array(json_array(json_object('checkpoint_id', id, 'study_id', study_i
     'collector', collector), sessions_included, metrics)) FILTER (WHERE NOT regular AND {_TYPED})"""
 
 
-def page_query(chosen: str, columns: Collection[str] | None = None, *, few: bool = False) -> str:
+def page_query(chosen: str, columns: Collection[str] | None = None) -> str:
     """Return the query for a page.
 
-    One text cell per page is faster to send than rows, and faster to decode. It has one line per checkpoint. Rows with unusual JSON
-    (duplicate or unknown keys) are sent separately, and parsed by the model. So are few rows, for which this is faster.
+    One text per column is faster to send than rows, and faster to decode. Rows with unusual JSON (duplicate or unknown keys) are sent
+    separately, and parsed by the model.
 
     Parameters
     ----------
@@ -54,28 +56,34 @@ def page_query(chosen: str, columns: Collection[str] | None = None, *, few: bool
         A condition that selects rows, followed by ``AND``; or an empty text.
     columns
         The columns to read, see `decode_page`.
-    few
-        Whether the page has few rows.
 
     Returns
     -------
     str
         Its arguments are the last row id before the page, the last one of all pages, and the number of rows. It returns the last row id,
-        the number of rows, and the two texts for `decode_page`.
+        and the values for `decode_page`.
     """
-    read = (_COLLECTOR if name == "collector" else name for name in _STORED if name == "metrics" or _is_wanted(name, columns))
-    fields = f" || char({ord(_FIELD)}) || ".join(read)
-    line = f"CASE WHEN regular AND typeof(metrics) = 'text' AND typeof(sessions_included) = 'text' THEN {fields} END"
+    texts = ", ".join(
+        f"group_concat({'json_quote(collector)' if name == 'collector' else name}, '{_SEPARATOR}') FILTER (WHERE {_condition(name)})"
+        for name in _fields(columns)
+    )
     return f"""
-SELECT max(row), count(*), group_concat({line}, char({ord(_ROW)})), {_IRREGULAR}
+SELECT max(row), count(*), {_IRREGULAR}, {texts}
 FROM (
-  SELECT rowid AS row, {"FALSE AS " if few else ""}regular, {", ".join(_STORED)} FROM checkpoints
+  SELECT rowid AS row, regular, {", ".join(_STORED)} FROM checkpoints
   WHERE {chosen} rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?
 )"""
 
 
-def _is_wanted(name: str, columns: Collection[str] | None) -> bool:
-    column = _COLUMNS.get(name, name)
+def _condition(name: str) -> str:
+    return f"regular AND typeof({name}) = 'text'" if name in ("sessions_included", "metrics") else "regular"
+
+
+def _fields(columns: Collection[str] | None) -> list[str]:
+    return [name for name in _STORED if name == "metrics" or _is_wanted(_COLUMNS.get(name, name), columns)]
+
+
+def _is_wanted(column: str, columns: Collection[str] | None) -> bool:
     return columns is None or column in columns or column in _NEEDED
 
 
@@ -90,7 +98,7 @@ def stored_schema(custom: Sequence[str], columns: Collection[str] | None = None)
 
 
 def decode_page(
-    count: int, page: str, irregular: list[list[Any]], custom: Sequence[str], columns: Collection[str] | None = None
+    count: int, irregular: str, texts: Sequence[Any], custom: Sequence[str], columns: Collection[str] | None = None
 ) -> pl.DataFrame:
     """Return the checkpoints of a page.
 
@@ -98,8 +106,8 @@ def decode_page(
     ----------
     count
         The number of rows.
-    page, irregular
-        The two texts that the query for a page returns.
+    irregular, texts
+        The text of the unusual rows, and those of the columns, as the query for a page returns them.
     custom
         The names of the custom metrics to read.
     columns
@@ -112,46 +120,65 @@ def decode_page(
     """
     stored = stored_schema(custom, columns)
     decoded = [pl.DataFrame(schema=stored)]
-    if page:
-        decoded.append(_decode_lines(page, stored, [name for name in custom if name in stored]))
-    if irregular:
-        decoded.append(_decode_irregular(irregular, stored))
+    if any(text is not None for text in texts):
+        named = dict(zip(_fields(columns), texts, strict=True))
+        decoded.append(_decode_columns(named, stored, [name for name in custom if name in stored]))
+    if rows := from_json(irregular):
+        decoded.append(_decode_irregular(rows, stored))
     frame = pl.concat(decoded, rechunk=False)
-    if frame.height != count:  # a line with a null is null
+    if frame.height != count:
         raise ValueError("a value has a type that evalkit does not write")
     return frame
 
 
-def _decode_lines(page: str, stored: dict[str, pl.DataType], custom: Sequence[str]) -> pl.DataFrame:
-    """Decode the lines of regular checkpoints."""
-    fields = [name for name in _STORED if name == "metrics" or _COLUMNS.get(name, name) in stored]
-    schema = {name: _NUMBERS.get(name, pl.String()) for name in fields}
+def _decode_columns(texts: dict[str, Any], stored: dict[str, pl.DataType], custom: Sequence[str]) -> pl.DataFrame:
+    """Decode the columns of regular checkpoints."""
+    joined = pl.DataFrame({name: [text] for name, text in texts.items()}, schema=dict.fromkeys(texts, pl.String()))
     try:
-        lines = pl.read_csv(page.encode(), separator=_FIELD, eol_char=_ROW, has_header=False, quote_char=None, schema=schema)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError("a value is not a number") from error
-    texts = [(name, pl.col(name)) for name in fields if name in _WIDTHS]
-    valid = [text.str.len_bytes() == _WIDTHS[name] for name, text in texts] + [pl.col("metrics").str.starts_with("{")]
-    if "sessions_included" in fields:
+        whole = joined.select(pl.all().str.split(_SEPARATOR).explode())
+    except pl.exceptions.ShapeError as error:  # nulls are left out of a text
+        raise ValueError("a value has a type that evalkit does not write") from error
+    page = pl.concat(whole.iter_slices(_CHUNK), rechunk=False)
+    valid = [pl.col(name).str.len_bytes() == _WIDTHS[name] for name in texts if name in _WIDTHS] + [pl.col("metrics").str.starts_with("{")]
+    if "sessions_included" in texts:
         valid.append(pl.col("sessions_included").str.starts_with("["))  # Polars reads a string as no list
-    if not lines.select(pl.all_horizontal(valid).fill_null(value=False).all()).item():
+    if not page.select(pl.all_horizontal(valid).fill_null(value=False).all()).item():
         raise ValueError("a value has a type or length that evalkit does not write")
-    known = [pl.col(name) for name in _NUMBERS if name in fields]
-    for name, text in texts:
-        read = event_time(text) if name == "event_id" else parsed_time(text) if _WIDTHS[name] == _WIDTH_OF_TIME else text
-        known.append(read.alias(_COLUMNS.get(name, name)))
-    known += [pl.col(name).str.json_decode(stored[name]) for name in ("collector", "sessions_included") if name in fields]
-    metrics = [name for name in METRICS if name in stored]
+    known = [_decoded(name).alias(_COLUMNS.get(name, name)) for name in texts if name != "metrics"]
+    metrics = {name: dtype for name, dtype in stored.items() if name in METRICS or name in custom}
     try:
-        decoded = lines.lazy().select(*known, "metrics").pipe(_in_order, metrics, custom).collect()
+        decoded = page.select(*known, pl.col("metrics").str.json_decode(_struct_of(metrics, custom)))
+    except pl.exceptions.InvalidOperationError as error:
+        raise ValueError("a value is not a number") from error
     except pl.exceptions.ComputeError:  # a number that is valid JSON, but not for Polars, such as 0e99999999999
-        decoded = lines.select(*known, "metrics", *(pl.lit(None, stored[name]).alias(name) for name in (*metrics, *custom)))
-        decoded = decoded.with_columns(pl.lit(value=False).alias("in order"))
-    if decoded["in order"].all():
-        return decoded.select(list(stored))
-    others = decoded.filter(~pl.col("in order"))
-    values = _by_model(others["metrics"], {name: stored[name] for name in (*metrics, *custom)})
-    return pl.concat([decoded.filter("in order").select(list(stored)), others.with_columns(values).select(list(stored))])
+        return page.select(known).with_columns(_by_model(page["metrics"], metrics)).select(list(stored))
+    return decoded.with_columns(_of_struct(name, custom).alias(name) for name in metrics).select(list(stored))
+
+
+def _decoded(name: str) -> pl.Expr:
+    """Return the values of a column of texts."""
+    text = pl.col(name)
+    if name in _NUMBERS:
+        return text.cast(pl.Int64())
+    if name in ("collector", "sessions_included"):
+        return text.str.json_decode(_DTYPES[name])
+    if name == "event_id":
+        return event_time(text)
+    return parsed_time(text) if _WIDTHS[name] == _WIDTH_OF_TIME else text
+
+
+def _struct_of(metrics: dict[str, pl.DataType], custom: Sequence[str]) -> pl.Struct:
+    """Return the dtype of metrics as JSON."""
+    fields = {name: pl.List(pl.Int64()) if name == _DURATION else dtype for name, dtype in metrics.items() if name not in custom}
+    return pl.Struct({**fields, "custom": pl.Struct({name: metrics[name] for name in custom})} if custom else fields)
+
+
+def _of_struct(name: str, custom: Sequence[str]) -> pl.Expr:
+    """Return the values of a metric in a column of structs."""
+    metrics = pl.col("metrics").struct
+    if name in custom:
+        return metrics.field("custom").struct.field(name)
+    return _microseconds(metrics.field(name)) if name == _DURATION else metrics.field(name)
 
 
 def _decode_irregular(rows: list[list[Any]], stored: dict[str, pl.DataType]) -> pl.DataFrame:
@@ -165,39 +192,9 @@ def _decode_irregular(rows: list[list[Any]], stored: dict[str, pl.DataType]) -> 
     return frame.with_columns(*times, sessions, *_by_model([text for _, _, text in rows], others)).select(list(stored))
 
 
-def _in_order(lines: pl.LazyFrame, metrics: Sequence[str], custom: Sequence[str]) -> pl.LazyFrame:
-    """Decode metrics with their keys in the usual order, without spaces.
-
-    The text is split at its commas, which is several times faster than a JSON parser. The column `in order` says whether all keys are where
-    they are expected, with values that could be read.
-    """
-    names = list(METRICS)
-    place = names.index(_DURATION)  # its value has a comma
-    text, following = pl.col("metrics"), f',"{names[place + 1]}":'
-    end = text.str.find(following, literal=True)
-    before, after = text.str.slice(1, end - 1).str.splitn(",", place + 1), text.str.slice(end + 1).str.splitn(",", len(names) - place)
-    parts = {name: pl.col("before").struct.field(f"field_{number}") for number, name in enumerate(names[: place + 1])}
-    parts |= {name: pl.col("after").struct.field(f"field_{number}") for number, name in enumerate(names[place + 1 :])}
-    values, in_order = [], [end.is_not_null()]
-    for name in metrics:
-        key = f'"{name}":'
-        value = parts[name].str.slice(len(key))
-        read = _microseconds(value) if name == _DURATION else value.cast(_DTYPES[name], strict=False)
-        values.append(read.alias(name))
-        in_order += [parts[name].str.starts_with(key), read.is_null() == (value == "null")]
-    if custom:
-        rest = pl.col("after").struct.field(f"field_{len(names) - place - 1}")
-        read = rest.str.extract(r'"custom":(\{[^}]*\})').str.json_decode(pl.Struct(dict.fromkeys(custom, pl.Float64())))
-        values += [read.struct.field(name) for name in custom]
-    return lines.with_columns(before=before, after=after).with_columns(
-        *values, pl.all_horizontal(in_order).fill_null(value=False).alias("in order")
-    )  # fmt: skip
-
-
 def _microseconds(pair: pl.Expr) -> pl.Expr:
     """Return the microseconds of a duration on the wire, ``[seconds,nanoseconds]``."""
-    parts = pair.str.strip_chars("[]").str.split_exact(",", 1)
-    seconds, nanoseconds = (parts.struct.field(name).cast(pl.Int64(), strict=False) for name in ("field_0", "field_1"))
+    seconds, nanoseconds = pair.list.get(0), pair.list.get(1)
     return (pl.min_horizontal(seconds, pl.lit(_LONGEST)) * 1_000_000 + nanoseconds // 1000).cast(pl.Duration("us"))
 
 

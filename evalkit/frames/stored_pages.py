@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import polars as pl
-from pydantic_core import from_json
 
 from evalkit.frames.checkpoint_pages import decode_page, page_query
 from evalkit.readmodel.database.database import Database, PageSize, Row, Statement
@@ -23,8 +22,8 @@ _CHANGES = f"SELECT rowid, {CHANGE_COLUMNS} FROM changes WHERE rowid > ? AND row
 _CHANGES_PAGE = 500
 _SERVER_PAGE = 5000, 4 << 20  # rows and bytes; servers escape each quote in two bytes, and limit a response to 10 MB
 _FILE_PAGE = 10_000, 10 << 20
-_FEW = 50
-"""The largest number of rows that is decoded row by row: columns have a fixed cost of some milliseconds."""
+_SHORTEST_PAGE = 1000
+"""More rows are read in two pages at least, so that the database reads one while Polars decodes the other."""
 
 
 class StoredPages:
@@ -107,17 +106,17 @@ class StoredPages:
         """
         after, end = between
         chosen = "" if study_ids is None else f"study_id IN ({', '.join('?' * len(study_ids))}) AND"
-        query, args = page_query(chosen, columns, few=end - after <= _FEW), study_ids or ()
+        query, args, half = page_query(chosen, columns), study_ids or (), max(_SHORTEST_PAGE, -(-(end - after) // 2))
 
         def page(start: int) -> Row:
-            return self._page.read(lambda limit: self.rows(generation, (query, [*args, start, end, limit])))[0]
+            return self._page.read(lambda limit: self.rows(generation, (query, [*args, start, end, min(limit, half)])))[0]
 
         if after >= end:
             return
         with ThreadPoolExecutor(1, thread_name_prefix="evalkit-read") as reader:
             reading: Future[Row] | None = reader.submit(page, after)
             while reading is not None and (row := reading.result())[0] is not None:
-                last, count, text, irregular = int(str(row[0])), int(str(row[1])), str(row[2] or ""), str(row[3] or "[]")
-                self._page.aim(count, len(text) + len(irregular))
+                last, count, (irregular, *texts) = int(str(row[0])), int(str(row[1])), row[2:]
+                self._page.aim(count, len(str(irregular)) + sum(len(str(text)) for text in texts))
                 reading = reader.submit(page, last) if last < end else None
-                yield last, decode_page(count, text, from_json(irregular), custom, columns)
+                yield last, decode_page(count, str(irregular), texts, custom, columns)
