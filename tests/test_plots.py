@@ -732,7 +732,7 @@ def test_studies_of_a_chart_look_different_whatever_was_drawn_before() -> None:
         colors.places([study_id(number) for number in (*range(1, LOOKS + 1), 99)])
         alone = plots.trend(last, "total_cost").to_dict()["layer"][0]["encoding"]
         both = plots.trend(pl.concat([first, last]), "total_cost").to_dict()["layer"][0]["encoding"]
-    assert alone["color"]["scale"]["range"] == [PALETTE[0]]
+    assert alone["color"] == {"value": PALETTE[0]}
     assert both["color"]["scale"]["range"] == [PALETTE[0], PALETTE[1]]
 
 
@@ -769,13 +769,15 @@ def test_downsampled_scatter_keeps_extremes_of_both_metrics() -> None:
 def test_study_has_same_color_in_every_chart() -> None:
     """Alone, and with other studies before it in the frame; the ninth study is dashed."""
 
-    def range_of(chart: Any) -> dict[str, str]:
-        scale = next(layer for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == "line")["encoding"]["color"]["scale"]
-        return dict(zip(scale["domain"], scale["range"], strict=True))
+    def color_of(chart: Any) -> dict[str, Any]:
+        line = next(layer for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == "line")
+        color: dict[str, Any] = line["encoding"]["color"]
+        return color
 
-    assert range_of(plots.trend(checkpoints("new", 2), "total_cost")) == {"new": PALETTE[0]}
-    assert range_of(plots.trend(two_studies(), "total_cost")) == {"old": PALETTE[1], "new": PALETTE[0]}
-    assert range_of(plots.scatter(checkpoints("old", 1))) == {"old": PALETTE[1]}
+    assert color_of(plots.trend(checkpoints("new", 2), "total_cost")) == {"value": PALETTE[0]}
+    scale = color_of(plots.trend(two_studies(), "total_cost"))["scale"]
+    assert dict(zip(scale["domain"], scale["range"], strict=True)) == {"old": PALETTE[1], "new": PALETTE[0]}
+    assert color_of(plots.scatter(checkpoints("old", 1))) == {"value": PALETTE[1]}
     many = pl.concat([checkpoints(f"s{number}", 10 + number, 3) for number in range(9)])
     assert "strokeDash" in plots.trend(many, "total_cost").to_dict()["layer"][0]["encoding"]
     assert "strokeDash" not in plots.trend(two_studies(), "total_cost").to_dict()["layer"][0]["encoding"]

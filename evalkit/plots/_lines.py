@@ -92,10 +92,13 @@ def look_notes(studies: Sequence[tuple[str, str]], style: str = "dash pattern") 
 def color_of(studies: Sequence[tuple[str, str]], legend: dict[str, Any] | None = None) -> Channel:
     """Return the color channel.
 
-    Only one layer of a chart has the legend, because the scales of its layers are independent; see `layered`.
+    Only one layer of a chart has the legend, because the scales of its layers are independent; see `layered`. A single study has a color
+    without a scale, which is faster to draw.
     """
-    scale = {"domain": [label for _, label in studies], "range": [PALETTE[look % len(PALETTE)] for look in _looks(studies)]}
-    return field("study:N", scale=scale, legend=legend)
+    colors = [PALETTE[look % len(PALETTE)] for look in _looks(studies)]
+    if len(studies) == 1:
+        return {"value": colors[0]}
+    return field("study:N", scale={"domain": [label for _, label in studies], "range": colors}, legend=legend)
 
 
 def legend_of(
@@ -358,7 +361,9 @@ def _points(rows: Rows, series: Series, drawn: pl.DataFrame, plane: Plane) -> li
         tooltips.append(field("n:Q", title=trials, format=",d"))
         summary += f" + (isValid(datum.n) ? ' of ' + format(datum.n, ',d') + ' {trials}' : '')"
     visible = count <= _MOST_VISIBLE_POINTS * plane.width_ratio
-    opacity = {"value": 1 if visible else 0, "condition": {"test": "datum.alone", "value": 1}}
+    opacity: dict[str, Any] = {"value": 1 if visible else 0}
+    if not visible and drawn["alone"].any():
+        opacity["condition"] = {"test": "datum.alone", "value": 1}
     size = 36 if count <= 80 else 16
     channels = plane.encoding(series.studies, description=SUMMARY, **shape_of(series.studies))
     period = calculate("period", PERIOD)

@@ -134,7 +134,7 @@ def prepare(data: StudyData, metric: str, *, interval: bool | None = None, rolli
     denominator = definition.denominator
     rows = data.sorted_checkpoints([metric], [denominator] if denominator else [])
     value, count = pl.col(metric).cast(pl.Float64()), pl.col(denominator) if denominator else pl.lit(None, dtype=pl.Int64())
-    studies, notes = drawn_studies(studies_of(rows), rows.filter(value.is_not_null()))
+    studies, notes = drawn_studies(studies_of(data), rows.filter(value.is_not_null()))
     if metric in data.undefined:
         notes.append(f"The better direction of {metric} is unknown, since this data has no definition of it.")
     with_intervals = interval if interval is not None else len(studies) <= MOST_BANDS
@@ -236,9 +236,13 @@ def split_runs(points: pl.DataFrame, name: str) -> pl.DataFrame:
     return points.with_columns(run=pl.struct("run", breaks.alias("at")).rank("dense")).filter(pl.col(name).is_not_null())
 
 
-def studies_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
-    """Return (id, label) of the studies that have rows, ordered by their first period."""
-    return rows.select("study_id", "label").unique().sort("study_id").cast(pl.String()).rows()
+def studies_of(data: StudyData) -> list[tuple[str, str]]:
+    """Return (id, label) of the studies with periods, ordered by their first one."""
+    return data.once("studies with periods", _studies_with_periods)
+
+
+def _studies_with_periods(data: StudyData) -> list[tuple[str, str]]:
+    return data.sorted_checkpoints([]).select("study_id", "label").unique().sort("study_id").cast(pl.String()).rows()
 
 
 def drawn_studies(
@@ -255,10 +259,10 @@ def drawn_studies(
     missing
         Name of the missing values, for the notes.
     """
-    present = studies_of(points)
+    ids = set(points["study_id"].unique().cast(pl.String()))
+    present = [study for study in studies if study[0] in ids]
     if not present:
         return list(studies)[-MOST_STUDIES:], []
-    ids = {study_id for study_id, _ in present}
     absent = [label for study_id, label in studies if study_id not in ids]
     notes = omission_notes(absent, missing)
     if len(present) > MOST_STUDIES:

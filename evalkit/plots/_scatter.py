@@ -78,7 +78,7 @@ def scatter(
     )
     rows = rows.with_columns(before=_before(data, rows, {"h": x_metric, "v": y_metric}))
     complete = runs(rows, ["h", "v"])
-    studies, omitted = drawn_studies(studies_of(rows), complete, "both values")
+    studies, omitted = drawn_studies(studies_of(data), complete, "both values")
     points = of_studies(complete, studies)
     incomplete = rows.height - complete.height
     if incomplete:

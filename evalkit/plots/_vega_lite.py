@@ -109,18 +109,22 @@ def composed(kind: Literal["layer", "concat", "vconcat"], parts: Sequence[Part],
 def without_pointer(value: Any) -> Any:
     """Return a part of a specification without what only shows under a pointer.
 
-    These are tooltips, and points that are transparent unless a condition applies.
+    These are tooltips, and transparent points, except those to which the condition of their opacity applies.
     """
     if isinstance(value, list):
-        return [without_pointer(item) for item in value]
+        return [without_pointer(item) for item in value if not _is_transparent(item)]
     if not isinstance(value, dict) or "values" in value:
         return value
     if "encoding" not in value:
         return {name: item if name == "datasets" else without_pointer(item) for name, item in value.items()}
     encoding = {name: channel for name, channel in value["encoding"].items() if name not in ("tooltip", "description")}
     opacity = encoding.get("opacity", {})
-    hidden = [keep(opacity["condition"]["test"])] if opacity.get("value") == 0 else []
-    return {**value, "transform": [*hidden, *value.get("transform", [])], "encoding": encoding}
+    visible = [keep(opacity["condition"]["test"])] if opacity.get("value") == 0 else []
+    return {**value, "transform": [*visible, *value.get("transform", [])], "encoding": encoding}
+
+
+def _is_transparent(layer: Any) -> bool:
+    return isinstance(layer, dict) and layer.get("encoding", {}).get("opacity") == {"value": 0}
 
 
 def top_level(chart: Part) -> dict[str, Any]:

@@ -130,7 +130,9 @@ def _figure(name: str, chart: Any, *, titled: bool) -> Figure:
     from evalkit.plots._vega_lite import without_pointer
 
     spec = specification(chart)
-    drawing = svg(spec if titled else without_pointer(spec), "page")
+    if not titled:
+        spec = {**without_pointer(spec), "config": {**spec.get("config", {}), "aria": False}}
+    drawing = svg(spec, "page")
     return Figure(_compact(drawing, titled=titled), name, str(spec["description"]), _width(drawing))
 
 
