@@ -11,4 +11,4 @@ if __name__ == "__main__":
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for name, make in CHARTS.items():
         colors.clear()
-        (GOLDEN / f"{name}.json").write_text(json.dumps(named(make().to_dict()), indent=1, ensure_ascii=False) + "\n")
+        (GOLDEN / f"{name}.json").write_text(json.dumps(named(make().to_dict()), indent=1, ensure_ascii=False, sort_keys=True) + "\n")
