@@ -114,7 +114,7 @@ def test_table_has_the_notes_of_each_period(data: StudyData) -> None:
     assert table.row(-1, named=True)["total_cost"] is None
     overview = plots.table(plots.overview(data))
     assert overview.filter(metric="total_cost")["notes"].to_list() == table["notes"].to_list()[:-1]
-    assert plots.table(plots.lifecycle(data))["notes"].drop_nulls().explode().len() == 5
+    assert plots.table(plots.lifecycle(data))["notes"].drop_nulls().explode(empty_as_null=False).len() == 5
 
 
 def test_amended_values_are_hollow(data: StudyData) -> None:
@@ -171,7 +171,7 @@ def test_aligned_charts_count_their_notes(data: StudyData) -> None:
     chart = plots.trend(data, "total_cost", align="start")
     assert "5 notes or version changes not shown, since studies are aligned." in subtitle(chart)
     assert not layers_of(chart, "rule")
-    assert plots.table(chart)["notes"].drop_nulls().explode().len() == 6
+    assert plots.table(chart)["notes"].drop_nulls().explode(empty_as_null=False).len() == 6
 
 
 def test_note_beyond_the_chart_keeps_its_end() -> None:
@@ -279,7 +279,7 @@ def test_three_hundred_notes_are_legible() -> None:
     assert "Triangles: 300 notes." in subtitle(chart)
     assert "labels without room: see tooltips." in subtitle(chart)
     assert "290 more" in chart.description
-    texts = plots.table(chart)["notes"].explode().to_list()
+    texts = plots.table(chart)["notes"].explode(empty_as_null=True).to_list()
     assert texts == [f"prompt: Note {number}" for number in range(300)]
 
 

@@ -208,6 +208,13 @@ def test_foreign_row_is_named_everywhere(home: Path, what: str) -> None:
         assert kit.verify().ok
 
 
+def test_separators_do_not_move_values_to_other_rows(home: Path) -> None:
+    write(home, "UPDATE checkpoints SET metrics = CAST(metrics AS BLOB) WHERE rowid = 1")
+    write(home, "UPDATE checkpoints SET metrics = metrics || char(30) || metrics WHERE rowid = 2")
+    with connect(home) as kit, pytest.raises(DatabaseDamagedError):
+        kit.checkpoints()
+
+
 def test_reformatted_metrics_raise_in_frames(home: Path) -> None:
     """Models can read them."""
     write(home, "UPDATE checkpoints SET metrics = ' ' || metrics")

@@ -16,6 +16,7 @@ import evalkit
 from evalkit import EvalKit, EvalkitWarning, InvalidInputError
 from evalkit.domain.commands import CreateStudy
 from evalkit.domain.ids import StudyId, milliseconds, new_id
+from evalkit.frames.checkpoint_pages import decode_page
 from evalkit.frames.reader import FrameReader
 from evalkit.frames.study_data import StudyData
 from evalkit.frames.versions import View
@@ -283,6 +284,29 @@ def test_polars_and_model_decode_alike(tmp_path: Path, monkeypatch: pytest.Monke
         assert by_polars.equals(by_model)
         assert by_polars.schema == by_model.schema
     assert frames[0][1].height == count
+
+
+def test_numbers_with_many_digits_are_read(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars before 1.44 reads another number at this place of a text."""
+    monkeypatch.setattr("evalkit.frames.checkpoint_pages._CHUNK", 3)
+    start = '{"sessions_completed":12,"session_success_rate":0.66666666666666662966'
+    rest = "substr(metrics, instr(metrics, ',\"avg_session_duration\"'))"
+    kit.engine.database.batch([(f"UPDATE checkpoints SET metrics = '{start}' || {rest}", ())])
+    assert FrameReader(kit.engine.database).checkpoints()["session_success_rate"].unique().to_list() == [2 / 3]
+
+
+def test_a_short_read_has_two_pages(kit: EvalKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalkit.frames.stored_pages._SHORTEST_PAGE", 2)
+    pages: list[int] = []
+
+    def decode(count: int, *rest: Any) -> pl.DataFrame:
+        pages.append(count)
+        return decode_page(count, *rest)
+
+    monkeypatch.setattr("evalkit.frames.stored_pages.decode_page", decode)
+    frame = FrameReader(kit.engine.database).checkpoints()
+    assert frame.equals(kit.checkpoints())
+    assert pages[:2] == [frame.height // 2] * 2
 
 
 @pytest.mark.parametrize("columns", ["total_cost", [], ["total_cst"], [3], ["no_such"]])

@@ -299,7 +299,7 @@ def _sessions(rows: pl.DataFrame) -> pl.DataFrame:
     Null when a checkpoint of the period has no recorded sessions.
     """
     name = "sessions_included"
-    each = rows.lazy().select("group", name).explode(name).unique(maintain_order=True, keep="first").group_by("group")
+    each = rows.lazy().select("group", name).explode(name, empty_as_null=False).unique(maintain_order=True, keep="first").group_by("group")
     sessions = each.agg(pl.col(name).drop_nulls())
     missing = rows.lazy().group_by("group").agg(missing=pl.col(name).null_count())
     union = pl.coalesce(name, pl.lit([], dtype=pl.List(pl.String())))

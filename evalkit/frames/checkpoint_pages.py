@@ -27,8 +27,7 @@ _NUMBERS = ("log_offset", "events_analyzed")
 _DURATION = "avg_session_duration"
 _WIDTH_OF_TIME = 27
 _CHUNK = 500
-"""How many rows Polars decodes at once. The JSON parser needs memory for all values of a chunk, and takes half as long again if it does not
-fit into the cache of a processor. Several chunks are decoded at the same time."""
+"""How many rows Polars decodes at once. Several chunks are decoded at the same time, and their values fit into the cache of a processor."""
 _TYPED = " AND ".join(
     [
         *(f"typeof({name}) = 'text' AND length({name}) = {width}" for name, width in _WIDTHS.items()),
@@ -63,10 +62,7 @@ def page_query(chosen: str, columns: Collection[str] | None = None) -> str:
         Its arguments are the last row id before the page, the last one of all pages, and the number of rows. It returns the last row id,
         and the values for `decode_page`.
     """
-    texts = ", ".join(
-        f"group_concat({'json_quote(collector)' if name == 'collector' else name}, '{_SEPARATOR}') FILTER (WHERE {_condition(name)})"
-        for name in _fields(columns)
-    )
+    texts = ", ".join(f"group_concat({_text_of(name)}, '{_SEPARATOR}') FILTER (WHERE regular)" for name in _fields(columns))
     return f"""
 SELECT max(row), count(*), {_IRREGULAR}, {texts}
 FROM (
@@ -75,12 +71,16 @@ FROM (
 )"""
 
 
-def _condition(name: str) -> str:
-    return f"regular AND typeof({name}) = 'text'" if name in ("sessions_included", "metrics") else "regular"
+def _text_of(name: str) -> str:
+    """Return a column as SQL, with an empty text for a value of another type."""
+    if name == "collector":
+        return "json_quote(collector)"
+    return f"CASE WHEN typeof({name}) = 'text' THEN {name} ELSE '' END" if name in ("sessions_included", "metrics") else name
 
 
 def _fields(columns: Collection[str] | None) -> list[str]:
-    return [name for name in _STORED if name == "metrics" or _is_wanted(_COLUMNS.get(name, name), columns)]
+    with_metrics = columns is None or any(name in METRICS or name not in CHECKPOINTS for name in columns)
+    return [name for name in _STORED if (with_metrics if name == "metrics" else _is_wanted(_COLUMNS.get(name, name), columns))]
 
 
 def _is_wanted(column: str, columns: Collection[str] | None) -> bool:
@@ -116,7 +116,7 @@ def decode_page(
     Raises
     ------
     ValueError
-        When a value has a type or length that evalkit does not write.
+        When a value has another length or form than evalkit writes. Numbers in metrics were checked when they were projected.
     """
     stored = stored_schema(custom, columns)
     decoded = [pl.DataFrame(schema=stored)]
@@ -135,24 +135,27 @@ def _decode_columns(texts: dict[str, Any], stored: dict[str, pl.DataType], custo
     """Decode the columns of regular checkpoints."""
     joined = pl.DataFrame({name: [text] for name, text in texts.items()}, schema=dict.fromkeys(texts, pl.String()))
     try:
-        whole = joined.select(pl.all().str.split(_SEPARATOR).explode())
-    except pl.exceptions.ShapeError as error:  # nulls are left out of a text
-        raise ValueError("a value has a type that evalkit does not write") from error
+        whole = joined.select(pl.all().str.split(_SEPARATOR).explode(empty_as_null=False))
+    except pl.exceptions.ShapeError as error:
+        raise ValueError("a value contains a separator") from error
     page = pl.concat(whole.iter_slices(_CHUNK), rechunk=False)
-    valid = [pl.col(name).str.len_bytes() == _WIDTHS[name] for name in texts if name in _WIDTHS] + [pl.col("metrics").str.starts_with("{")]
-    if "sessions_included" in texts:
-        valid.append(pl.col("sessions_included").str.starts_with("["))  # Polars reads a string as no list
-    if not page.select(pl.all_horizontal(valid).fill_null(value=False).all()).item():
+    forms = [pl.col(name).str.len_bytes() == _WIDTHS[name] for name in texts if name in _WIDTHS]
+    forms += [pl.col(name).str.starts_with(first) for name, first in (("metrics", "{"), ("sessions_included", "[")) if name in texts]
+    if not page.select(pl.all_horizontal(forms).fill_null(value=False).all()).item():
         raise ValueError("a value has a type or length that evalkit does not write")
-    known = [_decoded(name).alias(_COLUMNS.get(name, name)) for name in texts if name != "metrics"]
-    metrics = {name: dtype for name, dtype in stored.items() if name in METRICS or name in custom}
     try:
-        decoded = page.select(*known, pl.col("metrics").str.json_decode(_struct_of(metrics, custom)))
-    except pl.exceptions.InvalidOperationError as error:
-        raise ValueError("a value is not a number") from error
+        decoded = page.select(_decoded(name).alias(_COLUMNS.get(name, name)) for name in texts if name != "metrics")
+    except pl.exceptions.PolarsError as error:
+        raise ValueError("a value is not a number, a time, or JSON") from error
+    metrics = {name: dtype for name, dtype in stored.items() if name in METRICS or name in custom}
+    if not metrics:
+        return decoded.select(list(stored))
+    try:
+        structs = page.select(pl.col("metrics").str.json_decode(_struct_of(metrics, custom)))
+        values = structs.select(_of_struct(name, custom).alias(name) for name in metrics).get_columns()
     except pl.exceptions.ComputeError:  # a number that is valid JSON, but not for Polars, such as 0e99999999999
-        return page.select(known).with_columns(_by_model(page["metrics"], metrics)).select(list(stored))
-    return decoded.with_columns(_of_struct(name, custom).alias(name) for name in metrics).select(list(stored))
+        values = _by_model(page["metrics"], metrics)
+    return decoded.with_columns(values).select(list(stored))
 
 
 def _decoded(name: str) -> pl.Expr:

@@ -233,7 +233,7 @@ def _sessions(series: pl.Series) -> list[str]:
     """Return lists of strings as JSON."""
     if series.dtype != pl.List(pl.String()):
         raise _InDoubt
-    items = series.drop_nulls().explode()
+    items = series.drop_nulls().explode(empty_as_null=False)
     if items.str.contains(_CONTROL).any() or series.list.eval(pl.element().is_null()).list.any().any():
         raise _InDoubt
     encode = msgspec.json.Encoder().encode

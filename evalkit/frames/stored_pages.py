@@ -23,7 +23,7 @@ _CHANGES_PAGE = 500
 _SERVER_PAGE = 5000, 4 << 20  # rows and bytes; servers escape each quote in two bytes, and limit a response to 10 MB
 _FILE_PAGE = 10_000, 10 << 20
 _SHORTEST_PAGE = 1000
-"""More rows are read in two pages at least, so that the database reads one while Polars decodes the other."""
+"""More rows are read in two pages, so that the database reads one while Polars decodes the other."""
 
 
 class StoredPages:
@@ -106,10 +106,11 @@ class StoredPages:
         """
         after, end = between
         chosen = "" if study_ids is None else f"study_id IN ({', '.join('?' * len(study_ids))}) AND"
-        query, args, half = page_query(chosen, columns), study_ids or (), max(_SHORTEST_PAGE, -(-(end - after) // 2))
+        query, args = page_query(chosen, columns), study_ids or ()
+        self._page.rows = min(self._page.rows, max(_SHORTEST_PAGE, -(-(end - after) // 2)))
 
         def page(start: int) -> Row:
-            return self._page.read(lambda limit: self.rows(generation, (query, [*args, start, end, min(limit, half)])))[0]
+            return self._page.read(lambda limit: self.rows(generation, (query, [*args, start, end, limit])))[0]
 
         if after >= end:
             return

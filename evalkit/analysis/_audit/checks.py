@@ -101,9 +101,8 @@ def _shared(named: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("rows").first(), session=pl.col("session").first(), sessions=pl.len())
         .with_columns(count=pl.col("rows").list.len(), place=pl.int_range(pl.len()))
     )
-    times = groups.select("place", row="rows").explode("row").join(named.select("row", "start", "end"), on="row").group_by("place").agg(
-        pl.col("start").min(), pl.col("end").max()
-    )  # fmt: skip
+    each = groups.select("place", row="rows").explode("row", empty_as_null=False).join(named.select("row", "start", "end"), on="row")
+    times = each.group_by("place").agg(pl.col("start").min(), pl.col("end").max())
     return groups.join(times, on="place")
 
 
