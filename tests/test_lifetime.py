@@ -31,6 +31,7 @@ from evalkit.eventlog.event_log import LogPosition
 from evalkit.io.checkpoint_files import import_checkpoints
 from evalkit.io.log_files import import_log
 from evalkit.readmodel.database.sqlite_database import SqliteDatabase
+from evalkit.readmodel.write_behind import WriteBehind
 from evalkit.settings import Settings
 from tests.messages import says
 from tests.worker import CREATED, Child, sample, study_with_checkpoints
@@ -618,6 +619,21 @@ def test_a_process_forked_while_another_thread_writes_continues(tmp_path: Path) 
         [sys.executable, "-c", FORK_WHILE_WRITING, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_switch_interval_of_threads_is_restored_after_writing(tmp_path: Path) -> None:
+    usual = sys.getswitchinterval()
+    with connect(tmp_path) as kit:
+        database = kit.engine.database
+        with WriteBehind(database).in_background():
+            with WriteBehind(database).in_background():
+                assert sys.getswitchinterval() < usual
+            assert sys.getswitchinterval() < usual
+        assert sys.getswitchinterval() == usual
+        failing = WriteBehind(database)
+        with pytest.raises(errors.DatabaseError), failing.in_background():
+            failing.batch([("no SQL", ())])
+    assert sys.getswitchinterval() == usual
 
 
 @pytest.mark.parametrize("token", ["hid\nden", "hidd\u00e9n", "hid\x7fden"])

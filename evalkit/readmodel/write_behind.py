@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from evalkit._util.engine_report import EngineReport
 from evalkit.readmodel.database.database import Args, BulkInsert, Database, Row, Statement
 
 __all__ = ["WriteBehind"]
+
+_SWITCH_SECONDS = 0.001
 
 
 class WriteBehind:
@@ -35,7 +38,7 @@ class WriteBehind:
 
         The error of a failed batch is raised by the next call, or at the end of the block.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="evalkit-writer") as writer:
+        with _quick_switches(), ThreadPoolExecutor(1, thread_name_prefix="evalkit-writer") as writer:
             self._writer = writer
             try:
                 yield
@@ -70,3 +73,21 @@ class WriteBehind:
     def close(self) -> None:
         """Wait for the pending batch; the database stays open."""
         self.flush()
+
+
+@contextmanager
+def _quick_switches() -> Iterator[None]:
+    """Switch between the threads of the process more often during the block.
+
+    The writer needs Python's lock for a moment between two statements. It would wait for up to 5 ms each time, while the other thread
+    decodes.
+    """
+    usual = sys.getswitchinterval()
+    if usual <= _SWITCH_SECONDS:  # also in a second such block
+        yield
+        return
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
