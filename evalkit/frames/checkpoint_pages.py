@@ -75,12 +75,16 @@ def _text_of(name: str) -> str:
     """Return a column as SQL, with an empty text for a value of another type."""
     if name == "collector":
         return "json_quote(collector)"
-    return f"CASE WHEN typeof({name}) = 'text' THEN {name} ELSE '' END" if name in ("sessions_included", "metrics") else name
+    if name in ("sessions_included", "metrics"):
+        return f"CASE WHEN typeof({name}) = 'text' THEN {name} ELSE '' END"
+    return name
 
 
 def _fields(columns: Collection[str] | None) -> list[str]:
-    with_metrics = columns is None or any(name in METRICS or name not in CHECKPOINTS for name in columns)
-    return [name for name in _STORED if (with_metrics if name == "metrics" else _is_wanted(_COLUMNS.get(name, name), columns))]
+    """Return the columns of the read model that are needed for those of a frame."""
+    fields = [name for name in _STORED if name != "metrics" and _is_wanted(_COLUMNS.get(name, name), columns)]
+    has_metrics = columns is None or any(name in METRICS or name not in CHECKPOINTS for name in columns)
+    return [*fields, "metrics"] if has_metrics else fields
 
 
 def _is_wanted(column: str, columns: Collection[str] | None) -> bool:

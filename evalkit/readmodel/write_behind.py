@@ -79,8 +79,8 @@ class WriteBehind:
 def _quick_switches() -> Iterator[None]:
     """Switch between the threads of the process more often during the block.
 
-    The writer needs Python's lock for a moment between two statements. It would wait for up to 5 ms each time, while the other thread
-    decodes.
+    The writer needs Python's global lock (GIL) for a moment between two statements. It would wait for up to 5 ms each time, while the
+    other thread decodes.
     """
     usual = sys.getswitchinterval()
     if usual <= _SWITCH_SECONDS:  # also in a second such block
