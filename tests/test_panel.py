@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,7 @@ def test_list_and_filters(kit: EvalKit, show: Show) -> None:
 def test_list_has_pages(kit: EvalKit, show: Show) -> None:
     """Previous and Next turn the pages of a long list; rows are reused, so no widget is created."""
     for index in range(10):
-        kit.create_study(f"study {index}")
+        kit.create_study(f"study {index}", at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=index))
     driver = show()
     widgets = len(_instances)
     assert (driver.listed, driver.control("Previous").disabled) == (["*study 9", *(f"study {index}" for index in range(8, 1, -1))], True)
